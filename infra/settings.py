@@ -1,0 +1,173 @@
+"""Every setting of every process, in one table.
+
+Why one table: an operator reads one page, `gs config show` prints what is in force and where it came from, and no
+process has a private knob. Values come, in this order of precedence, from the environment
+(`GOSTACK_<SECTION>__<NAME>`), from the TOML file that `GOSTACK_CONFIG` names, and from the defaults below.
+"""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+CONFIG_VARIABLE = "GOSTACK_CONFIG"
+PREFIX = "GOSTACK_"
+
+
+class Log(BaseModel):
+    """The message log."""
+
+    bootstrap: str = Field("127.0.0.1:19092", description="Kafka bootstrap servers, comma separated")
+    request_timeout: float = Field(20.0, gt=0, description="seconds until a request to Kafka counts as failed")
+
+
+class Database(BaseModel):
+    """PostgreSQL: the write side's guard and the read models."""
+
+    dsn: str = Field("postgresql://gostack@127.0.0.1:15432/gostack", description="libpq connection string")
+    pool_size: int = Field(10, ge=1, le=200, description="connections a process may hold")
+
+
+class Api(BaseModel):
+    """The REST API."""
+
+    listen: str = Field("127.0.0.1", description="address the API binds to")
+    port: int = Field(7480, ge=1, le=65535, description="TCP port of the API")
+    verdict_timeout: float = Field(2.0, gt=0, le=60, description="seconds a request waits for the engine's verdict")
+    read_timeout: float = Field(10.0, gt=0, le=60, description="seconds a read with after= waits for its projection")
+    max_body: int = Field(1 << 20, ge=1024, description="bytes a JSON request body may have")
+    max_in_flight: int = Field(1000, ge=1, description="commands that may wait for a verdict; more are answered 429")
+
+
+class Worker(BaseModel):
+    """Engine and scheduler."""
+
+    batch: int = Field(500, ge=1, le=5000, description="records a step takes at most")
+    linger: float = Field(0.002, ge=0, le=1, description="seconds a worker waits for more records once it has one")
+    session_timeout: float = Field(10.0, ge=6, le=60, description="seconds until a dead worker's partitions move")
+    stall_timeout: float = Field(60.0, ge=5, description="seconds of lag without progress until a worker ends itself")
+    inbox_keep: float = Field(7 * 86400.0, ge=60, description="seconds a handled record's id is remembered")
+
+
+class Instances(BaseModel):
+    """Policy for instances."""
+
+    purge_after: float = Field(86400.0, ge=0, description="seconds a soft-deleted instance is kept")
+    job_deadline: float = Field(120.0, gt=0, description="seconds a step may take unless its job says otherwise")
+
+
+class Scheduling(BaseModel):
+    """The scheduler's policy for its cell."""
+
+    cell: str = Field("default", description="the cell this scheduler serves and new hosts join")
+    vcpu_ratio: float = Field(4.0, gt=0, description="virtual CPUs promised for each physical one")
+    memory_ratio: float = Field(1.0, gt=0, description="memory promised for each byte there is")
+    disk_ratio: float = Field(1.0, gt=0, description="disk promised for each byte there is")
+    beat_grace: float = Field(15.0, gt=0, description="seconds without a heartbeat until a host is suspect")
+
+
+class Images(BaseModel):
+    """Where images' bytes are kept; content-addressed by SHA-256."""
+
+    store: str = Field(".gostack/images", description="directory, or http(s) URL, that agents read images from")
+    max_size: int = Field(64 << 30, ge=1 << 20, description="bytes an uploaded image may have")
+
+
+class Agent(BaseModel):
+    """The agent on each host."""
+
+    name: str = Field("", description="name the host registers under; empty means the machine's host name")
+    driver: Literal["libvirt", "simulated"] = Field("libvirt", description="what runs the guests")
+    simulated: int = Field(1, ge=1, le=10000, description="simulated hosts this process carries")
+    libvirt_uri: str = Field("qemu:///system", description="libvirt connection of this host")
+    state: str = Field(".gostack/agent", description="directory for the journal, disks and cached images")
+    zone: str = Field("default", description="zone a new host registers in")
+    address: str = Field("127.0.0.1", description="management address: the agent's own endpoint and VNC bind to it")
+    port: int = Field(7490, ge=0, le=65535, description="TCP port of the agent's endpoint; 0 picks a free one")
+    uplink: str = Field("", description="network interface that joins this host's guest networks to other hosts'")
+    parallel: int = Field(8, ge=1, le=256, description="jobs that run side by side on one host")
+    heartbeat: float = Field(3.0, gt=0, description="seconds between heartbeats")
+    reconcile: float = Field(5.0, gt=0, description="seconds between full looks at what the hypervisor runs")
+    latency: float = Field(0.0, ge=0, description="seconds a simulated job takes")
+    failures: dict[str, float] = Field(default_factory=dict, description="simulated: job name -> chance that it fails")
+
+
+class Secrets(BaseModel):
+    """Keys. Files, never values, so that no configuration dump shows one."""
+
+    key_file: str = Field(".gostack/secrets/key", description="file with the key that encrypts secrets at rest")
+    agent_token_file: str = Field(
+        ".gostack/secrets/agent-token", description="file with the token between API and agents"
+    )
+
+
+class Settings(BaseSettings):
+    """All sections. Unknown names are refused, so a typing error is found at start."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid")
+
+    log: Log = Field(default_factory=lambda: Log())
+    db: Database = Field(default_factory=lambda: Database())
+    api: Api = Field(default_factory=lambda: Api())
+    worker: Worker = Field(default_factory=lambda: Worker())
+    instances: Instances = Field(default_factory=lambda: Instances())
+    scheduling: Scheduling = Field(default_factory=lambda: Scheduling())
+    images: Images = Field(default_factory=lambda: Images())
+    agent: Agent = Field(default_factory=lambda: Agent())
+    secrets: Secrets = Field(default_factory=lambda: Secrets())
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        path = os.environ.get(CONFIG_VARIABLE)
+        file = (TomlConfigSettingsSource(settings_cls, Path(path)),) if path else ()
+        return (init_settings, env_settings, *file)
+
+
+def load() -> Settings:
+    """Read the settings of this process.
+
+    Raises FileNotFoundError where GOSTACK_CONFIG names no file, pydantic.ValidationError naming each wrong field.
+    """
+    path = os.environ.get(CONFIG_VARIABLE)
+    if path and not Path(path).is_file():
+        raise FileNotFoundError(f"{CONFIG_VARIABLE} names {path}, which is no file")
+    return Settings()
+
+
+def explain(settings: Settings) -> list[dict[str, Any]]:
+    """Every effective setting with where its value came from, for `gs config show`."""
+    path = os.environ.get(CONFIG_VARIABLE)
+    in_file: dict[str, Any] = tomllib.loads(Path(path).read_text()) if path else {}
+    rows = []
+    for section, model in settings:
+        for name, field in type(model).model_fields.items():
+            if f"{PREFIX}{section}__{name}".upper() in {key.upper() for key in os.environ}:
+                origin = "environment"
+            elif name in in_file.get(section, {}):
+                origin = f"file {path}"
+            else:
+                origin = "default"
+            rows.append(
+                {
+                    "name": f"{section}.{name}",
+                    "value": getattr(model, name),
+                    "origin": origin,
+                    "description": field.description,
+                }
+            )
+    return rows
