@@ -41,6 +41,8 @@ class Api(BaseModel):
 
     listen: str = Field("127.0.0.1", description="address the API binds to")
     port: int = Field(7480, ge=1, le=65535, description="TCP port of the API")
+    hosts_listen: str = Field("127.0.0.1", description="address at which hosts' agents fetch secrets and images")
+    hosts_port: int = Field(7481, ge=1, le=65535, description="TCP port for agents")
     verdict_timeout: float = Field(2.0, gt=0, le=60, description="seconds a request waits for the engine's verdict")
     read_timeout: float = Field(10.0, gt=0, le=60, description="seconds a read with after= waits for its projection")
     max_body: int = Field(1 << 20, ge=1024, description="bytes a JSON request body may have")
@@ -92,6 +94,7 @@ class Agent(BaseModel):
     zone: str = Field("default", description="zone a new host registers in")
     address: str = Field("127.0.0.1", description="management address: the agent's own endpoint and VNC bind to it")
     port: int = Field(7490, ge=0, le=65535, description="TCP port of the agent's endpoint; 0 picks a free one")
+    control: str = Field("http://127.0.0.1:7481", description="base URL at which the API serves agents")
     uplink: str = Field("", description="network interface that joins this host's guest networks to other hosts'")
     parallel: int = Field(8, ge=1, le=256, description="jobs that run side by side on one host")
     heartbeat: float = Field(3.0, gt=0, description="seconds between heartbeats")

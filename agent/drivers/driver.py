@@ -1,0 +1,137 @@
+"""What a hypervisor must be able to do for GoStack.
+
+Why so narrow: everything that decides is in the domain; a driver only makes the host be so. Every method is safe to
+call twice, and again after a crash in the middle: what is so already is success. Methods raise DriverError for what
+went wrong on the host; anything else that escapes is a fault of the program.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from domain.host.messages import Inventory
+from domain.jobs import GuestSpec, ImageRef, Power
+
+
+class DriverFault(StrEnum):
+    """The codes a DriverError may have. They end up in tasks' errors, so none changes its meaning."""
+
+    GUEST_UNKNOWN = "guest-unknown"
+    """The hypervisor knows no such guest."""
+    GUEST_OFF = "guest-off"
+    """The guest has to run for this."""
+    IMAGE_UNAVAILABLE = "image-unavailable"
+    """The image is not in the store, or the store does not answer."""
+    CHECKSUM_MISMATCH = "checksum-mismatch"
+    """What the store gave is not the image."""
+    IMAGE_UNSAFE = "image-unsafe"
+    """The image's file is not what its format says, or points at other files."""
+    DISK_TOO_SMALL = "disk-too-small"
+    """The image does not fit on the disk."""
+    DISK_DIFFERS = "disk-differs"
+    """The instance has a disk, of another image."""
+    NETWORK_OVERLAPS = "network-overlaps"
+    """The host has an interface in the network's address range already."""
+    HYPERVISOR_UNREACHABLE = "hypervisor-unreachable"
+    """The hypervisor's daemon does not answer; the next call tries again."""
+    HYPERVISOR_REFUSED = "hypervisor-refused"
+    """The hypervisor's daemon says no."""
+    HOST_COMMAND_FAILED = "host-command-failed"
+    """A program on the host failed, or took too long."""
+    SIMULATED_FAILURE = "simulated-failure"
+    """The simulation was told to fail now and then."""
+
+
+class DriverError(Exception):
+    """The host could not do it. `code` is stable, one of DriverFault; the text is for people."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = str(code)
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """What a guest is told and nobody else: never logged, never in an event."""
+
+    password: str = field(default="", repr=False)
+    user_data: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
+class VncAddress:
+    """Where a guest's display listens, and for how long its password holds."""
+
+    host: str
+    port: int
+    password: str = field(repr=False)
+    valid_seconds: int
+
+
+Watcher = Callable[[str], Awaitable[None]]
+"""Called with an instance's id when its guest may have changed by itself."""
+
+
+class Driver(Protocol):
+    """One host's hypervisor."""
+
+    async def open(self, watcher: Watcher) -> None:
+        """Connect, repair what a restart of the host took away, and call the watcher from now on."""
+
+    async def close(self) -> None:
+        """Let go of everything; guests run on."""
+
+    async def inventory(self) -> Inventory:
+        """What this host has in all."""
+
+    async def prepare_image(self, image: ImageRef) -> None:
+        """Have the image in the cache; "image-unavailable", "checksum-mismatch" or "image-unsafe"."""
+
+    async def create_disk(self, guest: GuestSpec) -> None:
+        """Make the root disk, an overlay on the cached image, `guest.disk` bytes large (0: as large as the image).
+
+        "image-unavailable", "disk-too-small", or "disk-differs" where there is one of another image.
+        """
+
+    async def delete_disk(self, instance_id: str) -> None:
+        """Remove everything kept for the instance."""
+
+    async def write_config_drive(self, guest: GuestSpec, secrets: Secrets) -> None:
+        """Write what the metadata service tells the guest and, where it wants one, the ISO image that says the same."""
+
+    async def plug(self, guest: GuestSpec) -> None:
+        """Make the guest's networks on this host, joined to the other hosts', with its fixed addresses."""
+
+    async def unplug(self, guest: GuestSpec) -> None:
+        """Remove the guest's addresses, and each network that no guest here uses any more."""
+
+    async def define(self, guest: GuestSpec) -> None:
+        """Tell the hypervisor about the guest; a definition that is there is replaced."""
+
+    async def undefine(self, instance_id: str) -> None:
+        """Turn the guest off at once and forget its definition."""
+
+    async def start(self, instance_id: str) -> None:
+        """Run the guest; "guest-unknown"."""
+
+    async def stop(self, instance_id: str, grace: float) -> None:
+        """Ask the guest to power off; turn it off after `grace` seconds. One that is not known is off."""
+
+    async def reboot(self, instance_id: str, grace: float) -> None:
+        """Ask the guest to reboot; reset it where it does not within `grace` seconds. One that is off is started.
+
+        "guest-unknown".
+        """
+
+    async def power(self, instance_id: str) -> Power:
+        """What the hypervisor says of one guest; NONE where it knows none."""
+
+    async def guests(self) -> dict[str, Power]:
+        """What the hypervisor says of every guest of ours, by instance id."""
+
+    async def console_log(self, instance_id: str, most: int) -> bytes:
+        """The last `most` bytes of the guest's serial console; empty where it has written none."""
+
+    async def vnc(self, instance_id: str, valid_seconds: int) -> VncAddress:
+        """A fresh password for the guest's display, and where it is; "guest-unknown" or "guest-off"."""

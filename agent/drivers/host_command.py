@@ -1,0 +1,33 @@
+"""Programs of the host that do what no library does: qemu-img, ip, nft.
+
+Why one place: each is bounded in time, is given its arguments as a list (no shell ever sees them), and fails as the
+error that a task shows.
+"""
+
+import subprocess
+
+from agent.drivers.driver import DriverError, DriverFault
+
+TIMEOUT = 60.0
+"""Seconds a program may take."""
+SAID_AT_MOST = 500
+"""Characters of a program's complaint that are passed on."""
+
+
+def run(*command: str, given: str = "", fails: tuple[int, ...] = ()) -> str | None:
+    """What the program printed; None where it ended with one of the exit codes in `fails`.
+
+    Raises DriverError "host-command-failed".
+    """
+    try:
+        done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=TIMEOUT)
+    except (OSError, subprocess.TimeoutExpired) as problem:
+        raise DriverError(DriverFault.HOST_COMMAND_FAILED, f"{command[0]}: {problem}") from problem
+    if done.returncode == 0:
+        return done.stdout
+    if done.returncode in fails:
+        return None
+    said = done.stderr.strip()[:SAID_AT_MOST]
+    raise DriverError(
+        DriverFault.HOST_COMMAND_FAILED, f"{' '.join(command)} ended with {done.returncode}: {said or 'no word'}"
+    )

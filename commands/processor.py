@@ -1,0 +1,395 @@
+"""The one step of the write path, used by engine and scheduler alike.
+
+Take a batch from the log; in ONE transaction move the positions, skip what was done before, load the aggregates,
+decide and evolve record by record, store the states and the outgoing records; then publish these and forget them.
+
+What follows: a crash anywhere repeats a batch or a publication and never loses one; a worker that lost its
+partition moves no position and drops the batch; ids are derived from causes, so what is repeated is recognised.
+"""
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, Protocol
+
+from domain.errors import GoStackError, Parked, Refusal, VersionConflict
+from domain.jobs import JobError, JobResult, JobsAnswered, Reply
+from domain.messages import (
+    Command,
+    Envelope,
+    Event,
+    Key,
+    Outcome,
+    Outgoing,
+    Record,
+    Topic,
+    derived_id,
+    from_record,
+    to_record,
+)
+from domain.task import CommandRefused, CommandSatisfied
+from infra.db.ledger import Change, Conflict, Ledger, Move, Opened
+from infra.log.log import Log, TopicPartition
+
+logger = logging.getLogger(__name__)
+
+CACHE = 20_000
+"""Aggregates whose state is kept in memory between steps."""
+CONFLICTS = 3
+"""Times a batch is decided anew because another writer was quicker."""
+
+
+States = Callable[[Key], Any]
+"""An aggregate's state in this step, or None."""
+
+
+class Rules(Protocol):
+    """The domain as a processor sees it."""
+
+    source: str
+    preload: tuple[str, ...]
+    """Kinds of which every aggregate is in memory."""
+
+    def keys(self, envelope: Envelope) -> Sequence[Key]:
+        """The aggregates that deciding on this record needs."""
+
+    def decide(self, envelope: Envelope, states: States) -> Outcome:
+        """What follows from the record; raises a Refusal."""
+
+    def evolve(self, key: Key, state: Any, event: Event) -> Any:
+        """The state after the event."""
+
+    def load(self, key: Key, state: bytes) -> Any:
+        """A stored state."""
+
+    def dump(self, state: Any) -> bytes:
+        """A state as it is stored."""
+
+    def due(self, state: Any) -> tuple[datetime | None, str]:
+        """When something must have happened, and what."""
+
+    def changed(self, key: Key, state: Any) -> None:
+        """This is the state now, for what is derived from it."""
+
+    def forget(self) -> None:
+        """Nothing derived holds any more; every state will be told again."""
+
+
+@dataclass(slots=True)
+class Entry:
+    """An aggregate in memory."""
+
+    version: int
+    state: Any
+
+
+@dataclass(slots=True)
+class Batch:
+    """A step in the making."""
+
+    opened: Opened
+    touched: dict[Key, tuple[int, Entry]] = field(default_factory=dict)
+    """Key -> version before this step, and the aggregate now."""
+    outbox: list[Record] = field(default_factory=list)
+    done: list[str] = field(default_factory=list)
+    parked: dict[Key, str] = field(default_factory=dict)
+
+
+class Processor:
+    """Runs the step."""
+
+    def __init__(
+        self, rules: Rules, ledger: Ledger, log: Log, topics: Sequence[Topic], clock: Callable[[], datetime]
+    ) -> None:
+        self.topics = tuple(topics)
+        self._rules = rules
+        self._ledger = ledger
+        self._log = log
+        self._clock = clock
+        self._cache: OrderedDict[Key, Entry] = OrderedDict()
+        self._pinned: dict[Key, Entry] = {}
+        self._positions: dict[TopicPartition, int] = {}
+        self._preloaded = False
+
+    async def assigned(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        """These partitions are this worker's from now on. Sends what an earlier owner could not, and says where to
+        read from; what was remembered of aggregates is forgotten, since another may have changed them."""
+        self._forget()
+        for number, records in await self._ledger.unsent():
+            await self._log.publish(records)
+            await self._ledger.sent([number])
+        self._positions = await self._ledger.positions(partitions)
+        return dict(self._positions)
+
+    async def step(self, records: Sequence[Record]) -> int:
+        """Process these records, which follow one another in each partition; how many were new.
+
+        Raises LedgerUnavailable, LogUnavailable, GapInLog: then the process is to end, and start again from the
+        positions.
+        """
+        for attempt in range(1, CONFLICTS + 1):
+            try:
+                return await self._step(records)
+            except Conflict:
+                self._forget()
+                if attempt == CONFLICTS:
+                    raise
+            except BaseException:
+                self._forget()
+                raise
+        raise AssertionError("unreachable")
+
+    async def _step(self, records: Sequence[Record]) -> int:
+        fresh, moves = await self._fresh(records)
+        if not fresh:
+            return 0
+        await self._preload()
+        read = [self._read(record) for record in fresh]
+        envelopes = {record.place: found for record, found in zip(fresh, read, strict=True)}
+        async with self._ledger.step() as step:
+            wanted = {
+                key for found in read if isinstance(found, Envelope) for key in self._rules.keys(found)
+            }
+            missing = [key for key in wanted if key not in self._cache and key.kind not in self._rules.preload]
+            ids = [found.id for found in read if isinstance(found, Envelope)]
+            opened = await step.open(moves, ids, missing)
+            for key in missing:
+                row = opened.rows.get(key)
+                self._remember(key, Entry(row.version, self._rules.load(key, row.state)) if row else Entry(0, None))
+            batch = Batch(opened)
+            for record in fresh:
+                if TopicPartition(record.topic, record.partition or 0) in opened.moved:
+                    self._apply(batch, record, envelopes[record.place])
+            changes = [self._change(key, before, entry) for key, (before, entry) in batch.touched.items()]
+            number = await step.close(changes, batch.done, batch.outbox, list(batch.parked.items()))
+        for move in moves:
+            if move.partition in opened.moved:
+                self._positions[move.partition] = move.end
+            else:
+                self._positions.pop(move.partition, None)
+        while len(self._cache) > CACHE:
+            self._cache.popitem(last=False)
+        if number:
+            await self._log.publish(batch.outbox)
+            await self._ledger.sent([number])
+        return len(batch.done)
+
+    async def _fresh(self, records: Sequence[Record]) -> tuple[list[Record], list[Move]]:
+        ends: dict[TopicPartition, int] = {}
+        fresh = []
+        for record in records:
+            partition = TopicPartition(record.topic, record.partition or 0)
+            if partition not in self._positions:
+                continue
+            expected = ends.get(partition, self._positions[partition])
+            if record.offset < expected:
+                continue
+            if record.offset > expected:
+                await self._allow_gap(record, partition, expected)
+            ends[partition] = record.offset + 1
+            fresh.append(record)
+        return fresh, [Move(each, self._positions[each], end) for each, end in ends.items()]
+
+    async def _allow_gap(self, record: Record, partition: TopicPartition, expected: int) -> None:
+        first, _ = (await self._log.bounds([partition.topic]))[partition]
+        if first < record.offset:
+            raise GapInLog(f"{record.place} came where offset {expected} was due")
+        logger.warning("%s to %s were removed by retention before they were read", expected, record.place)
+
+    def _read(self, record: Record) -> Envelope | GoStackError:
+        try:
+            envelope = from_record(record)
+        except GoStackError as error:
+            return error
+        return replace(envelope, time=max(envelope.time, self._clock()), cause_place=record.place)
+
+    def _apply(self, batch: Batch, record: Record, envelope: Envelope | GoStackError) -> None:
+        if isinstance(envelope, GoStackError):
+            logger.error("dead record: %s", envelope)
+            batch.outbox.append(_dead(record, str(envelope)))
+            return
+        if envelope.id in batch.opened.seen or envelope.id in batch.done:
+            return
+        batch.done.append(envelope.id)
+        staged: dict[Key, tuple[int, Entry]] = {}
+
+        def entry(key: Key) -> Entry:
+            if key in staged:
+                return staged[key][1]
+            return batch.touched[key][1] if key in batch.touched else self._cached(key)
+
+        try:
+            outcome = self._decide(batch, envelope, lambda key: entry(key).state)
+            sent: list[Record] = []
+            wants_verdict = isinstance(envelope.data, Command) and _reply(envelope) is None
+            for number, (key, event) in enumerate(outcome.events):
+                now = entry(key)
+                after = Entry(now.version + 1, self._rules.evolve(key, now.state, event))
+                before = batch.touched[key][0] if key in batch.touched else self._cached(key).version
+                staged[key] = (staged[key][0] if key in staged else before, after)
+                verdict = "accepted" if wants_verdict and number == 0 else None
+                sent.append(self._event(envelope, key, event, number, after.version, verdict))
+            for number, (key, event) in enumerate(outcome.notices, len(outcome.events)):
+                verdict = _verdict_of(event) if wants_verdict else None
+                sent.append(self._event(envelope, key, event, number, None, verdict))
+            sent += [self._message(envelope, each, number) for number, each in enumerate(outcome.outgoing)]
+        except Exception as error:
+            why = f"{type(error).__name__}: {error}"[:1000]
+            logger.exception("parked %s: %s could not be applied", envelope.subject, record.place)
+            batch.parked[envelope.subject] = why
+            batch.outbox.append(_dead(record, why))
+            batch.outbox += self._refused(
+                envelope, Parked(kind=envelope.subject.kind.capitalize(), id=envelope.subject.id, why=why)
+            )
+            return
+        for key, (_, after) in staged.items():
+            self._rules.changed(key, after.state)
+        batch.touched |= staged
+        batch.outbox += sent
+
+    def _decide(self, batch: Batch, envelope: Envelope, states: States) -> Outcome:
+        subject = envelope.subject
+        try:
+            if isinstance(envelope.data, Command):
+                if why := batch.opened.parked.get(subject) or batch.parked.get(subject):
+                    raise Parked(kind=subject.kind.capitalize(), id=subject.id, why=why)
+                if envelope.if_match is not None:
+                    version = batch.touched[subject][1].version if subject in batch.touched else 0
+                    version = version or self._cached(subject).version
+                    if version != envelope.if_match:
+                        raise VersionConflict(
+                            kind=subject.kind.capitalize(), id=subject.id, actual=version, expected=envelope.if_match
+                        )
+            outcome = self._rules.decide(envelope, states)
+        except Refusal as refusal:
+            return Outcome(notices=self._refusal_notice(envelope, refusal), outgoing=_refused_job(envelope, refusal))
+        if isinstance(envelope.data, Command) and _reply(envelope) is None and not outcome.events:
+            message = f"{subject.kind} {subject.id} is so already"
+            satisfied = CommandSatisfied(command=envelope.data.type_name, message=message)
+            outcome.notices.append((subject, satisfied))
+        return outcome
+
+    def _refusal_notice(self, envelope: Envelope, refusal: Refusal) -> list[tuple[Key, Event]]:
+        if _reply(envelope) is not None:
+            return []
+        refused = CommandRefused(
+            command=envelope.data.type_name,
+            code=refusal.code,
+            message=str(refusal),
+            hint=refusal.hint,
+            values={name: str(value) for name, value in refusal.values.items()},
+        )
+        return [(envelope.subject, refused)]
+
+    def _refused(self, envelope: Envelope, refusal: Refusal) -> list[Record]:
+        if not isinstance(envelope.data, Command):
+            return []
+        notices = [
+            self._event(envelope, key, event, number, None, "refused")
+            for number, (key, event) in enumerate(self._refusal_notice(envelope, refusal))
+        ]
+        return notices + [
+            self._message(envelope, each, number) for number, each in enumerate(_refused_job(envelope, refusal))
+        ]
+
+    def _event(
+        self, cause: Envelope, key: Key, event: Event, number: int, version: int | None, verdict: Any
+    ) -> Record:
+        return to_record(
+            replace(
+                cause,
+                id=derived_id(cause.id, number),
+                data=event,
+                subject=key,
+                source=self._rules.source,
+                causation=cause.id,
+                aggversion=version,
+                verdict=verdict,
+                if_match=None,
+                fingerprint=cause.fingerprint if verdict else "",
+            ),
+            Topic.EVENTS,
+        )
+
+    def _message(self, cause: Envelope, message: Outgoing, number: int) -> Record:
+        envelope = replace(
+            cause,
+            id=derived_id(cause.id, "out", number),
+            data=message.data,
+            subject=message.subject,
+            source=self._rules.source,
+            causation=cause.id,
+            aggversion=None,
+            verdict=None,
+            if_match=None,
+            fingerprint="",
+        )
+        return to_record(envelope, message.topic, message.key, message.partition)
+
+    def _change(self, key: Key, before: int, entry: Entry) -> Change:
+        self._remember(key, entry)
+        due_at, due_id = self._rules.due(entry.state)
+        return Change(key, before, entry.version, self._rules.dump(entry.state), due_at, due_id)
+
+    async def _preload(self) -> None:
+        if self._preloaded:
+            return
+        for kind in self._rules.preload:
+            for key, row in (await self._ledger.all(kind)).items():
+                entry = Entry(row.version, self._rules.load(key, row.state))
+                self._remember(key, entry)
+                self._rules.changed(key, entry.state)
+        self._preloaded = True
+
+    def _cached(self, key: Key) -> Entry:
+        found = self._pinned if key.kind in self._rules.preload else self._cache
+        return found.get(key) or Entry(0, None)
+
+    def _remember(self, key: Key, entry: Entry) -> None:
+        if key.kind in self._rules.preload:
+            self._pinned[key] = entry
+            return
+        self._cache[key] = entry
+        self._cache.move_to_end(key)
+
+    def _forget(self) -> None:
+        self._cache.clear()
+        self._pinned.clear()
+        self._preloaded = False
+        self._rules.forget()
+
+
+class GapInLog(Exception):
+    """Records are missing between a position and what the log delivered."""
+
+
+def _reply(envelope: Envelope) -> Reply | None:
+    return getattr(envelope.data, "reply", None)
+
+
+def _verdict_of(event: Event) -> str | None:
+    if isinstance(event, CommandRefused):
+        return "refused"
+    return "already" if isinstance(event, CommandSatisfied) else None
+
+
+def _refused_job(envelope: Envelope, refusal: Refusal) -> list[Outgoing]:
+    reply = _reply(envelope)
+    if reply is None:
+        return []
+    details = {name: value for name, value in refusal.values.items() if isinstance(value, (str, int, float, list, dict))}
+    error = JobError(code=refusal.code, message=str(refusal), ran=False, details=details)
+    result = JobResult(job_id=reply.job_id, name=envelope.data.type_name, error=error)
+    answer = JobsAnswered(task_id=reply.task_id, dispatch_id=reply.dispatch_id, results=(result,))
+    return [Outgoing(Topic.RESULTS, Key("instance", reply.instance_id), answer)]
+
+
+def _dead(record: Record, why: str) -> Record:
+    headers = (
+        *record.headers,
+        ("gostack_place", record.place.encode()),
+        ("gostack_why", why.encode()),
+    )
+    return Record(topic=Topic.DEAD, key=record.key, value=record.value, headers=headers)

@@ -1,0 +1,156 @@
+"""Every way a command can be refused, and every fault a task can end with.
+
+Why classes: a caller acts on the code, which is permanent; a person reads the text, which is the class's docstring
+with its values filled in. `api/problems.py` maps each to HTTP, once.
+"""
+
+from typing import Any, ClassVar
+
+
+class GoStackError(Exception):
+    """Something is wrong."""
+
+    code: ClassVar[str] = "error"
+    hint: ClassVar[str] = ""
+
+    def __init__(self, **values: Any) -> None:
+        self.values = values
+        text = " ".join((type(self).__doc__ or "").split())
+        super().__init__(text.format(**values))
+
+
+class UnknownMessage(GoStackError):
+    """The record at {place} cannot be read: {what}."""
+
+    code = "unknown-message"
+
+
+class Refusal(GoStackError):
+    """The command is refused."""
+
+    code = "refused"
+
+
+class NotFound(Refusal):
+    """There is no {kind} {id}."""
+
+    code = "not-found"
+
+
+class AlreadyExists(Refusal):
+    """A {kind} {id} exists already."""
+
+    code = "already-exists"
+    hint = "Choose another name, or use the one there is."
+
+
+class WrongStatus(Refusal):
+    """{kind} {id} is {status}; {action} needs it to be {allowed}."""
+
+    code = "wrong-status"
+
+
+class TaskRunning(Refusal):
+    """Instance {id} is busy: task {task} ({action}) has run since {since}."""
+
+    code = "task-running"
+    hint = "Wait for the task (gs task wait), or stop it (gs task cancel)."
+
+
+class NoSuchTask(Refusal):
+    """Task {task} does not run on {id}: it has ended, or never was."""
+
+    code = "no-such-task"
+
+
+class VersionConflict(Refusal):
+    """{kind} {id} is at version {actual}, not {expected}: it was changed meanwhile."""
+
+    code = "version-conflict"
+    hint = "Read it again and repeat what you want with the new ETag."
+
+
+class InUse(Refusal):
+    """{kind} {id} is in use by {user}."""
+
+    code = "in-use"
+
+
+class Invalid(Refusal):
+    """{field} is {value}: {allowed}."""
+
+    code = "invalid"
+
+
+class NotSupportedYet(Refusal):
+    """{field} is not supported yet: {reason}."""
+
+    code = "not-supported-yet"
+    hint = "Leave it out."
+
+
+class ErrorNeedsIgnore(Refusal):
+    """Instance {id} is in error: it is deleted from there only when asked to ignore that."""
+
+    code = "error-needs-ignore"
+    hint = "Look at its fault (gs instance show), then delete with --ignore."
+
+
+class NoAddressLeft(Refusal):
+    """Network {id} has no free address left in {cidr}."""
+
+    code = "no-address-left"
+
+
+class AddressTaken(Refusal):
+    """Address {ip} of network {id} is taken by port {port}."""
+
+    code = "address-taken"
+
+
+class PortBusy(Refusal):
+    """Port {id} belongs to instance {device} already."""
+
+    code = "port-busy"
+
+
+class HostGone(Refusal):
+    """Host {id} is not registered in this cell."""
+
+    code = "host-gone"
+
+
+class NoValidHost(Refusal):
+    """No valid host: of {total} hosts, {story}."""
+
+    code = "no-valid-host"
+    hint = "Free capacity, enable a host, or ask for less."
+
+
+class Parked(Refusal):
+    """{kind} {id} is parked: a record for it could not be applied ({why})."""
+
+    code = "parked"
+    hint = "An operator must look at the dead record and release it."
+
+
+FAULTS: dict[str, str] = {
+    "deadline-passed": "A step was not answered in time.",
+    "job-failed": "A step failed on its host.",
+    "stale-epoch": "The host was registered anew while the step was on its way.",
+    "cancelled": "The task was cancelled.",
+    "no-valid-host": "The scheduler found no host.",
+}
+"""Codes of faults that are no refusals of a command, with what they mean."""
+
+
+def refusals() -> dict[str, type[Refusal]]:
+    """Every refusal by its code."""
+    found: dict[str, type[Refusal]] = {}
+    pending = list(Refusal.__subclasses__())
+    while pending:
+        each = pending.pop()
+        pending += each.__subclasses__()
+        if found.setdefault(each.code, each) is not each:
+            raise TypeError(f"code {each.code} stands for two refusals")
+    return dict(sorted(found.items()))

@@ -1,0 +1,90 @@
+"""boot: a new instance on a host of the scheduler's choice.
+
+Place · BindPort (a NIC each) · PrepareImage · CreateDisk · WriteConfigDrive · PlugPorts · DefineGuest · StartGuest.
+Undone in reverse; an instance that could not be built stays, in error, and says why.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import Field
+
+from domain.flow import Flow, Step
+from domain.instance.action import Action, InstanceCommand, each_nic
+from domain.instance.state import Instance, VmState
+from domain.jobs import (
+    BindPort,
+    CreateDisk,
+    DefineGuest,
+    DeleteDisk,
+    FlavorRef,
+    ImageRef,
+    Nic,
+    Place,
+    PlugPorts,
+    PrepareImage,
+    Release,
+    StartGuest,
+    UnbindPort,
+    UndefineGuest,
+    UnplugPorts,
+    WriteConfigDrive,
+)
+
+
+class BootInstance(InstanceCommand):
+    """Boot a new instance."""
+
+    name: str
+    hostname: str
+    description: str = ""
+    metadata: dict[str, str] = Field(default_factory=dict)
+    flavor: FlavorRef
+    image: ImageRef
+    disk: int
+    zone: str = ""
+    wanted_host: str = ""
+    key_name: str = ""
+    public_key: str = ""
+    config_drive: bool = True
+    only_define: bool = False
+    password_ref: str = ""
+    user_data_ref: str = ""
+    nics: tuple[Nic, ...] = ()
+
+
+def unless_only_defined(instance: Instance) -> Iterator[dict[str, Any]]:
+    """The guest is started, unless only its definition was asked for."""
+    if not instance.only_define:
+        yield {}
+
+
+def with_config_drive(instance: Instance) -> Iterator[dict[str, Any]]:
+    """The drive is written where it is wanted."""
+    if instance.config_drive:
+        yield {}
+
+
+BOOT = Action(
+    name="boot",
+    command=BootInstance,
+    begins=frozenset(),
+    ends=None,
+    ends_as=lambda instance: VmState.STOPPED if instance.only_define else VmState.ACTIVE,
+    fails=VmState.ERROR,
+    during="building",
+    flow=Flow(
+        "boot",
+        1,
+        (
+            Step(Place, undo=Release),
+            Step(BindPort, undo=UnbindPort, each=each_nic),
+            Step(PrepareImage, no_undo="the host's image cache is shared, and cleans itself"),
+            Step(CreateDisk, undo=DeleteDisk),
+            Step(WriteConfigDrive, no_undo="it goes with the disk", each=with_config_drive),
+            Step(PlugPorts, undo=UnplugPorts),
+            Step(DefineGuest, undo=UndefineGuest),
+            Step(StartGuest, no_undo="undefining stops it", each=unless_only_defined),
+        ),
+    ),
+)

@@ -1,0 +1,94 @@
+"""delete: soft keeps everything but the run; hard takes the instance apart.
+
+Soft: StopGuest; the instance is purged when its time has passed.
+Hard: UndefineGuest · UnplugPorts · DeleteDisk · UnbindPort (a NIC each) · Release. Nothing is undone: a delete that
+fails leaves the instance in error, and can be asked for again.
+"""
+
+from datetime import datetime, timedelta
+
+from domain.errors import ErrorNeedsIgnore
+from domain.flow import Flow, Step
+from domain.instance.action import (
+    ANY_BUT_DELETED,
+    Action,
+    InstanceCommand,
+    each_bound_nic,
+    if_hosted,
+)
+from domain.instance.draft import Draft
+from domain.instance.events import InstancePurgeScheduled
+from domain.instance.state import Instance, VmState
+from domain.jobs import (
+    DeleteDisk,
+    Release,
+    StartGuest,
+    StopGuest,
+    UnbindPort,
+    UndefineGuest,
+    UnplugPorts,
+)
+
+
+class DeleteInstance(InstanceCommand):
+    """Delete an instance; it can be restored until it is purged."""
+
+    ignore: bool = False
+    """Also from error."""
+    keep_for: float = 86400.0
+    """Seconds until it is purged."""
+
+
+class HardDeleteInstance(InstanceCommand):
+    """Delete an instance for good, with its disks and addresses."""
+
+    ignore: bool = False
+
+
+def error_only_if_ignored(instance: Instance, command: DeleteInstance | HardDeleteInstance) -> None:
+    """An instance in error may be evidence: deleting it takes a word more."""
+    if instance.vm_state is VmState.ERROR and not command.ignore:
+        raise ErrorNeedsIgnore(id=instance.id)
+
+
+def schedule_purge(draft: Draft, command: DeleteInstance, at: datetime) -> None:
+    """The end is known from the start, so that no timer can forget it."""
+    until = at + timedelta(seconds=command.keep_for)
+    draft.emit(InstancePurgeScheduled(at=until, before=draft.now.vm_state))
+
+
+DELETE = Action(
+    name="delete",
+    command=DeleteInstance,
+    begins=ANY_BUT_DELETED - {VmState.SOFT_DELETED},
+    already=frozenset({VmState.SOFT_DELETED}),
+    ends=VmState.SOFT_DELETED,
+    during="deleting",
+    passes=True,
+    check=error_only_if_ignored,
+    accepted=schedule_purge,
+    flow=Flow("delete", 1, (Step(StopGuest, undo=StartGuest, each=if_hosted),)),
+)
+
+HARD_DELETE = Action(
+    name="hard-delete",
+    command=HardDeleteInstance,
+    begins=ANY_BUT_DELETED,
+    ends=VmState.DELETED,
+    fails=VmState.ERROR,
+    during="deleting",
+    passes=True,
+    cancellable=False,
+    check=error_only_if_ignored,
+    flow=Flow(
+        "hard-delete",
+        1,
+        (
+            Step(UndefineGuest, no_undo="what is deleted is gone", each=if_hosted),
+            Step(UnplugPorts, no_undo="what is deleted is gone", each=if_hosted),
+            Step(DeleteDisk, no_undo="what is deleted is gone", each=if_hosted),
+            Step(UnbindPort, no_undo="what is deleted is gone", each=each_bound_nic),
+            Step(Release, no_undo="the last step"),
+        ),
+    ),
+)

@@ -1,0 +1,101 @@
+"""What an instance is, as a fold of its events.
+
+`status` is derived, never stored: vm_state (what it is), the task (what is being done to it) and power (what the
+hypervisor last said) are the three facts behind it.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+
+from pydantic import Field
+
+from domain.flow import Fault, Task
+from domain.jobs import FlavorRef, GuestSpec, HostRef, ImageRef, Nic, Power
+from domain.messages import Model
+
+
+class VmState(StrEnum):
+    """What an instance is when nothing is being done to it."""
+
+    BUILDING = "building"
+    ACTIVE = "active"
+    PAUSED = "paused"
+    SUSPENDED = "suspended"
+    STOPPED = "stopped"
+    RESCUED = "rescued"
+    RESIZED = "resized"
+    SOFT_DELETED = "soft_deleted"
+    DELETED = "deleted"
+    SHELVED = "shelved"
+    SHELVED_OFFLOADED = "shelved_offloaded"
+    ERROR = "error"
+
+
+class Instance(Model):
+    """An instance."""
+
+    id: str
+    project: str
+    owner: str
+    name: str
+    hostname: str
+    description: str = ""
+    metadata: dict[str, str] = Field(default_factory=dict)
+    flavor: FlavorRef
+    image: ImageRef
+    disk: int
+    zone: str = ""
+    wanted_host: str = ""
+    key_name: str = ""
+    public_key: str = ""
+    config_drive: bool = True
+    only_define: bool = False
+    password_ref: str = ""
+    user_data_ref: str = ""
+    nics: tuple[Nic, ...] = ()
+    created: datetime
+    updated: datetime
+
+    vm_state: VmState = VmState.BUILDING
+    power: Power = Power.NONE
+    host: HostRef | None = None
+    task: Task | None = None
+    queued: Task | None = None
+    fault: Fault | None = None
+    before_delete: VmState | None = None
+    purge_at: datetime | None = None
+    launched: datetime | None = None
+    deleted: datetime | None = None
+
+    def guest(self) -> GuestSpec:
+        """What a host needs to know of it."""
+        return GuestSpec(
+            id=self.id,
+            name=self.name,
+            hostname=self.hostname,
+            project=self.project,
+            flavor=self.flavor,
+            image=self.image,
+            disk=self.disk,
+            nics=self.nics,
+            metadata=self.metadata,
+            key_name=self.key_name,
+            public_key=self.public_key,
+            config_drive=self.config_drive,
+            password_ref=self.password_ref,
+            user_data_ref=self.user_data_ref,
+        )
+
+    @property
+    def due_at(self) -> datetime | None:
+        """When something must have happened, or is to happen, if nothing else does first."""
+        if self.task:
+            return self.task.dispatch.deadline if self.task.dispatch else None
+        return self.purge_at
+
+    @property
+    def due_id(self) -> str:
+        """What is due then."""
+        if self.task:
+            return self.task.dispatch.id if self.task.dispatch else ""
+        return self.id if self.purge_at else ""

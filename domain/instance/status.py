@@ -1,0 +1,23 @@
+"""The status that a user sees, derived from what the instance is and what is being done to it."""
+
+from collections.abc import Iterable
+
+from domain.instance.actions import ACTIONS
+from domain.instance.state import Instance, VmState
+
+
+def status(instance: Instance) -> str:
+    """One lower-case word: the running action's, where it has one, else the vm_state."""
+    if instance.task is not None and (action := ACTIONS.get(instance.task.action)) and action.during:
+        return action.during
+    return instance.vm_state
+
+
+STATUSES = sorted({*VmState, *(action.during for action in ACTIONS.values() if action.during)})
+"""Every status there is."""
+
+
+def allowed_statuses(states: Iterable[VmState]) -> str:
+    """For people: "active, error or stopped"."""
+    names = sorted(states)
+    return " or ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))

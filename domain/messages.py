@@ -1,0 +1,257 @@
+"""What travels on the log: commands, events, jobs, results, and the envelope around them.
+
+Why one file: whoever reads the log in ten years needs the names and the envelope, and nothing else. A message's
+type name never changes once it was written; a changed shape is a new version beside it.
+
+The envelope follows CloudEvents 1.0, Kafka protocol binding, binary mode: attributes are record headers with the
+prefix `ce_`, the record's value is the data as JSON.
+"""
+
+import re
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict
+
+from domain.errors import UnknownMessage
+
+SYSTEM = "system"
+
+Verdict = Literal["accepted", "already", "refused"]
+
+
+class Topic(StrEnum):
+    """The topics of the log."""
+
+    COMMANDS = "gostack.commands"
+    SCHEDULING = "gostack.scheduling"
+    EVENTS = "gostack.events"
+    JOBS = "gostack.jobs"
+    RESULTS = "gostack.results"
+    REPORTS = "gostack.reports"
+    DEAD = "gostack.dead"
+
+
+class Model(BaseModel):
+    """A value that is never changed, only replaced. Unknown fields are ignored, so that an older reader survives."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    def but(self, **changes: Any) -> Self:
+        """A copy with these fields replaced; the new values are taken as they are."""
+        return self.model_copy(update=changes)
+
+
+class Message(Model):
+    """A record's data. A subclass with a `kind` is registered under a type name made of kind and class name."""
+
+    kind: ClassVar[str] = ""
+    revision: ClassVar[int] = 1
+    type_name: ClassVar[str] = ""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        if cls.kind and "abstract" not in cls.__dict__:
+            cls.type_name = type_name(cls.kind, cls.__name__, cls.revision)
+            other = MESSAGES.setdefault(cls.type_name, cls)
+            if other.__qualname__ != cls.__qualname__:
+                raise TypeError(f"{cls.type_name} names both {other} and {cls}")
+
+
+class Command(Message):
+    """A wish, imperative; may be refused."""
+
+    abstract: ClassVar[bool] = True
+
+
+class Event(Message):
+    """A fact, past tense; never refused, never changed."""
+
+    abstract: ClassVar[bool] = True
+
+
+MESSAGES: dict[str, type[Message]] = {}
+
+
+def type_name(kind: str, class_name: str, revision: int) -> str:
+    """`gostack.instance.hard-reboot.v1` for ("instance", "HardRebootInstance", 1)."""
+    words = re.findall(r"[A-Z][a-z0-9]*", class_name)
+    own = [word.lower() for word in words]
+    of_kind = kind.split("-")
+    rest = own
+    for start in range(len(own) - len(of_kind) + 1):
+        if own[start : start + len(of_kind)] == of_kind:
+            rest = own[:start] + own[start + len(of_kind) :]
+            break
+    return f"gostack.{kind}.{'-'.join(rest or own)}.v{revision}"
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """Which aggregate: its kind and id. Written `instance/ID` as a CloudEvents subject."""
+
+    kind: str
+    id: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.id}"
+
+    @classmethod
+    def parse(cls, subject: str) -> "Key":
+        """The inverse of str(); raises ValueError for anything else."""
+        kind, slash, ident = subject.partition("/")
+        if not (kind and slash and ident):
+            raise ValueError(f"{subject!r} is no subject: KIND/ID is")
+        return cls(kind, ident)
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A message with what is said about it: who, when, about what, because of what."""
+
+    id: str
+    data: Message
+    subject: Key
+    time: datetime
+    source: str
+    correlation: str
+    causation: str = ""
+    actor: str = SYSTEM
+    project: str = ""
+    reason: str = ""
+    aggversion: int | None = None
+    verdict: Verdict | None = None
+    if_match: int | None = None
+    fingerprint: str = ""
+    traceparent: str = ""
+    cause_place: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message that a decision wants sent; the processor makes its envelope."""
+
+    topic: Topic
+    subject: Key
+    data: Message
+    key: str = ""
+    partition: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What the log takes and gives: bytes and headers. `offset` is -1 until the log has given it one."""
+
+    topic: str
+    key: bytes
+    value: bytes
+    headers: tuple[tuple[str, bytes], ...] = ()
+    partition: int | None = None
+    offset: int = -1
+
+    @property
+    def place(self) -> str:
+        """Topic, partition and offset as one word."""
+        return f"{self.topic}:{self.partition}:{self.offset}"
+
+
+@dataclass(slots=True)
+class Decision:
+    """What a decider answers: facts, in order, and messages for others."""
+
+    events: list[Event] = field(default_factory=list)
+    outgoing: list[Outgoing] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a record leads to: facts of aggregates, facts that belong to none, and messages."""
+
+    events: list[tuple[Key, Event]] = field(default_factory=list)
+    notices: list[tuple[Key, Event]] = field(default_factory=list)
+    outgoing: list[Outgoing] = field(default_factory=list)
+
+
+def derived_id(cause: str, *names: object) -> str:
+    """An id that doing the same again makes the same: UUID version 5 of the cause's id and names (RFC 9562)."""
+    return str(uuid.uuid5(uuid.UUID(cause), "/".join(map(str, names))))
+
+
+GOSTACK_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:gostack")
+
+
+def named_id(kind: str, *names: str) -> str:
+    """The id of something whose name is its identity (a keypair of a project, a zone)."""
+    return str(uuid.uuid5(GOSTACK_NAMESPACE, "\0".join((kind, *names))))
+
+
+def to_record(envelope: Envelope, topic: str, key: str = "", partition: int | None = None) -> Record:
+    """The record for an envelope; its key is the aggregate's id unless another is given."""
+    headers = [
+        ("ce_specversion", b"1.0"),
+        ("ce_id", envelope.id.encode()),
+        ("ce_type", envelope.data.type_name.encode()),
+        ("ce_source", envelope.source.encode()),
+        ("ce_subject", str(envelope.subject).encode()),
+        ("ce_time", envelope.time.isoformat().encode()),
+        ("ce_correlationid", envelope.correlation.encode()),
+        ("content-type", b"application/json"),
+    ]
+    optional: Mapping[str, str | int | None] = {
+        "ce_causationid": envelope.causation,
+        "ce_actor": envelope.actor,
+        "ce_project": envelope.project,
+        "ce_reason": envelope.reason,
+        "ce_aggversion": envelope.aggversion,
+        "ce_verdict": envelope.verdict,
+        "ce_ifmatch": envelope.if_match,
+        "ce_fingerprint": envelope.fingerprint,
+        "ce_traceparent": envelope.traceparent,
+        "ce_causeplace": envelope.cause_place,
+    }
+    headers += [(name, str(value).encode()) for name, value in optional.items() if value not in (None, "")]
+    return Record(
+        topic=topic,
+        key=(key or envelope.subject.id).encode(),
+        value=envelope.data.model_dump_json(exclude_defaults=True).encode(),
+        headers=tuple(headers),
+        partition=partition,
+    )
+
+
+def from_record(record: Record) -> Envelope:
+    """The envelope in a record.
+
+    Raises UnknownMessage where headers are missing or the type is not known, pydantic.ValidationError where the
+    data does not fit its type.
+    """
+    headers = {name: value.decode() for name, value in record.headers}
+    try:
+        message = MESSAGES[headers["ce_type"]]
+        return Envelope(
+            id=headers["ce_id"],
+            data=message.model_validate_json(record.value),
+            subject=Key.parse(headers["ce_subject"]),
+            time=datetime.fromisoformat(headers["ce_time"]),
+            source=headers["ce_source"],
+            correlation=headers["ce_correlationid"],
+            causation=headers.get("ce_causationid", ""),
+            actor=headers.get("ce_actor", SYSTEM),
+            project=headers.get("ce_project", ""),
+            reason=headers.get("ce_reason", ""),
+            aggversion=int(headers["ce_aggversion"]) if "ce_aggversion" in headers else None,
+            verdict=headers.get("ce_verdict"),  # type: ignore[arg-type]
+            if_match=int(headers["ce_ifmatch"]) if "ce_ifmatch" in headers else None,
+            fingerprint=headers.get("ce_fingerprint", ""),
+            traceparent=headers.get("ce_traceparent", ""),
+            cause_place=headers.get("ce_causeplace", ""),
+        )
+    except KeyError as missing:
+        raise UnknownMessage(what=f"{missing} is not a known type or header", place=record.place) from missing
+    except (ValueError, UnicodeDecodeError) as wrong:
+        raise UnknownMessage(what=str(wrong)[:500], place=record.place) from wrong

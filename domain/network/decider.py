@@ -1,0 +1,175 @@
+"""What a network decides: which address is whose."""
+
+import ipaddress
+from collections.abc import Iterator
+
+from domain.errors import (
+    AddressTaken,
+    AlreadyExists,
+    InUse,
+    Invalid,
+    NoAddressLeft,
+    NotFound,
+    PortBusy,
+)
+from domain.jobs import JobResult, JobsAnswered, Nic, PortBound, PortUnbound, Reply
+from domain.messages import Decision, Envelope, Event, Key, Outgoing, Topic
+from domain.network.evolve import evolve
+from domain.network.messages import (
+    BindNetworkPort,
+    CreateNetwork,
+    CreatePort,
+    DeleteNetwork,
+    DeletePort,
+    HostAddressGiven,
+    NetworkCreated,
+    NetworkDeleted,
+    PortBoundToInstance,
+    PortCreated,
+    PortDeleted,
+    PortFreed,
+    UnbindNetworkPort,
+)
+from domain.network.state import LARGEST, SMALLEST, Network, mac_of
+
+
+def decide(now: Network | None, envelope: Envelope) -> Decision:
+    """Facts and answers. Raises a Refusal where the network cannot do it."""
+    network_id = envelope.subject.id
+    if isinstance(envelope.data, CreateNetwork):
+        if now is not None:
+            raise AlreadyExists(kind="network", id=network_id)
+        return Decision([_created(envelope.data, envelope)])
+    if now is None or now.deleted is not None:
+        if isinstance(envelope.data, UnbindNetworkPort):
+            return Decision([], [_answer(envelope.data.reply, PortUnbound(fact="port-unbound", nic=envelope.data.nic))])
+        raise NotFound(kind="network", id=network_id)
+    match envelope.data:
+        case DeleteNetwork():
+            if now.ports:
+                raise InUse(kind="Network", id=now.id, user=f"{len(now.ports)} ports")
+            return Decision([NetworkDeleted(at=envelope.time)])
+        case CreatePort() as command:
+            if command.port_id in now.ports:
+                raise AlreadyExists(kind="port", id=command.port_id)
+            ip = _given(now, command.ip) if command.ip else _free(now)
+            return Decision([_port(command.port_id, ip, envelope, keep=True, name=command.name)])
+        case DeletePort(port_id=port_id):
+            port = now.ports.get(port_id)
+            if port is None:
+                raise NotFound(kind="port", id=port_id)
+            if port.instance_id:
+                raise InUse(kind="Port", id=port_id, user=f"instance {port.instance_id}")
+            return Decision([PortDeleted(port_id=port_id)])
+        case BindNetworkPort() as bind:
+            return _bind(now, bind, envelope)
+        case UnbindNetworkPort() as unbind:
+            return _unbind(now, unbind)
+        case other:
+            raise TypeError(f"{other.type_name} is nothing a network decides")
+
+
+def _created(command: CreateNetwork, envelope: Envelope) -> NetworkCreated:
+    try:
+        block = ipaddress.IPv4Network(command.cidr)
+    except ValueError as wrong:
+        raise Invalid(field="cidr", value=command.cidr, allowed=f"an IPv4 network is needed ({wrong})") from wrong
+    if not LARGEST <= block.prefixlen <= SMALLEST:
+        raise Invalid(field="cidr", value=command.cidr, allowed=f"its prefix must be /{LARGEST} to /{SMALLEST}")
+    return NetworkCreated(
+        project=envelope.project,
+        name=command.name,
+        cidr=command.cidr,
+        description=command.description,
+        segment=command.segment,
+        created=envelope.time,
+    )
+
+
+def _port(port_id: str, ip: str, envelope: Envelope, *, keep: bool, name: str = "") -> PortCreated:
+    return PortCreated(
+        port_id=port_id, name=name, ip=ip, project=envelope.project, keep=keep, created=envelope.time
+    )
+
+
+def _bind(now: Network, bind: BindNetworkPort, envelope: Envelope) -> Decision:
+    events: list[Event] = []
+    after = now
+
+    def emit(event: Event) -> None:
+        nonlocal after
+        events.append(event)
+        after = evolve(after, event, now.id)
+
+    port = now.ports.get(bind.port_id)
+    if port is None:
+        if bind.keep_port:
+            raise NotFound(kind="port", id=bind.port_id)
+        ip = _given(now, bind.ip) if bind.ip else _free(now)
+        emit(_port(bind.port_id, ip, envelope, keep=False))
+    elif port.instance_id not in ("", bind.instance_id):
+        raise PortBusy(id=port.id, device=port.instance_id)
+    if bind.host_id and bind.host_id not in after.hosts:
+        emit(HostAddressGiven(host_id=bind.host_id, ip=_free(after)))
+    port = after.ports[bind.port_id]
+    if (port.instance_id, port.host_id) != (bind.instance_id, bind.host_id):
+        emit(PortBoundToInstance(port_id=port.id, instance_id=bind.instance_id, host_id=bind.host_id))
+    nic = Nic(
+        network_id=now.id,
+        network_name=now.name,
+        port_id=port.id,
+        keep_port=port.keep,
+        ip=port.ip,
+        prefix=now.block.prefixlen,
+        mac=mac_of(now, port.ip),
+        gateway=after.hosts.get(bind.host_id, ""),
+        segment=now.segment,
+    )
+    return Decision(events, [_answer(bind.reply, PortBound(fact="port-bound", nic=bind.nic, port=nic))])
+
+
+def _unbind(now: Network, unbind: UnbindNetworkPort) -> Decision:
+    answer = _answer(unbind.reply, PortUnbound(fact="port-unbound", nic=unbind.nic))
+    port = now.ports.get(unbind.port_id)
+    if port is None:
+        port = next((each for each in now.ports.values() if each.instance_id == unbind.instance_id), None)
+    if port is None or port.instance_id not in ("", unbind.instance_id):
+        return Decision([], [answer])
+    if not port.keep:
+        return Decision([PortDeleted(port_id=port.id)], [answer])
+    return Decision([PortFreed(port_id=port.id)] if port.instance_id else [], [answer])
+
+
+def _answer(reply: Reply, fact: PortBound | PortUnbound) -> Outgoing:
+    name = "BindPort" if isinstance(fact, PortBound) else "UnbindPort"
+    result = JobResult(job_id=reply.job_id, name=name, facts=(fact,))
+    message = JobsAnswered(task_id=reply.task_id, dispatch_id=reply.dispatch_id, results=(result,))
+    return Outgoing(Topic.RESULTS, Key("instance", reply.instance_id), message)
+
+
+def _candidates(network: Network) -> Iterator[str]:
+    base, size = int(network.block.network_address), network.block.num_addresses
+    usable = size - 2
+    for step in range(usable):
+        index = 1 + (network.hint - 1 + step) % usable
+        yield str(ipaddress.IPv4Address(base + index))
+
+
+def _free(network: Network) -> str:
+    for ip in _candidates(network):
+        if ip not in network.taken:
+            return ip
+    raise NoAddressLeft(id=network.id, cidr=network.cidr)
+
+
+def _given(network: Network, ip: str) -> str:
+    try:
+        address = ipaddress.IPv4Address(ip)
+    except ValueError as wrong:
+        raise Invalid(field="ip", value=ip, allowed="an IPv4 address is needed") from wrong
+    edges = (network.block.network_address, network.block.broadcast_address)
+    if address not in network.block or address in edges:
+        raise Invalid(field="ip", value=ip, allowed=f"it must be a host address in {network.cidr}")
+    if owner := network.taken.get(ip):
+        raise AddressTaken(id=network.id, ip=ip, port=owner)
+    return ip

@@ -1,0 +1,65 @@
+"""The fold of a network: its state after an event."""
+
+from domain.messages import Event
+from domain.network.messages import (
+    HostAddressGiven,
+    NetworkCreated,
+    NetworkDeleted,
+    PortBoundToInstance,
+    PortCreated,
+    PortDeleted,
+    PortFreed,
+)
+from domain.network.state import Network, Port, address_index
+
+
+def evolve(now: Network | None, event: Event, subject_id: str) -> Network:
+    """The network after this event. Raises TypeError for an event that is none of a network's."""
+    if isinstance(event, NetworkCreated):
+        return Network(
+            id=subject_id,
+            updated=event.created,
+            project=event.project,
+            name=event.name,
+            cidr=event.cidr,
+            description=event.description,
+            segment=event.segment,
+            created=event.created,
+        )
+    if now is None:
+        raise TypeError(f"{event.type_name} cannot be the first event of network {subject_id}")
+    match event:
+        case NetworkDeleted():
+            return now.but(deleted=event.at, updated=event.at)
+        case PortCreated():
+            port = Port(
+                id=event.port_id,
+                name=event.name,
+                ip=event.ip,
+                project=event.project,
+                keep=event.keep,
+                created=event.created,
+            )
+            return now.but(
+                ports={**now.ports, port.id: port}, taken={**now.taken, port.ip: port.id}, hint=address_index(now, port.ip) + 1
+            )
+        case PortBoundToInstance():
+            bound = now.ports[event.port_id].but(instance_id=event.instance_id, host_id=event.host_id)
+            return now.but(ports={**now.ports, bound.id: bound})
+        case PortFreed():
+            free = now.ports[event.port_id].but(instance_id="", host_id="")
+            return now.but(ports={**now.ports, free.id: free})
+        case PortDeleted():
+            gone = now.ports[event.port_id]
+            return now.but(
+                ports={key: port for key, port in now.ports.items() if key != gone.id},
+                taken={ip: owner for ip, owner in now.taken.items() if ip != gone.ip},
+            )
+        case HostAddressGiven():
+            return now.but(
+                hosts={**now.hosts, event.host_id: event.ip},
+                taken={**now.taken, event.ip: event.host_id},
+                hint=address_index(now, event.ip) + 1,
+            )
+        case _:
+            raise TypeError(f"{event.type_name} is no event of a network")

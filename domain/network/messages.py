@@ -1,0 +1,130 @@
+"""Commands and facts of networks and their ports.
+
+A port belongs to its network's stream: an address is unique only if one writer gives all of them.
+"""
+
+from datetime import datetime
+from typing import ClassVar
+
+from domain.jobs import Reply
+from domain.messages import Command, Event
+
+
+class NetworkCommand(Command):
+    """A wish about a network."""
+
+    abstract: ClassVar[bool] = True
+    kind = "network"
+
+
+class CreateNetwork(NetworkCommand):
+    """Create a network."""
+
+    name: str
+    cidr: str
+    description: str = ""
+    segment: int
+
+
+class DeleteNetwork(NetworkCommand):
+    """Delete a network that has no ports."""
+
+
+class CreatePort(NetworkCommand):
+    """Create a port: an address of the network, for an instance to come."""
+
+    port_id: str
+    name: str = ""
+    ip: str = ""
+
+
+class DeletePort(NetworkCommand):
+    """Delete a port that no instance uses."""
+
+    port_id: str
+
+
+class BindNetworkPort(NetworkCommand):
+    """Give an instance's NIC an address (a job of a plan)."""
+
+    reply: Reply
+    nic: int
+    port_id: str
+    keep_port: bool = False
+    instance_id: str
+    host_id: str
+    project: str = ""
+    ip: str = ""
+
+
+class UnbindNetworkPort(NetworkCommand):
+    """Take an instance's NIC off the network (a job of a plan)."""
+
+    reply: Reply
+    nic: int
+    port_id: str
+    keep_port: bool = False
+    instance_id: str
+
+
+class NetworkEvent(Event):
+    """A fact about a network."""
+
+    abstract: ClassVar[bool] = True
+    kind = "network"
+
+
+class NetworkCreated(NetworkEvent):
+    """It exists."""
+
+    project: str
+    name: str
+    cidr: str
+    description: str = ""
+    segment: int
+    created: datetime
+
+
+class NetworkDeleted(NetworkEvent):
+    """It is gone; so is what it gave."""
+
+    at: datetime
+
+
+class PortCreated(NetworkEvent):
+    """An address is taken."""
+
+    port_id: str
+    name: str = ""
+    ip: str
+    project: str
+    keep: bool
+    """It stays when its instance goes."""
+    created: datetime
+
+
+class PortBoundToInstance(NetworkEvent):
+    """The port is an instance's, on this host."""
+
+    port_id: str
+    instance_id: str
+    host_id: str
+
+
+class PortFreed(NetworkEvent):
+    """The port is no instance's any more."""
+
+    port_id: str
+
+
+class PortDeleted(NetworkEvent):
+    """The address is free again."""
+
+    port_id: str
+
+
+class HostAddressGiven(NetworkEvent):
+    """A host has an address of its own in the network, from which it gives DHCP and routes."""
+
+    host_id: str
+    ip: str

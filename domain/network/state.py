@@ -1,0 +1,62 @@
+"""A network as a fold: its addresses, who has them, and the ports."""
+
+import ipaddress
+from datetime import datetime
+
+from domain.messages import Model
+
+LARGEST = 16
+"""Prefix length of the largest network there may be."""
+SMALLEST = 29
+
+
+class Port(Model):
+    """An address of the network with who uses it."""
+
+    id: str
+    name: str = ""
+    ip: str
+    project: str
+    keep: bool
+    created: datetime
+    instance_id: str = ""
+    host_id: str = ""
+
+
+class Network(Model):
+    """A network."""
+
+    id: str
+    project: str
+    name: str
+    cidr: str
+    description: str = ""
+    segment: int
+    created: datetime
+    updated: datetime
+    deleted: datetime | None = None
+    ports: dict[str, Port] = {}
+    hosts: dict[str, str] = {}
+    """Host id -> its own address in the network."""
+    taken: dict[str, str] = {}
+    """Address -> port id, or host id."""
+    hint: int = 1
+    """Where to look for a free address first."""
+
+    @property
+    def block(self) -> ipaddress.IPv4Network:
+        """Its addresses."""
+        return ipaddress.IPv4Network(self.cidr)
+
+
+def mac_of(network: Network, ip: str) -> str:
+    """A MAC address that is unique in the network because its address is: locally administered (IEEE 802, bit 2 of
+    the first octet), then 16 bits of the segment, then the low 24 bits of the address."""
+    low = int(ipaddress.IPv4Address(ip)) & 0xFFFFFF
+    octets = (0x52, *network.segment.to_bytes(3, "big")[1:], *low.to_bytes(3, "big"))
+    return ":".join(f"{octet:02x}" for octet in octets)
+
+
+def address_index(network: Network, ip: str) -> int:
+    """How far an address lies from the network's first."""
+    return int(ipaddress.IPv4Address(ip)) - int(network.block.network_address)

@@ -1,0 +1,175 @@
+"""What a cell decides: hosts register and change, instances are placed and released, zones come and go.
+
+All of it passes through one stream in order, so claims never race. Claims are facts of their host.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from domain.errors import AlreadyExists, HostGone, InUse, NotFound
+from domain.host.messages import (
+    AssignZone,
+    DisableHost,
+    EnableHost,
+    HearHost,
+    HostClaimMade,
+    HostClaimReleased,
+    HostDisabled,
+    HostEnabled,
+    HostHeard,
+    HostRegistered,
+    HostSuspected,
+    HostZoneAssigned,
+    PlaceInstance,
+    PlacementRefused,
+    RegisterHost,
+    ReleaseInstance,
+    SuspectHost,
+)
+from domain.host.state import Health, Host
+from domain.jobs import (
+    HostRef,
+    JobError,
+    JobResult,
+    JobsAnswered,
+    Placed,
+    Released,
+    Reply,
+)
+from domain.messages import Envelope, Event, Key, Outcome, Outgoing, Topic, named_id
+from domain.scheduling.policy import Policy, choose, refusal
+from domain.scheduling.table import HostTable
+from domain.zone.zone import CreateZone, DeleteZone, Zone, ZoneCreated, ZoneDeleted
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What deciding needs besides the record: the hosts, the policy, and how many partitions jobs have."""
+
+    table: HostTable
+    policy: Policy
+    partitions: int
+
+
+def zone_id(name: str) -> str:
+    """A zone's name is its identity."""
+    return named_id("zone", name)
+
+
+def decide(envelope: Envelope, subject: Any, zone_of: Any, cell: Cell) -> Outcome:
+    """Facts and answers. `subject` is the state of the envelope's subject; `zone_of` gives a zone by its name, or
+    None. Raises a Refusal."""
+    match envelope.data:
+        case PlaceInstance() as request:
+            return _place(request, cell)
+        case ReleaseInstance() as release:
+            return _release(release, cell)
+        case CreateZone() | DeleteZone():
+            return _zone(envelope, subject, cell)
+        case RegisterHost() as register:
+            return _register(envelope, register, subject, zone_of, cell)
+        case _:
+            return _host(envelope, subject, zone_of)
+
+
+def _register(envelope: Envelope, register: RegisterHost, host: Host | None, zone_of: Any, cell: Cell) -> Outcome:
+    outcome = Outcome()
+    if host is None and zone_of(register.zone) is None:
+        made = ZoneCreated(name=register.zone, description="made by its first host", at=envelope.time)
+        outcome.events.append((Key("zone", zone_id(register.zone)), made))
+    partition = host.partition if host else cell.table.least_used_partition(cell.partitions)
+    registered = HostRegistered(
+        name=register.name,
+        zone=host.zone if host else register.zone,
+        inventory=register.inventory,
+        endpoint=register.endpoint,
+        partition=partition,
+        epoch=host.epoch + 1 if host else 1,
+        at=envelope.time,
+    )
+    outcome.events.append((envelope.subject, registered))
+    return outcome
+
+
+def _host(envelope: Envelope, host: Host | None, zone_of: Any) -> Outcome:
+    if host is None:
+        raise HostGone(id=envelope.subject.id)
+    event: Event | None = None
+    match envelope.data:
+        case EnableHost():
+            event = None if host.enabled else HostEnabled(at=envelope.time)
+        case DisableHost(why=why):
+            same = not host.enabled and host.why_disabled == why
+            event = None if same else HostDisabled(why=why, at=envelope.time)
+        case AssignZone(zone=zone):
+            if zone_of(zone) is None:
+                raise NotFound(kind="zone", id=zone)
+            event = None if host.zone == zone else HostZoneAssigned(zone=zone, at=envelope.time)
+        case SuspectHost():
+            event = None if host.health is Health.SUSPECT else HostSuspected(at=envelope.time)
+        case HearHost():
+            event = None if host.health is Health.UP else HostHeard(at=envelope.time)
+        case other:
+            raise TypeError(f"{other.type_name} is nothing a cell decides")
+    return Outcome(events=[(envelope.subject, event)] if event else [])
+
+
+def _zone(envelope: Envelope, zone: Zone | None, cell: Cell) -> Outcome:
+    alive = zone is not None and zone.deleted is None
+    if isinstance(envelope.data, CreateZone):
+        if alive:
+            raise AlreadyExists(kind="zone", id=envelope.data.name)
+        created = ZoneCreated(name=envelope.data.name, description=envelope.data.description, at=envelope.time)
+        return Outcome(events=[(envelope.subject, created)])
+    if zone is None or not alive:
+        raise NotFound(kind="zone", id=envelope.subject.id)
+    members = [host.name for host in cell.table.hosts.values() if host.zone == zone.name]
+    if members:
+        raise InUse(kind="Zone", id=zone.name, user=f"{len(members)} hosts ({', '.join(sorted(members)[:3])})")
+    return Outcome(events=[(envelope.subject, ZoneDeleted(at=envelope.time))])
+
+
+def _place(request: PlaceInstance, cell: Cell) -> Outcome:
+    if held := cell.table.claimed_by.get(request.instance_id):
+        return Outcome(outgoing=[_placed(request.reply, cell.table.hosts[held])])
+    choice = choose(request, cell.table, cell.policy)
+    if choice.host_id is None:
+        problem = refusal(choice.report, cell.policy)
+        refused = PlacementRefused(instance_id=request.instance_id, report=choice.report)
+        error = JobError(code=problem.code, message=str(problem), ran=False, details=dict(problem.values["counts"]))
+        return Outcome(
+            notices=[(Key("instance", request.instance_id), refused)],
+            outgoing=[_answer(request.reply, JobResult(job_id=request.reply.job_id, name="Place", error=error))],
+        )
+    claim = HostClaimMade(
+        instance_id=request.instance_id,
+        project=request.project,
+        vcpus=request.vcpus,
+        memory=request.memory,
+        disk=request.disk,
+        report=choice.report,
+    )
+    cell.table.placed(choice.host_id)
+    return Outcome(
+        events=[(Key("host", choice.host_id), claim)],
+        outgoing=[_placed(request.reply, cell.table.hosts[choice.host_id])],
+    )
+
+
+def _release(release: ReleaseInstance, cell: Cell) -> Outcome:
+    result = JobResult(job_id=release.reply.job_id, name="Release", facts=(Released(fact="released"),))
+    outcome = Outcome(outgoing=[_answer(release.reply, result)])
+    held = cell.table.claimed_by.get(release.instance_id)
+    if held is not None:
+        outcome.events.append((Key("host", held), HostClaimReleased(instance_id=release.instance_id)))
+    return outcome
+
+
+def _placed(reply: Reply, host: Host) -> Outgoing:
+    ref = HostRef(id=host.id, name=host.name, partition=host.partition, epoch=host.epoch, endpoint=host.endpoint)
+    return _answer(reply, JobResult(job_id=reply.job_id, name="Place", facts=(Placed(fact="placed", host=ref),)))
+
+
+def _answer(reply: Reply, result: JobResult) -> Outgoing:
+    message = JobsAnswered(task_id=reply.task_id, dispatch_id=reply.dispatch_id, results=(result,))
+    return Outgoing(Topic.RESULTS, Key("instance", reply.instance_id), message)

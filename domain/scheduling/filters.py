@@ -1,0 +1,49 @@
+"""Filters: each says which hosts would do. A policy applies them in order, and counts what each leaves."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from domain.host.messages import PlaceInstance
+from domain.scheduling.table import HostTable, Mask, code
+
+
+@dataclass(frozen=True)
+class Filter:
+    """A mask over the hosts, with its name and what it means for people."""
+
+    name: str
+    story: str
+    """What the hosts that it leaves out lack, as "N were ..."."""
+    mask: Callable[[PlaceInstance, HostTable, slice], Mask]
+
+
+def _all(table: HostTable, rows: slice) -> Mask:
+    return np.ones(rows.stop, dtype=np.bool_)
+
+
+def _wanted(request: PlaceInstance, table: HostTable, rows: slice) -> Mask:
+    if not request.wanted_host:
+        return _all(table, rows)
+    mask = np.zeros(rows.stop, dtype=np.bool_)
+    if (row := table.rows.get(request.wanted_host)) is not None:
+        mask[row] = True
+    return mask
+
+
+def _zone(request: PlaceInstance, table: HostTable, rows: slice) -> Mask:
+    if not request.zone:
+        return _all(table, rows)
+    return np.asarray(table.zone[rows] == code(request.zone))
+
+
+ENABLED_AND_UP = Filter("enabled-and-up", "disabled or not up", lambda request, table, rows: table.ready[rows])
+ZONE = Filter("zone", "in another zone", _zone)
+WANTED_HOST = Filter("wanted-host", "not the host asked for", _wanted)
+ARCH = Filter("arch", "of another architecture", lambda request, table, rows: table.arch[rows] == code(request.arch))
+VCPU = Filter("vcpu", "short of vCPUs", lambda request, table, rows: table.free_vcpus[rows] >= request.vcpus)
+MEMORY = Filter("memory", "short of memory", lambda request, table, rows: table.free_memory[rows] >= request.memory)
+DISK = Filter("disk", "short of disk", lambda request, table, rows: table.free_disk[rows] >= request.disk)
+
+FILTERS = {each.name: each for each in (ENABLED_AND_UP, ZONE, WANTED_HOST, ARCH, VCPU, MEMORY, DISK)}

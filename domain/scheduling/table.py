@@ -1,0 +1,105 @@
+"""The cell's hosts as columns, so that a filter is one comparison over all of them and a weigher one vector.
+
+Derived from the host aggregates and nothing else: each host's row is written anew when its state changes.
+"""
+
+from collections import Counter, deque
+
+import numpy as np
+import numpy.typing as npt
+
+from domain.host.state import Health, Host
+from domain.messages import Model
+
+Mask = npt.NDArray[np.bool_]
+Vector = npt.NDArray[np.float64]
+
+RECENT = 256
+"""Placements that count as still building."""
+
+
+class Ratios(Model):
+    """How much is promised for each physical unit."""
+
+    vcpus: float = 4.0
+    memory: float = 1.0
+    disk: float = 1.0
+
+
+class HostTable:
+    """Rows are hosts; a row keeps its number."""
+
+    def __init__(self, ratios: Ratios) -> None:
+        self._ratios = ratios
+        self.ids: list[str] = []
+        self.hosts: dict[str, Host] = {}
+        self.rows: dict[str, int] = {}
+        self.claimed_by: dict[str, str] = {}
+        """Instance id -> host id."""
+        self._grow(64)
+        self._recent: deque[int] = deque()
+
+    def _grow(self, size: int) -> None:
+        def column(old: npt.NDArray[np.generic] | None, kind: type) -> npt.NDArray[np.generic]:
+            new = np.zeros(size, dtype=kind)
+            if old is not None:
+                new[: len(old)] = old
+            return new
+
+        old = self.__dict__
+        self.ready = column(old.get("ready"), np.bool_)
+        self.zone = column(old.get("zone"), np.int64)
+        self.arch = column(old.get("arch"), np.int64)
+        self.free_vcpus = column(old.get("free_vcpus"), np.float64)
+        self.free_memory = column(old.get("free_memory"), np.float64)
+        self.free_disk = column(old.get("free_disk"), np.float64)
+        self.recent = column(old.get("recent"), np.float64)
+        self._size = size
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def put(self, host: Host) -> None:
+        """Write the host's row."""
+        row = self.rows.get(host.id)
+        if row is None:
+            row = len(self.ids)
+            if row >= self._size:
+                self._grow(self._size * 2)
+            self.ids.append(host.id)
+            self.rows[host.id] = row
+        before = self.hosts.get(host.id)
+        if before is not None and before.claims is not host.claims:
+            for instance_id in before.claims.keys() - host.claims.keys():
+                self.claimed_by.pop(instance_id, None)
+        if before is None or before.claims is not host.claims:
+            for instance_id in host.claims.keys() - (before.claims.keys() if before else set()):
+                self.claimed_by[instance_id] = host.id
+        self.hosts[host.id] = host
+        self.ready[row] = host.enabled and host.health is Health.UP
+        self.zone[row] = code(host.zone)
+        self.arch[row] = code(host.inventory.arch)
+        self.free_vcpus[row] = host.inventory.vcpus * self._ratios.vcpus - host.used("vcpus")
+        self.free_memory[row] = host.inventory.memory * self._ratios.memory - host.used("memory")
+        self.free_disk[row] = host.inventory.disk * self._ratios.disk - host.used("disk")
+
+    def placed(self, host_id: str) -> None:
+        """Remember that a host was chosen just now."""
+        row = self.rows[host_id]
+        self._recent.append(row)
+        self.recent[row] += 1
+        if len(self._recent) > RECENT:
+            self.recent[self._recent.popleft()] -= 1
+
+    def least_used_partition(self, partitions: int) -> int:
+        """The jobs partition that the fewest hosts share."""
+        used = Counter(host.partition for host in self.hosts.values())
+        return min(range(partitions), key=lambda number: (used[number], number))
+
+
+_CODES: dict[str, int] = {}
+
+
+def code(word: str) -> int:
+    """A number that stands for a word in a column, the same for as long as the process lives."""
+    return _CODES.setdefault(word, len(_CODES) + 1)

@@ -1,0 +1,69 @@
+"""Zones: named groups of hosts that fail together. A host says which zone it is in; a zone says only that it exists."""
+
+from datetime import datetime
+from typing import ClassVar
+
+from domain.messages import Command, Event, Model
+
+
+class Zone(Model):
+    """A zone."""
+
+    id: str
+    name: str
+    description: str = ""
+    created: datetime
+    updated: datetime
+    deleted: datetime | None = None
+
+
+class ZoneCommand(Command):
+    """A wish about a zone."""
+
+    abstract: ClassVar[bool] = True
+    kind = "zone"
+
+
+class CreateZone(ZoneCommand):
+    """Create a zone."""
+
+    name: str
+    description: str = ""
+
+
+class DeleteZone(ZoneCommand):
+    """Delete a zone that has no hosts."""
+
+
+class ZoneEvent(Event):
+    """A fact about a zone."""
+
+    abstract: ClassVar[bool] = True
+    kind = "zone"
+
+
+class ZoneCreated(ZoneEvent):
+    """It exists."""
+
+    name: str
+    description: str = ""
+    at: datetime
+
+
+class ZoneDeleted(ZoneEvent):
+    """It is gone."""
+
+    at: datetime
+
+
+def evolve(now: Zone | None, event: Event, subject_id: str) -> Zone:
+    """The zone after this event. Raises TypeError for an event that is none of a zone's."""
+    match event:
+        case ZoneCreated():
+            return Zone(
+                id=subject_id, name=event.name, description=event.description, created=event.at, updated=event.at
+            )
+        case ZoneDeleted() if now:
+            return now.but(deleted=event.at, updated=event.at)
+        case _:
+            raise TypeError(f"{event.type_name} does not apply to zone {subject_id}")

@@ -1,0 +1,114 @@
+"""What a processor keeps in its database: the guard and the cache of the fold.
+
+Why a port: the one step of the write path (commands/processor.py) is a single transaction over positions, inbox,
+aggregates and outbox; PostgreSQL and the twin in memory both offer exactly that, under one contract test.
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from domain.messages import Key, Record
+from infra.log.log import TopicPartition
+
+
+class LedgerUnavailable(Exception):
+    """The database did not answer. Whether the last commit took place is told by the positions."""
+
+
+class Conflict(Exception):
+    """Another writer changed an aggregate since it was read; nothing of this step was kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A position's way in one step: it is moved only if it is still at `start`."""
+
+    partition: TopicPartition
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An aggregate as it is stored."""
+
+    version: int
+    state: bytes
+    """JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An aggregate as it is to be stored, if it is still at version `before`."""
+
+    key: Key
+    before: int
+    after: int
+    state: bytes
+    due_at: datetime | None = None
+    due_id: str = ""
+
+
+@dataclass(slots=True)
+class Opened:
+    """What a step finds."""
+
+    moved: set[TopicPartition] = field(default_factory=set)
+    seen: set[str] = field(default_factory=set)
+    rows: dict[Key, Row] = field(default_factory=dict)
+    parked: dict[Key, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """Something whose time is over."""
+
+    key: Key
+    due_id: str
+    due_at: datetime
+
+
+class Step(Protocol):
+    """One transaction."""
+
+    async def open(self, moves: Sequence[Move], ids: Sequence[str], keys: Sequence[Key]) -> Opened:
+        """Move the positions; say which moved, which ids are done already, and how the aggregates are."""
+
+    async def load(self, keys: Sequence[Key]) -> dict[Key, Row]:
+        """More aggregates."""
+
+    async def close(
+        self, changes: Sequence[Change], ids: Sequence[str], outbox: Sequence[Record], parked: Sequence[tuple[Key, str]]
+    ) -> int:
+        """Store all; the outbox's number, or 0 where nothing is to be sent. Raises Conflict."""
+
+
+class Ledger(Protocol):
+    """A processor's database."""
+
+    async def positions(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        """Where each partition is to be read from; one never seen starts at 0."""
+
+    def step(self) -> AbstractAsyncContextManager[Step]:
+        """One transaction, committed where the block ends without an exception. Raises LedgerUnavailable."""
+
+    async def all(self, kind: str) -> dict[Key, Row]:
+        """Every aggregate of a kind."""
+
+    async def unsent(self) -> list[tuple[int, list[Record]]]:
+        """Outboxes that were not acknowledged, oldest first."""
+
+    async def sent(self, numbers: Sequence[int]) -> None:
+        """These outboxes are on the log."""
+
+    async def due(self, now: datetime, most: int) -> list[Due]:
+        """What is due, longest first."""
+
+    async def prune(self, before: datetime) -> int:
+        """Forget inbox ids older than this; how many were forgotten."""
+
+    async def close(self) -> None:
+        """Let go of all connections."""

@@ -1,0 +1,121 @@
+"""The ledger in memory: the twin of PostgreSQL's, for fast tests and simulated histories."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+from domain.messages import Key, Record
+from infra.db.ledger import Change, Conflict, Due, Move, Opened, Row
+from infra.db.outbox import pack, unpack
+from infra.log.log import TopicPartition
+
+
+class MemoryLedger:
+    """Dictionaries; a step works on copies that take the originals' place when it ends well."""
+
+    def __init__(self) -> None:
+        self._positions: dict[TopicPartition, int] = {}
+        self._inbox: dict[str, datetime] = {}
+        self._rows: dict[Key, Row] = {}
+        self._due: dict[Key, Due] = {}
+        self._outbox: dict[int, bytes] = {}
+        self._parked: dict[Key, str] = {}
+        self._next = 1
+
+    @asynccontextmanager
+    async def step(self) -> AsyncIterator["MemoryStep"]:
+        """One transaction."""
+        step = MemoryStep(self)
+        yield step
+        step.commit()
+
+    async def positions(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        """Where each partition is to be read from."""
+        return {each: self._positions.setdefault(each, 0) for each in partitions}
+
+    async def all(self, kind: str) -> dict[Key, Row]:
+        """Every aggregate of a kind."""
+        return {key: row for key, row in self._rows.items() if key.kind == kind}
+
+    async def unsent(self) -> list[tuple[int, list[Record]]]:
+        """Outboxes that were not acknowledged, oldest first."""
+        return [(number, unpack(packed)) for number, packed in sorted(self._outbox.items())]
+
+    async def sent(self, numbers: Sequence[int]) -> None:
+        """These outboxes are on the log."""
+        for number in numbers:
+            self._outbox.pop(number, None)
+
+    async def due(self, now: datetime, most: int) -> list[Due]:
+        """What is due, longest first."""
+        return sorted((due for due in self._due.values() if due.due_at <= now), key=lambda due: due.due_at)[:most]
+
+    async def prune(self, before: datetime) -> int:
+        """Forget inbox ids older than this; how many were forgotten."""
+        old = [ident for ident, at in self._inbox.items() if at < before]
+        for ident in old:
+            del self._inbox[ident]
+        return len(old)
+
+    async def close(self) -> None:
+        """Nothing to let go of."""
+
+
+class MemoryStep:
+    """One transaction on a MemoryLedger."""
+
+    def __init__(self, ledger: MemoryLedger) -> None:
+        self._ledger = ledger
+        self._moves: list[Move] = []
+        self._changes: Sequence[Change] = ()
+        self._ids: Sequence[str] = ()
+        self._outbox: tuple[int, bytes] | None = None
+        self._parked: Sequence[tuple[Key, str]] = ()
+
+    async def open(self, moves: Sequence[Move], ids: Sequence[str], keys: Sequence[Key]) -> Opened:
+        """Move the positions; say which moved, which ids are done already, and how the aggregates are."""
+        ledger = self._ledger
+        self._moves = [move for move in moves if ledger._positions.get(move.partition) == move.start]
+        return Opened(
+            moved={move.partition for move in self._moves},
+            seen={ident for ident in ids if ident in ledger._inbox},
+            rows=await self.load(keys),
+            parked={key: ledger._parked[key] for key in keys if key in ledger._parked},
+        )
+
+    async def load(self, keys: Sequence[Key]) -> dict[Key, Row]:
+        """More aggregates."""
+        return {key: self._ledger._rows[key] for key in keys if key in self._ledger._rows}
+
+    async def close(
+        self, changes: Sequence[Change], ids: Sequence[str], outbox: Sequence[Record], parked: Sequence[tuple[Key, str]]
+    ) -> int:
+        """Store all; the outbox's number, or 0 where nothing is to be sent. Raises Conflict."""
+        blank = Row(0, b"")
+        stale = [each for each in changes if self._ledger._rows.get(each.key, blank).version != each.before]
+        if stale:
+            raise Conflict(f"{len(stale)} of {len(changes)} aggregates had changed")
+        self._changes, self._ids, self._parked = changes, ids, parked
+        if not outbox:
+            return 0
+        number = self._ledger._next
+        self._ledger._next += 1
+        self._outbox = (number, pack(outbox))
+        return number
+
+    def commit(self) -> None:
+        """All of it happens."""
+        ledger = self._ledger
+        for move in self._moves:
+            ledger._positions[move.partition] = move.end
+        for change in self._changes:
+            ledger._rows[change.key] = Row(change.after, change.state)
+            if change.due_at is None:
+                ledger._due.pop(change.key, None)
+            else:
+                ledger._due[change.key] = Due(change.key, change.due_id, change.due_at)
+        for ident in self._ids:
+            ledger._inbox.setdefault(ident, datetime.now(UTC))
+        ledger._parked.update(dict(self._parked))
+        if self._outbox:
+            ledger._outbox[self._outbox[0]] = self._outbox[1]

@@ -1,0 +1,27 @@
+"""Bring the database to this release's schema: numbered SQL files, applied once each, in order, never backwards."""
+
+from pathlib import Path
+
+import psycopg
+
+MIGRATIONS = Path(__file__).with_name("migrations")
+LOCK = 7_480_001
+"""Advisory lock, so that two processes that start at once do not both migrate."""
+
+
+def migrate(dsn: str) -> list[str]:
+    """Apply what is missing, all in one transaction; returns the names applied. Raises psycopg.Error."""
+    applied = []
+    with psycopg.connect(dsn) as connection:
+        connection.execute("select pg_advisory_xact_lock(%s)", (LOCK,))
+        connection.execute(
+            "create table if not exists migrations (name text primary key, at timestamptz not null default now())"
+        )
+        done = {name for (name,) in connection.execute("select name from migrations")}
+        for file in sorted(MIGRATIONS.glob("*.sql")):
+            if file.name in done:
+                continue
+            connection.execute(file.read_text().encode())
+            connection.execute("insert into migrations (name) values (%s)", (file.name,))
+            applied.append(file.name)
+    return applied

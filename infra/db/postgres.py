@@ -1,0 +1,229 @@
+"""The ledger in PostgreSQL: one connection, one transaction a step, round trips joined by libpq's pipeline mode."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+
+import psycopg
+from psycopg import AsyncConnection, sql
+
+from domain.messages import Key, Record
+from infra.db.ledger import Change, Conflict, Due, LedgerUnavailable, Move, Opened, Row
+from infra.db.outbox import pack, unpack
+from infra.log.log import TopicPartition
+
+# A position moves only from where this step believes it to be: no row moved means that another worker owns the
+# partition, or that the records were done already.
+MOVE = """
+update {schema}.positions p set next_offset = m.upto
+  from unnest(%s::text[], %s::int[], %s::bigint[], %s::bigint[]) as m (topic, partition, since, upto)
+ where p.topic = m.topic and p.partition = m.partition and p.next_offset = m.since
+returning p.topic, p.partition
+"""
+
+SEEN = "select id::text from {schema}.inbox where id = any(%s::uuid[])"
+
+LOAD = """
+select a.kind, a.id, a.version, a.state
+  from {schema}.aggregates a
+  join unnest(%s::text[], %s::text[]) as k (kind, id) on a.kind = k.kind and a.id = k.id
+"""
+
+PARKED = """
+select p.kind, p.id, p.why
+  from {schema}.parked p
+  join unnest(%s::text[], %s::text[]) as k (kind, id) on p.kind = k.kind and p.id = k.id
+"""
+
+# An aggregate is replaced only if it is still at the version that the decision was made on.
+STORE = """
+insert into {schema}.aggregates as a (kind, id, previous, version, state, due_at, due_id)
+select * from unnest(%s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::bytea[], %s::timestamptz[], %s::text[])
+on conflict (kind, id) do update
+   set previous = excluded.previous, version = excluded.version, state = excluded.state,
+       due_at = excluded.due_at, due_id = excluded.due_id
+ where a.version = excluded.previous
+"""
+
+REMEMBER = "insert into {schema}.inbox (id) select unnest(%s::uuid[]) on conflict do nothing"
+
+PARK = "insert into {schema}.parked (kind, id, why) values (%s, %s, %s) on conflict do nothing"
+
+SEND = "insert into {schema}.outbox (records) values (%s) returning id"
+
+DUE = """
+select kind, id, due_id, due_at from {schema}.aggregates
+ where due_at <= %s order by due_at limit %s
+"""
+
+ENSURE = """
+insert into {schema}.positions (topic, partition, next_offset)
+select topic, partition, 0 from unnest(%s::text[], %s::int[]) as k (topic, partition)
+on conflict do nothing
+"""
+
+POSITIONS = "select topic, partition, next_offset from {schema}.positions"
+
+
+class PostgresStep:
+    """One transaction."""
+
+    def __init__(self, connection: AsyncConnection, schema: str) -> None:
+        self._connection = connection
+        self._schema = schema
+
+    def _sql(self, text: str) -> sql.Composed:
+        return sql.SQL(text).format(schema=sql.Identifier(self._schema))  # type: ignore[arg-type]
+
+    async def open(self, moves: Sequence[Move], ids: Sequence[str], keys: Sequence[Key]) -> Opened:
+        """Move the positions; say which moved, which ids are done already, and how the aggregates are."""
+        opened = Opened()
+        kinds, names = [key.kind for key in keys], [key.id for key in keys]
+        async with self._connection.pipeline():
+            moved = await self._connection.execute(
+                self._sql(MOVE),
+                (
+                    [move.partition.topic for move in moves],
+                    [move.partition.partition for move in moves],
+                    [move.start for move in moves],
+                    [move.end for move in moves],
+                ),
+            )
+            seen = await self._connection.execute(self._sql(SEEN), (list(ids),))
+            rows = await self._connection.execute(self._sql(LOAD), (kinds, names)) if keys else None
+            parked = await self._connection.execute(self._sql(PARKED), (kinds, names)) if keys else None
+            opened.moved = {TopicPartition(topic, number) for topic, number in await moved.fetchall()}
+            opened.seen = {ident for (ident,) in await seen.fetchall()}
+            if rows and parked:
+                opened.rows = {
+                    Key(kind, ident): Row(version, state) for kind, ident, version, state in await rows.fetchall()
+                }
+                opened.parked = {Key(kind, ident): why for kind, ident, why in await parked.fetchall()}
+        return opened
+
+    async def load(self, keys: Sequence[Key]) -> dict[Key, Row]:
+        """More aggregates."""
+        rows = await self._connection.execute(
+            self._sql(LOAD), ([key.kind for key in keys], [key.id for key in keys])
+        )
+        return {Key(kind, ident): Row(version, state) for kind, ident, version, state in await rows.fetchall()}
+
+    async def close(
+        self, changes: Sequence[Change], ids: Sequence[str], outbox: Sequence[Record], parked: Sequence[tuple[Key, str]]
+    ) -> int:
+        """Store all; the outbox's number, or 0 where nothing is to be sent. Raises Conflict."""
+        number = 0
+        async with self._connection.pipeline():
+            stored = None
+            if changes:
+                stored = await self._connection.execute(
+                    self._sql(STORE),
+                    (
+                        [change.key.kind for change in changes],
+                        [change.key.id for change in changes],
+                        [change.before for change in changes],
+                        [change.after for change in changes],
+                        [change.state for change in changes],
+                        [change.due_at for change in changes],
+                        [change.due_id for change in changes],
+                    ),
+                )
+            if ids:
+                await self._connection.execute(self._sql(REMEMBER), (list(ids),))
+            for key, why in parked:
+                await self._connection.execute(self._sql(PARK), (key.kind, key.id, why))
+            sent = await self._connection.execute(self._sql(SEND), (pack(outbox),)) if outbox else None
+            if sent:
+                row = await sent.fetchone()
+                number = row[0] if row else 0
+        if stored is not None and stored.rowcount != len(changes):
+            raise Conflict(f"{len(changes) - stored.rowcount} of {len(changes)} aggregates had changed")
+        return number
+
+
+class PostgresLedger:
+    """A processor's database: a schema of its own."""
+
+    def __init__(self, dsn: str, schema: str, timeout: float = 30.0) -> None:
+        self._dsn = dsn
+        self._schema = schema
+        self._timeout = timeout
+        self._connection: AsyncConnection | None = None
+        self._lock = asyncio.Lock()
+
+    @asynccontextmanager
+    async def _open(self) -> AsyncIterator[AsyncConnection]:
+        async with self._lock:
+            try:
+                if self._connection is None or self._connection.closed:
+                    self._connection = await AsyncConnection.connect(
+                        self._dsn,
+                        connect_timeout=10,
+                        options=f"-c statement_timeout={int(self._timeout * 1000)}",
+                        prepare_threshold=2,
+                    )
+                async with asyncio.timeout(self._timeout), self._connection.transaction():
+                    yield self._connection
+            except (psycopg.OperationalError, psycopg.InterfaceError, TimeoutError) as error:
+                if self._connection is not None:
+                    await self._connection.close()
+                raise LedgerUnavailable(str(error) or repr(error)) from error
+
+    def _sql(self, text: str) -> sql.Composed:
+        return sql.SQL(text).format(schema=sql.Identifier(self._schema))  # type: ignore[arg-type]
+
+    @asynccontextmanager
+    async def step(self) -> AsyncIterator[PostgresStep]:
+        """One transaction, committed where the block ends without an exception. Raises LedgerUnavailable."""
+        async with self._open() as connection:
+            yield PostgresStep(connection, self._schema)
+
+    async def positions(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        """Where each partition is to be read from; one never seen starts at 0."""
+        async with self._open() as connection:
+            await connection.execute(
+                self._sql(ENSURE), ([each.topic for each in partitions], [each.partition for each in partitions])
+            )
+            rows = await connection.execute(self._sql(POSITIONS))
+            known = {TopicPartition(topic, number): offset for topic, number, offset in await rows.fetchall()}
+        return {each: known[each] for each in partitions}
+
+    async def all(self, kind: str) -> dict[Key, Row]:
+        """Every aggregate of a kind."""
+        async with self._open() as connection:
+            rows = await connection.execute(
+                self._sql("select id, version, state from {schema}.aggregates where kind = %s"), (kind,)
+            )
+            return {Key(kind, ident): Row(version, state) for ident, version, state in await rows.fetchall()}
+
+    async def unsent(self) -> list[tuple[int, list[Record]]]:
+        """Outboxes that were not acknowledged, oldest first."""
+        async with self._open() as connection:
+            rows = await connection.execute(self._sql("select id, records from {schema}.outbox order by id"))
+            return [(number, unpack(records)) for number, records in await rows.fetchall()]
+
+    async def sent(self, numbers: Sequence[int]) -> None:
+        """These outboxes are on the log. Not waited for to be on disk: a row that comes back is sent again, unharmed."""
+        async with self._open() as connection:
+            await connection.execute("set local synchronous_commit = off")
+            await connection.execute(self._sql("delete from {schema}.outbox where id = any(%s)"), (list(numbers),))
+
+    async def due(self, now: datetime, most: int) -> list[Due]:
+        """What is due, longest first."""
+        async with self._open() as connection:
+            rows = await connection.execute(self._sql(DUE), (now, most))
+            return [
+                Due(Key(kind, ident), due_id, due_at) for kind, ident, due_id, due_at in await rows.fetchall()
+            ]
+
+    async def prune(self, before: datetime) -> int:
+        """Forget inbox ids older than this; how many were forgotten."""
+        async with self._open() as connection:
+            gone = await connection.execute(self._sql("delete from {schema}.inbox where at < %s"), (before,))
+            return gone.rowcount
+
+    async def close(self) -> None:
+        """Let go of the connection."""
+        if self._connection is not None:
+            await self._connection.close()

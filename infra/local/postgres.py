@@ -1,0 +1,119 @@
+"""PostgreSQL with a data directory, a port and a password of its own, beside whatever the machine runs already."""
+
+import re
+import secrets
+import shutil
+import signal
+from pathlib import Path
+
+from infra.local.account import Account
+from infra.local.process import Failure, alive, run
+from infra.local.server import LOOPBACK, Server, free_port
+
+NAME = "gostack"
+OLDEST = 15
+
+# Durability as in production: what a crash test proves here must hold there.
+SETTINGS = {
+    "listen_addresses": f"'{LOOPBACK}'",
+    "unix_socket_directories": "''",
+    "max_connections": "200",
+    "shared_buffers": "256MB",
+    "fsync": "on",
+    "synchronous_commit": "on",
+    "full_page_writes": "on",
+    "wal_compression": "on",
+    "max_wal_size": "1GB",
+    "password_encryption": "scram-sha-256",
+    "log_line_prefix": "'%m [%p] '",
+    "log_min_duration_statement": "1000",
+    "timezone": "'UTC'",
+    "log_timezone": "'UTC'",
+    "lc_messages": "'C'",
+}
+ACCESS = f"host all all {LOOPBACK}/32 scram-sha-256\n"
+
+
+def binaries() -> Path:
+    """The directory with the newest PostgreSQL's programs: Debian keeps them off the path. Raises Failure."""
+    found = {
+        int(match[1]): path
+        for path in Path("/usr/lib/postgresql").glob("*/bin")
+        if (match := re.fullmatch(r"(\d+)", path.parent.name)) and (path / "initdb").exists()
+    }
+    if found:
+        newest = max(found)
+        if newest < OLDEST:
+            raise Failure("postgres", f"PostgreSQL {newest} is too old; {OLDEST} or newer is needed")
+        return found[newest]
+    initdb = shutil.which("initdb")
+    if initdb:
+        return Path(initdb).resolve().parent
+    raise Failure("postgres", "PostgreSQL's server programs are not installed")
+
+
+class Postgres(Server):
+    """One server with one database, `gostack`, that belongs to the user of that name."""
+
+    name = "postgres"
+    # "Fast": ends sessions instead of waiting for them.
+    stop_signal = signal.SIGINT
+
+    def __init__(self, directory: Path, port: int = 0, *, account: Account | None = None) -> None:
+        """A port of 0 picks a free one, kept over restarts."""
+        super().__init__(directory, account)
+        self.port = port or free_port()
+
+    @property
+    def data(self) -> Path:
+        return self.directory / "data"
+
+    @property
+    def password_file(self) -> Path:
+        return self.directory / "password"
+
+    @property
+    def dsn(self) -> str:
+        """libpq's connection string, with the password. Raises FileNotFoundError before prepare()."""
+        return f"postgresql://{NAME}:{self.password_file.read_text().strip()}@{LOOPBACK}:{self.port}/{NAME}"
+
+    @property
+    def command(self) -> list[str]:
+        return [str(binaries() / "postgres"), "-D", str(self.data), "-p", str(self.port)]
+
+    def prepare(self) -> None:
+        self.take_directory()
+        if not self.password_file.exists():
+            self.account.write(self.password_file, secrets.token_urlsafe(24) + "\n")
+        if not (self.data / "PG_VERSION").exists():
+            self._initialize()
+        self._forget_dead_server()
+
+    def _initialize(self) -> None:
+        # Made under another name first: half a data directory looks like a whole one.
+        fresh = self.directory / "data.new"
+        shutil.rmtree(fresh, ignore_errors=True)
+        initdb = [str(binaries() / "initdb"), "-D", str(fresh), "-U", NAME, "-E", "UTF8", "--locale=C.UTF-8"]
+        scram = ["--auth=scram-sha-256", f"--pwfile={self.password_file}"]
+        run([*initdb, *scram], account=self.account, directory=self.directory)
+        with (fresh / "postgresql.conf").open("a") as file:
+            file.writelines(f"{name} = {value}\n" for name, value in SETTINGS.items())
+        (fresh / "pg_hba.conf").write_text(ACCESS)
+        single = [str(binaries() / "postgres"), "--single", "-D", str(fresh), "postgres"]
+        run(single, account=self.account, directory=self.directory, stdin=f"CREATE DATABASE {NAME};\n")
+        fresh.rename(self.data)
+
+    def _forget_dead_server(self) -> None:
+        """After a power cut the lock file's number may be another process's by now, which would stop a start."""
+        lock = self.data / "postmaster.pid"
+        try:
+            pid = int(lock.read_text().split("\n", 1)[0])
+        except (FileNotFoundError, ValueError):
+            return
+        program = Path(f"/proc/{pid}/comm")
+        if not alive(pid) or program.read_text().strip() != "postgres":
+            lock.unlink(missing_ok=True)
+
+    def ready(self) -> bool:
+        probe = [str(binaries() / "pg_isready"), "-q", "-h", LOOPBACK, "-p", str(self.port), "-U", NAME, "-d", NAME]
+        return run(probe, check=False, timeout=10).returncode == 0

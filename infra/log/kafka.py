@@ -1,0 +1,169 @@
+"""The log on Kafka, by aiokafka: an idempotent producer that waits for all replicas, readers assigned by hand.
+
+No transactions: the client speaks the old protocol, which does not fence a zombie; PostgreSQL's positions do that.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import TopicPartition as KafkaPartition
+from aiokafka.errors import KafkaError, OutOfOrderSequenceNumber
+
+from domain.messages import Record
+from infra.log.log import LogUnavailable, Positions, Reader, TopicPartition
+
+MAX_RECORD = 1 << 20
+MAX_FETCH = 8 << 20
+
+
+class KafkaReader:
+    """A consumer without a group: positions are the caller's."""
+
+    def __init__(self, consumer: AIOKafkaConsumer) -> None:
+        self._consumer = consumer
+
+    async def fetch(self, most: int, wait: float) -> list[Record]:
+        """At most `most` records; none when nothing came within `wait` seconds. Raises LogUnavailable."""
+        try:
+            found = await self._consumer.getmany(timeout_ms=int(wait * 1000), max_records=most)
+        except KafkaError as error:
+            raise LogUnavailable(str(error)) from error
+        return [
+            Record(
+                topic=partition.topic,
+                key=record.key or b"",
+                value=record.value or b"",
+                headers=tuple(record.headers),
+                partition=partition.partition,
+                offset=record.offset,
+            )
+            for partition, records in found.items()
+            for record in records
+        ]
+
+    async def close(self) -> None:
+        """Stop reading."""
+        await self._consumer.stop()
+
+
+class KafkaLog:
+    """The log on a Kafka cluster."""
+
+    def __init__(self, bootstrap: str, timeout: float = 20.0) -> None:
+        self._bootstrap = bootstrap
+        self._timeout = timeout
+        self._producer: AIOKafkaProducer | None = None
+        self._lock = asyncio.Lock()
+        self._asker: AIOKafkaConsumer | None = None
+
+    async def publish(self, records: Sequence[Record]) -> None:
+        """Append these, in order within a partition; returns when every replica has them. Raises LogUnavailable."""
+        for last in (False, True):
+            producer = await self._open()
+            try:
+                async with asyncio.timeout(self._timeout):
+                    waiting = [
+                        await producer.send(
+                            record.topic,
+                            value=record.value,
+                            key=record.key,
+                            partition=record.partition,
+                            headers=list(record.headers),
+                        )
+                        for record in records
+                    ]
+                    await asyncio.gather(*waiting)
+                return
+            except OutOfOrderSequenceNumber as error:
+                await self._forget(producer)
+                if last:
+                    raise LogUnavailable(str(error)) from error
+            except (KafkaError, TimeoutError) as error:
+                await self._forget(producer)
+                raise LogUnavailable(f"publishing {len(records)} records: {error!r}") from error
+
+    async def partitions(self, topic: str) -> int:
+        """How many partitions the topic has; raises KeyError for an unknown topic, LogUnavailable."""
+        consumer = await self._ask()
+        found = consumer.partitions_for_topic(topic)
+        if not found:
+            raise KeyError(topic)
+        return len(found)
+
+    async def bounds(self, topics: Sequence[str]) -> dict[TopicPartition, tuple[int, int]]:
+        """Per partition, the first offset there is and the next to be given. Raises KeyError, LogUnavailable."""
+        consumer = await self._ask()
+        asked = [KafkaPartition(topic, number) for topic in topics for number in range(await self.partitions(topic))]
+        try:
+            begins = await consumer.beginning_offsets(asked)
+            ends = await consumer.end_offsets(asked)
+        except KafkaError as error:
+            raise LogUnavailable(str(error)) from error
+        return {TopicPartition(*each): (begins[each], ends[each]) for each in asked}
+
+    async def reader(self, positions: Positions) -> Reader:
+        """Read these partitions from these offsets; one that retention has removed is read from the first there is."""
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._bootstrap,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            fetch_max_bytes=MAX_FETCH,
+            max_partition_fetch_bytes=MAX_RECORD * 2,
+            fetch_max_wait_ms=100,
+        )
+        await self._start(consumer)
+        partitions = {KafkaPartition(*each): offset for each, offset in positions.items()}
+        consumer.assign(list(partitions))
+        for partition, offset in partitions.items():
+            consumer.seek(partition, offset)
+        return KafkaReader(consumer)
+
+    async def close(self) -> None:
+        """Let go of all connections."""
+        if self._producer is not None:
+            await self._forget(self._producer)
+        if self._asker is not None:
+            asker, self._asker = self._asker, None
+            await asker.stop()
+
+    async def _open(self) -> AIOKafkaProducer:
+        async with self._lock:
+            if self._producer is None:
+                producer = AIOKafkaProducer(
+                    bootstrap_servers=self._bootstrap,
+                    enable_idempotence=True,
+                    acks="all",
+                    max_request_size=MAX_RECORD,
+                    request_timeout_ms=int(self._timeout * 1000),
+                )
+                await self._start(producer)
+                self._producer = producer
+            return self._producer
+
+    async def _forget(self, producer: AIOKafkaProducer) -> None:
+        async with self._lock:
+            if self._producer is producer:
+                self._producer = None
+        try:
+            await asyncio.wait_for(producer.stop(), 5)
+        except (KafkaError, TimeoutError):
+            pass
+
+    async def _ask(self) -> AIOKafkaConsumer:
+        async with self._lock:
+            if self._asker is None:
+                consumer = AIOKafkaConsumer(bootstrap_servers=self._bootstrap, enable_auto_commit=False)
+                await self._start(consumer)
+                self._asker = consumer
+            return self._asker
+
+    async def _start(self, client: AIOKafkaConsumer | AIOKafkaProducer) -> None:
+        try:
+            await asyncio.wait_for(client.start(), self._timeout)
+        except (KafkaError, TimeoutError, OSError) as error:
+            try:
+                await client.stop()
+            except KafkaError:
+                pass
+            raise LogUnavailable(f"{self._bootstrap}: {error!r}") from error

@@ -1,0 +1,54 @@
+"""The message log as GoStack needs it, and no more: append with acknowledgement, read from positions.
+
+Why a port: the same processors, projector and agents run on Kafka and, in fast tests and simulated histories, on a
+list in memory; both pass the contract in tests/contract/test_log.py.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from domain.messages import Record
+
+
+class TopicPartition(NamedTuple):
+    """A partition of a topic; order holds within it, and nowhere else."""
+
+    topic: str
+    partition: int
+
+
+Positions = Mapping[TopicPartition, int]
+"""Per partition, the offset of the next record to read."""
+
+
+class LogUnavailable(Exception):
+    """The log did not answer in time. What was sent may or may not be there; sending it again is safe."""
+
+
+class Reader(Protocol):
+    """Reads given partitions from given positions, in each partition's order."""
+
+    async def fetch(self, most: int, wait: float) -> list[Record]:
+        """At most `most` records; none when nothing came within `wait` seconds."""
+
+    async def close(self) -> None:
+        """Stop reading."""
+
+
+class Log(Protocol):
+    """The log."""
+
+    async def publish(self, records: Sequence[Record]) -> None:
+        """Append these, in order within a partition; returns when every replica has them. Raises LogUnavailable."""
+
+    async def partitions(self, topic: str) -> int:
+        """How many partitions the topic has; raises KeyError for an unknown topic."""
+
+    async def bounds(self, topics: Sequence[str]) -> dict[TopicPartition, tuple[int, int]]:
+        """Per partition, the first offset there is and the next to be given."""
+
+    async def reader(self, positions: Positions) -> Reader:
+        """Read these partitions from these offsets."""
+
+    async def close(self) -> None:
+        """Let go of all connections."""

@@ -1,0 +1,93 @@
+"""The log in memory: for fast tests and simulated histories. The same partitioner as Kafka's, so keys go alike."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+
+from aiokafka.partitioner import murmur2
+
+from domain.messages import Record
+from infra.log.log import Positions, Reader, TopicPartition
+from infra.log.topics import TOPICS
+
+
+class MemoryLog:
+    """Lists of records."""
+
+    def __init__(self, counts: dict[str, int] | None = None) -> None:
+        self._counts = counts or {str(topic): declared.partitions for topic, declared in TOPICS.items()}
+        self._records: dict[TopicPartition, list[Record]] = defaultdict(list)
+        self._arrived = asyncio.Event()
+
+    async def publish(self, records: Sequence[Record]) -> None:
+        """Append these."""
+        for record in records:
+            partition = record.partition
+            if partition is None:
+                partition = (murmur2(record.key) & 0x7FFFFFFF) % self._counts[record.topic]
+            target = self._records[TopicPartition(record.topic, partition)]
+            target.append(replace(record, partition=partition, offset=len(target)))
+        self._arrived.set()
+        self._arrived = asyncio.Event()
+
+    async def partitions(self, topic: str) -> int:
+        """How many partitions the topic has; raises KeyError for an unknown topic."""
+        return self._counts[topic]
+
+    async def bounds(self, topics: Sequence[str]) -> dict[TopicPartition, tuple[int, int]]:
+        """Per partition, the first offset there is and the next to be given."""
+        every = [TopicPartition(topic, number) for topic in topics for number in range(self._counts[topic])]
+        return {each: (0, len(self._records[each])) for each in every}
+
+    async def reader(self, positions: Positions) -> Reader:
+        """Read these partitions from these offsets."""
+        return MemoryReader(self, dict(positions))
+
+    async def close(self) -> None:
+        """Nothing to let go of."""
+
+    def take(self, positions: dict[TopicPartition, int], most: int) -> list[Record]:
+        """Records from the positions on, which are moved."""
+        found: list[Record] = []
+        for each, offset in positions.items():
+            taken = self._records[each][offset : offset + most - len(found)]
+            positions[each] = offset + len(taken)
+            found += taken
+            if len(found) >= most:
+                break
+        return found
+
+    async def wait(self, seconds: float) -> None:
+        """Until something is appended, or the time is over."""
+        try:
+            await asyncio.wait_for(self._arrived.wait(), seconds)
+        except TimeoutError:
+            pass
+
+    def all(self, topic: str) -> list[Record]:
+        """Every record of a topic, partition by partition."""
+        return [
+            record
+            for number in range(self._counts[topic])
+            for record in self._records[TopicPartition(topic, number)]
+        ]
+
+
+class MemoryReader:
+    """Reads a MemoryLog."""
+
+    def __init__(self, log: MemoryLog, positions: dict[TopicPartition, int]) -> None:
+        self._log = log
+        self._positions = positions
+
+    async def fetch(self, most: int, wait: float) -> list[Record]:
+        """At most `most` records; none when nothing came within `wait` seconds."""
+        found = self._log.take(self._positions, most)
+        if not found and wait > 0:
+            await self._log.wait(wait)
+            found = self._log.take(self._positions, most)
+        return found
+
+    async def close(self) -> None:
+        """Nothing to stop."""

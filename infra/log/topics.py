@@ -1,0 +1,92 @@
+"""The topics: one table declares them, `gostack topics apply` makes them so.
+
+Counts never change: a key's partition is its hash modulo the count, so growing a topic would break the order of
+every key in it. They start generous instead.
+"""
+
+from dataclasses import dataclass
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import TopicAlreadyExistsError, for_code
+
+from domain.messages import Topic
+
+DAY = 24 * 3600 * 1000
+FOREVER = -1
+
+
+@dataclass(frozen=True)
+class Declared:
+    """A topic as it must be."""
+
+    topic: Topic
+    partitions: int
+    retention_ms: int
+    why: str
+
+
+TOPICS = {
+    declared.topic: declared
+    for declared in (
+        Declared(Topic.COMMANDS, 12, FOREVER, "who asked for what; read by the engine"),
+        Declared(Topic.SCHEDULING, 12, FOREVER, "host commands and placements, a cell a key; read by its scheduler"),
+        Declared(Topic.EVENTS, 12, FOREVER, "everything that happened; never compacted"),
+        Declared(Topic.JOBS, 96, 7 * DAY, "what hosts are to do; many hosts may share a partition"),
+        Declared(Topic.RESULTS, 12, 7 * DAY, "what became of it; partitioned like the commands"),
+        Declared(Topic.REPORTS, 12, DAY, "heartbeats"),
+        Declared(Topic.DEAD, 1, FOREVER, "records nobody could read or apply; for people"),
+    )
+}
+
+
+class PartitionCountDiffers(Exception):
+    """A topic exists with another number of partitions than declared; it cannot be changed in place."""
+
+
+async def apply(bootstrap: str, replication: int = 1) -> list[str]:
+    """Create what is missing; returns a line for each topic. Raises PartitionCountDiffers."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        existing = {
+            found["topic"]: len(found["partitions"])
+            for found in await admin.describe_topics()
+            if found["topic"] in set(TOPICS)
+        }
+        lines = []
+        missing = []
+        for declared in TOPICS.values():
+            count = existing.get(declared.topic)
+            if count is None:
+                missing.append(declared)
+            elif count != declared.partitions:
+                raise PartitionCountDiffers(
+                    f"{declared.topic} has {count} partitions, {declared.partitions} are declared: "
+                    "a count cannot be changed without breaking the order of keys"
+                )
+            else:
+                lines.append(f"{declared.topic}: as declared")
+        if missing:
+            answer = await admin.create_topics(
+                [
+                    NewTopic(
+                        name=declared.topic,
+                        num_partitions=declared.partitions,
+                        replication_factor=replication,
+                        topic_configs={
+                            "retention.ms": str(declared.retention_ms),
+                            "cleanup.policy": "delete",
+                            "message.timestamp.type": "LogAppendTime",
+                        },
+                    )
+                    for declared in missing
+                ]
+            )
+            for topic, code, *_ in answer.topic_errors:
+                error = for_code(code)
+                if code and error is not TopicAlreadyExistsError:
+                    raise error(topic)
+                lines.append(f"{topic}: created")
+        return sorted(lines)
+    finally:
+        await admin.close()

@@ -1,0 +1,54 @@
+"""Hosts: what they have, what is held on them, and whether they are well."""
+
+from collections.abc import Iterable
+
+from domain.host.state import Host
+from projections.view import Change, Column, Row, View, iso
+
+
+def rows(change: Change) -> Iterable[Row]:
+    """The host's row."""
+    host = change.after
+    if not isinstance(host, Host):
+        return
+    resources = {
+        name: {"total": getattr(host.inventory, name), "used": host.used(name)}
+        for name in ("vcpus", "memory", "disk")
+    }
+    yield Row(
+        id=host.id,
+        version=change.version,
+        created=host.created,
+        columns={"name": host.name, "zone": host.zone, "enabled": host.enabled, "health": host.health},
+        doc={
+            "id": host.id,
+            "name": host.name,
+            "zone": host.zone,
+            "status": "enabled" if host.enabled else "disabled",
+            "why_disabled": host.why_disabled,
+            "health": host.health,
+            "epoch": host.epoch,
+            "partition": host.partition,
+            "endpoint": host.endpoint,
+            "arch": host.inventory.arch,
+            "hypervisor": host.inventory.hypervisor,
+            "instances": len(host.claims),
+            **resources,
+            "created": iso(host.created),
+            "updated": iso(host.updated),
+            "version": change.version,
+        },
+    )
+
+
+HOSTS = View(
+    name="hosts",
+    kinds=frozenset({"host"}),
+    rows=rows,
+    columns=(
+        Column("name", indexed=True),
+        Column("zone"),
+        Column("enabled", "boolean"),
+        Column("health"),
+    ),
+)

@@ -1,0 +1,109 @@
+"""Instances as users see them."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from domain.instance.state import Instance
+from domain.instance.status import status
+from projections.view import Change, Column, Row, View, iso
+
+
+def document(instance: Instance, version: int) -> dict[str, Any]:
+    """An instance as JSON."""
+    task = instance.task or instance.queued
+    return {
+        "id": instance.id,
+        "name": instance.name,
+        "status": status(instance),
+        "vm_state": instance.vm_state,
+        "power": instance.power,
+        "task": {"id": task.id, "action": task.action, "step": task.current_step} if task else None,
+        "project_id": instance.project,
+        "user_id": instance.owner,
+        "hostname": instance.hostname,
+        "description": instance.description,
+        "metadata": instance.metadata,
+        "flavor": instance.flavor.model_dump(),
+        "image": instance.image.model_dump(),
+        "disk": instance.disk,
+        "zone": instance.zone,
+        "host": {"id": instance.host.id, "name": instance.host.name, "epoch": instance.host.epoch}
+        if instance.host
+        else None,
+        "key_name": instance.key_name,
+        "config_drive": instance.config_drive,
+        "nics": [
+            {
+                "index": index,
+                "network_id": nic.network_id,
+                "network_name": nic.network_name,
+                "port_id": nic.port_id,
+                "ip": nic.ip,
+                "prefix": nic.prefix,
+                "mac": nic.mac,
+                "gateway": nic.gateway,
+            }
+            for index, nic in enumerate(instance.nics)
+        ],
+        "addresses": [nic.ip for nic in instance.nics if nic.ip],
+        "fault": instance.fault.model_dump() if instance.fault else None,
+        "created": iso(instance.created),
+        "updated": iso(instance.updated),
+        "launched": iso(instance.launched),
+        "deleted": iso(instance.deleted),
+        "purge_at": iso(instance.purge_at),
+        "version": version,
+    }
+
+
+def rows(change: Change) -> Iterable[Row]:
+    """The instance's row."""
+    now = change.after
+    if not isinstance(now, Instance):
+        return
+    doc = document(now, change.version)
+    yield Row(
+        id=now.id,
+        version=change.version,
+        created=now.created,
+        columns={
+            "name": now.name,
+            "project": now.project,
+            "owner": now.owner,
+            "status": doc["status"],
+            "vm_state": now.vm_state,
+            "flavor_id": now.flavor.id,
+            "image_id": now.image.id,
+            "host_id": now.host.id if now.host else "",
+            "host_name": now.host.name if now.host else "",
+            "key_name": now.key_name,
+            "zone": now.zone,
+            "ips": doc["addresses"],
+            "updated": now.updated,
+            "deleted": now.vm_state in ("deleted", "soft_deleted"),
+        },
+        doc=doc,
+    )
+
+
+INSTANCES = View(
+    name="instances",
+    kinds=frozenset({"instance"}),
+    rows=rows,
+    columns=(
+        Column("name", indexed=True),
+        Column("project", indexed=True),
+        Column("owner"),
+        Column("status", indexed=True),
+        Column("vm_state"),
+        Column("flavor_id", indexed=True),
+        Column("image_id", indexed=True),
+        Column("host_id", indexed=True),
+        Column("host_name", indexed=True),
+        Column("key_name"),
+        Column("zone"),
+        Column("ips", "text[]", indexed=True),
+        Column("updated", "timestamptz"),
+        Column("deleted", "boolean"),
+    ),
+)

@@ -1,0 +1,144 @@
+"""Read models in memory: the twin of PostgreSQL's, for fast tests."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from domain.messages import Key
+from infra.log.log import TopicPartition
+from projections.postgres import FOUND_AT_MOST
+from projections.store import Batch, Entry, HistoryQuery, NotMoved
+from projections.view import Condition, Found, Page, Query, Row, UnknownMarker
+from projections.views import VIEWS
+
+
+class MemoryStore:
+    """Dictionaries of rows."""
+
+    def __init__(self) -> None:
+        self._positions: dict[TopicPartition, int] = {}
+        self._states: dict[Key, tuple[int, bytes]] = {}
+        self._rows: dict[str, dict[str, Row]] = {name: {} for name in VIEWS}
+        self._history: dict[str, Entry] = {}
+
+    async def positions(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        """Where each partition is to be read from."""
+        return {each: self._positions.setdefault(each, 0) for each in partitions}
+
+    async def states(self, keys: Sequence[Key]) -> dict[Key, tuple[int, bytes]]:
+        """Version and state, as JSON, of each aggregate that has one."""
+        return {key: self._states[key] for key in keys if key in self._states}
+
+    async def apply(self, batch: Batch) -> None:
+        """All of it, with the positions. Raises NotMoved."""
+        wrong = [each for each, start in batch.start.items() if self._positions.get(each, 0) != start]
+        if wrong:
+            raise NotMoved(f"{len(wrong)} of {len(batch.start)} positions were not where expected")
+        self._positions |= batch.end
+        for key, (version, state) in batch.states.items():
+            if key not in self._states or self._states[key][0] < version:
+                self._states[key] = (version, state)
+        for name, rows in batch.rows.items():
+            table = self._rows[name]
+            for row in rows.values():
+                if row.id not in table or table[row.id].version <= row.version:
+                    table[row.id] = row
+        for name, idents in batch.gone.items():
+            for ident in idents:
+                self._rows[name].pop(ident, None)
+        for entry in batch.history:
+            self._history.setdefault(entry.id, entry)
+
+    async def get(self, view: str, ident: str) -> Found | None:
+        """One document."""
+        row = self._rows[view].get(ident)
+        return _found(row) if row else None
+
+    async def find(self, view: str, name: str, where: dict[str, Any]) -> list[Found]:
+        """Documents with this name (at most 20), newest first; `where` narrows them by columns."""
+        conditions = (Condition("name", "=", name), *(Condition(key, "=", value) for key, value in where.items()))
+        return [_found(row) for row in self._select(view, conditions)][:FOUND_AT_MOST]
+
+    async def page(self, view: str, query: Query) -> Page:
+        """A page of documents, newest first. Raises UnknownMarker."""
+        rows = self._select(view, query.where)
+        if query.marker:
+            marker = self._rows[view].get(query.marker)
+            if marker is None:
+                raise UnknownMarker(query.marker)
+            rows = [row for row in rows if (row.created, row.id) < (marker.created, marker.id)]
+        rows = rows[query.skip :]
+        shown = rows[: query.limit]
+        return Page(
+            docs=[orjson.dumps(row.doc) for row in shown],
+            last_id=shown[-1].id if shown else "",
+            more=len(rows) > query.limit,
+        )
+
+    async def count(self, view: str) -> int:
+        """Rows of a view."""
+        return len(self._rows[view])
+
+    async def history(self, query: HistoryQuery) -> list[Entry]:
+        """Events, oldest first. Raises UnknownMarker."""
+        entries = sorted(self._history.values(), key=_order)
+        if query.marker:
+            marker = self._history.get(query.marker)
+            if marker is None:
+                raise UnknownMarker(query.marker)
+            entries = [entry for entry in entries if _order(entry) > _order(marker)]
+        return [entry for entry in entries if _wanted(entry, query)][: query.limit]
+
+    async def event(self, ident: str) -> Entry | None:
+        """One event by its id."""
+        return self._history.get(ident)
+
+    async def close(self) -> None:
+        """Nothing to let go of."""
+
+    def _select(self, view: str, conditions: Sequence[Condition]) -> list[Row]:
+        rows = [
+            row for row in self._rows[view].values() if all(_holds(row.columns[each.column], each) for each in conditions)
+        ]
+        return sorted(rows, key=lambda row: (row.created, row.id), reverse=True)
+
+
+def _order(entry: Entry) -> tuple[datetime, int, int]:
+    return entry.time, entry.partition, entry.offset
+
+
+def _found(row: Row) -> Found:
+    return Found(row.id, row.version, orjson.dumps(row.doc))
+
+
+def _holds(value: Any, condition: Condition) -> bool:
+    wanted = condition.value
+    match condition.operator:
+        case "=":
+            return bool(value == wanted)
+        case "!=":
+            return bool(value != wanted)
+        case "in":
+            return value in wanted
+        case ">=":
+            return bool(value >= wanted)
+        case "<=":
+            return bool(value <= wanted)
+        case "contains":
+            return wanted in value
+
+
+def _wanted(entry: Entry, query: HistoryQuery) -> bool:
+    return all(
+        (
+            not query.subject or str(entry.subject) == query.subject,
+            not query.type or entry.type == query.type,
+            not query.actor or entry.actor == query.actor,
+            not query.project or entry.project == query.project,
+            not query.task or entry.correlation == query.task,
+            query.since is None or entry.time >= query.since,
+            query.until is None or entry.time <= query.until,
+        )
+    )

@@ -1,0 +1,107 @@
+"""Networks and their ports."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from domain.messages import Event
+from domain.network.messages import PortBoundToInstance, PortCreated, PortDeleted, PortFreed
+from domain.network.state import Network, Port, mac_of
+from projections.view import Change, Column, Row, View, iso
+
+
+def network_rows(change: Change) -> Iterable[Row]:
+    """The network's row."""
+    network = change.after
+    if not isinstance(network, Network):
+        return
+    yield Row(
+        id=network.id,
+        version=change.version,
+        created=network.created,
+        columns={"name": network.name, "project": network.project, "deleted": network.deleted is not None},
+        doc={
+            "id": network.id,
+            "name": network.name,
+            "description": network.description,
+            "project_id": network.project,
+            "cidr": network.cidr,
+            "segment": network.segment,
+            "ports": len(network.ports),
+            "created": iso(network.created),
+            "updated": iso(network.updated),
+            "deleted": iso(network.deleted),
+            "version": change.version,
+        },
+    )
+
+
+def port_document(network: Network, port: Port, version: int) -> dict[str, Any]:
+    """A port as JSON."""
+    return {
+        "id": port.id,
+        "name": port.name,
+        "project_id": port.project,
+        "network_id": network.id,
+        "network_name": network.name,
+        "ip": port.ip,
+        "prefix": network.block.prefixlen,
+        "mac": mac_of(network, port.ip),
+        "instance_id": port.instance_id,
+        "host_id": port.host_id,
+        "keep": port.keep,
+        "created": iso(port.created),
+        "version": version,
+    }
+
+
+def port_rows(change: Change) -> Iterable[Row]:
+    """The row of the port that the event is about."""
+    event: Event | Any = change.envelope.data
+    if not isinstance(event, (PortCreated, PortBoundToInstance, PortFreed)):
+        return
+    network: Network = change.after
+    port = network.ports.get(event.port_id)
+    if port is None:
+        return
+    yield Row(
+        id=port.id,
+        version=change.version,
+        created=port.created,
+        columns={
+            "name": port.name,
+            "project": port.project,
+            "network_id": network.id,
+            "instance_id": port.instance_id,
+            "ip": port.ip,
+        },
+        doc=port_document(network, port, change.version),
+    )
+
+
+def port_gone(change: Change) -> Iterable[str]:
+    """The port that the event removes."""
+    event = change.envelope.data
+    if isinstance(event, PortDeleted):
+        yield event.port_id
+
+
+NETWORKS = View(
+    name="networks",
+    kinds=frozenset({"network"}),
+    rows=network_rows,
+    columns=(Column("name", indexed=True), Column("project"), Column("deleted", "boolean")),
+)
+
+PORTS = View(
+    name="ports",
+    kinds=frozenset({"network"}),
+    rows=port_rows,
+    gone=port_gone,
+    columns=(
+        Column("name", indexed=True),
+        Column("project"),
+        Column("network_id", indexed=True),
+        Column("instance_id", indexed=True),
+        Column("ip", indexed=True),
+    ),
+)

@@ -1,0 +1,342 @@
+"""Read models in PostgreSQL. Tables follow from the views' columns; every one lies in a schema of its own, so that a
+new generation can be filled beside the one that serves."""
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import orjson
+import psycopg
+from psycopg import AsyncConnection, sql
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from domain.messages import Key
+from infra.log.log import TopicPartition
+from projections.store import Batch, Entry, HistoryQuery, NotMoved, StoreUnavailable
+from projections.view import Condition, Found, Page, Query, Row, UnknownMarker, View
+from projections.views import VIEWS
+
+SCHEMA = "read"
+FOUND_AT_MOST = 20
+
+TABLES = """
+create schema if not exists {schema};
+create table if not exists {schema}.positions (
+    topic text not null, partition int not null, next_offset bigint not null, primary key (topic, partition)
+);
+create table if not exists {schema}.states (
+    kind text not null, id text not null, version bigint not null, state bytea not null, primary key (kind, id)
+);
+create table if not exists {schema}.history (
+    id text primary key, kind text not null, subject_id text not null, version bigint not null, type text not null,
+    at timestamptz not null, topic text not null, partition int not null, "offset" bigint not null,
+    actor text not null, project text not null, task text not null, correlation text not null,
+    causation text not null, verdict text not null, data bytea not null
+);
+create index if not exists history_subject on {schema}.history (kind, subject_id, at, partition, "offset");
+create index if not exists history_at on {schema}.history (at, partition, "offset");
+create index if not exists history_task on {schema}.history (correlation, at, partition, "offset");
+"""
+
+ENTRY = """
+select kind, subject_id, version, id, type, at, topic, partition, "offset", actor, project, task, correlation,
+       causation, verdict, data
+  from {schema}.history
+"""
+
+REMEMBER = """
+insert into {schema}.history (kind, subject_id, version, id, type, at, topic, partition, "offset", actor, project,
+                              task, correlation, causation, verdict, data)
+values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+on conflict do nothing
+"""
+
+STATE = """
+insert into {schema}.states as s (kind, id, version, state)
+select * from unnest(%s::text[], %s::text[], %s::bigint[], %s::bytea[])
+on conflict (kind, id) do update set version = excluded.version, state = excluded.state
+ where s.version < excluded.version
+"""
+
+MOVE = """
+update {schema}.positions p set next_offset = m.upto
+  from unnest(%s::text[], %s::int[], %s::bigint[], %s::bigint[]) as m (topic, partition, since, upto)
+ where p.topic = m.topic and p.partition = m.partition and p.next_offset = m.since
+"""
+
+ENSURE = """
+insert into {schema}.positions (topic, partition, next_offset)
+select topic, partition, 0 from unnest(%s::text[], %s::int[]) as k (topic, partition)
+on conflict do nothing
+"""
+
+OPERATORS = {"=": "=", "!=": "<>", ">=": ">=", "<=": "<="}
+
+
+def create_tables(dsn: str, schema: str = SCHEMA) -> None:
+    """Make the tables of all views, where they are missing. Raises psycopg.Error."""
+    with psycopg.connect(dsn) as connection:
+        connection.execute(_sql(TABLES, schema))
+        for view in VIEWS.values():
+            columns = sql.SQL("").join(
+                sql.SQL(", {} {} not null").format(sql.Identifier(column.name), sql.SQL(column.type))
+                for column in view.columns
+            )
+            connection.execute(
+                sql.SQL(
+                    "create table if not exists {table} (id text primary key, version bigint not null, "
+                    "created timestamptz not null, doc text not null{columns})"
+                ).format(table=sql.Identifier(schema, view.name), columns=columns)
+            )
+            _index(connection, view, schema, "order", sql.SQL("(created desc, id desc)"))
+            for column in view.columns:
+                if column.indexed:
+                    name = sql.Identifier(column.name)
+                    how = "using gin ({})" if column.type == "text[]" else "({}, created desc, id desc)"
+                    _index(connection, view, schema, column.name, sql.SQL(how).format(name))
+
+
+def _index(connection: psycopg.Connection[Any], view: View, schema: str, name: str, how: sql.Composable) -> None:
+    connection.execute(
+        sql.SQL("create index if not exists {} on {} ").format(
+            sql.Identifier(f"{view.name}_{name}"), sql.Identifier(schema, view.name)
+        )
+        + how
+    )
+
+
+def _sql(text: str, schema: str) -> sql.Composed:
+    return sql.SQL(text).format(schema=sql.Identifier(schema))  # type: ignore[arg-type]
+
+
+class PostgresStore:
+    """Read models in one schema of a PostgreSQL database."""
+
+    def __init__(self, dsn: str, pool_size: int = 10, schema: str = SCHEMA) -> None:
+        self._schema = schema
+        self._pool: AsyncConnectionPool[AsyncConnection[Any]] = AsyncConnectionPool(
+            dsn,
+            min_size=1,
+            max_size=pool_size,
+            open=False,
+            timeout=10,
+            kwargs={"autocommit": True, "prepare_threshold": 2, "options": "-c statement_timeout=30000"},
+            check=AsyncConnectionPool.check_connection,
+        )
+        self._upserts = {view.name: self._upsert(view) for view in VIEWS.values()}
+
+    async def open(self) -> None:
+        """Connect; a database that is not there yet is waited for at use."""
+        await self._pool.open()
+
+    async def close(self) -> None:
+        """Let go of all connections."""
+        await self._pool.close()
+
+    @asynccontextmanager
+    async def _connect(self) -> AsyncIterator[AsyncConnection[Any]]:
+        try:
+            async with self._pool.connection() as connection:
+                yield connection
+        except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
+            raise StoreUnavailable(str(error)) from error
+
+    def _table(self, view: View) -> sql.Identifier:
+        return sql.Identifier(self._schema, view.name)
+
+    def _upsert(self, view: View) -> sql.Composed:
+        names = [sql.Identifier(name) for name in ("id", "version", "created", "doc")]
+        names += [sql.Identifier(column.name) for column in view.columns]
+        return sql.SQL(
+            "insert into {table} as t ({names}) values ({values}) on conflict (id) do update set {sets} "
+            "where t.version <= excluded.version"
+        ).format(
+            table=self._table(view),
+            names=sql.SQL(", ").join(names),
+            values=sql.SQL(", ").join(sql.Placeholder() * len(names)),
+            sets=sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(name) for name in names[1:]),
+        )
+
+    async def positions(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        """Where each partition is to be read from."""
+        async with self._connect() as connection:
+            await connection.execute(
+                _sql(ENSURE, self._schema),
+                ([each.topic for each in partitions], [each.partition for each in partitions]),
+            )
+            rows = await connection.execute(
+                _sql("select topic, partition, next_offset from {schema}.positions", self._schema)
+            )
+            known = {TopicPartition(topic, number): offset for topic, number, offset in await rows.fetchall()}
+        return {each: known[each] for each in partitions}
+
+    async def states(self, keys: Sequence[Key]) -> dict[Key, tuple[int, bytes]]:
+        """Version and state, as JSON, of each aggregate that has one."""
+        text = """
+            select s.kind, s.id, s.version, s.state from {schema}.states s
+              join unnest(%s::text[], %s::text[]) as k (kind, id) on s.kind = k.kind and s.id = k.id"""
+        async with self._connect() as connection:
+            rows = await connection.execute(
+                _sql(text, self._schema), ([key.kind for key in keys], [key.id for key in keys])
+            )
+            return {Key(kind, ident): (version, state) for kind, ident, version, state in await rows.fetchall()}
+
+    async def apply(self, batch: Batch) -> None:
+        """All of it in one transaction, with the positions. Raises NotMoved, StoreUnavailable."""
+        async with self._connect() as connection, connection.transaction(), connection.cursor() as cursor:
+            moves = list(batch.end)
+            await cursor.execute(
+                _sql(MOVE, self._schema),
+                (
+                    [each.topic for each in moves],
+                    [each.partition for each in moves],
+                    [batch.start[each] for each in moves],
+                    [batch.end[each] for each in moves],
+                ),
+            )
+            if cursor.rowcount != len(moves):
+                raise NotMoved(f"{len(moves) - cursor.rowcount} of {len(moves)} positions were not where expected")
+            if batch.states:
+                await cursor.execute(
+                    _sql(STATE, self._schema),
+                    (
+                        [key.kind for key in batch.states],
+                        [key.id for key in batch.states],
+                        [version for version, _ in batch.states.values()],
+                        [state for _, state in batch.states.values()],
+                    ),
+                )
+            for name, rows in batch.rows.items():
+                view = VIEWS[name]
+                await cursor.executemany(self._upserts[name], [_values(view, row) for row in rows.values()])
+            for name, idents in batch.gone.items():
+                await cursor.execute(
+                    sql.SQL("delete from {} where id = any(%s)").format(self._table(VIEWS[name])), (list(idents),)
+                )
+            if batch.history:
+                await cursor.executemany(_sql(REMEMBER, self._schema), [_entry_values(each) for each in batch.history])
+
+    async def get(self, view: str, ident: str) -> Found | None:
+        """One document."""
+        async with self._connect() as connection:
+            rows = await connection.execute(
+                sql.SQL("select id, version, doc from {} where id = %s").format(self._table(VIEWS[view])), (ident,)
+            )
+            row = await rows.fetchone()
+        return Found(row[0], row[1], row[2].encode()) if row else None
+
+    async def find(self, view: str, name: str, where: dict[str, Any]) -> list[Found]:
+        """Documents with this name (at most 20), newest first; `where` narrows them by columns."""
+        conditions = (Condition("name", "=", name), *(Condition(key, "=", value) for key, value in where.items()))
+        clause, values = _where(VIEWS[view], conditions)
+        async with self._connect() as connection:
+            rows = await connection.execute(
+                sql.SQL("select id, version, doc from {} {} order by created desc, id desc limit {}").format(
+                    self._table(VIEWS[view]), clause, sql.Literal(FOUND_AT_MOST)
+                ),
+                values,
+            )
+            return [Found(ident, version, doc.encode()) for ident, version, doc in await rows.fetchall()]
+
+    async def page(self, view: str, query: Query) -> Page:
+        """A page of documents, newest first. Raises UnknownMarker."""
+        shape = VIEWS[view]
+        clause, values = _where(shape, query.where)
+        async with self._connect() as connection:
+            if query.marker:
+                rows = await connection.execute(
+                    sql.SQL("select created, id from {} where id = %s").format(self._table(shape)), (query.marker,)
+                )
+                after = await rows.fetchone()
+                if after is None:
+                    raise UnknownMarker(query.marker)
+                clause += sql.SQL(" and (created, id) < (%s, %s)")
+                values += list(after)
+            rows = await connection.execute(
+                sql.SQL("select id, doc from {} {} order by created desc, id desc limit %s offset %s").format(
+                    self._table(shape), clause
+                ),
+                [*values, query.limit + 1, query.skip],
+            )
+            found = await rows.fetchall()
+        shown = found[: query.limit]
+        return Page(
+            docs=[doc.encode() for _, doc in shown],
+            last_id=shown[-1][0] if shown else "",
+            more=len(found) > query.limit,
+        )
+
+    async def count(self, view: str) -> int:
+        """Rows of a view."""
+        async with self._connect() as connection:
+            rows = await connection.execute(sql.SQL("select count(*) from {}").format(self._table(VIEWS[view])))
+            row = await rows.fetchone()
+        return int(row[0]) if row else 0
+
+    async def history(self, query: HistoryQuery) -> list[Entry]:
+        """Events, oldest first. Raises UnknownMarker."""
+        wanted: list[tuple[str, Any]] = [
+            ("type = %s", query.type),
+            ("actor = %s", query.actor),
+            ("project = %s", query.project),
+            ("correlation = %s", query.task),
+            ("at >= %s", query.since),
+            ("at <= %s", query.until),
+        ]
+        if query.subject:
+            key = Key.parse(query.subject)
+            wanted += [("kind = %s", key.kind), ("subject_id = %s", key.id)]
+        text = [condition for condition, value in wanted if value]
+        values = [value for _, value in wanted if value]
+        async with self._connect() as connection:
+            if query.marker:
+                rows = await connection.execute(
+                    _sql('select at, partition, "offset" from {schema}.history where id = %s', self._schema), (query.marker,)
+                )
+                after = await rows.fetchone()
+                if after is None:
+                    raise UnknownMarker(query.marker)
+                text.append('(at, partition, "offset") > (%s, %s, %s)')
+                values += list(after)
+            clause = " where " + " and ".join(text) if text else ""
+            rows = await connection.execute(
+                _sql(ENTRY + clause + ' order by at, partition, "offset" limit %s', self._schema), [*values, query.limit]
+            )
+            return [_entry(row) for row in await rows.fetchall()]
+
+    async def event(self, ident: str) -> Entry | None:
+        """One event by its id."""
+        async with self._connect() as connection:
+            rows = await connection.execute(_sql(ENTRY + " where id = %s", self._schema), (ident,))
+            row = await rows.fetchone()
+        return _entry(row) if row else None
+
+
+def _where(view: View, conditions: Iterable[Condition]) -> tuple[sql.Composable, list[Any]]:
+    parts: list[sql.Composable] = [sql.SQL("true")]
+    values: list[Any] = []
+    for each in conditions:
+        column = sql.Identifier(each.column)
+        if each.operator == "in":
+            parts.append(sql.SQL("{} = any(%s)").format(column))
+        elif each.operator == "contains":
+            parts.append(sql.SQL("{} @> array[%s]").format(column))
+        else:
+            parts.append(sql.SQL("{} {} %s").format(column, sql.SQL(OPERATORS[each.operator])))
+        values.append(each.value)
+    return sql.SQL("where ") + sql.SQL(" and ").join(parts), values
+
+
+def _values(view: View, row: Row) -> list[Any]:
+    doc = orjson.dumps(row.doc).decode()
+    return [row.id, row.version, row.created, doc, *(row.columns[column.name] for column in view.columns)]
+
+
+def _entry_values(entry: Entry) -> tuple[Any, ...]:
+    kept = (getattr(entry, name) for name in Entry.__slots__ if name != "subject")
+    return (entry.subject.kind, entry.subject.id, *kept)
+
+
+def _entry(row: tuple[Any, ...]) -> Entry:
+    kind, ident, *rest = row
+    return Entry(Key(kind, ident), *rest)

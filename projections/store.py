@@ -1,0 +1,103 @@
+"""Where read models are kept: a port with PostgreSQL behind it, and a twin in memory under the same contract."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from domain.messages import Key
+from infra.log.log import TopicPartition
+from projections.view import Found, Page, Query, Row
+
+
+class StoreUnavailable(Exception):
+    """The database did not answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An event as history keeps it."""
+
+    subject: Key
+    version: int
+    """0 for what stands beside the aggregate's stream."""
+    id: str
+    type: str
+    time: datetime
+    topic: str
+    partition: int
+    offset: int
+    actor: str
+    project: str
+    task: str
+    correlation: str
+    causation: str
+    verdict: str
+    data: bytes
+    """JSON."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """What a batch of events leads to, applied whole or not at all."""
+
+    start: dict[TopicPartition, int] = field(default_factory=dict)
+    end: dict[TopicPartition, int] = field(default_factory=dict)
+    rows: dict[str, dict[str, Row]] = field(default_factory=dict)
+    """View name -> row id -> row."""
+    gone: dict[str, set[str]] = field(default_factory=dict)
+    states: dict[Key, tuple[int, bytes]] = field(default_factory=dict)
+    history: list[Entry] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class HistoryQuery:
+    """Entries wanted, oldest first, after the entry whose id is `marker`."""
+
+    subject: str = ""
+    type: str = ""
+    actor: str = ""
+    project: str = ""
+    task: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+    limit: int = 50
+    marker: str = ""
+
+
+class NotMoved(Exception):
+    """Another projector has moved the positions: this one is to stop."""
+
+
+class Store(Protocol):
+    """Read models."""
+
+    async def positions(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        """Where each partition is to be read from."""
+
+    async def states(self, keys: Sequence[Key]) -> dict[Key, tuple[int, bytes]]:
+        """Version and state, as JSON, of each aggregate that has one."""
+
+    async def apply(self, batch: Batch) -> None:
+        """All of it in one transaction, with the positions. Raises NotMoved, StoreUnavailable."""
+
+    async def get(self, view: str, ident: str) -> Found | None:
+        """One document."""
+
+    async def find(self, view: str, name: str, where: dict[str, Any]) -> list[Found]:
+        """Documents with this name (at most 20), newest first; `where` narrows them by columns."""
+
+    async def page(self, view: str, query: Query) -> Page:
+        """A page of documents, newest first. Raises UnknownMarker."""
+
+    async def count(self, view: str) -> int:
+        """Rows of a view."""
+
+    async def history(self, query: HistoryQuery) -> list[Entry]:
+        """Events, oldest first. Raises UnknownMarker."""
+
+    async def event(self, ident: str) -> Entry | None:
+        """One event by its id."""
+
+    async def close(self) -> None:
+        """Let go of all connections."""

@@ -1,0 +1,87 @@
+"""Tasks: what was accepted, how far it is, and how it ended."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from domain.flow import Direction, Fault, Task
+from domain.instance.state import Instance
+from domain.task import TaskAccepted, TaskEvent, TaskFailed, TaskFinished
+from projections.view import Change, Column, Row, View, iso
+
+
+def rows(change: Change) -> Iterable[Row]:
+    """The row of the task that the event is about."""
+    event = change.envelope.data
+    now = change.after
+    if not isinstance(event, TaskEvent) or not isinstance(now, Instance):
+        return
+    match event:
+        case TaskFinished():
+            task = change.before.task
+            yield row(change, task.but(done=len(task.plan.steps), dispatch=None), "finished", None, event.finished)
+        case TaskFailed():
+            status = "cancelled" if event.cancelled else "failed"
+            yield row(change, change.before.task.but(dispatch=None), status, event.fault, event.finished)
+        case TaskAccepted(queued=True):
+            yield row(change, event.task, "queued", None, None)
+        case _:
+            task = now.task
+            if task is not None and task.id == event.task_id:
+                status = "running" if task.direction is Direction.FORWARD else "undoing"
+                if task.cancelled_by and status == "running":
+                    status = "cancelling"
+                yield row(change, task, status, task.fault, None)
+
+
+def row(change: Change, task: Task, status: str, fault: Fault | None, finished: datetime | None) -> Row:
+    """A task's row."""
+    step = task.dispatch.started or task.current_step if task.dispatch else ""
+    doc = {
+        "id": task.id,
+        "action": task.action,
+        "status": status,
+        "step": step,
+        "steps_done": task.done,
+        "steps": [planned.name for planned in task.plan.steps],
+        "instance_id": change.key.id,
+        "instance_name": change.after.name,
+        "subject": str(change.key),
+        "actor": task.actor,
+        "project_id": task.project,
+        "correlation_id": change.envelope.correlation,
+        "attempt": task.dispatch.attempt if task.dispatch else 0,
+        "deadline": iso(task.dispatch.deadline if task.dispatch else None),
+        "fault": fault.model_dump() if fault else None,
+        "undo_fault": task.undo_fault.model_dump() if task.undo_fault else None,
+        "cancelled_by": task.cancelled_by,
+        "accepted": iso(task.accepted),
+        "finished": iso(finished),
+        "version": change.version,
+    }
+    return Row(
+        id=task.id,
+        version=change.version,
+        created=task.accepted,
+        columns={
+            "project": task.project,
+            "action": task.action,
+            "status": status,
+            "instance_id": change.key.id,
+            "correlation": change.envelope.correlation,
+        },
+        doc=doc,
+    )
+
+
+TASKS = View(
+    name="tasks",
+    kinds=frozenset({"instance"}),
+    rows=rows,
+    columns=(
+        Column("project", indexed=True),
+        Column("action"),
+        Column("status", indexed=True),
+        Column("instance_id", indexed=True),
+        Column("correlation", indexed=True),
+    ),
+)

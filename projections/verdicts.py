@@ -1,0 +1,52 @@
+"""Verdicts: what every command was answered, for whoever asks again."""
+
+from collections.abc import Iterable
+
+from domain.instance.state import Instance
+from domain.task import CommandRefused, CommandSatisfied, TaskAccepted
+from projections.view import Change, Column, Row, View, iso
+
+
+def rows(change: Change) -> Iterable[Row]:
+    """The verdict that the event is, if it is one."""
+    envelope = change.envelope
+    if envelope.verdict is None:
+        return
+    event = envelope.data
+    refused = isinstance(event, CommandRefused)
+    with_task = isinstance(event, TaskAccepted) or _boots(change)
+    doc = {
+        "id": envelope.causation,
+        "verdict": envelope.verdict,
+        "subject": str(envelope.subject),
+        "task_id": envelope.causation if with_task and envelope.verdict == "accepted" else None,
+        "code": event.code if isinstance(event, CommandRefused) else None,
+        "message": event.message if isinstance(event, (CommandRefused, CommandSatisfied)) else None,
+        "hint": event.hint if isinstance(event, CommandRefused) else None,
+        "values": event.values if refused and isinstance(event, CommandRefused) else {},
+        "fingerprint": envelope.fingerprint,
+        "actor": envelope.actor,
+        "project_id": envelope.project,
+        "correlation_id": envelope.correlation,
+        "at": iso(envelope.time),
+    }
+    yield Row(
+        id=envelope.causation,
+        version=1,
+        created=envelope.time,
+        columns={"subject": str(envelope.subject), "verdict": envelope.verdict},
+        doc=doc,
+    )
+
+
+def _boots(change: Change) -> bool:
+    """An instance's first event is its creation; the task follows at once."""
+    return isinstance(change.after, Instance) and change.before is None
+
+
+VERDICTS = View(
+    name="verdicts",
+    kinds=frozenset({"instance", "network", "flavor", "image", "keypair", "host", "zone"}),
+    rows=rows,
+    columns=(Column("subject"), Column("verdict")),
+)

@@ -1,0 +1,123 @@
+"""What a read model is: a table of ready documents, with columns to find them by.
+
+Why documents: a page of a list is read as it is sent, nothing is put together at read time, so reading is quick at
+any depth. A view is a file: its columns, and a pure function from a change to its rows.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from domain.messages import Envelope, Key
+
+ColumnType = Literal["text", "bigint", "boolean", "timestamptz", "text[]"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column to find and sort by. `indexed` columns have an index with the page order behind them."""
+
+    name: str
+    type: ColumnType = "text"
+    indexed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row as it is to be: whole, so that applying it twice is the same as once."""
+
+    id: str
+    version: int
+    """Of the aggregate; a row of a lower version never replaces one of a higher."""
+    created: datetime
+    columns: dict[str, Any]
+    doc: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An event with the state of its aggregate before and after. A notice has neither."""
+
+    envelope: Envelope
+    before: Any
+    after: Any
+    place: tuple[str, int, int]
+    """Topic, partition, offset."""
+
+    @property
+    def key(self) -> Key:
+        """The aggregate."""
+        return self.envelope.subject
+
+    @property
+    def version(self) -> int:
+        """The aggregate's version after the event."""
+        return self.envelope.aggversion or 0
+
+
+@dataclass(frozen=True)
+class View:
+    """A read model. Every one has `id`, `version`, `created` and `doc` besides its columns."""
+
+    name: str
+    kinds: frozenset[str]
+    """Kinds of aggregates whose events it reads."""
+    rows: Callable[[Change], Iterable[Row]]
+    columns: tuple[Column, ...] = ()
+    gone: Callable[[Change], Iterable[str]] = field(default=lambda change: ())
+    """Ids of rows that this change removes."""
+
+    def column(self, name: str) -> Column | None:
+        """The column of that name, or None."""
+        return next((column for column in self.columns if column.name == name), None)
+
+
+Operator = Literal["=", "in", "!=", ">=", "<=", "contains"]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A column compared with a value (a list for `in`)."""
+
+    column: str
+    operator: Operator
+    value: Any
+
+
+@dataclass(frozen=True)
+class Query:
+    """A page wanted: the newest first, `limit` rows after the row `marker`."""
+
+    where: tuple[Condition, ...] = ()
+    limit: int = 50
+    marker: str = ""
+    skip: int = 0
+    """Rows left out after the marker; for people, bounded by the API."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """Documents as JSON text, and whether there are more."""
+
+    docs: list[bytes]
+    last_id: str
+    more: bool
+
+
+@dataclass(frozen=True)
+class Found:
+    """One document with its version, for an ETag."""
+
+    id: str
+    version: int
+    doc: bytes
+
+
+class UnknownMarker(Exception):
+    """The marker names no row of the list."""
+
+
+def iso(moment: datetime | None) -> str | None:
+    """A moment as it stands in documents: ISO 8601, UTC."""
+    return moment.isoformat() if moment else None
