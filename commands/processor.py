@@ -123,6 +123,11 @@ class Processor:
         self._positions = await self._ledger.positions(partitions)
         return dict(self._positions)
 
+    async def lag(self) -> int:
+        """How many records of this worker's partitions wait to be processed. Raises LogUnavailable."""
+        bounds = await self._log.bounds(self.topics)
+        return sum(max(0, bounds[each][1] - offset) for each, offset in self._positions.items())
+
     async def step(self, records: Sequence[Record]) -> int:
         """Process these records, which follow one another in each partition; how many were new.
 
@@ -149,9 +154,7 @@ class Processor:
         read = [self._read(record) for record in fresh]
         envelopes = {record.place: found for record, found in zip(fresh, read, strict=True)}
         async with self._ledger.step() as step:
-            wanted = {
-                key for found in read if isinstance(found, Envelope) for key in self._rules.keys(found)
-            }
+            wanted = {key for found in read if isinstance(found, Envelope) for key in self._rules.keys(found)}
             missing = [key for key in wanted if key not in self._cache and key.kind not in self._rules.preload]
             ids = [found.id for found in read if isinstance(found, Envelope)]
             opened = await step.open(moves, ids, missing)
@@ -294,9 +297,7 @@ class Processor:
             self._message(envelope, each, number) for number, each in enumerate(_refused_job(envelope, refusal))
         ]
 
-    def _event(
-        self, cause: Envelope, key: Key, event: Event, number: int, version: int | None, verdict: Any
-    ) -> Record:
+    def _event(self, cause: Envelope, key: Key, event: Event, number: int, version: int | None, verdict: Any) -> Record:
         return to_record(
             replace(
                 cause,
@@ -379,7 +380,9 @@ def _refused_job(envelope: Envelope, refusal: Refusal) -> list[Outgoing]:
     reply = _reply(envelope)
     if reply is None:
         return []
-    details = {name: value for name, value in refusal.values.items() if isinstance(value, (str, int, float, list, dict))}
+    details = {
+        name: value for name, value in refusal.values.items() if isinstance(value, (str, int, float, list, dict))
+    }
     error = JobError(code=refusal.code, message=str(refusal), ran=False, details=details)
     result = JobResult(job_id=reply.job_id, name=envelope.data.type_name, error=error)
     answer = JobsAnswered(task_id=reply.task_id, dispatch_id=reply.dispatch_id, results=(result,))

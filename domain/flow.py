@@ -26,7 +26,6 @@ S = TypeVar("S")
 """What a flow is planned for."""
 
 
-
 @dataclass(frozen=True)
 class Step(Generic[S]):
     """One step of a flow. `each` gives the arguments of every job it stands for; none of them: it is left out."""
@@ -146,10 +145,8 @@ def job_name(plan: Plan, direction: Direction, index: int) -> str:
 
 def next_steps(task: Task) -> tuple[int, ...]:
     """Indexes of what to send next: one step, or all that follow one another for the same host. Empty: at the end."""
-    if task.direction is Direction.FORWARD:
-        waiting = tuple(range(task.done, len(task.plan.steps)))
-    else:
-        waiting = task.to_undo
+    forward = task.direction is Direction.FORWARD
+    waiting = tuple(range(task.done, len(task.plan.steps))) if forward else task.to_undo
     together: list[int] = []
     for index in waiting[:MAX_STEPS_A_DISPATCH]:
         target = JOBS[job_name(task.plan, task.direction, index)].target

@@ -12,8 +12,7 @@ def rows(change: Change) -> Iterable[Row]:
     if not isinstance(host, Host):
         return
     resources = {
-        name: {"total": getattr(host.inventory, name), "used": host.used(name)}
-        for name in ("vcpus", "memory", "disk")
+        name: {"total": getattr(host.inventory, name), "used": host.used(name)} for name in ("vcpus", "memory", "disk")
     }
     yield Row(
         id=host.id,

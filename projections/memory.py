@@ -100,7 +100,9 @@ class MemoryStore:
 
     def _select(self, view: str, conditions: Sequence[Condition]) -> list[Row]:
         rows = [
-            row for row in self._rows[view].values() if all(_holds(row.columns[each.column], each) for each in conditions)
+            row
+            for row in self._rows[view].values()
+            if all(_holds(row.columns[each.column], each) for each in conditions)
         ]
         return sorted(rows, key=lambda row: (row.created, row.id), reverse=True)
 

@@ -106,7 +106,7 @@ def _index(connection: psycopg.Connection[Any], view: View, schema: str, name: s
 
 
 def _sql(text: str, schema: str) -> sql.Composed:
-    return sql.SQL(text).format(schema=sql.Identifier(schema))  # type: ignore[arg-type]
+    return sql.SQL(text).format(schema=sql.Identifier(schema))
 
 
 class PostgresStore:
@@ -291,7 +291,8 @@ class PostgresStore:
         async with self._connect() as connection:
             if query.marker:
                 rows = await connection.execute(
-                    _sql('select at, partition, "offset" from {schema}.history where id = %s', self._schema), (query.marker,)
+                    _sql('select at, partition, "offset" from {schema}.history where id = %s', self._schema),
+                    (query.marker,),
                 )
                 after = await rows.fetchone()
                 if after is None:
@@ -300,7 +301,8 @@ class PostgresStore:
                 values += list(after)
             clause = " where " + " and ".join(text) if text else ""
             rows = await connection.execute(
-                _sql(ENTRY + clause + ' order by at, partition, "offset" limit %s', self._schema), [*values, query.limit]
+                _sql(ENTRY + clause + ' order by at, partition, "offset" limit %s', self._schema),
+                [*values, query.limit],
             )
             return [_entry(row) for row in await rows.fetchall()]
 

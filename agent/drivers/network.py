@@ -6,6 +6,7 @@ them, and finding that out costs a few milliseconds.
 
 import threading
 from collections import defaultdict
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -37,13 +38,16 @@ class GuestNetworks:
         for network in connection.listAllNetworks():
             if network.name().startswith(PREFIX):
                 with self._locks[network.name()]:
-                    self._run(network, read_network(network.XMLDesc(libvirt.VIR_NETWORK_XML_INACTIVE)))
+                    facts = read_network(network.XMLDesc(libvirt.VIR_NETWORK_XML_INACTIVE))
+                    self._run(network, facts)
+                    # libvirt may have started it by itself, with the host.
+                    _settle(facts.bridge)
 
     def ensure(self, connection: libvirt.virConnect, names: list[str]) -> None:
         """Have these networks running and joined; one that is not defined is left to fail."""
         for name in names:
             with self._locks[name]:
-                network = _look_up(connection, name)
+                network = _found(connection.networkLookupByName, name)
                 if network is not None:
                     self._run(network, read_network(network.XMLDesc(libvirt.VIR_NETWORK_XML_INACTIVE)))
 
@@ -56,15 +60,13 @@ class GuestNetworks:
     def unplug(self, connection: libvirt.virConnect, guest: GuestSpec) -> None:
         """Take the guest's addresses away, and networks that have none left."""
         for nic in guest.nics:
-            name = network_name(nic.network_id)
-            with self._locks[name]:
-                network = _look_up(connection, name)
+            with self._locks[network_name(nic.network_id)]:
+                network = _look_up(connection, nic)
                 if network is not None:
                     self._unplug(network, nic)
 
     def _plug(self, connection: libvirt.virConnect, guest: GuestSpec, nic: Nic) -> None:
-        name = network_name(nic.network_id)
-        network = _look_up(connection, name)
+        network = _look_up(connection, nic)
         if network is None:
             firewall.guard()
             xml = network_xml(nic, [Entry(nic.mac, nic.ip, guest.hostname)], self.uplink.mtu())
@@ -114,14 +116,17 @@ class GuestNetworks:
                     raise DriverError(DriverFault.NETWORK_OVERLAPS, str(problem)) from problem
                 raise
             network.setAutostart(True)
-            firewall.admit(facts.bridge)
-            _answer_for_own_addresses(facts.bridge)
+            _settle(facts.bridge)
         self.uplink.join(facts.bridge, facts.segment)
 
 
-def _look_up(connection: libvirt.virConnect, name: str) -> libvirt.virNetwork | None:
+def _look_up(connection: libvirt.virConnect, nic: Nic) -> libvirt.virNetwork | None:
+    return _found(connection.networkLookupByUUIDString, nic.network_id)
+
+
+def _found(look: Callable[[str], libvirt.virNetwork], name: str) -> libvirt.virNetwork | None:
     try:
-        return connection.networkLookupByName(name)
+        return look(name)
     except libvirt.libvirtError as problem:
         if problem.get_error_code() == libvirt.VIR_ERR_NO_NETWORK:
             return None
@@ -134,7 +139,8 @@ def _entry(guest: GuestSpec, nic: Nic, facts: NetworkFacts) -> Entry:
     return Entry(nic.mac, nic.ip, "" if guest.hostname in taken else guest.hostname)
 
 
-def _answer_for_own_addresses(bridge: str) -> None:
+def _settle(bridge: str) -> None:
+    firewall.admit(bridge)
     # Every host has the metadata service's address: without this each would answer for it on the joined network, and
     # a guest could end up asking a host that does not know it.
     Path(f"/proc/sys/net/ipv4/conf/{bridge}/arp_ignore").write_text("1")

@@ -25,12 +25,11 @@ def create(disk: Path, image: ImageRef, cached: Path, size: int) -> None:
         return
     needed = virtual_size(image, cached)
     if size and size < needed:
-        raise DriverError(
-            DriverFault.DISK_TOO_SMALL, f"image {image.name!r} needs {needed} bytes, the disk has {size}"
-        )
+        raise DriverError(DriverFault.DISK_TOO_SMALL, f"image {image.name!r} needs {needed} bytes, the disk has {size}")
     fresh = disk.with_suffix(".new")
     host_command.run(
-        "qemu-img", "create", "-q", "-f", "qcow2", "-F", image.format, "-b", str(cached), str(fresh), str(size or needed)
+        "qemu-img", "create", "-q", "-f", "qcow2", "-F", image.format, "-b", str(cached),
+        str(fresh), str(size or needed),
     )  # fmt: skip
     fresh.replace(disk)
 

@@ -142,9 +142,7 @@ def decide(now: Flavor | None, envelope: Envelope) -> Decision:
         raise NotFound(kind="flavor", id=ident)
     match envelope.data:
         case UpdateFlavor() as command:
-            changes = {
-                name: value for name, value in command if value is not None and value != getattr(now, name)
-            }
+            changes = {name: value for name, value in command if value is not None and value != getattr(now, name)}
             return Decision([FlavorUpdated(at=at, **changes)] if changes else [])
         case AddFlavorExtra(extra=extra):
             merged = {**now.extra, **extra}

@@ -85,9 +85,7 @@ def _boot(draft: Draft, command: BootInstance, envelope: Envelope) -> None:
     if draft.after is not None:
         raise AlreadyExists(kind="instance", id=draft.id)
     given = {name: getattr(command, name) for name in BootInstance.model_fields}
-    draft.emit(
-        InstanceCreated(project=envelope.project, owner=envelope.actor, created=envelope.time, **given)
-    )
+    draft.emit(InstanceCreated(project=envelope.project, owner=envelope.actor, created=envelope.time, **given))
     _accept(draft, BY_COMMAND[BootInstance], command, envelope)
 
 
@@ -161,9 +159,8 @@ def _due(draft: Draft, due_id: str, envelope: Envelope) -> None:
     instance = draft.now
     if instance.task is not None:
         deadline_passed(draft, due_id, envelope.time)
-    elif instance.vm_state is VmState.SOFT_DELETED and due_id == instance.id:
-        if instance.purge_at is not None and envelope.time >= instance.purge_at:
-            _accept(draft, HARD_DELETE, HardDeleteInstance(), envelope)
+    elif due_id == instance.id and instance.purge_at is not None and envelope.time >= instance.purge_at:
+        _accept(draft, HARD_DELETE, HardDeleteInstance(), envelope)
 
 
 SEEN_AS = {

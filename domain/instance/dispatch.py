@@ -21,7 +21,8 @@ from domain.task import StepsDispatched
 def outgoing(instance: Instance, event: StepsDispatched, cell: str) -> Outgoing:
     """The message that asks for the steps of this dispatch, addressed to whoever does them."""
     task = instance.task
-    assert task is not None and task.dispatch is not None
+    assert task is not None
+    assert task.dispatch is not None
     jobs = calls(task, event.dispatch.steps, event.dispatch.direction)
     first = jobs[0]
     reply = Reply(instance_id=instance.id, task_id=task.id, dispatch_id=event.dispatch.id, job_id=first.job_id)

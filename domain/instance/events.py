@@ -74,10 +74,5 @@ class InstancePurgeScheduled(InstanceEvent):
 
 
 AnyInstanceEvent = (
-    InstanceCreated
-    | InstanceUpdated
-    | InstancePowerChanged
-    | InstanceHostRenewed
-    | InstancePurgeScheduled
-    | TaskEvent
+    InstanceCreated | InstanceUpdated | InstancePowerChanged | InstanceHostRenewed | InstancePurgeScheduled | TaskEvent
 )

@@ -72,7 +72,7 @@ def evolve(now: Instance | None, event: Event, subject_id: str) -> Instance:
             return _during_task(now, event)
 
 
-_CREATED = [name for name in InstanceCreated.model_fields]
+_CREATED = list(InstanceCreated.model_fields)
 
 
 def _ended(now: Instance, vm_state: VmState, at: datetime) -> Instance:
@@ -105,9 +105,7 @@ def _during_task(now: Instance, event: Event) -> Instance:
             return _learn(now.but(task=task), event.facts)
         case StepFailed():
             if event.direction is Direction.FORWARD:
-                task = task.but(
-                    direction=Direction.UNDO, to_undo=event.to_undo, fault=event.fault, dispatch=None
-                )
+                task = task.but(direction=Direction.UNDO, to_undo=event.to_undo, fault=event.fault, dispatch=None)
             else:
                 task = task.but(to_undo=event.to_undo, undo_fault=task.undo_fault or event.fault, dispatch=None)
             return now.but(task=task)

@@ -169,9 +169,7 @@ def _failed(draft: Draft, dispatch: Dispatch, finished: int, name: str, error: J
         to_undo = undo_order(task, error.ran)
     else:
         to_undo = tuple(left for left in task.to_undo if left != index)
-    draft.emit(
-        StepFailed(task_id=task.id, direction=dispatch.direction, step=index, fault=fault, to_undo=to_undo)
-    )
+    draft.emit(StepFailed(task_id=task.id, direction=dispatch.direction, step=index, fault=fault, to_undo=to_undo))
     advance(draft, at)
 
 
@@ -191,5 +189,3 @@ def _dispatch(draft: Draft, task: Task, steps: tuple[int, ...], attempt: int, at
             jobs=tuple(job.name for job in jobs),
         )
     )
-
-

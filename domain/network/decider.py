@@ -87,9 +87,7 @@ def _created(command: CreateNetwork, envelope: Envelope) -> NetworkCreated:
 
 
 def _port(port_id: str, ip: str, envelope: Envelope, *, keep: bool, name: str = "") -> PortCreated:
-    return PortCreated(
-        port_id=port_id, name=name, ip=ip, project=envelope.project, keep=keep, created=envelope.time
-    )
+    return PortCreated(port_id=port_id, name=name, ip=ip, project=envelope.project, keep=keep, created=envelope.time)
 
 
 def _bind(now: Network, bind: BindNetworkPort, envelope: Envelope) -> Decision:

@@ -41,7 +41,9 @@ def evolve(now: Network | None, event: Event, subject_id: str) -> Network:
                 created=event.created,
             )
             return now.but(
-                ports={**now.ports, port.id: port}, taken={**now.taken, port.ip: port.id}, hint=address_index(now, port.ip) + 1
+                ports={**now.ports, port.id: port},
+                taken={**now.taken, port.ip: port.id},
+                hint=address_index(now, port.ip) + 1,
             )
         case PortBoundToInstance():
             bound = now.ports[event.port_id].but(instance_id=event.instance_id, host_id=event.host_id)

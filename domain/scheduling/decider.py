@@ -73,10 +73,6 @@ def decide(envelope: Envelope, subject: Any, zone_of: Any, cell: Cell) -> Outcom
 
 
 def _register(envelope: Envelope, register: RegisterHost, host: Host | None, zone_of: Any, cell: Cell) -> Outcome:
-    outcome = Outcome()
-    if host is None and zone_of(register.zone) is None:
-        made = ZoneCreated(name=register.zone, description="made by its first host", at=envelope.time)
-        outcome.events.append((Key("zone", zone_id(register.zone)), made))
     partition = host.partition if host else cell.table.least_used_partition(cell.partitions)
     registered = HostRegistered(
         name=register.name,
@@ -87,7 +83,10 @@ def _register(envelope: Envelope, register: RegisterHost, host: Host | None, zon
         epoch=host.epoch + 1 if host else 1,
         at=envelope.time,
     )
-    outcome.events.append((envelope.subject, registered))
+    outcome = Outcome(events=[(envelope.subject, registered)])
+    if host is None and zone_of(register.zone) is None:
+        made = ZoneCreated(name=register.zone, description="made by its first host", at=envelope.time)
+        outcome.events.append((Key("zone", zone_id(register.zone)), made))
     return outcome
 
 

@@ -14,6 +14,7 @@ from domain.messages import Model
 Mask = npt.NDArray[np.bool_]
 Vector = npt.NDArray[np.float64]
 
+FIRST_ROWS = 64
 RECENT = 256
 """Placements that count as still building."""
 
@@ -36,25 +37,24 @@ class HostTable:
         self.rows: dict[str, int] = {}
         self.claimed_by: dict[str, str] = {}
         """Instance id -> host id."""
-        self._grow(64)
+        self.ready: Mask = np.zeros(FIRST_ROWS, dtype=np.bool_)
+        self.zone: npt.NDArray[np.int64] = np.zeros(FIRST_ROWS, dtype=np.int64)
+        self.arch: npt.NDArray[np.int64] = np.zeros(FIRST_ROWS, dtype=np.int64)
+        self.free_vcpus: Vector = np.zeros(FIRST_ROWS)
+        self.free_memory: Vector = np.zeros(FIRST_ROWS)
+        self.free_disk: Vector = np.zeros(FIRST_ROWS)
+        self.recent: Vector = np.zeros(FIRST_ROWS)
         self._recent: deque[int] = deque()
 
     def _grow(self, size: int) -> None:
-        def column(old: npt.NDArray[np.generic] | None, kind: type) -> npt.NDArray[np.generic]:
-            new = np.zeros(size, dtype=kind)
-            if old is not None:
-                new[: len(old)] = old
-            return new
-
-        old = self.__dict__
-        self.ready = column(old.get("ready"), np.bool_)
-        self.zone = column(old.get("zone"), np.int64)
-        self.arch = column(old.get("arch"), np.int64)
-        self.free_vcpus = column(old.get("free_vcpus"), np.float64)
-        self.free_memory = column(old.get("free_memory"), np.float64)
-        self.free_disk = column(old.get("free_disk"), np.float64)
-        self.recent = column(old.get("recent"), np.float64)
-        self._size = size
+        more = size - len(self.ready)
+        self.ready = np.pad(self.ready, (0, more))
+        self.zone = np.pad(self.zone, (0, more))
+        self.arch = np.pad(self.arch, (0, more))
+        self.free_vcpus = np.pad(self.free_vcpus, (0, more))
+        self.free_memory = np.pad(self.free_memory, (0, more))
+        self.free_disk = np.pad(self.free_disk, (0, more))
+        self.recent = np.pad(self.recent, (0, more))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -64,8 +64,8 @@ class HostTable:
         row = self.rows.get(host.id)
         if row is None:
             row = len(self.ids)
-            if row >= self._size:
-                self._grow(self._size * 2)
+            if row >= len(self.ready):
+                self._grow(len(self.ready) * 2)
             self.ids.append(host.id)
             self.rows[host.id] = row
         before = self.hosts.get(host.id)

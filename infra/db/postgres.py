@@ -74,7 +74,7 @@ class PostgresStep:
         self._schema = schema
 
     def _sql(self, text: str) -> sql.Composed:
-        return sql.SQL(text).format(schema=sql.Identifier(self._schema))  # type: ignore[arg-type]
+        return sql.SQL(text).format(schema=sql.Identifier(self._schema))
 
     async def open(self, moves: Sequence[Move], ids: Sequence[str], keys: Sequence[Key]) -> Opened:
         """Move the positions; say which moved, which ids are done already, and how the aggregates are."""
@@ -104,9 +104,7 @@ class PostgresStep:
 
     async def load(self, keys: Sequence[Key]) -> dict[Key, Row]:
         """More aggregates."""
-        rows = await self._connection.execute(
-            self._sql(LOAD), ([key.kind for key in keys], [key.id for key in keys])
-        )
+        rows = await self._connection.execute(self._sql(LOAD), ([key.kind for key in keys], [key.id for key in keys]))
         return {Key(kind, ident): Row(version, state) for kind, ident, version, state in await rows.fetchall()}
 
     async def close(
@@ -171,7 +169,7 @@ class PostgresLedger:
                 raise LedgerUnavailable(str(error) or repr(error)) from error
 
     def _sql(self, text: str) -> sql.Composed:
-        return sql.SQL(text).format(schema=sql.Identifier(self._schema))  # type: ignore[arg-type]
+        return sql.SQL(text).format(schema=sql.Identifier(self._schema))
 
     @asynccontextmanager
     async def step(self) -> AsyncIterator[PostgresStep]:
@@ -204,7 +202,7 @@ class PostgresLedger:
             return [(number, unpack(records)) for number, records in await rows.fetchall()]
 
     async def sent(self, numbers: Sequence[int]) -> None:
-        """These outboxes are on the log. Not waited for to be on disk: a row that comes back is sent again, unharmed."""
+        """These outboxes are on the log. The disk is not waited for: a row that comes back is sent again, unharmed."""
         async with self._open() as connection:
             await connection.execute("set local synchronous_commit = off")
             await connection.execute(self._sql("delete from {schema}.outbox where id = any(%s)"), (list(numbers),))
@@ -213,9 +211,7 @@ class PostgresLedger:
         """What is due, longest first."""
         async with self._open() as connection:
             rows = await connection.execute(self._sql(DUE), (now, most))
-            return [
-                Due(Key(kind, ident), due_id, due_at) for kind, ident, due_id, due_at in await rows.fetchall()
-            ]
+            return [Due(Key(kind, ident), due_id, due_at) for kind, ident, due_id, due_at in await rows.fetchall()]
 
     async def prune(self, before: datetime) -> int:
         """Forget inbox ids older than this; how many were forgotten."""

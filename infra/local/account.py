@@ -25,6 +25,7 @@ class Account:
 
     @property
     def environment(self) -> dict[str, str]:
+        """What a process of this user finds in its environment instead of ours."""
         return {} if self.uid == os.geteuid() else {"HOME": self.home, "USER": self.name, "LOGNAME": self.name}
 
     def may_read(self, *paths: Path) -> bool:
@@ -36,8 +37,9 @@ class Account:
         )
 
     def may_enter(self, path: Path) -> bool:
+        """Whether this user gets into a directory."""
         user, group, extra = self.identity
-        command = ["test", "-x", path]
+        command = ["test", "-x", str(path)]
         return subprocess.run(command, user=user, group=group, extra_groups=extra, cwd="/").returncode == 0
 
     def own(self, path: Path, mode: int = 0o750) -> Path:
@@ -65,6 +67,7 @@ def _from(entry: pwd.struct_passwd) -> Account:
 
 
 def current() -> Account:
+    """Who we are."""
     return _from(pwd.getpwuid(os.geteuid()))
 
 

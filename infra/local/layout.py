@@ -16,22 +16,27 @@ class Layout:
 
     @property
     def data(self) -> Path:
+        """All of it."""
         return self.project / ".gostack"
 
     @property
     def cache(self) -> Path:
+        """What was fetched or built; data comes and goes without it."""
         return self.data / KEPT_BY_CLEAN
 
     @property
     def logs(self) -> Path:
+        """A log a part."""
         return self.data / "logs"
 
     @property
     def secrets(self) -> Path:
+        """Keys, tokens, private halves."""
         return self.data / "secrets"
 
     @property
     def images(self) -> Path:
+        """The images' bytes."""
         return self.data / "images"
 
     @property
@@ -46,18 +51,27 @@ class Layout:
 
     @property
     def config(self) -> Path:
+        """The processes' settings."""
         return self.data / "config.toml"
 
     @property
     def agent_config(self) -> Path:
+        """The agents' settings."""
         return self.data / "agent.toml"
 
     @property
     def guest_image(self) -> Path:
+        """The tiny guest, built once."""
         return self.cache / "tiny.qcow2"
 
     @property
+    def emulators(self) -> Path:
+        """What libvirt found out about this machine's emulators: it takes seconds, and is the same for every host."""
+        return self.cache / "libvirt"
+
+    @property
     def venv(self) -> Path:
+        """The project's environment."""
         return self.project / ".venv"
 
     def program(self, name: str) -> str:
@@ -65,9 +79,11 @@ class Layout:
         return str(self.venv / "bin" / name)
 
     def log(self, part: str) -> Path:
+        """A part's log."""
         return self.logs / f"{part}.log"
 
     def host(self, name: str) -> Path:
+        """What one host has."""
         return self.data / "hosts" / name
 
     @property

@@ -66,10 +66,12 @@ class Postgres(Server):
 
     @property
     def data(self) -> Path:
+        """What initdb makes."""
         return self.directory / "data"
 
     @property
     def password_file(self) -> Path:
+        """The password of the one user; the account may read it, others not."""
         return self.directory / "password"
 
     @property
@@ -79,9 +81,11 @@ class Postgres(Server):
 
     @property
     def command(self) -> list[str]:
+        """The server, in the foreground."""
         return [str(binaries() / "postgres"), "-D", str(self.data), "-p", str(self.port)]
 
     def prepare(self) -> None:
+        """Make the password and, once, the data directory with its database."""
         self.take_directory()
         if not self.password_file.exists():
             self.account.write(self.password_file, secrets.token_urlsafe(24) + "\n")
@@ -115,5 +119,6 @@ class Postgres(Server):
             lock.unlink(missing_ok=True)
 
     def ready(self) -> bool:
+        """Whether it takes connections."""
         probe = [str(binaries() / "pg_isready"), "-q", "-h", LOOPBACK, "-p", str(self.port), "-U", NAME, "-d", NAME]
         return run(probe, check=False, timeout=10).returncode == 0

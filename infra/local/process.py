@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from infra.local.account import Account
@@ -89,6 +90,7 @@ def alive(pid: int) -> bool:
 
 
 def every_pid() -> list[int]:
+    """The processes there are."""
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 
 
@@ -133,6 +135,10 @@ def end(pids: Iterable[int], grace: float = 5.0) -> list[int]:
                 os.kill(pid, sign)
             except ProcessLookupError:
                 continue
-        wait_until(lambda: not any(alive(pid) for pid in left), patience, pause=0.05)
+        wait_until(partial(_all_gone, left), patience, pause=0.05)
         left = [pid for pid in left if alive(pid)]
     return left
+
+
+def _all_gone(pids: Iterable[int]) -> bool:
+    return not any(alive(pid) for pid in pids)

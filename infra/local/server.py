@@ -38,6 +38,7 @@ class Server(ABC):
 
     @property
     def log(self) -> Path:
+        """What it said, when it was started here."""
         return self.directory / f"{self.name}.log"
 
     @property
@@ -47,6 +48,7 @@ class Server(ABC):
 
     @property
     def environment(self) -> dict[str, str]:
+        """What it finds in its environment besides ours."""
         return {}
 
     @abstractmethod

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka import TopicPartition as KafkaPartition
-from aiokafka.errors import KafkaError, OutOfOrderSequenceNumber
+from aiokafka.errors import KafkaError, OutOfOrderSequenceNumber, UnknownTopicOrPartitionError
 
 from domain.messages import Record
 from infra.log.log import LogUnavailable, Positions, Reader, TopicPartition
@@ -85,11 +85,15 @@ class KafkaLog:
 
     async def partitions(self, topic: str) -> int:
         """How many partitions the topic has; raises KeyError for an unknown topic, LogUnavailable."""
-        consumer = await self._ask()
-        found = consumer.partitions_for_topic(topic)
-        if not found:
-            raise KeyError(topic)
-        return len(found)
+        producer = await self._open()
+        try:
+            async with asyncio.timeout(self._timeout):
+                return len(await producer.partitions_for(topic))
+        except UnknownTopicOrPartitionError as error:
+            raise KeyError(topic) from error
+        except (KafkaError, TimeoutError) as error:
+            await self._forget(producer)
+            raise LogUnavailable(f"{topic}: {error!r}") from error
 
     async def bounds(self, topics: Sequence[str]) -> dict[TopicPartition, tuple[int, int]]:
         """Per partition, the first offset there is and the next to be given. Raises KeyError, LogUnavailable."""

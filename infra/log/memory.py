@@ -68,9 +68,7 @@ class MemoryLog:
     def all(self, topic: str) -> list[Record]:
         """Every record of a topic, partition by partition."""
         return [
-            record
-            for number in range(self._counts[topic])
-            for record in self._records[TopicPartition(topic, number)]
+            record for number in range(self._counts[topic]) for record in self._records[TopicPartition(topic, number)]
         ]
 
 

@@ -10,7 +10,6 @@ from domain.instance.actions.start import START
 from domain.instance.actions.stop import STOP
 
 ACTIONS: dict[str, Action] = {
-    action.name: action
-    for action in (BOOT, START, STOP, REBOOT, HARD_REBOOT, DELETE, HARD_DELETE, RESTORE, RESET)
+    action.name: action for action in (BOOT, START, STOP, REBOOT, HARD_REBOOT, DELETE, HARD_DELETE, RESTORE, RESET)
 }
 BY_COMMAND: dict[type[InstanceCommand], Action] = {action.command: action for action in ACTIONS.values()}

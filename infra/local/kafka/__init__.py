@@ -93,10 +93,12 @@ class Kafka(Server):
 
     @property
     def address(self) -> str:
+        """Where clients on this machine find it."""
         return f"{LOOPBACK}:{self.port}"
 
     @property
     def settings(self) -> Path:
+        """The broker's own settings file."""
         return self.directory / "server.properties"
 
     def _java(self, *arguments: str) -> list[str]:
@@ -104,10 +106,12 @@ class Kafka(Server):
 
     @property
     def command(self) -> list[str]:
+        """Java with the broker in it."""
         heap = ("-Xms256m", f"-Xmx{self.heap}")
         return self._java(*heap, f"-Dlog4j2.configurationFile={LOGGING}", "kafka.Kafka", str(self.settings))
 
     def prepare(self) -> None:
+        """Write the settings and, once, format the data directory."""
         self.take_directory()
         data = self.account.own(self.directory / "data")
         self.account.write(self.settings, self._properties(data))
@@ -120,6 +124,7 @@ class Kafka(Server):
         run([*tool, "-t", cluster, "-c", str(self.settings)], account=self.account, directory=self.directory)
 
     def ready(self) -> bool:
+        """Whether it answers and is let into its cluster."""
         return answers(self.address)
 
     def _properties(self, data: Path) -> str:
@@ -147,6 +152,9 @@ class Kafka(Server):
             "transaction.state.log.min.isr": "1",
             "share.coordinator.state.topic.replication.factor": "1",
             "share.coordinator.state.topic.min.isr": "1",
+            # A killed broker is let in again when its old session is over: a restart after a crash waits for that.
+            "broker.session.timeout.ms": "4000",
+            "broker.heartbeat.interval.ms": "500",
             # A topic that says nothing else; each of ours does.
             "log.retention.hours": "168",
             # Small, since a hundred and more partitions each begin with one, and since retention works by segment.

@@ -1,0 +1,54 @@
+# GoStack from the command line; `make help` says what there is. Each target is one line: what it does is in
+# infra/local/ and in pyproject.toml.
+
+# The system's interpreter where it is new enough, else a newer one beside it.
+PYTHON ?= $(shell for python in /usr/bin/python3 python3 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+LOCAL := $(or $(PYTHON),$(error Python 3.11 or newer is needed: apt-get install python3.11 python3.11-venv)) -B -m infra.local
+OPTIONS = $(if $(HOSTS),--hosts $(HOSTS)) $(if $(SIMULATED),--simulated) $(if $(SUBNET),--subnet $(SUBNET))
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up down status logs clean setup lint test test-fast test-real test-e2e bench
+
+help:  ## this list
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 12
+
+demo:  ## start all of it and boot a guest (HOSTS=3 SIMULATED=1 SUBNET=10.98.0.0/24)
+	@$(LOCAL) demo $(OPTIONS)
+
+up:  ## start the local cluster (options as for demo)
+	@$(LOCAL) up $(OPTIONS)
+
+down:  ## stop it, guests too
+	@$(LOCAL) down
+
+status:  ## what runs, and where
+	@$(LOCAL) status
+
+logs:  ## what it said (PART=api, FOLLOW=1)
+	@$(LOCAL) logs $(PART) $(if $(FOLLOW),--follow)
+
+clean:  ## stop it and forget its data (ALL=1: what was fetched and built, too)
+	@$(LOCAL) clean $(if $(ALL),--all)
+
+setup:  ## install what is missing and make .venv
+	@$(LOCAL) setup
+
+lint: setup  ## style, types and which room may import which
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy --strict . && $(BIN)/lint-imports
+
+test: lint  ## everything
+	@$(BIN)/pytest -q -m "not real and not e2e" && $(BIN)/pytest -q -m real && $(BIN)/pytest -q -m e2e
+
+test-fast: lint  ## without servers: seconds
+	@$(BIN)/pytest -q -m "not real and not e2e"
+
+test-real: setup  ## against a real Kafka, PostgreSQL and libvirt
+	@$(BIN)/pytest -q -m real
+
+test-e2e: setup  ## the local cluster from outside
+	@$(BIN)/pytest -q -m e2e
+
+bench: setup  ## how fast
+	@$(BIN)/python -m tests.benchmarks.run

@@ -1,0 +1,180 @@
+"""A guest as libvirt wants it written.
+
+Why built from elements: names and metadata come from users, and no user's text can become markup this way.
+"""
+
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+from agent.drivers.instance_files import InstanceFiles
+from agent.drivers.network_xml import network_name
+from domain.jobs import GuestSpec, Nic
+
+NAMESPACE = "urn:gostack:instance"
+ET.register_namespace("gostack", NAMESPACE)
+
+PREFIX = "gs-"
+AGENT_CHANNEL = "org.qemu.guest_agent.0"
+STATS_PERIOD = 10
+"""Seconds between a guest's reports on its memory."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a host gives all its guests."""
+
+    kvm: bool
+    address: str
+    """Where displays listen."""
+    mtu: int
+    """Bytes in a packet of a guest."""
+    cache: str = "none"
+    """How the disk's writes pass the host's memory: QEMU's cache mode."""
+
+
+def domain_name(instance_id: str) -> str:
+    """libvirt's name for a guest."""
+    return PREFIX + instance_id
+
+
+def domain_xml(guest: GuestSpec, files: InstanceFiles, backing: Path, machine: Machine, password: str) -> str:
+    """The definition of a guest. `backing`: the cached image; `password`: its display's."""
+    domain = ET.Element("domain", {"type": "kvm" if machine.kvm else "qemu"})
+    _text(domain, "name", domain_name(guest.id))
+    _text(domain, "uuid", str(uuid.UUID(guest.id)))
+    _text(domain, "title", "".join(letter for letter in guest.name if letter.isprintable()))
+    metadata = ET.SubElement(domain, "metadata")
+    ET.SubElement(
+        metadata,
+        f"{{{NAMESPACE}}}instance",
+        {"project": guest.project, "flavor": guest.flavor.id, "image": guest.image.id},
+    )
+    _text(domain, "memory", str(guest.flavor.memory // 1024), unit="KiB")
+    _text(domain, "vcpu", str(guest.flavor.core), placement="static")
+    _system(domain, guest)
+    _processor(domain, guest, machine)
+    ET.SubElement(domain, "clock", {"offset": "utc"})
+    _text(domain, "on_poweroff", "destroy")
+    _text(domain, "on_reboot", "restart")
+    # A guest that crashed stays off: whoever watches decides what becomes of it.
+    _text(domain, "on_crash", "destroy")
+    devices = ET.SubElement(domain, "devices")
+    _disk(devices, guest, files, backing, machine)
+    if guest.config_drive:
+        _config_drive(devices, files)
+    for nic in guest.nics:
+        _interface(devices, guest, nic, machine)
+    _channels(devices, files)
+    _display(devices, guest, machine, password)
+    _small_devices(devices)
+    return ET.tostring(domain, encoding="unicode")
+
+
+def networks(xml: str) -> list[str]:
+    """The names of the networks that a definition plugs the guest into."""
+    found = (source.get("network") for source in ET.fromstring(xml).findall("devices/interface/source"))
+    return [name for name in found if name]
+
+
+def agent_connected(xml: str) -> bool:
+    """Whether, by this definition of a running guest, its guest agent listens."""
+    return any(
+        target.get("name") == AGENT_CHANNEL and target.get("state") == "connected"
+        for target in ET.fromstring(xml).findall("devices/channel/target")
+    )
+
+
+def display(xml: str) -> ET.Element | None:
+    """The element of a guest's display."""
+    return ET.fromstring(xml).find("devices/graphics[@type='vnc']")
+
+
+def _text(parent: ET.Element, tag: str, text: str, **attributes: str) -> None:
+    ET.SubElement(parent, tag, attributes).text = text
+
+
+def _x86(guest: GuestSpec) -> bool:
+    return guest.image.arch in ("x86_64", "i686")
+
+
+def _system(domain: ET.Element, guest: GuestSpec) -> None:
+    system = ET.SubElement(domain, "os")
+    _text(system, "type", "hvm", arch=guest.image.arch, machine="q35" if _x86(guest) else "virt")
+    ET.SubElement(system, "boot", {"dev": "hd"})
+    features = ET.SubElement(domain, "features")
+    ET.SubElement(features, "acpi")
+    if _x86(guest):
+        ET.SubElement(features, "apic")
+
+
+def _processor(domain: ET.Element, guest: GuestSpec, machine: Machine) -> None:
+    if machine.kvm:
+        cpu = ET.SubElement(domain, "cpu", {"mode": "host-passthrough", "check": "none", "migratable": "on"})
+    else:
+        cpu = ET.SubElement(domain, "cpu", {"mode": "maximum", "check": "none"})
+    if guest.flavor.mode == "strict":
+        # Systems that are licensed, or limited, by the socket see one.
+        ET.SubElement(cpu, "topology", {"sockets": "1", "dies": "1", "cores": str(guest.flavor.core), "threads": "1"})
+
+
+def _disk(devices: ET.Element, guest: GuestSpec, files: InstanceFiles, backing: Path, machine: Machine) -> None:
+    disk = ET.SubElement(devices, "disk", {"type": "file", "device": "disk"})
+    ET.SubElement(disk, "driver", {"name": "qemu", "type": "qcow2", "cache": machine.cache, "discard": "unmap"})
+    ET.SubElement(disk, "source", {"file": str(files.disk)})
+    below = ET.SubElement(disk, "backingStore", {"type": "file"})
+    ET.SubElement(below, "format", {"type": guest.image.format})
+    source = ET.SubElement(below, "source", {"file": str(backing)})
+    # Shared by many guests, and maybe with the image store: its owner is not one guest's to change.
+    ET.SubElement(source, "seclabel", {"model": "dac", "relabel": "no"})
+    ET.SubElement(below, "backingStore")
+    ET.SubElement(disk, "target", {"dev": "vda", "bus": "virtio"})
+
+
+def _config_drive(devices: ET.Element, files: InstanceFiles) -> None:
+    drive = ET.SubElement(devices, "disk", {"type": "file", "device": "cdrom"})
+    ET.SubElement(drive, "driver", {"name": "qemu", "type": "raw"})
+    ET.SubElement(drive, "source", {"file": str(files.config_drive)})
+    ET.SubElement(drive, "target", {"dev": "sda", "bus": "scsi"})
+    ET.SubElement(drive, "readonly")
+    ET.SubElement(devices, "controller", {"type": "scsi", "model": "virtio-scsi"})
+
+
+def _interface(devices: ET.Element, guest: GuestSpec, nic: Nic, machine: Machine) -> None:
+    interface = ET.SubElement(devices, "interface", {"type": "network"})
+    ET.SubElement(interface, "source", {"network": network_name(nic.network_id)})
+    ET.SubElement(interface, "mac", {"address": nic.mac})
+    ET.SubElement(interface, "model", {"type": "virtio"})
+    if guest.flavor.multi_queue > 1:
+        ET.SubElement(interface, "driver", {"queues": str(guest.flavor.multi_queue)})
+    ET.SubElement(interface, "mtu", {"size": str(machine.mtu)})
+
+
+def _channels(devices: ET.Element, files: InstanceFiles) -> None:
+    serial = ET.SubElement(devices, "serial", {"type": "pty"})
+    ET.SubElement(serial, "log", {"file": str(files.console), "append": "on"})
+    ET.SubElement(serial, "target", {"port": "0"})
+    console = ET.SubElement(devices, "console", {"type": "pty"})
+    ET.SubElement(console, "target", {"type": "serial", "port": "0"})
+    channel = ET.SubElement(devices, "channel", {"type": "unix"})
+    ET.SubElement(channel, "target", {"type": "virtio", "name": AGENT_CHANNEL})
+
+
+def _display(devices: ET.Element, guest: GuestSpec, machine: Machine, password: str) -> None:
+    graphics = ET.SubElement(
+        devices, "graphics", {"type": "vnc", "autoport": "yes", "passwd": password, "sharePolicy": "force-shared"}
+    )
+    ET.SubElement(graphics, "listen", {"type": "address", "address": machine.address})
+    video = ET.SubElement(devices, "video")
+    ET.SubElement(video, "model", {"type": "vga" if _x86(guest) else "virtio"})
+
+
+def _small_devices(devices: ET.Element) -> None:
+    # A USB controller costs the host a timer for each guest, and nothing is on it.
+    ET.SubElement(devices, "controller", {"type": "usb", "model": "none"})
+    ET.SubElement(devices, "input", {"type": "tablet", "bus": "virtio"})
+    random = ET.SubElement(devices, "rng", {"model": "virtio"})
+    ET.SubElement(random, "backend", {"model": "random"}).text = "/dev/urandom"
+    balloon = ET.SubElement(devices, "memballoon", {"model": "virtio", "freePageReporting": "on"})
+    ET.SubElement(balloon, "stats", {"period": str(STATS_PERIOD)})

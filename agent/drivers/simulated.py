@@ -1,0 +1,277 @@
+"""A hypervisor that is not there: for tests, for trying the rest of GoStack on any machine, and for scale.
+
+Why so light: one process carries thousands of such hosts, so a guest is a small record, nothing runs in between, and
+only a host that is given a file keeps anything beyond its process.
+"""
+
+import asyncio
+import json
+import random
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Self
+
+from agent.drivers.driver import DriverError, DriverFault, Secrets, VncAddress, Watcher
+from domain.host.messages import Inventory
+from domain.jobs import JOBS, GuestSpec, ImageRef, Power
+from infra.settings import Settings
+
+CONSOLE_MOST = 16 << 10
+"""Bytes of console that are kept of a guest."""
+FIRST_DISPLAY = 5900
+ROOMY = Inventory(vcpus=64, memory=256 << 30, disk=4 << 40, arch="x86_64", hypervisor="simulated")
+OFF = {Power.NONE, Power.SHUTDOWN, Power.CRASHED}
+
+
+@dataclass
+class SimulatedGuest:
+    """What there is of a guest."""
+
+    disk: str = ""
+    """Checksum of the image that its disk was made of; empty where it has none."""
+    power: str = Power.NONE
+    hostname: str = ""
+    addresses: tuple[str, ...] = ()
+    boots: int = 0
+    console: str = ""
+
+    @property
+    def defined(self) -> bool:
+        """The hypervisor knows it."""
+        return self.power != Power.NONE
+
+
+class SimulatedDriver:
+    """A host's guests as records, as a Driver."""
+
+    def __init__(
+        self,
+        inventory: Inventory = ROOMY,
+        latency: float = 0.0,
+        failures: Mapping[str, float] | None = None,
+        seed: str = "",
+        path: Path | None = None,
+    ) -> None:
+        """`latency`: seconds a job takes; `failures`: job name -> chance that it fails, drawn from `seed`;
+        `path`: a file that keeps the guests when the process ends.
+
+        Raises ValueError for a failure of what is no job.
+        """
+        if unknown := set(failures or ()) - set(JOBS):
+            raise ValueError(f"no such jobs: {', '.join(sorted(unknown))}")
+        self._inventory = inventory
+        self._latency = latency
+        self._failures = dict(failures or {})
+        self._random = random.Random(seed)
+        self._path = path
+        self._kept: sqlite3.Connection | None = None
+        self._watcher: Watcher | None = None
+        self._guests: dict[str, SimulatedGuest] = {}
+        self._images: set[str] = set()
+
+    @classmethod
+    def of(cls, settings: Settings, host: str, path: Path | None = None) -> Self:
+        """A host as the settings describe simulated ones; its name seeds its chances."""
+        return cls(latency=settings.agent.latency, failures=settings.agent.failures, seed=host, path=path)
+
+    async def open(self, watcher: Watcher) -> None:
+        """Read what was kept, and call the watcher from now on."""
+        self._watcher = watcher
+        if self._path is not None and self._kept is None:
+            self._kept = _open(self._path)
+            for instance_id, text in self._kept.execute("select id, guest from guests"):
+                self._guests[instance_id] = SimulatedGuest(**json.loads(text))
+            self._images = {checksum for (checksum,) in self._kept.execute("select checksum from images")}
+
+    async def close(self) -> None:
+        """Let go."""
+        self._watcher = None
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
+
+    async def inventory(self) -> Inventory:
+        """What it was told."""
+        return self._inventory
+
+    async def prepare_image(self, image: ImageRef) -> None:
+        """Note that the image is here."""
+        await self._pass("PrepareImage")
+        self._images.add(image.checksum)
+        if self._kept is not None:
+            self._kept.execute("insert or ignore into images values (?)", (image.checksum,))
+
+    async def create_disk(self, guest: GuestSpec) -> None:
+        """Note that the guest has a disk."""
+        await self._pass("CreateDisk")
+        if guest.image.checksum not in self._images:
+            raise DriverError(DriverFault.IMAGE_UNAVAILABLE, f"image {guest.image.name!r} is not on this host")
+        if guest.disk and guest.disk < guest.image.virtual_size:
+            raise DriverError(
+                DriverFault.DISK_TOO_SMALL,
+                f"image {guest.image.name!r} needs {guest.image.virtual_size} bytes, the disk has {guest.disk}",
+            )
+        had = self._guests.setdefault(guest.id, SimulatedGuest())
+        if had.disk not in ("", guest.image.checksum):
+            raise DriverError(DriverFault.DISK_DIFFERS, f"guest {guest.id} has a disk already, of {had.disk}")
+        had.disk = guest.image.checksum
+        self._keep(guest.id)
+
+    async def delete_disk(self, instance_id: str) -> None:
+        """Forget disk and console."""
+        await self._pass("DeleteDisk")
+        had = self._guests.get(instance_id)
+        if had is not None:
+            had.disk, had.console = "", ""
+            self._keep(instance_id)
+
+    async def write_config_drive(self, guest: GuestSpec, secrets: Secrets) -> None:
+        """Nobody reads it."""
+        await self._pass("WriteConfigDrive")
+
+    async def plug(self, guest: GuestSpec) -> None:
+        """There are no networks: a guest that is defined has its addresses."""
+        await self._pass("PlugPorts")
+
+    async def unplug(self, guest: GuestSpec) -> None:
+        """There are no networks."""
+        await self._pass("UnplugPorts")
+
+    async def define(self, guest: GuestSpec) -> None:
+        """Note what the guest would say of itself."""
+        await self._pass("DefineGuest")
+        had = self._guests.setdefault(guest.id, SimulatedGuest())
+        had.hostname = guest.hostname
+        had.addresses = tuple(f"{nic.ip}/{nic.prefix}" for nic in guest.nics)
+        if not had.defined:
+            had.power = Power.SHUTDOWN
+        self._keep(guest.id)
+
+    async def undefine(self, instance_id: str) -> None:
+        """The guest is off, and unknown."""
+        await self._pass("UndefineGuest")
+        had = self._guests.get(instance_id)
+        if had is not None:
+            had.power = Power.NONE
+            self._keep(instance_id)
+
+    async def start(self, instance_id: str) -> None:
+        """The guest runs, and says so on its console."""
+        await self._pass("StartGuest")
+        guest = self._known(instance_id)
+        if guest.power not in OFF:
+            guest.power = Power.RUNNING
+        elif not guest.disk:
+            raise DriverError(DriverFault.HYPERVISOR_REFUSED, f"guest {instance_id} has no disk")
+        else:
+            guest.power = Power.RUNNING
+            _boot(guest)
+        self._keep(instance_id)
+
+    async def stop(self, instance_id: str, grace: float) -> None:
+        """The guest is off: simulated guests always listen."""
+        await self._pass("StopGuest")
+        guest = self._guests.get(instance_id)
+        if guest is not None and guest.power not in OFF:
+            _end(guest)
+            self._keep(instance_id)
+
+    async def reboot(self, instance_id: str, grace: float) -> None:
+        """The guest has started anew."""
+        await self._pass("RebootGuest")
+        guest = self._known(instance_id)
+        guest.power = Power.RUNNING
+        _boot(guest)
+        self._keep(instance_id)
+
+    async def power(self, instance_id: str) -> Power:
+        """What was noted of one guest."""
+        guest = self._guests.get(instance_id)
+        return Power(guest.power) if guest is not None else Power.NONE
+
+    async def guests(self) -> dict[str, Power]:
+        """What was noted of every guest that is defined."""
+        return {instance_id: Power(guest.power) for instance_id, guest in self._guests.items() if guest.defined}
+
+    async def console_log(self, instance_id: str, most: int) -> bytes:
+        """The end of what the guest said."""
+        guest = self._guests.get(instance_id)
+        said = guest.console.encode() if guest is not None else b""
+        return said[max(0, len(said) - most) :]
+
+    async def vnc(self, instance_id: str, valid_seconds: int) -> VncAddress:
+        """An address at which nothing listens."""
+        guest = self._known(instance_id)
+        if guest.power in OFF:
+            raise DriverError(DriverFault.GUEST_OFF, f"guest {instance_id} is off: it has no display")
+        port = FIRST_DISPLAY + list(self._guests).index(instance_id)
+        return VncAddress("127.0.0.1", port, f"{self._random.getrandbits(32):08x}", valid_seconds)
+
+    async def power_off_by_itself(self, instance_id: str, power: Power = Power.SHUTDOWN) -> None:
+        """As when somebody in the guest turns it off, or it crashes: no job asked for it, and the watcher hears."""
+        guest = self._known(instance_id)
+        if guest.power not in OFF:
+            _end(guest)
+        guest.power = power
+        self._keep(instance_id)
+        if self._watcher is not None:
+            await self._watcher(instance_id)
+
+    async def _pass(self, job: str) -> None:
+        """Take the time that the job takes, and fail now and then. Raises DriverError "simulated-failure"."""
+        if self._latency:
+            await asyncio.sleep(self._latency)
+        chance = self._failures.get(job, 0.0)
+        if chance and self._random.random() < chance:
+            raise DriverError(DriverFault.SIMULATED_FAILURE, f"{job} was to fail with a chance of {chance:g}")
+
+    def _known(self, instance_id: str) -> SimulatedGuest:
+        guest = self._guests.get(instance_id)
+        if guest is None or not guest.defined:
+            raise DriverError(DriverFault.GUEST_UNKNOWN, f"the hypervisor knows no guest {instance_id}")
+        return guest
+
+    def _keep(self, instance_id: str) -> None:
+        guest = self._guests[instance_id]
+        gone = not guest.disk and not guest.defined
+        if gone:
+            del self._guests[instance_id]
+        if self._kept is None:
+            return
+        if gone:
+            self._kept.execute("delete from guests where id = ?", (instance_id,))
+        else:
+            self._kept.execute("insert or replace into guests values (?, ?)", (instance_id, json.dumps(asdict(guest))))
+
+
+def _boot(guest: SimulatedGuest) -> None:
+    guest.boots += 1
+    lines = [f"hostname={guest.hostname}"]
+    lines += [f"address={address} dev=eth{number}" for number, address in enumerate(guest.addresses)]
+    lines += [f"boots={guest.boots}", "ready"]
+    _say(guest, lines)
+
+
+def _end(guest: SimulatedGuest) -> None:
+    guest.power = Power.SHUTDOWN
+    _say(guest, ["powering off"])
+
+
+def _say(guest: SimulatedGuest, lines: list[str]) -> None:
+    said = "".join(f"gostack-guest: {line}\n" for line in lines)
+    guest.console = (guest.console + said)[-CONSOLE_MOST:]
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kept = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    with closing(kept.cursor()) as cursor:
+        # It has to outlive the process and not the machine's power: the operating system has it at once.
+        cursor.execute("pragma journal_mode = wal")
+        cursor.execute("pragma synchronous = off")
+        cursor.execute("create table if not exists guests (id text primary key, guest text not null) without rowid")
+        cursor.execute("create table if not exists images (checksum text primary key) without rowid")
+    return kept

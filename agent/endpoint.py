@@ -1,0 +1,98 @@
+"""The agent's own HTTP endpoint: what of a guest only its host can give.
+
+Why not over the log: a console's text and a display's password are for one person and one moment, and the log keeps
+everything for ever. Who speaks here has the token that API and agents share.
+"""
+
+import hmac
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Body, FastAPI, Query, Request, Response
+from fastapi.responses import JSONResponse, PlainTextResponse
+from pydantic import BaseModel, Field
+
+from agent.drivers.driver import Driver, DriverError, DriverFault
+
+MOST = 1 << 20
+"""Bytes of a console that one answer may have."""
+PROBLEM = "application/problem+json"
+STATUS = {
+    DriverFault.GUEST_UNKNOWN: 404,
+    DriverFault.GUEST_OFF: 409,
+    DriverFault.HYPERVISOR_REFUSED: 409,
+}
+"""HTTP status of a driver's errors; all others are 503: the host cannot do it now."""
+
+
+class VncWish(BaseModel):
+    """For how long the display's password is wanted."""
+
+    valid_seconds: int = Field(300, ge=10, le=86400)
+
+
+class VncAnswer(BaseModel):
+    """Where a display listens, with a password."""
+
+    host: str
+    port: int
+    password: str
+    valid_seconds: int
+
+
+def endpoint(drivers: Mapping[str, Driver], token: str) -> FastAPI:
+    """The application for the hosts of this process. Raises ValueError for an empty token: it would admit anybody."""
+    if not token:
+        raise ValueError("the agent's endpoint needs a token")
+    app = FastAPI(title="GoStack agent", docs_url=None, redoc_url=None, openapi_url=None)
+    expected = f"Bearer {token}".encode()
+
+    @app.middleware("http")
+    async def admit(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        given = request.headers.get("authorization", "").encode()
+        if request.url.path != "/healthz" and not hmac.compare_digest(given, expected):
+            return _problem(401, "unauthorized", "the agent's token is needed", {"WWW-Authenticate": "Bearer"})
+        return await call_next(request)
+
+    @app.exception_handler(DriverError)
+    async def driver_failed(_: Request, problem: DriverError) -> Response:
+        known = problem.code in set(DriverFault)
+        return _problem(STATUS.get(DriverFault(problem.code), 503) if known else 503, problem.code, str(problem))
+
+    def driver(host_id: str) -> Driver:
+        found = drivers.get(host_id)
+        if found is None:
+            raise NoSuchHost(host_id)
+        return found
+
+    @app.exception_handler(NoSuchHost)
+    async def no_such_host(_: Request, problem: NoSuchHost) -> Response:
+        return _problem(404, "host-unknown", f"this agent does not serve host {problem}")
+
+    @app.get("/healthz")
+    async def healthz() -> dict[str, int]:
+        return {"hosts": len(drivers)}
+
+    @app.get("/v1/hosts/{host_id}/instances/{instance_id}/console")
+    async def console(
+        host_id: str, instance_id: UUID, most: Annotated[int, Query(ge=1, le=MOST)] = 65536
+    ) -> PlainTextResponse:
+        return PlainTextResponse(await driver(host_id).console_log(str(instance_id), most))
+
+    @app.post("/v1/hosts/{host_id}/instances/{instance_id}/vnc")
+    async def vnc(host_id: str, instance_id: UUID, wish: Annotated[VncWish | None, Body()] = None) -> VncAnswer:
+        seconds = (wish or VncWish()).valid_seconds
+        given = await driver(host_id).vnc(str(instance_id), seconds)
+        return VncAnswer(host=given.host, port=given.port, password=given.password, valid_seconds=given.valid_seconds)
+
+    return app
+
+
+class NoSuchHost(Exception):
+    """This process does not serve that host."""
+
+
+def _problem(status: int, code: str, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    body = {"type": f"urn:gostack:error:{code}", "title": code, "status": status, "code": code, "detail": detail}
+    return JSONResponse(body, status, headers=headers, media_type=PROBLEM)

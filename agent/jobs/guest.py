@@ -1,0 +1,46 @@
+"""The jobs for the guest itself. Those that may change its power say what it is afterwards."""
+
+from agent.jobs.handler import Context, Facts, handles
+from domain.jobs import DefineGuest, GuestSpec, PowerSeen, RebootGuest, StartGuest, StopGuest, UndefineGuest
+
+
+@handles(DefineGuest)
+async def define_guest(job: DefineGuest, guest: GuestSpec, context: Context) -> Facts:
+    """A definition that is there is replaced."""
+    if not guest.config_drive:
+        # Its plan has no job for a drive, and the metadata service still has to know what to tell it.
+        await context.driver.write_config_drive(guest, await context.secrets(guest))
+    await context.driver.define(guest)
+    return ()
+
+
+@handles(UndefineGuest)
+async def undefine_guest(job: UndefineGuest, guest: GuestSpec, context: Context) -> Facts:
+    """A guest that is not known is success."""
+    await context.driver.undefine(guest.id)
+    return await _power(guest, context)
+
+
+@handles(StartGuest)
+async def start_guest(job: StartGuest, guest: GuestSpec, context: Context) -> Facts:
+    """A guest that runs is success."""
+    await context.driver.start(guest.id)
+    return await _power(guest, context)
+
+
+@handles(StopGuest)
+async def stop_guest(job: StopGuest, guest: GuestSpec, context: Context) -> Facts:
+    """A guest that is off, or not known, is success."""
+    await context.driver.stop(guest.id, job.grace)
+    return await _power(guest, context)
+
+
+@handles(RebootGuest)
+async def reboot_guest(job: RebootGuest, guest: GuestSpec, context: Context) -> Facts:
+    """Twice is two reboots, which leave the guest as one does."""
+    await context.driver.reboot(guest.id, job.grace)
+    return await _power(guest, context)
+
+
+async def _power(guest: GuestSpec, context: Context) -> Facts:
+    return (PowerSeen(fact="power", power=await context.driver.power(guest.id)),)

@@ -1,0 +1,11 @@
+"""The job that brings an image to the host."""
+
+from agent.jobs.handler import Context, Facts, handles
+from domain.jobs import GuestSpec, PrepareImage
+
+
+@handles(PrepareImage)
+async def prepare_image(job: PrepareImage, guest: GuestSpec, context: Context) -> Facts:
+    """An image that is here was verified when it came."""
+    await context.driver.prepare_image(guest.image)
+    return ()

@@ -1,0 +1,49 @@
+"""A full look, again and again, at what the hypervisor runs: streams for speed, looking for truth.
+
+It reports facts and changes nothing. A hypervisor that does not answer says nothing about its guests.
+"""
+
+import asyncio
+import logging
+
+from agent.drivers.driver import DriverError
+from agent.runner import HostRunner
+from domain.jobs import Power
+
+logger = logging.getLogger(__name__)
+
+
+async def look(runner: HostRunner) -> None:
+    """Compare every guest with what was last said of it, and report what differs."""
+    known = runner.known_guests()
+    if not known:
+        return
+    try:
+        seen = await runner.driver.guests()
+    except DriverError as error:
+        logger.warning("host %s: %s", runner.host.name, error)
+        return
+    for instance_id, before in known.items():
+        power = seen.get(instance_id, Power.NONE)
+        if power is not before:
+            await look_at(runner, instance_id)
+
+
+async def look_at(runner: HostRunner, instance_id: str) -> None:
+    """Ask again about one guest, now, and report it if it differs: what was seen before may have been a job's work."""
+    if runner.busy(instance_id):
+        return
+    try:
+        power = await runner.driver.power(instance_id)
+    except DriverError as error:
+        logger.warning("host %s: %s", runner.host.name, error)
+        return
+    await runner.observe(instance_id, power)
+
+
+async def reconcile(runners: list[HostRunner], every: float) -> None:
+    """Look for ever, every `every` seconds."""
+    while True:
+        await asyncio.sleep(every)
+        for runner in runners:
+            await look(runner)

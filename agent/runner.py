@@ -1,0 +1,210 @@
+"""Runs the jobs of one host: for one instance in order, for different ones side by side, each at most once.
+
+A dispatch of an older epoch is refused: a host that was fenced and comes back does nothing stale. A job that
+succeeded before is answered from the journal; handlers are safe to run twice, so one that was cut off runs again.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from agent.drivers.driver import Driver, DriverError, Secrets
+from agent.jobs import HANDLERS, Context
+from agent.journal import Journal
+from agent.sender import Sender
+from domain.jobs import (
+    JOBS,
+    DeleteDisk,
+    DispatchHostJobs,
+    GuestObserved,
+    GuestSpec,
+    JobCall,
+    JobError,
+    JobResult,
+    JobsAnswered,
+    JobStarted,
+    Power,
+    PowerSeen,
+)
+from domain.messages import Envelope, Key, Message, Record, Topic, derived_id, to_record
+
+logger = logging.getLogger(__name__)
+
+SLOW_SECONDS = 1.0
+"""A job that takes longer says that it has begun."""
+WAITING = 10_000
+"""Dispatches that may wait on one host."""
+
+
+@dataclass(frozen=True)
+class HostIdentity:
+    """Who this host is, as registered."""
+
+    id: str
+    name: str
+    epoch: int
+    partition: int
+
+
+class HostRunner:
+    """One host."""
+
+    def __init__(
+        self,
+        host: HostIdentity,
+        driver: Driver,
+        journal: Journal,
+        sender: Sender,
+        secrets: Callable[[GuestSpec], Awaitable[Secrets]],
+        clock: Callable[[], datetime],
+        parallel: int,
+    ) -> None:
+        self.host = host
+        self.driver = driver
+        self._journal = journal
+        self._sender = sender
+        self._context = Context(driver=driver, secrets=secrets)
+        self._clock = clock
+        self._slots = asyncio.Semaphore(parallel)
+        self._queues: dict[str, list[Envelope]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._waiting = asyncio.Semaphore(WAITING)
+
+    async def accept(self, envelope: Envelope) -> None:
+        """Queue a dispatch behind what its instance has already."""
+        await self._waiting.acquire()
+        assert isinstance(envelope.data, DispatchHostJobs)
+        instance_id = envelope.data.instance_id
+        queue = self._queues.get(instance_id)
+        if queue is not None:
+            queue.append(envelope)
+            return
+        self._queues[instance_id] = [envelope]
+        task = asyncio.create_task(self._work(instance_id))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def busy(self, instance_id: str) -> bool:
+        """Jobs of this instance run or wait."""
+        return instance_id in self._queues
+
+    @property
+    def idle(self) -> bool:
+        """No job runs or waits."""
+        return not self._queues
+
+    async def observe(self, instance_id: str, power: Power) -> None:
+        """Report what the hypervisor says of a guest, if that is news and no job is the reason."""
+        known = self._journal.guests(self.host.id)
+        if self.busy(instance_id) or known.get(instance_id) in (None, power):
+            return
+        self._journal.saw(self.host.id, instance_id, power)
+        observed = GuestObserved(host_id=self.host.id, epoch=self.host.epoch, power=power)
+        now = self._clock()
+        envelope = Envelope(
+            id=derived_id(self.host.id, instance_id, power, now.isoformat()),
+            data=observed,
+            subject=Key("instance", instance_id),
+            time=now,
+            source=f"gostack/agent/{self.host.name}",
+            correlation=instance_id,
+        )
+        await self._sender.put(to_record(envelope, Topic.RESULTS))
+
+    def known_guests(self) -> dict[str, Power]:
+        """Every guest of this host with what was last said of it."""
+        return self._journal.guests(self.host.id)
+
+    async def _work(self, instance_id: str) -> None:
+        queue = self._queues[instance_id]
+        while queue:
+            try:
+                async with self._slots:
+                    await self._dispatch(queue[0])
+            finally:
+                queue.pop(0)
+                self._waiting.release()
+                if not queue:
+                    del self._queues[instance_id]
+
+    async def _dispatch(self, envelope: Envelope) -> None:
+        dispatch = envelope.data
+        assert isinstance(dispatch, DispatchHostJobs)
+        results: list[JobResult] = []
+        if dispatch.epoch < self.host.epoch:
+            error = JobError(
+                code="stale-epoch",
+                message=f"Host {self.host.name} was registered anew, in epoch {self.host.epoch}.",
+                details={"epoch": self.host.epoch},
+            )
+            results.append(JobResult(job_id=dispatch.jobs[0].job_id, name=dispatch.jobs[0].name, error=error))
+        else:
+            for call in dispatch.jobs:
+                result = self._journal.done(call.job_id) or await self._job(envelope, dispatch, call)
+                results.append(result)
+                if result.error is not None:
+                    break
+        answer = JobsAnswered(
+            task_id=dispatch.task_id,
+            dispatch_id=dispatch.dispatch_id,
+            host_id=self.host.id,
+            epoch=self.host.epoch,
+            results=tuple(results),
+        )
+        await self._sender.put(
+            self._answer(envelope, answer, "answer"), lambda: self._journal.answered([dispatch.dispatch_id])
+        )
+
+    async def _job(self, envelope: Envelope, dispatch: DispatchHostJobs, call: JobCall) -> JobResult:
+        loop = asyncio.get_running_loop()
+        started = JobStarted(
+            task_id=dispatch.task_id, dispatch_id=dispatch.dispatch_id, job_id=call.job_id, name=call.name
+        )
+        record = self._answer(envelope, started, f"started/{call.job_id}")
+        slow = loop.call_later(SLOW_SECONDS, lambda: self._say(record))
+        try:
+            job = JOBS[call.name].model_validate(call.args)
+            async with asyncio.timeout(job.deadline):
+                facts = await HANDLERS[type(job)](job, dispatch.guest, self._context)
+        except DriverError as error:
+            logger.warning("%s of instance %s: %s", call.name, dispatch.instance_id, error)
+            return JobResult(
+                job_id=call.job_id, name=call.name, error=JobError(code=error.code, message=str(error)[:2000])
+            )
+        except TimeoutError:
+            message = f"{call.name} took longer than {JOBS[call.name].deadline:g} s."
+            return JobResult(job_id=call.job_id, name=call.name, error=JobError(code="job-failed", message=message))
+        except Exception as error:
+            logger.exception("%s of instance %s", call.name, dispatch.instance_id)
+            message = f"{type(error).__name__}: {error}"[:2000]
+            return JobResult(job_id=call.job_id, name=call.name, error=JobError(code="job-failed", message=message))
+        finally:
+            slow.cancel()
+        result = JobResult(job_id=call.job_id, name=call.name, facts=facts)
+        self._journal.finish(result)
+        for fact in facts:
+            if isinstance(fact, PowerSeen):
+                self._journal.saw(self.host.id, dispatch.instance_id, fact.power)
+        if call.name == DeleteDisk.__name__:
+            self._journal.forget(dispatch.instance_id)
+        return result
+
+    def _say(self, record: Record) -> None:
+        task = asyncio.ensure_future(self._sender.put(record))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _answer(self, cause: Envelope, data: Message, name: str) -> Record:
+        assert isinstance(cause.data, DispatchHostJobs)
+        envelope = replace(
+            cause,
+            id=derived_id(cause.data.dispatch_id, name),
+            data=data,
+            time=self._clock(),
+            source=f"gostack/agent/{self.host.name}",
+            causation=cause.id,
+            cause_place="",
+        )
+        return to_record(envelope, Topic.RESULTS)

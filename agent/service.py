@@ -1,0 +1,169 @@
+"""The agent: registers its hosts, takes their jobs off the log, runs them, and says what became of it.
+
+One process a host; with the simulated driver one process carries as many hosts as asked for.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from agent.drivers.driver import Driver, DriverError, Secrets
+from agent.journal import Journal
+from agent.reconcile import look_at, reconcile
+from agent.registration import Candidate, job_positions, register
+from agent.runner import HostIdentity, HostRunner
+from agent.sender import Sender
+from domain import catalog
+from domain.errors import UnknownMessage
+from domain.jobs import DispatchHostJobs, GuestSpec, Heartbeat
+from domain.messages import Envelope, Key, Record, Topic, derived_id, from_record, to_record
+from infra.log.log import Log, TopicPartition
+
+logger = logging.getLogger(__name__)
+
+FETCH = 500
+
+
+@dataclass(frozen=True)
+class Options:
+    """How the agent works."""
+
+    cell: str
+    zone: str
+    endpoint: str
+    parallel: int
+    heartbeat: float
+    reconcile: float
+
+
+class AgentService:
+    """The hosts of this process."""
+
+    def __init__(
+        self,
+        log: Log,
+        journal: Journal,
+        drivers: Mapping[str, Driver],
+        secrets: Callable[[GuestSpec], Awaitable[Secrets]],
+        clock: Callable[[], datetime],
+        options: Options,
+    ) -> None:
+        self._log = log
+        self._journal = journal
+        self._drivers = drivers
+        """By host name."""
+        self._secrets = secrets
+        self._clock = clock
+        self._options = options
+        self._sender = Sender(log)
+        self.runners: dict[str, HostRunner] = {}
+        """By host id, once registered."""
+        self.reading: dict[TopicPartition, int] = {}
+
+    async def start(self) -> None:
+        """Open the drivers, register the hosts, and take up what was left undone."""
+        assert catalog.MESSAGES
+        before = await self._log.bounds([Topic.JOBS])
+        candidates = []
+        for name, driver in self._drivers.items():
+            await driver.open(self._watch)
+            inventory = await driver.inventory()
+            candidates.append(Candidate(name, self._options.zone, inventory, self._options.endpoint))
+        identities = await register(self._log, self._options.cell, candidates, self._clock)
+        for candidate in candidates:
+            identity = identities[candidate.id]
+            self.runners[identity.id] = self._runner(identity, self._drivers[candidate.name])
+        partitions = {identity.partition for identity in identities.values()}
+        ends = {partition: end for partition, (_, end) in before.items()}
+        self.reading = job_positions(partitions, self._journal.positions(), ends)
+        for record in self._journal.pending().values():
+            envelope = from_record(record)
+            if isinstance(envelope.data, DispatchHostJobs) and envelope.data.host_id in self.runners:
+                await self.runners[envelope.data.host_id].accept(envelope)
+        logger.info("%s hosts registered, %s partitions", len(self.runners), len(partitions))
+
+    async def run(self) -> None:
+        """Work until cancelled. Raises LogUnavailable where the log stays away."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._sender.run())
+            group.create_task(self._beat())
+            group.create_task(reconcile(list(self.runners.values()), self._options.reconcile))
+            group.create_task(self._read())
+
+    async def _read(self) -> None:
+        reader = await self._log.reader(self.reading)
+        try:
+            while True:
+                await self.take(await reader.fetch(FETCH, 0.5))
+        finally:
+            await reader.close()
+
+    async def take(self, records: list[Record]) -> None:
+        """Take over the dispatches among these records that are for hosts of this process."""
+        dispatches: dict[str, tuple[Record, Envelope]] = {}
+        positions: dict[TopicPartition, int] = {}
+        for record in records:
+            positions[TopicPartition(record.topic, record.partition or 0)] = record.offset + 1
+            if record.key.decode(errors="replace") not in self.runners:
+                continue
+            try:
+                envelope = from_record(record)
+            except UnknownMessage as error:
+                logger.error("dead job: %s", error)
+                await self._sender.put(_dead(record, str(error)))
+                continue
+            if isinstance(envelope.data, DispatchHostJobs):
+                dispatches[envelope.data.dispatch_id] = (record, envelope)
+        if not positions:
+            return
+        new = self._journal.accept({ident: record for ident, (record, _) in dispatches.items()}, positions)
+        for dispatch_id, (_, envelope) in dispatches.items():
+            if dispatch_id in new:
+                assert isinstance(envelope.data, DispatchHostJobs)
+                await self.runners[envelope.data.host_id].accept(envelope)
+
+    def _runner(self, identity: HostIdentity, driver: Driver) -> HostRunner:
+        return HostRunner(
+            identity, driver, self._journal, self._sender, self._secrets, self._clock, self._options.parallel
+        )
+
+    async def _watch(self, instance_id: str) -> None:
+        for runner in self.runners.values():
+            if instance_id in runner.known_guests():
+                await look_at(runner, instance_id)
+
+    async def _beat(self) -> None:
+        while True:
+            for runner in self.runners.values():
+                await self._sender.put(self._heartbeat(runner))
+            await asyncio.sleep(self._options.heartbeat)
+
+    def _heartbeat(self, runner: HostRunner) -> Record:
+        now = self._clock()
+        host = runner.host
+        beat_id = derived_id(host.id, "beat", now.isoformat())
+        envelope = Envelope(
+            id=beat_id,
+            data=Heartbeat(host_id=host.id, epoch=host.epoch, guests=len(runner.known_guests())),
+            subject=Key("host", host.id),
+            time=now,
+            source=f"gostack/agent/{host.name}",
+            correlation=beat_id,
+        )
+        return to_record(envelope, Topic.REPORTS)
+
+    async def close(self) -> None:
+        """Let go of the drivers; guests run on."""
+        for driver in self._drivers.values():
+            try:
+                await driver.close()
+            except DriverError as error:
+                logger.warning("closing: %s", error)
+        self._journal.close()
+
+
+def _dead(record: Record, why: str) -> Record:
+    headers = (*record.headers, ("gostack_place", record.place.encode()), ("gostack_why", why.encode()))
+    return Record(topic=Topic.DEAD, key=record.key, value=record.value, headers=headers)

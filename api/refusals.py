@@ -1,0 +1,94 @@
+"""What the API itself refuses, before or after a command is on the log. Their HTTP statuses stand in problems.py."""
+
+from domain.errors import Refusal
+
+
+class NameNotUnique(Refusal):
+    """The name {name} is that of several {kind}s: {ids}."""
+
+    code = "name-not-unique"
+    hint = "Use one of these ids."
+
+
+class KeyReused(Refusal):
+    """The Idempotency-Key was used before, for another request (command {command})."""
+
+    code = "idempotency-key-reused"
+    hint = "Make a new key for a new request."
+
+
+class Malformed(Refusal):
+    """The request cannot be read: {why}."""
+
+    code = "malformed"
+
+
+class TooLarge(Refusal):
+    """The body may have {most} bytes at most."""
+
+    code = "too-large"
+
+
+class NoRoute(Refusal):
+    """There is nothing at {path}."""
+
+    code = "no-route"
+    hint = "GET /openapi.json lists every route."
+
+
+class MethodNotAllowed(Refusal):
+    """{path} knows no {method}."""
+
+    code = "method-not-allowed"
+    hint = "GET /openapi.json lists every route."
+
+
+class Unavailable(Refusal):
+    """{part} does not answer. {consequence}"""
+
+    code = "unavailable"
+    hint = "Ask again; with the same Idempotency-Key nothing is done twice."
+
+
+class Overloaded(Refusal):
+    """{what} at once are the most there may be."""
+
+    code = "overloaded"
+    hint = "Ask again after the seconds that Retry-After says."
+
+
+class NotAppliedYet(Refusal):
+    """What {after} led to cannot be read yet: it is not decided, or the projection is behind."""
+
+    code = "not-applied-yet"
+    hint = "Ask again, or without after= for what is known now."
+
+
+class NoHostYet(Refusal):
+    """Instance {id} is {status} and has no host: there is nobody to ask."""
+
+    code = "no-host-yet"
+
+
+class AgentUnreachable(Refusal):
+    """The agent of host {host} does not answer: {why}."""
+
+    code = "agent-unreachable"
+
+
+class AgentRefused(Refusal):
+    """The agent of host {host} says: {why}."""
+
+    code = "agent-refused"
+
+
+class NotAuthorized(Refusal):
+    """The bearer token is missing or wrong."""
+
+    code = "not-authorized"
+
+
+class Broken(Refusal):
+    """Something is wrong in GoStack itself. The API's log has it under {incident}."""
+
+    code = "broken"

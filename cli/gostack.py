@@ -1,0 +1,114 @@
+"""`gostack`: starts each process, and holds the operator's tools. The one place that may import every room."""
+
+import asyncio
+import logging
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from infra.settings import Settings, load
+
+app = typer.Typer(no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
+topics = typer.Typer(no_args_is_help=True, help="The topics of the log.")
+database = typer.Typer(no_args_is_help=True, help="The database.")
+app.add_typer(topics, name="topics")
+app.add_typer(database, name="db")
+
+
+def _settings() -> Settings:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    for noisy in ("aiokafka", "faust", "mode", "httpx", "uvicorn.access"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    return load()
+
+
+def _run(coroutine: Any) -> None:
+    import uvloop
+
+    uvloop.run(coroutine)
+
+
+@app.command()
+def api() -> None:
+    """The REST API."""
+    from api.serve import serve
+
+    _run(serve(_settings()))
+
+
+@app.command()
+def engine() -> None:
+    """The engine: decides for instances and what they are made of."""
+    from commands.compose import engine as run
+
+    run(_settings())
+
+
+@app.command()
+def scheduler() -> None:
+    """The scheduler: decides for the hosts of its cell."""
+    from commands.compose import scheduler as run
+
+    run(_settings())
+
+
+@app.command()
+def timers() -> None:
+    """Deadlines and heartbeats."""
+    from commands.compose import timers as run
+
+    _run(run(_settings()))
+
+
+@app.command()
+def projector() -> None:
+    """The projector: events into read models."""
+    from projections.compose import projector as run
+
+    _run(run(_settings()))
+
+
+@app.command()
+def agent() -> None:
+    """The agent of a host, or of many simulated ones."""
+    from agent.compose import agent as run
+
+    asyncio.run(run(_settings()))
+
+
+@topics.command("apply")
+def topics_apply() -> None:
+    """Make the topics as they are declared; refuses to change a partition count."""
+    from infra.log.topics import PartitionCountDiffers, apply
+
+    try:
+        for line in asyncio.run(apply(_settings().log.bootstrap)):
+            typer.echo(line)
+    except PartitionCountDiffers as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from error
+
+
+@database.command("migrate")
+def database_migrate(
+    dsn: Annotated[str, typer.Option(help="Another database than the settings name.")] = "",
+) -> None:
+    """Bring the database to this release's schema."""
+    from infra.db.migrate import migrate
+    from projections.postgres import create_tables
+
+    target = dsn or _settings().db.dsn
+    for name in migrate(target):
+        typer.echo(f"applied {name}")
+    create_tables(target)
+    typer.echo("the database is at this release's schema")
+
+
+def main() -> None:
+    """Entry point."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

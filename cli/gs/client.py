@@ -1,0 +1,319 @@
+"""The HTTP client: every request of `gs` goes through here.
+
+Why its own class: each write carries an Idempotency-Key, so a lost connection may be tried again without doing
+anything twice; tries, pauses and the user's `--timeout` bound every request; and `--debug` shows the exchange with
+the secrets masked.
+"""
+
+import getpass
+import json
+import os
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from cli.gs.problems import Problem, TimedOut, Unreachable, Usage, of_answer
+
+DEFAULT_URL = "http://127.0.0.1:7480"
+ATTEMPTS = 4
+FIRST_PAUSE = 0.2  # seconds; doubled at each attempt
+LONGEST_PAUSE = 30.0  # seconds; a server may ask for more, and is not heard
+CONNECT_TIMEOUT = 5.0  # seconds
+READ_TIMEOUT = 60.0  # seconds; above what the service may wait for a read model
+TRY_AGAIN = frozenset({429, 502, 503, 504})
+SECRETS = frozenset({"password", "admin_password", "user_data", "private_key", "token", "authorization"})
+MASK = "********"
+SHOWN_OF_A_BODY = 4000  # characters of a body that is no JSON
+
+Content = Callable[[], Iterator[bytes]]
+"""Makes a body anew for each attempt."""
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """When the user's patience ends."""
+
+    seconds: float | None
+    now: Callable[[], float] = time.monotonic
+    began: float = field(default=0.0)
+
+    @classmethod
+    def starting(cls, seconds: float | None, now: Callable[[], float] = time.monotonic) -> "Deadline":
+        """It runs from this moment."""
+        return cls(seconds, now, now())
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the beginning."""
+        return self.now() - self.began
+
+    @property
+    def left(self) -> float | None:
+        """Seconds left; None: without end."""
+        return None if self.seconds is None else self.seconds - self.elapsed
+
+    def check(self) -> None:
+        """Raises TimedOut when it has passed."""
+        if self.left is not None and self.left <= 0:
+            raise self.passed()
+
+    def passed(self) -> TimedOut:
+        """The problem that it has passed."""
+        return TimedOut(f"The {self.seconds:g} s of --timeout have passed.")
+
+    def at_most(self, seconds: float) -> float:
+        """As many seconds, or what is left if that is less."""
+        return seconds if self.left is None else max(0.001, min(seconds, self.left))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the service said."""
+
+    status: int
+    body: Any
+    """Decoded, if it was JSON."""
+    text: str
+
+    def get(self, key: str) -> Any:
+        """A field of a JSON object, or None."""
+        return self.body.get(key) if isinstance(self.body, dict) else None
+
+    def items(self, plural: str) -> list[dict[str, Any]]:
+        """The documents of a list answer."""
+        found = self.get(plural)
+        return list(found) if isinstance(found, list) else []
+
+
+class Client:
+    """Talks to one service."""
+
+    def __init__(
+        self,
+        url: str,
+        deadline: Deadline,
+        *,
+        debug: bool = False,
+        headers: Mapping[str, str] | None = None,
+        transport: httpx.BaseTransport | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.url = url.rstrip("/")
+        self.deadline = deadline
+        self._debug = debug
+        self._sleep = sleep
+        try:
+            self._http = httpx.Client(
+                base_url=f"{self.url}/v1",
+                headers={"Accept": "application/json", "User-Agent": "gs", **(headers or {})},
+                transport=transport,
+            )
+        except httpx.InvalidURL as error:
+            raise Usage(f"{url!r} is no URL: {error}", "GOSTACK_API holds the service's address.") from error
+
+    def close(self) -> None:
+        """Let the connections go."""
+        self._http.close()
+
+    def get(self, path: str, **params: Any) -> Answer:
+        """Read. Raises Problem."""
+        return self._exchange("GET", path, params=params)
+
+    def write(
+        self, method: str, path: str, body: Any = None, *, params: Mapping[str, Any] | None = None
+    ) -> Answer:
+        """Ask for a change, under a key that makes trying again safe. Raises Problem."""
+        return self._exchange(method, path, params=params, body=body, headers={"Idempotency-Key": str(uuid.uuid4())})
+
+    def upload(self, path: str, content: Content, size: int) -> Answer:
+        """Send bytes. Raises Problem."""
+        headers = {
+            "Idempotency-Key": str(uuid.uuid4()),
+            "Content-Type": "application/octet-stream",
+            "Content-Length": str(size),
+        }
+        return self._exchange("POST", path, content=content, headers=headers)
+
+    @contextmanager
+    def stream(self, path: str, *, params: Mapping[str, Any], headers: Mapping[str, str]) -> Iterator[Iterator[str]]:
+        """Lines of an answer that does not end. One attempt: going on where it broke off is the reader's business.
+
+        Raises Problem, httpx.TransportError.
+        """
+        request = self._http.build_request("GET", path, params=_given(params), headers=dict(headers))
+        request.extensions["timeout"] = self._timeout(READ_TIMEOUT).as_dict()
+        self._tell_request(request, None)
+        response = self._http.send(request, stream=True)
+        try:
+            if response.status_code >= 400:
+                response.read()
+                self._tell_answer(response)
+                raise of_answer(response.status_code, _decoded(response))
+            self._tell_answer(response, streamed=True)
+            yield response.iter_lines()
+        finally:
+            response.close()
+
+    def pause(self, seconds: float) -> None:
+        """Wait, but not past the deadline. Raises TimedOut."""
+        self.deadline.check()
+        self._sleep(self.deadline.at_most(seconds))
+        self.deadline.check()
+
+    def _exchange(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        body: Any = None,
+        content: Content | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        pause = FIRST_PAUSE
+        for attempt in range(1, ATTEMPTS + 1):
+            self.deadline.check()
+            last = attempt == ATTEMPTS
+            try:
+                response = self._once(method, path, params, body, content, headers)
+            except httpx.TransportError as error:
+                self.deadline.check()
+                if last or isinstance(error, (httpx.UnsupportedProtocol, httpx.LocalProtocolError)):
+                    raise self._unreachable(error) from error
+                wanted = pause
+            else:
+                if response.status_code < 400:
+                    return Answer(response.status_code, _decoded(response), response.text)
+                if last or response.status_code not in TRY_AGAIN:
+                    raise of_answer(response.status_code, _decoded(response))
+                wanted = max(pause, _retry_after(response))
+            self.pause(min(wanted, LONGEST_PAUSE))
+            pause *= 2
+        raise AssertionError("the last attempt returns or raises")
+
+    def _once(
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, Any] | None,
+        body: Any,
+        content: Content | None,
+        headers: Mapping[str, str] | None,
+    ) -> httpx.Response:
+        request = self._http.build_request(
+            method,
+            path,
+            params=_given(params or {}),
+            json=body,
+            content=content() if content else None,
+            headers=dict(headers or {}),
+        )
+        request.extensions["timeout"] = self._timeout(READ_TIMEOUT).as_dict()
+        self._tell_request(request, body)
+        response = self._http.send(request)
+        self._tell_answer(response)
+        return response
+
+    def _timeout(self, read: float) -> httpx.Timeout:
+        within = self.deadline.at_most
+        return httpx.Timeout(within(read), connect=within(CONNECT_TIMEOUT))
+
+    def _unreachable(self, error: httpx.TransportError) -> Problem:
+        why = str(error) or type(error).__name__
+        return Unreachable(
+            f"The service at {self.url} could not be reached: {why}.",
+            "Is it running? GOSTACK_API holds its address, if it is another one.",
+        )
+
+    def _tell_request(self, request: httpx.Request, body: Any) -> None:
+        if not self._debug:
+            return
+        _tell(">", f"{request.method} {request.url}")
+        _tell_headers(">", request.headers)
+        if body is not None:
+            _tell(">", json.dumps(masked(body), ensure_ascii=False))
+        elif size := request.headers.get("content-length"):
+            _tell(">", f"({size} bytes)")
+
+    def _tell_answer(self, response: httpx.Response, streamed: bool = False) -> None:
+        if not self._debug:
+            return
+        _tell("<", f"{response.status_code} {response.reason_phrase}")
+        _tell_headers("<", response.headers)
+        if streamed:
+            return
+        body = _decoded(response)
+        _tell("<", json.dumps(masked(body), ensure_ascii=False) if body is not None else response.text[:SHOWN_OF_A_BODY])
+
+
+def connect(deadline: Deadline, *, debug: bool, transport: httpx.BaseTransport | None = None) -> Client:
+    """The client for the service that the environment names."""
+    return Client(
+        os.environ.get("GOSTACK_API") or DEFAULT_URL,
+        deadline,
+        debug=debug,
+        headers=identity(os.environ),
+        transport=transport,
+    )
+
+
+def identity(environment: Mapping[str, str]) -> dict[str, str]:
+    """Headers that say who asks, for which project and why."""
+    said = {
+        "X-GoStack-Actor": environment.get("GOSTACK_ACTOR") or _login(),
+        "X-GoStack-Project": environment.get("GOSTACK_PROJECT", ""),
+        "X-GoStack-Reason": environment.get("GOSTACK_REASON", ""),
+    }
+    return {name: value for name, value in said.items() if value and value.isascii() and value.isprintable()}
+
+
+def masked(value: Any) -> Any:
+    """The same without secrets."""
+    if isinstance(value, dict):
+        return {key: MASK if key.lower() in SECRETS and each else masked(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [masked(each) for each in value]
+    return value
+
+
+def _login() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name
+        return ""
+
+
+def _given(params: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in params.items() if value not in (None, "", [], False)}
+
+
+def _decoded(response: httpx.Response) -> Any:
+    if "json" not in response.headers.get("content-type", ""):
+        return None
+    try:
+        return response.json()
+    except ValueError:
+        return None
+
+
+def _retry_after(response: httpx.Response) -> float:
+    """Seconds that the service asks for; a date is not heard: its clock may be another one's."""
+    try:
+        return max(0.0, float(response.headers.get("retry-after", "0")))
+    except ValueError:
+        return 0.0
+
+
+def _tell(direction: str, text: str) -> None:
+    print(direction, text, file=sys.stderr)
+
+
+def _tell_headers(direction: str, headers: httpx.Headers) -> None:
+    for name, value in headers.items():
+        _tell(direction, f"{name}: {MASK if name.lower() in SECRETS else value}")

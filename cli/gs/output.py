@@ -1,0 +1,129 @@
+"""Answers on paper: table, json, yaml, csv, value.
+
+Why one file: every command prints through these functions, so a format means the same everywhere. Tables are for
+people; the others hold raw values, whole, for machines.
+"""
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Any
+
+from cli.gs.columns import EMPTY, Column, bare, flat, pick
+
+UNBOUNDED = 100_000  # columns of text; wide enough that nothing is cut
+STYLES = {
+    "active": "green",
+    "up": "green",
+    "enabled": "green",
+    "finished": "green",
+    "error": "red",
+    "failed": "red",
+    "disabled": "yellow",
+    "suspect": "yellow",
+    "building": "yellow",
+    "running": "yellow",
+    "undoing": "yellow",
+}
+"""Colours of statuses on a terminal."""
+Document = dict[str, Any]
+
+
+class Format(StrEnum):
+    """How an answer is printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    YAML = "yaml"
+    CSV = "csv"
+    VALUE = "value"
+
+
+def many(documents: Sequence[Document], columns: Sequence[Column], form: Format, *, whole: bool) -> str:
+    """A list. `whole`: machines get whole documents, because no fields were asked for."""
+    match form:
+        case Format.JSON:
+            return _json([each if whole else _only(each, columns) for each in documents])
+        case Format.YAML:
+            return _yaml([each if whole else _only(each, columns) for each in documents])
+        case Format.CSV:
+            return _csv([[each.path for each in columns], *(_bare(each, columns) for each in documents)])
+        case Format.VALUE:
+            return "".join("\t".join(_bare(each, columns)) + "\n" for each in documents)
+        case Format.TABLE:
+            headings = [column.heading.upper() for column in columns]
+            rows = [[column.cell(each) for column in columns] for each in documents]
+            return _table(headings, rows, {index for index, each in enumerate(columns) if each.path == "id"})
+
+
+def one(document: Document, fields: Sequence[str], form: Format) -> str:
+    """A single document, whole or only these fields."""
+    shown = {field: pick(document, field) for field in fields} if fields else document
+    match form:
+        case Format.JSON:
+            return _json(shown)
+        case Format.YAML:
+            return _yaml(shown)
+        case Format.CSV:
+            return _csv([list(shown), [bare(value) for value in shown.values()]])
+        case Format.VALUE:
+            return "".join(bare(value) + "\n" for value in shown.values())
+        case Format.TABLE:
+            return _table(["FIELD", "VALUE"], [[name, cell] for name, cell in flat(shown).items()], {0})
+
+
+def write(text: str) -> None:
+    """To standard output, whatever its encoding can hold."""
+    stream = sys.stdout
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    stream.flush()
+
+
+def _only(document: Document, columns: Sequence[Column]) -> Document:
+    return {column.path: column.value(document) for column in columns}
+
+
+def _bare(document: Document, columns: Sequence[Column]) -> list[str]:
+    return [bare(column.value(document)) for column in columns]
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def _yaml(value: Any) -> str:
+    import yaml
+
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, default_flow_style=False)
+
+
+def _csv(rows: Sequence[Sequence[str]]) -> str:
+    paper = io.StringIO()
+    csv.writer(paper, lineterminator="\n").writerows(rows)
+    return paper.getvalue()
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], never_cut: set[int]) -> str:
+    """On a terminal it fits the width; elsewhere nothing is cut."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    terminal = sys.stdout.isatty()
+    table = Table(box=None, pad_edge=False, header_style="bold" if terminal else "", padding=(0, 2, 0, 0))
+    for index, heading in enumerate(headings):
+        table.add_column(heading, overflow="fold", no_wrap=index in never_cut or not terminal)
+    for row in rows:
+        table.add_row(*(Text(cell or EMPTY, style=STYLES.get(cell, "") if terminal else "") for cell in row))
+    paper = io.StringIO()
+    if terminal:
+        console = Console(file=sys.stdout)
+        with console.capture() as capture:
+            console.print(table)
+        return capture.get()
+    Console(file=paper, width=UNBOUNDED, color_system=None, force_terminal=False, legacy_windows=False).print(table)
+    return "".join(line.rstrip() + "\n" for line in paper.getvalue().splitlines())

@@ -1,0 +1,70 @@
+"""What people type, as values: sizes, pairs, lists and texts. All raise typer.BadParameter, which is wrong usage."""
+
+import re
+from pathlib import Path
+
+import typer
+
+UNITS = {unit: 1024**power for power, unit in enumerate("KMGTP", start=1)}
+SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGTP]?)(?:i?B)?", re.IGNORECASE)
+PAIR = re.compile(r"""\s*("[^"]*"|[^=,"]+?)\s*=\s*("[^"]*"|[^,]*)(?:,|$)""")
+
+
+def size(text: str) -> int:
+    """Bytes: `1024`, `512M`, `1.5G`, `4GiB`. Units are powers of 1024."""
+    match = SIZE.fullmatch(text.strip())
+    if match is None:
+        raise typer.BadParameter(f"{text!r} is no size: write bytes, or a number with K, M, G, T or P.")
+    number, unit = match.groups()
+    value = float(number) * UNITS.get(unit.upper(), 1)
+    if value != int(value):
+        raise typer.BadParameter(f"{text!r} is no whole number of bytes.")
+    return int(value)
+
+
+def pairs(texts: list[str] | None) -> dict[str, str]:
+    """`k=v,k2=v2`, each key and value in double quotes where it holds a comma."""
+    found: dict[str, str] = {}
+    for text in texts or ():
+        at = 0
+        while at < len(text):
+            match = PAIR.match(text, at)
+            if match is None or match.end() == at:
+                raise typer.BadParameter(f"{text!r} is no list of KEY=VALUE pairs.")
+            key, value = (part.strip('"') if part.startswith('"') else part for part in match.groups())
+            found[key] = value
+            at = match.end()
+    return found
+
+
+def words(texts: list[str] | None) -> list[str] | None:
+    """`a,b` and repeated options alike; None where nothing was given."""
+    if not texts:
+        return None
+    return [word.strip() for text in texts for word in text.split(",")]
+
+
+def text_or_file(given: str) -> str:
+    """The text of the file of that name (`@NAME` must be one), else the text itself."""
+    explicit = given.startswith("@")
+    path = Path(given[1:] if explicit else given)
+    try:
+        if not explicit and not path.is_file():
+            return given
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise typer.BadParameter(f"{path} is not UTF-8 text.") from error
+    except (OSError, ValueError) as error:
+        if explicit:
+            raise typer.BadParameter(f"{path} cannot be read: {error}") from error
+        # A text may be no possible file name at all: too long, or with a null character.
+        return given
+
+
+def one_name(argument: str | None, option: str | None) -> str:
+    """A name that may be given either way."""
+    if argument and option and argument != option:
+        raise typer.BadParameter(f"Two names were given: {argument} and {option}.")
+    if not (argument or option):
+        raise typer.BadParameter("A name is missing.")
+    return argument or option or ""

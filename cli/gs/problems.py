@@ -1,0 +1,104 @@
+"""What can go wrong for a user of `gs`, each with its exit status.
+
+Why statuses are classes: scripts act on the number, people read one line and a hint, and neither is decided twice.
+"""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, ClassVar
+
+
+class Problem(Exception):
+    """Something went wrong. `str()` is the one line that says what; `hint` says what helps."""
+
+    exit_status: ClassVar[int] = 1
+
+    def __init__(self, what: str, hint: str = "", code: str = "") -> None:
+        super().__init__(what)
+        self.hint = hint
+        self.code = code
+
+
+class Refused(Problem):
+    """The service refused, or the task failed."""
+
+
+class Failed(Problem):
+    """Some of what was asked for failed; each failure has been told already."""
+
+    def __init__(self) -> None:
+        super().__init__("")
+
+
+class Usage(Problem):
+    """What was typed cannot be meant."""
+
+    exit_status = 2
+
+
+class Missing(Problem):
+    """What was named does not exist."""
+
+    exit_status = 3
+
+
+class Forbidden(Problem):
+    """The user may not do this."""
+
+    exit_status = 4
+
+
+class Unreachable(Problem):
+    """The service did not answer."""
+
+    exit_status = 5
+
+
+class TimedOut(Problem):
+    """The time that the user gave is over."""
+
+    exit_status = 124
+
+
+BY_STATUS: dict[int, type[Problem]] = {
+    HTTPStatus.UNAUTHORIZED: Forbidden,
+    HTTPStatus.FORBIDDEN: Forbidden,
+    HTTPStatus.NOT_FOUND: Missing,
+    HTTPStatus.GONE: Missing,
+    HTTPStatus.TOO_MANY_REQUESTS: Unreachable,
+    HTTPStatus.BAD_GATEWAY: Unreachable,
+    HTTPStatus.SERVICE_UNAVAILABLE: Unreachable,
+    HTTPStatus.GATEWAY_TIMEOUT: Unreachable,
+}
+"""Every other status of 400 and above is Refused."""
+
+
+def of_answer(status: int, body: Any) -> Problem:
+    """The problem that an error answer is; `body` is its decoded problem document, or whatever came instead."""
+    kind = BY_STATUS.get(status, Refused)
+    if not isinstance(body, Mapping):
+        return kind(f"The service answered {status} {phrase(status)}.")
+    what = str(body.get("detail") or body.get("title") or phrase(status))
+    wrong = [text for text in map(_field_error, body.get("errors") or ()) if text]
+    if wrong:
+        what = f"{what.rstrip('.:')}: {'; '.join(wrong)}"
+    return kind(what, str(body.get("hint") or ""), str(body.get("code") or ""))
+
+
+def phrase(status: int) -> str:
+    """The status in words, as far as HTTP knows it."""
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "unknown status"
+
+
+def _field_error(error: Any) -> str:
+    """One field's error; APIs name the field and the text in several ways."""
+    if not isinstance(error, Mapping):
+        return str(error)
+    place = error.get("field") or error.get("pointer") or error.get("loc") or ""
+    if isinstance(place, list):
+        place = ".".join(str(part) for part in place if part != "body")
+    text = error.get("detail") or error.get("message") or error.get("msg") or ""
+    return ": ".join(filter(None, (str(place), str(text))))

@@ -1,0 +1,29 @@
+"""A name serves wherever an ID does, if it is unique.
+
+Why on this side: the error can list what the name might have meant, and every command has it.
+"""
+
+import re
+
+from cli.gs.client import Client
+from cli.gs.problems import Missing, Usage
+from cli.gs.resources import Resource
+
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+CANDIDATES = 20
+
+
+def resolve(client: Client, resource: Resource, text: str, *, deleted: bool = False) -> str:
+    """The id of the one thing that is meant. Raises Missing, Usage."""
+    if not text:
+        raise Usage(f"The {resource.noun}'s name or ID is empty.")
+    if UUID.fullmatch(text) or not resource.named:
+        return text
+    answer = client.get(resource.path(), name=text, limit=CANDIDATES, deleted="true" if deleted else None)
+    found = [each for each in answer.items(resource.plural) if each.get("name") == text]
+    if not found:
+        raise Missing(f"There is no {resource.noun} {text}.", f"gs {resource.noun} list shows those there are.")
+    if len(found) > 1:
+        told = ", ".join(" ".join(filter(None, (each["id"], each.get("status", "")))) for each in found)
+        raise Usage(f"{len(found)} {resource.plural} are called {text}: {told}.", "Use an ID.")
+    return str(found[0]["id"])

@@ -1,0 +1,208 @@
+"""What `gs` shows: each kind of thing, its columns, and what its list can be narrowed by.
+
+Why a table: list, show and delete of every group are made from a row here, so they look and behave alike.
+"""
+
+from dataclasses import dataclass
+
+from cli.gs.columns import Column, count, used_of_total
+
+
+@dataclass(frozen=True)
+class Narrowing:
+    """An option of a list command, and the query parameter it becomes."""
+
+    flag: str
+    help: str
+    parameter: str = ""
+    switch: bool = False
+
+    @property
+    def name(self) -> str:
+        """The query parameter."""
+        return self.parameter or self.flag.lstrip("-").replace("-", "_")
+
+
+@dataclass(frozen=True)
+class Resource:
+    """A kind of thing the API serves under its plural."""
+
+    noun: str
+    plural: str
+    columns: tuple[Column, ...]
+    long: tuple[Column, ...] = ()
+    """More columns, with --long."""
+    narrowings: tuple[Narrowing, ...] = ()
+    named: bool = True
+    """A name serves wherever an id does."""
+
+    def path(self, ident: str = "", *below: str) -> str:
+        """The URL path of the list, of one thing, or of what is below it."""
+        return "/".join(("", self.plural, *filter(None, (ident, *below))))
+
+
+ID, NAME, CREATED = Column("id"), Column("name"), Column("created")
+PROJECT = Column("project_id", "project")
+BY_NAME = Narrowing("--name", "With this name.")
+BY_STATUS = Narrowing("--status", "In one of these statuses: a,b.")
+BY_PROJECT = Narrowing("--project-id", "Of this project.")
+BY_INSTANCE = Narrowing("--instance-id", "Of this instance.")
+
+INSTANCE = Resource(
+    "instance",
+    "instances",
+    (
+        ID,
+        NAME,
+        Column("status"),
+        Column("addresses"),
+        Column("flavor.name", "flavor"),
+        Column("image.name", "image"),
+        Column("host.name", "host"),
+    ),
+    long=(Column("zone"), Column("key_name", "key"), PROJECT, Column("user_id", "user"), CREATED, Column("updated")),
+    narrowings=(
+        BY_NAME,
+        BY_STATUS,
+        Narrowing("--ip", "With this address."),
+        Narrowing("--host-id", "On the host with this ID."),
+        Narrowing("--host-name", "On the host of this name."),
+        Narrowing("--flavor-ids", "Of one of these flavors: ID,ID."),
+        Narrowing("--image-id", "Made of this image."),
+        Narrowing("--key-name", "With this keypair."),
+        Narrowing("--zone", "In this zone."),
+        BY_PROJECT,
+        Narrowing("--user-id", "Of this user."),
+        Narrowing("--create-date", "Created from,to: Unix seconds, one of them may be empty."),
+        Narrowing("--update-date", "Changed from,to: Unix seconds, one of them may be empty."),
+    ),
+)
+INNER_STATUS = (Column("vm_state"), Column("power"), Column("task.action", "task"), Column("task.step", "step"))
+FLAVOR = Resource(
+    "flavor",
+    "flavors",
+    (ID, NAME, Column("core"), Column("memory"), Column("policy"), Column("mode"), Column("multi_queue"), Column("extra")),
+    narrowings=(
+        BY_NAME,
+        Narrowing("--live_resize", "Only flavors that an instance can be live-resized to.", switch=True),
+    ),
+)
+IMAGE = Resource(
+    "image",
+    "images",
+    (ID, NAME, Column("format"), Column("size"), Column("virtual_size"), Column("arch"), CREATED),
+    narrowings=(BY_NAME, BY_PROJECT),
+)
+KEYPAIR = Resource(
+    "keypair", "keypairs", (ID, NAME, Column("fingerprint"), CREATED), narrowings=(BY_NAME, BY_PROJECT)
+)
+NETWORK = Resource(
+    "network",
+    "networks",
+    (ID, NAME, Column("cidr"), Column("segment"), Column("ports"), CREATED),
+    narrowings=(BY_NAME, BY_PROJECT),
+)
+PORT = Resource(
+    "port",
+    "ports",
+    (
+        ID,
+        NAME,
+        Column("network_name", "network"),
+        Column("ip"),
+        Column("mac"),
+        Column("instance_id", "instance"),
+        Column("keep"),
+    ),
+    narrowings=(
+        BY_NAME,
+        Narrowing("--network-id", "Of the network with this ID."),
+        BY_INSTANCE,
+        Narrowing("--ip", "With this address."),
+        BY_PROJECT,
+    ),
+)
+HOST = Resource(
+    "host",
+    "hosts",
+    (
+        ID,
+        NAME,
+        Column("zone"),
+        Column("status"),
+        Column("health"),
+        Column("instances"),
+        Column("vcpus", form=used_of_total),
+        Column("memory"),
+        Column("disk"),
+    ),
+    narrowings=(
+        BY_NAME,
+        Narrowing("--zone", "In this zone."),
+        Narrowing("--health", "up or suspect."),
+    ),
+)
+ZONE = Resource("zone", "zones", (ID, NAME, Column("description"), CREATED), narrowings=(BY_NAME,))
+TASK = Resource(
+    "task",
+    "tasks",
+    (
+        ID,
+        Column("action"),
+        Column("status"),
+        Column("step"),
+        Column("steps_done", "done"),
+        Column("steps", "of", count),
+        Column("instance_name", "instance"),
+        Column("accepted"),
+        Column("finished"),
+    ),
+    narrowings=(BY_STATUS, Narrowing("--action", "Of this action."), BY_INSTANCE, BY_PROJECT),
+    named=False,
+)
+JOB = Resource(
+    "job",
+    "jobs",
+    (
+        ID,
+        NAME,
+        Column("status"),
+        Column("direction"),
+        Column("host_name", "host"),
+        Column("attempt"),
+        Column("task_id", "task"),
+        Column("dispatched"),
+        Column("finished"),
+    ),
+    narrowings=(
+        BY_NAME,
+        BY_STATUS,
+        Narrowing("--task-id", "Of this task."),
+        BY_INSTANCE,
+        Narrowing("--host-id", "Sent to the host with this ID."),
+    ),
+    named=False,
+)
+EVENT = Resource(
+    "event",
+    "events",
+    (Column("id"), Column("time"), Column("type"), Column("subject"), Column("actor"), Column("verdict")),
+    narrowings=(
+        Narrowing("--subject", "Of this aggregate: KIND/ID."),
+        Narrowing("--type", "Of this type."),
+        Narrowing("--actor", "Caused by this user."),
+        Narrowing("--task", "Of this task."),
+        Narrowing("--since", "From this moment on (ISO 8601)."),
+        Narrowing("--until", "Up to this moment (ISO 8601)."),
+    ),
+    named=False,
+)
+INTERFACE = Resource(
+    "interface",
+    "interfaces",
+    (Column("index"), Column("network_name", "network"), Column("ip"), Column("mac"), Column("port_id", "port")),
+    named=False,
+)
+SETTING = Resource(
+    "setting", "settings", (NAME, Column("value"), Column("origin"), Column("description")), named=False
+)

@@ -1,0 +1,154 @@
+"""Waiting for tasks, and telling meanwhile how far they are.
+
+Why on standard error: what a command prints on standard output is its answer alone, whether or not it waited.
+"""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from cli.gs.client import Client
+from cli.gs.columns import printable
+from cli.gs.problems import Refused
+from cli.gs.resources import TASK
+
+ENDED = frozenset({"finished", "failed", "cancelled"})
+FIRST_PAUSE = 0.1  # seconds; grows, so that quick tasks are told quickly and slow ones cost little
+LONGEST_PAUSE = 1.0
+GROWTH = 1.4
+LINES = 8  # tasks shown at once on a terminal
+VERDICT_PATIENCE = 60.0  # seconds without --timeout
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Started:
+    """A task, and what it works on, for people."""
+
+    task_id: str
+    label: str
+
+
+class Teller(Protocol):
+    """Tells how tasks get on."""
+
+    def tell(self, seen: Sequence[tuple[Started, Document]], seconds: float) -> None:
+        """How they are now."""
+
+
+class LineTeller:
+    """A line whenever a task takes another step: for logs."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, str] = {}
+
+    def tell(self, seen: Sequence[tuple[Started, Document]], seconds: float) -> None:
+        """Only what changed."""
+        for started, task in seen:
+            line = progress(started, task)
+            if self._last.get(started.task_id) != line:
+                self._last[started.task_id] = line
+                print(f"{line}, {seconds:.0f} s", file=sys.stderr, flush=True)
+
+
+class LiveTeller:
+    """Lines that change in place: for people at a terminal."""
+
+    def __init__(self, status: Any) -> None:
+        self._status = status
+
+    def tell(self, seen: Sequence[tuple[Started, Document]], seconds: float) -> None:
+        """Those that run, the first few of them."""
+        from rich.text import Text
+
+        running = [(started, task) for started, task in seen if task["status"] not in ENDED]
+        lines = [f"{progress(started, task)}, {seconds:.0f} s" for started, task in running[:LINES]]
+        if len(running) > LINES:
+            lines.append(f"and {len(running) - LINES} more")
+        self._status.update(Text("\n".join(lines)))
+
+
+@contextmanager
+def teller() -> Iterator[Teller]:
+    """The one for where standard error goes."""
+    if not sys.stderr.isatty():
+        yield LineTeller()
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("") as status:
+        yield LiveTeller(status)
+
+
+def progress(started: Started, task: Document) -> str:
+    """`web-1: boot: CreateDisk (4 of 8)`."""
+    status, steps = str(task["status"]), task.get("steps") or []
+    said = [printable(started.label), str(task.get("action") or "task")]
+    if status in ENDED or status == "queued":
+        return ": ".join((*said, status))
+    step = str(task.get("step") or "") or "between steps"
+    if status == "running" and steps:
+        step += f" ({min(int(task.get('steps_done') or 0) + 1, len(steps))} of {len(steps)})"
+    elif status != "running":
+        step = f"{status} {step}"
+    return ": ".join((*said, step))
+
+
+def wait(client: Client, tasks: Sequence[Started]) -> list[Document]:
+    """All of them, ended. Raises TimedOut with what goes on, Problem."""
+    seen: dict[str, Document] = {}
+    pause = FIRST_PAUSE
+    with teller() as voice:
+        while True:
+            for each in tasks:
+                if seen.get(each.task_id, {}).get("status") not in ENDED:
+                    seen[each.task_id] = read(client, each.task_id, new=each.task_id not in seen)
+                    voice.tell([(one, seen[one.task_id]) for one in tasks if one.task_id in seen], client.deadline.elapsed)
+            if all(task["status"] in ENDED for task in seen.values()):
+                return [seen[each.task_id] for each in tasks]
+            client.pause(pause)
+            pause = min(pause * GROWTH, LONGEST_PAUSE)
+
+
+def read(client: Client, task_id: str, *, new: bool) -> Document:
+    """The task. A new one may not be in the read model yet: then the service is asked to wait for it."""
+    answer = client.get(TASK.path(task_id), after=task_id if new else None)
+    if not isinstance(answer.body, dict):
+        raise Refused(f"The service's answer about task {task_id} is no JSON object.")
+    return answer.body
+
+
+def verdict(client: Client, command_id: str) -> Document:
+    """What was answered to a command that was too busy a moment for an answer at once. Raises Refused, TimedOut."""
+    pause = FIRST_PAUSE
+    began = client.deadline.elapsed
+    while client.deadline.elapsed - began < VERDICT_PATIENCE or client.deadline.seconds is not None:
+        answer = client.get(f"/commands/{command_id}")
+        said = answer.get("verdict")
+        if said == "refused":
+            told = answer.get("message") or "The command was refused."
+            raise Refused(str(told), str(answer.get("hint") or ""), str(answer.get("code") or ""))
+        if said in ("accepted", "already"):
+            return dict(answer.body)
+        client.pause(pause)
+        pause = min(pause * GROWTH, LONGEST_PAUSE)
+    raise Refused(f"Command {command_id} has no verdict after {VERDICT_PATIENCE:g} s.", "It is on the log, and not lost.")
+
+
+def fault_lines(started: Started, task: Document) -> list[str]:
+    """Why a task did not finish, for people."""
+    fault = task.get("fault") or {}
+    where = f" at step {fault['step']}" if fault.get("step") else ""
+    how = "was cancelled" if task["status"] == "cancelled" else "failed"
+    why = f": {fault['message']} ({fault['code']})" if fault else ""
+    lines = [printable(f"{started.label}: {task.get('action', 'task')} {how}{where}{why}")]
+    details = fault.get("details") or {}
+    if details:
+        said = ", ".join(f"{name} {value}" for name, value in details.items())
+        lines.append(printable(f"Hosts left after each filter: {said}" if fault["code"] == "no-valid-host" else said))
+    if undo := task.get("undo_fault"):
+        lines.append(printable(f"Undoing it failed too: {undo['message']} ({undo['code']})"))
+    return lines

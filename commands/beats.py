@@ -1,0 +1,104 @@
+"""Heartbeats: a host that is not heard for a while is suspect, and gets no new instances until it is heard again.
+
+Suspect says that we do not know, not that its guests are gone: nothing is moved or fenced because of it.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from domain.errors import UnknownMessage
+from domain.host.messages import (
+    HearHost,
+    HostEvent,
+    HostHeard,
+    HostRegistered,
+    HostSuspected,
+    SuspectHost,
+)
+from domain.jobs import Heartbeat
+from domain.messages import Envelope, Key, Record, Topic, derived_id, from_record, to_record
+from infra.log.log import Log
+
+logger = logging.getLogger(__name__)
+
+FETCH = 1000
+
+
+@dataclass
+class Pulse:
+    """What is known of a host."""
+
+    heard: datetime
+    suspect: bool = False
+    told: datetime | None = None
+
+
+class Beats:
+    """Listens to reports and to the facts about hosts."""
+
+    def __init__(self, log: Log, cell: str, grace: float, clock: Callable[[], datetime]) -> None:
+        self._log = log
+        self._cell = cell
+        self._grace = timedelta(seconds=grace)
+        self._clock = clock
+        self._hosts: dict[str, Pulse] = {}
+
+    def take(self, records: Sequence[Record]) -> None:
+        """Hear these."""
+        now = self._clock()
+        for record in records:
+            try:
+                envelope = from_record(record)
+            except UnknownMessage:
+                continue
+            match envelope.data:
+                case Heartbeat(host_id=host_id):
+                    if envelope.time > now - self._grace:
+                        self._hosts.setdefault(host_id, Pulse(now)).heard = now
+                case HostRegistered():
+                    self._hosts[envelope.subject.id] = Pulse(now)
+                case HostSuspected():
+                    self._hosts.setdefault(envelope.subject.id, Pulse(now - self._grace)).suspect = True
+                case HostHeard():
+                    self._hosts.setdefault(envelope.subject.id, Pulse(now)).suspect = False
+                case HostEvent():
+                    self._hosts.setdefault(envelope.subject.id, Pulse(now))
+                case _:
+                    pass
+
+    def changes(self) -> list[Record]:
+        """Commands for hosts whose silence or voice is news; each is told again only after the grace."""
+        now = self._clock()
+        records = []
+        for host_id, pulse in self._hosts.items():
+            silent = now - pulse.heard > self._grace
+            if silent == pulse.suspect or (pulse.told and now - pulse.told < self._grace):
+                continue
+            pulse.told = now
+            command_id = derived_id(host_id, "beats", now.isoformat())
+            envelope = Envelope(
+                id=command_id,
+                data=SuspectHost() if silent else HearHost(),
+                subject=Key("host", host_id),
+                time=now,
+                source="gostack/beats",
+                correlation=command_id,
+            )
+            records.append(to_record(envelope, Topic.SCHEDULING, key=self._cell))
+        return records
+
+    async def run(self, suspect: Mapping[str, bool]) -> None:
+        """Listen for ever, from now on; `suspect` are the hosts there are. Raises LogUnavailable."""
+        now = self._clock()
+        self._hosts |= {host_id: Pulse(now, suspect=is_suspect) for host_id, is_suspect in suspect.items()}
+        bounds = await self._log.bounds([Topic.REPORTS, Topic.EVENTS])
+        reader = await self._log.reader({each: end for each, (_, end) in bounds.items()})
+        try:
+            while True:
+                self.take(await reader.fetch(FETCH, 1.0))
+                if commands := self.changes():
+                    await self._log.publish(commands)
+        finally:
+            await reader.close()

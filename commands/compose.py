@@ -1,0 +1,75 @@
+"""Composition roots of the write side: each makes the real parts of one process and runs it."""
+
+import asyncio
+import signal
+from datetime import UTC, datetime
+
+from commands.beats import Beats
+from commands.engine import EngineRules
+from commands.processor import Processor, Rules
+from commands.scheduler import SchedulerRules
+from commands.timers import Timers
+from domain import catalog
+from domain.host.state import Health, Host
+from domain.messages import Topic
+from domain.scheduling.table import Ratios
+from infra.db.postgres import PostgresLedger
+from infra.log.kafka import KafkaLog
+from infra.log.topics import TOPICS
+from infra.settings import Settings
+
+
+def now() -> datetime:
+    """The time, UTC."""
+    return datetime.now(UTC)
+
+
+def engine(settings: Settings) -> None:
+    """Run the engine until a signal comes."""
+    rules = EngineRules(settings.scheduling.cell)
+    _work("engine", rules, (Topic.COMMANDS, Topic.RESULTS), settings)
+
+
+def scheduler(settings: Settings) -> None:
+    """Run the scheduler until a signal comes."""
+    policy = settings.scheduling
+    ratios = Ratios(vcpus=policy.vcpu_ratio, memory=policy.memory_ratio, disk=policy.disk_ratio)
+    rules = SchedulerRules(ratios, TOPICS[Topic.JOBS].partitions)
+    _work("scheduler", rules, (Topic.SCHEDULING,), settings)
+
+
+def _work(name: str, rules: Rules, topics: tuple[Topic, ...], settings: Settings) -> None:
+    from commands.worker import Worker
+
+    assert catalog.MESSAGES
+    ledger = PostgresLedger(settings.db.dsn, name)
+    log = KafkaLog(settings.log.bootstrap, settings.log.request_timeout)
+    Worker(name, Processor(rules, ledger, log, topics, now), settings).run()
+
+
+async def timers(settings: Settings) -> None:
+    """Run timers and beats until a signal comes."""
+    assert catalog.MESSAGES
+    log = KafkaLog(settings.log.bootstrap, settings.log.request_timeout)
+    engine_ledger = PostgresLedger(settings.db.dsn, "engine")
+    scheduler_ledger = PostgresLedger(settings.db.dsn, "scheduler")
+    hosts = {
+        key.id: Host.model_validate_json(row.state).health is Health.SUSPECT
+        for key, row in (await scheduler_ledger.all("host")).items()
+    }
+    beats = Beats(log, settings.scheduling.cell, settings.scheduling.beat_grace, now)
+    stop = asyncio.Event()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(each, stop.set)
+    running = [
+        asyncio.create_task(Timers(engine_ledger, log, now, settings.worker.inbox_keep).run()),
+        asyncio.create_task(Timers(scheduler_ledger, log, now, settings.worker.inbox_keep).run()),
+        asyncio.create_task(beats.run(hosts)),
+    ]
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait([*running, stopping], return_when=asyncio.FIRST_COMPLETED)
+    for task in running:
+        if task.done():
+            task.result()
+        task.cancel()
+    await log.close()

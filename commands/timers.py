@@ -1,0 +1,67 @@
+"""Timers: what is due is told to whom it concerns, as a command on the log.
+
+Deadlines are a column of the aggregates, written by the step that set them. Looking is all this does; running twice
+does no harm, since a deadline's command has an id made of what was due.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from domain.messages import Envelope, Topic, derived_id, to_record
+from domain.task import DeadlinePassed
+from infra.db.ledger import Due, Ledger, LedgerUnavailable
+from infra.log.log import Log, LogUnavailable
+
+logger = logging.getLogger(__name__)
+
+MOST = 500
+EVERY_SECONDS = 0.5
+PRUNE_SECONDS = 600.0
+REPEAT_SECONDS = 30.0
+"""A deadline that still stands after this long is told again, under a new id."""
+
+
+class Timers:
+    """Looks for what is due."""
+
+    def __init__(self, ledger: Ledger, log: Log, clock: Callable[[], datetime], inbox_keep: float) -> None:
+        self._ledger = ledger
+        self._log = log
+        self._clock = clock
+        self._inbox_keep = timedelta(seconds=inbox_keep)
+
+    async def look(self) -> int:
+        """Tell whom it concerns what is due now; how much that is. Raises LedgerUnavailable, LogUnavailable."""
+        now = self._clock()
+        due = await self._ledger.due(now, MOST)
+        if due:
+            await self._log.publish([to_record(self._command(each, now), Topic.COMMANDS) for each in due])
+        return len(due)
+
+    def _command(self, due: Due, now: datetime) -> Envelope:
+        turn = int((now - due.due_at).total_seconds() // REPEAT_SECONDS)
+        command_id = derived_id(due.due_id, "deadline", due.due_at.isoformat(), turn)
+        return Envelope(
+            id=command_id,
+            data=DeadlinePassed(due_id=due.due_id),
+            subject=due.key,
+            time=now,
+            source="gostack/timers",
+            correlation=command_id,
+        )
+
+    async def run(self) -> None:
+        """Look for ever. What is away is waited for."""
+        pruned = 0.0
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                await self.look()
+                if loop.time() - pruned > PRUNE_SECONDS:
+                    await self._ledger.prune(self._clock() - self._inbox_keep)
+                    pruned = loop.time()
+            except (LedgerUnavailable, LogUnavailable) as error:
+                logger.warning("trying again: %s", error)
+            await asyncio.sleep(EVERY_SECONDS)

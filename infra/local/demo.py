@@ -1,0 +1,155 @@
+"""From nothing to a running guest, then what to type next: the first thing a visitor sees of GoStack."""
+
+import json
+import os
+import re
+import subprocess
+import time
+from pathlib import Path
+
+from infra.local.account import invoker
+from infra.local.cluster import API_PORT, Cluster
+from infra.local.layout import Layout
+from infra.local.process import Failure, run, wait_until
+from infra.local.progress import Progress, say
+from infra.local.server import LOOPBACK
+
+READY = "gostack-guest: ready"
+NAME = "demo"
+IMAGE, FLAVOR, NETWORK, KEYPAIR = "tiny", "tiny", NAME, NAME
+BOOT_TIMEOUT = 180.0
+NOT_FOUND = 3
+BLANK = 1 << 20
+
+
+def build_image(layout: Layout, simulated: bool) -> None:
+    """Build the guest image where it is not there yet. Raises Failure."""
+    if simulated:
+        # Simulated hosts start nothing: its bytes do not matter.
+        if not layout.guest_image.exists():
+            layout.guest_image.write_bytes(bytes(BLANK))
+        return
+    command = [layout.program("python"), "-m", "infra.images.build", str(layout.guest_image)]
+    run(command, account=invoker(), directory=layout.project, timeout=900)
+
+
+class Visitor:
+    """Someone at the command line."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+
+    def gs(self, *arguments: str, timeout: float = 60.0) -> str:
+        """Type a command and read what it says. Raises Failure with it where it fails."""
+        done = self._type(arguments, timeout)
+        if done.returncode != 0:
+            said = (done.stderr.strip() or done.stdout.strip())[-2000:]
+            line = f"gs {' '.join(arguments)}"
+            raise Failure(line, f"exit status {done.returncode}: {said}", self._layout.log("api"))
+        return done.stdout
+
+    def knows(self, kind: str, name: str) -> bool:
+        """Whether something of that name is there. Raises Failure where that cannot be told."""
+        done = self._type((kind, "show", name), 60.0)
+        if done.returncode not in (0, NOT_FOUND):
+            raise Failure(f"gs {kind} show {name}", done.stderr.strip()[-2000:], self._layout.log("api"))
+        return done.returncode == 0
+
+    def _type(self, arguments: tuple[str, ...], timeout: float) -> subprocess.CompletedProcess[str]:
+        where = {"GOSTACK_API": f"http://{LOOPBACK}:{API_PORT}"}
+        command = [self._layout.program("gs"), *arguments]
+        return run(command, environment=where, timeout=timeout, check=False)
+
+
+def demo(cluster: Cluster, progress: Progress) -> None:
+    """What follows `up`. Raises Failure naming the command that failed."""
+    visitor = Visitor(cluster.layout)
+    simulated = cluster.options.simulated
+    with progress.phase("register"):
+        _wait_for_hosts(visitor, cluster, progress)
+        _register(visitor, cluster.layout, progress)
+    name = _free_name(visitor)
+    with progress.phase("boot"):
+        wanted = ("--flavor", FLAVOR, "--image", IMAGE, "--network", NETWORK)
+        with progress.part(name, "ACTIVE"):
+            visitor.gs("instance", "boot", "--name", name, *wanted, "--wait", timeout=BOOT_TIMEOUT)
+        if not simulated:
+            with progress.part("guest"):
+                _wait_for_guest(visitor, name)
+    _show(visitor, name, simulated)
+
+
+def _wait_for_hosts(visitor: Visitor, cluster: Cluster, progress: Progress) -> None:
+    def registered() -> bool:
+        return len(re.findall(r'"name":', visitor.gs("host", "list", "-o", "json"))) >= cluster.options.hosts
+
+    with progress.part("hosts registered"):
+        if not wait_until(registered, 60, pause=0.5):
+            raise Failure("hosts", "have not registered", cluster.layout.log(_first_agent(cluster)))
+
+
+def _first_agent(cluster: Cluster) -> str:
+    return f"{cluster.hosts[0].name}-agent" if cluster.hosts else "simulated-agent"
+
+
+def _register(visitor: Visitor, layout: Layout, progress: Progress) -> None:
+    image = ("image", "create", "--name", IMAGE, "--file", str(layout.guest_image))
+    flavor = ("flavor", "create", "--name", FLAVOR, "--core", "1", "--memory", "128M")
+    network = ("network", "create", "--name", NETWORK, "--cidr", "10.20.0.0/24")
+    for kind, name, command in (("image", IMAGE, image), ("flavor", FLAVOR, flavor), ("network", NETWORK, network)):
+        with progress.part(f"{kind} {name}"):
+            if not visitor.knows(kind, name):
+                visitor.gs(*command)
+    with progress.part(f"keypair {KEYPAIR}"):
+        if not visitor.knows("keypair", KEYPAIR):
+            made = visitor.gs("keypair", "create", "--name", KEYPAIR)
+            _keep_private(layout.secrets / f"keypair-{KEYPAIR}", made)
+
+
+def _keep_private(path: Path, text: str) -> None:
+    """What `keypair create` says is said once: it has the private half."""
+    owner = invoker()
+    owner.write(path, text, 0o600)
+    if os.geteuid() == 0:
+        os.chown(path, owner.uid, owner.gid)
+
+
+def _free_name(visitor: Visitor) -> str:
+    there = {int(number) for number in re.findall(rf'"{NAME}-(\d+)"', visitor.gs("instance", "list", "-o", "json"))}
+    return f"{NAME}-{max(there, default=0) + 1}"
+
+
+def _wait_for_guest(visitor: Visitor, name: str) -> None:
+    deadline = time.monotonic() + BOOT_TIMEOUT
+    while READY not in visitor.gs("instance", "log", name):
+        if time.monotonic() > deadline:
+            said = visitor.gs("instance", "log", name)[-1000:]
+            raise Failure(name, f"its console does not say {READY!r} after {BOOT_TIMEOUT:.0f} s:\n{said}")
+        time.sleep(0.5)
+
+
+def _show(visitor: Visitor, name: str, simulated: bool) -> None:
+    say("")
+    say(visitor.gs("instance", "list").rstrip())
+    if not simulated:
+        console = visitor.gs("instance", "log", name).rstrip().splitlines()
+        say(f"\nThe console of {name}, its last lines:")
+        say("\n".join(f"  | {line}" for line in console[-8:]))
+    addresses = _addresses(visitor.gs("instance", "show", name, "-o", "json"))
+    say(f"\n{name} is {'simulated' if simulated else 'running'}" + (f" at {', '.join(addresses)}" if addresses else ""))
+    say("\nWhat to type next:")
+    for command, meaning in (
+        (f"gs instance show {name}", "all there is to know about it"),
+        (f"gs instance log {name}", "what its console said"),
+        (f"gs instance live-migrate {name}", "to the other host, while it runs"),
+        (f"gs instance stop {name}", "and start, reboot, pause, shelve, …"),
+        ("gs event follow", "everything that happens, as it happens"),
+        ("make status", "what runs here; `make logs PART=api`; `make down` stops it"),
+    ):
+        path = f".venv/bin/{command}" if command.startswith("gs") else command
+        say(f"  {path:<44} # {meaning}")
+
+
+def _addresses(answer: str) -> list[str]:
+    """Every address of the demo's network in an instance's record, wherever it stands in it."""
+    return sorted(set(re.findall(r"\b10\.20\.0\.\d+\b", json.dumps(json.loads(answer)))))

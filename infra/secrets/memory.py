@@ -1,0 +1,38 @@
+"""Secrets in memory: the twin of PostgreSQL's, for fast tests. Sealed all the same, so that both fail alike."""
+
+from datetime import UTC, datetime
+
+from infra.secrets.seal import Seal
+
+
+class MemorySecrets:
+    """A dictionary of sealed values."""
+
+    def __init__(self) -> None:
+        self._seal = Seal.fresh()
+        self._kept: dict[str, tuple[str, bytes, datetime]] = {}
+
+    async def put(self, ref: str, instance_id: str, value: str) -> None:
+        """Keep a value, unless the reference is taken. Raises ValueError."""
+        self._kept.setdefault(ref, (instance_id, self._seal.close(value), datetime.now(UTC)))
+
+    async def get(self, ref: str) -> str | None:
+        """The value, or None."""
+        found = self._kept.get(ref)
+        return self._seal.open(found[1]) if found else None
+
+    async def forget(self, instance_id: str) -> None:
+        """Remove all that is kept for an instance."""
+        self._kept = {ref: kept for ref, kept in self._kept.items() if kept[0] != instance_id}
+
+    async def held(self, before: datetime, most: int) -> list[str]:
+        """Instances for which something is kept since before this moment, longest first."""
+        oldest = sorted(self._kept.values(), key=lambda kept: kept[2])
+        return list(dict.fromkeys(owner for owner, _, at in oldest if at < before))[:most]
+
+    def mark(self, value: str) -> str:
+        """A keyed digest."""
+        return self._seal.mark(value)
+
+    async def close(self) -> None:
+        """Nothing to let go of."""

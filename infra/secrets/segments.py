@@ -1,0 +1,70 @@
+"""Numbers of network segments (VXLAN network identifiers, 24 bits): each given once, by a sequence of the database.
+
+Why not by the network's own stream: two networks are two streams, so neither could know that a number is taken.
+After a database is made anew the sequence would begin again; the API raises it to what the read model knows.
+"""
+
+from typing import Protocol
+
+import psycopg
+from psycopg import AsyncConnection
+
+from infra.secrets.secrets import SecretsUnavailable
+
+NEXT = "select nextval('network_segments')"
+
+# Forward only: a sequence that is ahead already stays there.
+RAISE = """
+select setval('network_segments', %(least)s, false) from network_segments s
+ where s.last_value + case when s.is_called then 1 else 0 end < %(least)s
+"""
+
+
+class Segments(Protocol):
+    """The numbers."""
+
+    async def next(self) -> int:
+        """A number that was never given before. Raises SecretsUnavailable."""
+
+    async def raise_to(self, least: int) -> None:
+        """Give no number below this one any more. Raises SecretsUnavailable."""
+
+
+class MemorySegments:
+    """A counter: the twin of PostgreSQL's, for fast tests."""
+
+    def __init__(self) -> None:
+        self._next = 1
+
+    async def next(self) -> int:
+        """A number that was never given before."""
+        self._next += 1
+        return self._next - 1
+
+    async def raise_to(self, least: int) -> None:
+        """Give no number below this one any more."""
+        self._next = max(self._next, least)
+
+
+class PostgresSegments:
+    """The sequence of that name. Networks are made rarely: a connection a call, none held."""
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+
+    async def _run(self, text: bytes, values: dict[str, int]) -> int:
+        try:
+            async with await AsyncConnection.connect(self._dsn, connect_timeout=10, autocommit=True) as connection:
+                rows = await connection.execute(text, values)
+                row = await rows.fetchone()
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            raise SecretsUnavailable(str(error)) from error
+        return int(row[0]) if row else 0
+
+    async def next(self) -> int:
+        """A number that was never given before. Raises SecretsUnavailable."""
+        return await self._run(NEXT.encode(), {})
+
+    async def raise_to(self, least: int) -> None:
+        """Give no number below this one any more. Raises SecretsUnavailable."""
+        await self._run(RAISE.encode(), {"least": least})

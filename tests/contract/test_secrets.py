@@ -1,0 +1,130 @@
+"""What every store of secrets, and every source of segment numbers, must do: PostgreSQL's and the twin in memory."""
+
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psycopg
+import pytest
+from cryptography.fernet import Fernet, InvalidToken
+
+from infra.db.migrate import migrate
+from infra.local.postgres import Postgres
+from infra.secrets.memory import MemorySecrets
+from infra.secrets.postgres import PostgresSecrets
+from infra.secrets.seal import Seal
+from infra.secrets.secrets import LONGEST, KeyInvalid, SecretStore
+from infra.secrets.segments import MemorySegments, PostgresSegments, Segments
+
+KINDS = ["memory", pytest.param("postgres", marks=pytest.mark.real)]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    directory = Path(tempfile.mkdtemp(prefix="gostack-secrets-"))
+    directory.chmod(0o755)
+    with Postgres(directory / "postgres") as postgres:
+        migrate(postgres.dsn)
+        yield postgres.dsn
+    shutil.rmtree(directory)
+
+
+@pytest.fixture(params=KINDS)
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[SecretStore]:
+    if request.param == "memory":
+        yield MemorySecrets()
+        return
+    dsn = request.getfixturevalue("server")
+    with psycopg.connect(dsn) as connection:
+        connection.execute("truncate secrets")
+    kept = PostgresSecrets(dsn, Seal.fresh())
+    await kept.open()
+    yield kept
+    await kept.close()
+
+
+@pytest.fixture(params=KINDS)
+def segments(request: pytest.FixtureRequest) -> Segments:
+    if request.param == "memory":
+        return MemorySegments()
+    dsn = request.getfixturevalue("server")
+    with psycopg.connect(dsn) as connection:
+        connection.execute("alter sequence network_segments restart")
+    return PostgresSegments(dsn)
+
+
+async def test_what_is_put_is_got_until_it_is_forgotten(store: SecretStore) -> None:
+    await store.put("a", "one", "the pass wörd")
+    await store.put("b", "one", "user data")
+    await store.put("c", "two", "other")
+    assert await store.get("a") == "the pass wörd"
+    await store.forget("one")
+    await store.forget("one")
+    assert await store.get("a") is None
+    assert await store.get("b") is None
+    assert await store.get("c") == "other"
+
+
+async def test_a_reference_that_is_taken_keeps_what_it_has(store: SecretStore) -> None:
+    await store.put("a", "one", "first")
+    await store.put("a", "one", "second")
+    assert await store.get("a") == "first"
+
+
+async def test_a_secret_has_a_bound(store: SecretStore) -> None:
+    await store.put("a", "one", "x" * LONGEST)
+    with pytest.raises(ValueError, match="may have"):
+        await store.put("b", "one", "x" * (LONGEST + 1))
+
+
+async def test_held_names_each_instance_once_longest_first(store: SecretStore) -> None:
+    for ref, owner in (("a", "one"), ("b", "two"), ("c", "one")):
+        await store.put(ref, owner, "x")
+    soon = datetime.now(UTC) + timedelta(seconds=5)
+    assert await store.held(soon, 10) == ["one", "two"]
+    assert await store.held(soon, 1) == ["one"]
+    assert await store.held(soon - timedelta(hours=1), 10) == []
+
+
+async def test_marks_tell_values_apart(store: SecretStore) -> None:
+    assert store.mark("a") == store.mark("a") != store.mark("b")
+    assert store.mark("a") != MemorySecrets().mark("a")
+
+
+async def test_segments_are_given_once_and_only_raised(segments: Segments) -> None:
+    assert [await segments.next(), await segments.next()] == [1, 2]
+    await segments.raise_to(2)
+    assert await segments.next() == 3
+    await segments.raise_to(40)
+    assert await segments.next() == 40
+    await segments.raise_to(7)
+    assert await segments.next() == 41
+
+
+@pytest.mark.real
+async def test_the_database_holds_nothing_readable_and_another_key_opens_nothing(server: str) -> None:
+    kept = PostgresSecrets(server, Seal.fresh())
+    other = PostgresSecrets(server, Seal.fresh())
+    await kept.open()
+    await other.open()
+    await kept.put("sealed", "one", "hunter2-hunter2")
+    with psycopg.connect(server) as connection:
+        row = connection.execute("select sealed from secrets where id = 'sealed'").fetchone()
+    assert row is not None
+    assert b"hunter2" not in bytes(row[0])
+    with pytest.raises(InvalidToken):
+        await other.get("sealed")
+    await kept.close()
+    await other.close()
+
+
+def test_a_key_file_must_hold_a_key(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_bytes(Fernet.generate_key() + b"\n")
+    assert Seal.from_file(str(file)).open(Seal.from_file(str(file)).close("x")) == "x"
+    for wrong in (b"short", b"AAAA"):
+        file.write_bytes(wrong)
+        with pytest.raises(KeyInvalid):
+            Seal.from_file(str(file))
