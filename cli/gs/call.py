@@ -33,13 +33,6 @@ class Wish:
     timeout: float | None
 
 
-@dataclass(frozen=True)
-class Given:
-    """An answer to `--json` as it came: the text, so that nothing is lost in between."""
-
-    text: str
-
-
 class Call:
     """What a command's function is given."""
 
@@ -135,8 +128,7 @@ class Call:
             raise
         for started, task in zip(tasks, ended, strict=True):
             if task["status"] != "finished":
-                print("\n".join(("Error: " + line if index == 0 else line)
-                                for index, line in enumerate(fault_lines(started, task))), file=sys.stderr)
+                print("Error: " + "\n".join(fault_lines(started, task)), file=sys.stderr)
         return ended, all(task["status"] == "finished" for task in ended)
 
     def found(self, resource: Resource, ident: str, *, after: str) -> Document | None:
@@ -164,6 +156,4 @@ def every(problems: Sequence[Problem]) -> None:
         return
     for each in problems:
         report(each)
-    outcome = Failed()
-    outcome.exit_status = problems[0].exit_status  # type: ignore[misc]
-    raise outcome
+    raise Failed(problems[0].exit_status)

@@ -6,6 +6,7 @@ is one line here. What Typer needs to know it reads from the signature.
 
 import inspect
 import re
+import time
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -111,15 +112,17 @@ def command(
 def _run(function: Callable[..., None], ctx: typer.Context, common: dict[str, Any], given: dict[str, Any]) -> None:
     """Run it, and turn what goes wrong into a line and an exit status."""
     from cli.gs.call import Call, Wish, report
-    from cli.gs.problems import Problem, Unreachable
+    from cli.gs.problems import Problem
 
     fields = tuple(filter(None, (each.strip() for each in common.pop("fields").split(","))))
     wish = Wish(fields=fields, **common)
 
+    began = time.monotonic()
+
     def connected() -> Any:
         from cli.gs.client import Deadline, connect
 
-        return connect(Deadline.starting(wish.timeout), debug=wish.debug, transport=ctx.obj)
+        return connect(Deadline(wish.timeout, began=began), debug=wish.debug, transport=ctx.obj)
 
     call = Call(wish, connected)
     try:
@@ -131,4 +134,3 @@ def _run(function: Callable[..., None], ctx: typer.Context, common: dict[str, An
         raise typer.Exit(130) from stop
     finally:
         call.close()
-    del Unreachable

@@ -5,13 +5,13 @@ Why statuses are classes: scripts act on the number, people read one line and a 
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any, ClassVar
+from typing import Any
 
 
 class Problem(Exception):
     """Something went wrong. `str()` is the one line that says what; `hint` says what helps."""
 
-    exit_status: ClassVar[int] = 1
+    exit_status: int = 1
 
     def __init__(self, what: str, hint: str = "", code: str = "") -> None:
         super().__init__(what)
@@ -26,8 +26,9 @@ class Refused(Problem):
 class Failed(Problem):
     """Some of what was asked for failed; each failure has been told already."""
 
-    def __init__(self) -> None:
+    def __init__(self, exit_status: int = 1) -> None:
         super().__init__("")
+        self.exit_status = exit_status
 
 
 class Usage(Problem):

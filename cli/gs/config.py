@@ -1,0 +1,33 @@
+"""gs config: the settings in force at the service, and where each came from."""
+
+from typing import Annotated
+
+import typer
+
+from cli.gs.call import Call
+from cli.gs.columns import bare
+from cli.gs.options import command
+from cli.gs.output import Format, write
+from cli.gs.problems import Missing
+from cli.gs.resources import SETTING
+
+app = typer.Typer()
+
+
+@command(app)
+def show(call: Call) -> None:
+    """Show every setting, its value and where that came from."""
+    call.table(call.client.get("/config"), SETTING)
+
+
+@command(app)
+def get(call: Call, name: Annotated[str, typer.Argument(metavar="NAME", help="SECTION.NAME.", show_default=False)]) -> None:
+    """Print one setting's value."""
+    for setting in call.client.get("/config").items(SETTING.plural):
+        if setting.get("name") == name:
+            if call.wish.form is Format.TABLE and not call.wish.raw and not call.wish.fields:
+                write(bare(setting.get("value")) + "\n")
+            else:
+                call.show(setting)
+            return
+    raise Missing(f"There is no setting {name}.", "gs config show lists all of them.")

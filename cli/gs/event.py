@@ -1,0 +1,58 @@
+"""gs event: the log itself."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from cli.gs.call import Call
+from cli.gs.columns import moment, plain, printable
+from cli.gs.options import command
+from cli.gs.output import Format, one, write
+from cli.gs.resources import EVENT
+from cli.gs.standard import add_list, add_show
+
+app = typer.Typer()
+
+add_list(app, EVENT, skip=False)
+add_show(app, EVENT)
+
+
+@command(app)
+def follow(
+    call: Call,
+    start: Annotated[
+        str, typer.Option("--from", metavar="beginning|now|ID", help="Where to begin; after the event of this ID.")
+    ] = "now",
+    subject: Annotated[str | None, typer.Option("--subject", help="Of this aggregate: KIND/ID.")] = None,
+    type_: Annotated[str | None, typer.Option("--type", help="Of this type.")] = None,
+) -> None:
+    """Print events as they happen, until stopped."""
+    from cli.gs.sse import follow as stream
+
+    params = {"from": start, "subject": subject, "type": type_}
+    for sent in stream(call.client, "/events/stream", params):
+        if call.wish.raw:
+            write(sent.data + "\n")
+            continue
+        try:
+            event = json.loads(sent.data)
+        except ValueError:
+            continue
+        if isinstance(event, dict):
+            write(_line(event, call))
+
+
+def _line(event: dict[str, Any], call: Call) -> str:
+    """One event; in the machine's formats one record each, so that a reader can go on at every line."""
+    if call.wish.form is Format.TABLE and not call.wish.fields:
+        said = [moment(event.get("time")), plain(event.get("type")), plain(event.get("subject")), plain(event.get("actor"))]
+        data = event.get("data")
+        return "  ".join([*said, printable(json.dumps(data, ensure_ascii=False)) if data else ""]).rstrip() + "\n"
+    if call.wish.form in (Format.JSON, Format.TABLE):
+        shown = {field: event.get(field) for field in call.wish.fields} if call.wish.fields else event
+        return json.dumps(shown, ensure_ascii=False) + "\n"
+    text = one(event, call.wish.fields, call.wish.form)
+    if call.wish.form is Format.CSV:
+        return text.partition("\n")[2]
+    return "---\n" + text if call.wish.form is Format.YAML else text.rstrip("\n").replace("\n", "\t") + "\n"

@@ -1,0 +1,107 @@
+"""gs flavor: sizes that instances come in."""
+
+from typing import Annotated, Any
+
+import typer
+
+from cli.gs.call import Call
+from cli.gs.options import command
+from cli.gs.parsing import one_name, pairs, size, words
+from cli.gs.resources import FLAVOR
+from cli.gs.standard import add_delete, add_list, add_show, named
+
+app = typer.Typer()
+
+Core = Annotated[int | None, typer.Option("--core", min=1, help="Virtual CPUs.")]
+Memory = Annotated[str | None, typer.Option("--memory", help="Bytes, or with K, M, G, T or P.")]
+Mode = Annotated[str | None, typer.Option("--mode", help="CPU mode: strict or prefer.")]
+MultiQueue = Annotated[int | None, typer.Option("--multi_queue", min=0, help="Queues of a network interface.")]
+Policy = Annotated[str | None, typer.Option("--policy", help="CPU policy: Shared, Dedicated or Default.")]
+Spec = Annotated[list[str] | None, typer.Option("--spec", help='Extra specs: "K"="V","K2"="V2".')]
+Which = named(FLAVOR)
+
+add_list(app, FLAVOR)
+
+
+@command(app, writes=True)
+def create(
+    call: Call,
+    argument: Annotated[str | None, typer.Argument(metavar="NAME", help="Its name, or --name.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Its name.")] = None,
+    core: Core = None,
+    memory: Memory = None,
+    mode: Mode = None,
+    multi_queue: MultiQueue = None,
+    policy: Policy = None,
+    spec: Spec = None,
+) -> None:
+    """Create a flavor."""
+    if core is None or memory is None:
+        raise typer.BadParameter("--core and --memory are needed.")
+    body = _body(one_name(argument, name), core, memory, mode, multi_queue, policy)
+    if spec:
+        body["extra"] = pairs(spec)
+    call.written(FLAVOR, call.client.write("POST", FLAVOR.path(), body))
+
+
+@command(app, writes=True)
+def update(
+    call: Call,
+    which: Which,
+    name: Annotated[str | None, typer.Option("--name", help="A new name.")] = None,
+    core: Core = None,
+    memory: Memory = None,
+    mode: Mode = None,
+    multi_queue: MultiQueue = None,
+    policy: Policy = None,
+) -> None:
+    """Change a flavor; instances that have it keep it as it was."""
+    body = _body(name, core, memory, mode, multi_queue, policy)
+    if not body:
+        raise typer.BadParameter("Nothing is to be changed.")
+    ident = call.ident(FLAVOR, which)
+    call.written(FLAVOR, call.client.write("PATCH", FLAVOR.path(ident), body), ident)
+
+
+add_show(app, FLAVOR)
+add_delete(app, FLAVOR)
+
+
+@command(app, writes=True)
+def add_extra(
+    call: Call, which: Which, extra: Annotated[list[str], typer.Argument(metavar="KEY=VALUE", help="One or several.")]
+) -> None:
+    """Add extra specs to a flavor, or change them."""
+    wanted = pairs(extra)
+    ident = call.ident(FLAVOR, which)
+    call.written(FLAVOR, call.client.write("POST", FLAVOR.path(ident, "extra"), {"extra": wanted}), ident)
+
+
+@command(app, writes=True)
+def delete_extra(
+    call: Call, which: Which, keys: Annotated[list[str], typer.Argument(metavar="KEY", help="One or several.")]
+) -> None:
+    """Remove extra specs from a flavor."""
+    ident = call.ident(FLAVOR, which)
+    params = {"keys": ",".join(words(keys) or ())}
+    call.written(FLAVOR, call.client.write("DELETE", FLAVOR.path(ident, "extra"), params=params), ident)
+
+
+def _body(
+    name: str | None,
+    core: int | None,
+    memory: str | None,
+    mode: str | None,
+    multi_queue: int | None,
+    policy: str | None,
+) -> dict[str, Any]:
+    """What was given."""
+    given = {
+        "name": name,
+        "core": core,
+        "memory": size(memory) if memory is not None else None,
+        "mode": mode,
+        "multi_queue": multi_queue,
+        "policy": policy,
+    }
+    return {key: value for key, value in given.items() if value is not None}

@@ -1,0 +1,35 @@
+"""gs host: machines that instances run on. They register themselves; people say whether they are wanted."""
+
+from typing import Annotated
+
+import typer
+
+from cli.gs.call import Call
+from cli.gs.options import command
+from cli.gs.resources import HOST
+from cli.gs.standard import add_list, add_show, named
+
+app = typer.Typer()
+Which = named(HOST)
+Reason = Annotated[str | None, typer.Option("--reason", help="Why, for whoever asks later.")]
+
+add_list(app, HOST)
+add_show(app, HOST)
+
+
+@command(app, writes=True)
+def enable(call: Call, which: Which, reason: Reason = None) -> None:
+    """Let new instances be placed on a host."""
+    _wish(call, which, "enable", reason)
+
+
+@command(app, writes=True)
+def disable(call: Call, which: Which, reason: Reason = None) -> None:
+    """Place no new instances on a host; those it has stay."""
+    _wish(call, which, "disable", reason)
+
+
+def _wish(call: Call, which: str, verb: str, reason: str | None) -> None:
+    ident = call.ident(HOST, which)
+    body = {"reason": reason} if reason is not None else {}
+    call.written(HOST, call.client.write("POST", HOST.path(ident, "actions", verb), body), ident)

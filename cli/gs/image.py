@@ -1,0 +1,52 @@
+"""gs image: what root disks are made of. The bytes go first, under their checksum; the image then names them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cli.gs.call import Call
+from cli.gs.options import command
+from cli.gs.parsing import one_name
+from cli.gs.problems import Usage
+from cli.gs.resources import IMAGE
+from cli.gs.standard import add_delete, add_list, add_show
+
+CHUNK = 1 << 20  # bytes
+
+app = typer.Typer()
+
+add_list(app, IMAGE)
+add_show(app, IMAGE)
+
+
+@command(app, writes=True)
+def create(
+    call: Call,
+    file: Annotated[Path, typer.Option("--file", help="The disk image: qcow2 or raw.")],
+    argument: Annotated[str | None, typer.Argument(metavar="NAME", help="Its name, or --name.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Its name.")] = None,
+    description: Annotated[str | None, typer.Option("--description", help="What it is.")] = None,
+    arch: Annotated[str | None, typer.Option("--arch", help="Processor architecture, e.g. x86_64.")] = None,
+) -> None:
+    """Upload a disk image and give it a name."""
+    wanted = one_name(argument, name)
+    if not file.is_file():
+        raise Usage(f"{file} is no file.")
+    stored = call.client.upload("/images/uploads", lambda: _chunks(file), file.stat().st_size)
+    body: dict[str, Any] = {"name": wanted, "checksum": stored.get("checksum")}
+    body |= {key: value for key, value in (("description", description), ("arch", arch)) if value is not None}
+    call.written(IMAGE, call.client.write("POST", IMAGE.path(), body))
+
+
+add_delete(app, IMAGE)
+
+
+def _chunks(file: Path) -> Iterator[bytes]:
+    try:
+        with file.open("rb") as stream:
+            while chunk := stream.read(CHUNK):
+                yield chunk
+    except OSError as error:
+        raise Usage(f"{file} cannot be read: {error.strerror}.") from error

@@ -1,0 +1,63 @@
+"""gs keypair: public keys by name. A private key is shown once, when the service makes it, and kept nowhere."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cli.gs.call import Call
+from cli.gs.options import command
+from cli.gs.output import Format, write
+from cli.gs.parsing import one_name, text_or_file
+from cli.gs.problems import Usage
+from cli.gs.resources import KEYPAIR
+from cli.gs.standard import add_delete, add_list, add_show
+
+app = typer.Typer()
+
+add_list(app, KEYPAIR)
+add_show(app, KEYPAIR)
+
+
+@command(app, writes=True)
+def create(
+    call: Call,
+    argument: Annotated[str | None, typer.Argument(metavar="NAME", help="Its name, or --name.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Its name.")] = None,
+    public_key: Annotated[
+        str | None, typer.Option("--public-key", help="An OpenSSH public key, or the file that holds it.")
+    ] = None,
+    private_key: Annotated[
+        str | None, typer.Option("--private-key", metavar="FILE", help="Where to write the private key that is made.")
+    ] = None,
+) -> None:
+    """Keep a public key, or make a new pair and show its private key, once."""
+    body: dict[str, Any] = {"name": one_name(argument, name)}
+    if public_key is not None:
+        if private_key is not None:
+            raise typer.BadParameter("--private-key is for a pair that is made; --public-key brings one.")
+        body["public_key"] = text_or_file(public_key).strip()
+    if private_key is not None and Path(private_key).exists():
+        raise Usage(f"{private_key} exists already.", "It is not overwritten: it may be the only copy of a key.")
+    answer = call.client.write("POST", KEYPAIR.path(), body)
+    made = answer.get("private_key")
+    if made and private_key is not None:
+        _keep(Path(private_key), made)
+        call.written(KEYPAIR, answer)
+        call.note(f"The private key is in {private_key}.")
+    elif made and call.wish.form is Format.TABLE and not call.wish.raw and not call.wish.fields:
+        # A key is copied with its line breaks, so it stands below the table, not in it.
+        call.written(KEYPAIR, answer)
+        write(made if made.endswith("\n") else made + "\n")
+    else:
+        call.written(KEYPAIR, answer, extra={"private_key": made} if made else None)
+
+
+add_delete(app, KEYPAIR)
+
+
+def _keep(path: Path, text: str) -> None:
+    """A file that only its owner reads, from its first byte on."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(text if text.endswith("\n") else text + "\n")

@@ -1,0 +1,98 @@
+"""gs: GoStack's command line.
+
+Why groups are loaded only when one is used: a command line is started for every single command, so what it does not
+need must cost nothing. This table is all that `gs --help` reads.
+"""
+
+import importlib
+from typing import Annotated, Any, cast
+
+import typer
+import typer.main
+from typer.core import TyperGroup
+
+from cli.gs.options import command
+from cli.gs.version import version
+
+GROUPS: dict[str, str] = {
+    "config": "Settings in force, and where each came from.",
+    "event": "The log itself: everything that ever happened.",
+    "flavor": "Sizes that instances come in.",
+    "host": "Machines that instances run on.",
+    "image": "What root disks are made of.",
+    "instance": "Virtual machines.",
+    "job": "Steps of tasks, as they were sent to hosts.",
+    "keypair": "Public keys, put into guests.",
+    "network": "Networks of instances.",
+    "port": "Addresses of networks, for instances to come.",
+    "task": "Accepted commands that take time.",
+    "zone": "Groups of hosts that fail together.",
+}
+
+
+class LazyGroup(TyperGroup):
+    """A group whose module is imported when one of its commands is wanted."""
+
+    def _load(self) -> None:
+        if not self.commands:
+            module = importlib.import_module(f"cli.gs.{self.name}")
+            self.commands = cast(TyperGroup, typer.main.get_command(module.app)).commands
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Names, as the module orders them."""
+        self._load()
+        return super().list_commands(ctx)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of that name, or None."""
+        self._load()
+        return super().get_command(ctx, cmd_name)
+
+
+class Root(TyperGroup):
+    """All groups."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        for name, text in GROUPS.items():
+            self.add_command(LazyGroup(name=name, help=text, no_args_is_help=True))
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Names in order."""
+        return sorted(self.commands)
+
+
+app = typer.Typer(
+    name="gs", cls=Root, no_args_is_help=True, pretty_exceptions_enable=False, context_settings={"max_content_width": 120}
+)
+
+
+@app.callback()
+def gs() -> None:
+    """Virtual machines on many hosts. GOSTACK_API holds the address of the service."""
+
+
+@app.command("help")
+def help_on(
+    ctx: typer.Context, words: Annotated[list[str] | None, typer.Argument(help="A group, or a group and command.")] = None
+) -> None:
+    """Show help on a group or a command."""
+    here: Any = ctx.find_root()
+    for word in words or ():
+        found = here.command.get_command(here, word) if isinstance(here.command, TyperGroup) else None
+        if found is None:
+            raise typer.BadParameter(f"There is no command {' '.join(words or ())}.")
+        here = type(here)(found, info_name=word, parent=here)
+    typer.echo(here.get_help())
+
+
+command(app)(version)
+
+
+def main() -> None:
+    """The program `gs`."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,34 @@
+"""gs network: networks of instances."""
+
+from typing import Annotated, Any
+
+import typer
+
+from cli.gs.call import Call
+from cli.gs.options import command
+from cli.gs.parsing import one_name
+from cli.gs.resources import NETWORK
+from cli.gs.standard import add_delete, add_list, add_show
+
+app = typer.Typer()
+
+add_list(app, NETWORK)
+add_show(app, NETWORK)
+
+
+@command(app, writes=True)
+def create(
+    call: Call,
+    cidr: Annotated[str, typer.Option("--cidr", help="Its addresses, e.g. 10.1.0.0/24.")],
+    argument: Annotated[str | None, typer.Argument(metavar="NAME", help="Its name, or --name.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Its name.")] = None,
+    description: Annotated[str | None, typer.Option("--description", help="What it is for.")] = None,
+) -> None:
+    """Create a network."""
+    body: dict[str, Any] = {"name": one_name(argument, name), "cidr": cidr}
+    if description is not None:
+        body["description"] = description
+    call.written(NETWORK, call.client.write("POST", NETWORK.path(), body))
+
+
+add_delete(app, NETWORK)

@@ -1,0 +1,123 @@
+"""list, show and delete of every group, made from the rows of `resources`.
+
+Why made, not written: what is alike must not differ by accident, and a new kind of thing costs a row.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from cli.gs.call import Call, every
+from cli.gs.columns import Column
+from cli.gs.options import command
+from cli.gs.problems import Problem
+from cli.gs.resources import Narrowing, Resource
+
+Choose = Callable[[dict[str, Any]], tuple[Column, ...]]
+"""The columns that a list command's own switches ask for besides."""
+
+PAGE: tuple[tuple[str, Any, Any], ...] = (
+    ("limit", Annotated[int | None, typer.Option("--limit", "-l", min=1, help="At most so many.")], None),
+    ("marker", Annotated[str | None, typer.Option("--marker", help="Only what follows this ID.")], None),
+)
+SKIP: tuple[tuple[str, Any, Any], ...] = (
+    ("skip", Annotated[int | None, typer.Option("--skip", "-s", min=0, help="Leave out so many first.")], None),
+)
+
+
+def add_list(
+    app: typer.Typer,
+    resource: Resource,
+    *,
+    switches: tuple[Narrowing, ...] = (),
+    choose: Choose | None = None,
+    skip: bool = True,
+) -> None:
+    """`list`. `switches` are the command's own; `choose` tells what they show."""
+
+    def run(call: Call, **given: Any) -> None:
+        own = {each.name: given.pop(each.name) for each in switches}
+        if resource.long:
+            own["long"] = given.pop("long")
+        query = {name: "true" if value is True else value for name, value in given.items()}
+        answer = call.client.get(resource.path(), **query, fields=",".join(call.wish.fields) or None)
+        more = (resource.long if own.get("long") else ()) + (choose(own) if choose else ())
+        call.table(answer, resource, resource.columns + more)
+
+    options = [(each.name, *_option(each)) for each in (*resource.narrowings, *switches)]
+    if resource.long:
+        options.append(("long", Annotated[bool, typer.Option("--long", help="More columns.")], False))
+    _signed(run, [*options, *PAGE, *(SKIP if skip else ())])
+    command(app, "list", help=f"List {resource.plural}.")(run)
+
+
+def add_show(app: typer.Typer, resource: Resource) -> None:
+    """`show`."""
+
+    def run(call: Call, which: str) -> None:
+        call.show_answer(call.client.get(resource.path(call.ident(resource, which))))
+
+    _signed(run, [("which", named(resource), inspect.Parameter.empty)])
+    command(app, "show", help=f"Show {article(resource.noun)}.")(run)
+
+
+def add_delete(app: typer.Typer, resource: Resource) -> None:
+    """`delete`, of one or several."""
+
+    def run(call: Call, which: list[str]) -> None:
+        problems: list[Problem] = []
+        for each in which:
+            try:
+                answer = call.client.write("DELETE", resource.path(call.ident(resource, each)))
+                settle(call, answer)
+            except Problem as problem:
+                problems.append(problem)
+                continue
+            if call.wish.raw:
+                call.show({}, answer.text or "{}")
+            else:
+                call.note(f"{resource.noun} {each}: deleted")
+        every(problems)
+
+    _signed(run, [("which", named(resource, several=True), inspect.Parameter.empty)])
+    command(app, "delete", writes=True, help=f"Delete {article(resource.noun)}.")(run)
+
+
+def settle(call: Call, answer: Any) -> None:
+    """Until the read model has what was written, so that the next command sees it."""
+    command_id = answer.get("command_id")
+    if not (call.wish.wait and command_id):
+        return
+    from cli.gs.waiting import verdict
+
+    if answer.status == 202 and not answer.get("verdict"):
+        verdict(call.client, command_id)
+    call.client.get(f"/commands/{command_id}", after=command_id)
+
+
+def named(resource: Resource, *, several: bool = False) -> Any:
+    """The argument that says which one is meant."""
+    what = "Name or ID" if resource.named else "ID"
+    kind: Any = list[str] if several else str
+    return Annotated[kind, typer.Argument(metavar=resource.noun.upper(), help=f"{what}.", show_default=False)]
+
+
+def article(noun: str) -> str:
+    """`a flavor`, `an image`."""
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+
+
+def _option(each: Narrowing) -> tuple[Any, Any]:
+    if each.switch:
+        return Annotated[bool, typer.Option(each.flag, help=each.help)], False
+    return Annotated[str | None, typer.Option(each.flag, help=each.help)], None
+
+
+def _signed(function: Callable[..., None], options: list[tuple[str, Any, Any]]) -> None:
+    """Give a function the signature that its options make."""
+    kind = inspect.Parameter.KEYWORD_ONLY
+    call = inspect.Parameter("call", inspect.Parameter.POSITIONAL_ONLY, annotation=Call)
+    own = [inspect.Parameter(name, kind, default=default, annotation=note) for name, note, default in options]
+    function.__signature__ = inspect.Signature([call, *own])  # type: ignore[attr-defined]

@@ -1,0 +1,56 @@
+"""gs task: accepted commands that take time."""
+
+from typing import Annotated
+
+import typer
+
+from cli.gs.call import Call
+from cli.gs.options import command
+from cli.gs.problems import Failed, Refused
+from cli.gs.resources import TASK
+from cli.gs.standard import add_list, add_show
+from cli.gs.waiting import Started, read
+
+app = typer.Typer()
+Tasks = Annotated[list[str], typer.Argument(metavar="TASK", help="One or several IDs.", show_default=False)]
+
+add_list(app, TASK)
+add_show(app, TASK)
+
+
+@command(app)
+def wait(call: Call, tasks: Tasks) -> None:
+    """Wait until tasks have ended; the status is 0 only when all of them finished."""
+    ended, well = call.finish([_started(call, each) for each in tasks])
+    _print(call, ended)
+    if not well:
+        raise Failed
+
+
+@command(app, writes=True)
+def cancel(call: Call, task: Annotated[str, typer.Argument(metavar="TASK", help="Its ID.", show_default=False)]) -> None:
+    """Stop a task and undo what it did."""
+    answer = call.client.write("POST", TASK.path(task, "cancel"), {})
+    if not call.wish.wait:
+        call.show_answer(answer)
+        return
+    from cli.gs.waiting import verdict, wait
+
+    if answer.status == 202 and (command_id := answer.get("command_id")) and not answer.get("verdict"):
+        verdict(call.client, command_id)
+    (ended,) = wait(call.client, [_started(call, task)])
+    call.show(ended)
+    if ended["status"] != "cancelled":
+        raise Refused(f"Task {task} was not cancelled: it has {ended['status']}.")
+
+
+def _started(call: Call, task_id: str) -> Started:
+    found = read(call.client, task_id, new=False)
+    return Started(task_id, str(found.get("instance_name") or task_id))
+
+
+def _print(call: Call, ended: list[dict[str, object]]) -> None:
+    if len(ended) == 1:
+        call.show(ended[0])
+    else:
+        call.listing(ended, TASK.columns)

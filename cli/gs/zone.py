@@ -1,0 +1,49 @@
+"""gs zone: groups of hosts that fail together."""
+
+from typing import Annotated, Any
+
+import typer
+
+from cli.gs.call import Call
+from cli.gs.options import command
+from cli.gs.parsing import one_name
+from cli.gs.resources import HOST, ZONE
+from cli.gs.standard import add_delete, add_list, add_show, named
+
+app = typer.Typer()
+Which = named(ZONE)
+Host = named(HOST)
+
+add_list(app, ZONE)
+add_show(app, ZONE)
+
+
+@command(app, writes=True)
+def create(
+    call: Call,
+    argument: Annotated[str | None, typer.Argument(metavar="NAME", help="Its name, or --name.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Its name.")] = None,
+    description: Annotated[str | None, typer.Option("--description", help="What it is.")] = None,
+) -> None:
+    """Create a zone."""
+    body: dict[str, Any] = {"name": one_name(argument, name)}
+    if description is not None:
+        body["description"] = description
+    call.written(ZONE, call.client.write("POST", ZONE.path(), body))
+
+
+add_delete(app, ZONE)
+
+
+@command(app, writes=True)
+def add_host(call: Call, which: Which, host: Host) -> None:
+    """Put a host into a zone; it leaves the one it was in."""
+    ident, member = call.ident(ZONE, which), call.ident(HOST, host)
+    call.written(HOST, call.client.write("POST", ZONE.path(ident, "hosts"), {"host": member}), member)
+
+
+@command(app, writes=True)
+def remove_host(call: Call, which: Which, host: Host) -> None:
+    """Take a host out of a zone."""
+    ident, member = call.ident(ZONE, which), call.ident(HOST, host)
+    call.written(HOST, call.client.write("DELETE", ZONE.path(ident, "hosts", member)), member)
