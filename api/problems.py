@@ -48,6 +48,7 @@ STATUS: dict[type[Refusal], int] = {
     errors.NoValidHost: 409,
     errors.Parked: 409,
     own.NameNotUnique: 409,
+    own.NetworkNeeded: 409,
     own.KeyReused: 422,
     own.Malformed: 400,
     own.TooLarge: 413,
@@ -104,7 +105,7 @@ def response(document: Mapping[str, Any]) -> Response:
     return Response(orjson.dumps(document), status, headers, MEDIA_TYPE)
 
 
-def install(app: FastAPI) -> None:
+def install(app: FastAPI, max_body: int) -> None:
     """Make every error of this application a problem document."""
 
     def refused(request: Request, error: Exception) -> Response:
@@ -130,6 +131,8 @@ def install(app: FastAPI) -> None:
                 refusal = own.NoRoute(path=path)
             case 405:
                 refusal = own.MethodNotAllowed(path=path, method=request.method)
+            case 413:
+                refusal = own.TooLarge(most=max_body)
             case 400:
                 refusal = own.Malformed(why=str(error.detail))
             case _:

@@ -10,6 +10,13 @@ class NameNotUnique(Refusal):
     hint = "Use one of these ids."
 
 
+class NetworkNeeded(Refusal):
+    """There are several networks ({names}), and none was named."""
+
+    code = "network-needed"
+    hint = "Name a network or a port."
+
+
 class KeyReused(Refusal):
     """The Idempotency-Key was used before, for another request (command {command})."""
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from cli.gs.columns import Column, printable
 from cli.gs.output import Format, many, one, write
 from cli.gs.problems import Failed, Missing, Problem, Refused, TimedOut
-from cli.gs.resources import Resource
+from cli.gs.resources import INSTANCE, Resource
 
 if TYPE_CHECKING:
     from cli.gs.client import Answer, Client
@@ -101,18 +101,24 @@ class Call:
         known = dict(answer.body) if isinstance(answer.body, dict) else {}
         command_id = str(known.get("command_id") or "")
         ident = ident or str(known.get("id") or "")
-        if not self.wish.wait or not ident or not command_id:
+        if "version" in known or not self.wish.wait or not ident or not command_id:
             self.show({**known, **(extra or {})}, None if extra else answer.text)
             return
-        if answer.status == 202 and not known.get("verdict"):
-            from cli.gs.waiting import verdict
-
-            verdict(self.client, command_id)
+        if known.get("already"):
+            self.note(str(known.get("message") or "It is so already."))
+        self.settle(answer)
         found = self.client.get(resource.path(ident), after=command_id)
         if extra:
             self.show({**(found.body or {}), **extra})
         else:
             self.show_answer(found)
+
+    def settle(self, answer: "Answer") -> None:
+        """Until the read model has what was written, so that the next command sees it. Raises Problem if refused."""
+        if answer.status == 202 and self.wish.wait and (command_id := answer.get("command_id")):
+            from cli.gs.waiting import verdict
+
+            verdict(self.client, command_id)
 
     def finish(self, tasks: "Sequence[Started]") -> tuple[list[Document], bool]:
         """Wait for tasks and tell the faults of those that failed. Returns them, and whether all finished."""
@@ -130,6 +136,25 @@ class Call:
             if task["status"] != "finished":
                 print("Error: " + "\n".join(fault_lines(started, task)), file=sys.stderr)
         return ended, all(task["status"] == "finished" for task in ended)
+
+    def instances(
+        self,
+        documents: Sequence[Document],
+        *,
+        alone: bool,
+        columns: Sequence[Column] = (),
+        whole: str = "",
+        raw: str | None = None,
+    ) -> None:
+        """Print what a command did to instances: one as a whole, several as a list with the column `whole` besides."""
+        if self.wish.raw:
+            import json
+
+            write((raw or json.dumps({INSTANCE.plural: list(documents)}, ensure_ascii=False)) + "\n")
+        elif not alone:
+            self.listing(documents, [*(columns or INSTANCE.columns), *([Column(whole)] if whole else [])])
+        elif documents:
+            self.show(documents[0])
 
     def found(self, resource: Resource, ident: str, *, after: str) -> Document | None:
         """One document as it is after a command or task; None where that took it away."""

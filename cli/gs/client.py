@@ -16,11 +16,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpx
+# httpx brings a command line of its own, whose imports take longer than all others here. This makes it leave that out.
+sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
 
-from cli.gs.problems import Problem, TimedOut, Unreachable, Usage, of_answer
+import httpx  # noqa: E402
+
+from cli.gs.problems import Problem, TimedOut, Unreachable, Usage, of_answer  # noqa: E402
 
 DEFAULT_URL = "http://127.0.0.1:7480"
+PROJECT_HEADER = "X-GoStack-Project"
+DEFAULT_PROJECT = "admin"
+"""The service's, where none is named."""
 ATTEMPTS = 4
 FIRST_PAUSE = 0.2  # seconds; doubled at each attempt
 LONGEST_PAUSE = 30.0  # seconds; a server may ask for more, and is not heard
@@ -85,6 +91,13 @@ class Answer:
         """A field of a JSON object, or None."""
         return self.body.get(key) if isinstance(self.body, dict) else None
 
+    def without(self, key: str) -> "Answer":
+        """The same, but for a field."""
+        if not isinstance(self.body, dict) or key not in self.body:
+            return self
+        body = {name: value for name, value in self.body.items() if name != key}
+        return Answer(self.status, body, json.dumps(body, ensure_ascii=False))
+
     def items(self, plural: str) -> list[dict[str, Any]]:
         """The documents of a list answer."""
         found = self.get(plural)
@@ -105,6 +118,7 @@ class Client:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.url = url.rstrip("/")
+        self.project = (headers or {}).get(PROJECT_HEADER, DEFAULT_PROJECT)
         self.deadline = deadline
         self._debug = debug
         self._sleep = sleep
@@ -132,12 +146,8 @@ class Client:
         return self._exchange(method, path, params=params, body=body, headers={"Idempotency-Key": str(uuid.uuid4())})
 
     def upload(self, path: str, content: Content, size: int) -> Answer:
-        """Send bytes. Raises Problem."""
-        headers = {
-            "Idempotency-Key": str(uuid.uuid4()),
-            "Content-Type": "application/octet-stream",
-            "Content-Length": str(size),
-        }
+        """Send bytes. They are kept under their checksum, so sending them again needs no key. Raises Problem."""
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
         return self._exchange("POST", path, content=content, headers=headers)
 
     @contextmanager
@@ -249,7 +259,8 @@ class Client:
         if streamed:
             return
         body = _decoded(response)
-        _tell("<", json.dumps(masked(body), ensure_ascii=False) if body is not None else response.text[:SHOWN_OF_A_BODY])
+        told = response.text[:SHOWN_OF_A_BODY] if body is None else json.dumps(masked(body), ensure_ascii=False)
+        _tell("<", told)
 
 
 def connect(deadline: Deadline, *, debug: bool, transport: httpx.BaseTransport | None = None) -> Client:
@@ -267,7 +278,7 @@ def identity(environment: Mapping[str, str]) -> dict[str, str]:
     """Headers that say who asks, for which project and why."""
     said = {
         "X-GoStack-Actor": environment.get("GOSTACK_ACTOR") or _login(),
-        "X-GoStack-Project": environment.get("GOSTACK_PROJECT", ""),
+        PROJECT_HEADER: environment.get("GOSTACK_PROJECT", ""),
         "X-GoStack-Reason": environment.get("GOSTACK_REASON", ""),
     }
     return {name: value for name, value in said.items() if value and value.isascii() and value.isprintable()}

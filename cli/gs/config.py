@@ -21,7 +21,9 @@ def show(call: Call) -> None:
 
 
 @command(app)
-def get(call: Call, name: Annotated[str, typer.Argument(metavar="NAME", help="SECTION.NAME.", show_default=False)]) -> None:
+def get(
+    call: Call, name: Annotated[str, typer.Argument(metavar="NAME", help="SECTION.NAME.", show_default=False)]
+) -> None:
     """Print one setting's value."""
     for setting in call.client.get("/config").items(SETTING.plural):
         if setting.get("name") == name:

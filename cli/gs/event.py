@@ -46,7 +46,7 @@ def follow(
 def _line(event: dict[str, Any], call: Call) -> str:
     """One event; in the machine's formats one record each, so that a reader can go on at every line."""
     if call.wish.form is Format.TABLE and not call.wish.fields:
-        said = [moment(event.get("time")), plain(event.get("type")), plain(event.get("subject")), plain(event.get("actor"))]
+        said = [moment(event.get("time")), *(plain(event.get(field)) for field in ("type", "subject", "actor"))]
         data = event.get("data")
         return "  ".join([*said, printable(json.dumps(data, ensure_ascii=False)) if data else ""]).rstrip() + "\n"
     if call.wish.form in (Format.JSON, Format.TABLE):

@@ -8,7 +8,7 @@ from cli.gs.call import Call
 from cli.gs.options import command
 from cli.gs.parsing import one_name, pairs, size, words
 from cli.gs.resources import FLAVOR
-from cli.gs.standard import add_delete, add_list, add_show, named
+from cli.gs.standard import add_delete, add_list, add_show, argument
 
 app = typer.Typer()
 
@@ -18,7 +18,7 @@ Mode = Annotated[str | None, typer.Option("--mode", help="CPU mode: strict or pr
 MultiQueue = Annotated[int | None, typer.Option("--multi_queue", min=0, help="Queues of a network interface.")]
 Policy = Annotated[str | None, typer.Option("--policy", help="CPU policy: Shared, Dedicated or Default.")]
 Spec = Annotated[list[str] | None, typer.Option("--spec", help='Extra specs: "K"="V","K2"="V2".')]
-Which = named(FLAVOR)
+Which = Annotated[str, argument(FLAVOR)]
 
 add_list(app, FLAVOR)
 

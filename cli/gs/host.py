@@ -7,10 +7,10 @@ import typer
 from cli.gs.call import Call
 from cli.gs.options import command
 from cli.gs.resources import HOST
-from cli.gs.standard import add_list, add_show, named
+from cli.gs.standard import add_list, add_show, argument
 
 app = typer.Typer()
-Which = named(HOST)
+Which = Annotated[str, argument(HOST)]
 Reason = Annotated[str | None, typer.Option("--reason", help="Why, for whoever asks later.")]
 
 add_list(app, HOST)

@@ -42,13 +42,14 @@ def create(
         raise Usage(f"{private_key} exists already.", "It is not overwritten: it may be the only copy of a key.")
     answer = call.client.write("POST", KEYPAIR.path(), body)
     made = answer.get("private_key")
+    public = answer.without("private_key")
     if made and private_key is not None:
         _keep(Path(private_key), made)
-        call.written(KEYPAIR, answer)
+        call.written(KEYPAIR, public)
         call.note(f"The private key is in {private_key}.")
     elif made and call.wish.form is Format.TABLE and not call.wish.raw and not call.wish.fields:
         # A key is copied with its line breaks, so it stands below the table, not in it.
-        call.written(KEYPAIR, answer)
+        call.written(KEYPAIR, public)
         write(made if made.endswith("\n") else made + "\n")
     else:
         call.written(KEYPAIR, answer, extra={"private_key": made} if made else None)

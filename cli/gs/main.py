@@ -63,7 +63,11 @@ class Root(TyperGroup):
 
 
 app = typer.Typer(
-    name="gs", cls=Root, no_args_is_help=True, pretty_exceptions_enable=False, context_settings={"max_content_width": 120}
+    name="gs",
+    cls=Root,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"max_content_width": 120},
 )
 
 
@@ -74,7 +78,8 @@ def gs() -> None:
 
 @app.command("help")
 def help_on(
-    ctx: typer.Context, words: Annotated[list[str] | None, typer.Argument(help="A group, or a group and command.")] = None
+    ctx: typer.Context,
+    words: Annotated[list[str] | None, typer.Argument(help="A group, or a group and command.")] = None,
 ) -> None:
     """Show help on a group or a command."""
     here: Any = ctx.find_root()

@@ -121,7 +121,7 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], never_cut: se
         table.add_row(*(Text(cell or EMPTY, style=STYLES.get(cell, "") if terminal else "") for cell in row))
     paper = io.StringIO()
     if terminal:
-        console = Console(file=sys.stdout)
+        console = Console(file=sys.stdout, emoji=False, markup=False, highlight=False)
         with console.capture() as capture:
             console.print(table)
         return capture.get()

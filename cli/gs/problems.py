@@ -80,7 +80,7 @@ def of_answer(status: int, body: Any) -> Problem:
     if not isinstance(body, Mapping):
         return kind(f"The service answered {status} {phrase(status)}.")
     what = str(body.get("detail") or body.get("title") or phrase(status))
-    wrong = [text for text in map(_field_error, body.get("errors") or ()) if text]
+    wrong = [text for text in map(_field_error, body.get("errors") or ()) if text and text not in what]
     if wrong:
         what = f"{what.rstrip('.:')}: {'; '.join(wrong)}"
     return kind(what, str(body.get("hint") or ""), str(body.get("code") or ""))

@@ -24,6 +24,9 @@ def resolve(client: Client, resource: Resource, text: str, *, deleted: bool = Fa
     if not found:
         raise Missing(f"There is no {resource.noun} {text}.", f"gs {resource.noun} list shows those there are.")
     if len(found) > 1:
+        # As the service itself has it: names of the own project go before those of others.
+        found = [each for each in found if each.get("project_id") == client.project] or found
+    if len(found) > 1:
         told = ", ".join(" ".join(filter(None, (each["id"], each.get("status", "")))) for each in found)
         raise Usage(f"{len(found)} {resource.plural} are called {text}: {told}.", "Use an ID.")
     return str(found[0]["id"])

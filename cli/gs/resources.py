@@ -81,7 +81,16 @@ INNER_STATUS = (Column("vm_state"), Column("power"), Column("task.action", "task
 FLAVOR = Resource(
     "flavor",
     "flavors",
-    (ID, NAME, Column("core"), Column("memory"), Column("policy"), Column("mode"), Column("multi_queue"), Column("extra")),
+    (
+        ID,
+        NAME,
+        Column("core"),
+        Column("memory"),
+        Column("policy"),
+        Column("mode"),
+        Column("multi_queue"),
+        Column("extra"),
+    ),
     narrowings=(
         BY_NAME,
         Narrowing("--live_resize", "Only flavors that an instance can be live-resized to.", switch=True),

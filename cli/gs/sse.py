@@ -42,6 +42,13 @@ def parse(lines: Iterable[str]) -> Iterator[Sent]:
                 data.append(value)
 
 
+def _in_time(client: Client, lines: Iterable[str]) -> Iterator[str]:
+    """A stream that only says it is alive must not outlast the deadline."""
+    for line in lines:
+        client.deadline.check()
+        yield line
+
+
 def follow(client: Client, path: str, params: dict[str, Any]) -> Iterator[Sent]:
     """Events without end. Raises Unreachable after several broken connections in a row without an event, TimedOut."""
     import httpx
@@ -52,10 +59,9 @@ def follow(client: Client, path: str, params: dict[str, Any]) -> Iterator[Sent]:
         try:
             headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last} if last else {})
             with client.stream(path, params=params, headers=headers) as lines:
-                for sent in parse(lines):
+                for sent in parse(_in_time(client, lines)):
                     last, broken = sent.id or last, 0
                     yield sent
-                    client.deadline.check()
         except Unreachable as problem:
             why = str(problem)
         except httpx.TransportError as error:

@@ -41,8 +41,10 @@ def add_list(
         own = {each.name: given.pop(each.name) for each in switches}
         if resource.long:
             own["long"] = given.pop("long")
-        query = {name: "true" if value is True else value for name, value in given.items()}
-        answer = call.client.get(resource.path(), **query, fields=",".join(call.wish.fields) or None)
+        query: dict[str, Any] = {name: "true" if value is True else value for name, value in given.items()}
+        # The service leaves out whole fields; a part of one, FIELD.PART, is picked here.
+        query["fields"] = ",".join(dict.fromkeys(each.partition(".")[0] for each in call.wish.fields)) or None
+        answer = call.client.get(resource.path(), **query)
         more = (resource.long if own.get("long") else ()) + (choose(own) if choose else ())
         call.table(answer, resource, resource.columns + more)
 
@@ -59,7 +61,7 @@ def add_show(app: typer.Typer, resource: Resource) -> None:
     def run(call: Call, which: str) -> None:
         call.show_answer(call.client.get(resource.path(call.ident(resource, which))))
 
-    _signed(run, [("which", named(resource), inspect.Parameter.empty)])
+    _signed(run, [("which", Annotated[str, argument(resource)], inspect.Parameter.empty)])
     command(app, "show", help=f"Show {article(resource.noun)}.")(run)
 
 
@@ -71,7 +73,7 @@ def add_delete(app: typer.Typer, resource: Resource) -> None:
         for each in which:
             try:
                 answer = call.client.write("DELETE", resource.path(call.ident(resource, each)))
-                settle(call, answer)
+                call.settle(answer)
             except Problem as problem:
                 problems.append(problem)
                 continue
@@ -81,27 +83,14 @@ def add_delete(app: typer.Typer, resource: Resource) -> None:
                 call.note(f"{resource.noun} {each}: deleted")
         every(problems)
 
-    _signed(run, [("which", named(resource, several=True), inspect.Parameter.empty)])
+    _signed(run, [("which", Annotated[list[str], argument(resource)], inspect.Parameter.empty)])
     command(app, "delete", writes=True, help=f"Delete {article(resource.noun)}.")(run)
 
 
-def settle(call: Call, answer: Any) -> None:
-    """Until the read model has what was written, so that the next command sees it."""
-    command_id = answer.get("command_id")
-    if not (call.wish.wait and command_id):
-        return
-    from cli.gs.waiting import verdict
-
-    if answer.status == 202 and not answer.get("verdict"):
-        verdict(call.client, command_id)
-    call.client.get(f"/commands/{command_id}", after=command_id)
-
-
-def named(resource: Resource, *, several: bool = False) -> Any:
-    """The argument that says which one is meant."""
+def argument(resource: Resource) -> Any:
+    """The argument that says which one is meant, or which ones."""
     what = "Name or ID" if resource.named else "ID"
-    kind: Any = list[str] if several else str
-    return Annotated[kind, typer.Argument(metavar=resource.noun.upper(), help=f"{what}.", show_default=False)]
+    return typer.Argument(metavar=resource.noun.upper(), help=f"{what}.", show_default=False)
 
 
 def article(noun: str) -> str:

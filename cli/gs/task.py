@@ -8,11 +8,12 @@ from cli.gs.call import Call
 from cli.gs.options import command
 from cli.gs.problems import Failed, Refused
 from cli.gs.resources import TASK
-from cli.gs.standard import add_list, add_show
+from cli.gs.standard import add_list, add_show, argument
 from cli.gs.waiting import Started, read
+from cli.gs.waiting import wait as until_ended
 
 app = typer.Typer()
-Tasks = Annotated[list[str], typer.Argument(metavar="TASK", help="One or several IDs.", show_default=False)]
+Tasks = Annotated[list[str], argument(TASK)]
 
 add_list(app, TASK)
 add_show(app, TASK)
@@ -28,17 +29,14 @@ def wait(call: Call, tasks: Tasks) -> None:
 
 
 @command(app, writes=True)
-def cancel(call: Call, task: Annotated[str, typer.Argument(metavar="TASK", help="Its ID.", show_default=False)]) -> None:
+def cancel(call: Call, task: Annotated[str, argument(TASK)]) -> None:
     """Stop a task and undo what it did."""
     answer = call.client.write("POST", TASK.path(task, "cancel"), {})
     if not call.wish.wait:
         call.show_answer(answer)
         return
-    from cli.gs.waiting import verdict, wait
-
-    if answer.status == 202 and (command_id := answer.get("command_id")) and not answer.get("verdict"):
-        verdict(call.client, command_id)
-    (ended,) = wait(call.client, [_started(call, task)])
+    call.settle(answer)
+    (ended,) = until_ended(call.client, [_started(call, task)])
     call.show(ended)
     if ended["status"] != "cancelled":
         raise Refused(f"Task {task} was not cancelled: it has {ended['status']}.")

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from cli.gs.client import Client
 from cli.gs.columns import printable
-from cli.gs.problems import Refused
+from cli.gs.problems import Refused, of_answer
 from cli.gs.resources import TASK
 
 ENDED = frozenset({"finished", "failed", "cancelled"})
@@ -106,7 +106,8 @@ def wait(client: Client, tasks: Sequence[Started]) -> list[Document]:
             for each in tasks:
                 if seen.get(each.task_id, {}).get("status") not in ENDED:
                     seen[each.task_id] = read(client, each.task_id, new=each.task_id not in seen)
-                    voice.tell([(one, seen[one.task_id]) for one in tasks if one.task_id in seen], client.deadline.elapsed)
+                    known = [(one, seen[one.task_id]) for one in tasks if one.task_id in seen]
+                    voice.tell(known, client.deadline.elapsed)
             if all(task["status"] in ENDED for task in seen.values()):
                 return [seen[each.task_id] for each in tasks]
             client.pause(pause)
@@ -129,13 +130,14 @@ def verdict(client: Client, command_id: str) -> Document:
         answer = client.get(f"/commands/{command_id}")
         said = answer.get("verdict")
         if said == "refused":
-            told = answer.get("message") or "The command was refused."
-            raise Refused(str(told), str(answer.get("hint") or ""), str(answer.get("code") or ""))
+            problem = answer.get("problem") or {}
+            raise of_answer(int(problem.get("status", 409)), problem)
         if said in ("accepted", "already"):
             return dict(answer.body)
         client.pause(pause)
         pause = min(pause * GROWTH, LONGEST_PAUSE)
-    raise Refused(f"Command {command_id} has no verdict after {VERDICT_PATIENCE:g} s.", "It is on the log, and not lost.")
+    what = f"Command {command_id} has no verdict after {VERDICT_PATIENCE:g} s."
+    raise Refused(what, "It is on the log, and not lost.")
 
 
 def fault_lines(started: Started, task: Document) -> list[str]:

@@ -8,11 +8,11 @@ from cli.gs.call import Call
 from cli.gs.options import command
 from cli.gs.parsing import one_name
 from cli.gs.resources import HOST, ZONE
-from cli.gs.standard import add_delete, add_list, add_show, named
+from cli.gs.standard import add_delete, add_list, add_show, argument
 
 app = typer.Typer()
-Which = named(ZONE)
-Host = named(HOST)
+Which = Annotated[str, argument(ZONE)]
+Host = Annotated[str, argument(HOST)]
 
 add_list(app, ZONE)
 add_show(app, ZONE)

@@ -259,7 +259,6 @@ class Cluster:
             self.supervisor.start(libvirtd)
             if not wait_until(host.libvirt_answers, PATIENCE):
                 raise Failure(libvirtd, "does not answer after a restart", self.layout.log(libvirtd))
-            host.virsh("destroy", "gostack-probe", check=False)
             seconds = host.seconds_to_start()
             if seconds > SLOW:
                 raise Failure(libvirtd, f"takes {seconds:.0f} s to start a guest", self.layout.log(libvirtd))

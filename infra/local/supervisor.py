@@ -136,6 +136,8 @@ class Supervisor:
         door = f"[unix_http_server]\nfile = {self._socket}\nchmod = 0600\n\n"
         interface = "supervisor.rpcinterface:make_main_rpcinterface"
         rpc = f"\n[rpcinterface:supervisor]\nsupervisor.rpcinterface_factory = {interface}\n"
+        # So that a person may use supervisorctl on it.
+        rpc += f"\n[supervisorctl]\nserverurl = unix://{self._socket}\n"
         programs_text = "".join(program.section(self._layout.logs) for program in programs)
         return f"{door}[supervisord]\n{lines}{rpc}{programs_text}"
 

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka import TopicPartition as KafkaPartition
-from aiokafka.errors import KafkaError, OutOfOrderSequenceNumber, UnknownTopicOrPartitionError
+from aiokafka.errors import KafkaError, OutOfOrderSequenceNumber
 
 from domain.messages import Record
 from infra.log.log import LogUnavailable, Positions, Reader, TopicPartition
+from infra.log.topics import TOPICS
 
 MAX_RECORD = 1 << 20
 MAX_FETCH = 8 << 20
@@ -85,12 +86,12 @@ class KafkaLog:
 
     async def partitions(self, topic: str) -> int:
         """How many partitions the topic has; raises KeyError for an unknown topic, LogUnavailable."""
+        if topic not in TOPICS:
+            raise KeyError(topic)
         producer = await self._open()
         try:
             async with asyncio.timeout(self._timeout):
                 return len(await producer.partitions_for(topic))
-        except UnknownTopicOrPartitionError as error:
-            raise KeyError(topic) from error
         except (KafkaError, TimeoutError) as error:
             await self._forget(producer)
             raise LogUnavailable(f"{topic}: {error!r}") from error

@@ -1,0 +1,142 @@
+"""Composition root of the agent: the real log, the host's driver, its journal, and its own endpoint."""
+
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import uvicorn
+from fastapi import FastAPI
+
+from agent.drivers.driver import Driver, DriverError, Secrets
+from agent.drivers.simulated import SimulatedDriver
+from agent.endpoint import endpoint
+from agent.journal import Journal
+from agent.metadata import listen, metadata
+from agent.service import AgentService, Options
+from domain.jobs import GuestSpec
+from domain.messages import named_id
+from infra.log.kafka import KafkaLog
+from infra.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+SECRET_SECONDS = 10.0
+SECRET_TRIES = 5
+
+
+def now() -> datetime:
+    """The time, UTC."""
+    return datetime.now(UTC)
+
+
+def host_names(settings: Settings) -> list[str]:
+    """The hosts that this process carries: one, or many simulated ones, numbered."""
+    name = settings.agent.name or socket.gethostname()
+    if settings.agent.driver == "libvirt" or settings.agent.simulated == 1:
+        return [name]
+    return [f"{name}-{number}" for number in range(1, settings.agent.simulated + 1)]
+
+
+def token(settings: Settings) -> str:
+    """The token between API and agents. Raises OSError where its file cannot be read."""
+    return Path(settings.secrets.agent_token_file).read_text().strip()
+
+
+def make_driver(settings: Settings, name: str) -> Driver:
+    """The driver that the settings name, for the host of that name."""
+    if settings.agent.driver == "simulated":
+        kept = Path(settings.agent.state) / f"{name}.guests" if settings.agent.simulated == 1 else None
+        return SimulatedDriver.of(settings, name, kept)
+    from agent.drivers.libvirt import LibvirtDriver
+
+    return LibvirtDriver.of(settings, token(settings))
+
+
+def secrets_from(settings: Settings) -> Callable[[GuestSpec], Awaitable[Secrets]]:
+    """Fetches what a guest is to be told from the API."""
+    client = httpx.AsyncClient(
+        base_url=settings.agent.control,
+        headers={"Authorization": f"Bearer {token(settings)}"},
+        timeout=SECRET_SECONDS,
+    )
+
+    async def value(ref: str) -> str:
+        if not ref:
+            return ""
+        problem: Exception | None = None
+        for attempt in range(SECRET_TRIES):
+            try:
+                answer = await client.get(f"/internal/v1/secrets/{ref}")
+                if answer.status_code == httpx.codes.NOT_FOUND:
+                    raise DriverError("secret-gone", f"the secret {ref} is not kept any more")
+                answer.raise_for_status()
+                return str(answer.json()["value"])
+            except httpx.HTTPError as error:
+                problem = error
+                await asyncio.sleep(0.2 * 2**attempt)
+        raise DriverError("secret-unavailable", f"the API did not give the secret {ref}: {problem!r}")
+
+    async def secrets(guest: GuestSpec) -> Secrets:
+        return Secrets(password=await value(guest.password_ref), user_data=await value(guest.user_data_ref))
+
+    return secrets
+
+
+class Embedded(uvicorn.Server):
+    """A server in a process that deals with signals itself."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave them alone."""
+        yield
+
+
+async def _serve(app: FastAPI, listener: socket.socket) -> None:
+    await Embedded(uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off")).serve([listener])
+
+
+async def agent(settings: Settings) -> None:
+    """Run until a signal comes. Raises what cannot be waited out: the supervisor starts it again."""
+    state = Path(settings.agent.state)
+    state.mkdir(parents=True, exist_ok=True)
+    names = host_names(settings)
+    drivers = {name: make_driver(settings, name) for name in names}
+    log = KafkaLog(settings.log.bootstrap, settings.log.request_timeout)
+    listener = socket.create_server((settings.agent.address, settings.agent.port))
+    port = listener.getsockname()[1]
+    options = Options(
+        cell=settings.scheduling.cell,
+        zone=settings.agent.zone,
+        endpoint=f"http://{settings.agent.address}:{port}",
+        parallel=settings.agent.parallel,
+        heartbeat=settings.agent.heartbeat,
+        reconcile=settings.agent.reconcile,
+    )
+    service = AgentService(log, Journal(state / "journal.db"), drivers, secrets_from(settings), now, options)
+    by_id = {named_id("host", name): driver for name, driver in drivers.items()}
+    stop = asyncio.Event()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(each, stop.set)
+    await service.start()
+    working = [
+        asyncio.create_task(service.run()),
+        asyncio.create_task(_serve(endpoint(by_id, token(settings)), listener)),
+    ]
+    if settings.agent.driver == "libvirt" and (metadata_listener := listen()) is not None:
+        working.append(asyncio.create_task(_serve(metadata(state), metadata_listener)))
+    stopping = asyncio.create_task(stop.wait())
+    done, _ = await asyncio.wait([*working, stopping], return_when=asyncio.FIRST_COMPLETED)
+    for task in working:
+        task.cancel()
+    for task in working:
+        with suppress(asyncio.CancelledError):
+            await task
+    await service.close()
+    await log.close()
+    logger.info("stopped after %s", "a signal" if stopping in done else "a part ended")

@@ -1,0 +1,408 @@
+"""The shapes of what is read: for the OpenAPI description, and so that an unknown field can be refused.
+
+The documents themselves are made by projections/ and pass through as they are; a test holds these shapes to them.
+"""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+from domain.flow import Fault
+from domain.jobs import FlavorRef, ImageRef
+
+
+class Document(BaseModel):
+    """A JSON object."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class RunningTask(Document):
+    """What is being done to an instance."""
+
+    id: str
+    action: str
+    step: str
+
+
+class HostOf(Document):
+    """Where an instance is."""
+
+    id: str
+    name: str
+    epoch: int
+
+
+class NicDocument(Document):
+    """A network interface."""
+
+    index: int
+    network_id: str
+    network_name: str
+    port_id: str
+    ip: str
+    prefix: int
+    mac: str
+    gateway: str
+
+
+class InstanceDocument(Document):
+    """An instance."""
+
+    id: str
+    name: str
+    status: str
+    vm_state: str
+    power: str
+    task: RunningTask | None
+    project_id: str
+    user_id: str
+    hostname: str
+    description: str
+    metadata: dict[str, str]
+    flavor: FlavorRef
+    image: ImageRef
+    disk: int = Field(description="bytes")
+    zone: str
+    host: HostOf | None
+    key_name: str
+    config_drive: bool
+    nics: list[NicDocument]
+    addresses: list[str]
+    fault: Fault | None
+    created: str
+    updated: str
+    launched: str | None
+    deleted: str | None
+    purge_at: str | None
+    version: int
+
+
+class TaskDocument(Document):
+    """A task."""
+
+    id: str
+    action: str
+    status: str
+    step: str
+    steps_done: int
+    steps: list[str]
+    instance_id: str
+    instance_name: str
+    subject: str
+    actor: str
+    project_id: str
+    correlation_id: str
+    attempt: int
+    deadline: str | None
+    fault: Fault | None
+    undo_fault: Fault | None
+    cancelled_by: str
+    accepted: str
+    finished: str | None
+    version: int
+
+
+class JobDocument(Document):
+    """A job: one step of a task, sent to whoever does it."""
+
+    id: str
+    name: str
+    status: str
+    direction: str
+    target: str
+    host_id: str
+    host_name: str
+    task_id: str
+    instance_id: str
+    project_id: str
+    attempt: int
+    args: dict[str, Any]
+    fault: Fault | None
+    dispatched: str
+    deadline: str
+    finished: str | None
+    version: int
+
+
+class Resource(Document):
+    """How much of something a host has, and how much of it is held."""
+
+    total: int
+    used: int
+
+
+class HostDocument(Document):
+    """A host."""
+
+    id: str
+    name: str
+    zone: str
+    status: str
+    why_disabled: str
+    health: str
+    epoch: int
+    partition: int
+    endpoint: str
+    arch: str
+    hypervisor: str
+    instances: int
+    vcpus: Resource
+    memory: Resource
+    disk: Resource
+    created: str
+    updated: str
+    version: int
+
+
+class FlavorDocument(Document):
+    """A flavor."""
+
+    id: str
+    name: str
+    core: int
+    memory: int = Field(description="bytes")
+    mode: str
+    multi_queue: int
+    policy: str
+    extra: dict[str, str]
+    created: str
+    updated: str
+    deleted: str | None
+    version: int
+
+
+class ImageDocument(Document):
+    """An image."""
+
+    id: str
+    project_id: str
+    name: str
+    description: str
+    checksum: str
+    format: str
+    size: int = Field(description="bytes")
+    virtual_size: int = Field(description="bytes")
+    arch: str
+    created: str
+    updated: str
+    deleted: str | None
+    version: int
+
+
+class KeypairDocument(Document):
+    """A keypair."""
+
+    id: str
+    project_id: str
+    name: str
+    public_key: str
+    fingerprint: str
+    created: str
+    updated: str
+    deleted: str | None
+    version: int
+
+
+class NetworkDocument(Document):
+    """A network."""
+
+    id: str
+    name: str
+    description: str
+    project_id: str
+    cidr: str
+    segment: int
+    ports: int
+    created: str
+    updated: str
+    deleted: str | None
+    version: int
+
+
+class PortDocument(Document):
+    """A port."""
+
+    id: str
+    name: str
+    project_id: str
+    network_id: str
+    network_name: str
+    ip: str
+    prefix: int
+    mac: str
+    instance_id: str
+    host_id: str
+    keep: bool
+    created: str
+    version: int
+
+
+class ZoneDocument(Document):
+    """A zone."""
+
+    id: str
+    name: str
+    description: str
+    created: str
+    updated: str
+    deleted: str | None
+    version: int
+
+
+class Place(Document):
+    """Where on the log an event is."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class EventDocument(Document):
+    """An event with what is said about it."""
+
+    id: str
+    type: str
+    subject: str
+    version: int = Field(description="of the aggregate; 0 for what stands beside its stream")
+    time: str
+    actor: str
+    project_id: str
+    task_id: str
+    correlation_id: str
+    causation_id: str
+    verdict: str
+    place: Place
+    data: dict[str, Any]
+
+
+class Accepted(Document):
+    """The command became a task; or, without `task_id`, its verdict is not known yet."""
+
+    task_id: str | None = Field(None, description="what to wait for; absent while there is no verdict")
+    command_id: str
+    id: str = Field(description="the resource")
+
+
+class Already(Document):
+    """What was asked for is so already."""
+
+    already: bool
+    message: str
+    command_id: str
+    id: str
+
+
+class ProblemField(Document):
+    """What is wrong with one field."""
+
+    field: str
+    message: str
+    allowed: str | None = None
+    given: str | int | float | bool | None = None
+
+
+class Problem(Document):
+    """Why not (RFC 9457)."""
+
+    type: str = Field(description="urn:gostack:problem:CODE")
+    title: str
+    status: int
+    detail: str
+    code: str = Field(description="permanent: what a program acts on")
+    hint: str
+    values: dict[str, str]
+    instance: str
+    errors: list[ProblemField] | None = None
+
+
+class BootedDocument(Document):
+    """One of the instances that a boot was asked for."""
+
+    instance_id: str
+    name: str
+    command_id: str
+    task_id: str | None = None
+    problem: Problem | None = None
+
+
+class Booting(Document):
+    """Instances on their way. With one instance, its ids stand at the top as well."""
+
+    correlation_id: str
+    instances: list[BootedDocument]
+    admin_password: str | None = Field(None, description="told this once, where none was given")
+    id: str | None = None
+    instance_id: str | None = None
+    name: str | None = None
+    command_id: str | None = None
+    task_id: str | None = None
+
+
+class PrivateKeypair(KeypairDocument):
+    """A keypair that was made here."""
+
+    private_key: str | None = Field(None, description="OpenSSH format; told this once and never kept")
+
+
+class BlobDocument(Document):
+    """What an upload has become."""
+
+    checksum: str
+    size: int
+    format: str
+    virtual_size: int
+
+
+class Interfaces(Document):
+    """An instance's network interfaces."""
+
+    interfaces: list[NicDocument]
+
+
+class Display(Document):
+    """Where an instance's display is."""
+
+    host: str
+    port: int
+    password: str
+    valid_seconds: int
+
+
+class CommandDocument(Document):
+    """What became of a command."""
+
+    id: str
+    verdict: str = Field(description="accepted, already, refused; or pending: not decided yet, or never sent")
+    subject: str | None = None
+    task_id: str | None = None
+    problem: Problem | None = None
+    message: str | None = None
+    actor: str | None = None
+    project_id: str | None = None
+    correlation_id: str | None = None
+    at: str | None = None
+
+
+DOCUMENTS: dict[str, type[Document]] = {
+    "instances": InstanceDocument,
+    "tasks": TaskDocument,
+    "jobs": JobDocument,
+    "hosts": HostDocument,
+    "flavors": FlavorDocument,
+    "images": ImageDocument,
+    "keypairs": KeypairDocument,
+    "networks": NetworkDocument,
+    "ports": PortDocument,
+    "zones": ZoneDocument,
+}
+"""View -> the shape of its documents."""
+
+
+def page_of(name: str, shape: type[Document]) -> type[Document]:
+    """The shape of a page of these."""
+    item: Any = list[shape]  # type: ignore[valid-type]
+    title = f"{shape.__name__.removesuffix('Document')}Page"
+    return create_model(
+        title, __base__=Document, __doc__=f"A page of {name}.", **{name: (item, ...), "next": (str | None, None)}
+    )

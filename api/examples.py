@@ -1,0 +1,256 @@
+"""Examples for the OpenAPI description, shared by all routes; a test holds each to its shape."""
+
+from typing import Any
+
+INSTANCE_ID = "0d9a3c1e-6f1b-5d8e-9a53-7c2f0c4f6b11"
+COMMAND_ID = "7b1e0f54-3f0e-4c9e-8a0e-2f6f5d3c9b21"
+FLAVOR_ID = "5a3f7c0b-8a07-5f0e-8e41-0f6c6a1d2e33"
+IMAGE_ID = "b86c8d3e-4f49-5f70-9a6b-6c7c0d5b1f44"
+NETWORK_ID = "c1a7e6d2-0b1c-5a3d-8f4e-1d2c3b4a5f55"
+PORT_ID = "d4e5f6a7-1c2d-5b4e-9a6f-2e3d4c5b6a66"
+HOST_ID = "e7f8a9b0-2d3e-5c5f-8b7a-3f4e5d6c7b77"
+ZONE_ID = "f0a1b2c3-3e4f-5d6a-9c8b-4a5f6e7d8c88"
+KEYPAIR_ID = "a2b3c4d5-4f5a-5e7b-8d9c-5b6a7f8e9d99"
+JOB_ID = "b3c4d5e6-5a6b-5f8c-9eAd-6c7b8a9f0eaa".lower()
+EVENT_ID = "c4d5e6f7-6b7c-5a9d-8fbe-7d8c9b0a1fbb"
+CHECKSUM = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+NOW = "2025-11-24T02:15:30.123456+00:00"
+LATER = "2025-11-24T02:15:36.654321+00:00"
+MIB = 1 << 20
+
+FLAVOR: dict[str, Any] = {
+    "id": FLAVOR_ID,
+    "name": "small",
+    "core": 1,
+    "memory": 512 * MIB,
+    "mode": "prefer",
+    "multi_queue": 0,
+    "policy": "Default",
+    "extra": {"hw:support_live_resize": "true"},
+    "created": NOW,
+    "updated": NOW,
+    "deleted": None,
+    "version": 1,
+}
+IMAGE: dict[str, Any] = {
+    "id": IMAGE_ID,
+    "project_id": "admin",
+    "name": "tiny",
+    "description": "",
+    "checksum": CHECKSUM,
+    "format": "qcow2",
+    "size": 13 * MIB,
+    "virtual_size": 64 * MIB,
+    "arch": "x86_64",
+    "created": NOW,
+    "updated": NOW,
+    "deleted": None,
+    "version": 1,
+}
+NIC: dict[str, Any] = {
+    "index": 0,
+    "network_id": NETWORK_ID,
+    "network_name": "lan",
+    "port_id": PORT_ID,
+    "ip": "10.0.0.2",
+    "prefix": 24,
+    "mac": "52:00:01:00:00:02",
+    "gateway": "10.0.0.1",
+}
+INSTANCE: dict[str, Any] = {
+    "id": INSTANCE_ID,
+    "name": "web",
+    "status": "active",
+    "vm_state": "active",
+    "power": "running",
+    "task": None,
+    "project_id": "admin",
+    "user_id": "admin",
+    "hostname": "web",
+    "description": "",
+    "metadata": {"role": "front"},
+    "flavor": {name: FLAVOR[name] for name in ("id", "name", "core", "memory", "multi_queue", "mode", "policy", "extra")},
+    "image": {name: IMAGE[name] for name in ("id", "name", "checksum", "format", "size", "virtual_size", "arch")},
+    "disk": 64 * MIB,
+    "zone": "",
+    "host": {"id": HOST_ID, "name": "h1", "epoch": 1},
+    "key_name": "laptop",
+    "config_drive": True,
+    "nics": [NIC],
+    "addresses": ["10.0.0.2"],
+    "fault": None,
+    "created": NOW,
+    "updated": LATER,
+    "launched": LATER,
+    "deleted": None,
+    "purge_at": None,
+    "version": 9,
+}
+TASK: dict[str, Any] = {
+    "id": COMMAND_ID,
+    "action": "boot",
+    "status": "running",
+    "step": "PrepareImage",
+    "steps_done": 2,
+    "steps": ["Place", "BindPort", "PrepareImage", "CreateDisk", "WriteConfigDrive", "PlugPorts", "DefineGuest", "StartGuest"],
+    "instance_id": INSTANCE_ID,
+    "instance_name": "web",
+    "subject": f"instance/{INSTANCE_ID}",
+    "actor": "admin",
+    "project_id": "admin",
+    "correlation_id": COMMAND_ID,
+    "attempt": 1,
+    "deadline": LATER,
+    "fault": None,
+    "undo_fault": None,
+    "cancelled_by": "",
+    "accepted": NOW,
+    "finished": None,
+    "version": 6,
+}
+JOB: dict[str, Any] = {
+    "id": JOB_ID,
+    "name": "PrepareImage",
+    "status": "started",
+    "direction": "forward",
+    "target": "host",
+    "host_id": HOST_ID,
+    "host_name": "h1",
+    "task_id": COMMAND_ID,
+    "instance_id": INSTANCE_ID,
+    "project_id": "admin",
+    "attempt": 1,
+    "args": {},
+    "fault": None,
+    "dispatched": NOW,
+    "deadline": LATER,
+    "finished": None,
+    "version": 6,
+}
+HOST: dict[str, Any] = {
+    "id": HOST_ID,
+    "name": "h1",
+    "zone": "default",
+    "status": "enabled",
+    "why_disabled": "",
+    "health": "up",
+    "epoch": 1,
+    "partition": 0,
+    "endpoint": "http://10.1.0.11:7490",
+    "arch": "x86_64",
+    "hypervisor": "qemu",
+    "instances": 1,
+    "vcpus": {"total": 8, "used": 1},
+    "memory": {"total": 16384 * MIB, "used": 512 * MIB},
+    "disk": {"total": 102400 * MIB, "used": 64 * MIB},
+    "created": NOW,
+    "updated": NOW,
+    "version": 2,
+}
+KEYPAIR: dict[str, Any] = {
+    "id": KEYPAIR_ID,
+    "project_id": "admin",
+    "name": "laptop",
+    "public_key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGHc1mFmOwH8jzVX6YuYhWmcIhCkLKfVhyCpxwpVrWvI laptop",
+    "fingerprint": "SHA256:0m1nZ0n3n7l8c0X5pEoK4B7bH3G8T6Q2y9V1w5r4s3t",
+    "created": NOW,
+    "updated": NOW,
+    "deleted": None,
+    "version": 1,
+}
+NETWORK: dict[str, Any] = {
+    "id": NETWORK_ID,
+    "name": "lan",
+    "description": "",
+    "project_id": "admin",
+    "cidr": "10.0.0.0/24",
+    "segment": 1,
+    "ports": 1,
+    "created": NOW,
+    "updated": NOW,
+    "deleted": None,
+    "version": 4,
+}
+PORT: dict[str, Any] = {
+    "id": PORT_ID,
+    "name": "db",
+    "project_id": "admin",
+    "network_id": NETWORK_ID,
+    "network_name": "lan",
+    "ip": "10.0.0.2",
+    "prefix": 24,
+    "mac": "52:00:01:00:00:02",
+    "instance_id": "",
+    "host_id": "",
+    "keep": True,
+    "created": NOW,
+    "version": 2,
+}
+ZONE: dict[str, Any] = {
+    "id": ZONE_ID,
+    "name": "east",
+    "description": "the east wing",
+    "created": NOW,
+    "updated": NOW,
+    "deleted": None,
+    "version": 1,
+}
+EVENT: dict[str, Any] = {
+    "id": EVENT_ID,
+    "type": "gostack.instance.power-changed.v1",
+    "subject": f"instance/{INSTANCE_ID}",
+    "version": 10,
+    "time": LATER,
+    "actor": "system",
+    "project_id": "admin",
+    "task_id": "",
+    "correlation_id": COMMAND_ID,
+    "causation_id": JOB_ID,
+    "verdict": "",
+    "place": {"topic": "gostack.events", "partition": 3, "offset": 41},
+    "data": {"power": "shutdown", "vm_state": "stopped", "at": LATER},
+}
+ACCEPTED: dict[str, Any] = {"task_id": COMMAND_ID, "command_id": COMMAND_ID, "id": INSTANCE_ID}
+BOOT: dict[str, Any] = {
+    "name": "web",
+    "flavor": "small",
+    "image": "tiny",
+    "network": "lan",
+    "key_name": "laptop",
+    "metadata": {"role": "front"},
+}
+BOOTING: dict[str, Any] = {
+    "correlation_id": COMMAND_ID,
+    "instances": [{"instance_id": INSTANCE_ID, "name": "web", "command_id": COMMAND_ID, "task_id": COMMAND_ID}],
+    "admin_password": "mTq7bVx2LwRk93ZcNd5H",
+    "id": INSTANCE_ID,
+    "instance_id": INSTANCE_ID,
+    "name": "web",
+    "command_id": COMMAND_ID,
+    "task_id": COMMAND_ID,
+}
+BLOB: dict[str, Any] = {"checksum": CHECKSUM, "size": 13 * MIB, "format": "qcow2", "virtual_size": 64 * MIB}
+PRIVATE_KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\n…\n-----END OPENSSH PRIVATE KEY-----\n"
+DISPLAY: dict[str, Any] = {"host": "10.1.0.11", "port": 5900, "password": "s3cr3t12", "valid_seconds": 300}
+COMMAND: dict[str, Any] = {
+    "id": COMMAND_ID,
+    "verdict": "accepted",
+    "subject": f"instance/{INSTANCE_ID}",
+    "task_id": COMMAND_ID,
+    "problem": None,
+    "message": None,
+    "actor": "admin",
+    "project_id": "admin",
+    "correlation_id": COMMAND_ID,
+    "at": NOW,
+}
+PROBLEM: dict[str, Any] = {
+    "type": "urn:gostack:problem:not-found",
+    "title": "Not found",
+    "status": 404,
+    "detail": f"There is no instance {INSTANCE_ID}.",
+    "code": "not-found",
+    "hint": "",
+    "values": {"kind": "instance", "id": INSTANCE_ID},
+    "instance": f"/v1/instances/{INSTANCE_ID}",
+}

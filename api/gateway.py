@@ -1,0 +1,121 @@
+"""From a request to a verdict: the command goes on the log, and whoever decides answers there.
+
+Nothing is decided here. The command's id is the request's: an Idempotency-Key makes it, so that the same request
+again is the same command, and finds the verdict that it had.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+import orjson
+
+from api.asked import Asked
+from api.refusals import KeyReused, Overloaded, Unavailable
+from api.services import Services
+from api.verdicts import Judgement
+from domain.messages import Command, Envelope, Key, Topic, derived_id, to_record
+from infra.log.log import LogUnavailable
+
+SOURCE = "gostack/api"
+CELL_KINDS = {"host", "zone"}
+"""Kinds whose commands pass through the scheduler of a cell."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A command to be, with whom it is for."""
+
+    subject: Key
+    data: Command
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A command's id, and its verdict where that is known by now."""
+
+    command_id: str
+    judgement: Judgement | None
+
+
+async def carry_out(services: Services, asked: Asked, wish: Callable[[], Awaitable[Wish]]) -> Outcome:
+    """Send one command, unless this request was answered before.
+
+    `wish` makes it, and is called only then: what is checked against the present would refuse a repeated request.
+    Raises KeyReused, Overloaded, Unavailable, and what `wish` raises.
+    """
+    if asked.keyed:
+        known = await earlier(services, asked, [asked.command_id, nth_id(asked, 1)])
+        if found := known.get(asked.command_id):
+            return Outcome(asked.command_id, found)
+    made = await wish()
+    return (await send(services, asked, [(asked.command_id, made)]))[0]
+
+
+def nth_id(asked: Asked, number: int) -> str:
+    """The id of one of several commands that a request becomes."""
+    return derived_id(asked.command_id, number)
+
+
+async def earlier(services: Services, asked: Asked, ids: Sequence[str]) -> dict[str, Judgement]:
+    """Verdicts that these commands have already. Raises KeyReused where one was another request's."""
+    found = {}
+    for ident in ids:
+        row = await services.store.get("verdicts", ident)
+        if row is not None:
+            found[ident] = _own(asked, Judgement.of_document(orjson.loads(row.doc)))
+    return found
+
+
+def admit(services: Services, count: int) -> None:
+    """Make sure that so many commands may be sent now. Raises Overloaded."""
+    most = services.settings.api.max_in_flight
+    if services.verdicts.waiting + count > most:
+        raise Overloaded(what=f"{most} commands that wait for a verdict")
+
+
+async def send(services: Services, asked: Asked, wishes: Sequence[tuple[str, Wish]]) -> list[Outcome]:
+    """Append these commands, in order, and wait a moment for their verdicts.
+
+    Raises KeyReused, Overloaded, and Unavailable where the log did not answer: it may have them nevertheless.
+    """
+    admit(services, len(wishes))
+    cell = services.settings.scheduling.cell
+    ids = [ident for ident, _ in wishes]
+    records = []
+    for ident, wish in wishes:
+        envelope = Envelope(
+            id=ident,
+            data=wish.data,
+            subject=wish.subject,
+            time=services.clock(),
+            source=SOURCE,
+            correlation=asked.command_id,
+            actor=asked.actor,
+            project=asked.project,
+            reason=asked.reason,
+            if_match=asked.if_match,
+            fingerprint=asked.fingerprint,
+            traceparent=asked.traceparent,
+        )
+        if wish.subject.kind in CELL_KINDS:
+            records.append(to_record(envelope, Topic.SCHEDULING, key=cell))
+        else:
+            records.append(to_record(envelope, Topic.COMMANDS))
+    with services.verdicts.expect(ids) as expected:
+        try:
+            await services.log.publish(records)
+        except LogUnavailable as error:
+            consequence = f"Command {asked.command_id} may be there, or not: GET /v1/commands/{asked.command_id}."
+            raise Unavailable(part="The log", consequence=consequence) from error
+        found = await expected.within(services.settings.api.verdict_timeout)
+    missing = [ident for ident in ids if ident not in found]
+    if missing and asked.keyed:
+        # Decided when it was sent before: then no new verdict comes.
+        found |= await earlier(services, asked, missing)
+    return [Outcome(ident, _own(asked, found[ident]) if ident in found else None) for ident in ids]
+
+
+def _own(asked: Asked, judgement: Judgement) -> Judgement:
+    if judgement.fingerprint != asked.fingerprint:
+        raise KeyReused(command=judgement.command_id)
+    return judgement

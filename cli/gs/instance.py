@@ -1,0 +1,80 @@
+"""gs instance: virtual machines."""
+
+from typing import Annotated, Any
+
+import typer
+
+from cli.gs import boot, console, verbs
+from cli.gs.call import Call
+from cli.gs.columns import Column
+from cli.gs.options import command
+from cli.gs.parsing import pairs
+from cli.gs.resources import EVENT, INNER_STATUS, INSTANCE, INTERFACE, Narrowing
+from cli.gs.standard import add_list, add_show, argument
+
+app = typer.Typer()
+Which = Annotated[str, argument(INSTANCE)]
+
+INNER = Narrowing("--inner-status", "Show the three facts behind the status.", switch=True)
+
+
+def _inner(own: dict[str, Any]) -> tuple[Column, ...]:
+    return INNER_STATUS if own[INNER.name] else ()
+
+
+boot.add(app)
+add_list(app, INSTANCE, switches=(INNER,), choose=_inner)
+add_show(app, INSTANCE)
+
+
+@command(app)
+def show_deleted(call: Call, which: Which) -> None:
+    """Show an instance that was deleted, softly or for good."""
+    ident = call.ident(INSTANCE, which, deleted=True)
+    call.show_answer(call.client.get(INSTANCE.path(ident), deleted="true"))
+
+
+verbs.add(app)
+
+
+@command(app, writes=True)
+def update(
+    call: Call,
+    which: Which,
+    name: Annotated[str | None, typer.Option("--name", help="A new name.")] = None,
+    description: Annotated[str | None, typer.Option("--description", help="A new description.")] = None,
+    metadata: Annotated[
+        list[str] | None, typer.Option("--metadata", metavar="K=V,…", help="New metadata, instead of all there was.")
+    ] = None,
+) -> None:
+    """Change an instance's name, description or metadata."""
+    body: dict[str, Any] = {
+        key: value for key, value in (("name", name), ("description", description)) if value is not None
+    }
+    if metadata is not None:
+        body["metadata"] = pairs(metadata)
+    if not body:
+        raise typer.BadParameter("Nothing is to be changed.")
+    ident = call.ident(INSTANCE, which)
+    call.written(INSTANCE, call.client.write("PATCH", INSTANCE.path(ident), body), ident)
+
+
+@command(app)
+def interface_list(call: Call, which: Which) -> None:
+    """List an instance's network interfaces."""
+    call.table(call.client.get(INSTANCE.path(call.ident(INSTANCE, which), "interfaces")), INTERFACE)
+
+
+console.add(app)
+
+
+@command(app)
+def history(
+    call: Call,
+    which: Which,
+    limit: Annotated[int | None, typer.Option("--limit", "-l", min=1, help="At most so many.")] = None,
+    marker: Annotated[str | None, typer.Option("--marker", help="Only what follows this ID.")] = None,
+) -> None:
+    """List everything that ever happened to an instance."""
+    ident = call.ident(INSTANCE, which)
+    call.table(call.client.get(INSTANCE.path(ident, "history"), limit=limit, marker=marker), EVENT)

@@ -1,0 +1,151 @@
+"""The contract of the ledger: the twin in memory and PostgreSQL keep, refuse and forget alike."""
+
+import uuid
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+import pytest
+
+from domain.messages import Key, Record
+from infra.db.ledger import Change, Conflict, Ledger, Move
+from infra.db.memory import MemoryLedger
+from infra.db.migrate import migrate
+from infra.db.postgres import PostgresLedger
+from infra.log.log import TopicPartition
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+FIRST = TopicPartition("gostack.commands", 0)
+SECOND = TopicPartition("gostack.commands", 1)
+
+
+@pytest.fixture(params=["memory", pytest.param("postgres", marks=pytest.mark.real)])
+async def ledger(request: pytest.FixtureRequest) -> AsyncIterator[Ledger]:
+    if request.param == "memory":
+        yield MemoryLedger()
+        return
+    dsn = request.getfixturevalue("real_servers").dsn
+    migrate(dsn)
+    with psycopg.connect(dsn) as connection:
+        connection.execute(
+            "truncate engine.positions, engine.inbox, engine.aggregates, engine.outbox, engine.parked"
+        )
+    postgres = PostgresLedger(dsn, "engine")
+    yield postgres
+    await postgres.close()
+
+
+def key() -> Key:
+    return Key("instance", str(uuid.uuid4()))
+
+
+def change(of: Key, before: int, after: int, **rest: object) -> Change:
+    return Change(of, before, after, f'{{"v":{after}}}'.encode(), **rest)  # type: ignore[arg-type]
+
+
+async def test_a_position_moves_only_from_where_it_is(ledger: Ledger) -> None:
+    assert await ledger.positions([FIRST, SECOND]) == {FIRST: 0, SECOND: 0}
+    async with ledger.step() as step:
+        opened = await step.open([Move(FIRST, 0, 5), Move(SECOND, 3, 9)], [], [])
+        assert opened.moved == {FIRST}
+        await step.close([], [], [], [])
+    assert await ledger.positions([FIRST, SECOND]) == {FIRST: 5, SECOND: 0}
+
+
+async def test_nothing_of_a_step_that_fails_is_kept(ledger: Ledger) -> None:
+    await ledger.positions([FIRST])
+    one = key()
+    with pytest.raises(RuntimeError):
+        async with ledger.step() as step:
+            await step.open([Move(FIRST, 0, 5)], [], [one])
+            await step.close([change(one, 0, 1)], [str(uuid.uuid4())], [Record("t", b"k", b"v")], [(one, "why")])
+            raise RuntimeError
+    assert await ledger.positions([FIRST]) == {FIRST: 0}
+    assert await ledger.unsent() == []
+    async with ledger.step() as step:
+        opened = await step.open([], [], [one])
+        assert (opened.rows, opened.parked) == ({}, {})
+
+
+async def test_states_are_stored_with_their_versions_and_found_again(ledger: Ledger) -> None:
+    one, two = key(), key()
+    async with ledger.step() as step:
+        await step.open([], [], [one, two])
+        await step.close([change(one, 0, 3)], [], [], [])
+    async with ledger.step() as step:
+        opened = await step.open([], [], [one, two])
+        assert {each: row.version for each, row in opened.rows.items()} == {one: 3}
+        assert opened.rows[one].state == b'{"v":3}'
+        assert (await step.load([one]))[one].version == 3
+    assert one in await ledger.all("instance")
+    assert await ledger.all("nothing") == {}
+
+
+async def test_a_state_that_was_changed_meanwhile_is_not_overwritten(ledger: Ledger) -> None:
+    one, other = key(), key()
+    async with ledger.step() as step:
+        await step.open([], [], [one])
+        await step.close([change(one, 0, 3)], [], [], [])
+    with pytest.raises(Conflict):
+        async with ledger.step() as step:
+            await step.open([], [], [one])
+            await step.close([change(one, 2, 4), change(other, 0, 1)], [], [], [])
+    async with ledger.step() as step:
+        opened = await step.open([], [], [one, other])
+        assert {each: row.version for each, row in opened.rows.items()} == {one: 3}
+
+
+async def test_what_was_done_is_remembered_until_it_is_pruned(ledger: Ledger) -> None:
+    done, other = str(uuid.uuid4()), str(uuid.uuid4())
+    async with ledger.step() as step:
+        await step.open([], [done], [])
+        await step.close([], [done], [], [])
+    async with ledger.step() as step:
+        assert (await step.open([], [done, other], [])).seen == {done}
+    assert await ledger.prune(datetime.now(UTC) - timedelta(hours=1)) == 0
+    assert await ledger.prune(datetime.now(UTC) + timedelta(hours=1)) == 1
+
+
+async def test_an_outbox_waits_until_it_is_sent(ledger: Ledger) -> None:
+    records = [
+        Record("gostack.events", b"k", bytes(range(256)), (("ce_id", b"1"), ("odd", b"\xff\x00"))),
+        Record("gostack.jobs", b"k2", b"{}", (), 7),
+    ]
+    async with ledger.step() as step:
+        await step.open([], [], [])
+        number = await step.close([], [], records, [])
+    assert await ledger.unsent() == [(number, records)]
+    await ledger.sent([number])
+    assert await ledger.unsent() == []
+
+
+async def test_what_is_due_is_found_in_order_and_goes_when_it_is_no_longer(ledger: Ledger) -> None:
+    one, two, three = key(), key(), key()
+    async with ledger.step() as step:
+        await step.open([], [], [])
+        await step.close(
+            [
+                change(one, 0, 1, due_at=NOW + timedelta(seconds=2), due_id="b"),
+                change(two, 0, 1, due_at=NOW + timedelta(seconds=1), due_id="a"),
+                change(three, 0, 1),
+            ],
+            [],
+            [],
+            [],
+        )
+    assert [due.due_id for due in await ledger.due(NOW + timedelta(seconds=5), 10)] == ["a", "b"]
+    assert [due.due_id for due in await ledger.due(NOW + timedelta(seconds=5), 1)] == ["a"]
+    assert await ledger.due(NOW, 10) == []
+    async with ledger.step() as step:
+        await step.open([], [], [])
+        await step.close([change(two, 1, 2)], [], [], [])
+    assert [due.key for due in await ledger.due(NOW + timedelta(seconds=5), 10)] == [one]
+
+
+async def test_a_parked_aggregate_says_why(ledger: Ledger) -> None:
+    one = key()
+    async with ledger.step() as step:
+        await step.open([], [], [])
+        await step.close([], [], [], [(one, "bad record")])
+    async with ledger.step() as step:
+        assert (await step.open([], [], [one])).parked == {one: "bad record"}

@@ -1,0 +1,134 @@
+"""The contract of the log: the twin in memory and Kafka behave alike."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+
+import pytest
+
+from domain.messages import Record, Topic
+from infra.log.kafka import KafkaLog
+from infra.log.log import Log, TopicPartition
+from infra.log.memory import MemoryLog
+from infra.log.topics import TOPICS, PartitionCountDiffers, apply
+
+
+@pytest.fixture(params=["memory", pytest.param("kafka", marks=pytest.mark.real)])
+async def log(request: pytest.FixtureRequest) -> AsyncIterator[Log]:
+    if request.param == "memory":
+        yield MemoryLog()
+        return
+    bootstrap = request.getfixturevalue("real_servers").bootstrap
+    await apply(bootstrap)
+    kafka = KafkaLog(bootstrap)
+    yield kafka
+    await kafka.close()
+
+
+def record(key: str, value: str = "v", **rest: object) -> Record:
+    return Record(topic=Topic.EVENTS, key=key.encode(), value=value.encode(), **rest)  # type: ignore[arg-type]
+
+
+async def read(log: Log, start: dict[TopicPartition, int], count: int) -> list[Record]:
+    reader = await log.reader(start)
+    found: list[Record] = []
+    try:
+        async with asyncio.timeout(20):
+            while len(found) < count:
+                found += await reader.fetch(1000, 0.5)
+    finally:
+        await reader.close()
+    return found
+
+
+async def ends(log: Log) -> dict[TopicPartition, int]:
+    return {each: end for each, (_, end) in (await log.bounds([Topic.EVENTS])).items()}
+
+
+async def test_what_is_published_is_read_with_key_value_and_headers(log: Log) -> None:
+    start = await ends(log)
+    sent = record("a", "value", headers=(("ce_id", b"1"), ("raw", bytes(range(256)))))
+    await log.publish([sent])
+    (found,) = await read(log, start, 1)
+    assert (found.key, found.value, found.headers) == (sent.key, sent.value, sent.headers)
+    assert found.offset >= 0
+
+
+async def test_records_of_a_key_keep_their_order_and_share_a_partition(log: Log) -> None:
+    start = await ends(log)
+    await log.publish([record(f"key-{number % 7}", str(number)) for number in range(300)])
+    found = await read(log, start, 300)
+    by_key: dict[bytes, list[int]] = {}
+    partitions: dict[bytes, set[int | None]] = {}
+    for each in found:
+        by_key.setdefault(each.key, []).append(int(each.value))
+        partitions.setdefault(each.key, set()).add(each.partition)
+    assert all(values == sorted(values) for values in by_key.values())
+    assert all(len(numbers) == 1 for numbers in partitions.values())
+
+
+async def test_both_put_a_key_into_the_same_partition(log: Log) -> None:
+    start = await ends(log)
+    keys = [str(uuid.UUID(int=number * 7919)) for number in range(50)]
+    await log.publish([record(key) for key in keys])
+    found = {each.key: each.partition for each in await read(log, start, 50)}
+    twin = MemoryLog()
+    await twin.publish([record(key) for key in keys])
+    assert found == {each.key: each.partition for each in twin.all(Topic.EVENTS)}
+
+
+async def test_a_partition_can_be_named(log: Log) -> None:
+    before = (await log.bounds([Topic.JOBS]))[TopicPartition(Topic.JOBS, 41)][1]
+    await log.publish([Record(topic=Topic.JOBS, key=b"h", value=b"v", partition=41)])
+    after = (await log.bounds([Topic.JOBS]))[TopicPartition(Topic.JOBS, 41)][1]
+    assert after == before + 1
+
+
+async def test_reading_goes_on_where_it_was_left(log: Log) -> None:
+    start = await ends(log)
+    await log.publish([record("same", str(number)) for number in range(10)])
+    first = await read(log, start, 10)
+    again = dict(start)
+    fifth = first[4]
+    again[TopicPartition(Topic.EVENTS, fifth.partition or 0)] = fifth.offset + 1
+    assert [each.value for each in await read(log, again, 5)] == [each.value for each in first[5:]]
+
+
+async def test_a_reader_waits_for_what_comes_and_gives_nothing_when_nothing_does(log: Log) -> None:
+    reader = await log.reader(await ends(log))
+    try:
+        assert await reader.fetch(10, 0.05) == []
+        waiting = asyncio.create_task(read_one(reader))
+        await log.publish([record("x")])
+        assert (await asyncio.wait_for(waiting, 10)).key == b"x"
+    finally:
+        await reader.close()
+
+
+async def read_one(reader: object) -> Record:
+    while True:
+        found = await reader.fetch(10, 1.0)  # type: ignore[attr-defined]
+        if found:
+            first: Record = found[0]
+            return first
+
+
+async def test_partition_counts_are_as_declared(log: Log) -> None:
+    for topic, declared in TOPICS.items():
+        assert await log.partitions(topic) == declared.partitions
+    with pytest.raises(KeyError):
+        await log.partitions("no-such-topic")
+
+
+@pytest.mark.real
+async def test_applying_topics_again_changes_nothing_and_another_count_is_refused(
+    real_servers: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bootstrap = real_servers.bootstrap  # type: ignore[attr-defined]
+    await apply(bootstrap)
+    assert all(line.endswith("as declared") for line in await apply(bootstrap))
+    from dataclasses import replace
+
+    monkeypatch.setitem(TOPICS, Topic.DEAD, replace(TOPICS[Topic.DEAD], partitions=2))
+    with pytest.raises(PartitionCountDiffers, match=r"gostack\.dead has 1 partitions"):
+        await apply(bootstrap)
