@@ -14,6 +14,7 @@ import asyncio
 import logging
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -45,6 +46,7 @@ class Worker:
             f"gostack-{name}",
             broker=";".join(f"kafka://{each}" for each in settings.log.bootstrap.split(",")),
             store="memory://",
+            datadir=tempfile.mkdtemp(prefix="gostack-faust-"),
             value_serializer="raw",
             key_serializer="raw",
             topic_allow_declare=False,

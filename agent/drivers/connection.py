@@ -68,14 +68,14 @@ class Connection:
         try:
             return work(connection)
         except libvirt.libvirtError as problem:
-            if problem.get_error_code() in LOST or not connection.isAlive():
+            if problem.get_error_code() in LOST or not _alive(connection):
                 raise DriverError(DriverFault.HYPERVISOR_UNREACHABLE, f"{self._uri}: {problem}") from problem
             raise DriverError(DriverFault.HYPERVISOR_REFUSED, str(problem)) from problem
 
     def _connected(self) -> libvirt.virConnect:
         with self._lock:
             if self._open is not None:
-                if self._open.isAlive():
+                if _alive(self._open):
                     return self._open
                 logger.warning("the connection to %s was lost", self._uri)
                 self._drop()
@@ -115,6 +115,14 @@ class Connection:
         with suppress(libvirt.libvirtError):
             self._open.close()
         self._open = None
+
+
+def _alive(connection: libvirt.virConnect) -> bool:
+    try:
+        return bool(connection.isAlive())
+    except libvirt.libvirtError:
+        # Another thread has closed it.
+        return False
 
 
 @cache

@@ -145,7 +145,7 @@ def _finish(call: Call, answer: Any) -> None:
     for (ident, started), task in zip(tasks.items(), ended, strict=True):
         if task["status"] == "finished":
             shown.append({**(call.found(INSTANCE, ident, after=started.task_id) or {"id": ident}), **told})
-    call.instances(shown, alone=len(made) == 1, whole="admin_password" if told else "")
+    call.instances(shown, alone=len(made) == 1, besides="admin_password" if told else "")
     every(problems)
     if not well:
         raise Failed

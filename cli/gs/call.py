@@ -143,18 +143,19 @@ class Call:
         *,
         alone: bool,
         columns: Sequence[Column] = (),
-        whole: str = "",
+        besides: str = "",
         raw: str | None = None,
     ) -> None:
-        """Print what a command did to instances: one as a whole, several as a list with the column `whole` besides."""
-        if self.wish.raw:
+        """Print what a command did to instances: one as a whole, several as a list with one column more."""
+        if alone:
+            for document in documents:
+                self.show(document, raw)
+        elif self.wish.raw:
             import json
 
             write((raw or json.dumps({INSTANCE.plural: list(documents)}, ensure_ascii=False)) + "\n")
-        elif not alone:
-            self.listing(documents, [*(columns or INSTANCE.columns), *([Column(whole)] if whole else [])])
-        elif documents:
-            self.show(documents[0])
+        else:
+            self.listing(documents, [*(columns or INSTANCE.columns), *([Column(besides)] if besides else [])])
 
     def found(self, resource: Resource, ident: str, *, after: str) -> Document | None:
         """One document as it is after a command or task; None where that took it away."""

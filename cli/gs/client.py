@@ -31,6 +31,7 @@ ATTEMPTS = 4
 FIRST_PAUSE = 0.2  # seconds; doubled at each attempt
 LONGEST_PAUSE = 30.0  # seconds; a server may ask for more, and is not heard
 CONNECT_TIMEOUT = 5.0  # seconds
+GRAIN = 0.001  # seconds; less than this left is none
 READ_TIMEOUT = 60.0  # seconds; above what the service may wait for a read model
 TRY_AGAIN = frozenset({429, 502, 503, 504})
 SECRETS = frozenset({"password", "admin_password", "user_data", "private_key", "token", "authorization"})
@@ -66,7 +67,7 @@ class Deadline:
 
     def check(self) -> None:
         """Raises TimedOut when it has passed."""
-        if self.left is not None and self.left <= 0:
+        if self.left is not None and self.left <= GRAIN:
             raise self.passed()
 
     def passed(self) -> TimedOut:
@@ -75,7 +76,7 @@ class Deadline:
 
     def at_most(self, seconds: float) -> float:
         """As many seconds, or what is left if that is less."""
-        return seconds if self.left is None else max(0.001, min(seconds, self.left))
+        return seconds if self.left is None else max(GRAIN, min(seconds, self.left))
 
 
 @dataclass(frozen=True)

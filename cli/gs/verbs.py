@@ -80,10 +80,12 @@ def act(call: Call, which: list[str], verb: str, body: dict[str, Any]) -> None:
     answers: dict[str, Any] = {}
     tasks: dict[str, Started] = {}
     problems: list[Problem] = []
+    raw: str | None = None
     for text in which:
         try:
             ident = call.ident(INSTANCE, text)
             answer = call.client.write("POST", INSTANCE.path(ident, "actions", verb), body)
+            raw = answer.text
             said = dict(answer.body) if isinstance(answer.body, dict) else {}
             if call.wish.wait and not said.get("task_id") and not said.get("already") and said.get("command_id"):
                 known = verdict(call.client, said["command_id"])
@@ -100,7 +102,8 @@ def act(call: Call, which: list[str], verb: str, body: dict[str, Any]) -> None:
     if call.wish.wait:
         well = _wait(call, answers, tasks, alone=len(which) == 1)
     else:
-        call.instances([{"id": ident, **said} for ident, said in answers.items()], alone=len(which) == 1, columns=DONE)
+        documents = [{"id": ident, **said} for ident, said in answers.items()]
+        call.instances(documents, alone=len(which) == 1, columns=DONE, raw=raw if len(which) == 1 else None)
     every(problems)
     if not well:
         raise Failed

@@ -26,7 +26,7 @@ from infra.local.progress import Progress, warn
 from infra.local.server import LOOPBACK, Server
 from infra.local.supervisor import RUNNING, Program, Supervisor
 
-API_PORT = 7480
+API_PORT, API_HOSTS_PORT = 7480, 7481
 KAFKA_PORT, KAFKA_HOSTS_PORT, KAFKA_CONTROLLER_PORT = 19092, 19093, 19094
 POSTGRES_PORT = 15432
 SUBNET = "10.97.0.0/24"
@@ -166,6 +166,9 @@ class Cluster:
         if self.options.simulated:
             self.supervisor.start(SIMULATED)
             self._wait(progress, SIMULATED, None)
+        with progress.part("hosts registered"):
+            if not wait_until(lambda: _hosts_up() >= self.options.hosts, PATIENCE):
+                raise Failure("agents", f"{_hosts_up()} of {self.options.hosts} hosts are registered and up")
 
     def _expect_free_ports(self) -> None:
         for part, port in (
@@ -177,6 +180,7 @@ class Cluster:
             checks.port_free(part, LOOPBACK, port)
         if self.hosts:
             checks.port_free("kafka", self.bridge.address, KAFKA_HOSTS_PORT)
+        checks.port_free("api", self.bridge.address if self.hosts else LOOPBACK, API_HOSTS_PORT)
 
     def _make_directories(self, account: Account) -> None:
         layout = self.layout
@@ -199,10 +203,18 @@ class Cluster:
             account.write(token, secrets.token_hex(32) + "\n")
         shared: Sections = {"images": {"store": layout.images}, "secrets": {"key_file": key, "agent_token_file": token}}
         log: Sections = {"log": {"bootstrap": f"{LOOPBACK}:{KAFKA_PORT}"}}
-        api: Sections = {"db": {"dsn": postgres.dsn}, "api": {"listen": LOOPBACK, "port": API_PORT}}
+        for_hosts = str(self.bridge.address) if self.hosts else LOOPBACK
+        listen: dict[str, str | int | Path] = {
+            "listen": LOOPBACK,
+            "port": API_PORT,
+            "hosts_listen": for_hosts,
+            "hosts_port": API_HOSTS_PORT,
+        }
+        api: Sections = {"db": {"dsn": postgres.dsn}, "api": listen}
+        agent: Sections = {"agent": {"control": f"http://{for_hosts}:{API_HOSTS_PORT}"}}
         account.write(layout.config, _toml({**log, **api, **shared}))
         # Agents are told nothing of the database: they have no business there.
-        account.write(layout.agent_config, _toml({**log, **shared}))
+        account.write(layout.agent_config, _toml({**log, **shared, **agent}))
         layout.options.write_text(json.dumps(asdict(self.options)) + "\n")
 
     def _run_now(self, *names: str) -> bool:
@@ -375,6 +387,14 @@ def _api_ready() -> bool:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False
+
+
+def _hosts_up() -> int:
+    try:
+        with urllib.request.urlopen(f"http://{LOOPBACK}:{API_PORT}/v1/hosts?limit=1000", timeout=2) as answer:
+            return sum(host["health"] == "up" for host in json.load(answer)["hosts"])
+    except (urllib.error.URLError, OSError):
+        return 0
 
 
 def _listens(address: str, port: int) -> bool:

@@ -11,7 +11,7 @@ from infra.local.process import Failure, alive, run
 from infra.local.server import LOOPBACK, Server, free_port
 
 NAME = "gostack"
-OLDEST = 15
+OLDEST = 14
 
 # Durability as in production: what a crash test proves here must hold there.
 SETTINGS = {

@@ -27,9 +27,7 @@ async def ledger(request: pytest.FixtureRequest) -> AsyncIterator[Ledger]:
     dsn = request.getfixturevalue("real_servers").dsn
     migrate(dsn)
     with psycopg.connect(dsn) as connection:
-        connection.execute(
-            "truncate engine.positions, engine.inbox, engine.aggregates, engine.outbox, engine.parked"
-        )
+        connection.execute("truncate engine.positions, engine.inbox, engine.aggregates, engine.outbox, engine.parked")
     postgres = PostgresLedger(dsn, "engine")
     yield postgres
     await postgres.close()

@@ -118,13 +118,13 @@ class Scenario:
         for call in calls(task, dispatch.steps, dispatch.direction):
             self.ran.append(call.name)
             error = fails(call.name, dispatch.direction)
-            results.append(JobResult(job_id=call.job_id, name=call.name, error=error, facts=self.facts(call.name, call.args)))
+            results.append(
+                JobResult(job_id=call.job_id, name=call.name, error=error, facts=self.facts(call.name, call.args))
+            )
             if error:
                 results[-1] = results[-1].but(facts=())
                 break
-        return JobsAnswered(
-            task_id=task.id, dispatch_id=dispatch.id, host_id=HOST.id, epoch=1, results=tuple(results)
-        )
+        return JobsAnswered(task_id=task.id, dispatch_id=dispatch.id, host_id=HOST.id, epoch=1, results=tuple(results))
 
     def facts(self, name: str, args: dict[str, Any]) -> tuple[Any, ...]:
         """What becomes known by a job."""
@@ -136,7 +136,9 @@ class Scenario:
                 return (Released(fact="released"),)
             case "BindPort":
                 nic = self.now.nics[args["nic"]]
-                port = nic.but(port_id=nic.port_id or str(uuid.UUID(int=50 + args["nic"])), ip="10.0.0.9", mac="52:00:00:00:00:09")
+                port = nic.but(
+                    port_id=nic.port_id or str(uuid.UUID(int=50 + args["nic"])), ip="10.0.0.9", mac="52:00:00:00:00:09"
+                )
                 return (PortBound(fact="port-bound", nic=args["nic"], port=port),)
             case "UnbindPort":
                 return (PortUnbound(fact="port-unbound", nic=args["nic"]),)

@@ -10,7 +10,16 @@ from domain.jobs import DispatchHostJobs, JobError
 from domain.messages import Topic
 from tests.domain.instances import CELL, HOST, NETWORK, Scenario, boot_command
 
-STEPS = ["Place", "BindPort", "PrepareImage", "CreateDisk", "WriteConfigDrive", "PlugPorts", "DefineGuest", "StartGuest"]
+STEPS = [
+    "Place",
+    "BindPort",
+    "PrepareImage",
+    "CreateDisk",
+    "WriteConfigDrive",
+    "PlugPorts",
+    "DefineGuest",
+    "StartGuest",
+]
 
 
 def test_a_boot_runs_its_steps_in_order_and_ends_active(instance: Scenario) -> None:

@@ -1,0 +1,107 @@
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from agent.drivers import domain_xml
+from agent.drivers.domain_xml import Machine
+from agent.drivers.instance_files import InstanceFiles
+from domain.jobs import GuestSpec, ImageRef
+from tests.agent.samples import NETWORK, a_guest, a_nic
+
+IMAGE = ImageRef(id="i-1", name="tiny", checksum="ab" * 32, format="qcow2", size=1, virtual_size=1)
+FILES = InstanceFiles(Path("/state/instances/x"))
+BACKING = Path("/state/cache") / IMAGE.checksum
+EMULATED = Machine(kvm=False, address="192.0.2.7", mtu=1450)
+
+
+def xml_of(guest: GuestSpec, machine: Machine = EMULATED) -> ET.Element:
+    return ET.fromstring(domain_xml.domain_xml(guest, FILES, BACKING, machine, "secret42"))
+
+
+def attributes(root: ET.Element, path: str) -> dict[str, str]:
+    found = root.find(path)
+    assert found is not None, path
+    return dict(found.attrib)
+
+
+def test_a_guest_is_named_after_its_instance() -> None:
+    guest = a_guest(IMAGE)
+    root = xml_of(guest)
+    assert root.get("type") == "qemu"
+    assert root.findtext("name") == f"gs-{guest.id}"
+    assert root.findtext("uuid") == guest.id
+    assert root.findtext("title") == "web 1"
+    assert attributes(root, f"metadata/{{{domain_xml.NAMESPACE}}}instance")["project"] == "p-1"
+
+
+def test_what_a_user_wrote_is_text_and_never_markup() -> None:
+    root = xml_of(a_guest(IMAGE, name='</title><devices> & "x"\n\x00'))
+    assert root.findtext("title") == '</title><devices> & "x"'
+    assert len(root.findall("devices")) == 1
+
+
+def test_its_size_is_its_flavors() -> None:
+    root = xml_of(a_guest(IMAGE, core=3, memory=512 << 20))
+    assert root.findtext("vcpu") == "3"
+    assert root.findtext("memory") == str(512 << 10)
+    assert attributes(root, "memory") == {"unit": "KiB"}
+    assert root.find("cpu/topology") is None
+
+
+def test_a_strict_flavor_is_one_socket_with_its_cores() -> None:
+    root = xml_of(a_guest(IMAGE, core=4, mode="strict"))
+    assert attributes(root, "cpu/topology") == {"sockets": "1", "dies": "1", "cores": "4", "threads": "1"}
+
+
+@pytest.mark.parametrize(("kvm", "kind", "cpu"), [(True, "kvm", "host-passthrough"), (False, "qemu", "maximum")])
+def test_the_host_decides_what_runs_it(kvm: bool, kind: str, cpu: str) -> None:
+    root = xml_of(a_guest(IMAGE), Machine(kvm=kvm, address="127.0.0.1", mtu=1500))
+    assert root.get("type") == kind
+    assert attributes(root, "cpu")["mode"] == cpu
+
+
+def test_its_disk_lies_over_the_image_whose_owner_stays() -> None:
+    root = xml_of(a_guest(IMAGE))
+    assert attributes(root, "devices/disk[@device='disk']/source") == {"file": "/state/instances/x/disk.qcow2"}
+    assert attributes(root, "devices/disk/driver")["discard"] == "unmap"
+    assert attributes(root, "devices/disk/backingStore/source") == {"file": str(BACKING)}
+    assert attributes(root, "devices/disk/backingStore/source/seclabel")["relabel"] == "no"
+
+
+def test_a_config_drive_is_there_only_where_it_is_wanted() -> None:
+    drive = "devices/disk[@device='cdrom']/source"
+    assert attributes(xml_of(a_guest(IMAGE)), drive) == {"file": "/state/instances/x/config.iso"}
+    assert xml_of(a_guest(IMAGE, config_drive=False)).find(drive) is None
+
+
+def test_a_nic_has_its_address_its_packet_size_and_its_queues() -> None:
+    root = xml_of(a_guest(IMAGE, (a_nic(10), a_nic(11)), multi_queue=2))
+    first, second = root.findall("devices/interface")
+    assert attributes(first, "mac") == {"address": "52:54:00:00:00:0a"}
+    assert attributes(second, "mac") == {"address": "52:54:00:00:00:0b"}
+    assert attributes(first, "source") == {"network": f"gsn-{NETWORK[:8]}"}
+    assert attributes(first, "mtu") == {"size": "1450"}
+    assert attributes(first, "driver") == {"queues": "2"}
+    assert xml_of(a_guest(IMAGE)).find("devices/interface/driver") is None
+
+
+def test_its_display_is_never_without_a_password() -> None:
+    root = xml_of(a_guest(IMAGE))
+    assert attributes(root, "devices/graphics")["passwd"] == "secret42"
+    assert attributes(root, "devices/graphics/listen") == {"type": "address", "address": "192.0.2.7"}
+
+
+def test_its_console_is_kept_in_a_file() -> None:
+    assert attributes(xml_of(a_guest(IMAGE)), "devices/serial/log") == {
+        "file": "/state/instances/x/console.log",
+        "append": "on",
+    }
+
+
+def test_a_definition_tells_its_networks_and_whether_its_agent_listens() -> None:
+    text = domain_xml.domain_xml(a_guest(IMAGE), FILES, BACKING, EMULATED, "p")
+    assert domain_xml.networks(text) == [f"gsn-{NETWORK[:8]}"]
+    assert not domain_xml.agent_connected(text)
+    running = text.replace('name="org.qemu.guest_agent.0"', 'name="org.qemu.guest_agent.0" state="connected"')
+    assert domain_xml.agent_connected(running)

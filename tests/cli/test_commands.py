@@ -1,0 +1,124 @@
+"""Every command and flag of the contract is there, and explains itself."""
+
+import subprocess
+import sys
+import time
+from typing import Any
+
+import pytest
+import typer.main
+from typer.core import TyperGroup
+
+from cli.gs.main import GROUPS, app
+from domain.instance.actions import ACTIONS
+from tests.cli.conftest import Gs
+
+BOOT_FLAGS = """
+--config-drive --count --dedicated_to --destType --sourceType --flavor --group --host --image --instance-uuid
+--is-pgpu-install --is-trusted --key-name --metadata --name --network --only-define --password --pci-types --pf-names
+--pgpu-driver-kits --port --ports --security-group-ids --user-data --volume --volume-size --zone
+""".split()
+FLAGS = {
+    "instance boot": BOOT_FLAGS,
+    "instance list": """
+        --create-date --fields --flavor-ids --host-id --host-name --image-id --inner-status --ip --key-name -l --limit
+        --long --marker --name --project-id -s --skip --status --update-date --user-id --zone""".split(),
+    "instance delete": ["--hard", "--ignore"],
+    "instance reboot": ["--hard"],
+    "instance reset": ["--root-device-id"],
+    "flavor list": ["-f", "--fields", "-l", "--limit", "-s", "--skip", "--live_resize"],
+    "flavor create": ["--core", "--memory", "--mode", "--multi_queue", "--name", "--policy", "--spec"],
+    "flavor update": ["--core", "--memory", "--mode", "--multi_queue", "--name", "--policy"],
+    "host disable": ["--reason"],
+    "keypair create": ["--public-key"],
+    "image create": ["--name", "--file"],
+    "event follow": ["--from"],
+}
+COMMANDS = {
+    "instance": "boot list show show-deleted start stop reboot delete restore reset log vnc interface-list update history",
+    "flavor": "list create update show delete add-extra delete-extra",
+    "keypair": "list show create delete",
+    "image": "list show create delete",
+    "network": "list show create delete",
+    "port": "list show create delete",
+    "host": "list show enable disable",
+    "zone": "list show create delete add-host remove-host",
+    "task": "list show wait cancel",
+    "job": "list show",
+    "event": "list show follow",
+    "config": "show get",
+}
+COMMON = ["--debug", "--json", "-o", "--output", "--wait", "--no-wait", "--timeout", "-f", "--fields"]
+STARTUP = 0.5
+"""Seconds. What a user feels as at once."""
+
+
+def root() -> TyperGroup:
+    made = typer.main.get_command(app)
+    assert isinstance(made, TyperGroup)
+    return made
+
+
+def leaf(words: str) -> Any:
+    here: Any = root()
+    for word in words.split():
+        here = here.get_command(None, word)
+    return here
+
+
+def names(words: str) -> set[str]:
+    return {name for each in leaf(words).params for name in (*each.opts, *each.secondary_opts)}
+
+
+EVERY = [f"{group} {name}" for group in GROUPS for name in root().get_command(None, group).list_commands(None)]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("words", FLAGS)
+def test_flags_are_named_as_the_contract_names_them(words: str) -> None:
+    assert set(FLAGS[words]) <= names(words)
+
+
+@pytest.mark.parametrize("group", COMMANDS)
+def test_groups_have_the_commands_of_the_contract(group: str) -> None:
+    assert set(COMMANDS[group].split()) == set(leaf(group).list_commands(None))
+
+
+@pytest.mark.parametrize("words", [*EVERY, "version"])
+def test_every_command_takes_the_common_options_and_explains_itself(words: str, gs: Gs) -> None:
+    assert set(COMMON) <= names(words)
+    shown = gs(*words.split(), "--help")
+    assert shown.exit_code == 0
+    assert leaf(words).help.split(".")[0].split()[0] in shown.output
+
+
+def test_each_verb_of_the_lifecycle_is_a_command() -> None:
+    verbs = {name.removeprefix("hard-") for name, action in ACTIONS.items() if action.begins}
+    assert verbs <= set(leaf("instance").list_commands(None))
+    assert leaf("instance stop").help == ACTIONS["stop"].help
+
+
+def test_help_lists_groups_and_is_found_by_words(gs: Gs) -> None:
+    shown = gs("--help")
+    assert all(name in shown.output and text in shown.output for name, text in GROUPS.items())
+    assert gs("help").output.split()[1:] == shown.output.split()[1:]
+    assert "--dedicated_to" in gs("help", "instance", "boot").output
+    assert gs("help", "nothing").exit_code == 2
+
+
+@pytest.mark.parametrize("words", ["nothing", "instance nothing", "instance show", "flavor list --nothing", "task wait"])
+def test_wrong_usage_is_told_apart(words: str, gs: Gs) -> None:
+    assert gs(*words.split()).exit_code == 2
+
+
+def test_a_group_costs_nothing_until_it_is_used() -> None:
+    code = "import sys, cli.gs.main; print([name for name in sys.modules if name.startswith(('domain', 'httpx', 'rich'))])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+
+
+def test_it_starts_at_once() -> None:
+    took = []
+    for _ in range(5):
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "cli.gs.main", "version", "--help"], capture_output=True, check=True)
+        took.append(time.perf_counter() - began)
+    assert min(took) < STARTUP

@@ -1,0 +1,43 @@
+"""The event stream: read as the standard says, and gone on with where it broke off."""
+
+import json
+
+import httpx
+import pytest
+
+from cli.gs.sse import Sent, parse
+from tests.cli.conftest import Gs, Service
+
+
+def test_events_are_read_as_the_standard_says() -> None:
+    lines = [": ping", "", "id: 1", "event: fact", "data: a", "data:b", "", "data:  c", "retry: 5", "", "id: 3", "", "data"]
+    assert list(parse(lines)) == [Sent("1", "fact", "a\nb"), Sent("1", "message", " c")]
+
+
+def stream(*idents: str) -> httpx.Response:
+    text = "".join(f"id: {each}\ndata: {json.dumps({'id': each, 'type': 'gostack.x.v1'})}\n\n" for each in idents)
+    return httpx.Response(200, text=text, headers={"content-type": "text/event-stream"})
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cli.gs.sse.FIRST_PAUSE", 0.001)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_broken_stream_goes_on_after_the_last_event(gs: Gs, service: Service) -> None:
+    error = httpx.ReadError("reset")
+    service.on("GET /v1/events/stream", stream("1", "2"), error, stream("3"), error)
+    shown = gs("event", "follow", "--from", "beginning", "-o", "json")
+    assert [json.loads(line)["id"] for line in shown.stdout.splitlines()] == ["1", "2", "3"]
+    assert shown.exit_code == 5 and "broke off" in shown.stderr
+    last = [request.headers.get("Last-Event-ID") for request in service.asked]
+    assert last[:4] == [None, "2", "2", "3"]
+    assert {request.url.params["from"] for request in service.asked} == {"beginning"}
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("form", ["table", "yaml", "csv", "value"])
+def test_each_format_is_written_event_by_event(gs: Gs, service: Service, form: str) -> None:
+    service.on("GET /v1/events/stream", stream("1"), httpx.ReadError("reset"))
+    assert "gostack.x.v1" in gs("event", "follow", "-o", form).stdout

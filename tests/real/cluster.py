@@ -1,0 +1,173 @@
+"""All processes of a small GoStack with simulated hosts, on fresh ports, each started again when it dies."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import httpx
+from cryptography.fernet import Fernet
+
+from infra.local.kafka import Kafka
+from infra.local.postgres import Postgres
+from tests.servers import scratch
+
+PATIENCE = 60.0
+SERVICES = ("engine", "scheduler", "timers", "projector", "api", "agent")
+
+
+def free_port() -> int:
+    """A TCP port nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+class Process:
+    """One process that is started again whenever it ends."""
+
+    def __init__(self, name: str, environment: dict[str, str], log: Path) -> None:
+        self.name = name
+        self._environment = environment
+        self._log: IO[bytes] = log.open("ab")
+        self._wanted = True
+        self.starts = 0
+        self.process = self._start()
+        self._keeper = threading.Thread(target=self._keep, daemon=True)
+        self._keeper.start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        self.starts += 1
+        return subprocess.Popen(
+            [sys.executable, "-m", "cli.gostack", self.name],
+            env=self._environment,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            cwd=Path(__file__).parents[2],
+        )
+
+    def _keep(self) -> None:
+        while self._wanted:
+            self.process.wait()
+            if self._wanted:
+                time.sleep(0.5)
+                self.process = self._start()
+
+    def kill(self, sign: signal.Signals = signal.SIGKILL) -> None:
+        """End it without a word; it is started again."""
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(sign)
+
+    def stop(self) -> None:
+        """End it for good."""
+        self._wanted = False
+        self.process.terminate()
+        try:
+            self.process.wait(15)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self._keeper.join(5)
+        self._log.close()
+
+
+class Cluster:
+    """Where everything is, and every process by name."""
+
+    def __init__(self, directory: Path, hosts: int, settings: dict[str, str] | None = None) -> None:
+        self.directory = directory
+        self.kafka = Kafka(directory / "kafka")
+        self.postgres = Postgres(directory / "postgres")
+        self._hosts = hosts
+        self._settings = settings or {}
+        self.processes: dict[str, Process] = {}
+
+    @property
+    def url(self) -> str:
+        """Base URL of the API."""
+        return f"http://127.0.0.1:{self.environment['GOSTACK_API__PORT']}"
+
+    def start(self) -> None:
+        """Start all, and wait until the hosts are there."""
+        self.kafka.start()
+        self.postgres.start()
+        secrets = self.directory / "secrets"
+        secrets.mkdir()
+        (secrets / "key").write_bytes(Fernet.generate_key())
+        (secrets / "token").write_text("token-of-this-test")
+        hosts_port = free_port()
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("GOSTACK_")},
+            "GOSTACK_LOG__BOOTSTRAP": self.kafka.address,
+            "GOSTACK_DB__DSN": self.postgres.dsn,
+            "GOSTACK_API__PORT": str(free_port()),
+            "GOSTACK_API__HOSTS_PORT": str(hosts_port),
+            "GOSTACK_AGENT__CONTROL": f"http://127.0.0.1:{hosts_port}",
+            "GOSTACK_AGENT__DRIVER": "simulated",
+            "GOSTACK_AGENT__SIMULATED": str(self._hosts),
+            "GOSTACK_AGENT__NAME": "sim",
+            "GOSTACK_AGENT__PORT": "0",
+            "GOSTACK_AGENT__STATE": str(self.directory / "agent"),
+            "GOSTACK_IMAGES__STORE": str(self.directory / "images"),
+            "GOSTACK_SECRETS__KEY_FILE": str(secrets / "key"),
+            "GOSTACK_SECRETS__AGENT_TOKEN_FILE": str(secrets / "token"),
+            "GOSTACK_WORKER__SESSION_TIMEOUT": "6",
+            **self._settings,
+        }
+        for tool in (("topics", "apply"), ("db", "migrate")):
+            subprocess.run(
+                [sys.executable, "-m", "cli.gostack", *tool], env=self.environment, check=True, capture_output=True
+            )
+        for name in SERVICES:
+            self.processes[name] = Process(name, self.environment, self.directory / f"{name}.log")
+        self.wait_for_hosts()
+
+    def wait_for_hosts(self) -> None:
+        """Until the API lists every host. Raises TimeoutError with the processes' last words."""
+
+        def there() -> bool:
+            answer = httpx.get(f"{self.url}/v1/hosts", params={"limit": 1000}, timeout=5)
+            return answer.status_code == 200 and len(answer.json()["hosts"]) == self._hosts
+
+        self.wait("all hosts are registered", there)
+
+    def wait(self, what: str, condition: object, patience: float = PATIENCE) -> None:
+        """Until the condition holds; an API that does not answer is waited for."""
+        end = time.monotonic() + patience
+        while time.monotonic() < end:
+            with contextlib.suppress(httpx.HTTPError):
+                if condition():  # type: ignore[operator]
+                    return
+            time.sleep(0.2)
+        raise TimeoutError(f"{what}: not within {patience} s\n{self.last_words()}")
+
+    def last_words(self) -> str:
+        """The ends of all logs."""
+        return "\n".join(
+            f"== {path.name}\n" + "\n".join(path.read_text(errors="replace").splitlines()[-8:])
+            for path in sorted(self.directory.glob("*.log"))
+        )
+
+    def stop(self) -> None:
+        """End everything."""
+        for name in reversed(SERVICES):
+            if name in self.processes:
+                self.processes[name].stop()
+        self.postgres.stop()
+        self.kafka.stop()
+
+
+@contextlib.contextmanager
+def running(hosts: int, settings: dict[str, str] | None = None) -> Iterator[Cluster]:
+    """A cluster for the time of a block."""
+    with contextlib.ExitStack() as stack:
+        cluster = Cluster(scratch(stack), hosts, settings)
+        stack.callback(cluster.stop)
+        cluster.start()
+        yield cluster

@@ -1,0 +1,156 @@
+"""Every process dies in the middle of fifty boots; afterwards fifty instances run, each once, and all adds up."""
+
+import asyncio
+import concurrent.futures
+import contextlib
+import hashlib
+import time
+import uuid
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from domain import catalog
+from domain.messages import Record, Topic
+from infra.log.kafka import KafkaLog
+from projections.postgres import PostgresStore
+from projections.verify import Folded, records, verify
+from tests.real.cluster import Cluster, running
+
+pytestmark = pytest.mark.real
+
+BOOTS = 50
+HOSTS = 10
+AT_ONCE = 8
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with running(HOSTS, {"GOSTACK_AGENT__LATENCY": "0.02"}) as found:
+        prepare(found)
+        yield found
+
+
+def prepare(cluster: Cluster) -> None:
+    """An image, a flavor and a network."""
+    with httpx.Client(base_url=cluster.url, timeout=30) as api:
+        blob = b"\0" * (1 << 20)
+        made = api.post("/v1/images/uploads", content=blob)
+        assert made.status_code in (200, 201), made.text
+        assert made.json()["checksum"] == hashlib.sha256(blob).hexdigest()
+        for path, body in (
+            ("/v1/images", {"name": "tiny", "checksum": made.json()["checksum"]}),
+            ("/v1/flavors", {"name": "small", "core": 1, "memory": 128 << 20}),
+            ("/v1/networks", {"name": "lan", "cidr": "10.1.0.0/20"}),
+        ):
+            answer = api.post(path, json=body)
+            assert answer.status_code < 300, answer.text
+
+
+def boot(url: str, name: str) -> str:
+    """Boot one as a patient client does: the same key until there is an answer."""
+    key = str(uuid.uuid4())
+    body = {"name": name, "flavor": "small", "image": "tiny", "network": "lan"}
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        with contextlib.suppress(httpx.HTTPError):
+            answer = httpx.post(f"{url}/v1/instances", json=body, headers={"Idempotency-Key": key}, timeout=10)
+            if answer.status_code == 202:
+                return str(answer.json()["instances"][0]["id"])
+            assert answer.status_code in (429, 500, 502, 503, 504), answer.text
+        time.sleep(0.3)
+    raise TimeoutError(name)
+
+
+def instances(url: str, **filters: object) -> list[dict[str, object]]:
+    """All that the filters leave."""
+    answer = httpx.get(f"{url}/v1/instances", params={"limit": 1000, **filters}, timeout=10)  # type: ignore[arg-type]
+    answer.raise_for_status()
+    found: list[dict[str, object]] = answer.json()["instances"]
+    return found
+
+
+async def proof(cluster: Cluster) -> tuple[Folded, list[str]]:
+    """What the log says, and where the rest disagrees."""
+    assert catalog.MESSAGES
+    log = KafkaLog(cluster.kafka.address)
+    store = PostgresStore(cluster.postgres.dsn)
+    await store.open()
+    try:
+        for _ in range(30):
+            folded, problems = await verify(log, store)
+            if not problems:
+                break
+            await asyncio.sleep(1)
+        return folded, problems
+    finally:
+        await store.close()
+        await log.close()
+
+
+def strike(cluster: Cluster, victim: str) -> None:
+    """Kill -9; servers are started again here, processes by their keeper."""
+    if victim in ("kafka", "postgres"):
+        server = getattr(cluster, victim)
+        server.kill()
+        time.sleep(1)
+        server.start()
+    else:
+        cluster.processes[victim].kill()
+
+
+@pytest.mark.parametrize("victim", ["engine", "scheduler", "projector", "agent", "api", "timers", "kafka", "postgres"])
+def test_a_process_killed_in_the_middle_of_fifty_boots_loses_and_doubles_nothing(cluster: Cluster, victim: str) -> None:
+    batch = f"{victim}-{uuid.uuid4().hex[:6]}"
+    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+        waiting = [pool.submit(boot, cluster.url, f"{batch}-{number}") for number in range(BOOTS)]
+        concurrent.futures.wait(waiting[: BOOTS // 4])
+        strike(cluster, victim)
+        ids = [each.result() for each in waiting]
+    assert len(set(ids)) == BOOTS
+
+    def ours() -> list[dict[str, object]]:
+        return [each for each in instances(cluster.url) if str(each["name"]).startswith(batch)]
+
+    def all_active() -> bool:
+        return [each["status"] for each in ours()].count("active") == BOOTS
+
+    cluster.wait(f"{BOOTS} instances are active", all_active, 120)
+    assert sorted(str(each["id"]) for each in ours()) == sorted(ids)
+    _, problems = asyncio.run(proof(cluster))
+    assert problems == []
+
+
+def test_a_record_of_nonsense_is_laid_aside_and_nothing_stops(cluster: Cluster) -> None:
+    async def poison() -> int:
+        log = KafkaLog(cluster.kafka.address)
+        nonsense = [
+            Record(topic=topic, key=b"\xff\xfe", value=bytes(range(256)), headers=(("ce_type", b"\x80"),))
+            for topic in (Topic.COMMANDS, Topic.RESULTS, Topic.SCHEDULING, Topic.EVENTS)
+        ]
+        nonsense += [Record(topic=Topic.JOBS, key=b"x", value=b"{", partition=number) for number in range(0, 96, 8)]
+        try:
+            before = sum([1 async for _ in records(log, Topic.DEAD)])
+            await log.publish(nonsense)
+            return before
+        finally:
+            await log.close()
+
+    async def dead() -> list[Record]:
+        log = KafkaLog(cluster.kafka.address)
+        try:
+            return [record async for record in records(log, Topic.DEAD)]
+        finally:
+            await log.close()
+
+    before = asyncio.run(poison())
+    starts = {name: process.starts for name, process in cluster.processes.items()}
+    instance_id = boot(cluster.url, "after-the-poison")
+    cluster.wait(
+        "an instance boots after it",
+        lambda: [each["status"] for each in instances(cluster.url) if each["id"] == instance_id] == ["active"],
+    )
+    cluster.wait("it is laid aside", lambda: len(asyncio.run(dead())) >= before + 3)
+    assert {name: process.starts for name, process in cluster.processes.items()} == starts
+    assert any(record.value == bytes(range(256)) for record in asyncio.run(dead()))
