@@ -15,7 +15,7 @@ from domain.jobs import GuestSpec, ImageRef, Power
 
 
 class DriverFault(StrEnum):
-    """The codes a DriverError may have. They end up in tasks' errors, so none changes its meaning."""
+    """The codes of what drivers raise. They end up in tasks' errors, so none changes its meaning."""
 
     GUEST_UNKNOWN = "guest-unknown"
     """The hypervisor knows no such guest."""
@@ -44,7 +44,7 @@ class DriverFault(StrEnum):
 
 
 class DriverError(Exception):
-    """The host could not do it. `code` is stable, one of DriverFault; the text is for people."""
+    """The host could not do it. `code` is stable (a driver's are DriverFault); the text is for people."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)

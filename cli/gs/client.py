@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 # httpx brings a command line of its own, whose imports take longer than all others here. This makes it leave that out.
 sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
@@ -123,14 +124,14 @@ class Client:
         self.deadline = deadline
         self._debug = debug
         self._sleep = sleep
-        try:
-            self._http = httpx.Client(
-                base_url=f"{self.url}/v1",
-                headers={"Accept": "application/json", "User-Agent": "gs", **(headers or {})},
-                transport=transport,
-            )
-        except httpx.InvalidURL as error:
-            raise Usage(f"{url!r} is no URL: {error}", "GOSTACK_API holds the service's address.") from error
+        secure = _is_secure(self.url)
+        self._http = httpx.Client(
+            base_url=f"{self.url}/v1",
+            headers={"Accept": "application/json", "User-Agent": "gs", **(headers or {})},
+            transport=transport,
+            # Loading the certificates takes longer than a request does.
+            verify=secure,
+        )
 
     def close(self) -> None:
         """Let the connections go."""
@@ -140,9 +141,7 @@ class Client:
         """Read. Raises Problem."""
         return self._exchange("GET", path, params=params)
 
-    def write(
-        self, method: str, path: str, body: Any = None, *, params: Mapping[str, Any] | None = None
-    ) -> Answer:
+    def write(self, method: str, path: str, body: Any = None, *, params: Mapping[str, Any] | None = None) -> Answer:
         """Ask for a change, under a key that makes trying again safe. Raises Problem."""
         return self._exchange(method, path, params=params, body=body, headers={"Idempotency-Key": str(uuid.uuid4())})
 
@@ -292,6 +291,18 @@ def masked(value: Any) -> Any:
     if isinstance(value, list):
         return [masked(each) for each in value]
     return value
+
+
+def _is_secure(url: str) -> bool:
+    """Whether it is https. Raises Usage for what is no address of a service."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and " " not in url
+    except ValueError:
+        usable = False
+    if not usable:
+        raise Usage(f"{url!r} is no address of a service.", "GOSTACK_API holds it: http://HOST:PORT.")
+    return parts.scheme == "https"
 
 
 def _login() -> str:

@@ -12,9 +12,8 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
 
-from cli.gs.columns import EMPTY, Column, bare, flat, pick
+from cli.gs.columns import Column, bare, flat, pick
 
-UNBOUNDED = 100_000  # columns of text; wide enough that nothing is cut
 STYLES = {
     "active": "green",
     "up": "green",
@@ -109,21 +108,31 @@ def _csv(rows: Sequence[Sequence[str]]) -> str:
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], never_cut: set[int]) -> str:
     """On a terminal it fits the width; elsewhere nothing is cut."""
+    return _fitted(headings, rows, never_cut) if sys.stdout.isatty() else _aligned([headings, *rows])
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
+    from rich.cells import cell_len
+
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    lines = (
+        "  ".join(cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True))
+        for row in rows
+    )
+    return "".join(line.rstrip() + "\n" for line in lines)
+
+
+def _fitted(headings: Sequence[str], rows: Sequence[Sequence[str]], never_cut: set[int]) -> str:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    terminal = sys.stdout.isatty()
-    table = Table(box=None, pad_edge=False, header_style="bold" if terminal else "", padding=(0, 2, 0, 0))
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for index, heading in enumerate(headings):
-        table.add_column(heading, overflow="fold", no_wrap=index in never_cut or not terminal)
+        table.add_column(heading, overflow="fold", no_wrap=index in never_cut)
     for row in rows:
-        table.add_row(*(Text(cell or EMPTY, style=STYLES.get(cell, "") if terminal else "") for cell in row))
-    paper = io.StringIO()
-    if terminal:
-        console = Console(file=sys.stdout, emoji=False, markup=False, highlight=False)
-        with console.capture() as capture:
-            console.print(table)
-        return capture.get()
-    Console(file=paper, width=UNBOUNDED, color_system=None, force_terminal=False, legacy_windows=False).print(table)
-    return "".join(line.rstrip() + "\n" for line in paper.getvalue().splitlines())
+        table.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in row))
+    console = Console(file=sys.stdout, emoji=False, markup=False, highlight=False)
+    with console.capture() as capture:
+        console.print(table)
+    return capture.get()

@@ -102,9 +102,7 @@ IMAGE = Resource(
     (ID, NAME, Column("format"), Column("size"), Column("virtual_size"), Column("arch"), CREATED),
     narrowings=(BY_NAME, BY_PROJECT),
 )
-KEYPAIR = Resource(
-    "keypair", "keypairs", (ID, NAME, Column("fingerprint"), CREATED), narrowings=(BY_NAME, BY_PROJECT)
-)
+KEYPAIR = Resource("keypair", "keypairs", (ID, NAME, Column("fingerprint"), CREATED), narrowings=(BY_NAME, BY_PROJECT))
 NETWORK = Resource(
     "network",
     "networks",
@@ -212,6 +210,4 @@ INTERFACE = Resource(
     (Column("index"), Column("network_name", "network"), Column("ip"), Column("mac"), Column("port_id", "port")),
     named=False,
 )
-SETTING = Resource(
-    "setting", "settings", (NAME, Column("value"), Column("origin"), Column("description")), named=False
-)
+SETTING = Resource("setting", "settings", (NAME, Column("value"), Column("origin"), Column("description")), named=False)

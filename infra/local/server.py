@@ -89,6 +89,13 @@ class Server(ABC):
             raise Failure(self.name, f"did not start:\n{tail(self.log)}", self.log)
         return self
 
+    @property
+    def pid(self) -> int:
+        """Its first process. Raises Failure where it does not run."""
+        if self._process is None:
+            raise Failure(self.name, "does not run")
+        return self._process.pid
+
     def stop(self) -> None:
         """End it in order, by force where it takes longer than it may."""
         if self._process is None:

@@ -11,9 +11,11 @@ import signal
 import subprocess
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import libvirt
 
@@ -48,6 +50,14 @@ def missing() -> str:
     if os.geteuid() != 0:
         return "root"
     return " ".join(tool for tool in NEEDED if shutil.which(tool) is None)
+
+
+@contextmanager
+def directory() -> Iterator[Path]:
+    """A directory that every user may pass through: guests run as one of their own."""
+    with TemporaryDirectory(prefix="gs-host-", ignore_cleanup_errors=True) as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
 
 
 class PrivateHost:
@@ -90,6 +100,11 @@ class PrivateHost:
                 raise OSError(ctypes.get_errno(), "setns")
         finally:
             os.close(handle)
+
+    def end_guest(self, instance_id: str) -> None:
+        """End the guest's process, as a fault of it would."""
+        pid = int((self.socket.parent / f"qemu/gs-{instance_id}.pid").read_text())
+        os.kill(pid, signal.SIGKILL)
 
     def restart_daemon(self) -> None:
         """As after an upgrade of libvirt: the daemon goes and comes back, guests run on."""

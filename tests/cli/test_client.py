@@ -121,9 +121,10 @@ def test_fields_that_are_wrong_are_named_once(client: Callable[..., Client], ser
         assert str(caught.value) == expected
 
 
-def test_a_wrong_address_is_wrong_usage() -> None:
+@pytest.mark.parametrize("url", ["http://[", "ht tp://x", "nohost", "http://x:99999999", "http://a b", "ftp://x", ""])
+def test_a_wrong_address_is_wrong_usage(url: str) -> None:
     with pytest.raises(Usage):
-        Client("http://[", Deadline.starting(None))
+        Client(url, Deadline.starting(None))
 
 
 def test_who_asks() -> None:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from typing import Any
 
 import pytest
 import yaml
@@ -11,11 +12,25 @@ from rich.cells import cell_len
 from cli.gs.columns import Column, bytes_in_words, flat, moment, pick, plain
 from cli.gs.output import Format, many, one
 
-DOCUMENTS = [
-    {"id": "1", "name": "web", "memory": 4 << 30, "flavor": {"name": "small"}, "note": None, "ips": ["10.0.0.2", "::1"]},
+DOCUMENTS: list[dict[str, Any]] = [
+    {
+        "id": "1",
+        "name": "web",
+        "memory": 4 << 30,
+        "flavor": {"name": "small"},
+        "note": None,
+        "ips": ["10.0.0.2", "::1"],
+    },
     {"id": "2", "name": "漢字 é", "memory": 1536, "flavor": None, "note": "a,b\n\x1b[31mred", "ips": []},
 ]
-COLUMNS = [Column("id"), Column("name"), Column("memory"), Column("flavor.name", "flavor"), Column("note"), Column("ips")]
+COLUMNS = [
+    Column("id"),
+    Column("name"),
+    Column("memory"),
+    Column("flavor.name", "flavor"),
+    Column("note"),
+    Column("ips"),
+]
 
 
 def test_a_table_is_aligned_whatever_is_in_it() -> None:
@@ -67,8 +82,10 @@ def test_parts_of_a_document_are_rows() -> None:
 
 
 def test_values_in_words() -> None:
-    assert [bytes_in_words(each) for each in (0, 1023, 1536, 5 << 50, None)] == ["0", "1023", "1.5K", "5P", "-"]
+    values: list[Any] = [None, "", [], {}, True, False, 0]
+    amounts: list[int | None] = [0, 1023, 1536, 5 << 50, None]
+    assert [bytes_in_words(each) for each in amounts] == ["0", "1023", "1.5K", "5P", "-"]
     assert moment("2026-01-02T03:04:05.678901+00:00") == "2026-01-02T03:04:05Z"
-    assert [plain(each) for each in (None, "", [], {}, True, False, 0)] == ["-", "-", "-", "-", "yes", "no", "0"]
+    assert [plain(each) for each in values] == ["-", "-", "-", "-", "yes", "no", "0"]
     assert pick({"a.b": 1, "a": {"b": 2}}, "a.b") == 1
     assert pick({"a": {"b.c": 2}}, "a.b.c") == 2

@@ -12,7 +12,15 @@ from cli.gs.parsing import one_name, pairs, size, text_or_file, words
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("0", 0), ("1024", 1024), ("1K", 1024), ("512M", 512 << 20), ("1.5G", 3 << 29), ("4GiB", 4 << 30), ("2t", 2 << 40)],
+    [
+        ("0", 0),
+        ("1024", 1024),
+        ("1K", 1024),
+        ("512M", 512 << 20),
+        ("1.5G", 3 << 29),
+        ("4GiB", 4 << 30),
+        ("2t", 2 << 40),
+    ],
 )
 def test_sizes(text: str, expected: int) -> None:
     assert size(text) == expected
@@ -62,9 +70,9 @@ def test_a_text_may_be_a_file(tmp_path: Path) -> None:
     for text in ("#!/bin/sh\necho hello", "x" * 10_000, "a\0b"):
         assert text_or_file(text) == text
     file.write_bytes(b"\xff\xfe")
-    for given in (str(file), "@/nowhere/at/all"):
+    for unreadable in (str(file), "@/nowhere/at/all"):
         with pytest.raises(typer.BadParameter):
-            text_or_file(given)
+            text_or_file(unreadable)
 
 
 def test_a_name_is_given_once() -> None:

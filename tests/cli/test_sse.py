@@ -10,7 +10,7 @@ from tests.cli.conftest import Gs, Service
 
 
 def test_events_are_read_as_the_standard_says() -> None:
-    lines = [": ping", "", "id: 1", "event: fact", "data: a", "data:b", "", "data:  c", "retry: 5", "", "id: 3", "", "data"]
+    lines = [": ping", "", "id: 1", "event: fact", "data: a", "data:b", "", "data:  c", "retry: 5", "", "id: 3", ""]
     assert list(parse(lines)) == [Sent("1", "fact", "a\nb"), Sent("1", "message", " c")]
 
 

@@ -1,0 +1,61 @@
+"""The API as one application: routes, the shape of errors, and the bound on bodies."""
+
+from fastapi import FastAPI
+
+from api import problems
+from api.body_limit import BodyLimit
+from api.feed import Feed
+from api.openapi import complete
+from api.routes import (
+    commands,
+    events,
+    flavors,
+    hosts,
+    images,
+    instances,
+    jobs,
+    keypairs,
+    networks,
+    ports,
+    service,
+    tasks,
+    zones,
+)
+from api.services import Services
+
+ROUTES = (
+    instances,
+    flavors,
+    images,
+    keypairs,
+    networks,
+    ports,
+    hosts,
+    zones,
+    tasks,
+    jobs,
+    events,
+    commands,
+    service,
+)
+
+
+def create_app(services: Services) -> FastAPI:
+    """The application that serves users."""
+    app = FastAPI(
+        title="GoStack",
+        version="1",
+        summary="Run virtual machines on many hosts; everything that ever happened is an event on a log.",
+        redirect_slashes=False,
+        docs_url="/docs",
+        redoc_url=None,
+    )
+    app.state.services = services
+    app.state.feed = Feed(services.log)
+    for route in ROUTES:
+        app.include_router(route.router, prefix="/v1")
+    app.include_router(service.health)
+    problems.install(app, services.settings.api.max_body)
+    app.add_middleware(BodyLimit, most=services.settings.api.max_body)
+    complete(app)
+    return app

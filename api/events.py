@@ -1,0 +1,91 @@
+"""Events as JSON, alike whether they come from history or straight from the log; and the filters on them."""
+
+from dataclasses import dataclass
+
+import orjson
+
+from api.services import Services
+from domain.messages import Key, Record
+from projections.store import Entry
+
+
+def entry_json(entry: Entry) -> bytes:
+    """An event of history."""
+    about = {
+        "id": entry.id,
+        "type": entry.type,
+        "subject": str(entry.subject),
+        "version": entry.version,
+        "time": entry.time,
+        "actor": entry.actor,
+        "project_id": entry.project,
+        "task_id": entry.task,
+        "correlation_id": entry.correlation,
+        "causation_id": entry.causation,
+        "verdict": entry.verdict,
+        "place": {"topic": entry.topic, "partition": entry.partition, "offset": entry.offset},
+    }
+    return _with_data(about, entry.data)
+
+
+def record_json(record: Record) -> bytes:
+    """An event of the log. Its data passes through as it is: a follower may know types that this process does not."""
+    headers = {name: value.decode() for name, value in record.headers}
+    data = orjson.loads(record.value)
+    about = {
+        "id": headers.get("ce_id", ""),
+        "type": headers.get("ce_type", ""),
+        "subject": headers.get("ce_subject", ""),
+        "version": int(headers.get("ce_aggversion", "0")),
+        "time": headers.get("ce_time", ""),
+        "actor": headers.get("ce_actor", ""),
+        "project_id": headers.get("ce_project", ""),
+        "task_id": data.get("task_id", ""),
+        "correlation_id": headers.get("ce_correlationid", ""),
+        "causation_id": headers.get("ce_causationid", ""),
+        "verdict": headers.get("ce_verdict", ""),
+        "place": {"topic": record.topic, "partition": record.partition, "offset": record.offset},
+    }
+    return _with_data(about, record.value)
+
+
+def _with_data(about: dict[str, object], data: bytes) -> bytes:
+    return orjson.dumps(about)[:-1] + b',"data":' + data + b"}"
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which events are wanted; empty: any."""
+
+    subject: str = ""
+    type: str = ""
+    actor: str = ""
+    correlation: str = ""
+
+    def wants(self, record: Record) -> bool:
+        """Whether this is one."""
+        headers = dict(record.headers)
+        return all(
+            headers.get(name, b"").decode() == wanted
+            for name, wanted in (
+                ("ce_subject", self.subject),
+                ("ce_type", self.type),
+                ("ce_actor", self.actor),
+                ("ce_correlationid", self.correlation),
+            )
+            if wanted
+        )
+
+
+async def of_task(services: Services, task: str, subject: str) -> tuple[str, str]:
+    """Correlation and subject by which a task's events are found.
+
+    Several tasks of one request share a correlation: then only the events of the task's own instance are its own.
+    """
+    found = await services.store.get("tasks", task)
+    if found is None:
+        return task, subject
+    doc = orjson.loads(found.doc)
+    if doc["correlation_id"] == task:
+        return task, subject
+    return str(doc["correlation_id"]), subject or str(Key.parse(doc["subject"]))

@@ -1,0 +1,46 @@
+"""A place in the whole of gostack.events as one short word: the id of an event in the feed.
+
+Why a vector: order holds within a partition only, so where a follower is takes one offset a partition. LEB128 and
+base64 keep twelve of them under a hundred characters.
+"""
+
+import base64
+import binascii
+from collections.abc import Sequence
+
+LONGEST = 4096
+
+
+def encode(offsets: Sequence[int]) -> str:
+    """Offsets, by partition, as a word."""
+    packed = bytearray()
+    for offset in offsets:
+        rest = offset
+        while rest > 0x7F:
+            packed.append(rest & 0x7F | 0x80)
+            rest >>= 7
+        packed.append(rest)
+    return base64.urlsafe_b64encode(bytes(packed)).decode().rstrip("=")
+
+
+def decode(word: str) -> list[int]:
+    """The inverse of encode(); raises ValueError for anything else."""
+    if len(word) > LONGEST:
+        raise ValueError("too long")
+    try:
+        packed = base64.b64decode(word + "=" * (-len(word) % 4), altchars=b"-_", validate=True)
+    except binascii.Error as wrong:
+        raise ValueError(str(wrong)) from wrong
+    offsets = []
+    value = shift = 0
+    for byte in packed:
+        value |= (byte & 0x7F) << shift
+        shift += 7
+        if shift > 70:
+            raise ValueError("an offset is too large")
+        if not byte & 0x80:
+            offsets.append(value)
+            value = shift = 0
+    if shift:
+        raise ValueError("the last offset is cut off")
+    return offsets

@@ -1,0 +1,100 @@
+"""Hosts: what instances run on. They register themselves; people say which may be used."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Body, Query, Request
+from pydantic import Field
+from starlette.responses import Response
+
+from api import describe, examples, gateway, resolve
+from api.answers import answer
+from api.asked import Asked, Asking, Given, Project
+from api.documents import HostDocument, page_of
+from api.gateway import Wish
+from api.reading import Many, One, Strict, Words, caught_up, document, page
+from api.services import Services
+from domain.host.messages import DisableHost, EnableHost, HostCommand
+from domain.messages import Key
+from projections.view import Condition
+
+router = APIRouter(tags=["hosts"])
+
+VIEW = "hosts"
+
+
+class HostList(Many):
+    """What hosts to list."""
+
+    name: str | None = Field(None, max_length=255)
+    zone: str | None = Field(None, max_length=255)
+    status: Literal["enabled", "disabled"] | None = None
+    health: Words | None = Field(None, description="any of these")
+
+
+class Disabling(Strict):
+    """Why the host is disabled."""
+
+    reason: str = Field("", max_length=1024)
+
+
+class Enabling(Strict):
+    """Nothing has to be said."""
+
+    reason: str = Field("", max_length=1024, description="kept with the command")
+
+
+@router.get("/hosts", summary="List hosts", responses=describe.listed(page_of(VIEW, HostDocument), VIEW, examples.HOST))
+async def list_hosts(given: Given, asked: Annotated[HostList, Query()]) -> Response:
+    """The newest first."""
+    same = {"name": asked.name, "zone": asked.zone}
+    where = [Condition(column, "=", value) for column, value in same.items() if value]
+    if asked.status:
+        where.append(Condition("enabled", "=", asked.status == "enabled"))
+    if asked.health:
+        where.append(Condition("health", "in", asked.health))
+    return await page(given, VIEW, asked, where)
+
+
+@router.get("/hosts/{ref}", summary="Show a host", responses=describe.read(HostDocument, examples.HOST))
+async def show_host(
+    request: Request, given: Given, project: Project, ref: str, asked: Annotated[One, Query()]
+) -> Response:
+    """By id or name."""
+    await caught_up(given, asked.after)
+    return document(request, await resolve.found(given, VIEW, ref, project), VIEW, asked.fields)
+
+
+@router.post(
+    "/hosts/{ref}/actions/enable",
+    summary="Let new instances be placed on a host",
+    responses=describe.done(200, HostDocument, examples.HOST, 400, 404),
+)
+async def enable_host(
+    given: Given, asked: Asking, ref: str, body: Annotated[Enabling | None, Body(examples=[{}])] = None
+) -> Response:
+    """It is a candidate again when it is well, too."""
+    return await _one(given, asked, ref, EnableHost())
+
+
+@router.post(
+    "/hosts/{ref}/actions/disable",
+    summary="Place no new instances on a host",
+    responses=describe.done(200, HostDocument, examples.HOST, 400, 404),
+)
+async def disable_host(
+    given: Given,
+    asked: Asking,
+    ref: str,
+    body: Annotated[Disabling | None, Body(examples=[{"reason": "its fan is loud"}])] = None,
+) -> Response:
+    """Those it has stay."""
+    return await _one(given, asked, ref, DisableHost(why=body.reason if body else ""))
+
+
+async def _one(services: Services, asked: Asked, ref: str, command: HostCommand) -> Response:
+    host_id = await resolve.ident(services, VIEW, ref, asked.project)
+
+    async def wish() -> Wish:
+        return Wish(Key("host", host_id), command)
+
+    return await answer(services, await gateway.carry_out(services, asked, wish), (VIEW, host_id))

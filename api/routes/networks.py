@@ -1,0 +1,110 @@
+"""Networks: address ranges that instances are on."""
+
+import ipaddress
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Query, Request
+from pydantic import Field, field_validator
+from starlette.responses import Response
+
+from api import describe, examples, gateway, resolve
+from api.answers import CREATED, answer
+from api.asked import Asking, Given, Project
+from api.boot import NAME
+from api.documents import NetworkDocument, page_of
+from api.gateway import Wish
+from api.reading import Many, One, Strict, caught_up, document, page
+from domain.messages import Key, derived_id
+from domain.network.messages import CreateNetwork, DeleteNetwork
+from domain.network.state import LARGEST, SMALLEST
+from projections.view import Condition
+
+router = APIRouter(tags=["networks"])
+
+VIEW = "networks"
+
+
+class NetworkBody(Strict):
+    """A network to be."""
+
+    name: str = Field(min_length=1, max_length=255, pattern=NAME)
+    cidr: str = Field(max_length=18, description=f"an IPv4 network of /{LARGEST} to /{SMALLEST}")
+    description: str = Field("", max_length=1024)
+
+    @field_validator("cidr")
+    @classmethod
+    def _is_network(cls, given: str) -> str:
+        try:
+            block = ipaddress.IPv4Network(given)
+        except ValueError as wrong:
+            raise ValueError(f"an IPv4 network such as 10.0.0.0/24 is needed ({wrong})") from wrong
+        if not LARGEST <= block.prefixlen <= SMALLEST:
+            raise ValueError(f"its prefix must be /{LARGEST} to /{SMALLEST}")
+        return str(block)
+
+
+class NetworkList(Many):
+    """What networks to list."""
+
+    name: str | None = Field(None, max_length=255)
+    project_id: str | None = Field(None, max_length=255)
+    deleted: bool = False
+
+
+@router.post(
+    "/networks",
+    status_code=CREATED,
+    summary="Create a network",
+    responses=describe.done(CREATED, NetworkDocument, examples.NETWORK, 400),
+)
+async def create_network(
+    given: Given,
+    asked: Asking,
+    body: Annotated[NetworkBody, Body(examples=[{"name": "lan", "cidr": "10.0.0.0/24"}])],
+) -> Response:
+    """It gets a segment of its own: networks may have the same addresses."""
+    network_id = derived_id(asked.command_id, "network")
+
+    async def wish() -> Wish:
+        segment = await given.segments.next()
+        command = CreateNetwork(name=body.name, cidr=body.cidr, description=body.description, segment=segment)
+        return Wish(Key("network", network_id), command)
+
+    return await answer(given, await gateway.carry_out(given, asked, wish), (VIEW, network_id), done=CREATED)
+
+
+@router.get(
+    "/networks",
+    summary="List networks",
+    responses=describe.listed(page_of(VIEW, NetworkDocument), VIEW, examples.NETWORK),
+)
+async def list_networks(given: Given, asked: Annotated[NetworkList, Query()]) -> Response:
+    """The newest first."""
+    where = [Condition("deleted", "=", asked.deleted)]
+    same = {"name": asked.name, "project": asked.project_id}
+    where += [Condition(column, "=", value) for column, value in same.items() if value]
+    return await page(given, VIEW, asked, where)
+
+
+@router.get("/networks/{ref}", summary="Show a network", responses=describe.read(NetworkDocument, examples.NETWORK))
+async def show_network(
+    request: Request, given: Given, project: Project, ref: str, asked: Annotated[One, Query()]
+) -> Response:
+    """By id or name."""
+    await caught_up(given, asked.after)
+    return document(request, await resolve.found(given, VIEW, ref, project), VIEW, asked.fields)
+
+
+@router.delete(
+    "/networks/{ref}",
+    summary="Delete a network that has no ports",
+    responses=describe.done(200, NetworkDocument, examples.NETWORK, 404, 409),
+)
+async def delete_network(given: Given, asked: Asking, ref: str) -> Response:
+    """Refused while anything has an address on it."""
+    network_id = await resolve.ident(given, VIEW, ref, asked.project)
+
+    async def wish() -> Wish:
+        return Wish(Key("network", network_id), DeleteNetwork())
+
+    return await answer(given, await gateway.carry_out(given, asked, wish), (VIEW, network_id))

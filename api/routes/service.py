@@ -1,0 +1,147 @@
+"""The service itself: its version, its settings, and whether it is well."""
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import orjson
+import psycopg
+from fastapi import APIRouter
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from starlette.responses import Response
+
+from api import describe
+from api.asked import Given
+from api.documents import Document
+from api.reading import JSON
+from api.services import Services
+from domain.messages import Topic
+from infra.log.log import LogUnavailable
+from infra.settings import explain
+from projections.store import StoreUnavailable
+
+router = APIRouter(tags=["service"])
+health = APIRouter(tags=["service"])
+
+MOST_LAG = 10_000
+"""Events that the read models may be behind while this still counts as ready."""
+HIDDEN = "***"
+
+
+class Setting(Document):
+    """A setting."""
+
+    name: str
+    value: Any
+    origin: str
+    description: str | None
+
+
+class Config(Document):
+    """All settings."""
+
+    settings: list[Setting]
+
+
+class Version(Document):
+    """The version."""
+
+    version: str
+
+
+class Health(Document):
+    """Alive."""
+
+    status: str
+
+
+class Readiness(Document):
+    """Ready, or which part is not."""
+
+    status: str
+    log: str
+    database: str
+    lag: int | None
+
+
+@router.get(
+    "/config",
+    summary="Show the settings in force",
+    responses=describe.answers(
+        200,
+        Config,
+        {
+            "settings": [
+                {"name": "api.port", "value": 7480, "origin": "default", "description": "TCP port of the API"}
+            ]
+        },
+    ),
+)
+async def show_config(given: Given) -> Response:
+    """Of this process, and where each came from. No value is a secret."""
+    rows = explain(given.settings)
+    for row in rows:
+        if row["name"] == "db.dsn":
+            row["value"] = _masked(row["value"])
+    return Response(orjson.dumps({"settings": rows}), media_type=JSON)
+
+
+def _masked(dsn: str) -> str:
+    try:
+        parts = conninfo_to_dict(dsn)
+    except psycopg.Error:
+        return HIDDEN
+    secret = {name: HIDDEN for name in ("password", "sslpassword") if name in parts}
+    return make_conninfo(dsn, **secret) if secret else dsn
+
+
+@router.get(
+    "/version", summary="Show the version", responses=describe.answers(200, Version, {"version": "0.1.0"})
+)
+async def show_version() -> Response:
+    """Of this process."""
+    return Response(orjson.dumps({"version": own_version()}), media_type=JSON)
+
+
+def own_version() -> str:
+    """The installed version, or that of a source tree."""
+    try:
+        return version("gostack")
+    except PackageNotFoundError:
+        return "0+unknown"
+
+
+@health.get("/healthz", summary="Is the process alive?", responses=describe.answers(200, Health, {"status": "ok"}))
+async def healthz() -> Response:
+    """Asks nobody else."""
+    return Response(b'{"status":"ok"}', media_type=JSON)
+
+
+@health.get(
+    "/readyz",
+    summary="Can requests be answered?",
+    responses=describe.answers(
+        200, Readiness, {"status": "ready", "log": "ok", "database": "ok", "lag": 0}
+    ),
+)
+async def readyz(given: Given) -> Response:
+    """503 where log or database do not answer, or the read models are far behind."""
+    told = await _parts(given)
+    ready = told["log"] == told["database"] == "ok" and told["lag"] is not None and told["lag"] <= MOST_LAG
+    told["status"] = "ready" if ready else "not ready"
+    return Response(orjson.dumps(told), 200 if ready else 503, media_type=JSON)
+
+
+async def _parts(services: Services) -> dict[str, Any]:
+    told: dict[str, Any] = {"log": "ok", "database": "ok", "lag": None}
+    bounds = {}
+    try:
+        bounds = await services.log.bounds([Topic.EVENTS])
+    except LogUnavailable as error:
+        told["log"] = f"unreachable: {error}"
+    try:
+        at = await services.store.positions(list(bounds))
+        if bounds:
+            told["lag"] = sum(end - max(at[each], first) for each, (first, end) in bounds.items())
+    except StoreUnavailable as error:
+        told["database"] = f"unreachable: {error}"
+    return told

@@ -1,0 +1,68 @@
+"""Tasks: what takes time; to be looked at, and to be stopped."""
+
+from typing import Annotated
+
+import orjson
+from fastapi import APIRouter, Query, Request
+from pydantic import Field
+from starlette.responses import Response
+
+from api import describe, examples, gateway, resolve
+from api.answers import answer
+from api.asked import Asking, Given, Project
+from api.documents import TaskDocument, page_of
+from api.gateway import Wish
+from api.reading import Many, One, Words, caught_up, document, page
+from domain.messages import Key
+from domain.task import CancelTask
+from projections.view import Condition
+
+router = APIRouter(tags=["tasks"])
+
+VIEW = "tasks"
+
+
+class TaskList(Many):
+    """What tasks to list."""
+
+    status: Words | None = Field(None, description="any of: queued, running, cancelling, undoing, finished, failed, cancelled")
+    instance: str | None = Field(None, max_length=255, description="id or name")
+    action: str | None = Field(None, max_length=64)
+    project_id: str | None = Field(None, max_length=255)
+    correlation: str | None = Field(None, max_length=64, description="those of one request")
+
+
+@router.get("/tasks", summary="List tasks", responses=describe.listed(page_of(VIEW, TaskDocument), VIEW, examples.TASK))
+async def list_tasks(given: Given, project: Project, asked: Annotated[TaskList, Query()]) -> Response:
+    """The newest first."""
+    same = {"action": asked.action, "project": asked.project_id, "correlation": asked.correlation}
+    if asked.instance:
+        same["instance_id"] = await resolve.ident(given, "instances", asked.instance, project)
+    where = [Condition(column, "=", value) for column, value in same.items() if value]
+    if asked.status:
+        where.append(Condition("status", "in", asked.status))
+    return await page(given, VIEW, asked, where)
+
+
+@router.get("/tasks/{ident}", summary="Show a task", responses=describe.read(TaskDocument, examples.TASK))
+async def show_task(
+    request: Request, given: Given, project: Project, ident: str, asked: Annotated[One, Query()]
+) -> Response:
+    """How far it is, and how it ended."""
+    await caught_up(given, asked.after)
+    return document(request, await resolve.found(given, VIEW, ident, project), VIEW, asked.fields)
+
+
+@router.post(
+    "/tasks/{ident}/cancel",
+    summary="Stop a task and undo what it did",
+    responses=describe.done(200, TaskDocument, examples.TASK, 404, 409),
+)
+async def cancel_task(given: Given, asked: Asking, ident: str) -> Response:
+    """What is on its way is waited for, then the steps are undone in reverse; the task ends as cancelled."""
+
+    async def wish() -> Wish:
+        found = await resolve.found(given, VIEW, ident, asked.project)
+        return Wish(Key("instance", orjson.loads(found.doc)["instance_id"]), CancelTask(task_id=found.id))
+
+    return await answer(given, await gateway.carry_out(given, asked, wish), (VIEW, ident))

@@ -1,0 +1,145 @@
+"""Zones: named groups of hosts that fail together."""
+
+from typing import Annotated
+
+import orjson
+from fastapi import APIRouter, Body, Query, Request
+from pydantic import Field
+from starlette.responses import Response
+
+from api import describe, examples, gateway, resolve
+from api.answers import CREATED, answer
+from api.asked import Asked, Asking, Given, Project
+from api.boot import NAME
+from api.documents import HostDocument, ZoneDocument, page_of
+from api.gateway import Wish
+from api.reading import Many, One, Strict, caught_up, document, page
+from api.services import Services
+from domain.errors import Invalid, NotFound
+from domain.host.messages import AssignZone
+from domain.messages import Key, named_id
+from domain.zone.zone import CreateZone, DeleteZone
+from projections.view import Condition
+
+router = APIRouter(tags=["zones"])
+
+VIEW = "zones"
+DEFAULT = "default"
+"""Where hosts are that were taken out of another zone."""
+
+
+class ZoneBody(Strict):
+    """A zone to be."""
+
+    name: str = Field(min_length=1, max_length=255, pattern=NAME)
+    description: str = Field("", max_length=1024)
+
+
+class HostBody(Strict):
+    """A host to put into a zone."""
+
+    host: str = Field(min_length=1, max_length=255, description="id or name")
+
+
+class ZoneList(Many):
+    """What zones to list."""
+
+    name: str | None = Field(None, max_length=255)
+    deleted: bool = False
+
+
+def _id(ref: str) -> str:
+    return ref.lower() if resolve.is_id(ref) else named_id("zone", ref)
+
+
+@router.post(
+    "/zones",
+    status_code=CREATED,
+    summary="Create a zone",
+    responses=describe.done(CREATED, ZoneDocument, examples.ZONE, 400, 409),
+)
+async def create_zone(
+    given: Given,
+    asked: Asking,
+    body: Annotated[ZoneBody, Body(examples=[{"name": "east", "description": "the east wing"}])],
+) -> Response:
+    """Its name is its identity."""
+
+    async def wish() -> Wish:
+        return Wish(Key("zone", _id(body.name)), CreateZone(name=body.name, description=body.description))
+
+    outcome = await gateway.carry_out(given, asked, wish)
+    return await answer(given, outcome, (VIEW, named_id("zone", body.name)), done=CREATED)
+
+
+@router.get("/zones", summary="List zones", responses=describe.listed(page_of(VIEW, ZoneDocument), VIEW, examples.ZONE))
+async def list_zones(given: Given, asked: Annotated[ZoneList, Query()]) -> Response:
+    """The newest first."""
+    where = [Condition("deleted", "=", asked.deleted)]
+    if asked.name:
+        where.append(Condition("name", "=", asked.name))
+    return await page(given, VIEW, asked, where)
+
+
+@router.get("/zones/{ref}", summary="Show a zone", responses=describe.read(ZoneDocument, examples.ZONE))
+async def show_zone(
+    request: Request, given: Given, project: Project, ref: str, asked: Annotated[One, Query()]
+) -> Response:
+    """By id or name."""
+    await caught_up(given, asked.after)
+    return document(request, await resolve.found(given, VIEW, ref, project), VIEW, asked.fields)
+
+
+@router.delete(
+    "/zones/{ref}",
+    summary="Delete a zone that has no hosts",
+    responses=describe.done(200, ZoneDocument, examples.ZONE, 404, 409),
+)
+async def delete_zone(given: Given, asked: Asking, ref: str) -> Response:
+    """Refused while a host is in it."""
+
+    async def wish() -> Wish:
+        return Wish(Key("zone", _id(ref)), DeleteZone())
+
+    return await answer(given, await gateway.carry_out(given, asked, wish), (VIEW, _id(ref)))
+
+
+@router.post(
+    "/zones/{ref}/hosts",
+    summary="Put a host into a zone",
+    responses=describe.done(200, HostDocument, examples.HOST, 400, 404),
+)
+async def add_host(
+    given: Given, asked: Asking, ref: str, body: Annotated[HostBody, Body(examples=[{"host": "h1"}])]
+) -> Response:
+    """It leaves the zone that it was in; its instances stay."""
+    host_id = await resolve.ident(given, "hosts", body.host, asked.project)
+    return await _assign(given, asked, host_id, await _name(given, ref, asked.project))
+
+
+@router.delete(
+    "/zones/{ref}/hosts/{host}",
+    summary="Take a host out of a zone",
+    responses=describe.done(200, HostDocument, examples.HOST, 404),
+)
+async def remove_host(given: Given, asked: Asking, ref: str, host: str) -> Response:
+    """It goes back to the default zone; its instances stay."""
+    name = await _name(given, ref, asked.project)
+    if name == DEFAULT:
+        raise Invalid(field="zone", value=DEFAULT, allowed="a host always has a zone: put it into another one")
+    found = await resolve.found(given, "hosts", host, asked.project)
+    if not asked.keyed and orjson.loads(found.doc)["zone"] != name:
+        raise NotFound(kind=f"host in zone {name} called", id=host)
+    return await _assign(given, asked, found.id, DEFAULT)
+
+
+async def _name(services: Services, ref: str, project: str) -> str:
+    zone = await resolve.alive(services, VIEW, ref, project)
+    return str(zone["name"])
+
+
+async def _assign(services: Services, asked: Asked, host_id: str, zone: str) -> Response:
+    async def wish() -> Wish:
+        return Wish(Key("host", host_id), AssignZone(zone=zone))
+
+    return await answer(services, await gateway.carry_out(services, asked, wish), ("hosts", host_id))

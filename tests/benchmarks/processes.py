@@ -1,0 +1,44 @@
+"""CPU time of processes and of all they started, read from /proc."""
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+TICKS = os.sysconf("SC_CLK_TCK")
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def _table() -> dict[int, tuple[int, float, int]]:
+    """Process id -> parent, CPU seconds with those of children that have ended, resident bytes."""
+    table = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        cpu = sum(map(int, fields[11:15])) / TICKS
+        table[int(path.parent.name)] = (int(fields[1]), cpu, int(fields[21]) * PAGE)
+    return table
+
+
+def usage(roots: Mapping[str, int]) -> dict[str, tuple[float, int]]:
+    """By name: CPU seconds and resident bytes of that process and its descendants."""
+    table = _table()
+    totals: dict[str, tuple[float, int]] = {name: (0.0, 0) for name in roots}
+    names = {pid: name for name, pid in roots.items()}
+    for pid, (_, cpu, resident) in table.items():
+        at = pid
+        while at in table and at not in names:
+            at = table[at][0]
+        if at in names:
+            seconds, size = totals[names[at]]
+            totals[names[at]] = (seconds + cpu, size + resident)
+    return totals
+
+
+def percentile(values: Iterable[float], percent: float) -> float:
+    """The value that so many percent of the values do not exceed; nan of none."""
+    ordered = sorted(values)
+    if not ordered:
+        return float("nan")
+    return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]

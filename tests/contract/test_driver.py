@@ -1,0 +1,244 @@
+"""What every driver promises, held against the simulated one and against libvirt with real QEMU.
+
+The real one runs in a host of its own (namespaces, its own libvirt daemon); its guests have an empty disk, so they
+hear nobody and stay in their firmware: enough for all but what needs a guest that answers.
+"""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from agent.drivers.driver import Driver, DriverError, Secrets
+from agent.drivers.simulated import SimulatedDriver
+from domain.jobs import GuestSpec, ImageRef, Power
+from tests.agent import private_host
+from tests.agent.samples import MEBI, a_guest, a_nic, an_image
+
+PATIENCE = 10.0
+SECRETS = Secrets(password="geheim", user_data="#!/bin/sh\n")
+
+
+@dataclass
+class Subject:
+    """A driver with what a test needs around it."""
+
+    driver: Driver
+    image: ImageRef
+    other: ImageRef
+    end: Callable[[str], Awaitable[None]]
+    """Has a guest end by itself."""
+    changed: asyncio.Queue[str]
+
+
+@pytest.fixture(scope="module")
+def real_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[private_host.PrivateHost]:
+    if lacking := private_host.missing():
+        pytest.skip(f"a host of its own needs {lacking}")
+    # Not below pytest's own directory, into which the user that runs guests may not look.
+    with private_host.directory() as directory:
+        host = private_host.PrivateHost(directory / "host")
+        yield host
+        host.close()
+
+
+@pytest.fixture(params=["simulated", pytest.param("libvirt", marks=pytest.mark.real)])
+async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Subject]:
+    changed: asyncio.Queue[str] = asyncio.Queue()
+    if request.param == "simulated":
+        simulated = SimulatedDriver()
+        await simulated.open(changed.put)
+        first, second = an_image(tmp_path), an_image(tmp_path, name="other")
+        yield Subject(simulated, first, second, simulated.power_off_by_itself, changed)
+        await simulated.close()
+        return
+    from agent.drivers.libvirt import LibvirtDriver
+
+    host: private_host.PrivateHost = request.getfixturevalue("real_host")
+    state = host.directory / uuid.uuid4().hex
+    store = state / "store"
+    await asyncio.to_thread(store.mkdir, parents=True)
+    driver = LibvirtDriver(host.uri, state, str(store), executor=host.executor())
+    await driver.open(changed.put)
+
+    async def end(instance_id: str) -> None:
+        await asyncio.to_thread(host.end_guest, instance_id)
+
+    yield Subject(driver, an_image(store), an_image(store, name="other"), end, changed)
+    for instance_id in await driver.guests():
+        await driver.undefine(instance_id)
+    await driver.unplug(a_guest(an_image(store)))
+    await driver.close()
+
+
+async def build(subject: Subject, times: int = 1) -> GuestSpec:
+    """A guest that is defined and off."""
+    guest = a_guest(subject.image)
+    for _ in range(times):
+        await subject.driver.prepare_image(guest.image)
+        await subject.driver.create_disk(guest)
+        await subject.driver.write_config_drive(guest, SECRETS)
+        await subject.driver.plug(guest)
+        await subject.driver.define(guest)
+    return guest
+
+
+async def test_a_host_has_something(subject: Subject) -> None:
+    inventory = await subject.driver.inventory()
+    assert min(inventory.vcpus, inventory.memory, inventory.disk) > 0
+    assert inventory.arch
+    assert inventory.hypervisor
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_guest_from_nothing_to_nothing(subject: Subject, times: int) -> None:
+    driver = subject.driver
+    guest = await build(subject, times)
+    assert await driver.power(guest.id) is Power.SHUTDOWN
+    for _ in range(times):
+        await driver.start(guest.id)
+    assert await driver.power(guest.id) is Power.RUNNING
+    assert await driver.guests() == {guest.id: Power.RUNNING}
+    for _ in range(times):
+        await driver.stop(guest.id, 0.3)
+    assert await driver.power(guest.id) is Power.SHUTDOWN
+    assert await driver.guests() == {guest.id: Power.SHUTDOWN}
+    for _ in range(times):
+        await driver.undefine(guest.id)
+        await driver.unplug(guest)
+        await driver.delete_disk(guest.id)
+    assert await driver.power(guest.id) is Power.NONE
+    assert await driver.guests() == {}
+    assert await driver.console_log(guest.id, 100) == b""
+
+
+async def test_undefining_stops_a_guest_that_runs(subject: Subject) -> None:
+    guest = await build(subject)
+    await subject.driver.start(guest.id)
+    await subject.driver.undefine(guest.id)
+    assert await subject.driver.guests() == {}
+
+
+async def test_defining_again_leaves_a_guest_running(subject: Subject) -> None:
+    guest = await build(subject)
+    await subject.driver.start(guest.id)
+    await subject.driver.define(guest)
+    assert await subject.driver.power(guest.id) is Power.RUNNING
+
+
+async def test_a_reboot_leaves_a_guest_running_and_starts_one_that_is_off(subject: Subject) -> None:
+    guest = await build(subject)
+    await subject.driver.reboot(guest.id, 0.3)
+    assert await subject.driver.power(guest.id) is Power.RUNNING
+    await subject.driver.reboot(guest.id, 0.3)
+    assert await subject.driver.power(guest.id) is Power.RUNNING
+
+
+async def test_what_nobody_knows_is_off_and_gone_already(subject: Subject) -> None:
+    guest = a_guest(subject.image)
+    await subject.driver.stop(guest.id, 0.3)
+    await subject.driver.undefine(guest.id)
+    await subject.driver.unplug(guest)
+    await subject.driver.delete_disk(guest.id)
+    assert await subject.driver.power(guest.id) is Power.NONE
+    assert await subject.driver.console_log(guest.id, 100) == b""
+
+
+async def test_what_nobody_knows_cannot_be_run(subject: Subject) -> None:
+    unknown = str(uuid.uuid4())
+    for attempt in (
+        subject.driver.start(unknown),
+        subject.driver.reboot(unknown, 0.3),
+        subject.driver.vnc(unknown, 60),
+    ):
+        with pytest.raises(DriverError) as caught:
+            await attempt
+        assert caught.value.code == "guest-unknown"
+
+
+async def test_a_guest_without_a_disk_does_not_run(subject: Subject) -> None:
+    guest = a_guest(subject.image)
+    await subject.driver.write_config_drive(guest, SECRETS)
+    await subject.driver.plug(guest)
+    await subject.driver.define(guest)
+    with pytest.raises(DriverError) as caught:
+        await subject.driver.start(guest.id)
+    assert caught.value.code == "hypervisor-refused"
+
+
+async def test_a_disk_needs_its_image_and_room_for_it(subject: Subject) -> None:
+    guest = a_guest(subject.image)
+    with pytest.raises(DriverError) as caught:
+        await subject.driver.create_disk(guest)
+    assert caught.value.code == "image-unavailable"
+    await subject.driver.prepare_image(guest.image)
+    with pytest.raises(DriverError) as caught:
+        await subject.driver.create_disk(guest.but(disk=MEBI // 2))
+    assert caught.value.code == "disk-too-small"
+    await subject.driver.create_disk(guest.but(disk=0))
+
+
+async def test_a_disk_is_not_taken_for_one_of_another_image(subject: Subject) -> None:
+    guest = a_guest(subject.image)
+    for image in (subject.image, subject.other):
+        await subject.driver.prepare_image(image)
+    await subject.driver.create_disk(guest)
+    with pytest.raises(DriverError) as caught:
+        await subject.driver.create_disk(guest.but(image=subject.other))
+    assert caught.value.code == "disk-differs"
+    await subject.driver.delete_disk(guest.id)
+    await subject.driver.create_disk(guest.but(image=subject.other))
+
+
+async def test_a_display_has_a_new_password_each_time_and_only_while_the_guest_runs(subject: Subject) -> None:
+    guest = await build(subject)
+    with pytest.raises(DriverError) as caught:
+        await subject.driver.vnc(guest.id, 60)
+    assert caught.value.code == "guest-off"
+    await subject.driver.start(guest.id)
+    first, second = await subject.driver.vnc(guest.id, 60), await subject.driver.vnc(guest.id, 30)
+    assert (first.host, first.port) == (second.host, second.port)
+    assert first.port > 0
+    assert first.password != second.password
+    assert second.valid_seconds == 30
+
+
+async def test_the_watcher_hears_of_a_guest_that_ended_by_itself(subject: Subject) -> None:
+    guest = await build(subject)
+    await subject.driver.start(guest.id)
+    while not subject.changed.empty():
+        subject.changed.get_nowait()
+    await subject.end(guest.id)
+    async with asyncio.timeout(PATIENCE):
+        assert await subject.changed.get() == guest.id
+        while await subject.driver.power(guest.id) is Power.RUNNING:
+            await asyncio.sleep(0.05)
+    assert await subject.driver.power(guest.id) in (Power.SHUTDOWN, Power.CRASHED)
+    await subject.driver.start(guest.id)
+    assert await subject.driver.power(guest.id) is Power.RUNNING
+
+
+async def test_guests_side_by_side_keep_out_of_each_others_way(subject: Subject) -> None:
+    guests = [a_guest(subject.image, (a_nic(number),)) for number in (10, 11, 12, 13)]
+
+    async def live(guest: GuestSpec) -> None:
+        await subject.driver.prepare_image(guest.image)
+        await subject.driver.create_disk(guest)
+        await subject.driver.write_config_drive(guest, SECRETS)
+        await subject.driver.plug(guest)
+        await subject.driver.define(guest)
+
+    async def die(guest: GuestSpec) -> None:
+        await subject.driver.undefine(guest.id)
+        await subject.driver.unplug(guest)
+        await subject.driver.delete_disk(guest.id)
+
+    await asyncio.gather(*map(live, guests))
+    assert set(await subject.driver.guests()) == {guest.id for guest in guests}
+    # One leaves while another comes.
+    await asyncio.gather(*map(die, guests[1:]), live(guests[1].but(id=str(uuid.uuid4()))))
+    await die(guests[0])
+    assert len(await subject.driver.guests()) == 1
