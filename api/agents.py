@@ -46,7 +46,7 @@ class Agents:
         if answer.status_code in (404, 409):
             raise AgentRefused(host=host["name"], why=_told(answer))
         if not answer.is_success:
-            raise AgentUnreachable(host=host["name"], why=f"HTTP status {answer.status_code}")
+            raise AgentUnreachable(host=host["name"], why=_told(answer))
         return answer
 
     async def _endpoint(self, host: dict[str, Any]) -> str:

@@ -15,22 +15,27 @@ from api.verdicts import Judgement
 CREATED = 201
 DONE = 200
 ACCEPTED = 202
-Shown = tuple[str, str]
-"""View and id of the document that shows what a command did."""
 
 
 async def answer(
-    services: Services, outcome: Outcome, shown: Shown, *, done: int = DONE, more: Mapping[str, Any] | None = None
+    services: Services,
+    outcome: Outcome,
+    view: str,
+    ident: str = "",
+    *,
+    done: int = DONE,
+    more: Mapping[str, Any] | None = None,
 ) -> Response:
     """The answer to a command.
 
+    `view` and `ident` name the document that shows what it did; unless told, `ident` is the command's subject.
     Accepted with a task, or not decided yet: 202. Accepted without one: `done` and the document, once the projection
     has it. So already: 200. Refused: a problem. `more` are members that only this answer has.
     """
     extra = dict(more or {})
     known = {"command_id": outcome.command_id}
     judged = outcome.judgement
-    view, ident = shown
+    ident = ident or outcome.subject.id
     if judged is None:
         return _json({**known, "id": ident, **extra}, ACCEPTED, {"Location": f"/v1/commands/{outcome.command_id}"})
     if judged.verdict == "refused":
@@ -54,9 +59,7 @@ async def answer(
 
 def problem_of(judged: Judgement) -> dict[str, Any]:
     """A refusal that came over the log, as a problem document."""
-    return problem(
-        judged.code, judged.message, judged.hint, judged.values, f"urn:gostack:command:{judged.command_id}"
-    )
+    return problem(judged.code, judged.message, judged.hint, judged.values, f"urn:gostack:command:{judged.command_id}")
 
 
 def _json(body: Mapping[str, Any], status: int, headers: Mapping[str, str] | None = None) -> Response:

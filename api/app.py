@@ -5,7 +5,6 @@ from fastapi import FastAPI
 from api import problems
 from api.body_limit import BodyLimit
 from api.feed import Feed
-from api.openapi import complete
 from api.routes import (
     commands,
     events,
@@ -21,6 +20,7 @@ from api.routes import (
     tasks,
     zones,
 )
+from api.samples import complete
 from api.services import Services
 
 ROUTES = (

@@ -64,11 +64,11 @@ async def asked(
 ) -> Asked:
     """The request's origin and identity. Raises Invalid."""
     return Asked(
-        actor=x_gostack_actor,
-        project=x_gostack_project,
+        actor=x_gostack_actor or ADMIN,
+        project=x_gostack_project or ADMIN,
         reason=x_gostack_reason,
         traceparent=traceparent,
-        command_id=named_id("command", x_gostack_project, idempotency_key) if idempotency_key else str(uuid.uuid4()),
+        command_id=named_id("command", x_gostack_project or ADMIN, idempotency_key) if idempotency_key else str(uuid.uuid4()),
         keyed=idempotency_key is not None,
         fingerprint=await _fingerprint(request, given) if idempotency_key else "",
         if_match=_version(if_match),
@@ -82,7 +82,7 @@ async def project(
     x_gostack_project: Annotated[str, Header(max_length=LONGEST_HEADER, description="for which project")] = ADMIN,
 ) -> str:
     """The project that a read is for."""
-    return x_gostack_project
+    return x_gostack_project or ADMIN
 
 
 Project = Annotated[str, Depends(project)]

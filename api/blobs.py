@@ -100,7 +100,7 @@ class Blobs:
                     raise Invalid(field="body", value="empty", allowed="an image is needed")
                 return await asyncio.to_thread(finish)
         finally:
-            part.unlink(missing_ok=True)
+            await asyncio.to_thread(part.unlink, missing_ok=True)
 
 
 def inspect(path: Path, checksum: str) -> Blob:

@@ -210,10 +210,10 @@ async def commands(services: Services, asked: Asked, body: BootBody, born: Seque
     public_key = ""
     if body.key_name is not None:
         keypair = await services.store.get("keypairs", named_id("keypair", asked.project, body.key_name))
-        doc = orjson.loads(keypair.doc) if keypair else {"deleted": True}
+        doc = orjson.loads(keypair.doc) if keypair else {"deleted": True, "public_key": ""}
         if doc["deleted"]:
             raise NotFound(kind="keypair", id=body.key_name)
-        public_key = doc["public_key"]
+        public_key = str(doc["public_key"])
     flavor = FlavorRef.model_validate(await resolve.alive(services, "flavors", body.flavor, asked.project))
     image = ImageRef.model_validate(await resolve.alive(services, "images", body.image, asked.project))
     return [

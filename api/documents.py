@@ -401,8 +401,7 @@ DOCUMENTS: dict[str, type[Document]] = {
 
 def page_of(name: str, shape: type[Document]) -> type[Document]:
     """The shape of a page of these."""
-    item: Any = list[shape]  # type: ignore[valid-type]
+    fields: dict[str, Any] = {name: (list[shape], ...), "next": (str | None, None)}  # type: ignore[valid-type]
     title = f"{shape.__name__.removesuffix('Document')}Page"
-    return create_model(
-        title, __base__=Document, __doc__=f"A page of {name}.", **{name: (item, ...), "next": (str | None, None)}
-    )
+    made: type[Document] = create_model(title, __base__=Document, __doc__=f"A page of {name}.", **fields)
+    return made

@@ -2,6 +2,9 @@
 
 from typing import Any
 
+from domain.instance.actions import ACTIONS
+from domain.jobs import FlavorRef, ImageRef
+
 INSTANCE_ID = "0d9a3c1e-6f1b-5d8e-9a53-7c2f0c4f6b11"
 COMMAND_ID = "7b1e0f54-3f0e-4c9e-8a0e-2f6f5d3c9b21"
 FLAVOR_ID = "5a3f7c0b-8a07-5f0e-8e41-0f6c6a1d2e33"
@@ -69,8 +72,8 @@ INSTANCE: dict[str, Any] = {
     "hostname": "web",
     "description": "",
     "metadata": {"role": "front"},
-    "flavor": {name: FLAVOR[name] for name in ("id", "name", "core", "memory", "multi_queue", "mode", "policy", "extra")},
-    "image": {name: IMAGE[name] for name in ("id", "name", "checksum", "format", "size", "virtual_size", "arch")},
+    "flavor": {name: FLAVOR[name] for name in FlavorRef.model_fields},
+    "image": {name: IMAGE[name] for name in ImageRef.model_fields},
     "disk": 64 * MIB,
     "zone": "",
     "host": {"id": HOST_ID, "name": "h1", "epoch": 1},
@@ -92,7 +95,7 @@ TASK: dict[str, Any] = {
     "status": "running",
     "step": "PrepareImage",
     "steps_done": 2,
-    "steps": ["Place", "BindPort", "PrepareImage", "CreateDisk", "WriteConfigDrive", "PlugPorts", "DefineGuest", "StartGuest"],
+    "steps": [step.job.__name__ for step in ACTIONS["boot"].flow.steps],
     "instance_id": INSTANCE_ID,
     "instance_name": "web",
     "subject": f"instance/{INSTANCE_ID}",

@@ -31,9 +31,10 @@ class Wish:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A command's id, and its verdict where that is known by now."""
+    """A command's id, whom it was for, and its verdict where that is known by now."""
 
     command_id: str
+    subject: Key
     judgement: Judgement | None
 
 
@@ -46,7 +47,7 @@ async def carry_out(services: Services, asked: Asked, wish: Callable[[], Awaitab
     if asked.keyed:
         known = await earlier(services, asked, [asked.command_id, nth_id(asked, 1)])
         if found := known.get(asked.command_id):
-            return Outcome(asked.command_id, found)
+            return Outcome(asked.command_id, found.subject, found)
     made = await wish()
     return (await send(services, asked, [(asked.command_id, made)]))[0]
 
@@ -112,7 +113,9 @@ async def send(services: Services, asked: Asked, wishes: Sequence[tuple[str, Wis
     if missing and asked.keyed:
         # Decided when it was sent before: then no new verdict comes.
         found |= await earlier(services, asked, missing)
-    return [Outcome(ident, _own(asked, found[ident]) if ident in found else None) for ident in ids]
+    return [
+        Outcome(ident, wish.subject, _own(asked, found[ident]) if ident in found else None) for ident, wish in wishes
+    ]
 
 
 def _own(asked: Asked, judgement: Judgement) -> Judgement:

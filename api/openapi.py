@@ -1,87 +1,40 @@
-"""The OpenAPI description, complete with an example request for every operation; `python -m api.openapi` prints it.
+"""The OpenAPI description; `python -m api.openapi` prints it.
 
-A golden file in docs/ is held to it by a test, so that no route changes unseen.
+docs/openapi.json is held to it by a test, so that no route changes unseen.
 """
 
 import sys
-from typing import Any
+from datetime import UTC, datetime
 
 import orjson
-from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
 
-from api import examples
-from api.problems import STATUS
-
-REFS = {
-    "instances": examples.INSTANCE_ID,
-    "flavors": "small",
-    "images": "tiny",
-    "keypairs": "laptop",
-    "networks": "lan",
-    "ports": "db",
-    "hosts": "h1",
-    "zones": "east",
-    "tasks": examples.COMMAND_ID,
-    "jobs": examples.JOB_ID,
-    "events": examples.EVENT_ID,
-    "commands": examples.COMMAND_ID,
-}
-"""What stands for {ref} or {ident} in examples, by the first word of the path."""
-ADDRESS = "http://127.0.0.1:7480"
-
-
-def complete(app: FastAPI) -> None:
-    """Make the application describe itself with an example request an operation, and every problem code."""
-
-    def described() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            schema = get_openapi(
-                title=app.title, version=app.version, summary=app.summary, routes=app.routes
-            )
-            for path, operations in schema["paths"].items():
-                for method, operation in operations.items():
-                    operation["x-codeSamples"] = [{"lang": "Shell", "source": _curl(method, path, operation)}]
-            codes = sorted((refusal.code, status) for refusal, status in STATUS.items())
-            schema["components"]["schemas"]["Problem"]["properties"]["code"]["examples"] = [code for code, _ in codes]
-            app.openapi_schema = schema
-        return app.openapi_schema
-
-    app.openapi = described  # type: ignore[method-assign]
-
-
-def _curl(method: str, path: str, operation: dict[str, Any]) -> str:
-    words = path.strip("/").split("/")
-    ref = REFS.get(words[1], "") if len(words) > 1 else ""
-    url = ADDRESS + path.replace("{ref}", ref).replace("{ident}", ref).replace("{host}", "h1")
-    needed = [
-        f"{each['name']}=hw:support_live_resize"
-        for each in operation.get("parameters", ())
-        if each["in"] == "query" and each["required"]
-    ]
-    if needed:
-        url += "?" + "&".join(needed)
-    parts = ["curl", *([] if method == "get" else ["-X", method.upper()]), f"'{url}'"]
-    content = operation.get("requestBody", {}).get("content", {})
-    if "application/json" in content:
-        body = orjson.dumps(_example(content["application/json"])).decode()
-        parts += ["-H", "'Content-Type: application/json'", "-d", f"'{body}'"]
-    elif content:
-        parts += ["-T", "tiny.qcow2"]
-    return " ".join(parts)
-
-
-def _example(content: dict[str, Any]) -> Any:
-    found = content.get("example") or content.get("examples") or content["schema"].get("examples")
-    return found[0] if isinstance(found, list) else found
+from api.agents import Agents
+from api.app import create_app
+from api.blobs import Blobs
+from api.services import Services
+from api.verdicts import Verdicts
+from infra.log.memory import MemoryLog
+from infra.secrets.memory import MemorySecrets
+from infra.secrets.segments import MemorySegments
+from infra.settings import Settings
+from projections.memory import MemoryStore
 
 
 def described() -> bytes:
     """The description as it stands in docs/openapi.json: sorted, indented, the same for the same routes."""
-    from api.app import create_app
-    from api.blank import blank_services
-
-    schema = create_app(blank_services()).openapi()
+    log, store, secrets = MemoryLog(), MemoryStore(), MemorySecrets()
+    services = Services(
+        log=log,
+        store=store,
+        secrets=secrets,
+        segments=MemorySegments(),
+        settings=Settings(),
+        clock=lambda: datetime.now(UTC),
+        verdicts=Verdicts(log, secrets.forget),
+        agents=Agents(store, ""),
+        blobs=Blobs("", 0),
+    )
+    schema = create_app(services).openapi()
     return orjson.dumps(schema, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n"
 
 

@@ -227,17 +227,17 @@ def to_record(envelope: Envelope, topic: str, key: str = "", partition: int | No
 def from_record(record: Record) -> Envelope:
     """The envelope in a record.
 
-    Raises UnknownMessage where headers are missing or the type is not known, pydantic.ValidationError where the
-    data does not fit its type.
+    Raises UnknownMessage, and nothing else, for whatever is wrong with it: a reader that dies of a record would die
+    of it again after every start.
     """
-    headers = {name: value.decode() for name, value in record.headers}
     try:
+        headers = {name: _text(value) for name, value in record.headers}
         message = MESSAGES[headers["ce_type"]]
         return Envelope(
-            id=headers["ce_id"],
+            id=_uuid(headers["ce_id"]),
             data=message.model_validate_json(record.value),
             subject=Key.parse(headers["ce_subject"]),
-            time=datetime.fromisoformat(headers["ce_time"]),
+            time=_moment(headers["ce_time"]),
             source=headers["ce_source"],
             correlation=headers["ce_correlationid"],
             causation=headers.get("ce_causationid", ""),
@@ -255,3 +255,23 @@ def from_record(record: Record) -> Envelope:
         raise UnknownMessage(what=f"{missing} is not a known type or header", place=record.place) from missing
     except (ValueError, UnicodeDecodeError) as wrong:
         raise UnknownMessage(what=str(wrong)[:500], place=record.place) from wrong
+
+
+def _text(header: bytes) -> str:
+    text = header.decode()
+    if "\0" in text:
+        raise ValueError(f"{text!r} holds a NUL, which no database can")
+    return text
+
+
+def _uuid(text: str) -> str:
+    if str(uuid.UUID(text)) != text:
+        raise ValueError(f"{text!r} is no UUID in its canonical form")
+    return text
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"{text!r} does not say how far from UTC it is")
+    return moment

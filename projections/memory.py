@@ -102,7 +102,7 @@ class MemoryStore:
         rows = [
             row
             for row in self._rows[view].values()
-            if all(_holds(row.columns[each.column], each) for each in conditions)
+            if all(_holds((row.columns | {"created": row.created})[each.column], each) for each in conditions)
         ]
         return sorted(rows, key=lambda row: (row.created, row.id), reverse=True)
 

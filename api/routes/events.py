@@ -24,8 +24,13 @@ router = APIRouter(tags=["events"])
 
 STREAM = "text/event-stream"
 SEND_TIMEOUT = 60.0
-STREAM_EXAMPLE = f'id: AAECAw\ndata: {{"id": "{examples.EVENT_ID}", "type": "gostack.instance.power-changed.v1", …}}\n\n'
-STREAM_CONTENT = {STREAM: {"schema": {"type": "string"}, "example": STREAM_EXAMPLE}}
+STREAM_EXAMPLE = f'id: AAECAw\ndata: {{"id": "{examples.EVENT_ID}", "type": "gostack.task.finished.v1", …}}\n\n'
+FOLLOWED: describe.Responses = {
+    200: {
+        "description": "Server-sent events, without end",
+        "content": {STREAM: {"schema": {"type": "string"}, "example": STREAM_EXAMPLE}},
+    }
+}
 
 
 class EventFilter(Strict):
@@ -112,8 +117,7 @@ def _utc(moment: datetime | None) -> datetime | None:
 @router.get(
     "/events/stream",
     summary="Follow events",
-    responses={200: {"description": "Server-sent events, without end", "content": STREAM_CONTENT}}
-    | describe.problem_answers(422, 429),
+    responses=FOLLOWED | describe.problem_answers(422, 429),
     response_class=EventSourceResponse,
 )
 async def stream_events(

@@ -107,22 +107,17 @@ async def create_flavor(
     body: Annotated[FlavorBody, Body(examples=[{"name": "small", "core": 1, "memory": 512 * MIB}])],
 ) -> Response:
     """Its name is its own for as long as it exists."""
-    flavor_id = named_id("flavor", body.name)
-    holder = await given.store.get(VIEW, flavor_id)
-    if holder is not None:
-        doc = orjson.loads(holder.doc)
-        if not doc["deleted"] and doc["name"] != body.name:
-            # The one that had this name first goes by another now, and keeps its id.
-            flavor_id = derived_id(asked.command_id, "flavor")
 
     async def wish() -> Wish:
         await _free(given, body.name, "")
+        flavor_id = named_id("flavor", body.name)
+        holder = await given.store.get(VIEW, flavor_id)
+        if holder is not None and not orjson.loads(holder.doc)["deleted"]:
+            # The one that had this name first goes by another now, and keeps its id.
+            flavor_id = derived_id(asked.command_id, "flavor")
         return Wish(Key("flavor", flavor_id), CreateFlavor(**body.model_dump()))
 
-    outcome = await gateway.carry_out(given, asked, wish)
-    if outcome.judgement is not None:
-        flavor_id = outcome.judgement.subject.id
-    return await answer(given, outcome, (VIEW, flavor_id), done=CREATED)
+    return await answer(given, await gateway.carry_out(given, asked, wish), VIEW, done=CREATED)
 
 
 async def _free(services: Services, name: str, but: str) -> None:
@@ -182,8 +177,6 @@ async def change_flavor(
     given: Given, asked: Asking, ref: str, body: Annotated[FlavorChange, Body(examples=[{"core": 2}])]
 ) -> Response:
     """Instances that have it keep what they have. Honours If-Match."""
-    if body.name is not None:
-        await _free(given, body.name, await resolve.ident(given, VIEW, ref, asked.project))
     return await _one(given, asked, ref, UpdateFlavor(**body.model_dump()))
 
 
@@ -223,9 +216,10 @@ async def delete_extra(given: Given, asked: Asking, ref: str, which: Annotated[E
 
 
 async def _one(services: Services, asked: Asked, ref: str, command: FlavorCommand) -> Response:
-    flavor_id = await resolve.ident(services, VIEW, ref, asked.project)
-
     async def wish() -> Wish:
+        flavor_id = await resolve.ident(services, VIEW, ref, asked.project)
+        if isinstance(command, UpdateFlavor) and command.name is not None:
+            await _free(services, command.name, flavor_id)
         return Wish(Key("flavor", flavor_id), command)
 
-    return await answer(services, await gateway.carry_out(services, asked, wish), (VIEW, flavor_id))
+    return await answer(services, await gateway.carry_out(services, asked, wish), VIEW)

@@ -92,9 +92,7 @@ async def disable_host(
 
 
 async def _one(services: Services, asked: Asked, ref: str, command: HostCommand) -> Response:
-    host_id = await resolve.ident(services, VIEW, ref, asked.project)
-
     async def wish() -> Wish:
-        return Wish(Key("host", host_id), command)
+        return Wish(Key("host", await resolve.ident(services, VIEW, ref, asked.project)), command)
 
-    return await answer(services, await gateway.carry_out(services, asked, wish), (VIEW, host_id))
+    return await answer(services, await gateway.carry_out(services, asked, wish), VIEW)

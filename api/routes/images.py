@@ -20,7 +20,8 @@ from projections.view import Condition
 router = APIRouter(tags=["images"])
 
 VIEW = "images"
-BINARY = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}, "example": "(the image's bytes)"}}
+BYTES = {"schema": {"type": "string", "format": "binary"}, "example": "(the image's bytes)"}
+BINARY = {"application/octet-stream": BYTES}
 
 
 class ImageBody(Strict):
@@ -65,12 +66,11 @@ async def create_image(
     body: Annotated[ImageBody, Body(examples=[{"name": "tiny", "checksum": examples.CHECKSUM}])],
 ) -> Response:
     """Format and sizes are read from the bytes, not believed."""
-    image_id = derived_id(asked.command_id, "image")
 
     async def wish() -> Wish:
         blob = await given.blobs.describe(body.checksum)
         return Wish(
-            Key("image", image_id),
+            Key("image", derived_id(asked.command_id, "image")),
             CreateImage(
                 name=body.name,
                 description=body.description,
@@ -82,10 +82,12 @@ async def create_image(
             ),
         )
 
-    return await answer(given, await gateway.carry_out(given, asked, wish), (VIEW, image_id), done=CREATED)
+    return await answer(given, await gateway.carry_out(given, asked, wish), VIEW, done=CREATED)
 
 
-@router.get("/images", summary="List images", responses=describe.listed(page_of(VIEW, ImageDocument), VIEW, examples.IMAGE))
+@router.get(
+    "/images", summary="List images", responses=describe.listed(page_of(VIEW, ImageDocument), VIEW, examples.IMAGE)
+)
 async def list_images(given: Given, asked: Annotated[ImageList, Query()]) -> Response:
     """The newest first."""
     where = [Condition("deleted", "=", asked.deleted)]
@@ -108,9 +110,8 @@ async def show_image(
 )
 async def delete_image(given: Given, asked: Asking, ref: str) -> Response:
     """Instances made of it keep their disks; its bytes stay for them."""
-    image_id = await resolve.ident(given, VIEW, ref, asked.project)
 
     async def wish() -> Wish:
-        return Wish(Key("image", image_id), DeleteImage())
+        return Wish(Key("image", await resolve.ident(given, VIEW, ref, asked.project)), DeleteImage())
 
-    return await answer(given, await gateway.carry_out(given, asked, wish), (VIEW, image_id))
+    return await answer(given, await gateway.carry_out(given, asked, wish), VIEW)

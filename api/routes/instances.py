@@ -30,7 +30,7 @@ from domain.errors import Invalid
 from domain.instance.action import Action
 from domain.instance.actions import ACTIONS
 from domain.instance.actions.boot import BootInstance
-from domain.instance.actions.delete import DELETE, HARD_DELETE, DeleteInstance, HardDeleteInstance
+from domain.instance.actions.delete import DeleteInstance, HardDeleteInstance
 from domain.instance.actions.update import UpdateInstance
 from domain.messages import Key
 from projections.store import HistoryQuery
@@ -120,7 +120,8 @@ async def boot_instances(
         earlier = await gateway.earlier(given, asked, [asked.command_id, gateway.nth_id(asked, 1), *ids])
         if all(ident in earlier for ident in ids):
             password = await boot.told_password(given, body, born)
-            return _booting(asked, born, [Outcome(ident, earlier[ident]) for ident in ids], password)
+            same = [Outcome(ident, earlier[ident].subject, earlier[ident]) for ident in ids]
+            return _booting(asked, born, same, password)
     gateway.admit(given, len(ids))
     commands = await boot.commands(given, asked, body, born)
     password = await boot.keep_secrets(given, body, born)
@@ -191,7 +192,9 @@ def _between(column: str, dates: str | None) -> list[Condition]:
     return found
 
 
-@router.get("/instances/{ref}", summary="Show an instance", responses=describe.read(InstanceDocument, examples.INSTANCE))
+@router.get(
+    "/instances/{ref}", summary="Show an instance", responses=describe.read(InstanceDocument, examples.INSTANCE)
+)
 async def show_instance(
     request: Request, given: Given, project: Project, ref: str, asked: Annotated[One, Query()]
 ) -> Response:
@@ -225,12 +228,10 @@ async def delete_instance(given: Given, asked: Asking, ref: str, how: Annotated[
 
 
 async def _one(services: Services, asked: Asked, ref: str, command: Any) -> Response:
-    instance_id = await resolve.ident(services, VIEW, ref, asked.project)
-
     async def wish() -> Wish:
-        return Wish(Key("instance", instance_id), command)
+        return Wish(Key("instance", await resolve.ident(services, VIEW, ref, asked.project)), command)
 
-    return await answer(services, await gateway.carry_out(services, asked, wish), (VIEW, instance_id))
+    return await answer(services, await gateway.carry_out(services, asked, wish), VIEW)
 
 
 def _act(action: Action, fields: type[BaseModel]) -> Callable[..., Awaitable[Response]]:
@@ -254,9 +255,7 @@ def _act(action: Action, fields: type[BaseModel]) -> Callable[..., Awaitable[Res
 def _fields(action: Action) -> type[BaseModel]:
     """The body of a verb: the fields of its command that are the user's to set."""
     own: dict[str, Any] = {
-        name: (info.annotation, info)
-        for name, info in action.command.model_fields.items()
-        if name not in NOT_FOR_USERS
+        name: (info.annotation, info) for name, info in action.command.model_fields.items() if name not in NOT_FOR_USERS
     }
     return create_model(f"{action.command.__name__}Body", __base__=Strict, __doc__=action.help, **own)
 

@@ -65,7 +65,7 @@ async def create_keypair(
 
     outcome = await gateway.carry_out(given, asked, wish)
     made = {"private_key": private} if private else None
-    return await answer(given, outcome, (VIEW, keypair_id), done=CREATED, more=made)
+    return await answer(given, outcome, VIEW, done=CREATED, more=made)
 
 
 @router.get(
@@ -103,4 +103,4 @@ async def delete_keypair(given: Given, asked: Asking, ref: str) -> Response:
     async def wish() -> Wish:
         return Wish(Key("keypair", keypair_id), DeleteKeypair())
 
-    return await answer(given, await gateway.carry_out(given, asked, wish), (VIEW, keypair_id))
+    return await answer(given, await gateway.carry_out(given, asked, wish), VIEW)

@@ -63,14 +63,13 @@ async def create_network(
     body: Annotated[NetworkBody, Body(examples=[{"name": "lan", "cidr": "10.0.0.0/24"}])],
 ) -> Response:
     """It gets a segment of its own: networks may have the same addresses."""
-    network_id = derived_id(asked.command_id, "network")
 
     async def wish() -> Wish:
         segment = await given.segments.next()
         command = CreateNetwork(name=body.name, cidr=body.cidr, description=body.description, segment=segment)
-        return Wish(Key("network", network_id), command)
+        return Wish(Key("network", derived_id(asked.command_id, "network")), command)
 
-    return await answer(given, await gateway.carry_out(given, asked, wish), (VIEW, network_id), done=CREATED)
+    return await answer(given, await gateway.carry_out(given, asked, wish), VIEW, done=CREATED)
 
 
 @router.get(
@@ -102,9 +101,8 @@ async def show_network(
 )
 async def delete_network(given: Given, asked: Asking, ref: str) -> Response:
     """Refused while anything has an address on it."""
-    network_id = await resolve.ident(given, VIEW, ref, asked.project)
 
     async def wish() -> Wish:
-        return Wish(Key("network", network_id), DeleteNetwork())
+        return Wish(Key("network", await resolve.ident(given, VIEW, ref, asked.project)), DeleteNetwork())
 
-    return await answer(given, await gateway.carry_out(given, asked, wish), (VIEW, network_id))
+    return await answer(given, await gateway.carry_out(given, asked, wish), VIEW)

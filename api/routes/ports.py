@@ -69,7 +69,7 @@ async def create_port(
         network_id = await resolve.ident(given, "networks", body.network, asked.project)
         return Wish(Key("network", network_id), CreatePort(port_id=port_id, name=body.name, ip=body.ip or ""))
 
-    return await answer(given, await gateway.carry_out(given, asked, wish), (VIEW, port_id), done=CREATED)
+    return await answer(given, await gateway.carry_out(given, asked, wish), VIEW, port_id, done=CREATED)
 
 
 @router.get("/ports", summary="List ports", responses=describe.listed(page_of(VIEW, PortDocument), VIEW, examples.PORT))
@@ -111,4 +111,4 @@ async def delete_port(given: Given, asked: Asking, ref: str) -> Response:
         return Wish(Key("network", port["network_id"]), DeletePort(port_id=port_id))
 
     outcome = await gateway.carry_out(given, asked, wish)
-    return await answer(given, outcome, (VIEW, port_id))
+    return await answer(given, outcome, VIEW, port_id)

@@ -69,11 +69,7 @@ class Readiness(Document):
     responses=describe.answers(
         200,
         Config,
-        {
-            "settings": [
-                {"name": "api.port", "value": 7480, "origin": "default", "description": "TCP port of the API"}
-            ]
-        },
+        {"settings": [{"name": "api.port", "value": 7480, "origin": "default", "description": "TCP port of the API"}]},
     ),
 )
 async def show_config(given: Given) -> Response:
@@ -94,9 +90,7 @@ def _masked(dsn: str) -> str:
     return make_conninfo(dsn, **secret) if secret else dsn
 
 
-@router.get(
-    "/version", summary="Show the version", responses=describe.answers(200, Version, {"version": "0.1.0"})
-)
+@router.get("/version", summary="Show the version", responses=describe.answers(200, Version, {"version": "0.1.0"}))
 async def show_version() -> Response:
     """Of this process."""
     return Response(orjson.dumps({"version": own_version()}), media_type=JSON)
@@ -119,9 +113,7 @@ async def healthz() -> Response:
 @health.get(
     "/readyz",
     summary="Can requests be answered?",
-    responses=describe.answers(
-        200, Readiness, {"status": "ready", "log": "ok", "database": "ok", "lag": 0}
-    ),
+    responses=describe.answers(200, Readiness, {"status": "ready", "log": "ok", "database": "ok", "lag": 0}),
 )
 async def readyz(given: Given) -> Response:
     """503 where log or database do not answer, or the read models are far behind."""

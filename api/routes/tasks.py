@@ -25,7 +25,9 @@ VIEW = "tasks"
 class TaskList(Many):
     """What tasks to list."""
 
-    status: Words | None = Field(None, description="any of: queued, running, cancelling, undoing, finished, failed, cancelled")
+    status: Words | None = Field(
+        None, description="any of: queued, running, cancelling, undoing, finished, failed, cancelled"
+    )
     instance: str | None = Field(None, max_length=255, description="id or name")
     action: str | None = Field(None, max_length=64)
     project_id: str | None = Field(None, max_length=255)
@@ -65,4 +67,4 @@ async def cancel_task(given: Given, asked: Asking, ident: str) -> Response:
         found = await resolve.found(given, VIEW, ident, asked.project)
         return Wish(Key("instance", orjson.loads(found.doc)["instance_id"]), CancelTask(task_id=found.id))
 
-    return await answer(given, await gateway.carry_out(given, asked, wish), (VIEW, ident))
+    return await answer(given, await gateway.carry_out(given, asked, wish), VIEW, ident)

@@ -2,19 +2,17 @@
 
 from typing import Annotated
 
-import orjson
 from fastapi import APIRouter, Body, Query, Request
 from pydantic import Field
 from starlette.responses import Response
 
 from api import describe, examples, gateway, resolve
 from api.answers import CREATED, answer
-from api.asked import Asked, Asking, Given, Project
+from api.asked import Asking, Given, Project
 from api.boot import NAME
 from api.documents import HostDocument, ZoneDocument, page_of
 from api.gateway import Wish
 from api.reading import Many, One, Strict, caught_up, document, page
-from api.services import Services
 from domain.errors import Invalid, NotFound
 from domain.host.messages import AssignZone
 from domain.messages import Key, named_id
@@ -66,10 +64,9 @@ async def create_zone(
     """Its name is its identity."""
 
     async def wish() -> Wish:
-        return Wish(Key("zone", _id(body.name)), CreateZone(name=body.name, description=body.description))
+        return Wish(Key("zone", named_id("zone", body.name)), CreateZone(name=body.name, description=body.description))
 
-    outcome = await gateway.carry_out(given, asked, wish)
-    return await answer(given, outcome, (VIEW, named_id("zone", body.name)), done=CREATED)
+    return await answer(given, await gateway.carry_out(given, asked, wish), VIEW, done=CREATED)
 
 
 @router.get("/zones", summary="List zones", responses=describe.listed(page_of(VIEW, ZoneDocument), VIEW, examples.ZONE))
@@ -101,7 +98,7 @@ async def delete_zone(given: Given, asked: Asking, ref: str) -> Response:
     async def wish() -> Wish:
         return Wish(Key("zone", _id(ref)), DeleteZone())
 
-    return await answer(given, await gateway.carry_out(given, asked, wish), (VIEW, _id(ref)))
+    return await answer(given, await gateway.carry_out(given, asked, wish), VIEW)
 
 
 @router.post(
@@ -113,8 +110,13 @@ async def add_host(
     given: Given, asked: Asking, ref: str, body: Annotated[HostBody, Body(examples=[{"host": "h1"}])]
 ) -> Response:
     """It leaves the zone that it was in; its instances stay."""
-    host_id = await resolve.ident(given, "hosts", body.host, asked.project)
-    return await _assign(given, asked, host_id, await _name(given, ref, asked.project))
+
+    async def wish() -> Wish:
+        zone = await resolve.alive(given, VIEW, ref, asked.project)
+        host_id = await resolve.ident(given, "hosts", body.host, asked.project)
+        return Wish(Key("host", host_id), AssignZone(zone=zone["name"]))
+
+    return await answer(given, await gateway.carry_out(given, asked, wish), "hosts")
 
 
 @router.delete(
@@ -124,22 +126,14 @@ async def add_host(
 )
 async def remove_host(given: Given, asked: Asking, ref: str, host: str) -> Response:
     """It goes back to the default zone; its instances stay."""
-    name = await _name(given, ref, asked.project)
-    if name == DEFAULT:
-        raise Invalid(field="zone", value=DEFAULT, allowed="a host always has a zone: put it into another one")
-    found = await resolve.found(given, "hosts", host, asked.project)
-    if not asked.keyed and orjson.loads(found.doc)["zone"] != name:
-        raise NotFound(kind=f"host in zone {name} called", id=host)
-    return await _assign(given, asked, found.id, DEFAULT)
 
-
-async def _name(services: Services, ref: str, project: str) -> str:
-    zone = await resolve.alive(services, VIEW, ref, project)
-    return str(zone["name"])
-
-
-async def _assign(services: Services, asked: Asked, host_id: str, zone: str) -> Response:
     async def wish() -> Wish:
-        return Wish(Key("host", host_id), AssignZone(zone=zone))
+        zone = await resolve.alive(given, VIEW, ref, asked.project)
+        if zone["name"] == DEFAULT:
+            raise Invalid(field="zone", value=DEFAULT, allowed="a host always has a zone: put it into another one")
+        found = await resolve.alive(given, "hosts", host, asked.project)
+        if found["zone"] != zone["name"]:
+            raise NotFound(kind=f"host in zone {zone['name']} called", id=host)
+        return Wish(Key("host", found["id"]), AssignZone(zone=DEFAULT))
 
-    return await answer(services, await gateway.carry_out(services, asked, wish), ("hosts", host_id))
+    return await answer(given, await gateway.carry_out(given, asked, wish), "hosts")

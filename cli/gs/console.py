@@ -13,6 +13,7 @@ from cli.gs.standard import argument
 
 Which = Annotated[str, argument(INSTANCE)]
 FOLLOW_PAUSE = 1.0  # seconds
+OVERLAP = 1000  # characters; enough that no two places of a log are taken for one another
 
 
 def add(app: typer.Typer) -> None:
@@ -29,17 +30,22 @@ def log(
 ) -> None:
     """Print the guest's console log."""
     path = INSTANCE.path(call.ident(INSTANCE, which), "console-log")
-    seen = call.client.get(path).text
-    shown = seen if length is None else "".join(seen.splitlines(keepends=True)[-length:])
-    write(safe(shown))
-    if not follow and shown and not shown.endswith("\n"):
+    seen = call.client.get(path, lines=length).text
+    write(safe(seen))
+    if not follow and seen and not seen.endswith("\n"):
         write("\n")
     while follow:
         call.client.pause(FOLLOW_PAUSE)
         now = call.client.get(path).text
-        # A log that does not begin as before was begun anew: its guest was defined again.
-        write(safe(now.removeprefix(seen)))
+        write(safe(new(seen, now)))
         seen = now
+
+
+def new(seen: str, now: str) -> str:
+    """What came since. The service shows the log's end, so what was seen last is looked for in it; where it is not
+    found, the log was begun anew, or more has come than is shown."""
+    last = seen[-OVERLAP:]
+    return now[now.rfind(last) + len(last) :] if last and last in now else now
 
 
 def vnc(call: Call, which: Which) -> None:

@@ -22,25 +22,38 @@ add_show(app, EVENT)
 def follow(
     call: Call,
     start: Annotated[
-        str, typer.Option("--from", metavar="beginning|now|ID", help="Where to begin; after the event of this ID.")
+        str, typer.Option("--from", metavar="beginning|now|ID", help="Where to begin; the ID is told at the end.")
     ] = "now",
     subject: Annotated[str | None, typer.Option("--subject", help="Of this aggregate: KIND/ID.")] = None,
     type_: Annotated[str | None, typer.Option("--type", help="Of this type.")] = None,
+    actor: Annotated[str | None, typer.Option("--actor", help="Caused by this user.")] = None,
+    task: Annotated[str | None, typer.Option("--task", help="Of this task.")] = None,
 ) -> None:
     """Print events as they happen, until stopped."""
     from cli.gs.sse import follow as stream
 
-    params = {"from": start, "subject": subject, "type": type_}
-    for sent in stream(call.client, "/events/stream", params):
-        if call.wish.raw:
-            write(sent.data + "\n")
-            continue
-        try:
-            event = json.loads(sent.data)
-        except ValueError:
-            continue
-        if isinstance(event, dict):
-            write(_line(event, call))
+    params = {"from": start, "subject": subject, "type": type_, "actor": actor, "task": task}
+    last = ""
+    try:
+        for sent in stream(call.client, "/events/stream", params):
+            last = sent.id or last
+            if sent.data:
+                _print(call, sent.data)
+    finally:
+        if last:
+            call.note(f"To go on from here: --from {last}")
+
+
+def _print(call: Call, data: str) -> None:
+    if call.wish.raw:
+        write(data + "\n")
+        return
+    try:
+        event = json.loads(data)
+    except ValueError:
+        event = None
+    if isinstance(event, dict):
+        write(_line(event, call))
 
 
 def _line(event: dict[str, Any], call: Call) -> str:

@@ -9,10 +9,13 @@ from cli.gs.call import Call
 from cli.gs.columns import Column
 from cli.gs.options import command
 from cli.gs.parsing import pairs
+from cli.gs.problems import Missing
 from cli.gs.resources import EVENT, INNER_STATUS, INSTANCE, INTERFACE, Narrowing
 from cli.gs.standard import add_list, add_show, argument
+from domain.instance.state import VmState
 
 app = typer.Typer()
+DELETED = (VmState.DELETED, VmState.SOFT_DELETED)
 Which = Annotated[str, argument(INSTANCE)]
 
 INNER = Narrowing("--inner-status", "Show the three facts behind the status.", switch=True)
@@ -30,8 +33,10 @@ add_show(app, INSTANCE)
 @command(app)
 def show_deleted(call: Call, which: Which) -> None:
     """Show an instance that was deleted, softly or for good."""
-    ident = call.ident(INSTANCE, which, deleted=True)
-    call.show_answer(call.client.get(INSTANCE.path(ident), deleted="true"))
+    answer = call.client.get(INSTANCE.path(call.ident(INSTANCE, which, deleted=True)))
+    if answer.get("vm_state") not in DELETED:
+        raise Missing(f"Instance {which} is not deleted.", "gs instance show shows it.")
+    call.show_answer(answer)
 
 
 verbs.add(app)

@@ -10,7 +10,7 @@ from cli.gs.call import Call
 from cli.gs.options import command
 from cli.gs.output import Format, write
 from cli.gs.parsing import one_name, text_or_file
-from cli.gs.problems import Usage
+from cli.gs.problems import Refused, Usage
 from cli.gs.resources import KEYPAIR
 from cli.gs.standard import add_delete, add_list, add_show
 
@@ -42,14 +42,19 @@ def create(
         raise Usage(f"{private_key} exists already.", "It is not overwritten: it may be the only copy of a key.")
     answer = call.client.write("POST", KEYPAIR.path(), body)
     made = answer.get("private_key")
+    if not made and public_key is None:
+        raise Refused(
+            f"Keypair {body['name']} was made, but the answer with its private key was lost, and it is kept nowhere.",
+            "Delete the keypair and create it again.",
+        )
     public = answer.without("private_key")
     if made and private_key is not None:
         _keep(Path(private_key), made)
         call.written(KEYPAIR, public)
         call.note(f"The private key is in {private_key}.")
     elif made and call.wish.form is Format.TABLE and not call.wish.raw and not call.wish.fields:
-        # A key is copied with its line breaks, so it stands below the table, not in it.
-        call.written(KEYPAIR, public)
+        # As Nova does: the key alone is the answer, so that `> FILE` makes a usable file.
+        call.note(f"Keypair {body['name']} ({answer.get('fingerprint')}). Its private key is shown only now:")
         write(made if made.endswith("\n") else made + "\n")
     else:
         call.written(KEYPAIR, answer, extra={"private_key": made} if made else None)

@@ -35,6 +35,8 @@ class Resource:
     narrowings: tuple[Narrowing, ...] = ()
     named: bool = True
     """A name serves wherever an id does."""
+    selects: bool = True
+    """The service leaves out the fields that were not asked for; else that is done here."""
 
     def path(self, ident: str = "", *below: str) -> str:
         """The URL path of the list, of one thing, or of what is below it."""
@@ -46,7 +48,7 @@ PROJECT = Column("project_id", "project")
 BY_NAME = Narrowing("--name", "With this name.")
 BY_STATUS = Narrowing("--status", "In one of these statuses: a,b.")
 BY_PROJECT = Narrowing("--project-id", "Of this project.")
-BY_INSTANCE = Narrowing("--instance-id", "Of this instance.")
+BY_INSTANCE = Narrowing("--instance", "Of this instance (name or ID).")
 
 INSTANCE = Resource(
     "instance",
@@ -65,10 +67,10 @@ INSTANCE = Resource(
         BY_NAME,
         BY_STATUS,
         Narrowing("--ip", "With this address."),
-        Narrowing("--host-id", "On the host with this ID."),
+        Narrowing("--host-id", "On this host (name or ID)."),
         Narrowing("--host-name", "On the host of this name."),
-        Narrowing("--flavor-ids", "Of one of these flavors: ID,ID."),
-        Narrowing("--image-id", "Made of this image."),
+        Narrowing("--flavor-ids", "Of one of these flavors (names or IDs): a,b."),
+        Narrowing("--image-id", "Made of this image (name or ID)."),
         Narrowing("--key-name", "With this keypair."),
         Narrowing("--zone", "In this zone."),
         BY_PROJECT,
@@ -123,7 +125,7 @@ PORT = Resource(
     ),
     narrowings=(
         BY_NAME,
-        Narrowing("--network-id", "Of the network with this ID."),
+        Narrowing("--network", "Of this network (name or ID)."),
         BY_INSTANCE,
         Narrowing("--ip", "With this address."),
         BY_PROJECT,
@@ -146,7 +148,8 @@ HOST = Resource(
     narrowings=(
         BY_NAME,
         Narrowing("--zone", "In this zone."),
-        Narrowing("--health", "up or suspect."),
+        Narrowing("--status", "enabled or disabled."),
+        Narrowing("--health", "In one of these states: up,suspect."),
     ),
 )
 ZONE = Resource("zone", "zones", (ID, NAME, Column("description"), CREATED), narrowings=(BY_NAME,))
@@ -184,9 +187,9 @@ JOB = Resource(
     narrowings=(
         BY_NAME,
         BY_STATUS,
-        Narrowing("--task-id", "Of this task."),
+        Narrowing("--task", "Of this task."),
         BY_INSTANCE,
-        Narrowing("--host-id", "Sent to the host with this ID."),
+        Narrowing("--host", "Sent to this host (name or ID)."),
     ),
     named=False,
 )
@@ -199,10 +202,11 @@ EVENT = Resource(
         Narrowing("--type", "Of this type."),
         Narrowing("--actor", "Caused by this user."),
         Narrowing("--task", "Of this task."),
-        Narrowing("--since", "From this moment on (ISO 8601)."),
-        Narrowing("--until", "Up to this moment (ISO 8601)."),
+        Narrowing("--since", "From this moment on (ISO 8601, or Unix seconds)."),
+        Narrowing("--until", "Up to this moment (ISO 8601, or Unix seconds)."),
     ),
     named=False,
+    selects=False,
 )
 INTERFACE = Resource(
     "interface",

@@ -22,12 +22,12 @@ class Sent:
 
 
 def parse(lines: Iterable[str]) -> Iterator[Sent]:
-    """Events in lines; comments and events without data (they keep a connection alive) are left out."""
+    """Events in lines. One without data says where the stream is, and that it is alive."""
     ident, kind = "", "message"
     data: list[str] = []
     for line in lines:
         if not line:
-            if data:
+            if ident or data:
                 yield Sent(ident, kind, "\n".join(data))
             kind, data = "message", []
             continue
@@ -50,7 +50,10 @@ def _in_time(client: Client, lines: Iterable[str]) -> Iterator[str]:
 
 
 def follow(client: Client, path: str, params: dict[str, Any]) -> Iterator[Sent]:
-    """Events without end. Raises Unreachable after several broken connections in a row without an event, TimedOut."""
+    """Events without end, also those without data.
+
+    Raises Unreachable after several broken connections in a row without an event, TimedOut.
+    """
     import httpx
 
     last, broken = "", 0

@@ -42,8 +42,9 @@ def add_list(
         if resource.long:
             own["long"] = given.pop("long")
         query: dict[str, Any] = {name: "true" if value is True else value for name, value in given.items()}
-        # The service leaves out whole fields; a part of one, FIELD.PART, is picked here.
-        query["fields"] = ",".join(dict.fromkeys(each.partition(".")[0] for each in call.wish.fields)) or None
+        if resource.selects:
+            # The service leaves out whole fields; a part of one, FIELD.PART, is picked here.
+            query["fields"] = ",".join(dict.fromkeys(each.partition(".")[0] for each in call.wish.fields))
         answer = call.client.get(resource.path(), **query)
         more = (resource.long if own.get("long") else ()) + (choose(own) if choose else ())
         call.table(answer, resource, resource.columns + more)

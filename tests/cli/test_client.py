@@ -47,7 +47,8 @@ def test_a_write_is_tried_again_under_the_same_key(
     service.on("POST /v1/flavors", error, error, {"id": "1"})
     assert client().write("POST", "/flavors", {"name": "a"}).body == {"id": "1"}
     assert len({request.headers["Idempotency-Key"] for request in service.asked}) == 1
-    assert len(service.asked) == 3 and clock.slept == [0.2, 0.4]
+    assert len(service.asked) == 3
+    assert clock.slept == [0.2, 0.4]
 
 
 def test_each_write_has_a_key_of_its_own(client: Callable[..., Client], service: Service) -> None:
@@ -141,6 +142,8 @@ def test_secrets_are_masked() -> None:
 def test_debug_shows_the_exchange_without_secrets(gs: Gs, service: Service) -> None:
     service.on("POST /v1/keypairs", {"id": "k", "name": "a", "private_key": "topsecret", "version": 1}, status=201)
     shown = gs("keypair", "create", "a", "--debug", "--json")
-    assert "> POST http://127.0.0.1:7480/v1/keypairs" in shown.stderr and "< 201 Created" in shown.stderr
-    assert "idempotency-key" in shown.stderr and "topsecret" not in shown.stderr
+    assert "> POST http://127.0.0.1:7480/v1/keypairs" in shown.stderr
+    assert "< 201 Created" in shown.stderr
+    assert "idempotency-key" in shown.stderr
+    assert "topsecret" not in shown.stderr
     assert json.loads(shown.stdout)["private_key"] == "topsecret"

@@ -14,13 +14,15 @@ def test_exit_status_follows_from_the_answer(gs: Gs, service: Service, status: i
     service.on("GET /v1/flavors", problem("any", status, "No.", "Try."))
     shown = gs("flavor", "list")
     assert shown.exit_code == expected
-    assert shown.stderr == "Error: No. (any)\nHint: Try.\n" and shown.stdout == ""
+    assert shown.stderr == "Error: No. (any)\nHint: Try.\n"
+    assert shown.stdout == ""
 
 
 def test_an_unreachable_service(gs: Gs, service: Service) -> None:
     service.on("GET /v1/version", httpx.ConnectError("Connection refused"))
     shown = gs("version")
-    assert shown.exit_code == 5 and "client" in shown.stdout
+    assert shown.exit_code == 5
+    assert "client" in shown.stdout
     assert "could not be reached: Connection refused" in shown.stderr
 
 
@@ -62,7 +64,8 @@ def test_some_deleted_and_some_not(gs: Gs, service: Service) -> None:
     service.on(f"DELETE /v1/networks/{b}", {"id": b, "version": 2})
     shown = gs("network", "delete", a, b)
     assert shown.exit_code == 1
-    assert f"network {b}: deleted" in shown.stderr and "in use by 1 port" in shown.stderr
+    assert f"network {b}: deleted" in shown.stderr
+    assert "in use by 1 port" in shown.stderr
 
 
 def test_a_switch_may_be_written_with_its_value(gs: Gs, service: Service) -> None:

@@ -37,7 +37,9 @@ def test_a_table_is_aligned_whatever_is_in_it() -> None:
     lines = many(DOCUMENTS, COLUMNS, Format.TABLE, whole=True).splitlines()
     assert lines[0].split() == ["ID", "NAME", "MEMORY", "FLAVOR", "NOTE", "IPS"]
     assert lines[1].split() == ["1", "web", "4G", "small", "-", "10.0.0.2,", "::1"]
-    assert len(lines) == 3 and "\x1b" not in lines[2] and "\\n\\x1b[31mred" in lines[2]
+    assert len(lines) == 3
+    assert "\x1b" not in lines[2]
+    assert "\\n\\x1b[31mred" in lines[2]
     starts = [cell_len(line[: line.index(text)]) for line, text in zip(lines, ("MEMORY", "4G", "1.5K"), strict=True)]
     assert len(set(starts)) == 1
 

@@ -11,7 +11,11 @@ from tests.cli.conftest import Gs, Service
 
 def test_events_are_read_as_the_standard_says() -> None:
     lines = [": ping", "", "id: 1", "event: fact", "data: a", "data:b", "", "data:  c", "retry: 5", "", "id: 3", ""]
-    assert list(parse(lines)) == [Sent("1", "fact", "a\nb"), Sent("1", "message", " c")]
+    assert list(parse(lines)) == [
+        Sent("1", "fact", "a\nb"),
+        Sent("1", "message", " c"),
+        Sent("3", "message", ""),
+    ]
 
 
 def stream(*idents: str) -> httpx.Response:
@@ -30,9 +34,11 @@ def test_a_broken_stream_goes_on_after_the_last_event(gs: Gs, service: Service) 
     service.on("GET /v1/events/stream", stream("1", "2"), error, stream("3"), error)
     shown = gs("event", "follow", "--from", "beginning", "-o", "json")
     assert [json.loads(line)["id"] for line in shown.stdout.splitlines()] == ["1", "2", "3"]
-    assert shown.exit_code == 5 and "broke off" in shown.stderr
+    assert shown.exit_code == 5
+    assert "broke off" in shown.stderr
     last = [request.headers.get("Last-Event-ID") for request in service.asked]
     assert last[:4] == [None, "2", "2", "3"]
+    assert shown.stderr.splitlines()[0] == "To go on from here: --from 3"
     assert {request.url.params["from"] for request in service.asked} == {"beginning"}
 
 

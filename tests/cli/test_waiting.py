@@ -46,7 +46,8 @@ def test_a_boot_is_waited_for_and_shown(gs: Gs, booting: Service) -> None:
         "web: boot: finished, 0 s",
     ]
     rows = dict(line.split(maxsplit=1) for line in shown.stdout.splitlines())
-    assert rows["status"] == "active" and rows["admin_password"] == "once"
+    assert rows["status"] == "active"
+    assert rows["admin_password"] == "once"
     reads = [request.url.params.get("after") for request in booting.asked if "/tasks/" in request.url.path]
     assert reads == [TASK, None, None]
     sent = json.loads(next(each for each in booting.asked if each.method == "POST").content)
@@ -64,7 +65,8 @@ def test_a_failed_task_tells_its_fault_and_the_filters(gs: Gs, booting: Service)
     fault = {"code": "no-valid-host", "message": "No valid host.", "step": "Place", "details": counts}
     booting.on(f"GET /v1/tasks/{TASK}", task("failed", fault=fault))
     shown = gs(*BOOT)
-    assert shown.exit_code == 1 and shown.stdout == ""
+    assert shown.exit_code == 1
+    assert shown.stdout == ""
     assert "Error: web: boot failed at step Place: No valid host. (no-valid-host)" in shown.stderr
     assert "Hosts left after each filter: enabled-and-up 2, memory 0" in shown.stderr
 
@@ -108,7 +110,8 @@ def test_what_is_so_already_succeeds_and_says_so(gs: Gs, service: Service) -> No
     service.on(f"POST /v1/instances/{INSTANCE}/actions/stop", body)
     service.on(f"GET /v1/instances/{INSTANCE}", instance(status="stopped"))
     shown = gs("instance", "stop", INSTANCE, "-o", "json")
-    assert shown.exit_code == 0 and "stopped already" in shown.stderr
+    assert shown.exit_code == 0
+    assert "stopped already" in shown.stderr
     assert json.loads(shown.stdout)["status"] == "stopped"
 
 
@@ -122,7 +125,8 @@ def test_several_at_once_each_with_its_own_outcome(gs: Gs, service: Service) -> 
     service.on(f"GET /v1/instances/{INSTANCE}", problem("not-found", 404, "There is no instance."))
     shown = gs("instance", "delete", "--hard", "--ignore", INSTANCE, other)
     assert shown.exit_code == 1
-    assert "deleted" in shown.stdout and other not in shown.stdout
+    assert "deleted" in shown.stdout
+    assert other not in shown.stdout
     assert f"{other}: hard-delete was cancelled: The task was cancelled. (cancelled)" in shown.stderr
     assert json.loads(service.asked[0].content) == {"ignore": True}
 
@@ -132,7 +136,8 @@ def test_task_wait_and_cancel(gs: Gs, service: Service) -> None:
     service.on(f"POST /v1/tasks/{TASK}/cancel", {"command_id": "c", "task_id": TASK}, status=200)
     assert gs("task", "wait", TASK, "-o", "value", "-f", "status").stdout == "finished\n"
     shown = gs("task", "cancel", TASK)
-    assert shown.exit_code == 1 and "was not cancelled: it has finished" in shown.stderr
+    assert shown.exit_code == 1
+    assert "was not cancelled: it has finished" in shown.stderr
     service.on(f"GET /v1/tasks/{TASK}", task("running"), task("undoing"), task("cancelled"))
     assert gs("task", "cancel", TASK).exit_code == 0
     assert gs("task", "wait", TASK).exit_code == 1

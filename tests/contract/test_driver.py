@@ -215,7 +215,7 @@ async def test_the_watcher_hears_of_a_guest_that_ended_by_itself(subject: Subjec
     async with asyncio.timeout(PATIENCE):
         assert await subject.changed.get() == guest.id
         while await subject.driver.power(guest.id) is Power.RUNNING:
-            await asyncio.sleep(0.05)
+            await subject.changed.get()
     assert await subject.driver.power(guest.id) in (Power.SHUTDOWN, Power.CRASHED)
     await subject.driver.start(guest.id)
     assert await subject.driver.power(guest.id) is Power.RUNNING

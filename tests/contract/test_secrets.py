@@ -1,8 +1,6 @@
 """What every store of secrets, and every source of segment numbers, must do: PostgreSQL's and the twin in memory."""
 
-import shutil
-import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,24 +9,23 @@ import pytest
 from cryptography.fernet import Fernet, InvalidToken
 
 from infra.db.migrate import migrate
-from infra.local.postgres import Postgres
 from infra.secrets.memory import MemorySecrets
 from infra.secrets.postgres import PostgresSecrets
 from infra.secrets.seal import Seal
 from infra.secrets.secrets import LONGEST, KeyInvalid, SecretStore
 from infra.secrets.segments import MemorySegments, PostgresSegments, Segments
+from tests.servers import Servers
 
 KINDS = ["memory", pytest.param("postgres", marks=pytest.mark.real)]
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    directory = Path(tempfile.mkdtemp(prefix="gostack-secrets-"))
-    directory.chmod(0o755)
-    with Postgres(directory / "postgres") as postgres:
-        migrate(postgres.dsn)
-        yield postgres.dsn
-    shutil.rmtree(directory)
+@pytest.fixture
+def server(real_servers: Servers) -> str:
+    migrate(real_servers.dsn)
+    with psycopg.connect(real_servers.dsn) as connection:
+        connection.execute("truncate secrets")
+        connection.execute("alter sequence network_segments restart")
+    return real_servers.dsn
 
 
 @pytest.fixture(params=KINDS)
@@ -36,10 +33,7 @@ async def store(request: pytest.FixtureRequest) -> AsyncIterator[SecretStore]:
     if request.param == "memory":
         yield MemorySecrets()
         return
-    dsn = request.getfixturevalue("server")
-    with psycopg.connect(dsn) as connection:
-        connection.execute("truncate secrets")
-    kept = PostgresSecrets(dsn, Seal.fresh())
+    kept = PostgresSecrets(request.getfixturevalue("server"), Seal.fresh())
     await kept.open()
     yield kept
     await kept.close()
@@ -49,10 +43,7 @@ async def store(request: pytest.FixtureRequest) -> AsyncIterator[SecretStore]:
 def segments(request: pytest.FixtureRequest) -> Segments:
     if request.param == "memory":
         return MemorySegments()
-    dsn = request.getfixturevalue("server")
-    with psycopg.connect(dsn) as connection:
-        connection.execute("alter sequence network_segments restart")
-    return PostgresSegments(dsn)
+    return PostgresSegments(request.getfixturevalue("server"))
 
 
 async def test_what_is_put_is_got_until_it_is_forgotten(store: SecretStore) -> None:

@@ -1,0 +1,155 @@
+"""The API as a process: the one place where its services are made, and where it ends in good order."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import orjson
+import uvicorn
+from fastapi import FastAPI
+
+from api.agents import Agents
+from api.app import create_app
+from api.blobs import Blobs
+from api.feed import Feed
+from api.internal import create_internal_app
+from api.services import Services
+from api.sweep import sweep_for_ever
+from api.verdicts import Verdicts
+from domain import catalog
+from infra.log.kafka import KafkaLog
+from infra.secrets.postgres import PostgresSecrets
+from infra.secrets.seal import Seal
+from infra.secrets.secrets import SecretsUnavailable
+from infra.secrets.segments import PostgresSegments
+from infra.settings import Settings
+from projections.postgres import PostgresStore
+from projections.view import Query
+
+logger = logging.getLogger(__name__)
+
+GRACE = 10
+"""Seconds that requests get to end in."""
+PAGE = 1000
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Server(uvicorn.Server):
+    """A server that leaves signals to the process: two of them share it."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
+
+
+@asynccontextmanager
+async def made(settings: Settings, token: str) -> AsyncIterator[Services]:
+    """The real services.
+
+    Raises OSError and KeyInvalid for the key file, LogUnavailable, StoreUnavailable, SecretsUnavailable.
+    """
+    assert catalog.MESSAGES
+    async with contextlib.AsyncExitStack() as stack:
+        log = KafkaLog(settings.log.bootstrap, settings.log.request_timeout)
+        stack.push_async_callback(log.close)
+        store = PostgresStore(settings.db.dsn, settings.db.pool_size)
+        await store.open()
+        stack.push_async_callback(store.close)
+        secrets = PostgresSecrets(settings.db.dsn, Seal.from_file(settings.secrets.key_file))
+        await secrets.open()
+        stack.push_async_callback(secrets.close)
+        agents = Agents(store, token)
+        stack.push_async_callback(agents.close)
+
+        async def ended(instance_id: str) -> None:
+            try:
+                await secrets.forget(instance_id)
+            except SecretsUnavailable as error:
+                logger.error("secrets of %s stay until the next sweep: %s", instance_id, error)
+
+        services = Services(
+            log=log,
+            store=store,
+            secrets=secrets,
+            segments=PostgresSegments(settings.db.dsn),
+            settings=settings,
+            clock=lambda: datetime.now(UTC),
+            verdicts=Verdicts(log, ended),
+            agents=agents,
+            blobs=Blobs(settings.images.store, settings.images.max_size),
+        )
+        await raise_segments(services)
+        await services.verdicts.open()
+        yield services
+
+
+async def raise_segments(services: Services) -> None:
+    """Give no segment that a known network has: the sequence may be younger than the log."""
+    marker, highest = "", 0
+    while True:
+        page = await services.store.page("networks", Query(limit=PAGE, marker=marker))
+        highest = max([highest, *(orjson.loads(doc)["segment"] for doc in page.docs)])
+        if not page.more:
+            break
+        marker = page.last_id
+    if highest:
+        await services.segments.raise_to(highest + 1)
+
+
+async def serve(settings: Settings) -> None:
+    """Serve users and agents until SIGTERM or SIGINT. Raises what made() raises; SystemExit where a port is taken."""
+    token = await asyncio.to_thread(lambda: Path(settings.secrets.agent_token_file).read_text().strip())
+    async with made(settings, token) as services:
+        app = create_app(services)
+        internal = create_internal_app(services, token)
+        servers = [
+            _server(app, settings.api.listen, settings.api.port),
+            _server(internal, settings.api.hosts_listen, settings.api.hosts_port),
+        ]
+        feed: Feed = app.state.feed
+
+        def stop() -> None:
+            feed.closing = True
+            for server in servers:
+                server.should_exit = True
+
+        loop = asyncio.get_running_loop()
+        for each in SIGNALS:
+            loop.add_signal_handler(each, stop)
+        behind = [asyncio.create_task(services.verdicts.run()), asyncio.create_task(sweep_for_ever(services))]
+        serving = [asyncio.create_task(server.serve()) for server in servers]
+        try:
+            # Whatever ends first ends all: an API without its tail would answer no command.
+            await asyncio.wait([*serving, *behind], return_when=asyncio.FIRST_COMPLETED)
+            stop()
+            await asyncio.gather(*serving)
+        finally:
+            for task in behind:
+                task.cancel()
+            ended = await asyncio.gather(*behind, return_exceptions=True)
+            for each in SIGNALS:
+                loop.remove_signal_handler(each)
+        for error in ended:
+            if isinstance(error, Exception):
+                raise error
+
+
+def _server(app: FastAPI, host: str, port: int) -> Server:
+    return Server(
+        uvicorn.Config(
+            app,
+            host=host,
+            port=port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+            timeout_graceful_shutdown=GRACE,
+        )
+    )

@@ -1,0 +1,53 @@
+"""The full look behind the stream: secrets that no guest will ask for any more are forgotten, even where the event
+that said so was missed because no API ran.
+"""
+
+import asyncio
+import logging
+from datetime import timedelta
+
+import orjson
+
+from api.services import Services
+from infra.secrets.secrets import SecretsUnavailable
+from projections.store import StoreUnavailable
+
+logger = logging.getLogger(__name__)
+
+EVERY = 600.0
+SETTLED = timedelta(hours=1)
+"""A secret younger than this is left alone: its command may be on its way."""
+NEVER_BOOTED = timedelta(days=7)
+"""How long a secret waits for an instance that nobody knows: longer than any job is kept."""
+MOST = 1000
+READS_SECRETS = "boot"
+"""The action while which a guest's secrets are read."""
+
+
+async def sweep(services: Services) -> int:
+    """Forget what is not needed any more; for how many instances. Raises SecretsUnavailable, StoreUnavailable."""
+    now = services.clock()
+    lost = set(await services.secrets.held(now - NEVER_BOOTED, MOST))
+    forgotten = 0
+    for instance_id in await services.secrets.held(now - SETTLED, MOST):
+        found = await services.store.get("instances", instance_id)
+        if found is None:
+            needed = instance_id not in lost
+        else:
+            task = orjson.loads(found.doc)["task"]
+            needed = task is not None and task["action"] == READS_SECRETS
+        if not needed:
+            await services.secrets.forget(instance_id)
+            forgotten += 1
+    return forgotten
+
+
+async def sweep_for_ever(services: Services) -> None:
+    """Now and then, until cancelled."""
+    while True:
+        try:
+            if count := await sweep(services):
+                logger.info("secrets of %s instances were forgotten", count)
+        except (SecretsUnavailable, StoreUnavailable) as error:
+            logger.error("secrets are not swept: %s", error)
+        await asyncio.sleep(EVERY)

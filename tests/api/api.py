@@ -1,0 +1,159 @@
+"""The API on a running world, with what most tests need made: a host, a flavor, an image, a network."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+
+from api.agents import Agents
+from api.app import create_app
+from api.blobs import Blobs
+from api.services import Services
+from api.verdicts import Verdicts
+from infra.settings import Settings
+from tests.harness.world import World
+
+GIB = 1 << 30
+MIB = 1 << 20
+TOKEN = "agents-and-api"
+VERDICT_TIMEOUT = 0.5
+READ_TIMEOUT = 0.5
+
+
+@dataclass
+class HostDoor:
+    """The agents' own endpoints, as the API calls them."""
+
+    console: bytes = b"one\ntwo\nthree\n"
+    status: int = 200
+    calls: list[httpx.Request] = field(default_factory=list)
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.calls.append(request)
+        if self.status != 200:
+            return httpx.Response(self.status, json={"code": "guest-off", "detail": "the guest is off"})
+        if request.url.path.endswith("/console"):
+            most = int(request.url.params["most"])
+            return httpx.Response(200, content=self.console[-most:])
+        return httpx.Response(
+            200, json={"host": "10.1.0.11", "port": 5900, "password": "p", "valid_seconds": 300}
+        )
+
+
+@dataclass
+class Api:
+    """A client, and what is behind it."""
+
+    http: httpx.AsyncClient
+    app: FastAPI
+    world: World
+    services: Services
+    door: HostDoor
+
+    async def get(self, path: str, status: int = 200, **params: Any) -> Any:
+        """The JSON of a GET that must end so."""
+        answer = await self.http.get(f"/v1{path}", params=params)
+        assert answer.status_code == status, answer.text
+        return answer.json()
+
+    async def post(self, path: str, body: Any = None, status: int = 201, **headers: str) -> Any:
+        """The JSON of a POST that must end so."""
+        answer = await self.http.post(f"/v1{path}", json=body, headers=_headers(headers))
+        assert answer.status_code == status, answer.text
+        return answer.json()
+
+    async def patch(self, path: str, body: Any, status: int = 200, **headers: str) -> Any:
+        """The JSON of a PATCH that must end so."""
+        answer = await self.http.patch(f"/v1{path}", json=body, headers=_headers(headers))
+        assert answer.status_code == status, answer.text
+        return answer.json()
+
+    async def delete(self, path: str, status: int = 200, **headers: str) -> Any:
+        """The JSON of a DELETE that must end so."""
+        answer = await self.http.delete(f"/v1{path}", headers=_headers(headers))
+        assert answer.status_code == status, answer.text
+        return answer.json()
+
+    async def furnish(self) -> None:
+        """A host, a flavor `small`, an image `tiny`, a network `lan`."""
+        await self.world.host("h1")
+        await self.post("/flavors", {"name": "small", "core": 1, "memory": 512 * MIB})
+        await self.image("tiny")
+        await self.post("/networks", {"name": "lan", "cidr": "10.0.0.0/24"})
+
+    async def image(self, name: str, content: bytes = b"x" * 1000) -> Any:
+        """An image of these bytes."""
+        answer = await self.http.post("/v1/images/uploads", content=content)
+        assert answer.status_code == 201, answer.text
+        return await self.post("/images", {"name": name, "checksum": answer.json()["checksum"]})
+
+    async def boot(self, name: str = "web", status: int = 202, headers: dict[str, str] | None = None, **more: Any) -> Any:
+        """Ask for an instance."""
+        body = {"name": name, "flavor": "small", "image": "tiny", **more}
+        answer = await self.http.post("/v1/instances", json=body, headers=headers or {})
+        assert answer.status_code == status, answer.text
+        return answer.json()
+
+    async def booted(self, name: str = "web", **more: Any) -> Any:
+        """An instance that runs."""
+        given = await self.boot(name, **more)
+        await self.ended(given["task_id"])
+        return await self.get(f"/instances/{given['id']}")
+
+    async def ended(self, task_id: str) -> Any:
+        """The task, once everything that follows has happened."""
+        await self.world.settle()
+        return await self.get(f"/tasks/{task_id}")
+
+
+def _headers(given: dict[str, str]) -> dict[str, str]:
+    return {name.replace("_", "-"): value for name, value in given.items()}
+
+
+@asynccontextmanager
+async def serving(directory: Path, **api_settings: Any) -> AsyncIterator[Api]:
+    """The API on a world that goes on by itself."""
+    world = World()
+    await world.start()
+    settings = Settings()
+    settings.api = settings.api.model_copy(
+        update={"verdict_timeout": VERDICT_TIMEOUT, "read_timeout": READ_TIMEOUT, **api_settings}
+    )
+    settings.images = settings.images.model_copy(update={"store": str(directory / "images"), "max_size": 4 * MIB})
+    door = HostDoor()
+    verdicts = Verdicts(world.log, world.secrets.forget)
+    services = Services(
+        log=world.log,
+        store=world.store,
+        secrets=world.secrets,
+        segments=world.segments,
+        settings=settings,
+        clock=world.clock,
+        verdicts=verdicts,
+        agents=Agents(world.store, TOKEN, httpx.MockTransport(door)),
+        blobs=Blobs(settings.images.store, settings.images.max_size),
+    )
+    app = create_app(services)
+    await verdicts.open()
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with world.running(), tail(verdicts):
+        async with httpx.AsyncClient(transport=transport, base_url="http://api.test") as http:
+            yield Api(http, app, world, services, door)
+    await services.agents.close()
+
+
+@asynccontextmanager
+async def tail(verdicts: Verdicts) -> AsyncIterator[None]:
+    """The verdicts' reader, behind the block."""
+    import asyncio
+
+    task = asyncio.create_task(verdicts.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

@@ -1,0 +1,85 @@
+"""Hosts that do what they are told, without a hypervisor: they answer jobs off the log as agents do."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from domain.host.messages import Inventory, RegisterHost
+from domain.jobs import DispatchHostJobs, JobError, JobResult, JobsAnswered, Power, PowerSeen
+from domain.messages import Envelope, Key, Record, Topic, derived_id, from_record, named_id, to_record
+
+GIB = 1 << 30
+POWER_AFTER = {
+    "DefineGuest": Power.SHUTDOWN,
+    "StartGuest": Power.RUNNING,
+    "RebootGuest": Power.RUNNING,
+    "StopGuest": Power.SHUTDOWN,
+    "UndefineGuest": Power.NONE,
+}
+"""What a hypervisor says of the guest after a job; other jobs do not change it."""
+
+
+@dataclass
+class TestAgents:
+    """All hosts of a world."""
+
+    __test__ = False
+
+    clock: Callable[[], datetime]
+    failures: dict[str, JobError] = field(default_factory=dict)
+    """Job name -> the error that it ends with, whenever it is asked for."""
+    silent: set[str] = field(default_factory=set)
+    """Names of jobs that are never answered."""
+    taken: list[DispatchHostJobs] = field(default_factory=list)
+    """Every dispatch that came, answered or not."""
+
+    def answer(self, records: Sequence[Record]) -> list[Record]:
+        """Do the jobs in these records."""
+        answers = []
+        for record in records:
+            cause = from_record(record)
+            if isinstance(cause.data, DispatchHostJobs):
+                self.taken.append(cause.data)
+                if not self.silent.intersection(call.name for call in cause.data.jobs):
+                    answers.append(self._answer(cause, cause.data))
+        return answers
+
+    def _answer(self, cause: Envelope, dispatch: DispatchHostJobs) -> Record:
+        results = []
+        for call in dispatch.jobs:
+            error = self.failures.get(call.name)
+            power = POWER_AFTER.get(call.name)
+            facts = (PowerSeen(fact="power", power=power),) if power and not error else ()
+            results.append(JobResult(job_id=call.job_id, name=call.name, error=error, facts=facts))
+            if error:
+                break
+        answer = JobsAnswered(
+            task_id=dispatch.task_id,
+            dispatch_id=dispatch.dispatch_id,
+            host_id=dispatch.host_id,
+            epoch=dispatch.epoch,
+            results=tuple(results),
+        )
+        envelope = Envelope(
+            id=derived_id(cause.id, "answer"),
+            data=answer,
+            subject=Key("instance", dispatch.instance_id),
+            time=self.clock(),
+            source=f"gostack/agent/{dispatch.host_id}",
+            correlation=cause.correlation,
+            causation=cause.id,
+            actor=cause.actor,
+            project=cause.project,
+        )
+        return to_record(envelope, Topic.RESULTS)
+
+
+def host_key(name: str) -> Key:
+    """The host with this name."""
+    return Key("host", named_id("host", name))
+
+
+def registration(name: str, zone: str = "default", endpoint: str = "", vcpus: int = 16) -> RegisterHost:
+    """What a host's agent says when it starts."""
+    inventory = Inventory(vcpus=vcpus, memory=64 * GIB, disk=1024 * GIB)
+    return RegisterHost(name=name, zone=zone, inventory=inventory, endpoint=endpoint or f"http://{name}.test")
