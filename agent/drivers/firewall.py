@@ -32,7 +32,7 @@ table inet {TABLE} {{
     tcp dport 53 accept
     ip daddr {METADATA_ADDRESS} tcp dport 80 accept
     icmp type echo-request accept
-    accept
+    drop
   }}
 }}
 """

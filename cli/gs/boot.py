@@ -129,6 +129,7 @@ def _finish(call: Call, answer: Any) -> None:
         ident = each.get("instance_id") or each.get("id")
         made.append({**each, "id": ident, "name": each.get("name") or ident})
     if not call.wish.wait:
+        call.leave([each["task_id"] for each in made if each.get("task_id")])
         call.instances([{**each, **told} for each in made], alone=len(made) == 1, columns=DONE, raw=answer.text)
         return
     tasks: dict[str, Started] = {}

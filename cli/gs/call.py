@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from cli.gs.columns import Column, printable
 from cli.gs.output import Format, many, one, write
 from cli.gs.problems import Failed, Missing, Problem, Refused, TimedOut
-from cli.gs.resources import INSTANCE, Resource
+from cli.gs.resources import INSTANCE, TASK, Resource
 
 if TYPE_CHECKING:
     from cli.gs.client import Answer, Client
@@ -53,11 +53,11 @@ class Call:
         if self._client is not None:
             self._client.close()
 
-    def ident(self, resource: Resource, text: str, *, deleted: bool = False) -> str:
-        """The id of what is meant by a name or an id."""
+    def ident(self, resource: Resource, text: str, **where: str) -> str:
+        """The id of what is meant by a name or an id; `where` narrows the list in which the name is looked for."""
         from cli.gs.resolve import resolve
 
-        return resolve(self.client, resource, text, deleted=deleted)
+        return resolve(self.client, resource, text, **where)
 
     def idents(self, resource: Resource, texts: Sequence[str]) -> list[str]:
         """Each one's id."""
@@ -119,6 +119,11 @@ class Call:
             from cli.gs.waiting import verdict
 
             verdict(self.client, command_id)
+
+    def leave(self, task_ids: Sequence[str]) -> None:
+        """Without waiting for tasks: only until they can be read, so that the next command knows of them."""
+        for task_id in task_ids:
+            self.client.look(TASK.path(task_id), after=task_id)
 
     def finish(self, tasks: "Sequence[Started]") -> tuple[list[Document], bool]:
         """Wait for tasks and tell the faults of those that failed. Returns them, and whether all finished."""

@@ -141,6 +141,15 @@ class Client:
         """Read. Raises Problem."""
         return self._exchange("GET", path, params=params)
 
+    def look(self, path: str, **params: Any) -> Answer | None:
+        """Read once, where it does no harm if that fails. Raises TimedOut."""
+        try:
+            return self._exchange("GET", path, params=params, attempts=1)
+        except TimedOut:
+            raise
+        except Problem:
+            return None
+
     def write(self, method: str, path: str, body: Any = None, *, params: Mapping[str, Any] | None = None) -> Answer:
         """Ask for a change, under a key that makes trying again safe. Raises Problem."""
         return self._exchange(method, path, params=params, body=body, headers={"Idempotency-Key": str(uuid.uuid4())})
@@ -185,11 +194,12 @@ class Client:
         body: Any = None,
         content: Content | None = None,
         headers: Mapping[str, str] | None = None,
+        attempts: int = ATTEMPTS,
     ) -> Answer:
         pause = FIRST_PAUSE
-        for attempt in range(1, ATTEMPTS + 1):
+        for attempt in range(1, attempts + 1):
             self.deadline.check()
-            last = attempt == ATTEMPTS
+            last = attempt == attempts
             try:
                 response = self._once(method, path, params, body, content, headers)
             except httpx.TransportError as error:

@@ -33,7 +33,7 @@ add_show(app, INSTANCE)
 @command(app)
 def show_deleted(call: Call, which: Which) -> None:
     """Show an instance that was deleted, softly or for good."""
-    answer = call.client.get(INSTANCE.path(call.ident(INSTANCE, which, deleted=True)))
+    answer = call.client.get(INSTANCE.path(call.ident(INSTANCE, which, deleted="true")))
     if answer.get("vm_state") not in DELETED:
         raise Missing(f"Instance {which} is not deleted.", "gs instance show shows it.")
     call.show_answer(answer)

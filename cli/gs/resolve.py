@@ -13,13 +13,16 @@ UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 CANDIDATES = 20
 
 
-def resolve(client: Client, resource: Resource, text: str, *, deleted: bool = False) -> str:
-    """The id of the one thing that is meant. Raises Missing, Usage."""
+def resolve(client: Client, resource: Resource, text: str, **where: str) -> str:
+    """The id of the one thing that is meant, among those that a list with these parameters shows.
+
+    Raises Missing, Usage.
+    """
     if not text:
         raise Usage(f"The {resource.noun}'s name or ID is empty.")
     if UUID.fullmatch(text) or not resource.named:
         return text
-    answer = client.get(resource.path(), name=text, limit=CANDIDATES, deleted="true" if deleted else None)
+    answer = client.get(resource.path(), name=text, limit=CANDIDATES, **where)
     found = [each for each in answer.items(resource.plural) if each.get("name") == text]
     if not found:
         raise Missing(f"There is no {resource.noun} {text}.", f"gs {resource.noun} list shows those there are.")

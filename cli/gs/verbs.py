@@ -13,11 +13,12 @@ import typer
 from cli.gs.call import Call, every
 from cli.gs.columns import Column
 from cli.gs.options import command
-from cli.gs.problems import Failed, Problem
+from cli.gs.problems import Failed, Missing, Problem
 from cli.gs.resources import ID, INSTANCE, NAME
 from cli.gs.standard import argument
 from domain.instance.action import Action
 from domain.instance.actions import ACTIONS
+from domain.instance.state import VmState
 
 HARD = "hard-"
 DONE = (ID, NAME, Column("status"), Column("task_id", "task"), Column("command_id", "command"))
@@ -73,6 +74,18 @@ def _add(app: typer.Typer, action: Action, hard: Action | None) -> None:
     command(app, action.name, writes=True, help=action.help)(run)
 
 
+def _ident(call: Call, text: str, action: Action) -> str:
+    """The instance that is meant: what a verb can begin with decides where its name is looked for."""
+    begins = action.begins - {VmState.SOFT_DELETED}
+    if begins:
+        try:
+            return call.ident(INSTANCE, text)
+        except Missing:
+            if begins == action.begins:
+                raise
+    return call.ident(INSTANCE, text, deleted="true", status=VmState.SOFT_DELETED)
+
+
 def act(call: Call, which: list[str], verb: str, body: dict[str, Any]) -> None:
     """Ask for a verb on each, wait for all, show what they are then."""
     from cli.gs.waiting import Started, verdict
@@ -83,7 +96,7 @@ def act(call: Call, which: list[str], verb: str, body: dict[str, Any]) -> None:
     raw: str | None = None
     for text in which:
         try:
-            ident = call.ident(INSTANCE, text)
+            ident = _ident(call, text, ACTIONS[verb])
             answer = call.client.write("POST", INSTANCE.path(ident, "actions", verb), body)
             raw = answer.text
             said = dict(answer.body) if isinstance(answer.body, dict) else {}
@@ -102,6 +115,7 @@ def act(call: Call, which: list[str], verb: str, body: dict[str, Any]) -> None:
     if call.wish.wait:
         well = _wait(call, answers, tasks, alone=len(which) == 1)
     else:
+        call.leave([started.task_id for started in tasks.values()])
         documents = [{"id": ident, **said} for ident, said in answers.items()]
         call.instances(documents, alone=len(which) == 1, columns=DONE, raw=raw if len(which) == 1 else None)
     every(problems)

@@ -21,7 +21,7 @@ from domain.instance.evolve import evolve
 from domain.instance.progress import advance, answered, deadline_passed, new_task
 from domain.instance.state import Instance, VmState
 from domain.instance.status import allowed_statuses, status
-from domain.jobs import GuestObserved, JobsAnswered, JobStarted, Power
+from domain.jobs import JOBS, GuestObserved, JobsAnswered, JobStarted, Place, Power, Target
 from domain.messages import Decision, Envelope, Outgoing
 from domain.task import (
     CancelTask,
@@ -138,8 +138,21 @@ def _act(draft: Draft, command: InstanceCommand, envelope: Envelope) -> None:
             action=action.name,
             allowed=allowed_statuses(action.begins),
         )
+    if instance.host is None and _needs_host(action, instance):
+        raise WrongStatus(
+            kind="Instance",
+            id=instance.id,
+            status=f"{status(instance)} and has no host",
+            action=action.name,
+            allowed="on a host",
+        )
     action.check(instance, command)
     _accept(draft, action, command, envelope)
+
+
+def _needs_host(action: Action, instance: Instance) -> bool:
+    names = [step.name for step in action.flow.plan(instance).steps]
+    return Place.__name__ not in names and any(JOBS[name].target is Target.HOST for name in names)
 
 
 def _accept(draft: Draft, action: Action, command: InstanceCommand, envelope: Envelope) -> None:

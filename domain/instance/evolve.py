@@ -16,7 +16,7 @@ from domain.instance.events import (
     InstanceUpdated,
 )
 from domain.instance.state import Instance, VmState
-from domain.jobs import Fact, Nic, Placed, PortBound, PortUnbound, PowerSeen, Released
+from domain.jobs import Fact, Nic, Placed, PortBound, PortUnbound, Power, PowerSeen, Released
 from domain.messages import Event
 from domain.task import (
     StepFailed,
@@ -57,9 +57,9 @@ def evolve(now: Instance | None, event: Event, subject_id: str) -> Instance:
             task = event.task
             if event.queued:
                 return now.but(queued=task, updated=task.accepted)
-            return now.but(task=task, updated=task.accepted, purge_at=None)
+            return now.but(task=task, updated=task.accepted)
         case TaskPlanned():
-            return now.but(task=event.task, queued=None, purge_at=None)
+            return now.but(task=event.task, queued=None)
         case TaskFinished():
             return _ended(now, VmState(event.vm_state), event.finished).but(
                 fault=None, launched=now.launched or (event.finished if event.vm_state == VmState.ACTIVE else None)
@@ -97,11 +97,14 @@ def _during_task(now: Instance, event: Event) -> Instance:
                 return now
             return now.but(task=task.but(dispatch=task.dispatch.but(started=event.job)))
         case StepsFinished():
+            # What else was sent with them is still on the record: it may be what fails next.
+            waiting = tuple(index for index in task.dispatch.steps if index not in event.steps) if task.dispatch else ()
+            dispatch = task.dispatch.but(steps=waiting) if task.dispatch and waiting else None
             if event.direction is Direction.FORWARD:
-                task = task.but(done=task.done + len(event.steps), dispatch=None)
+                task = task.but(done=task.done + len(event.steps), dispatch=dispatch)
             else:
                 left = tuple(index for index in task.to_undo if index not in event.steps)
-                task = task.but(to_undo=left, dispatch=None)
+                task = task.but(to_undo=left, dispatch=dispatch)
             return _learn(now.but(task=task), event.facts)
         case StepFailed():
             if event.direction is Direction.FORWARD:
@@ -121,7 +124,7 @@ def _learn(now: Instance, facts: Iterable[Fact]) -> Instance:
             case Placed():
                 now = now.but(host=fact.host)
             case Released():
-                now = now.but(host=None, power=now.power.NONE)
+                now = now.but(host=None, power=Power.NONE)
             case PortBound():
                 now = now.but(nics=_with_nic(now.nics, fact.nic, fact.port))
             case PortUnbound():

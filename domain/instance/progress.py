@@ -102,8 +102,13 @@ def begin_queued(draft: Draft, at: datetime) -> None:
     action = ACTIONS[waiting.action]
     command = action.command.model_validate(waiting.params)
     planned = new_task(waiting.id, action, command, draft.now, waiting.actor, waiting.project, at)
-    draft.emit(TaskPlanned(task_id=planned.id, task=planned.but(accepted=waiting.accepted)))
-    action.accepted(draft, command, at)
+    planned = planned.but(accepted=waiting.accepted)
+    if draft.now.vm_state in action.already:
+        # Undoing the other task led to just what is asked for.
+        draft.emit(TaskPlanned(task_id=planned.id, task=planned.but(plan=planned.plan.but(steps=()))))
+    else:
+        draft.emit(TaskPlanned(task_id=planned.id, task=planned))
+        action.accepted(draft, command, at)
     advance(draft, at)
 
 

@@ -185,7 +185,8 @@ async def test_a_guest_hears_its_power_button_and_its_console_outlives_the_daemo
     host = place.hosts[0]
     guest = a_guest(place.image, (nic(place, 0, 20, str(uuid.uuid4()), 0),), disk=1 << 30)
     secrets = Secrets(
-        password="geheim", user_data=f"#!/bin/sh\nwget -q -T 2 -O - http://{GATEWAYS[0]}:{CLOSED_PORT} || echo closed\n"
+        password="geheim",
+        user_data=f"#!/bin/sh\nnc -w 2 {GATEWAYS[0]} {CLOSED_PORT} </dev/null && echo open || echo closed\n",
     )
     listener = await asyncio.to_thread(serve_something, host)
     async with opened(host, place.store) as driver:

@@ -1,5 +1,6 @@
 """The API on a running world, with what most tests need made: a host, a flavor, an image, a network."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -149,8 +150,6 @@ async def serving(directory: Path, **api_settings: Any) -> AsyncIterator[Api]:
 @asynccontextmanager
 async def tail(verdicts: Verdicts) -> AsyncIterator[None]:
     """The verdicts' reader, behind the block."""
-    import asyncio
-
     task = asyncio.create_task(verdicts.run())
     try:
         yield

@@ -1,11 +1,14 @@
 """Booting through the API: the way of a boot, and everything that can stand in it."""
 
+import struct
+import uuid
 from typing import Any
 
 import pytest
 
-from domain.messages import Topic
-from tests.api.api import GIB, Api
+from api.boot import GIB, NOT_YET
+from domain.messages import Topic, named_id
+from tests.api.api import MIB, Api
 
 
 async def test_a_boot_is_a_task_and_the_instance_runs(api: Api) -> None:
@@ -22,3 +25,310 @@ async def test_a_boot_is_a_task_and_the_instance_runs(api: Api) -> None:
     assert instance["disk"] == 1000
     assert instance["flavor"]["name"] == "small"
     assert instance["config_drive"] is True
+
+
+async def test_the_answer_says_where_the_task_is(api: Api) -> None:
+    body = {"name": "web", "flavor": "small", "image": "tiny"}
+    answer = await api.http.post("/v1/instances", json=body)
+    assert answer.headers["Location"] == f"/v1/tasks/{answer.json()['task_id']}"
+    assert (await api.http.get(answer.headers["Location"])).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "name", "hostname"),
+    [
+        ({"name": "Müller & Söhne"}, "Müller & Söhne", "m-ller-s-hne"),
+        ({"name": None, "hostname": "db1"}, "db1", "db1"),
+        ({"name": "web", "hostname": "www"}, "web", "www"),
+        ({"name": "x" * 100}, "x" * 100, "x" * 63),
+    ],
+)
+async def test_names(api: Api, body: dict[str, Any], name: str, hostname: str) -> None:
+    given = await api.boot(**body)
+    await api.world.settle()
+    instance = await api.get(f"/instances/{given['id']}")
+    assert (instance["name"], instance["hostname"]) == (name, hostname)
+
+
+async def test_without_any_name_it_is_called_by_its_id(api: Api) -> None:
+    given = await api.boot(None, instance_uuid="aaaaaaaa-1111-4111-8111-111111111111")
+    assert given["name"] == "i-aaaaaaaa"
+
+
+async def test_a_password_is_made_told_once_kept_sealed_and_forgotten(api: Api) -> None:
+    api.world.agents.silent.add("StartGuest")
+    given = await api.boot(user_data="#!/bin/sh\necho secret-in-user-data")
+    await api.world.settle()
+    password = given["admin_password"]
+    assert len(password) == 20
+    assert await api.world.secrets.get(api.world.agents.taken[-1].guest.password_ref) == password
+    user_data = await api.world.secrets.get(api.world.agents.taken[-1].guest.user_data_ref)
+    assert user_data == "#!/bin/sh\necho secret-in-user-data"
+    for topic in Topic:
+        for record in api.world.log.all(topic):
+            for secret in (password, "secret-in-user-data"):
+                assert secret.encode() not in record.value
+                assert all(secret.encode() not in value for _, value in record.headers)
+    api.world.agents.silent.clear()
+    await api.world.pass_time(600)
+    assert (await api.get(f"/instances/{given['id']}"))["status"] == "active"
+    await _tail_has_seen_all(api)
+    assert await api.world.secrets.get(api.world.agents.taken[-1].guest.password_ref) is None
+
+
+async def _tail_has_seen_all(api: Api) -> None:
+    """One more command: its verdict comes through the same tail."""
+    await api.post("/zones", {"name": f"z{uuid.uuid4()}"})
+
+
+async def test_a_password_that_was_given_is_not_repeated(api: Api) -> None:
+    given = await api.boot(password="correct horse")
+    assert "admin_password" not in given
+    assert "correct horse" not in str(given)
+
+
+async def test_secrets_are_forgotten_when_a_boot_fails(api: Api) -> None:
+    api.world.agents.failures["CreateDisk"] = _failure()
+    given = await api.boot()
+    task = await api.ended(given["task_id"])
+    assert task["status"] == "failed"
+    assert task["fault"]["step"] == "CreateDisk"
+    await _tail_has_seen_all(api)
+    assert await api.world.secrets.get(api.world.agents.taken[-1].guest.password_ref) is None
+
+
+def _failure() -> Any:
+    from domain.jobs import JobError
+
+    return JobError(code="disk-too-small", message="no room", ran=False)
+
+
+async def test_count_boots_so_many_with_one_correlation(api: Api) -> None:
+    given = await api.boot("web", count=3)
+    assert [each["name"] for each in given["instances"]] == ["web-1", "web-2", "web-3"]
+    assert "task_id" not in given
+    assert len({each["task_id"] for each in given["instances"]}) == 3
+    await api.world.settle()
+    tasks = await api.get("/tasks", correlation=given["correlation_id"])
+    assert {task["id"] for task in tasks["tasks"]} == {each["task_id"] for each in given["instances"]}
+    hostnames = {instance["hostname"] for instance in (await api.get("/instances"))["instances"]}
+    assert hostnames == {"web-1", "web-2", "web-3"}
+
+
+async def test_the_same_key_is_the_same_boot(api: Api) -> None:
+    api.world.agents.silent.add("StartGuest")
+    first = await api.boot(headers={"Idempotency-Key": "k1"})
+    await api.world.settle()
+    again = await api.boot(headers={"Idempotency-Key": "k1"})
+    assert again == first
+    api.world.agents.silent.clear()
+    await api.world.pass_time(600)
+    await _tail_has_seen_all(api)
+    later = await api.boot(headers={"Idempotency-Key": "k1"})
+    assert later["task_id"] == first["task_id"]
+    assert "admin_password" not in later
+    assert len((await api.get("/instances"))["instances"]) == 1
+
+
+async def test_the_same_key_for_several_is_the_same_boot(api: Api) -> None:
+    first = await api.boot(headers={"Idempotency-Key": "k1"}, count=3)
+    await api.world.settle()
+    again = await api.boot(headers={"Idempotency-Key": "k1"}, count=3)
+    assert again["instances"] == first["instances"]
+    assert len((await api.get("/instances"))["instances"]) == 3
+
+
+@pytest.mark.parametrize("changed", [{"name": "other"}, {"password": "another"}, {"count": 2}, {"user_data": "x"}])
+async def test_another_body_under_the_same_key_is_refused(api: Api, changed: dict[str, Any]) -> None:
+    await api.boot(headers={"Idempotency-Key": "k1"}, password="one")
+    await api.world.settle()
+    body = {"name": "web", "password": "one"} | changed
+    refused = await api.boot(status=422, headers={"Idempotency-Key": "k1"}, **body)
+    assert refused["code"] == "idempotency-key-reused"
+    assert len((await api.get("/instances"))["instances"]) == 1
+
+
+async def test_a_repeated_boot_while_the_engine_is_away_makes_one_instance(api: Api) -> None:
+    api.world.stopped.add("engine")
+    first = await api.boot(headers={"Idempotency-Key": "k1"})
+    second = await api.boot(headers={"Idempotency-Key": "k1"})
+    assert first == second
+    assert "task_id" not in first
+    pending = await api.http.get(f"/v1/commands/{first['command_id']}")
+    assert (pending.status_code, pending.json()["verdict"]) == (202, "pending")
+    api.world.stopped.clear()
+    await api.world.settle()
+    assert (await api.get(f"/commands/{first['command_id']}"))["task_id"] == first["command_id"]
+    assert [each["id"] for each in (await api.get("/instances"))["instances"]] == [first["id"]]
+
+
+async def test_the_given_uuid_is_the_id_and_serves_once(api: Api) -> None:
+    ident = str(uuid.uuid4())
+    given = await api.boot(instance_uuid=ident.upper())
+    assert given["id"] == ident
+    await api.world.settle()
+    refused = await api.boot(status=409, instance_uuid=ident)
+    assert refused["code"] == "already-exists"
+
+
+async def test_two_boots_with_one_uuid_that_overtake_the_projection(api: Api) -> None:
+    ident = str(uuid.uuid4())
+    api.world.stopped.add("projector")
+    await api.boot(instance_uuid=ident)
+    refused = await api.boot(status=409, instance_uuid=ident)
+    assert (refused["code"], refused["instance"][:20]) == ("already-exists", "urn:gostack:command:")
+
+
+@pytest.mark.parametrize("field", sorted(NOT_YET))
+async def test_what_is_not_supported_yet_is_refused_by_name(api: Api, field: str) -> None:
+    value: Any = [""] if field == "pci_types" else ["x"]
+    if field.startswith("is_"):
+        value = True
+    elif field in ("volume", "dedicated_to"):
+        value = "x"
+    refused = await api.boot(status=422, **{field: value})
+    assert refused["code"] == "not-supported-yet"
+    assert refused["values"]["field"] == field
+    assert api.world.log.all(Topic.JOBS) == []
+
+
+@pytest.mark.parametrize("field", ["source_type", "dest_type"])
+async def test_system_disks_are_local(api: Api, field: str) -> None:
+    assert (await api.boot(status=422, **{field: "volume"}))["code"] == "not-supported-yet"
+    assert (await api.boot(**{field: "local"}))["task_id"]
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "said"),
+    [
+        ({"count": 0}, "count", "at least 1"),
+        ({"count": 101}, "count", "at most 100"),
+        ({"flavor": None}, "flavor", ""),
+        ({"metadata": {"": "x"}}, "metadata", "1 to 255"),
+        ({"metadata": {"k" * 256: "x"}}, "metadata", "1 to 255"),
+        ({"metadata": {"k": "v" * 256}}, "metadata", "at most 255"),
+        ({"metadata": {str(each): "" for each in range(129)}}, "metadata", "128"),
+        ({"user_data": "x" * 65537}, "user_data", "65536"),
+        ({"password": ""}, "password", "1 to 128"),
+        ({"password": "a\nb"}, "password", "control"),
+        ({"hostname": "no_underscore"}, "hostname", "RFC 1123"),
+        ({"name": "a\nb"}, "name", ""),
+        ({"volume_size": 0}, "volume_size", "at least 1"),
+        ({"instance_uuid": "x"}, "instance_uuid", ""),
+        ({"colour": "red"}, "colour", "no such field"),
+        ({"count": 2, "instance_uuid": str(uuid.uuid4())}, "body", "count must be 1"),
+        ({"count": 2, "port": "p"}, "body", "count must be 1"),
+        ({"networks": ["lan"] * 17}, "networks", "at most 16"),
+    ],
+)
+async def test_a_wrong_form_names_the_field(api: Api, body: dict[str, Any], field: str, said: str) -> None:
+    refused = await api.boot(status=422, **body)
+    assert refused["code"] == "invalid"
+    wrong = refused["errors"][0]
+    assert wrong["field"] == field
+    assert said in wrong["message"] + wrong.get("allowed", "")
+
+
+async def test_a_refused_form_never_repeats_a_secret(api: Api) -> None:
+    for body in ({"password": "tell\nme"}, {"user_data": "sh" * 40000}, {"passwort": "tellme"}, {"count": 2, "port": "p"}):
+        refused = await api.boot(status=422, **{"password": "hunter2", **body})
+        assert not any(secret in str(refused) for secret in ("tell\\nme", "hunter2", "tellme", "shsh"))
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        ({"flavor": "huge"}, "flavor"),
+        ({"flavor": str(uuid.uuid4())}, "flavor"),
+        ({"image": "none"}, "image"),
+        ({"network": "wan"}, "network"),
+        ({"port": "p"}, "port"),
+        ({"host": "h9"}, "host"),
+        ({"zone": "west"}, "zone"),
+        ({"key_name": "laptop"}, "keypair"),
+    ],
+)
+async def test_what_it_refers_to_must_exist(api: Api, body: dict[str, Any], kind: str) -> None:
+    refused = await api.boot(status=404, **body)
+    assert (refused["code"], refused["values"]["kind"]) == ("not-found", kind)
+
+
+async def test_a_deleted_flavor_is_none(api: Api) -> None:
+    flavor = await api.get("/flavors/small")
+    await api.delete("/flavors/small")
+    await api.boot(status=404)
+    await api.boot(status=404, flavor=flavor["id"])
+
+
+async def test_no_network_named_takes_the_only_one(api: Api) -> None:
+    await api.delete("/networks/lan")
+    bare = await api.booted("bare")
+    assert bare["nics"] == []
+    await api.post("/networks", {"name": "theirs", "cidr": "10.1.0.0/24"}, X_GoStack_Project="other")
+    assert (await api.booted("one"))["nics"][0]["network_name"] == "theirs"
+    await api.post("/networks", {"name": "ours", "cidr": "10.2.0.0/24"})
+    assert (await api.booted("two"))["nics"][0]["network_name"] == "ours"
+    await api.post("/networks", {"name": "more", "cidr": "10.3.0.0/24"})
+    refused = await api.boot("three", status=409)
+    assert refused["code"] == "network-needed"
+    assert "more, ours" in refused["detail"]
+    several = await api.booted("four", networks=["ours", "more"])
+    assert [nic["network_name"] for nic in several["nics"]] == ["ours", "more"]
+
+
+async def test_a_port_gives_its_address_and_outlives_the_instance(api: Api) -> None:
+    port = await api.post("/ports", {"network": "lan", "name": "db", "ip": "10.0.0.77"})
+    instance = await api.booted("db", port="db")
+    assert instance["addresses"] == ["10.0.0.77"]
+    refused = await api.boot("db2", status=409, ports=["db"])
+    assert (refused["code"], refused["values"]["device"]) == ("port-busy", instance["id"])
+    task = await api.delete(f"/instances/{instance['id']}?hard=true", 202)
+    await api.ended(task["task_id"])
+    assert (await api.get(f"/ports/{port['id']}"))["instance_id"] == ""
+    twice = await api.boot("db3", status=422, ports=["db", port["id"]])
+    assert twice["code"] == "invalid"
+
+
+async def test_the_root_disk_is_as_large_as_asked_and_never_smaller_than_the_image(api: Api) -> None:
+    header = struct.pack(">4sIQIIQ", b"QFI\xfb", 3, 0, 0, 16, 3 * GIB) + bytes(200)
+    await api.image("big", header)
+    refused = await api.boot(status=422, image="big", volume_size=2)
+    assert refused["values"]["field"] == "volume_size"
+    assert "3 GiB" in refused["detail"]
+    assert (await api.booted("a", image="big"))["disk"] == 3 * GIB
+    assert (await api.booted("b", image="big", volume_size=5))["disk"] == 5 * GIB
+
+
+async def test_keypair_zone_host_and_the_rest_reach_the_command(api: Api) -> None:
+    await api.world.host("h2", zone="east")
+    await api.post("/keypairs", {"name": "laptop"})
+    instance = await api.booted(
+        key_name="laptop",
+        zone="east",
+        host="h2",
+        only_define=True,
+        config_drive=False,
+        description="d",
+        metadata={"a": "b"},
+    )
+    assert instance["status"] == "stopped"
+    assert (instance["zone"], instance["host"]["id"]) == ("east", named_id("host", "h2"))
+    assert (instance["key_name"], instance["description"], instance["metadata"]) == ("laptop", "d", {"a": "b"})
+    guest = api.world.agents.taken[-1].guest
+    assert guest.public_key.startswith("ssh-ed25519 ")
+    assert guest.config_drive is False
+
+
+async def test_a_boot_that_finds_no_host_fails_as_a_task_that_says_why(api: Api) -> None:
+    await api.post("/flavors", {"name": "huge", "core": 256, "memory": 512 * MIB})
+    given = await api.boot(flavor="huge")
+    task = await api.ended(given["task_id"])
+    assert task["status"] == "failed"
+    assert task["fault"]["code"] == "no-valid-host"
+    assert (await api.get(f"/instances/{given['id']}"))["status"] == "error"
+
+
+async def test_an_empty_body_is_malformed(api: Api) -> None:
+    answer = await api.http.post("/v1/instances", content=b"", headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422
+    assert answer.json()["errors"] == [{"field": "body", "message": "is needed"}]

@@ -55,9 +55,13 @@ def test_a_boot_is_waited_for_and_shown(gs: Gs, booting: Service) -> None:
 
 
 def test_without_waiting_the_task_is_told(gs: Gs, booting: Service) -> None:
+    booting.on(f"GET /v1/tasks/{TASK}", task("running", 0, "Place"))
     shown = gs(*BOOT, "--no-wait", "--output", "json")
     assert shown.exit_code == 0
     assert json.loads(shown.stdout)["task_id"] == TASK
+    assert booting.asked[-1].url.params["after"] == TASK
+    booting.on(f"GET /v1/tasks/{TASK}", problem("not-applied-yet", 504, "Later."))
+    assert gs(*BOOT, "--no-wait").exit_code == 0
 
 
 def test_a_failed_task_tells_its_fault_and_the_filters(gs: Gs, booting: Service) -> None:

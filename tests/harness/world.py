@@ -66,6 +66,7 @@ class World:
         self.stopped: set[str] = set()
         """Names of parts that do nothing: engine, scheduler, projector, agents."""
         self._parts: dict[str, Part] = {}
+        self._stepping = asyncio.Lock()
 
     def clock(self) -> datetime:
         """The world's time; it passes a little by being asked for."""
@@ -104,13 +105,14 @@ class World:
     async def step(self) -> int:
         """Give every part what has come for it; how many records that were."""
         moved = 0
-        for part in self._parts.values():
-            if part.name in self.stopped:
-                continue
-            records = await part.reader.fetch(MOST, 0)
-            if records:
-                await part.take(records)
-                moved += len(records)
+        async with self._stepping:
+            for part in self._parts.values():
+                if part.name in self.stopped:
+                    continue
+                records = await part.reader.fetch(MOST, 0)
+                if records:
+                    await part.take(records)
+                    moved += len(records)
         return moved
 
     async def settle(self) -> None:

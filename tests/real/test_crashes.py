@@ -57,7 +57,7 @@ def boot(url: str, name: str) -> str:
         with contextlib.suppress(httpx.HTTPError):
             answer = httpx.post(f"{url}/v1/instances", json=body, headers={"Idempotency-Key": key}, timeout=10)
             if answer.status_code == 202:
-                return str(answer.json()["instances"][0]["id"])
+                return str(answer.json()["instances"][0]["instance_id"])
             assert answer.status_code in (429, 500, 502, 503, 504), answer.text
         time.sleep(0.3)
     raise TimeoutError(name)

@@ -1,0 +1,212 @@
+"""Flavors, images, keypairs and zones through the API."""
+
+import hashlib
+import shutil
+import struct
+import subprocess
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.serialization import load_ssh_private_key
+
+from domain.messages import named_id
+from tests.api.api import GIB, MIB, Api
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGHc1mFmOwH8jzVX6YuYhWmcIhCkLKfVhyCpxwpVrWvI me@here"
+
+
+async def test_a_flavors_life(empty: Api) -> None:
+    answer = await empty.http.post("/v1/flavors", json={"name": "small", "core": 1, "memory": GIB})
+    flavor = answer.json()
+    assert answer.status_code == 201
+    assert answer.headers["Location"] == f"/v1/flavors/{flavor['id']}"
+    assert answer.headers["ETag"] == '"1"'
+    assert flavor["id"] == named_id("flavor", "small")
+    assert (await empty.patch("/flavors/small", {"core": 2}))["core"] == 2
+    assert (await empty.post("/flavors/small/extra", {"extra": {"a": "1", "b": "2"}}, 200))["extra"] == {
+        "a": "1",
+        "b": "2",
+    }
+    assert (await empty.delete("/flavors/small/extra?keys=a,c"))["extra"] == {"b": "2"}
+    assert (await empty.delete("/flavors/small/extra?keys=a"))["already"] is True
+    assert (await empty.delete("/flavors/small"))["deleted"]
+    assert (await empty.get("/flavors"))["flavors"] == []
+    assert (await empty.delete("/flavors/small", 404))["code"] == "not-found"
+    again = await empty.post("/flavors", {"name": "small", "core": 3, "memory": GIB})
+    assert (again["id"], again["core"]) == (flavor["id"], 3)
+
+
+async def test_a_flavors_name_is_its_own(empty: Api) -> None:
+    await empty.post("/flavors", {"name": "a", "core": 1, "memory": GIB})
+    await empty.post("/flavors", {"name": "b", "core": 1, "memory": GIB})
+    assert (await empty.post("/flavors", {"name": "a", "core": 1, "memory": GIB}, 409))["code"] == "already-exists"
+    assert (await empty.patch("/flavors/b", {"name": "a"}, 409))["code"] == "already-exists"
+    assert (await empty.patch("/flavors/b", {"name": "c"}))["name"] == "c"
+    reborn = await empty.post("/flavors", {"name": "b", "core": 1, "memory": GIB})
+    assert reborn["name"] == "b"
+    assert reborn["id"] != (await empty.get("/flavors/c"))["id"]
+    assert (await empty.post("/flavors", {"name": "c", "core": 1, "memory": GIB}, 409))["code"] == "already-exists"
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"core": 0}, "core"),
+        ({"core": 257}, "core"),
+        ({"memory": 8 * MIB}, "memory"),
+        ({"memory": GIB + 1}, "memory"),
+        ({"memory": (16 << 40) + MIB}, "memory"),
+        ({"multi_queue": -1}, "multi_queue"),
+        ({"multi_queue": 257}, "multi_queue"),
+        ({"name": ""}, "name"),
+        ({"name": "x" * 256}, "name"),
+        ({"policy": "shared"}, "policy"),
+        ({"mode": "Strict"}, "mode"),
+        ({"extra": {"k": "v" * 256}}, "extra.k"),
+        ({"disk": 5}, "disk"),
+    ],
+)
+async def test_a_flavors_limits(empty: Api, change: dict[str, object], field: str) -> None:
+    body = {"name": "small", "core": 1, "memory": GIB} | change
+    refused = await empty.post("/flavors", body, 422)
+    assert (refused["code"], refused["errors"][0]["field"]) == ("invalid", field)
+
+
+async def test_flavors_that_can_be_live_resized(empty: Api) -> None:
+    for name in "abcd":
+        extra = {"hw:support_live_resize": "True"} if name in "ac" else {}
+        await empty.post("/flavors", {"name": name, "core": 1, "memory": GIB, "extra": extra})
+    able = await empty.get("/flavors", live_resize=True, fields="name")
+    assert able == {"flavors": [{"name": "c"}, {"name": "a"}], "next": None}
+    first = await empty.get("/flavors", live_resize=True, limit=1)
+    assert [each["name"] for each in first["flavors"]] == ["c"]
+    second = await empty.get("/flavors", live_resize=True, limit=1, marker=first["next"])
+    assert [each["name"] for each in second["flavors"]] == ["a"]
+    assert second["next"] is None
+    assert [each["name"] for each in (await empty.get("/flavors", live_resize=False))["flavors"]] == ["d", "b"]
+
+
+async def test_an_upload_is_kept_under_its_checksum(empty: Api) -> None:
+    content = b"raw bytes" * 1000
+    checksum = hashlib.sha256(content).hexdigest()
+    for _ in range(2):
+        answer = await empty.http.post("/v1/images/uploads", content=content)
+        assert answer.status_code == 201
+        expected = {"checksum": checksum, "size": len(content), "format": "raw", "virtual_size": len(content)}
+        assert answer.json() == expected
+    store = Path(empty.services.settings.images.store)
+    assert [path.name for path in store.iterdir()] == [checksum]
+    assert (store / checksum).read_bytes() == content
+
+
+def qcow2(virtual_size: int, backing: int = 0, features: int = 0) -> bytes:
+    head = struct.pack(">4sIQIIQ", b"QFI\xfb", 3, backing, 0, 16, virtual_size)
+    return head + bytes(72 - len(head)) + struct.pack(">Q", features) + bytes(100)
+
+
+async def test_qcow2_is_read_and_not_believed(empty: Api) -> None:
+    image = await empty.image("disk", qcow2(3 * GIB))
+    assert (image["format"], image["virtual_size"], image["size"]) == ("qcow2", 3 * GIB, len(qcow2(GIB)))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (qcow2(GIB, backing=512), "another file"),
+        (qcow2(GIB, features=4), "another file"),
+        (qcow2(GIB)[:40], "whole"),
+        (b"", "needed"),
+    ],
+)
+async def test_an_image_that_must_not_be_is_refused_and_leaves_nothing(empty: Api, content: bytes, said: str) -> None:
+    answer = await empty.http.post("/v1/images/uploads", content=content)
+    assert answer.status_code == 422
+    assert said in answer.json()["detail"]
+    assert list(Path(empty.services.settings.images.store).iterdir()) == []
+
+
+async def test_an_image_has_a_bound(empty: Api) -> None:
+    answer = await empty.http.post("/v1/images/uploads", content=bytes(4 * MIB + 1))
+    assert (answer.status_code, answer.json()["code"]) == (413, "too-large")
+    assert list(Path(empty.services.settings.images.store).iterdir()) == []
+
+
+async def test_images(empty: Api) -> None:
+    image = await empty.image("tiny")
+    assert await empty.get("/images/tiny") == image
+    same = await empty.post("/images", {"name": "tiny2", "checksum": image["checksum"], "description": "same bytes"})
+    assert same["id"] != image["id"]
+    missing = await empty.post("/images", {"name": "x", "checksum": "0" * 64}, 404)
+    assert missing["values"]["kind"] == "image blob"
+    assert (await empty.post("/images", {"name": "x", "checksum": "../../etc"}, 422))["code"] == "invalid"
+    assert [each["name"] for each in (await empty.get("/images", name="tiny"))["images"]] == ["tiny"]
+    assert (await empty.delete("/images/tiny"))["deleted"]
+    await empty.get("/images/tiny", 404)
+    assert (await empty.delete(f"/images/{image['id']}", 404))["code"] == "not-found"
+
+
+async def test_a_keypair_from_a_public_key(empty: Api) -> None:
+    keypair = await empty.post("/keypairs", {"name": "me", "public_key": KEY + "\n"})
+    assert keypair["public_key"] == KEY
+    assert "private_key" not in keypair
+    assert keypair["id"] == named_id("keypair", "admin", "me")
+    assert (await empty.post("/keypairs", {"name": "me", "public_key": KEY}, 409))["code"] == "already-exists"
+    other = await empty.post("/keypairs", {"name": "me", "public_key": KEY}, X_GoStack_Project="shop")
+    assert other["project_id"] == "shop"
+    assert (await empty.get("/keypairs/me"))["id"] == keypair["id"]
+    assert (await empty.delete("/keypairs/me"))["deleted"]
+    await empty.delete("/keypairs/me", 404)
+    assert [each["id"] for each in (await empty.get("/keypairs"))["keypairs"]] == [other["id"]]
+
+
+@pytest.mark.parametrize("wrong", ["", "hello", "ssh-ed25519 AAAA", KEY + "\n" + KEY, KEY.replace("ed25519", "rsa")])
+async def test_what_is_no_public_key(empty: Api, wrong: str) -> None:
+    refused = await empty.post("/keypairs", {"name": "me", "public_key": wrong}, 422)
+    assert (refused["code"], refused["values"]["field"]) == ("invalid", "public_key")
+
+
+async def test_a_keypair_that_is_made_tells_its_private_key_once(empty: Api, tmp_path: Path) -> None:
+    made = await empty.post("/keypairs", {"name": "me"}, Idempotency_Key="k")
+    private = load_ssh_private_key(made["private_key"].encode(), None)
+    assert private.public_key()
+    assert "PRIVATE" not in (await empty.http.get("/v1/keypairs/me")).text
+    again = await empty.post("/keypairs", {"name": "me"}, Idempotency_Key="k")
+    assert again["public_key"] == made["public_key"]
+    assert "private_key" not in again
+    if shutil.which("ssh-keygen"):
+        file = tmp_path / "key.pub"
+        file.write_text(made["public_key"])
+        said = subprocess.run(["ssh-keygen", "-lf", str(file)], capture_output=True, text=True, check=True).stdout
+        assert made["fingerprint"] in said
+
+
+async def test_zones_and_their_hosts(empty: Api) -> None:
+    await empty.world.host("h1")
+    zone = await empty.post("/zones", {"name": "east", "description": "the east wing"})
+    assert zone["id"] == named_id("zone", "east")
+    assert (await empty.post("/zones", {"name": "east"}, 409))["code"] == "already-exists"
+    assert (await empty.post("/zones/east/hosts", {"host": "h1"}, 200))["zone"] == "east"
+    assert (await empty.post("/zones/east/hosts", {"host": "h1"}, 200))["already"] is True
+    refused = await empty.delete("/zones/east", 409)
+    assert (refused["code"], "h1" in refused["detail"]) == ("in-use", True)
+    assert (await empty.delete("/zones/east/hosts/h1"))["zone"] == "default"
+    assert (await empty.delete("/zones/east/hosts/h1", 404))["code"] == "not-found"
+    assert (await empty.delete("/zones/default/hosts/h1", 422))["code"] == "invalid"
+    assert (await empty.post("/zones/west/hosts", {"host": "h1"}, 404))["values"]["kind"] == "zone"
+    assert (await empty.post("/zones/east/hosts", {"host": "h9"}, 404))["values"]["kind"] == "host"
+    assert (await empty.delete("/zones/east"))["deleted"]
+    assert (await empty.delete("/zones/east", 404))["code"] == "not-found"
+    assert [each["name"] for each in (await empty.get("/zones"))["zones"]] == ["default"]
+
+
+async def test_hosts_are_disabled_with_a_reason_and_enabled(empty: Api) -> None:
+    host_id = await empty.world.host("h1")
+    disabled = await empty.post("/hosts/h1/actions/disable", {"reason": "its fan"}, 200)
+    assert (disabled["id"], disabled["status"], disabled["why_disabled"]) == (host_id, "disabled", "its fan")
+    assert [each["name"] for each in (await empty.get("/hosts", status="disabled"))["hosts"]] == ["h1"]
+    assert (await empty.get("/hosts", status="enabled"))["hosts"] == []
+    assert (await empty.get("/hosts", health="up,suspect", zone="default", name="h1"))["hosts"] == [disabled]
+    assert (await empty.post("/hosts/h1/actions/enable", status=200))["status"] == "enabled"
+    assert (await empty.post("/hosts/h1/actions/enable", status=200))["already"] is True
+    gone = await empty.post(f"/hosts/{named_id('host', 'h9')}/actions/enable", status=404)
+    assert gone["code"] == "host-gone"

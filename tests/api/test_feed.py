@@ -1,0 +1,160 @@
+"""Events through the API: pages, and the live feed that resumes exactly."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+from api import positions
+from api.events import Filter
+from api.feed import Feed
+from tests.api.api import Api
+
+
+async def test_events_in_pages_with_filters(api: Api) -> None:
+    web = await api.booted("web")
+    task = (await api.get("/tasks"))["tasks"][0]["id"]
+    whole = (await api.get("/events", limit=1000))["events"]
+    marker: str | None = None
+    paged: list[Any] = []
+    while True:
+        page = await api.get("/events", limit=7, **({"marker": marker} if marker else {}))
+        paged += page["events"]
+        if (marker := page["next"]) is None:
+            break
+    assert paged == whole
+    subject = f"instance/{web['id']}"
+    own = (await api.get("/events", subject=subject, limit=1000))["events"]
+    assert own == [event for event in whole if event["subject"] == subject]
+    kind = "gostack.flavor.created.v1"
+    assert [event["data"]["name"] for event in (await api.get("/events", type=kind))["events"]] == ["small"]
+    of_task = (await api.get("/events", task=task, limit=1000))["events"]
+    assert {event["subject"].partition("/")[0] for event in of_task} == {"instance", "host", "network"}
+    assert (await api.get("/events", actor="nobody"))["events"] == []
+    moment = own[0]["time"]
+    assert (await api.get("/events", since=moment, limit=1000))["events"] == [e for e in whole if e["time"] >= moment]
+    assert (await api.get("/events", until=moment, limit=1000))["events"] == [e for e in whole if e["time"] <= moment]
+    assert (await api.get("/events", since=str(int(api.world.now.timestamp()) + 60)))["events"] == []
+    one = await api.get(f"/events/{own[0]['id']}")
+    assert one == own[0]
+    assert (await api.get("/events/none", 404))["code"] == "not-found"
+    assert (await api.get("/events", 422, subject="web"))["code"] == "invalid"
+    assert (await api.get("/events", 422, **{"from": "now"}))["code"] == "invalid"
+
+
+async def test_events_of_one_of_several_tasks(api: Api) -> None:
+    given = await api.boot(count=2)
+    await api.world.settle()
+    one = given["instances"][0]
+    events = (await api.get("/events", task=one["task_id"], limit=1000))["events"]
+    assert {event["subject"] for event in events} == {f"instance/{one['instance_id']}"}
+    assert events[0]["type"] == "gostack.instance.created.v1"
+
+
+class Follower:
+    """Reads blocks of the feed."""
+
+    def __init__(self, feed: Feed, since: str, wanted: Filter | None = None) -> None:
+        self._feed, self._since, self._wanted = feed, since, wanted or Filter()
+
+    async def take(self, count: int) -> list[tuple[str, dict[str, Any]]]:
+        """The next so many events with their ids."""
+        found: list[tuple[str, dict[str, Any]]] = []
+        async with aclosing(self._feed.follow(await self._feed.start(self._since), self._wanted)) as blocks:
+            async with asyncio.timeout(5):
+                async for block in blocks:
+                    ident, _, rest = block.decode().partition("\n")
+                    if rest.startswith("data: "):
+                        found.append((ident.removeprefix("id: "), json.loads(rest.removeprefix("data: "))))
+                    if len(found) == count:
+                        break
+        return found
+
+
+async def test_the_feed_resumes_exactly_from_any_event(api: Api) -> None:
+    await api.booted("web")
+    feed: Feed = api.app.state.feed
+    total = (await api.get("/events", limit=1000))["events"]
+    whole = await Follower(feed, "beginning").take(len(total))
+    assert sorted(event["id"] for _, event in whole) == sorted(event["id"] for event in total)
+    assert sorted((e for _, e in whole), key=lambda e: e["id"]) == sorted(total, key=lambda e: e["id"])
+    for cut in range(0, len(whole) - 1, 3):
+        rest = await Follower(feed, whole[cut][0]).take(len(whole) - cut - 1)
+        seen = {event["id"] for _, event in whole[: cut + 1]}
+        assert seen.isdisjoint(event["id"] for _, event in rest)
+        assert seen | {event["id"] for _, event in rest} == {event["id"] for event in total}
+
+
+async def test_the_feed_keeps_each_aggregates_order(api: Api) -> None:
+    web = await api.booted("web")
+    total = (await api.get("/events", limit=1000))["events"]
+    whole = await Follower(api.app.state.feed, "beginning").take(len(total))
+    versions = [event["version"] for _, event in whole if event["subject"] == f"instance/{web['id']}"]
+    assert versions == list(range(1, web["version"] + 1))
+    times = [event["time"] for _, event in whole]
+    assert times == sorted(times)
+
+
+async def test_the_feed_from_now_on_and_its_filters(api: Api) -> None:
+    feed: Feed = api.app.state.feed
+    wanted = Filter(type="gostack.zone.created.v1")
+    following = asyncio.create_task(Follower(feed, "now", wanted).take(2))
+    await asyncio.sleep(0.05)
+    await api.post("/flavors", {"name": "other", "core": 1, "memory": 1 << 30})
+    await api.post("/zones", {"name": "a"})
+    await api.post("/zones", {"name": "b"}, X_GoStack_Actor="ann")
+    assert [event["data"]["name"] for _, event in await following] == ["a", "b"]
+    by_ann = await Follower(feed, "beginning", Filter(actor="ann")).take(1)
+    assert by_ann[0][1]["data"]["name"] == "b"
+
+
+async def test_a_quiet_feed_says_where_it_is(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.feed.KEEP_ALIVE", 0.0)
+    feed: Feed = api.app.state.feed
+    end = positions.encode(await feed.start("now"))
+    blocks: AsyncIterator[bytes] = feed.follow(await feed.start("beginning"), Filter(type="none"))
+    async with aclosing(blocks), asyncio.timeout(5):  # type: ignore[type-var]
+        first = await anext(blocks)
+        later = await anext(blocks)
+    assert first != later == f"id: {end}\n: keep-alive\n\n".encode()
+
+
+async def test_the_feed_over_http(api: Api) -> None:
+    feed: Feed = api.app.state.feed
+
+    async def stop_soon() -> None:
+        await asyncio.sleep(0.2)
+        feed.closing = True
+
+    for path, headers in (
+        ("/v1/events/stream?from=beginning&type=gostack.zone.created.v1", {}),
+        ("/v1/events?from=beginning&type=gostack.zone.created.v1", {"Accept": "text/event-stream"}),
+        ("/v1/events/stream?type=gostack.zone.created.v1", {"Last-Event-ID": positions.encode([0] * 12)}),
+    ):
+        feed.closing = False
+        stopping = asyncio.create_task(stop_soon())
+        answer = await api.http.get(path, headers=headers)
+        await stopping
+        assert answer.status_code == 200
+        assert answer.headers["Content-Type"].startswith("text/event-stream")
+        data = [line for line in answer.text.splitlines() if line.startswith("data: ")]
+        assert [json.loads(line.removeprefix("data: "))["data"]["name"] for line in data] == ["default"]
+
+
+@pytest.mark.parametrize("since", ["x", "!!!", "AA", positions.encode([10**9] * 12), "A" * 4000])
+async def test_a_place_that_is_none(api: Api, since: str) -> None:
+    refused = await api.get("/events/stream", 422, **{"from": since})
+    assert refused["code"] == "invalid"
+
+
+async def test_followers_are_bounded(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.feed.MOST_FOLLOWERS", 0)
+    assert (await api.get("/events/stream", 429))["code"] == "overloaded"
+
+
+@pytest.mark.parametrize("offsets", [[], [0], [0, 127, 128, 300, 2**40], [5] * 12])
+def test_positions_are_words_and_back(offsets: list[int]) -> None:
+    assert positions.decode(positions.encode(offsets)) == offsets

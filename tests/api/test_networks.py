@@ -1,0 +1,70 @@
+"""Networks and ports through the API."""
+
+import pytest
+
+from tests.api.api import Api
+
+
+async def test_networks_have_segments_of_their_own(empty: Api) -> None:
+    one = await empty.post("/networks", {"name": "lan", "cidr": "10.0.0.0/24"})
+    two = await empty.post("/networks", {"name": "lan2", "cidr": "10.0.0.0/24"})
+    assert (one["segment"], two["segment"]) == (1, 2)
+    assert await empty.get("/networks/lan") == one
+    assert [each["name"] for each in (await empty.get("/networks", project_id="admin"))["networks"]] == ["lan2", "lan"]
+
+
+async def test_the_same_key_is_the_same_network(empty: Api) -> None:
+    body = {"name": "lan", "cidr": "10.0.0.0/24"}
+    one = await empty.post("/networks", body, Idempotency_Key="k")
+    assert await empty.post("/networks", body, Idempotency_Key="k") == one
+    other = await empty.post("/networks", body | {"name": "x"}, 422, Idempotency_Key="k")
+    assert other["code"] == "idempotency-key-reused"
+    elsewhere = await empty.post("/zones", {"name": "z"}, 422, Idempotency_Key="k")
+    assert elsewhere["code"] == "idempotency-key-reused"
+    await empty.post("/networks", body, Idempotency_Key="k", X_GoStack_Project="other")
+    assert len((await empty.get("/networks"))["networks"]) == 2
+
+
+@pytest.mark.parametrize("cidr", ["10.0.0.1/24", "10.0.0.0/15", "10.0.0.0/30", "fd00::/64", "lan"])
+async def test_what_is_no_network(empty: Api, cidr: str) -> None:
+    refused = await empty.post("/networks", {"name": "lan", "cidr": cidr}, 422)
+    assert refused["errors"][0]["field"] == "cidr"
+
+
+async def test_a_ports_life(api: Api) -> None:
+    network = await api.get("/networks/lan")
+    port = await api.post("/ports", {"network": "lan", "name": "db", "ip": "10.0.0.9"})
+    assert (port["ip"], port["network_id"], port["keep"]) == ("10.0.0.9", network["id"], True)
+    chosen = await api.post("/ports", {"network": network["id"]})
+    assert chosen["ip"] == "10.0.0.10"
+    taken = await api.post("/ports", {"network": "lan", "ip": "10.0.0.9"}, 409)
+    assert (taken["code"], taken["values"]["port"]) == ("address-taken", port["id"])
+    outside = await api.post("/ports", {"network": "lan", "ip": "10.1.0.9"}, 422)
+    assert outside["code"] == "invalid"
+    assert (await api.post("/ports", {"network": "lan", "ip": "nine"}, 422))["errors"][0]["field"] == "ip"
+    assert (await api.post("/ports", {"network": "wan"}, 404))["values"]["kind"] == "network"
+    assert [each["name"] for each in (await api.get("/ports", network="lan", ip="10.0.0.9"))["ports"]] == ["db"]
+    assert (await api.delete("/networks/lan", 409))["code"] == "in-use"
+    gone = await api.delete("/ports/db")
+    assert gone["id"] == port["id"]
+    assert (await api.delete("/ports/db", 404))["code"] == "not-found"
+    assert [each["id"] for each in (await api.get("/ports"))["ports"]] == [chosen["id"]]
+    await api.delete(f"/ports/{chosen['id']}")
+    assert (await api.delete("/networks/lan"))["deleted"]
+    assert (await api.delete(f"/networks/{network['id']}", 404))["code"] == "not-found"
+
+
+async def test_a_port_in_use_stays(api: Api) -> None:
+    port = await api.post("/ports", {"network": "lan", "name": "db"})
+    await api.booted("db", port="db")
+    refused = await api.delete(f"/ports/{port['id']}", 409)
+    assert refused["code"] == "in-use"
+    assert [each["id"] for each in (await api.get("/ports", instance="db"))["ports"]] == [port["id"]]
+
+
+async def test_a_network_without_addresses_left(api: Api) -> None:
+    await api.post("/networks", {"name": "few", "cidr": "10.5.0.0/29"})
+    for _ in range(6):
+        await api.post("/ports", {"network": "few"})
+    refused = await api.post("/ports", {"network": "few"}, 409)
+    assert refused["code"] == "no-address-left"

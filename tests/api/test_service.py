@@ -1,0 +1,125 @@
+"""The service about itself, and what it is to hosts' agents."""
+
+import hashlib
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import pytest
+
+from api.internal import create_internal_app
+from api.serve import raise_segments
+from api.sweep import NEVER_BOOTED, SETTLED, sweep
+from infra.log.log import LogUnavailable
+from projections.store import StoreUnavailable
+from tests.api.api import TOKEN, Api
+
+
+async def test_alive_and_ready(empty: Api) -> None:
+    assert (await empty.http.get("/healthz")).json() == {"status": "ok"}
+    await empty.world.settle()
+    ready = await empty.http.get("/readyz")
+    assert ready.json() == {"status": "ready", "log": "ok", "database": "ok", "lag": 0}
+
+
+async def test_not_ready_says_which_part(empty: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def no_log(*_: object) -> None:
+        raise LogUnavailable("no broker")
+
+    async def no_store(*_: object) -> None:
+        raise StoreUnavailable("no database")
+
+    monkeypatch.setattr("api.routes.service.MOST_LAG", 0)
+    empty.world.stopped.add("projector")
+    await empty.world.host("h9")
+    behind = await empty.http.get("/readyz")
+    assert behind.status_code == 503
+    assert behind.json()["lag"] > 0
+    monkeypatch.setattr(empty.world.store, "positions", no_store)
+    answer = await empty.http.get("/readyz")
+    assert (answer.status_code, answer.json()["database"]) == (503, "unreachable: no database")
+    monkeypatch.setattr(empty.world.log, "bounds", no_log)
+    answer = await empty.http.get("/readyz")
+    assert (answer.status_code, answer.json()["log"]) == (503, "unreachable: no broker")
+    assert (await empty.http.get("/healthz")).status_code == 200
+
+
+async def test_version_and_config(empty: Api) -> None:
+    assert (await empty.get("/version"))["version"]
+    empty.services.settings.db = empty.services.settings.db.model_copy(
+        update={"dsn": "postgresql://gostack:hunter2@db.example:5432/gostack"}
+    )
+    rows = {row["name"]: row for row in (await empty.get("/config"))["settings"]}
+    assert rows["api.port"]["value"] == 7480
+    assert set(rows["api.port"]) == {"name", "value", "origin", "description"}
+    assert "hunter2" not in str(rows)
+    assert "db.example" in rows["db.dsn"]["value"]
+
+
+@pytest.fixture
+async def internal(empty: Api) -> AsyncIterator[httpx.AsyncClient]:
+    app = create_internal_app(empty.services, TOKEN)
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://i.test", headers=headers) as http:
+        yield http
+
+
+async def test_agents_fetch_secrets_and_images(empty: Api, internal: httpx.AsyncClient) -> None:
+    await empty.world.secrets.put("ref", "instance", "pässword")
+    answer = await internal.get("/internal/v1/secrets/ref")
+    assert (answer.json(), answer.headers["Cache-Control"]) == ({"value": "pässword"}, "no-store")
+    assert (await internal.get("/internal/v1/secrets/none")).status_code == 404
+    content = b"image" * 100_000
+    checksum = hashlib.sha256(content).hexdigest()
+    await empty.image("tiny", content)
+    assert (await internal.get(f"/internal/v1/images/{checksum}")).content == content
+    part = await internal.get(f"/internal/v1/images/{checksum}", headers={"Range": "bytes=5-9"})
+    assert (part.status_code, part.content) == (206, b"image")
+    assert (await internal.get(f"/internal/v1/images/{'0' * 64}")).status_code == 404
+    assert (await internal.get("/internal/v1/images/..%2Fsecret")).status_code in (404, 422)
+
+
+@pytest.mark.parametrize("shown", ["", "Bearer wrong", f"Basic {TOKEN}", TOKEN, "Bearer "])
+async def test_nobody_else_fetches_anything(internal: httpx.AsyncClient, shown: str) -> None:
+    for path in ("/internal/v1/secrets/ref", f"/internal/v1/images/{'0' * 64}"):
+        answer = await internal.get(path, headers={"Authorization": shown})
+        assert (answer.status_code, answer.json()["code"]) == (401, "not-authorized")
+
+
+async def test_an_empty_token_admits_nobody(empty: Api) -> None:
+    app = create_internal_app(empty.services, "")
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://i.test") as http:
+        answer = await http.get("/internal/v1/secrets/x", headers={"Authorization": "Bearer "})
+        assert answer.status_code == 401
+
+
+async def test_users_cannot_reach_what_is_for_agents(empty: Api) -> None:
+    answer = await empty.http.get("/internal/v1/secrets/x", headers={"Authorization": f"Bearer {TOKEN}"})
+    assert answer.status_code == 404
+
+
+async def test_segments_begin_above_what_is_known(api: Api) -> None:
+    await api.services.segments.raise_to(500)
+    await api.post("/networks", {"name": "far", "cidr": "10.9.0.0/24"})
+    api.services.segments = type(api.world.segments)()
+    await raise_segments(api.services)
+    assert (await api.post("/networks", {"name": "next", "cidr": "10.9.0.0/24"}))["segment"] == 501
+
+
+async def test_the_sweep_forgets_what_no_guest_reads(api: Api) -> None:
+    web = await api.booted("web")
+    api.world.agents.silent.add("StartGuest")
+    building = await api.boot("building")
+    await api.world.settle()
+    secrets = api.world.secrets
+    for instance_id in (web["id"], building["id"], "nobody"):
+        await secrets.put(f"left of {instance_id}", instance_id, "x")
+    assert await sweep(api.services) == 0
+    api.world.now = datetime.now(UTC) + SETTLED + timedelta(minutes=1)
+    assert await sweep(api.services) == 1
+    assert await secrets.get(f"left of {web['id']}") is None
+    assert await secrets.get(f"left of {building['id']}") == "x"
+    api.world.now = datetime.now(UTC) + NEVER_BOOTED + timedelta(minutes=1)
+    assert await sweep(api.services) == 1
+    assert await secrets.get("left of nobody") is None
+    assert await secrets.get(f"left of {building['id']}") == "x"

@@ -1,0 +1,298 @@
+"""Every command against the real service: its API, engine, scheduler, projector, and two simulated hosts.
+
+What a user types is typed here; the service is started by the test, with Kafka and PostgreSQL of its own.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner, Result
+
+from cli.gs.main import app
+from tests.real.cluster import running
+
+pytestmark = pytest.mark.real
+
+SHOWN = ("-o", "json")
+SLOW = {"GOSTACK_AGENT__LATENCY": "0.2"}
+"""Long enough that a task can be met while it runs."""
+
+
+class User:
+    """Someone at the command line."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def run(self, *words: str) -> Result:
+        return CliRunner(env={"GOSTACK_API": self.url, "GOSTACK_ACTOR": "ann"}).invoke(app, list(words))
+
+    def __call__(self, *words: str) -> str:
+        """It is expected to succeed."""
+        done = self.run(*words)
+        assert done.exit_code == 0, f"gs {' '.join(words)}: {done.exit_code}\n{done.output}"
+        return done.stdout
+
+    def json(self, *words: str) -> Any:
+        return json.loads(self(*words, *SHOWN))
+
+    def fails(self, status: int, *words: str) -> str:
+        """With this exit status; what it says then."""
+        done = self.run(*words)
+        assert done.exit_code == status, f"gs {' '.join(words)}: {done.exit_code}\n{done.output}"
+        return done.stderr
+
+
+@pytest.fixture(scope="module")
+def gs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
+    with running(2, SLOW) as cluster:
+        user = User(cluster.url)
+        image = tmp_path_factory.mktemp("image") / "tiny.raw"
+        image.write_bytes(bytes(1 << 20))
+        user("image", "create", "--name", "tiny", "--file", str(image), "--description", "empty")
+        user("flavor", "create", "--name", "small", "--core", "1", "--memory", "128M")
+        user("network", "create", "--name", "lan", "--cidr", "10.20.0.0/24")
+        yield user
+
+
+BOOT = ("instance", "boot", "--flavor", "small", "--image", "tiny", "--network", "lan")
+
+
+def test_versions_and_settings(gs: User) -> None:
+    shown = gs.json("version")
+    assert shown["client"] == shown["service"]
+    port = gs.url.rpartition(":")[2]
+    assert gs("config", "get", "api.port") == f"{port}\n"
+    assert any(each["name"] == "api.port" and str(each["value"]) == port for each in gs.json("config", "show"))
+    assert "no setting" in gs.fails(3, "config", "get", "nothing")
+
+
+def test_the_life_of_an_instance(gs: User) -> None:
+    booted = gs.json(*BOOT, "--name", "life", "--metadata", "a=1,b=2", "--user-data", "#!/bin/sh")
+    assert (booted["status"], booted["power"], booted["user_id"]) == ("active", "running", "ann")
+    assert booted["metadata"] == {"a": "1", "b": "2"}
+    assert booted["admin_password"]
+    for words, status in (
+        ("stop", "stopped"),
+        ("start", "active"),
+        ("reboot", "active"),
+        ("reboot --hard", "active"),
+        ("reset", "active"),
+        ("delete", "soft_deleted"),
+        ("restore", "active"),
+    ):
+        assert gs("instance", *words.split(), "life", "-f", "status", "-o", "value") == f"{status}\n"
+    assert "ready" in gs("instance", "log", "life")
+    assert gs("instance", "log", "life", "--length", "1").count("\n") == 1
+    assert gs.json("instance", "vnc", "life").keys() == {"host", "port", "password", "valid_seconds"}
+    assert gs.json("instance", "interface-list", "life")[0]["ip"] == booted["addresses"][0]
+    assert gs.json("instance", "update", "life", "--description", "new", "--metadata", "c=3")["metadata"] == {"c": "3"}
+    types = [each["type"] for each in gs.json("instance", "history", "life", "-l", "1000")]
+    assert types[0] == "gostack.instance.created.v1"
+    assert "not deleted" in gs.fails(3, "instance", "show-deleted", booted["id"])
+    assert gs("instance", "delete", "--hard", "life", "-f", "status", "-o", "value") == "deleted\n"
+    assert gs.json("instance", "show-deleted", "life")["id"] == booted["id"]
+    assert "There is no instance life" in gs.fails(3, "instance", "show", "life")
+
+
+def test_asking_for_what_is_so_already(gs: User) -> None:
+    gs(*BOOT, "--name", "idle", "--only-define", "--config-drive=false")
+    done = gs.run("instance", "stop", "idle", *SHOWN)
+    assert "already" in done.stderr
+    assert json.loads(done.stdout)["config_drive"] is False
+    assert "wrong-status" in gs.fails(1, "instance", "reboot", "idle")
+
+
+def test_several_are_booted_and_deleted_at_once(gs: User) -> None:
+    booted = gs.json(*BOOT, "--name", "many", "--count", "3")
+    assert [each["name"] for each in booted] == ["many-1", "many-2", "many-3"]
+    ended = gs.json("instance", "delete", "--hard", "many-1", "many-2", "many-3")
+    assert {each["status"] for each in ended} == {"deleted"}
+
+
+def test_lists_are_narrowed_and_paged(gs: User) -> None:
+    ident = gs.json(*BOOT, "--name", "listed", "--zone", "default")["id"]
+    host = gs.json("instance", "show", "listed")["host"]
+    for words in (
+        ("--name", "listed"),
+        ("--status", "active,error", "--name", "listed"),
+        ("--host-name", host["name"], "--name", "listed"),
+        ("--host-id", host["id"], "--name", "listed"),
+        ("--flavor-ids", "small", "--image-id", "tiny", "--name", "listed"),
+        (
+            "--zone",
+            "default",
+            "--project-id",
+            "admin",
+            "--user-id",
+            "ann",
+            "--create-date",
+            "1,",
+            "--update-date",
+            ",9999999999",
+        ),
+        ("--ip", gs.json("instance", "show", "listed")["addresses"][0]),
+    ):
+        assert ident in [each["id"] for each in gs.json("instance", "list", *words)], words
+    assert gs.json("instance", "list", "--key-name", "nothing") == []
+    first = json.loads(gs("instance", "list", "-l", "1", "--json"))
+    assert first["next"] == first["instances"][0]["id"]
+    assert first["instances"][0]["id"] not in gs("instance", "list", "--marker", first["next"])
+    assert first["instances"][0]["id"] not in gs("instance", "list", "-s", "1")
+    heading = gs("instance", "list", "--long", "--inner-status").splitlines()[0].split()
+    assert {"ZONE", "USER", "VM_STATE", "POWER", "STEP"} <= set(heading)
+    narrow = gs("instance", "list", "--name", "listed", "-f", "id,flavor.name", "-o", "value")
+    assert narrow == f"{ident}\tsmall\n"
+    assert yaml.safe_load(gs("instance", "list", "--name", "listed", "-o", "yaml"))[0]["id"] == ident
+    assert gs("instance", "list", "--name", "listed", "-o", "csv").splitlines()[1].startswith(f"{ident},listed,active")
+
+
+def test_what_is_not_supported_is_refused_by_name(gs: User) -> None:
+    for words in (
+        ("--group", "a,b"),
+        ("--dedicated_to", "x"),
+        ("--security-group-ids", "a"),
+        ("--pci-types", ""),
+        ("--pf-names", "a"),
+        ("--is-pgpu-install",),
+        ("--pgpu-driver-kits", "a"),
+        ("--is-trusted",),
+        ("--volume", "a"),
+        ("--destType", "volume"),
+        ("--sourceType", "volume"),
+    ):
+        assert "not-supported-yet" in gs.fails(1, *BOOT, *words), words
+    assert "root_device_id" in gs.fails(1, "instance", "reset", gs.json(*BOOT)["id"], "--root-device-id", "x")
+
+
+def test_no_valid_host_tells_every_filter(gs: User) -> None:
+    gs("flavor", "create", "huge", "--core", "1", "--memory", "1T")
+    said = gs.fails(1, "instance", "boot", "--name", "huge", "--flavor", "huge", "--image", "tiny", "--network", "lan")
+    assert "(no-valid-host)" in said
+    assert "memory 0" in said
+    assert "error-needs-ignore" in gs.fails(1, "instance", "delete", "huge")
+    gs("instance", "delete", "--hard", "--ignore", "huge")
+    assert (
+        gs.json("task", "list", "--status", "failed", "--action", "boot", "-f", "fault")[0]["fault"]["step"] == "Place"
+    )
+
+
+def test_a_task_is_waited_for_and_cancelled(gs: User) -> None:
+    gs(*BOOT, "--name", "busy")
+    task = gs.json("instance", "reboot", "busy", "--hard", "--no-wait")["task_id"]
+    assert "task-running" in gs.fails(1, "instance", "stop", "busy")
+    assert gs("task", "wait", task, "-f", "status", "-o", "value") == "finished\n"
+    assert gs.json("task", "show", task)["action"] == "hard-reboot"
+    jobs = gs.json("job", "list", "--task", task)
+    assert {each["name"] for each in jobs} >= {"UndefineGuest", "StartGuest"}
+    assert gs.json("job", "show", jobs[0]["id"])["task_id"] == task
+    assert gs.json("job", "list", "--instance", "busy", "--host", jobs[0]["host_id"], "--status", "finished")
+    assert "no-such-task" in gs.fails(3, "task", "cancel", task)
+    booting = gs.json(*BOOT, "--name", "unwanted", "--no-wait")
+    assert gs.json("task", "cancel", booting["task_id"])["status"] == "cancelled"
+    assert "was cancelled" in gs.fails(1, "task", "wait", booting["task_id"])
+
+
+def test_the_timeout_leaves_the_task_running(gs: User) -> None:
+    said = gs.fails(124, *BOOT, "--name", "slow", "--timeout", "0.4")
+    task = said.rpartition("gs task wait ")[2].strip()
+    assert gs("task", "wait", task, "-f", "status", "-o", "value") == "finished\n"
+
+
+def test_flavors(gs: User) -> None:
+    made = gs.json("flavor", "create", "live", "--core", "2", "--memory", "1.5G", "--mode", "strict",
+                   "--multi_queue", "4", "--policy", "Dedicated", "--spec", '"hw:support_live_resize"="true"')  # fmt: skip
+    assert (made["core"], made["memory"], made["policy"]) == (2, 3 << 29, "Dedicated")
+    assert [each["name"] for each in gs.json("flavor", "list", "--live_resize", "-f", "name")] == ["live"]
+    assert gs.json("flavor", "update", "live", "--core", "3", "--name", "alive")["core"] == 3
+    assert gs.json("flavor", "add-extra", "alive", "a=1", "b=2")["extra"]["b"] == "2"
+    assert gs.json("flavor", "delete-extra", "alive", "a", "b")["extra"] == {"hw:support_live_resize": "true"}
+    assert "already-exists" in gs.fails(1, "flavor", "create", "alive", "--core", "1", "--memory", "128M")
+    assert "memory" in gs.fails(1, "flavor", "create", "odd", "--core", "1", "--memory", "5")
+    gs("flavor", "delete", "alive")
+    gs.fails(3, "flavor", "show", "alive")
+
+
+def test_keypairs(gs: User, tmp_path: Path) -> None:
+    private = tmp_path / "key"
+    gs("keypair", "create", "made", "--private-key", str(private))
+    assert private.stat().st_mode & 0o777 == 0o600
+    assert "exists already" in gs.fails(2, "keypair", "create", "again", "--private-key", str(private))
+    alone = gs("keypair", "create", "--name", "alone")
+    assert alone.startswith("-----BEGIN OPENSSH PRIVATE KEY-----")
+    public = tmp_path / "key.pub"
+    public.write_text(gs.json("keypair", "show", "made")["public_key"])
+    brought = gs.json("keypair", "create", "brought", "--public-key", str(public))
+    assert brought["fingerprint"] == gs.json("keypair", "show", "made")["fingerprint"]
+    assert gs.json(*BOOT, "--name", "keyed", "--key-name", "brought")["key_name"] == "brought"
+    gs("keypair", "delete", "made", "alone", "brought")
+    assert gs.json("keypair", "list") == []
+
+
+def test_images(gs: User, tmp_path: Path) -> None:
+    file = tmp_path / "other.raw"
+    file.write_bytes(b"x" * 4096)
+    made = gs.json("image", "create", "--name", "other", "--file", str(file), "--arch", "aarch64")
+    assert (made["format"], made["arch"], made["size"]) == ("raw", "aarch64", 4096)
+    assert {each["name"] for each in gs.json("image", "list")} == {"tiny", "other"}
+    gs("image", "delete", "other")
+    gs.fails(2, "image", "create", "--name", "none", "--file", "/nowhere")
+
+
+def test_networks_and_ports(gs: User) -> None:
+    gs("network", "create", "backend", "--cidr", "10.30.0.0/24", "--description", "inner")
+    port = gs.json("port", "create", "--network", "backend", "--name", "db", "--ip", "10.30.0.9")
+    assert [each["id"] for each in gs.json("port", "list", "--network", "backend")] == [port["id"]]
+    booted = gs.json("instance", "boot", "--name", "db", "--flavor", "small", "--image", "tiny", "--ports", "db")
+    assert booted["addresses"] == ["10.30.0.9"]
+    assert gs.json("port", "show", "db")["instance_id"] == booted["id"]
+    assert "in-use" in gs.fails(1, "network", "delete", "backend")
+    gs("instance", "delete", "--hard", "db")
+    gs("port", "delete", "db")
+    gs("network", "delete", "backend")
+    assert "cidr" in gs.fails(1, "network", "create", "bad", "--cidr", "10.0.0.1/24")
+
+
+def test_hosts_and_zones(gs: User) -> None:
+    name = gs.json("host", "list", "--status", "enabled")[0]["name"]
+    disabled = gs.json("host", "disable", name, "--reason", "its fan is loud")
+    assert (disabled["status"], disabled["why_disabled"]) == ("disabled", "its fan is loud")
+    assert gs.json("host", "enable", name)["status"] == "enabled"
+    gs("zone", "create", "east", "--description", "the east wing")
+    assert gs.json("zone", "add-host", "east", name)["zone"] == "east"
+    assert [each["name"] for each in gs.json("host", "list", "--zone", "east", "--health", "up")] == [name]
+    assert gs.json(*BOOT, "--name", "eastern", "--zone", "east", "--host", name)["host"]["name"] == name
+    assert "in-use" in gs.fails(1, "zone", "delete", "east")
+    assert gs.json("zone", "remove-host", "east", name)["zone"] == "default"
+    gs("zone", "delete", "east")
+    assert [each["name"] for each in gs.json("zone", "list")] == ["default"]
+
+
+def test_events_are_listed_shown_and_followed(gs: User) -> None:
+    wanted = ("--type", "gostack.zone.created.v1")
+    listed = gs.json("event", "list", *wanted)
+    assert gs.json("event", "show", listed[0]["id"])["data"]["name"] == "default"
+    following = ("event", "follow", *wanted, "--timeout", "2")
+    done = gs.run(*following, "--from", "beginning", *SHOWN)
+    assert done.exit_code == 124
+    assert {json.loads(line)["id"] for line in done.stdout.splitlines()} >= {each["id"] for each in listed}
+    place = done.stderr.partition("--from ")[2].split()[0]
+    gs("zone", "create", "later")
+    assert [
+        json.loads(line)["data"]["name"] for line in gs.run(*following, "--from", place, *SHOWN).stdout.splitlines()
+    ] == ["later"]
+    assert gs.run(*following).stdout == ""
+
+
+def test_the_program_itself(gs: User) -> None:
+    """As a process, as a user has it."""
+    command = [sys.executable, "-m", "cli.gs.main", "flavor", "show", "small", "-f", "core", "-o", "value", "--debug"]
+    done = subprocess.run(command, capture_output=True, text=True, env={"GOSTACK_API": gs.url}, check=True)
+    assert done.stdout == "1\n"
+    assert "> GET" in done.stderr

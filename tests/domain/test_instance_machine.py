@@ -1,0 +1,305 @@
+"""Whatever is asked of an instance, whatever is answered, and however late: it is never stuck, never in two minds, and
+its events tell all of it."""
+
+import subprocess
+import sys
+from collections import Counter
+from datetime import timedelta
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from domain.errors import Refusal, WrongStatus
+from domain.flow import Direction
+from domain.instance.actions import ACTIONS
+from domain.instance.actions.delete import DeleteInstance, HardDeleteInstance
+from domain.instance.actions.reboot import HardRebootInstance, RebootInstance
+from domain.instance.actions.reset import ResetInstance
+from domain.instance.actions.restore import RestoreInstance
+from domain.instance.actions.start import StartInstance
+from domain.instance.actions.stop import StopInstance
+from domain.instance.actions.update import UpdateInstance
+from domain.instance.evolve import evolve
+from domain.instance.state import Instance, VmState
+from domain.instance.status import STATUSES
+from domain.jobs import GuestObserved, JobError, JobStarted, Nic, Power
+from domain.messages import Envelope, Event, Key, Message, Topic, from_record, to_record
+from domain.task import (
+    CancelTask,
+    DeadlinePassed,
+    StepsDispatched,
+    StepsFinished,
+    TaskAccepted,
+    TaskFailed,
+    TaskFinished,
+    TaskPlanned,
+)
+from tests.domain.instances import HOST, NETWORK, START, Fails, Scenario, boot_command
+
+COMMANDS = [each.command for each in ACTIONS.values() if each.name != "boot"]
+ERRORS = [
+    JobError(code="job-failed", message="no"),
+    JobError(code="no-valid-host", message="none", ran=False),
+    JobError(code="stale-epoch", message="registered anew", details={"epoch": 3}),
+]
+errors = st.none() | st.sampled_from(ERRORS)
+
+
+def fold(events: list[Event], instance_id: str) -> Instance | None:
+    """The state that these events make, read back from the log."""
+    now: Instance | None = None
+    for event in events:
+        written = Envelope(
+            id="00000000-0000-0000-0000-000000000001",
+            data=event,
+            subject=Key("instance", instance_id),
+            time=START,
+            source="test",
+            correlation="c",
+        )
+        read = from_record(to_record(written, Topic.EVENTS)).data
+        assert isinstance(read, Event)
+        now = evolve(now, read, instance_id)
+    return now
+
+
+class InstanceMachine(RuleBasedStateMachine):
+    """An instance, with everybody who has to do with it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.story = Scenario()
+        self.given: list[Message] = []
+        """Answers and reports, to be delivered again."""
+
+    @property
+    def now(self) -> Instance:
+        assert self.story.now is not None
+        return self.story.now
+
+    def ask(self, message: Message) -> None:
+        try:
+            self.story.send(message)
+        except Refusal:
+            pass
+
+    @initialize(
+        nics=st.lists(st.booleans(), max_size=2),
+        only_define=st.booleans(),
+        config_drive=st.booleans(),
+        booted=st.booleans(),
+    )
+    def boot(self, nics: list[bool], only_define: bool, config_drive: bool, booted: bool) -> None:
+        ports = tuple(Nic(network_id=NETWORK, keep_port=keep, port_id="kept" if keep else "") for keep in nics)
+        self.story.send(boot_command(nics=ports, only_define=only_define, config_drive=config_drive))
+        if booted:
+            self.story.settle()
+
+    @rule(kind=st.sampled_from(COMMANDS), ignore=st.booleans())
+    def act(self, kind: type[Message], ignore: bool) -> None:
+        self.ask(kind(**({"ignore": ignore} if "ignore" in kind.model_fields else {})))
+
+    @rule(name=st.sampled_from(["web", "other"]), metadata=st.none() | st.just({}) | st.just({"a": "b"}))
+    def update(self, name: str, metadata: dict[str, str] | None) -> None:
+        self.ask(UpdateInstance(name=name, metadata=metadata))
+
+    @rule(right=st.booleans())
+    def cancel(self, right: bool) -> None:
+        self.ask(CancelTask(task_id=self.now.task.id if right and self.now.task else "another"))
+
+    @precondition(lambda self: self.story.now and self.story.now.task)
+    @rule(error=errors, nth=st.integers(0, 7))
+    def answer(self, error: JobError | None, nth: int) -> None:
+        left = iter(range(nth, -1, -1))
+
+        def fails(name: str, direction: Direction) -> JobError | None:
+            return error if next(left, 1) == 0 else None
+
+        answer = self.story.results(fails)
+        self.given.append(answer)
+        self.story.send(answer)
+
+    @precondition(lambda self: self.story.now and self.story.now.task)
+    @rule(count=st.integers(0, 3))
+    def answer_only_some(self, count: int) -> None:
+        answer = self.story.results()
+        self.story.send(answer.but(results=answer.results[:count]))
+
+    @precondition(lambda self: self.story.now and self.story.now.task)
+    @rule()
+    def answer_later(self) -> None:
+        self.given.append(self.story.results())
+
+    @precondition(lambda self: self.given)
+    @rule(which=st.integers(0, 20))
+    def deliver_again(self, which: int) -> None:
+        self.story.send(self.given[which % len(self.given)])
+
+    @precondition(lambda self: self.story.now and self.story.now.task)
+    @rule(name=st.sampled_from(["PrepareImage", "StartGuest"]))
+    def report_a_start(self, name: str) -> None:
+        assert self.now.task is not None
+        assert self.now.task.dispatch is not None
+        started = JobStarted(task_id=self.now.task.id, dispatch_id=self.now.task.dispatch.id, job_id="j", name=name)
+        self.given.append(started)
+        self.story.send(started)
+
+    @precondition(lambda self: self.story.now and self.story.now.due_at)
+    @rule()
+    def let_the_deadline_pass(self) -> None:
+        self.given.append(DeadlinePassed(due_id=self.now.due_id))
+        self.story.wait_out()
+
+    @rule(hours=st.sampled_from([1, 48]))
+    def let_time_pass(self, hours: int) -> None:
+        self.story.time += timedelta(hours=hours)
+
+    @rule(power=st.sampled_from(Power), host=st.sampled_from([HOST.id, "other"]), epoch=st.integers(0, 4))
+    def observe(self, power: Power, host: str, epoch: int) -> None:
+        self.story.send(GuestObserved(host_id=host, epoch=epoch, power=power))
+
+    @precondition(lambda self: self.story.now)
+    @invariant()
+    def what_runs_has_something_on_its_way_with_a_deadline(self) -> None:
+        task = self.now.task
+        if task is not None:
+            assert task.dispatch is not None
+            assert task.dispatch.deadline > task.dispatch.sent
+            assert (self.now.due_at, self.now.due_id) == (task.dispatch.deadline, task.dispatch.id)
+        else:
+            assert self.now.queued is None
+            assert (self.now.due_at is None) == (self.now.due_id == "")
+
+    @precondition(lambda self: self.story.now)
+    @invariant()
+    def its_status_is_one_that_users_know(self) -> None:
+        assert self.story.status in STATUSES
+
+    @invariant()
+    def never_do_two_tasks_run(self) -> None:
+        running: set[str] = set()
+        for event in self.story.events:
+            match event:
+                case TaskAccepted(queued=False) | TaskPlanned():
+                    assert not running
+                    running.add(event.task_id)
+                case TaskFinished() | TaskFailed():
+                    running.remove(event.task_id)
+                case _:
+                    pass
+        task = self.story.now.task if self.story.now else None
+        assert running == ({task.id} if task else set())
+
+    @invariant()
+    def nothing_is_sent_twice_under_one_id(self) -> None:
+        ids = Counter(event.dispatch.id for event in self.story.events if isinstance(event, StepsDispatched))
+        assert not ids or max(ids.values()) == 1
+
+    @precondition(lambda self: self.story.now and self.story.now.vm_state is VmState.DELETED)
+    @invariant()
+    def what_is_deleted_holds_nothing(self) -> None:
+        now = self.now
+        assert (now.host, now.task, now.purge_at, now.power) == (None, None, None, Power.NONE)
+        assert all(not nic.ip and (nic.keep_port or not nic.port_id) for nic in now.nics)
+        assert now.deleted is not None
+
+    @precondition(lambda self: self.story.now and self.story.now.vm_state is VmState.SOFT_DELETED)
+    @invariant()
+    def what_is_soft_deleted_goes_for_good_some_day_and_can_come_back_until_then(self) -> None:
+        assert self.now.purge_at is not None
+        assert self.now.before_delete not in (None, VmState.SOFT_DELETED, VmState.DELETED)
+
+    @precondition(lambda self: self.story.now and self.story.now.vm_state is VmState.BUILDING)
+    @invariant()
+    def nothing_is_building_without_a_task(self) -> None:
+        assert self.now.task is not None
+
+    @invariant()
+    def its_events_are_all_there_is_to_it(self) -> None:
+        if self.story.last:
+            assert fold(self.story.events, self.story.id) == self.story.now
+
+    def teardown(self) -> None:
+        if self.story.now is None:
+            return
+        self.story.settle()
+        assert self.now.task is None
+        accepted = [event.task_id for event in self.story.events if isinstance(event, TaskAccepted)]
+        ended = [event.task_id for event in self.story.events if isinstance(event, TaskFinished | TaskFailed)]
+        assert sorted(accepted) == sorted(ended), "every task that was accepted ends, once"
+
+
+TestInstance = InstanceMachine.TestCase
+TestInstance.settings = settings(max_examples=150, stateful_step_count=30, deadline=None, database=None, print_blob=True)
+
+
+def fails_at(wrong: str) -> Fails:
+    return lambda name, direction: JobError(code="job-failed", message=name) if name == wrong else None
+
+
+def unplaced() -> Scenario:
+    """An instance that no host would take."""
+    none = JobError(code="no-valid-host", message="none", ran=False)
+    story = Scenario().send(boot_command()).settle(lambda name, direction: none)
+    assert story.now is not None
+    assert story.now.host is None
+    return story
+
+
+def test_an_instance_without_a_host_is_not_rebooted_and_says_why() -> None:
+    refusal = unplaced().refused(HardRebootInstance(), WrongStatus)
+    assert "host" in str(refusal)
+
+
+def test_an_instance_without_a_host_is_not_started_or_rebooted_after_stop_or_reset_either() -> None:
+    unplaced().send(StopInstance()).refused(StartInstance(), WrongStatus)
+    unplaced().send(ResetInstance()).refused(RebootInstance(), WrongStatus)
+
+
+def test_an_instance_without_a_host_can_be_deleted_restored_and_deleted_for_good() -> None:
+    story = unplaced().send(DeleteInstance(ignore=True)).settle().send(RestoreInstance()).settle()
+    assert story.status == "error"
+    assert story.send(HardDeleteInstance(ignore=True)).settle().status == "deleted"
+
+
+def test_an_instance_whose_restore_fails_is_still_purged_when_its_time_has_come() -> None:
+    story = Scenario().booted().send(DeleteInstance(keep_for=3600)).settle()
+    story.send(RestoreInstance()).settle(fails_at("StartGuest"))
+    assert story.status == "soft_deleted"
+    assert story.now is not None
+    assert story.now.purge_at is not None
+    assert story.wait_out().settle().status == "deleted"
+
+
+def test_a_delete_during_a_restore_leaves_it_as_it_was_so_that_it_can_still_be_restored() -> None:
+    story = Scenario().booted().send(DeleteInstance(keep_for=3600)).settle()
+    assert story.now is not None
+    purge_at = story.now.purge_at
+    story.send(RestoreInstance()).send(DeleteInstance(keep_for=9999)).settle(fails_at("StartGuest"))
+    assert (story.status, story.now.purge_at) == ("soft_deleted", purge_at)
+    assert story.send(RestoreInstance()).settle().status == "active"
+
+
+def test_a_job_that_fails_after_others_of_its_dispatch_was_on_its_way_until_then() -> None:
+    """Whoever follows the jobs has to know what was sent with the one that failed."""
+    story = Scenario().send(boot_command()).answer().answer()
+    before = story.now
+    story.send(story.results(fails_at("DefineGuest")))
+    (finished, *_) = story.last
+    assert isinstance(finished, StepsFinished)
+    between = evolve(before, finished, story.id)
+    assert between.task is not None
+    assert between.task.dispatch is not None
+    names = [between.task.plan.steps[index].name for index in between.task.dispatch.steps]
+    assert names == ["DefineGuest", "StartGuest"]
+
+
+@pytest.mark.parametrize("room", ["domain.aggregates", "projections.projector"])
+def test_replay_does_not_even_import_what_could_decide(room: str) -> None:
+    check = (
+        f"import {room}, sys; print([each for each in sys.modules if each.startswith('domain') and 'decider' in each])"
+    )
+    found = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True, timeout=20)
+    assert found.stdout.strip() == "[]"
