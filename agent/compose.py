@@ -51,7 +51,7 @@ def token(settings: Settings) -> str:
 def make_driver(settings: Settings, name: str) -> Driver:
     """The driver that the settings name, for the host of that name."""
     if settings.agent.driver == "simulated":
-        kept = Path(settings.agent.state) / f"{name}.guests" if settings.agent.simulated == 1 else None
+        kept = Path(settings.agent.state) / f"{name}.guests" if settings.agent.keep_guests else None
         return SimulatedDriver.of(settings, name, kept)
     from agent.drivers.libvirt import LibvirtDriver
 

@@ -78,6 +78,7 @@ class AgentService:
         partitions = {identity.partition for identity in identities.values()}
         ends = {partition: end for partition, (_, end) in before.items()}
         self.reading = job_positions(partitions, self._journal.positions(), ends)
+        self._journal.accept({}, self.reading)
         for record in self._journal.pending().values():
             envelope = from_record(record)
             if isinstance(envelope.data, DispatchHostJobs) and envelope.data.host_id in self.runners:

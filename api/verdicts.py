@@ -153,8 +153,8 @@ class Verdicts:
     async def take(self, record: Record) -> None:
         """Look at one event."""
         headers = dict(record.headers)
-        waited = "ce_verdict" in headers and headers.get("ce_causationid", b"").decode() in self._waiting
-        ends = headers.get("ce_type", b"").decode() in (TaskFinished.type_name, TaskFailed.type_name)
+        waited = "ce_verdict" in headers and headers.get("ce_causationid", b"").decode(errors="replace") in self._waiting
+        ends = headers.get("ce_type", b"").decode(errors="replace") in (TaskFinished.type_name, TaskFailed.type_name)
         if not waited and not ends:
             return
         try:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Protocol
 
+from domain.aggregates import AGGREGATES
 from domain.errors import GoStackError, Parked, Refusal, VersionConflict
 from domain.jobs import JobError, JobResult, JobsAnswered, Reply
 from domain.messages import (
@@ -110,6 +111,8 @@ class Processor:
         self._clock = clock
         self._cache: OrderedDict[Key, Entry] = OrderedDict()
         self._pinned: dict[Key, Entry] = {}
+        self._parked: set[Key] = set()
+        """Parked when last asked: asked about each time, since a person may release them."""
         self._positions: dict[TopicPartition, int] = {}
         self._preloaded = False
 
@@ -157,7 +160,9 @@ class Processor:
             wanted = {key for found in read if isinstance(found, Envelope) for key in self._rules.keys(found)}
             missing = [key for key in wanted if key not in self._cache and key.kind not in self._rules.preload]
             ids = [found.id for found in read if isinstance(found, Envelope)]
-            opened = await step.open(moves, ids, missing)
+            asked = {*missing, *self._perhaps_parked(read)}
+            opened = await step.open(moves, ids, list(asked))
+            self._parked = (self._parked - asked) | opened.parked.keys()
             for key in missing:
                 row = opened.rows.get(key)
                 self._remember(key, Entry(row.version, self._rules.load(key, row.state)) if row else Entry(0, None))
@@ -167,6 +172,7 @@ class Processor:
                     self._apply(batch, record, envelopes[record.place])
             changes = [self._change(key, before, entry) for key, (before, entry) in batch.touched.items()]
             number = await step.close(changes, batch.done, batch.outbox, list(batch.parked.items()))
+        self._parked |= batch.parked.keys()
         for move in moves:
             if move.partition in opened.moved:
                 self._positions[move.partition] = move.end
@@ -200,6 +206,10 @@ class Processor:
         if first < record.offset:
             raise GapInLog(f"{record.place} came where offset {expected} was due")
         logger.warning("%s to %s were removed by retention before they were read", expected, record.place)
+
+    def _perhaps_parked(self, read: Sequence[Envelope | GoStackError]) -> set[Key]:
+        subjects = {found.subject for found in read if isinstance(found, Envelope)}
+        return {key for key in subjects if key in self._parked or key not in self._cache}
 
     def _read(self, record: Record) -> Envelope | GoStackError:
         try:
@@ -241,7 +251,9 @@ class Processor:
         except Exception as error:
             why = f"{type(error).__name__}: {error}"[:1000]
             logger.exception("parked %s: %s could not be applied", envelope.subject, record.place)
-            batch.parked[envelope.subject] = why
+            if envelope.subject.kind in AGGREGATES:
+                # A cell is none: what cannot be placed must not stop all other placements.
+                batch.parked[envelope.subject] = why
             batch.outbox.append(_dead(record, why))
             batch.outbox += self._refused(
                 envelope, Parked(kind=envelope.subject.kind.capitalize(), id=envelope.subject.id, why=why)
@@ -358,6 +370,7 @@ class Processor:
     def _forget(self) -> None:
         self._cache.clear()
         self._pinned.clear()
+        self._parked.clear()
         self._preloaded = False
         self._rules.forget()
 

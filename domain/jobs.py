@@ -79,7 +79,7 @@ class UnbindPort(Job):
 class PrepareImage(Job):
     """Have the image in the host's cache, its checksum verified."""
 
-    deadline = 1800.0
+    deadline = 600.0
 
 
 class CreateDisk(Job):

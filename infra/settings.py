@@ -99,6 +99,7 @@ class Agent(BaseModel):
     parallel: int = Field(8, ge=1, le=256, description="jobs that run side by side on one host")
     heartbeat: float = Field(3.0, gt=0, description="seconds between heartbeats")
     reconcile: float = Field(5.0, gt=0, description="seconds between full looks at what the hypervisor runs")
+    keep_guests: bool = Field(False, description="simulated: keep guests in files, over a restart of the agent")
     latency: float = Field(0.0, ge=0, description="seconds a simulated job takes")
     failures: dict[str, float] = Field(default_factory=dict, description="simulated: job name -> chance that it fails")
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.gs.call import Call, every
+from cli.gs.call import Call, Outcomes
 from cli.gs.options import command
 from cli.gs.parsing import pairs, text_or_file, words
 from cli.gs.problems import Failed, Problem, of_answer
@@ -124,7 +124,7 @@ def _finish(call: Call, answer: Any) -> None:
 
     password = answer.get("admin_password")
     told = {"admin_password": password} if password else {}
-    made, problems = [], []
+    made, outcomes = [], Outcomes()
     for each in answer.items("instances"):
         ident = each.get("instance_id") or each.get("id")
         made.append({**each, "id": ident, "name": each.get("name") or ident})
@@ -140,13 +140,13 @@ def _finish(call: Call, answer: Any) -> None:
             task_id = each.get("task_id") or verdict(call.client, each["command_id"])["task_id"]
             tasks[each["id"]] = Started(task_id, each["name"])
         except Problem as problem:
-            problems.append(problem)
+            outcomes.failed(problem)
     ended, well = call.finish(list(tasks.values()))
     shown = []
     for (ident, started), task in zip(tasks.items(), ended, strict=True):
         if task["status"] == "finished":
             shown.append({**(call.found(INSTANCE, ident, after=started.task_id) or {"id": ident}), **told})
     call.instances(shown, alone=len(made) == 1, besides="admin_password" if told else "")
-    every(problems)
+    outcomes.end()
     if not well:
         raise Failed

@@ -181,10 +181,18 @@ def report(problem: Problem) -> None:
         print(printable(f"Hint: {problem.hint}"), file=sys.stderr)
 
 
-def every(problems: Sequence[Problem]) -> None:
-    """Several things were asked for: each failure is told, and the first one's status is the command's."""
-    if not problems:
-        return
-    for each in problems:
-        report(each)
-    raise Failed(problems[0].exit_status)
+class Outcomes:
+    """Several things were asked for: each failure is told at once, and the first one's status is the command's."""
+
+    def __init__(self) -> None:
+        self._first: Problem | None = None
+
+    def failed(self, problem: Problem) -> None:
+        """Tell it, and remember."""
+        report(problem)
+        self._first = self._first or problem
+
+    def end(self) -> None:
+        """Raises Failed if anything did."""
+        if self._first is not None:
+            raise Failed(self._first.exit_status)

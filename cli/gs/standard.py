@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.gs.call import Call, every
+from cli.gs.call import Call, Outcomes
 from cli.gs.columns import Column
 from cli.gs.options import command
 from cli.gs.problems import Problem
@@ -70,19 +70,19 @@ def add_delete(app: typer.Typer, resource: Resource) -> None:
     """`delete`, of one or several."""
 
     def run(call: Call, which: list[str]) -> None:
-        problems: list[Problem] = []
+        outcomes = Outcomes()
         for each in which:
             try:
                 answer = call.client.write("DELETE", resource.path(call.ident(resource, each)))
                 call.settle(answer)
             except Problem as problem:
-                problems.append(problem)
+                outcomes.failed(problem)
                 continue
             if call.wish.raw:
                 call.show({}, answer.text or "{}")
             else:
                 call.note(f"{resource.noun} {each}: deleted")
-        every(problems)
+        outcomes.end()
 
     _signed(run, [("which", Annotated[list[str], argument(resource)], inspect.Parameter.empty)])
     command(app, "delete", writes=True, help=f"Delete {article(resource.noun)}.")(run)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.gs.call import Call, every
+from cli.gs.call import Call, Outcomes
 from cli.gs.columns import Column
 from cli.gs.options import command
 from cli.gs.problems import Failed, Missing, Problem
@@ -92,7 +92,7 @@ def act(call: Call, which: list[str], verb: str, body: dict[str, Any]) -> None:
 
     answers: dict[str, Any] = {}
     tasks: dict[str, Started] = {}
-    problems: list[Problem] = []
+    outcomes = Outcomes()
     raw: str | None = None
     for text in which:
         try:
@@ -104,7 +104,7 @@ def act(call: Call, which: list[str], verb: str, body: dict[str, Any]) -> None:
                 known = verdict(call.client, said["command_id"])
                 said |= {"task_id": known.get("task_id"), "already": known["verdict"] == "already"}
         except Problem as problem:
-            problems.append(problem)
+            outcomes.failed(problem)
             continue
         answers[ident] = said
         if said.get("already"):
@@ -118,7 +118,7 @@ def act(call: Call, which: list[str], verb: str, body: dict[str, Any]) -> None:
         call.leave([started.task_id for started in tasks.values()])
         documents = [{"id": ident, **said} for ident, said in answers.items()]
         call.instances(documents, alone=len(which) == 1, columns=DONE, raw=raw if len(which) == 1 else None)
-    every(problems)
+    outcomes.end()
     if not well:
         raise Failed
 

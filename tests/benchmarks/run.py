@@ -98,7 +98,7 @@ class Load:
                 for record in await reader.fetch(1000, 0.2):
                     headers = dict(record.headers)
                     kind = headers.get("ce_type", b"")
-                    waiting = self._ended.get(headers["ce_subject"].decode().partition("/")[2])
+                    waiting = self._ended.get(headers.get("ce_subject", b"").decode(errors="replace").partition("/")[2])
                     if kind in ENDS and waiting and not waiting.done():
                         waiting.set_result(ENDS[kind])
         finally:

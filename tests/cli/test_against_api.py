@@ -1,12 +1,13 @@
-"""Every command against the real service: its API, engine, scheduler, projector, and two simulated hosts.
+"""Every command against the real service, over HTTP: once on the world in memory, once on real servers.
 
-What a user types is typed here; the service is started by the test, with Kafka and PostgreSQL of its own.
+What a user types is typed here; nothing between the command line and the log is stood in for.
 """
 
 import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +16,17 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from cli.gs.main import app
-from tests.real.cluster import running
-
-pytestmark = pytest.mark.real
+from tests.cli.services import Running, in_memory, on_servers
 
 SHOWN = ("-o", "json")
-SLOW = {"GOSTACK_AGENT__LATENCY": "0.2"}
-"""Long enough that a task can be met while it runs."""
 
 
 class User:
     """Someone at the command line."""
 
-    def __init__(self, url: str) -> None:
-        self.url = url
+    def __init__(self, service: Running) -> None:
+        self._service = service
+        self.url = service.url
 
     def run(self, *words: str) -> Result:
         return CliRunner(env={"GOSTACK_API": self.url, "GOSTACK_ACTOR": "ann"}).invoke(app, list(words))
@@ -48,12 +46,22 @@ class User:
         assert done.exit_code == status, f"gs {' '.join(words)}: {done.exit_code}\n{done.output}"
         return done.stderr
 
+    def busy(self, part: str) -> AbstractContextManager[None]:
+        """While a part takes long, a task can be met while it runs."""
+        return self._service.busy(part)
 
-@pytest.fixture(scope="module")
-def gs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
-    with running(2, SLOW) as cluster:
-        user = User(cluster.url)
-        image = tmp_path_factory.mktemp("image") / "tiny.raw"
+    @property
+    def halts(self) -> bool:
+        """Whether what is busy does nothing at all, or is only slow."""
+        return self._service.halts
+
+
+@pytest.fixture(scope="module", params=["memory", pytest.param("servers", marks=pytest.mark.real)])
+def gs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
+    directory = tmp_path_factory.mktemp("service")
+    with in_memory(directory) if request.param == "memory" else on_servers() as service:
+        user = User(service)
+        image = directory / "tiny.raw"
         image.write_bytes(bytes(1 << 20))
         user("image", "create", "--name", "tiny", "--file", str(image), "--description", "empty")
         user("flavor", "create", "--name", "small", "--core", "1", "--memory", "128M")
@@ -67,9 +75,9 @@ BOOT = ("instance", "boot", "--flavor", "small", "--image", "tiny", "--network",
 def test_versions_and_settings(gs: User) -> None:
     shown = gs.json("version")
     assert shown["client"] == shown["service"]
-    port = gs.url.rpartition(":")[2]
-    assert gs("config", "get", "api.port") == f"{port}\n"
-    assert any(each["name"] == "api.port" and str(each["value"]) == port for each in gs.json("config", "show"))
+    settings = {each["name"]: each["value"] for each in gs.json("config", "show")}
+    assert gs("config", "get", "api.max_body") == f"{settings['api.max_body']}\n"
+    assert gs.json("config", "get", "api.max_body")["origin"] == "default"
     assert "no setting" in gs.fails(3, "config", "get", "nothing")
 
 
@@ -88,7 +96,7 @@ def test_the_life_of_an_instance(gs: User) -> None:
         ("restore", "active"),
     ):
         assert gs("instance", *words.split(), "life", "-f", "status", "-o", "value") == f"{status}\n"
-    assert "ready" in gs("instance", "log", "life")
+    assert gs("instance", "log", "life").count("\n") > 1
     assert gs("instance", "log", "life", "--length", "1").count("\n") == 1
     assert gs.json("instance", "vnc", "life").keys() == {"host", "port", "password", "valid_seconds"}
     assert gs.json("instance", "interface-list", "life")[0]["ip"] == booted["addresses"][0]
@@ -183,10 +191,11 @@ def test_no_valid_host_tells_every_filter(gs: User) -> None:
     )
 
 
-def test_a_task_is_waited_for_and_cancelled(gs: User) -> None:
+def test_a_task_is_waited_for(gs: User) -> None:
     gs(*BOOT, "--name", "busy")
-    task = gs.json("instance", "reboot", "busy", "--hard", "--no-wait")["task_id"]
-    assert "task-running" in gs.fails(1, "instance", "stop", "busy")
+    with gs.busy("agents"):
+        task = gs.json("instance", "reboot", "busy", "--hard", "--no-wait")["task_id"]
+        assert "task-running" in gs.fails(1, "instance", "stop", "busy")
     assert gs("task", "wait", task, "-f", "status", "-o", "value") == "finished\n"
     assert gs.json("task", "show", task)["action"] == "hard-reboot"
     jobs = gs.json("job", "list", "--task", task)
@@ -194,20 +203,29 @@ def test_a_task_is_waited_for_and_cancelled(gs: User) -> None:
     assert gs.json("job", "show", jobs[0]["id"])["task_id"] == task
     assert gs.json("job", "list", "--instance", "busy", "--host", jobs[0]["host_id"], "--status", "finished")
     assert "no-such-task" in gs.fails(3, "task", "cancel", task)
-    booting = gs.json(*BOOT, "--name", "unwanted", "--no-wait")
-    assert gs.json("task", "cancel", booting["task_id"])["status"] == "cancelled"
-    assert "was cancelled" in gs.fails(1, "task", "wait", booting["task_id"])
+
+
+def test_a_task_is_cancelled_unless_that_comes_too_late(gs: User) -> None:
+    with gs.busy("scheduler"):
+        booting = gs.json(*BOOT, "--name", "unwanted", "--no-wait")["task_id"]
+        gs("task", "cancel", booting, "--no-wait")
+    done = gs.run("task", "wait", booting, "-f", "status", "-o", "value")
+    assert (done.exit_code, done.stdout) in {(1, "cancelled\n"), (0, "finished\n")}
+    if gs.halts:
+        assert "unwanted: boot was cancelled" in done.stderr
 
 
 def test_the_timeout_leaves_the_task_running(gs: User) -> None:
-    said = gs.fails(124, *BOOT, "--name", "slow", "--timeout", "0.4")
+    with gs.busy("agents"):
+        said = gs.fails(124, *BOOT, "--name", "slow", "--timeout", "0.5")
     task = said.rpartition("gs task wait ")[2].strip()
     assert gs("task", "wait", task, "-f", "status", "-o", "value") == "finished\n"
 
 
 def test_flavors(gs: User) -> None:
-    made = gs.json("flavor", "create", "live", "--core", "2", "--memory", "1.5G", "--mode", "strict",
-                   "--multi_queue", "4", "--policy", "Dedicated", "--spec", '"hw:support_live_resize"="true"')  # fmt: skip
+    size = ("--core", "2", "--memory", "1.5G", "--multi_queue", "4")
+    kind = ("--mode", "strict", "--policy", "Dedicated", "--spec", '"hw:support_live_resize"="true"')
+    made = gs.json("flavor", "create", "live", *size, *kind)
     assert (made["core"], made["memory"], made["policy"]) == (2, 3 << 29, "Dedicated")
     assert [each["name"] for each in gs.json("flavor", "list", "--live_resize", "-f", "name")] == ["live"]
     assert gs.json("flavor", "update", "live", "--core", "3", "--name", "alive")["core"] == 3
@@ -278,15 +296,14 @@ def test_events_are_listed_shown_and_followed(gs: User) -> None:
     wanted = ("--type", "gostack.zone.created.v1")
     listed = gs.json("event", "list", *wanted)
     assert gs.json("event", "show", listed[0]["id"])["data"]["name"] == "default"
-    following = ("event", "follow", *wanted, "--timeout", "2")
+    following = ("event", "follow", *wanted, "--timeout", "1.5")
     done = gs.run(*following, "--from", "beginning", *SHOWN)
     assert done.exit_code == 124
     assert {json.loads(line)["id"] for line in done.stdout.splitlines()} >= {each["id"] for each in listed}
     place = done.stderr.partition("--from ")[2].split()[0]
     gs("zone", "create", "later")
-    assert [
-        json.loads(line)["data"]["name"] for line in gs.run(*following, "--from", place, *SHOWN).stdout.splitlines()
-    ] == ["later"]
+    later = gs.run(*following, "--from", place, *SHOWN).stdout.splitlines()
+    assert [json.loads(line)["data"]["name"] for line in later] == ["later"]
     assert gs.run(*following).stdout == ""
 
 

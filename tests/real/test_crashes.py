@@ -27,7 +27,7 @@ AT_ONCE = 8
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    with running(HOSTS, {"GOSTACK_AGENT__LATENCY": "0.02"}) as found:
+    with running(HOSTS, {"GOSTACK_AGENT__LATENCY": "0.02", "GOSTACK_AGENT__KEEP_GUESTS": "true"}) as found:
         prepare(found)
         yield found
 
