@@ -33,7 +33,9 @@ class Feed:
         """The process is ending: every follower is let go, and resumes elsewhere."""
 
     async def start(self, since: str) -> list[int]:
-        """Offsets to begin at, for a position, `now` or `beginning`. Raises Invalid, LogUnavailable."""
+        """Offsets to begin at, for a position, `now` or `beginning`. Raises Overloaded, Invalid, LogUnavailable."""
+        if self._followers >= MOST_FOLLOWERS:
+            raise Overloaded(what=f"{MOST_FOLLOWERS} followers of the feed")
         bounds = await self._log.bounds([Topic.EVENTS])
         ends = [bounds[each] for each in sorted(bounds)]
         if since == NOW:
@@ -49,9 +51,7 @@ class Feed:
         return offsets
 
     async def follow(self, offsets: list[int], wanted: Filter) -> AsyncIterator[bytes]:
-        """Events from these offsets on, as server-sent events, until the reader goes. Raises Overloaded."""
-        if self._followers >= MOST_FOLLOWERS:
-            raise Overloaded(what=f"{MOST_FOLLOWERS} followers of the feed")
+        """Events from these offsets on, as server-sent events, until the reader goes."""
         at = list(offsets)
         reader = await self._log.reader(
             {TopicPartition(Topic.EVENTS, number): offset for number, offset in enumerate(at)}

@@ -218,7 +218,9 @@ async def change_instance(
     return await _one(given, asked, ref, UpdateInstance(**body.model_dump()))
 
 
-@router.delete("/instances/{ref}", summary="Delete an instance", responses=describe.started(404, 409))
+@router.delete(
+    "/instances/{ref}", status_code=202, summary="Delete an instance", responses=describe.started(404, 409)
+)
 async def delete_instance(given: Given, asked: Asking, ref: str, how: Annotated[Deletion, Query()]) -> Response:
     """Soft, so that it can be restored until it is purged; or `hard`, for good."""
     if how.hard:

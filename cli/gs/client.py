@@ -248,7 +248,7 @@ class Client:
         why = str(error) or type(error).__name__
         return Unreachable(
             f"The service at {self.url} could not be reached: {why}.",
-            "Is it running? GOSTACK_API holds its address, if it is another one.",
+            "Is it running? GS_API holds its address, if it is another one.",
         )
 
     def _tell_request(self, request: httpx.Request, body: Any) -> None:
@@ -276,7 +276,7 @@ class Client:
 def connect(deadline: Deadline, *, debug: bool, transport: httpx.BaseTransport | None = None) -> Client:
     """The client for the service that the environment names."""
     return Client(
-        os.environ.get("GOSTACK_API") or DEFAULT_URL,
+        os.environ.get("GS_API") or DEFAULT_URL,
         deadline,
         debug=debug,
         headers=identity(os.environ),
@@ -287,9 +287,9 @@ def connect(deadline: Deadline, *, debug: bool, transport: httpx.BaseTransport |
 def identity(environment: Mapping[str, str]) -> dict[str, str]:
     """Headers that say who asks, for which project and why."""
     said = {
-        "X-GoStack-Actor": environment.get("GOSTACK_ACTOR") or _login(),
-        PROJECT_HEADER: environment.get("GOSTACK_PROJECT", ""),
-        "X-GoStack-Reason": environment.get("GOSTACK_REASON", ""),
+        "X-GoStack-Actor": environment.get("GS_ACTOR") or _login(),
+        PROJECT_HEADER: environment.get("GS_PROJECT", ""),
+        "X-GoStack-Reason": environment.get("GS_REASON", ""),
     }
     return {name: value for name, value in said.items() if value and value.isascii() and value.isprintable()}
 
@@ -311,7 +311,7 @@ def _is_secure(url: str) -> bool:
     except ValueError:
         usable = False
     if not usable:
-        raise Usage(f"{url!r} is no address of a service.", "GOSTACK_API holds it: http://HOST:PORT.")
+        raise Usage(f"{url!r} is no address of a service.", "GS_API holds it: http://HOST:PORT.")
     return parts.scheme == "https"
 
 

@@ -73,7 +73,7 @@ app = typer.Typer(
 
 @app.callback()
 def gs() -> None:
-    """Virtual machines on many hosts. GOSTACK_API holds the address of the service."""
+    """Virtual machines on many hosts. GS_API holds the address of the service."""
 
 
 @app.command("help")

@@ -58,14 +58,13 @@ def advance(draft: Draft, at: datetime, attempt: int = 1) -> None:
     task = draft.now.task
     if task is None:
         return
-    finished = task.direction is Direction.FORWARD and task.done == len(task.plan.steps)
-    if task.direction is Direction.FORWARD and task.cancelled_by and not finished:
+    if task.direction is Direction.FORWARD and task.cancelled_by:
         fault = Fault(code="cancelled", message=f"The task was cancelled by {task.cancelled_by}.")
         draft.emit(
             StepFailed(
                 task_id=task.id,
                 direction=Direction.FORWARD,
-                step=task.done,
+                step=min(task.done, len(task.plan.steps) - 1),
                 fault=fault,
                 to_undo=undo_order(task, ran=False),
             )

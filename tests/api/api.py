@@ -55,7 +55,7 @@ class Api:
     services: Services
     door: HostDoor
 
-    async def get(self, path: str, status: int = 200, **params: Any) -> Any:
+    async def get(self, path: str, status: int = 200, /, **params: Any) -> Any:
         """The JSON of a GET that must end so."""
         answer = await self.http.get(f"/v1{path}", params=params)
         assert answer.status_code == status, answer.text

@@ -70,7 +70,7 @@ async def test_a_password_is_made_told_once_kept_sealed_and_forgotten(api: Api) 
                 assert secret.encode() not in record.value
                 assert all(secret.encode() not in value for _, value in record.headers)
     api.world.agents.silent.clear()
-    await api.world.pass_time(600)
+    await api.world.pass_time(3600)
     assert (await api.get(f"/instances/{given['id']}"))["status"] == "active"
     await _tail_has_seen_all(api)
     assert await api.world.secrets.get(api.world.agents.taken[-1].guest.password_ref) is None
@@ -122,7 +122,7 @@ async def test_the_same_key_is_the_same_boot(api: Api) -> None:
     again = await api.boot(headers={"Idempotency-Key": "k1"})
     assert again == first
     api.world.agents.silent.clear()
-    await api.world.pass_time(600)
+    await api.world.pass_time(3600)
     await _tail_has_seen_all(api)
     later = await api.boot(headers={"Idempotency-Key": "k1"})
     assert later["task_id"] == first["task_id"]

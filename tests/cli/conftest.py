@@ -63,7 +63,7 @@ def service() -> Service:
 def gs(service: Service, monkeypatch: pytest.MonkeyPatch) -> Gs:
     monkeypatch.setattr("cli.gs.client.FIRST_PAUSE", 0.001)
     monkeypatch.setattr("cli.gs.waiting.FIRST_PAUSE", 0.001)
-    monkeypatch.delenv("GOSTACK_API", raising=False)
+    monkeypatch.delenv("GS_API", raising=False)
     return Gs(service)
 
 

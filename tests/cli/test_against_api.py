@@ -29,7 +29,7 @@ class User:
         self.url = service.url
 
     def run(self, *words: str) -> Result:
-        return CliRunner(env={"GOSTACK_API": self.url, "GOSTACK_ACTOR": "ann"}).invoke(app, list(words))
+        return CliRunner(env={"GS_API": self.url, "GS_ACTOR": "ann"}).invoke(app, list(words))
 
     def __call__(self, *words: str) -> str:
         """It is expected to succeed."""
@@ -310,6 +310,6 @@ def test_events_are_listed_shown_and_followed(gs: User) -> None:
 def test_the_program_itself(gs: User) -> None:
     """As a process, as a user has it."""
     command = [sys.executable, "-m", "cli.gs.main", "flavor", "show", "small", "-f", "core", "-o", "value", "--debug"]
-    done = subprocess.run(command, capture_output=True, text=True, env={"GOSTACK_API": gs.url}, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, env={"GS_API": gs.url}, check=True)
     assert done.stdout == "1\n"
     assert "> GET" in done.stderr

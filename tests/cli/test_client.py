@@ -129,9 +129,9 @@ def test_a_wrong_address_is_wrong_usage(url: str) -> None:
 
 
 def test_who_asks() -> None:
-    said = identity({"GOSTACK_ACTOR": "ann", "GOSTACK_PROJECT": "shop", "GOSTACK_REASON": "né"})
+    said = identity({"GS_ACTOR": "ann", "GS_PROJECT": "shop", "GS_REASON": "né"})
     assert said == {"X-GoStack-Actor": "ann", "X-GoStack-Project": "shop"}
-    assert identity({"GOSTACK_ACTOR": "a\r\nb"}) == {}
+    assert identity({"GS_ACTOR": "a\r\nb"}) == {}
 
 
 def test_secrets_are_masked() -> None:

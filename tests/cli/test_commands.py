@@ -132,6 +132,6 @@ try:
 except SystemExit:
     print([name for name in sys.modules if name.startswith({spared!r})])
 """
-    nobody = {**os.environ, "GOSTACK_API": "http://127.0.0.1:1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    nobody = {**os.environ, "GS_API": "http://127.0.0.1:1", "PYTHONPATH": os.pathsep.join(sys.path)}
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=nobody)
     assert run.stdout.splitlines()[-1] == "[]"

@@ -53,7 +53,7 @@ def test_names_of_the_own_project_go_first(gs: Gs, service: Service, monkeypatch
     found = [{"id": f"i-{each}", "name": "web", "project_id": each} for each in ("shop", "admin")]
     service.on("GET /v1/instances", {"instances": found})
     for project in ("shop", "admin"):
-        monkeypatch.setenv("GOSTACK_PROJECT", project)
+        monkeypatch.setenv("GS_PROJECT", project)
         service.on(f"GET /v1/instances/i-{project}", {"id": f"i-{project}"})
         assert gs("instance", "show", "web", "-f", "id", "-o", "value").stdout == f"i-{project}\n"
 

@@ -190,6 +190,15 @@ def test_a_cancelled_task_is_undone_and_the_status_is_as_before() -> None:
     assert scenario.now.task is None
 
 
+def test_a_task_cancelled_while_its_last_steps_are_done_is_undone_all_the_same() -> None:
+    scenario = Scenario().send(boot_command()).answer().answer()
+    assert scenario.now is not None
+    assert scenario.now.task is not None
+    scenario.send(CancelTask(task_id=scenario.now.task.id)).settle()
+    assert scenario.ran[-5:] == ["UndefineGuest", "UnplugPorts", "DeleteDisk", "UnbindPort", "Release"]
+    assert (scenario.now.vm_state, scenario.now.host) == (VmState.ERROR, None)
+
+
 def test_a_task_that_is_not_running_cannot_be_cancelled(instance: Scenario) -> None:
     instance.booted().refused(CancelTask(task_id="nothing"), NoSuchTask)
 

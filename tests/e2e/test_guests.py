@@ -1,0 +1,122 @@
+"""Real guests on two hosts: their console, their address, their disk, and nothing left of them at the end."""
+
+import json
+import re
+import subprocess
+import uuid
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import PROJECT, User
+
+pytestmark = pytest.mark.e2e
+
+
+def on(host: str, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run something in a host's network."""
+    return subprocess.run(
+        ["ip", "netns", "exec", f"gs-{host}", *command], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def domains(host: str) -> str:
+    """What the host's libvirt knows."""
+    socket = PROJECT / ".gostack" / "hosts" / host / "run" / "libvirt-sock"
+    uri = f"qemu+unix:///system?socket={socket}"
+    done = subprocess.run(
+        ["virsh", "-c", uri, "list", "--all", "--name"], capture_output=True, text=True, timeout=60, check=True
+    )
+    return done.stdout
+
+
+def disks(host: str, instance_id: str) -> list[Path]:
+    """What is kept of an instance on a host."""
+    return list((PROJECT / ".gostack" / "hosts" / host).glob(f"**/instances/{instance_id}"))
+
+
+def boot(user: User, name: str, *more: str) -> dict[str, object]:
+    """A guest; its record once it is active."""
+    user.gs("instance", "boot", "--name", name, "--flavor", "tiny", "--image", "tiny", "--network", "demo", *more)
+    found: dict[str, object] = user.read("instance", "show", name)
+    return found
+
+
+def test_two_guests_live_and_leave_nothing_behind(user: User) -> None:
+    run = uuid.uuid4().hex[:6]
+    first, second = f"one-{run}", f"two-{run}"
+    boot(user, first, "--host", "host1")
+    boot(user, second, "--host", "host2", "--metadata", "role=test")
+    records = {name: user.read("instance", "show", name) for name in (first, second)}
+    hosts = {name: record["host"]["name"] for name, record in records.items()}
+    assert hosts == {first: "host1", second: "host2"}
+
+    for name, record in records.items():
+        console = user.wait_ready(name)
+        (address,) = record["addresses"]
+        assert f"gostack-guest: hostname={name} uuid={record['id']}" in console
+        assert f"gostack-guest: address={address}/24 dev=eth0 mac={record['nics'][0]['mac']}" in console
+        assert "gostack-guest: boots=1" in console
+
+    for name, record in records.items():
+        other = "host2" if hosts[name] == "host1" else "host1"
+        answer = on(other, "ping", "-c", "2", "-W", "5", record["addresses"][0])
+        assert answer.returncode == 0, f"{name} from {other}: {answer.stdout}{answer.stderr}"
+
+    user.gs("instance", "stop", first)
+    assert user.read("instance", "show", first)["power"] == "shutdown"
+    assert "gostack-guest: powering off" in user.console(first)
+    user.gs("instance", "start", first)
+    assert "gostack-guest: boots=2" in user.wait_ready(first, boots=2), "the disk outlived the stop"
+
+    ports = {port["instance_id"] for port in user.read("port", "list")["ports"]}
+    assert {record["id"] for record in records.values()} <= ports
+    for name, record in records.items():
+        user.gs("instance", "delete", "--hard", name)
+        assert record["id"] not in domains(hosts[name])
+        assert disks(hosts[name], record["id"]) == []
+        user.gs("instance", "show", name, status=3)
+    left = {port["instance_id"] for port in user.read("port", "list")["ports"]}
+    assert not {record["id"] for record in records.values()} & left
+    claimed = {host["name"]: host["instances"] for host in user.read("host", "list")["hosts"]}
+    active = [each["host"]["name"] for each in user.read("instance", "list")["instances"] if each["host"]]
+    assert claimed == {host: active.count(host) for host in claimed}
+
+
+def test_a_guest_that_powers_itself_off_is_stopped_within_seconds(user: User, tmp_path: Path) -> None:
+    name = f"off-{uuid.uuid4().hex[:6]}"
+    script = tmp_path / "user-data"
+    script.write_text("#!/bin/sh\necho told-by-user-data\n(sleep 3; poweroff) &\n")
+    boot(user, name, "--user-data", str(script), "--password", "correct-horse-9")
+    try:
+        user.wait("it is seen", lambda: user.read("instance", "show", name)["status"] == "stopped", 60)
+        assert "told-by-user-data" in user.console(name)
+        history = json.dumps(
+            user.read("event", "list", "--subject", f"instance/{user.read('instance', 'show', name)['id']}")
+        )
+        assert "gostack.instance.power-changed.v1" in history
+        assert "correct-horse-9" not in history
+    finally:
+        user.gs("instance", "delete", "--hard", name)
+
+
+def test_a_guest_outlives_its_agent_and_its_libvirtd(user: User) -> None:
+    name = f"tough-{uuid.uuid4().hex[:6]}"
+    record = boot(user, name, "--host", "host1")
+    try:
+        user.wait_ready(name)
+        parts = subprocess.run(["make", "-s", "status"], cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+        pids = {match[1]: match[2] for match in re.finditer(r"^(host1-\w+)\s+RUNNING\s+(\d+)", parts, re.MULTILINE)}
+        for part in ("host1-agent", "host1-libvirtd"):
+            subprocess.run(["kill", "-9", pids[part]], check=True)
+        address = record["addresses"][0]  # type: ignore[index]
+        assert on("host2", "ping", "-c", "2", "-W", "5", address).returncode == 0
+        user.wait(
+            "the host is registered anew",
+            lambda: user.read("host", "show", "host1")["epoch"] > record["host"]["epoch"],  # type: ignore[index]
+        )
+        user.gs("instance", "stop", name)
+        user.gs("instance", "start", name)
+        assert "gostack-guest: boots=2" in user.wait_ready(name, boots=2)
+    finally:
+        user.gs("instance", "delete", "--hard", name)
