@@ -61,7 +61,9 @@ class MemoryLog:
     async def wait(self, seconds: float) -> None:
         """Until something is appended, or the time is over."""
         try:
-            await asyncio.wait_for(self._arrived.wait(), seconds)
+            # Not wait_for(): in Python 3.11 it loses a cancellation that comes together with what it waits for.
+            async with asyncio.timeout(seconds):
+                await self._arrived.wait()
         except TimeoutError:
             pass
 

@@ -31,7 +31,7 @@ async def test_not_ready_says_which_part(empty: Api, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr("api.routes.service.MOST_LAG", 0)
     empty.world.stopped.add("projector")
-    await empty.world.host("h9")
+    await empty.post("/zones", {"name": "z"})
     behind = await empty.http.get("/readyz")
     assert behind.status_code == 503
     assert behind.json()["lag"] > 0
