@@ -68,7 +68,9 @@ async def asked(
         project=x_gostack_project or ADMIN,
         reason=x_gostack_reason,
         traceparent=traceparent,
-        command_id=named_id("command", x_gostack_project or ADMIN, idempotency_key) if idempotency_key else str(uuid.uuid4()),
+        command_id=named_id("command", x_gostack_project or ADMIN, idempotency_key)
+        if idempotency_key
+        else str(uuid.uuid4()),
         keyed=idempotency_key is not None,
         fingerprint=await _fingerprint(request, given) if idempotency_key else "",
         if_match=_version(if_match),

@@ -153,7 +153,9 @@ class Verdicts:
     async def take(self, record: Record) -> None:
         """Look at one event."""
         headers = dict(record.headers)
-        waited = "ce_verdict" in headers and headers.get("ce_causationid", b"").decode(errors="replace") in self._waiting
+        waited = (
+            "ce_verdict" in headers and headers.get("ce_causationid", b"").decode(errors="replace") in self._waiting
+        )
         ends = headers.get("ce_type", b"").decode(errors="replace") in (TaskFinished.type_name, TaskFailed.type_name)
         if not waited and not ends:
             return

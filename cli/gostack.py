@@ -77,6 +77,19 @@ def agent() -> None:
     asyncio.run(run(_settings()))
 
 
+@app.command()
+def verify() -> None:
+    """Fold the whole log and compare it with claims and read models; exits 1 where something differs."""
+    from projections.compose import verify as run
+
+    folded, problems = asyncio.run(run(_settings()))
+    typer.echo(f"{folded.events} events, {len(folded.states)} aggregates, {folded.repeated} repeated records")
+    for problem in problems:
+        typer.echo(problem)
+    typer.echo("all is as the log says" if not problems else f"{len(problems)} differences")
+    raise typer.Exit(1 if problems else 0)
+
+
 @topics.command("apply")
 def topics_apply() -> None:
     """Make the topics as they are declared; refuses to change a partition count."""

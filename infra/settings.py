@@ -10,7 +10,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -22,21 +22,27 @@ CONFIG_VARIABLE = "GOSTACK_CONFIG"
 PREFIX = "GOSTACK_"
 
 
-class Log(BaseModel):
+class Section(BaseModel):
+    """Settings that belong together. Unknown names are refused, so a typing error is found at start."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Log(Section):
     """The message log."""
 
     bootstrap: str = Field("127.0.0.1:19092", description="Kafka bootstrap servers, comma separated")
     request_timeout: float = Field(20.0, gt=0, description="seconds until a request to Kafka counts as failed")
 
 
-class Database(BaseModel):
+class Database(Section):
     """PostgreSQL: the write side's guard and the read models."""
 
     dsn: str = Field("postgresql://gostack@127.0.0.1:15432/gostack", description="libpq connection string")
     pool_size: int = Field(10, ge=1, le=200, description="connections a process may hold")
 
 
-class Api(BaseModel):
+class Api(Section):
     """The REST API."""
 
     listen: str = Field("127.0.0.1", description="address the API binds to")
@@ -49,7 +55,7 @@ class Api(BaseModel):
     max_in_flight: int = Field(1000, ge=1, description="commands that may wait for a verdict; more are answered 429")
 
 
-class Worker(BaseModel):
+class Worker(Section):
     """Engine and scheduler."""
 
     batch: int = Field(500, ge=1, le=5000, description="records a step takes at most")
@@ -59,14 +65,14 @@ class Worker(BaseModel):
     inbox_keep: float = Field(7 * 86400.0, ge=60, description="seconds a handled record's id is remembered")
 
 
-class Instances(BaseModel):
+class Instances(Section):
     """Policy for instances."""
 
     purge_after: float = Field(86400.0, ge=0, description="seconds a soft-deleted instance is kept")
     job_deadline: float = Field(120.0, gt=0, description="seconds a step may take unless its job says otherwise")
 
 
-class Scheduling(BaseModel):
+class Scheduling(Section):
     """The scheduler's policy for its cell."""
 
     cell: str = Field("default", description="the cell this scheduler serves and new hosts join")
@@ -76,14 +82,14 @@ class Scheduling(BaseModel):
     beat_grace: float = Field(15.0, gt=0, description="seconds without a heartbeat until a host is suspect")
 
 
-class Images(BaseModel):
+class Images(Section):
     """Where images' bytes are kept; content-addressed by SHA-256."""
 
     store: str = Field(".gostack/images", description="directory, or http(s) URL, that agents read images from")
     max_size: int = Field(64 << 30, ge=1 << 20, description="bytes an uploaded image may have")
 
 
-class Agent(BaseModel):
+class Agent(Section):
     """The agent on each host."""
 
     name: str = Field("", description="name the host registers under; empty means the machine's host name")
@@ -104,7 +110,7 @@ class Agent(BaseModel):
     failures: dict[str, float] = Field(default_factory=dict, description="simulated: job name -> chance that it fails")
 
 
-class Secrets(BaseModel):
+class Secrets(Section):
     """Keys. Files, never values, so that no configuration dump shows one."""
 
     key_file: str = Field(".gostack/secrets/key", description="file with the key that encrypts secrets at rest")
@@ -114,7 +120,7 @@ class Secrets(BaseModel):
 
 
 class Settings(BaseSettings):
-    """All sections. Unknown names are refused, so a typing error is found at start."""
+    """All sections."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid")
 
@@ -176,3 +182,37 @@ def explain(settings: Settings) -> list[dict[str, Any]]:
                 }
             )
     return rows
+
+
+def page() -> str:
+    """Every setting as a page in Markdown, for docs/settings.md."""
+    lines = [
+        "# Settings",
+        "",
+        "Printed from the table in `infra/settings.py` (`python -m infra.settings`); a test holds this page to it.",
+        "",
+        f"A value comes from the environment (`{PREFIX}<SECTION>__<NAME>`), else from the TOML file that",
+        f"`{CONFIG_VARIABLE}` names (`[section]`, `name = value`), else it is the default. An unknown name is refused.",
+        "`gs config show` prints what is in force, and where each value came from.",
+    ]
+    for section, field in Settings.model_fields.items():
+        model = field.annotation
+        assert isinstance(model, type)
+        assert issubclass(model, BaseModel)
+        lines += [
+            "",
+            f"## {section}",
+            "",
+            (model.__doc__ or "").strip(),
+            "",
+            "| name | default | meaning |",
+            "|---|---|---|",
+        ]
+        for name, each in model.model_fields.items():
+            default = each.get_default(call_default_factory=True)
+            lines.append(f"| `{section}.{name}` | `{default!r}` | {each.description} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(page(), end="")

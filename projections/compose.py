@@ -8,6 +8,8 @@ from infra.log.kafka import KafkaLog
 from infra.settings import Settings
 from projections.postgres import PostgresStore
 from projections.projector import Projector
+from projections.verify import Folded
+from projections.verify import verify as compare
 
 
 async def projector(settings: Settings) -> None:
@@ -21,6 +23,19 @@ async def projector(settings: Settings) -> None:
         asyncio.get_running_loop().add_signal_handler(each, stop.set)
     try:
         await Projector(log, store).run(stop.is_set)
+    finally:
+        await store.close()
+        await log.close()
+
+
+async def verify(settings: Settings) -> tuple[Folded, list[str]]:
+    """Compare the log with the read models; what differs. Raises LogUnavailable, StoreUnavailable."""
+    assert catalog.MESSAGES
+    log = KafkaLog(settings.log.bootstrap, settings.log.request_timeout)
+    store = PostgresStore(settings.db.dsn, pool_size=2)
+    await store.open()
+    try:
+        return await compare(log, store)
     finally:
         await store.close()
         await log.close()

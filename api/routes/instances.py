@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Body, Query, Request
 from pydantic import BaseModel, Field, create_model, field_validator
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 from api import boot, describe, examples, gateway, resolve
 from api.answers import answer, problem_of
@@ -218,9 +218,7 @@ async def change_instance(
     return await _one(given, asked, ref, UpdateInstance(**body.model_dump()))
 
 
-@router.delete(
-    "/instances/{ref}", status_code=202, summary="Delete an instance", responses=describe.started(404, 409)
-)
+@router.delete("/instances/{ref}", status_code=202, summary="Delete an instance", responses=describe.started(404, 409))
 async def delete_instance(given: Given, asked: Asking, ref: str, how: Annotated[Deletion, Query()]) -> Response:
     """Soft, so that it can be restored until it is purged; or `hard`, for good."""
     if how.hard:
@@ -278,6 +276,7 @@ for _action in ACTIONS.values():
 @router.get(
     "/instances/{ref}/console-log",
     summary="Read the guest's console",
+    response_class=PlainTextResponse,
     responses=describe.text("Booting the kernel…\nlogin:\n", 404, 409, 422, 502),
 )
 async def console_log(given: Given, project: Project, ref: str, asked: Annotated[Console, Query()]) -> Response:

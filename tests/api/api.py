@@ -40,9 +40,7 @@ class HostDoor:
         if request.url.path.endswith("/console"):
             most = int(request.url.params["most"])
             return httpx.Response(200, content=self.console[-most:])
-        return httpx.Response(
-            200, json={"host": "10.1.0.11", "port": 5900, "password": "p", "valid_seconds": 300}
-        )
+        return httpx.Response(200, json={"host": "10.1.0.11", "port": 5900, "password": "p", "valid_seconds": 300})
 
 
 @dataclass
@@ -92,7 +90,9 @@ class Api:
         assert answer.status_code == 201, answer.text
         return await self.post("/images", {"name": name, "checksum": answer.json()["checksum"]})
 
-    async def boot(self, name: str = "web", status: int = 202, headers: dict[str, str] | None = None, **more: Any) -> Any:
+    async def boot(
+        self, name: str = "web", status: int = 202, headers: dict[str, str] | None = None, **more: Any
+    ) -> Any:
         """Ask for an instance."""
         body = {"name": name, "flavor": "small", "image": "tiny", **more}
         answer = await self.http.post("/v1/instances", json=body, headers=headers or {})

@@ -69,8 +69,7 @@ async def test_a_password_is_made_told_once_kept_sealed_and_forgotten(api: Api) 
             for secret in (password, "secret-in-user-data"):
                 assert secret.encode() not in record.value
                 assert all(secret.encode() not in value for _, value in record.headers)
-    api.world.agents.silent.clear()
-    await api.world.pass_time(3600)
+    await api.world.answer_late()
     assert (await api.get(f"/instances/{given['id']}"))["status"] == "active"
     await _tail_has_seen_all(api)
     assert await api.world.secrets.get(api.world.agents.taken[-1].guest.password_ref) is None
@@ -121,8 +120,7 @@ async def test_the_same_key_is_the_same_boot(api: Api) -> None:
     await api.world.settle()
     again = await api.boot(headers={"Idempotency-Key": "k1"})
     assert again == first
-    api.world.agents.silent.clear()
-    await api.world.pass_time(3600)
+    await api.world.answer_late()
     await _tail_has_seen_all(api)
     later = await api.boot(headers={"Idempotency-Key": "k1"})
     assert later["task_id"] == first["task_id"]
@@ -230,7 +228,12 @@ async def test_a_wrong_form_names_the_field(api: Api, body: dict[str, Any], fiel
 
 
 async def test_a_refused_form_never_repeats_a_secret(api: Api) -> None:
-    for body in ({"password": "tell\nme"}, {"user_data": "sh" * 40000}, {"passwort": "tellme"}, {"count": 2, "port": "p"}):
+    for body in (
+        {"password": "tell\nme"},
+        {"user_data": "sh" * 40000},
+        {"passwort": "tellme"},
+        {"count": 2, "port": "p"},
+    ):
         refused = await api.boot(status=422, **{"password": "hunter2", **body})
         assert not any(secret in str(refused) for secret in ("tell\\nme", "hunter2", "tellme", "shsh"))
 

@@ -31,8 +31,7 @@ async def test_a_task_is_cancelled_and_undone(api: Api) -> None:
         "admin",
     )
     assert (await api.post(f"/tasks/{given['task_id']}/cancel", status=200))["already"] is True
-    api.world.agents.silent.clear()
-    await api.world.pass_time(3600)
+    await api.world.answer_late()
     task = await api.get(f"/tasks/{given['task_id']}")
     assert task["status"] == "cancelled"
     over = await api.post(f"/tasks/{given['task_id']}/cancel", status=404)

@@ -29,9 +29,10 @@ class TestAgents:
     failures: dict[str, JobError] = field(default_factory=dict)
     """Job name -> the error that it ends with, whenever it is asked for."""
     silent: set[str] = field(default_factory=set)
-    """Names of jobs that are never answered."""
+    """Names of jobs that are not answered, unless late()."""
     taken: list[DispatchHostJobs] = field(default_factory=list)
     """Every dispatch that came, answered or not."""
+    unanswered: list[Envelope] = field(default_factory=list)
 
     def answer(self, records: Sequence[Record]) -> list[Record]:
         """Do the jobs in these records."""
@@ -40,9 +41,17 @@ class TestAgents:
             cause = from_record(record)
             if isinstance(cause.data, DispatchHostJobs):
                 self.taken.append(cause.data)
-                if not self.silent.intersection(call.name for call in cause.data.jobs):
+                if self.silent.intersection(call.name for call in cause.data.jobs):
+                    self.unanswered.append(cause)
+                else:
                     answers.append(self._answer(cause, cause.data))
         return answers
+
+    def late(self) -> list[Record]:
+        """Answers to everything that was not answered so far; from now on none is silent."""
+        self.silent.clear()
+        causes, self.unanswered = self.unanswered, []
+        return [self._answer(cause, cause.data) for cause in causes if isinstance(cause.data, DispatchHostJobs)]
 
     def _answer(self, cause: Envelope, dispatch: DispatchHostJobs) -> Record:
         results = []

@@ -148,6 +148,11 @@ class World:
         await self.timers.look()
         await self.settle()
 
+    async def answer_late(self) -> None:
+        """The silent hosts answer after all, and everything that follows happens."""
+        await self.log.publish(self.agents.late())
+        await self.settle()
+
     async def host(self, name: str = "h1", **rest: Any) -> str:
         """Register a host; its id."""
         await self.send(host_key(name), registration(name, **rest))
