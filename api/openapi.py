@@ -11,6 +11,7 @@ import orjson
 from api.agents import Agents
 from api.app import create_app
 from api.blobs import Blobs
+from api.forgetting import Forgetting
 from api.services import Services
 from api.verdicts import Verdicts
 from infra.log.memory import MemoryLog
@@ -23,6 +24,7 @@ from projections.memory import MemoryStore
 def described() -> bytes:
     """The description as it stands in docs/openapi.json: sorted, indented, the same for the same routes."""
     log, store, secrets = MemoryLog(), MemoryStore(), MemorySecrets()
+    forgetting = Forgetting(secrets)
     services = Services(
         log=log,
         store=store,
@@ -30,7 +32,8 @@ def described() -> bytes:
         segments=MemorySegments(),
         settings=Settings(),
         clock=lambda: datetime.now(UTC),
-        verdicts=Verdicts(log, secrets.forget),
+        verdicts=Verdicts(log, forgetting.later),
+        forgetting=forgetting,
         agents=Agents(store, ""),
         blobs=Blobs("", 0),
     )

@@ -17,6 +17,7 @@ from api.agents import Agents
 from api.app import create_app
 from api.blobs import Blobs
 from api.feed import Feed
+from api.forgetting import Forgetting
 from api.internal import create_internal_app
 from api.services import Services
 from api.sweep import sweep_for_ever
@@ -25,7 +26,6 @@ from domain import catalog
 from infra.log.kafka import KafkaLog
 from infra.secrets.postgres import PostgresSecrets
 from infra.secrets.seal import Seal
-from infra.secrets.secrets import SecretsUnavailable
 from infra.secrets.segments import PostgresSegments
 from infra.settings import Settings
 from projections.postgres import PostgresStore
@@ -66,13 +66,7 @@ async def made(settings: Settings, token: str) -> AsyncIterator[Services]:
         stack.push_async_callback(secrets.close)
         agents = Agents(store, token)
         stack.push_async_callback(agents.close)
-
-        async def ended(instance_id: str) -> None:
-            try:
-                await secrets.forget(instance_id)
-            except SecretsUnavailable as error:
-                logger.error("secrets of %s stay until the next sweep: %s", instance_id, error)
-
+        forgetting = Forgetting(secrets)
         services = Services(
             log=log,
             store=store,
@@ -80,7 +74,8 @@ async def made(settings: Settings, token: str) -> AsyncIterator[Services]:
             segments=PostgresSegments(settings.db.dsn),
             settings=settings,
             clock=lambda: datetime.now(UTC),
-            verdicts=Verdicts(log, ended),
+            verdicts=Verdicts(log, forgetting.later),
+            forgetting=forgetting,
             agents=agents,
             blobs=Blobs(settings.images.store, settings.images.max_size),
         )
@@ -122,7 +117,8 @@ async def serve(settings: Settings) -> None:
         loop = asyncio.get_running_loop()
         for each in SIGNALS:
             loop.add_signal_handler(each, stop)
-        behind = [asyncio.create_task(services.verdicts.run()), asyncio.create_task(sweep_for_ever(services))]
+        running = (services.verdicts.run(), services.forgetting.run(), sweep_for_ever(services))
+        behind = [asyncio.create_task(each) for each in running]
         serving = [asyncio.create_task(server.serve()) for server in servers]
         try:
             # Whatever ends first ends all: an API without its tail would answer no command.

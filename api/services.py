@@ -6,6 +6,7 @@ from datetime import datetime
 
 from api.agents import Agents
 from api.blobs import Blobs
+from api.forgetting import Forgetting
 from api.verdicts import Verdicts
 from infra.log.log import Log
 from infra.secrets.secrets import SecretStore
@@ -26,5 +27,6 @@ class Services:
     settings: Settings
     clock: Callable[[], datetime]
     verdicts: Verdicts
+    forgetting: Forgetting
     agents: Agents
     blobs: Blobs

@@ -7,7 +7,7 @@ is nobody's here, so an event that nobody waits for costs next to nothing.
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -93,8 +93,8 @@ class Expected:
 class Verdicts:
     """The tail."""
 
-    def __init__(self, log: Log, ended: Callable[[str], Awaitable[None]]) -> None:
-        """`ended` is called with an instance's id when its secrets have no reader any more."""
+    def __init__(self, log: Log, ended: Callable[[str], None]) -> None:
+        """`ended` is called with an instance's id when its secrets have no reader any more; it must not wait."""
         self._log = log
         self._ended = ended
         self._waiting: dict[str, list[asyncio.Future[Judgement]]] = defaultdict(list)
@@ -140,7 +140,7 @@ class Verdicts:
                 try:
                     while True:
                         for record in await reader.fetch(FETCH, WAIT):
-                            await self.take(record)
+                            self.take(record)
                             self._positions[TopicPartition(record.topic, record.partition or 0)] = record.offset + 1
                         pause = FIRST_PAUSE
                 finally:
@@ -150,7 +150,7 @@ class Verdicts:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
 
-    async def take(self, record: Record) -> None:
+    def take(self, record: Record) -> None:
         """Look at one event."""
         headers = dict(record.headers)
         waited = (
@@ -170,4 +170,4 @@ class Verdicts:
                 if not future.done():
                     future.set_result(judgement)
         if isinstance(envelope.data, (TaskFinished, TaskFailed)) and envelope.data.action in ENDS_SECRETS:
-            await self._ended(envelope.subject.id)
+            self._ended(envelope.subject.id)

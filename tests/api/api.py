@@ -1,7 +1,7 @@
 """The API on a running world, with what most tests need made: a host, a flavor, an image, a network."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from api.agents import Agents
 from api.app import create_app
 from api.blobs import Blobs
+from api.forgetting import Forgetting
 from api.services import Services
 from api.verdicts import Verdicts
 from infra.settings import Settings
@@ -84,6 +85,10 @@ class Api:
         await self.image("tiny")
         await self.post("/networks", {"name": "lan", "cidr": "10.0.0.0/24"})
 
+    def stored(self) -> dict[str, bytes]:
+        """The files of the image store."""
+        return {path.name: path.read_bytes() for path in Path(self.services.settings.images.store).iterdir()}
+
     async def image(self, name: str, content: bytes = b"x" * 1000) -> Any:
         """An image of these bytes."""
         answer = await self.http.post("/v1/images/uploads", content=content)
@@ -126,7 +131,8 @@ async def serving(directory: Path, **api_settings: Any) -> AsyncIterator[Api]:
     )
     settings.images = settings.images.model_copy(update={"store": str(directory / "images"), "max_size": 4 * MIB})
     door = HostDoor()
-    verdicts = Verdicts(world.log, world.secrets.forget)
+    forgetting = Forgetting(world.secrets)
+    verdicts = Verdicts(world.log, forgetting.later)
     services = Services(
         log=world.log,
         store=world.store,
@@ -135,24 +141,26 @@ async def serving(directory: Path, **api_settings: Any) -> AsyncIterator[Api]:
         settings=settings,
         clock=world.clock,
         verdicts=verdicts,
+        forgetting=forgetting,
         agents=Agents(world.store, TOKEN, httpx.MockTransport(door)),
         blobs=Blobs(settings.images.store, settings.images.max_size),
     )
     app = create_app(services)
     await verdicts.open()
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with world.running(), tail(verdicts):
-        async with httpx.AsyncClient(transport=transport, base_url="http://api.test") as http:
-            yield Api(http, app, world, services, door)
+    client = httpx.AsyncClient(transport=transport, base_url="http://api.test")
+    async with world.running(), behind(verdicts.run(), forgetting.run()), client as http:
+        yield Api(http, app, world, services, door)
     await services.agents.close()
 
 
 @asynccontextmanager
-async def tail(verdicts: Verdicts) -> AsyncIterator[None]:
-    """The verdicts' reader, behind the block."""
-    task = asyncio.create_task(verdicts.run())
+async def behind(*running: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """What runs beside the requests, for the time of the block."""
+    tasks = [asyncio.create_task(each) for each in running]
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

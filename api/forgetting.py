@@ -1,0 +1,33 @@
+"""Secrets are forgotten as soon as an event says that no guest will ask for them any more."""
+
+import asyncio
+import contextlib
+import logging
+
+from infra.secrets.secrets import SecretStore, SecretsUnavailable
+
+logger = logging.getLogger(__name__)
+
+MOST_WAITING = 10_000
+
+
+class Forgetting:
+    """Forgets one instance's secrets after another, behind the tail of the log, which must not wait for a database."""
+
+    def __init__(self, secrets: SecretStore) -> None:
+        self._secrets = secrets
+        self._queue: asyncio.Queue[str] = asyncio.Queue(MOST_WAITING)
+
+    def later(self, instance_id: str) -> None:
+        """Forget soon; what does not fit is left to the next sweep."""
+        with contextlib.suppress(asyncio.QueueFull):
+            self._queue.put_nowait(instance_id)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            instance_id = await self._queue.get()
+            try:
+                await self._secrets.forget(instance_id)
+            except SecretsUnavailable as error:
+                logger.error("secrets of %s stay until the next sweep: %s", instance_id, error)
