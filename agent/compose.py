@@ -101,10 +101,14 @@ async def _serve(app: FastAPI, listener: socket.socket) -> None:
     await Embedded(uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off")).serve([listener])
 
 
+def prepare(settings: Settings) -> None:
+    """Make the agent's directory. Raises OSError."""
+    Path(settings.agent.state).mkdir(parents=True, exist_ok=True)
+
+
 async def agent(settings: Settings) -> None:
     """Run until a signal comes. Raises what cannot be waited out: the supervisor starts it again."""
     state = Path(settings.agent.state)
-    state.mkdir(parents=True, exist_ok=True)
     names = host_names(settings)
     drivers = {name: make_driver(settings, name) for name in names}
     log = KafkaLog(settings.log.bootstrap, settings.log.request_timeout)

@@ -6,7 +6,7 @@ the very first event. A follower that is slow reads slowly: nothing is kept for 
 
 import heapq
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from itertools import groupby
 
 from api import positions
@@ -50,7 +50,7 @@ class Feed:
             raise Invalid(field="from", value=since[:80], allowed="the id of an event of this feed, now or beginning")
         return offsets
 
-    async def follow(self, offsets: list[int], wanted: Filter) -> AsyncIterator[bytes]:
+    async def follow(self, offsets: list[int], wanted: Filter) -> AsyncGenerator[bytes, None]:
         """Events from these offsets on, as server-sent events, until the reader goes."""
         at = list(offsets)
         reader = await self._log.reader(

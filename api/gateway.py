@@ -4,6 +4,7 @@ Nothing is decided here. The command's id is the request's: an Idempotency-Key m
 again is the same command, and finds the verdict that it had.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
@@ -59,12 +60,12 @@ def nth_id(asked: Asked, number: int) -> str:
 
 async def earlier(services: Services, asked: Asked, ids: Sequence[str]) -> dict[str, Judgement]:
     """Verdicts that these commands have already. Raises KeyReused where one was another request's."""
-    found = {}
-    for ident in ids:
-        row = await services.store.get("verdicts", ident)
-        if row is not None:
-            found[ident] = _own(asked, Judgement.of_document(orjson.loads(row.doc)))
-    return found
+    rows = await asyncio.gather(*(services.store.get("verdicts", ident) for ident in ids))
+    return {
+        ident: _own(asked, Judgement.of_document(orjson.loads(row.doc)))
+        for ident, row in zip(ids, rows, strict=True)
+        if row is not None
+    }
 
 
 def admit(services: Services, count: int) -> None:

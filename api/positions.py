@@ -1,7 +1,8 @@
 """A place in the whole of gostack.events as one short word: the id of an event in the feed.
 
 Why a vector: order holds within a partition only, so where a follower is takes one offset a partition. LEB128 and
-base64 keep twelve of them under a hundred characters.
+base64 keep twelve of them under a hundred characters. It says what was sent before, so the same event may stand under
+another word on another connection: the event's own id is what tells two events apart.
 """
 
 import base64

@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from api import examples
-from api.problems import STATUS
+from api.problems import MEDIA_TYPE, STATUS
 
 REFS = {
     "instances": examples.INSTANCE_ID,
@@ -36,12 +36,25 @@ def complete(app: FastAPI) -> None:
             for path, operations in schema["paths"].items():
                 for method, operation in operations.items():
                     operation["x-codeSamples"] = [{"lang": "Shell", "source": _curl(method, path, operation)}]
+            schema["components"]["responses"] = _shared_problems(schema["paths"])
             codes = sorted((refusal.code, status) for refusal, status in STATUS.items())
             schema["components"]["schemas"]["Problem"]["properties"]["code"]["examples"] = [code for code, _ in codes]
             app.openapi_schema = schema
         return app.openapi_schema
 
     app.openapi = described  # type: ignore[method-assign]
+
+
+def _shared_problems(paths: dict[str, Any]) -> dict[str, Any]:
+    """Problem answers, said once a status and referred to: they are the same for every operation."""
+    shared = {}
+    for operation in (each for operations in paths.values() for each in operations.values()):
+        for status, answer in operation["responses"].items():
+            if MEDIA_TYPE in answer.get("content", {}):
+                answer["content"].pop("application/json", None)
+                shared[f"Problem{status}"] = answer
+                operation["responses"][status] = {"$ref": f"#/components/responses/Problem{status}"}
+    return shared
 
 
 def _curl(method: str, path: str, operation: dict[str, Any]) -> str:

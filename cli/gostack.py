@@ -73,8 +73,11 @@ def projector() -> None:
 def agent() -> None:
     """The agent of a host, or of many simulated ones."""
     from agent.compose import agent as run
+    from agent.compose import prepare
 
-    asyncio.run(run(_settings()))
+    settings = _settings()
+    prepare(settings)
+    asyncio.run(run(settings))
 
 
 @app.command()

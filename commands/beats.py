@@ -30,7 +30,8 @@ FETCH = 1000
 class Pulse:
     """What is known of a host."""
 
-    heard: datetime
+    heard: datetime | None
+    """None: not heard since it is suspect."""
     suspect: bool = False
     told: datetime | None = None
 
@@ -60,7 +61,7 @@ class Beats:
                 case HostRegistered():
                     self._hosts[envelope.subject.id] = Pulse(now)
                 case HostSuspected():
-                    self._hosts.setdefault(envelope.subject.id, Pulse(now - self._grace)).suspect = True
+                    self._hosts.setdefault(envelope.subject.id, Pulse(None)).suspect = True
                 case HostHeard():
                     self._hosts.setdefault(envelope.subject.id, Pulse(now)).suspect = False
                 case HostEvent():
@@ -73,7 +74,7 @@ class Beats:
         now = self._clock()
         records = []
         for host_id, pulse in self._hosts.items():
-            silent = now - pulse.heard > self._grace
+            silent = pulse.heard is None or now - pulse.heard > self._grace
             if silent == pulse.suspect or (pulse.told and now - pulse.told < self._grace):
                 continue
             pulse.told = now
@@ -92,7 +93,9 @@ class Beats:
     async def run(self, suspect: Mapping[str, bool]) -> None:
         """Listen for ever, from now on; `suspect` are the hosts there are. Raises LogUnavailable."""
         now = self._clock()
-        self._hosts |= {host_id: Pulse(now, suspect=is_suspect) for host_id, is_suspect in suspect.items()}
+        self._hosts |= {
+            host_id: Pulse(None if is_suspect else now, is_suspect) for host_id, is_suspect in suspect.items()
+        }
         bounds = await self._log.bounds([Topic.REPORTS, Topic.EVENTS])
         reader = await self._log.reader({each: end for each, (_, end) in bounds.items()})
         try:

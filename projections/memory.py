@@ -82,7 +82,9 @@ class MemoryStore:
         return len(self._rows[view])
 
     async def history(self, query: HistoryQuery) -> list[Entry]:
-        """Events, oldest first. Raises UnknownMarker."""
+        """Events, oldest first. Raises UnknownMarker, ValueError for what is no subject."""
+        if query.subject:
+            Key.parse(query.subject)
         entries = sorted(self._history.values(), key=_order)
         if query.marker:
             marker = self._history.get(query.marker)

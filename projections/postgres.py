@@ -274,7 +274,7 @@ class PostgresStore:
         return int(row[0]) if row else 0
 
     async def history(self, query: HistoryQuery) -> list[Entry]:
-        """Events, oldest first. Raises UnknownMarker."""
+        """Events, oldest first. Raises UnknownMarker, ValueError for what is no subject."""
         wanted: list[tuple[str, Any]] = [
             ("type = %s", query.type),
             ("actor = %s", query.actor),

@@ -94,7 +94,7 @@ class Store(Protocol):
         """Rows of a view."""
 
     async def history(self, query: HistoryQuery) -> list[Entry]:
-        """Events, oldest first. Raises UnknownMarker."""
+        """Events, oldest first. Raises UnknownMarker, ValueError for what is no subject."""
 
     async def event(self, ident: str) -> Entry | None:
         """One event by its id."""

@@ -117,7 +117,9 @@ async def boot_instances(
     ids = [asked.command_id] if alone else [gateway.nth_id(asked, number) for number in numbers]
     born = boot.births(body, asked, ids)
     if asked.keyed:
-        earlier = await gateway.earlier(given, asked, [asked.command_id, gateway.nth_id(asked, 1), *ids])
+        earlier = await gateway.earlier(given, asked, [asked.command_id, gateway.nth_id(asked, 1)])
+        if earlier and not alone:
+            earlier = await gateway.earlier(given, asked, ids)
         if all(ident in earlier for ident in ids):
             password = await boot.told_password(given, body, born)
             same = [Outcome(ident, earlier[ident].subject, earlier[ident]) for ident in ids]

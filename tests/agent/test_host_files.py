@@ -7,7 +7,7 @@ from agent.drivers import console, host_command, kvm
 from agent.drivers.driver import DriverError
 from agent.drivers.instance_files import HostFiles
 
-ONE, OTHER = str(uuid.uuid4()), str(uuid.uuid4())
+ONE, OTHER = str(uuid.UUID(int=1)), str(uuid.UUID(int=2))
 
 
 @pytest.fixture

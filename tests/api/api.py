@@ -96,7 +96,7 @@ class Api:
         return await self.post("/images", {"name": name, "checksum": answer.json()["checksum"]})
 
     async def boot(
-        self, name: str = "web", status: int = 202, headers: dict[str, str] | None = None, **more: Any
+        self, name: str | None = "web", status: int = 202, headers: dict[str, str] | None = None, **more: Any
     ) -> Any:
         """Ask for an instance."""
         body = {"name": name, "flavor": "small", "image": "tiny", **more}

@@ -192,8 +192,10 @@ async def test_what_is_not_supported_yet_is_refused_by_name(api: Api, field: str
 
 @pytest.mark.parametrize("field", ["source_type", "dest_type"])
 async def test_system_disks_are_local(api: Api, field: str) -> None:
-    assert (await api.boot(status=422, **{field: "volume"}))["code"] == "not-supported-yet"
-    assert (await api.boot(**{field: "local"}))["task_id"]
+    wrong: dict[str, Any] = {field: "volume"}
+    right: dict[str, Any] = {field: "local"}
+    assert (await api.boot(status=422, **wrong))["code"] == "not-supported-yet"
+    assert (await api.boot(**right))["task_id"]
 
 
 @pytest.mark.parametrize(
@@ -228,12 +230,13 @@ async def test_a_wrong_form_names_the_field(api: Api, body: dict[str, Any], fiel
 
 
 async def test_a_refused_form_never_repeats_a_secret(api: Api) -> None:
-    for body in (
+    wrong: list[dict[str, Any]] = [
         {"password": "tell\nme"},
         {"user_data": "sh" * 40000},
         {"passwort": "tellme"},
         {"count": 2, "port": "p"},
-    ):
+    ]
+    for body in wrong:
         refused = await api.boot(status=422, **{"password": "hunter2", **body})
         assert not any(secret in str(refused) for secret in ("tell\\nme", "hunter2", "tellme", "shsh"))
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
@@ -115,8 +114,8 @@ async def test_a_quiet_feed_says_where_it_is(api: Api, monkeypatch: pytest.Monke
     monkeypatch.setattr("api.feed.KEEP_ALIVE", 0.0)
     feed: Feed = api.app.state.feed
     end = positions.encode(await feed.start("now"))
-    blocks: AsyncIterator[bytes] = feed.follow(await feed.start("beginning"), Filter(type="none"))
-    async with aclosing(blocks), asyncio.timeout(5):  # type: ignore[type-var]
+    blocks = feed.follow(await feed.start("beginning"), Filter(type="none"))
+    async with aclosing(blocks), asyncio.timeout(5):
         first = await anext(blocks)
         later = await anext(blocks)
     assert first != later == f"id: {end}\n: keep-alive\n\n".encode()

@@ -24,7 +24,7 @@ def _table() -> dict[int, tuple[int, float, int]]:
 def usage(roots: Mapping[str, int]) -> dict[str, tuple[float, int]]:
     """By name: CPU seconds and resident bytes of that process and its descendants."""
     table = _table()
-    totals: dict[str, tuple[float, int]] = {name: (0.0, 0) for name in roots}
+    totals: dict[str, tuple[float, int]] = dict.fromkeys(roots, (0.0, 0))
     names = {pid: name for name, pid in roots.items()}
     for pid, (_, cpu, resident) in table.items():
         at = pid

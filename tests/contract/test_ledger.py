@@ -53,11 +53,15 @@ async def test_a_position_moves_only_from_where_it_is(ledger: Ledger) -> None:
 async def test_nothing_of_a_step_that_fails_is_kept(ledger: Ledger) -> None:
     await ledger.positions([FIRST])
     one = key()
-    with pytest.raises(RuntimeError):
+
+    async def fail() -> None:
         async with ledger.step() as step:
             await step.open([Move(FIRST, 0, 5)], [], [one])
             await step.close([change(one, 0, 1)], [str(uuid.uuid4())], [Record("t", b"k", b"v")], [(one, "why")])
             raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        await fail()
     assert await ledger.positions([FIRST]) == {FIRST: 0}
     assert await ledger.unsent() == []
     async with ledger.step() as step:
@@ -84,10 +88,14 @@ async def test_a_state_that_was_changed_meanwhile_is_not_overwritten(ledger: Led
     async with ledger.step() as step:
         await step.open([], [], [one])
         await step.close([change(one, 0, 3)], [], [], [])
-    with pytest.raises(Conflict):
+
+    async def overwrite() -> None:
         async with ledger.step() as step:
             await step.open([], [], [one])
             await step.close([change(one, 2, 4), change(other, 0, 1)], [], [], [])
+
+    with pytest.raises(Conflict):
+        await overwrite()
     async with ledger.step() as step:
         opened = await step.open([], [], [one, other])
         assert {each: row.version for each, row in opened.rows.items()} == {one: 3}

@@ -1,0 +1,187 @@
+"""The API as a process, on a real log and database, with simulated hosts behind it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.real.cluster import Cluster, running
+
+pytestmark = pytest.mark.real
+ROOT = Path(__file__).parents[2]
+MIB = 1 << 20
+WAIT = 30.0
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with running(hosts=2) as made:
+        yield made
+
+
+@pytest.fixture
+def http(cluster: Cluster) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=f"{cluster.url}/v1", timeout=WAIT) as client:
+        yield client
+
+
+def _furnished(http: httpx.Client) -> None:
+    if http.get("/networks/lan").status_code == 200:
+        return
+    blob = http.post("/images/uploads", content=os.urandom(3 * MIB)).json()
+    for path, body in (
+        ("/images", {"name": "tiny", "checksum": blob["checksum"]}),
+        ("/flavors", {"name": "small", "core": 1, "memory": 128 * MIB}),
+        ("/networks", {"name": "lan", "cidr": "10.0.0.0/24"}),
+    ):
+        answer = http.post(path, json=body)
+        assert answer.status_code == 201, answer.text
+        assert http.get(answer.headers["Location"].removeprefix("/v1")).json() == answer.json()
+
+
+def _ended(http: httpx.Client, task_id: str) -> Any:
+    end = time.monotonic() + WAIT
+    while time.monotonic() < end:
+        task = http.get(f"/tasks/{task_id}", params={"after": task_id}).json()
+        if task["status"] in ("finished", "failed", "cancelled"):
+            return task
+        time.sleep(0.05)
+    raise TimeoutError(task_id)
+
+
+def test_a_life_over_http(http: httpx.Client) -> None:
+    _furnished(http)
+    key = {"Idempotency-Key": "the one"}
+    body = {"name": "web", "flavor": "small", "image": "tiny", "user_data": "#!/bin/sh"}
+    booted = http.post("/instances", json=body, headers=key).json()
+    assert http.post("/instances", json=body, headers=key).json()["task_id"] == booted["task_id"]
+    assert _ended(http, booted["task_id"])["status"] == "finished"
+    instance = http.get("/instances/web").json()
+    assert instance["status"] == "active"
+    seconds = int(time.time())
+    for params in (
+        {"ip": instance["addresses"][0]},
+        {"status": "active,error", "host_name": instance["host"]["name"]},
+        {"flavor_ids": "small", "image_id": "tiny"},
+        {"create_date": f"{seconds - 600},{seconds + 600}", "update_date": f"{seconds - 600},"},
+    ):
+        found = http.get("/instances", params=params).json()["instances"]
+        assert [each["id"] for each in found] == [instance["id"]], params
+    etag = {"If-Match": f'"{instance["version"]}"'}
+    assert http.patch("/instances/web", json={"description": "x"}, headers=etag).status_code == 200
+    assert http.patch("/instances/web", json={"description": "y"}, headers=etag).status_code == 412
+    assert http.get("/instances/web/console-log").status_code == 200
+    assert http.post("/instances/web/vnc").json()["port"]
+    history = http.get("/instances/web/history", params={"limit": 1000}).json()["events"]
+    facts = [event for event in history if event["verdict"] != "refused"]
+    assert [event["version"] for event in facts] == list(range(1, instance["version"] + 2))
+    assert http.get("/events", params={"task": booted["task_id"]}).json()["events"]
+    deleted = http.delete("/instances/web", params={"hard": True}).json()
+    assert _ended(http, deleted["task_id"])["status"] == "finished"
+
+
+def test_several_at_once(http: httpx.Client) -> None:
+    _furnished(http)
+    booted = http.post(
+        "/instances", json={"name": "many", "count": 20, "flavor": "small", "image": "tiny", "network": "lan"}
+    ).json()
+    assert {_ended(http, each["task_id"])["status"] for each in booted["instances"]} == {"finished"}
+    marker, seen = None, []
+    while True:
+        page = http.get("/instances", params={"limit": 7} | ({"marker": marker} if marker else {})).json()
+        seen += [each["id"] for each in page["instances"]]
+        marker = page["next"]
+        if marker is None:
+            break
+    assert {each["instance_id"] for each in booted["instances"]} <= set(seen)
+    assert len(seen) == len(set(seen))
+
+
+def test_the_feed_resumes_over_another_connection(cluster: Cluster, http: httpx.Client) -> None:
+    http.post("/zones", json={"name": "feed"})
+    params = {"from": "beginning", "type": "gostack.zone.created.v1"}
+
+    def read(count: int, last: str = "") -> list[tuple[str, str]]:
+        headers = {"Last-Event-ID": last} if last else {}
+        found: list[tuple[str, str]] = []
+        ident = ""
+        with http.stream("GET", "/events/stream", params=params, headers=headers) as answer:
+            for line in answer.iter_lines():
+                if line.startswith("id: "):
+                    ident = line.removeprefix("id: ")
+                elif line.startswith("data: "):
+                    found.append((ident, json.loads(line.removeprefix("data: "))["id"]))
+                    if len(found) == count:
+                        return found
+        raise AssertionError("the stream ended")
+
+    whole = read(2)
+    # The place differs with how the partitions were interleaved; the event does not.
+    assert [event for _, event in read(1, whole[0][0])] == [whole[1][1]]
+
+
+def test_what_is_too_large_or_no_json(http: httpx.Client) -> None:
+    assert http.post("/flavors", content=b" " * (2 * MIB)).status_code == 413
+    assert http.post("/flavors", content=(b" " * 1000 for _ in range(2000))).status_code in (413, 422)
+    assert http.post("/flavors", content=b"{", headers={"Content-Type": "application/json"}).status_code == 400
+
+
+def test_ready_with_no_secret_told(cluster: Cluster, http: httpx.Client) -> None:
+    assert httpx.get(f"{cluster.url}/readyz").json()["status"] == "ready"
+    assert cluster.postgres.password_file.read_text().strip() not in http.get("/config").text
+
+
+def _api(cluster: Cluster, **settings: str) -> subprocess.Popen[bytes]:
+    environment = cluster.environment | settings
+    return subprocess.Popen([sys.executable, "-m", "cli.gostack", "api"], env=environment, cwd=ROOT)
+
+
+def test_sigterm_ends_it_in_good_order_with_a_follower_attached(cluster: Cluster) -> None:
+    from tests.real.cluster import free_port
+
+    port = free_port()
+    process = _api(cluster, GOSTACK_API__PORT=str(port), GOSTACK_API__HOSTS_PORT=str(free_port()))
+    url = f"http://127.0.0.1:{port}"
+    try:
+
+        def up() -> bool:
+            return httpx.get(f"{url}/healthz").status_code == 200
+
+        cluster.wait("a second API answers", up)
+        attached, ended = threading.Event(), threading.Event()
+
+        def follow() -> None:
+            with httpx.stream("GET", f"{url}/v1/events/stream", timeout=WAIT) as answer:
+                for _ in answer.iter_lines():
+                    attached.set()
+            ended.set()
+
+        follower = threading.Thread(target=follow, daemon=True)
+        follower.start()
+        assert attached.wait(WAIT)
+        begin = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(WAIT) == 0
+        assert time.monotonic() - begin < 8
+        assert ended.wait(WAIT)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_port_that_is_taken_ends_it_with_an_error(cluster: Cluster) -> None:
+    process = _api(cluster)
+    try:
+        assert process.wait(WAIT) != 0
+    finally:
+        process.kill()
+        process.wait()

@@ -1,0 +1,188 @@
+"""A silent host is suspect, a voice clears it, and each is told once."""
+
+import asyncio
+import contextlib
+import uuid
+from datetime import UTC, datetime, timedelta
+
+from commands.beats import Beats
+from commands.processor import Processor
+from commands.scheduler import SchedulerRules
+from domain.host.messages import (
+    HearHost,
+    HostDisabled,
+    HostHeard,
+    HostRegistered,
+    HostSuspected,
+    Inventory,
+    RegisterHost,
+    SuspectHost,
+)
+from domain.jobs import Heartbeat
+from domain.messages import Envelope, Key, Message, Record, Topic, from_record, to_record
+from domain.scheduling.table import Ratios
+from infra.db.memory import MemoryLedger
+from infra.log.memory import MemoryLog
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+GRACE = 15.0
+HOST = str(uuid.UUID(int=1))
+OTHER = str(uuid.UUID(int=2))
+INVENTORY = Inventory(vcpus=1, memory=1, disk=1)
+
+
+class Ward:
+    """Beats with a clock that is moved by hand."""
+
+    def __init__(self) -> None:
+        self.now = START
+        self.log = MemoryLog()
+        self.beats = Beats(self.log, "cell", GRACE, lambda: self.now)
+        self.number = 0
+
+    def record(self, message: Message, host: str = HOST, age: float = 0.0) -> Record:
+        self.number += 1
+        envelope = Envelope(
+            id=str(uuid.UUID(int=1000 + self.number)),
+            data=message,
+            subject=Key("host", host),
+            time=self.now - timedelta(seconds=age),
+            source="test",
+            correlation="c",
+        )
+        return to_record(envelope, Topic.REPORTS if isinstance(message, Heartbeat) else Topic.EVENTS)
+
+    def take(self, *messages: Message, host: str = HOST, age: float = 0.0) -> "Ward":
+        self.beats.take([self.record(each, host, age) for each in messages])
+        return self
+
+    def beat(self, host: str = HOST, age: float = 0.0) -> "Ward":
+        return self.take(Heartbeat(host_id=host, epoch=1, guests=0), host=host, age=age)
+
+    def later(self, seconds: float) -> "Ward":
+        self.now += timedelta(seconds=seconds)
+        return self
+
+    def changes(self) -> list[tuple[str, type[Message]]]:
+        """Whom what is told now."""
+        told = [from_record(each) for each in self.beats.changes()]
+        return [(each.subject.id, type(each.data)) for each in told]
+
+
+def registered() -> HostRegistered:
+    return HostRegistered(name="h", zone="z", inventory=INVENTORY, endpoint="", partition=0, epoch=1, at=START)
+
+
+def test_a_host_that_is_heard_now_and_then_is_well() -> None:
+    ward = Ward().take(registered())
+    for _ in range(10):
+        assert ward.later(GRACE - 1).beat().changes() == []
+
+
+def test_a_host_that_is_silent_is_suspect_when_the_grace_is_over_and_not_before() -> None:
+    ward = Ward().take(registered())
+    assert ward.later(GRACE).changes() == []
+    assert ward.later(0.1).changes() == [(HOST, SuspectHost)]
+
+
+def test_what_was_told_is_not_told_again_until_it_had_time_to_be_heard() -> None:
+    ward = Ward().take(registered()).later(GRACE + 1)
+    assert ward.changes() == [(HOST, SuspectHost)]
+    assert ward.later(1).changes() == []
+    assert ward.later(GRACE).changes() == [(HOST, SuspectHost)]
+
+
+def test_a_host_that_is_suspect_already_is_not_told_again() -> None:
+    ward = Ward().take(registered()).later(GRACE + 1)
+    assert ward.changes() == [(HOST, SuspectHost)]
+    ward.take(HostSuspected(at=START))
+    assert ward.later(GRACE * 5).changes() == []
+
+
+def test_a_suspect_host_that_is_heard_again_is_cleared() -> None:
+    ward = Ward().take(HostSuspected(at=START))
+    assert ward.changes() == []
+    assert ward.later(GRACE).beat().changes() == [(HOST, HearHost)]
+    ward.take(HostHeard(at=START))
+    assert ward.changes() == []
+
+
+def test_a_host_that_registers_is_heard() -> None:
+    ward = Ward().take(HostSuspected(at=START)).later(GRACE * 2).take(registered())
+    assert ward.changes() == []
+    assert ward.later(GRACE + 1).changes() == [(HOST, SuspectHost)]
+
+
+def test_an_old_heartbeat_says_nothing_about_now() -> None:
+    ward = Ward().take(registered()).later(GRACE + 1).beat(age=GRACE)
+    assert ward.changes() == [(HOST, SuspectHost)]
+
+
+def test_hosts_are_told_apart() -> None:
+    ward = Ward().take(registered()).take(registered(), host=OTHER).later(GRACE + 1).beat(OTHER)
+    assert ward.changes() == [(HOST, SuspectHost)]
+
+
+def test_a_host_of_which_only_a_change_is_heard_is_watched_from_then_on() -> None:
+    ward = Ward().take(HostDisabled(why="", at=START))
+    assert ward.changes() == []
+    assert ward.later(GRACE + 1).changes() == [(HOST, SuspectHost)]
+
+
+def test_what_cannot_be_read_or_is_about_something_else_is_left_out() -> None:
+    ward = Ward()
+    ward.beats.take([Record(Topic.REPORTS, b"k", b"\xff", (("ce_id", b"\xff"),)), ward.record(HearHost())])
+    assert ward.later(GRACE + 1).changes() == []
+
+
+def test_a_command_goes_to_the_cell_under_an_id_that_the_same_moment_makes_again() -> None:
+    ward, twin = Ward(), Ward()
+    records = [each.take(registered()).later(GRACE + 1).beats.changes() for each in (ward, twin)]
+    assert records[0] == records[1]
+    (record,) = records[0]
+    assert (record.topic, record.key) == (Topic.SCHEDULING, b"cell")
+    assert from_record(record).source == "gostack/beats"
+
+
+async def test_listening_starts_now_with_the_hosts_there_are() -> None:
+    ward = Ward()
+    await ward.log.publish([ward.record(Heartbeat(host_id=OTHER, epoch=1, guests=0), OTHER)])
+    partitions = list(await ward.log.bounds([Topic.SCHEDULING]))
+    scheduler = Processor(SchedulerRules(Ratios(), 4), MemoryLedger(), ward.log, (Topic.SCHEDULING,), lambda: ward.now)
+    reader = await ward.log.reader(await scheduler.assigned(partitions))
+    command = RegisterHost(name="h", zone="z", inventory=INVENTORY)
+    await ward.log.publish(
+        [to_record(Envelope(HOST, command, Key("host", HOST), START, "test", "c"), Topic.SCHEDULING)]
+    )
+    await scheduler.step(await reader.fetch(10, 0))
+    running = asyncio.create_task(ward.beats.run({HOST: False}))
+    try:
+        async with asyncio.timeout(5):
+            await asyncio.sleep(0)
+            ward.later(GRACE + 1)
+            await ward.log.publish([ward.record(Heartbeat(host_id=OTHER, epoch=1, guests=0), OTHER)])
+            while not (told := await reader.fetch(10, 0.1)):
+                pass
+            await scheduler.step(told)
+    finally:
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+    events = [from_record(each) for each in ward.log.all(Topic.EVENTS)]
+    assert [each.subject.id for each in events if isinstance(each.data, HostSuspected)] == [HOST]
+
+
+async def test_listening_anew_clears_no_host_that_is_still_silent() -> None:
+    ward = Ward()
+    running = asyncio.create_task(ward.beats.run({HOST: True, OTHER: True}))
+    try:
+        async with asyncio.timeout(5):
+            await asyncio.sleep(0)
+            await ward.log.publish([ward.record(Heartbeat(host_id=OTHER, epoch=1, guests=0), OTHER)])
+            while not (told := ward.log.all(Topic.SCHEDULING)):
+                await ward.log.wait(1)
+    finally:
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+    assert [from_record(each).subject.id for each in told] == [OTHER]

@@ -1,0 +1,431 @@
+"""The contract of the read models' store: the twin in memory and PostgreSQL answer alike."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+import psycopg
+import pytest
+from psycopg import sql
+
+from domain.messages import Key
+from infra.log.log import TopicPartition
+from projections.memory import MemoryStore
+from projections.postgres import SCHEMA, PostgresStore, create_tables
+from projections.store import Batch, Entry, HistoryQuery, NotMoved, Store
+from projections.view import Condition, Found, Operator, Query, Row, UnknownMarker
+from projections.views import VIEWS
+
+NOW = datetime(2026, 1, 1, 12, 30, 15, 123456, tzinfo=UTC)
+FIRST = TopicPartition("gostack.events", 0)
+SECOND = TopicPartition("gostack.events", 1)
+
+
+@pytest.fixture(scope="module")
+def dsn(real_servers: Any) -> str:
+    """A database with the tables of every view."""
+    address: str = real_servers.dsn
+    create_tables(address)
+    create_tables(address)
+    return address
+
+
+@pytest.fixture(params=["memory", pytest.param("postgres", marks=pytest.mark.real)])
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
+    if request.param == "memory":
+        yield MemoryStore()
+        return
+    address = request.getfixturevalue("dsn")
+    tables = [sql.Identifier(SCHEMA, name) for name in ("positions", "states", "history", *VIEWS)]
+    with psycopg.connect(address) as connection:
+        connection.execute(sql.SQL("truncate {}").format(sql.SQL(", ").join(tables)))
+    postgres = PostgresStore(address, pool_size=2)
+    await postgres.open()
+    yield postgres
+    await postgres.close()
+
+
+def row(ident: str, version: int = 1, seconds: float = 0, **columns: Any) -> Row:
+    """An instance's row, made so many seconds after the others; `columns` as far as they matter."""
+    whole: dict[str, Any] = {
+        "name": ident,
+        "project": "p",
+        "owner": "alice",
+        "status": "active",
+        "vm_state": "active",
+        "flavor_id": "f",
+        "image_id": "i",
+        "host_id": "",
+        "host_name": "",
+        "key_name": "",
+        "zone": "",
+        "ips": [],
+        "updated": NOW,
+        "deleted": False,
+    }
+    return Row(
+        id=ident,
+        version=version,
+        created=NOW + timedelta(seconds=seconds),
+        columns={**whole, **columns},
+        doc={"id": ident, "version": version, "name": columns.get("name", ident), "text": 'ü"\u0000\n'},
+    )
+
+
+def port(ident: str, version: int = 1) -> Row:
+    columns = {"name": "", "project": "p", "network_id": "n", "instance_id": "", "ip": "10.0.0.1"}
+    return Row(id=ident, version=version, created=NOW, columns=columns, doc={"id": ident})
+
+
+def entry(ident: str, seconds: float = 0, **changes: Any) -> Entry:
+    whole: dict[str, Any] = {
+        "subject": Key("instance", "one"),
+        "version": 1,
+        "type": "gostack.instance.created.v1",
+        "topic": "gostack.events",
+        "partition": 0,
+        "offset": 0,
+        "actor": "alice",
+        "project": "p",
+        "task": "",
+        "correlation": "t",
+        "causation": "c",
+        "verdict": "",
+        "data": b'{"a":"\\u0000"}',
+    }
+    return Entry(id=ident, time=NOW + timedelta(seconds=seconds), **{**whole, **changes})
+
+
+async def keep(store: Store, *rows: Row, view: str = "instances") -> None:
+    """Apply these rows."""
+    await store.apply(Batch(rows={view: {each.id: each for each in rows}}))
+
+
+async def remember(store: Store, *entries: Entry) -> None:
+    await store.apply(Batch(history=list(entries)))
+
+
+async def ids(store: Store, *where: Condition, **query: Any) -> list[str]:
+    """Ids on one page of instances."""
+    page = await store.page("instances", Query(where=where, **query))
+    return [orjson.loads(doc)["id"] for doc in page.docs]
+
+
+async def past(store: Store, **query: Any) -> list[str]:
+    """Ids of these entries."""
+    return [each.id for each in await store.history(HistoryQuery(**query))]
+
+
+# Applying
+
+
+async def test_a_batch_is_there_whole(store: Store) -> None:
+    await store.positions([FIRST, SECOND])
+    key = Key("instance", "one")
+    await store.apply(
+        Batch(
+            start={FIRST: 0},
+            end={FIRST: 7},
+            rows={"instances": {"one": row("one")}, "ports": {"p": port("p")}},
+            states={key: (3, b'{"a":1}')},
+            history=[entry("e")],
+        )
+    )
+    assert await store.positions([FIRST, SECOND]) == {FIRST: 7, SECOND: 0}
+    assert await store.states([key, Key("instance", "two"), Key("host", "one")]) == {key: (3, b'{"a":1}')}
+    assert await store.get("instances", "one") is not None
+    assert await store.get("ports", "p") is not None
+    assert await past(store) == ["e"]
+
+
+async def test_an_empty_batch_changes_nothing(store: Store) -> None:
+    await store.apply(Batch(rows={"instances": {}}, gone={"ports": set()}))
+    assert await store.count("instances") == 0
+
+
+@pytest.mark.parametrize("start", [{FIRST: 5, SECOND: 0}, {FIRST: 0, SECOND: 5}, {FIRST: 5, SECOND: 5}])
+async def test_nothing_of_a_batch_is_kept_whose_positions_another_has_moved(
+    store: Store, start: dict[TopicPartition, int]
+) -> None:
+    await store.positions([FIRST, SECOND])
+    batch = Batch(
+        start=start,
+        end={FIRST: 9, SECOND: 9},
+        rows={"instances": {"one": row("one")}},
+        states={Key("instance", "one"): (1, b"{}")},
+        history=[entry("e")],
+    )
+    with pytest.raises(NotMoved):
+        await store.apply(batch)
+    assert await store.positions([FIRST, SECOND]) == {FIRST: 0, SECOND: 0}
+    assert await store.get("instances", "one") is None
+    assert await store.states([Key("instance", "one")]) == {}
+    assert await past(store) == []
+
+
+async def test_the_same_batch_is_not_applied_twice(store: Store) -> None:
+    await store.positions([FIRST])
+    batch = Batch(start={FIRST: 0}, end={FIRST: 3})
+    await store.apply(batch)
+    with pytest.raises(NotMoved):
+        await store.apply(batch)
+
+
+async def test_positions_that_are_known_are_not_set_back(store: Store) -> None:
+    await store.positions([FIRST])
+    await store.apply(Batch(start={FIRST: 0}, end={FIRST: 3}))
+    assert await store.positions([FIRST]) == {FIRST: 3}
+    assert await store.positions([]) == {}
+
+
+async def test_a_state_of_a_lower_version_replaces_none_of_a_higher(store: Store) -> None:
+    key = Key("instance", "one")
+    for version in (2, 3, 1):
+        await store.apply(Batch(states={key: (version, str(version).encode())}))
+    assert await store.states([key]) == {key: (3, b"3")}
+
+
+async def test_a_row_of_a_lower_version_replaces_none_of_a_higher(store: Store) -> None:
+    for version, name in ((2, "b"), (3, "c"), (1, "a")):
+        await keep(store, row("one", version, name=name))
+    found = await store.get("instances", "one")
+    assert found is not None
+    assert (found.version, orjson.loads(found.doc)["name"]) == (3, "c")
+    assert await ids(store, Condition("name", "=", "a")) == []
+    assert await ids(store, Condition("name", "=", "c")) == ["one"]
+    assert await store.count("instances") == 1
+
+
+async def test_a_row_of_the_same_version_is_written_anew(store: Store) -> None:
+    await keep(store, row("one", 2, name="a"))
+    await keep(store, row("one", 2, name="b", seconds=5))
+    assert await ids(store, Condition("name", "=", "b")) == ["one"]
+
+
+async def test_rows_that_are_gone_are_gone_and_others_stay(store: Store) -> None:
+    await keep(store, port("a"), port("b"), view="ports")
+    await store.apply(Batch(gone={"ports": {"a", "never"}}))
+    assert await store.get("ports", "a") is None
+    assert await store.count("ports") == 1
+
+
+async def test_an_entry_that_comes_again_is_remembered_as_it_came_first(store: Store) -> None:
+    await remember(store, entry("e", offset=1), entry("e", offset=2))
+    await remember(store, entry("e", offset=3))
+    (found,) = await store.history(HistoryQuery())
+    assert found.offset == 1
+
+
+# One document
+
+
+async def test_a_document_is_found_by_its_id_as_it_was_written(store: Store) -> None:
+    await keep(store, row("one", 4))
+    found = await store.get("instances", "one")
+    assert found == Found("one", 4, orjson.dumps(row("one", 4).doc))
+    assert await store.get("instances", "two") is None
+    assert await store.get("ports", "one") is None
+
+
+async def test_documents_are_found_by_name_newest_first(store: Store) -> None:
+    await keep(
+        store,
+        row("a", name="web"),
+        row("b", name="web", seconds=1, project="q"),
+        row("c", name="web", seconds=-1),
+        row("d", name="webb"),
+    )
+    assert [each.id for each in await store.find("instances", "web", {})] == ["b", "a", "c"]
+    assert [each.id for each in await store.find("instances", "web", {"project": "p", "deleted": False})] == ["a", "c"]
+    assert await store.find("instances", "WEB", {}) == []
+
+
+async def test_no_more_than_twenty_are_found_by_name(store: Store) -> None:
+    await keep(store, *(row(f"{number:02}", name="web", seconds=number) for number in range(25)))
+    found = await store.find("instances", "web", {})
+    assert [each.id for each in found] == [f"{number:02}" for number in range(24, 4, -1)]
+
+
+async def test_rows_are_counted(store: Store) -> None:
+    assert await store.count("instances") == 0
+    await keep(store, row("a"), row("b"))
+    assert (await store.count("instances"), await store.count("ports")) == (2, 0)
+
+
+# Pages
+
+
+async def test_pages_follow_one_another_from_newest_to_oldest_even_where_many_were_made_at_once(store: Store) -> None:
+    rows = [row(f"{number:03}", seconds=number // 10) for number in range(57)]
+    await keep(store, *rows)
+    expected = sorted((each.id for each in rows), key=lambda each: (int(each) // 10, each), reverse=True)
+    for limit in (1, 7, 57, 60):
+        seen: list[str] = []
+        marker = ""
+        while True:
+            page = await store.page("instances", Query(limit=limit, marker=marker))
+            found = [orjson.loads(doc)["id"] for doc in page.docs]
+            seen += found
+            assert page.last_id == found[-1]
+            if not page.more:
+                break
+            assert len(found) == limit
+            marker = page.last_id
+        assert seen == expected
+
+
+async def test_a_moment_is_kept_to_the_microsecond(store: Store) -> None:
+    await keep(store, row("old"), row("new", seconds=1e-6))
+    assert await ids(store) == ["new", "old"]
+    assert await ids(store, marker="new") == ["old"]
+
+
+async def test_a_page_may_leave_some_out_after_its_marker(store: Store) -> None:
+    await keep(store, *(row(str(number), seconds=-number) for number in range(6)))
+    assert await ids(store, skip=4) == ["4", "5"]
+    assert await ids(store, marker="1", skip=2, limit=1) == ["4"]
+    page = await store.page("instances", Query(skip=9))
+    assert (page.docs, page.last_id, page.more) == ([], "", False)
+
+
+async def test_a_marker_need_not_be_what_is_looked_for_but_has_to_be_there(store: Store) -> None:
+    await keep(store, row("a", seconds=3), row("b", seconds=2, project="q"), row("c", seconds=1))
+    assert await ids(store, Condition("project", "=", "p"), marker="b") == ["c"]
+    assert await ids(store, marker="c") == []
+    with pytest.raises(UnknownMarker):
+        await store.page("instances", Query(marker="nothing"))
+
+
+CONDITIONS: list[tuple[str, Operator, Any, str]] = [
+    ("name", "=", "a", "a"),
+    ("name", "=", "", ""),
+    ("name", "!=", "a", "bc"),
+    ("name", "in", ["a", "c", "x"], "ac"),
+    ("name", "in", [], ""),
+    ("name", ">=", "b", "bc"),
+    ("name", "<=", "b", "ab"),
+    ("deleted", "=", True, "c"),
+    ("deleted", "!=", True, "ab"),
+    ("deleted", "in", [True, False], "abc"),
+    ("updated", ">=", NOW + timedelta(seconds=1), "bc"),
+    ("updated", "<=", NOW + timedelta(seconds=1), "ab"),
+    ("updated", "=", NOW, "a"),
+    ("ips", "contains", "10.0.0.1", "ab"),
+    ("ips", "contains", "10.0.0.2", "b"),
+    ("ips", "contains", "10.0.0", ""),
+    ("ips", "=", [], "c"),
+]
+
+
+@pytest.mark.parametrize(("column", "operator", "value", "expected"), CONDITIONS)
+async def test_a_condition_holds_or_does_not(
+    store: Store, column: str, operator: Operator, value: Any, expected: str
+) -> None:
+    await keep(
+        store,
+        row("a", ips=["10.0.0.1"]),
+        row("b", ips=["10.0.0.2", "10.0.0.1"], updated=NOW + timedelta(seconds=1)),
+        row("c", updated=NOW + timedelta(seconds=2), deleted=True),
+    )
+    assert sorted(await ids(store, Condition(column, operator, value))) == list(expected)
+
+
+async def test_conditions_hold_all_together_and_with_the_marker(store: Store) -> None:
+    await keep(store, *(row(str(number), seconds=-number, zone=f"z{number % 2}") for number in range(8)))
+    where = (Condition("zone", "=", "z1"), Condition("name", "!=", "5"))
+    assert await ids(store, *where) == ["1", "3", "7"]
+    assert await ids(store, *where, marker="1", limit=1) == ["3"]
+    assert not (await store.page("instances", Query(where=where, limit=3))).more
+
+
+async def test_a_value_with_quotes_is_a_value(store: Store) -> None:
+    await keep(store, row("a", name="x' or true --"), row("b"))
+    assert await ids(store, Condition("name", "=", "x' or true --")) == ["a"]
+    assert await ids(store, Condition("name", "=", "' or true --")) == []
+
+
+@pytest.mark.parametrize("view", VIEWS)
+async def test_every_view_keeps_and_finds_its_rows(store: Store, view: str) -> None:
+    samples = {"text": "x", "bigint": 1, "boolean": True, "timestamptz": NOW, "text[]": ["x"]}
+    columns = {column.name: samples[column.type] for column in VIEWS[view].columns}
+    await keep(store, Row("one", 1, NOW, columns, {"id": "one"}), view=view)
+    conditions = tuple(Condition(name, "=", value) for name, value in columns.items())
+    assert len((await store.page(view, Query(where=conditions))).docs) == 1
+
+
+# History
+
+
+async def test_an_entry_is_as_it_was_written(store: Store) -> None:
+    whole = entry(
+        "e",
+        subject=Key("network", "n"),
+        version=7,
+        type="t",
+        partition=3,
+        offset=9,
+        task="k",
+        verdict="accepted",
+        data=bytes(range(256)),
+    )
+    await remember(store, whole)
+    assert await store.history(HistoryQuery()) == [whole]
+    assert await store.event("e") == whole
+    assert await store.event("f") is None
+
+
+async def test_history_is_told_oldest_first_by_time_then_partition_then_offset(store: Store) -> None:
+    await remember(
+        store,
+        entry("4", seconds=1, partition=0, offset=0),
+        entry("2", partition=0, offset=9),
+        entry("3", partition=1, offset=2),
+        entry("1", partition=0, offset=8),
+    )
+    assert await past(store) == ["1", "2", "3", "4"]
+    assert await past(store, limit=2) == ["1", "2"]
+    for marker in range(1, 5):
+        assert await past(store, marker=str(marker)) == [str(number) for number in range(marker + 1, 5)]
+
+
+async def test_history_after_an_unknown_entry_is_refused(store: Store) -> None:
+    with pytest.raises(UnknownMarker):
+        await store.history(HistoryQuery(marker="nothing"))
+
+
+ENTRIES = [
+    entry("a"),
+    entry("b", seconds=1, subject=Key("instance", "two"), actor="bob", type="t"),
+    entry("c", seconds=2, subject=Key("host", "one"), project="q", correlation="u"),
+    entry("d", seconds=3, actor="bob", task="t"),
+]
+FILTERS: list[tuple[dict[str, Any], str]] = [
+    ({}, "abcd"),
+    ({"subject": "instance/one"}, "ad"),
+    ({"subject": "host/one"}, "c"),
+    ({"subject": "host/two"}, ""),
+    ({"type": "t"}, "b"),
+    ({"actor": "bob"}, "bd"),
+    ({"project": "q"}, "c"),
+    ({"task": "t"}, "abd"),
+    ({"task": "u"}, "c"),
+    ({"since": NOW + timedelta(seconds=1)}, "bcd"),
+    ({"until": NOW + timedelta(seconds=1)}, "ab"),
+    ({"since": NOW + timedelta(seconds=1), "until": NOW + timedelta(seconds=2)}, "bc"),
+    ({"subject": "instance/one", "actor": "bob"}, "d"),
+    ({"actor": "bob", "marker": "b"}, "d"),
+    ({"actor": "bob", "marker": "a"}, "bd"),
+    ({"actor": "bob", "limit": 1}, "b"),
+]
+
+
+@pytest.mark.parametrize(("query", "expected"), FILTERS, ids=[str(sorted(query)) for query, _ in FILTERS])
+async def test_history_is_narrowed_by_what_is_asked(store: Store, query: dict[str, Any], expected: str) -> None:
+    await remember(store, *ENTRIES)
+    assert "".join(await past(store, **query)) == expected
+
+
+async def test_a_subject_that_is_none_is_no_question(store: Store) -> None:
+    with pytest.raises(ValueError, match="KIND/ID"):
+        await store.history(HistoryQuery(subject="instance"))
