@@ -141,7 +141,7 @@ def _wanted(entry: Entry, query: HistoryQuery) -> bool:
             not query.type or entry.type == query.type,
             not query.actor or entry.actor == query.actor,
             not query.project or entry.project == query.project,
-            not query.task or entry.correlation == query.task,
+            not query.task or query.task in (entry.correlation, entry.task),
             query.since is None or entry.time >= query.since,
             query.until is None or entry.time <= query.until,
         )

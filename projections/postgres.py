@@ -35,7 +35,8 @@ create table if not exists {schema}.history (
 );
 create index if not exists history_subject on {schema}.history (kind, subject_id, at, partition, "offset");
 create index if not exists history_at on {schema}.history (at, partition, "offset");
-create index if not exists history_task on {schema}.history (correlation, at, partition, "offset");
+create index if not exists history_correlation on {schema}.history (correlation, at, partition, "offset");
+create index if not exists history_task on {schema}.history (task, at, partition, "offset");
 """
 
 ENTRY = """
@@ -279,7 +280,6 @@ class PostgresStore:
             ("type = %s", query.type),
             ("actor = %s", query.actor),
             ("project = %s", query.project),
-            ("correlation = %s", query.task),
             ("at >= %s", query.since),
             ("at <= %s", query.until),
         ]
@@ -288,6 +288,9 @@ class PostgresStore:
             wanted += [("kind = %s", key.kind), ("subject_id = %s", key.id)]
         text = [condition for condition, value in wanted if value]
         values = [value for _, value in wanted if value]
+        if query.task:
+            text.append("(correlation = %s or task = %s)")
+            values += [query.task, query.task]
         async with self._connect() as connection:
             if query.marker:
                 rows = await connection.execute(

@@ -59,13 +59,12 @@ def advance(draft: Draft, at: datetime, attempt: int = 1) -> None:
     if task is None:
         return
     if task.direction is Direction.FORWARD and task.cancelled_by:
-        fault = Fault(code="cancelled", message=f"The task was cancelled by {task.cancelled_by}.")
         draft.emit(
             StepFailed(
                 task_id=task.id,
                 direction=Direction.FORWARD,
                 step=min(task.done, len(task.plan.steps) - 1),
-                fault=fault,
+                fault=_cancelled(task),
                 to_undo=undo_order(task, ran=False),
             )
         )
@@ -169,12 +168,18 @@ def _failed(draft: Draft, dispatch: Dispatch, finished: int, name: str, error: J
         advance(draft, at, attempt)
         return
     fault = Fault(code=error.code, message=error.message, step=name, details=error.details)
+    if task.cancelled_by and dispatch.direction is Direction.FORWARD:
+        fault = _cancelled(task)
     if dispatch.direction is Direction.FORWARD:
         to_undo = undo_order(task, error.ran)
     else:
         to_undo = tuple(left for left in task.to_undo if left != index)
     draft.emit(StepFailed(task_id=task.id, direction=dispatch.direction, step=index, fault=fault, to_undo=to_undo))
     advance(draft, at)
+
+
+def _cancelled(task: Task) -> Fault:
+    return Fault(code="cancelled", message=f"The task was cancelled by {task.cancelled_by}.", step=task.current_step)
 
 
 def _dispatch(draft: Draft, task: Task, steps: tuple[int, ...], attempt: int, at: datetime) -> None:

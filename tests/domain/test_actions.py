@@ -199,6 +199,16 @@ def test_a_task_cancelled_while_its_last_steps_are_done_is_undone_all_the_same()
     assert (scenario.now.vm_state, scenario.now.host) == (VmState.ERROR, None)
 
 
+def test_a_cancelled_task_whose_step_is_never_answered_ends_cancelled() -> None:
+    scenario = at(VmState.ACTIVE).send(StopInstance())
+    assert scenario.now is not None
+    assert scenario.now.task is not None
+    scenario.send(CancelTask(task_id=scenario.now.task.id)).wait_out().settle()
+    assert scenario.now.vm_state is VmState.ACTIVE
+    assert "TaskFailed" in scenario.names()
+    assert scenario.events[-1].cancelled  # type: ignore[attr-defined]
+
+
 def test_a_task_that_is_not_running_cannot_be_cancelled(instance: Scenario) -> None:
     instance.booted().refused(CancelTask(task_id="nothing"), NoSuchTask)
 
