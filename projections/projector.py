@@ -105,6 +105,7 @@ class Projector:
                 continue
             for row in view.rows(change):
                 batch.rows.setdefault(view.name, {})[row.id] = row
+                batch.gone.get(view.name, set()).discard(row.id)
             for ident in view.gone(change):
                 batch.rows.get(view.name, {}).pop(ident, None)
                 batch.gone.setdefault(view.name, set()).add(ident)

@@ -16,7 +16,7 @@ from infra.local.server import LOOPBACK
 
 READY = "gostack-guest: ready"
 NAME = "demo-1"
-IMAGE, FLAVOR, NETWORK, KEYPAIR = "tiny", "tiny", NAME, NAME
+IMAGE, FLAVOR, NETWORK, KEYPAIR = "tiny", "tiny", "demo", "demo"
 BOOT_TIMEOUT = 180.0
 NOT_FOUND = 3
 BLANK = 1 << 20
