@@ -3,12 +3,10 @@
 from datetime import datetime
 from typing import ClassVar
 
-from pydantic import Field
-
+from domain.instance.spec import InstanceSpec
 from domain.instance.state import VmState
-from domain.jobs import FlavorRef, ImageRef, Nic, Power
+from domain.jobs import Power
 from domain.messages import Event
-from domain.task import TaskEvent
 
 
 class InstanceEvent(Event):
@@ -18,27 +16,11 @@ class InstanceEvent(Event):
     kind = "instance"
 
 
-class InstanceCreated(InstanceEvent):
+class InstanceCreated(InstanceEvent, InstanceSpec):
     """It exists from now on; nothing runs yet."""
 
     project: str
     owner: str
-    name: str
-    hostname: str
-    description: str = ""
-    metadata: dict[str, str] = Field(default_factory=dict)
-    flavor: FlavorRef
-    image: ImageRef
-    disk: int
-    zone: str = ""
-    wanted_host: str = ""
-    key_name: str = ""
-    public_key: str = ""
-    config_drive: bool = True
-    only_define: bool = False
-    password_ref: str = ""
-    user_data_ref: str = ""
-    nics: tuple[Nic, ...] = ()
     created: datetime
 
 
@@ -71,8 +53,3 @@ class InstancePurgeScheduled(InstanceEvent):
 
     at: datetime
     before: VmState
-
-
-AnyInstanceEvent = (
-    InstanceCreated | InstanceUpdated | InstancePowerChanged | InstanceHostRenewed | InstancePurgeScheduled | TaskEvent
-)

@@ -7,11 +7,9 @@ hypervisor last said) are the three facts behind it.
 from datetime import datetime
 from enum import StrEnum
 
-from pydantic import Field
-
 from domain.flow import Fault, Task
-from domain.jobs import FlavorRef, GuestSpec, HostRef, ImageRef, Nic, Power
-from domain.messages import Model
+from domain.instance.spec import InstanceSpec
+from domain.jobs import GuestSpec, HostRef, Power
 
 
 class VmState(StrEnum):
@@ -31,28 +29,12 @@ class VmState(StrEnum):
     ERROR = "error"
 
 
-class Instance(Model):
+class Instance(InstanceSpec):
     """An instance."""
 
     id: str
     project: str
     owner: str
-    name: str
-    hostname: str
-    description: str = ""
-    metadata: dict[str, str] = Field(default_factory=dict)
-    flavor: FlavorRef
-    image: ImageRef
-    disk: int
-    zone: str = ""
-    wanted_host: str = ""
-    key_name: str = ""
-    public_key: str = ""
-    config_drive: bool = True
-    only_define: bool = False
-    password_ref: str = ""
-    user_data_ref: str = ""
-    nics: tuple[Nic, ...] = ()
     created: datetime
     updated: datetime
 

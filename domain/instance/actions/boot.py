@@ -7,19 +7,15 @@ Undone in reverse; an instance that could not be built stays, in error, and says
 from collections.abc import Iterator
 from typing import Any
 
-from pydantic import Field
-
 from domain.flow import Flow, Step
 from domain.instance.action import Action, InstanceCommand, each_nic
+from domain.instance.spec import InstanceSpec
 from domain.instance.state import Instance, VmState
 from domain.jobs import (
     BindPort,
     CreateDisk,
     DefineGuest,
     DeleteDisk,
-    FlavorRef,
-    ImageRef,
-    Nic,
     Place,
     PlugPorts,
     PrepareImage,
@@ -32,25 +28,8 @@ from domain.jobs import (
 )
 
 
-class BootInstance(InstanceCommand):
+class BootInstance(InstanceCommand, InstanceSpec):
     """Boot a new instance."""
-
-    name: str
-    hostname: str
-    description: str = ""
-    metadata: dict[str, str] = Field(default_factory=dict)
-    flavor: FlavorRef
-    image: ImageRef
-    disk: int
-    zone: str = ""
-    wanted_host: str = ""
-    key_name: str = ""
-    public_key: str = ""
-    config_drive: bool = True
-    only_define: bool = False
-    password_ref: str = ""
-    user_data_ref: str = ""
-    nics: tuple[Nic, ...] = ()
 
 
 def unless_only_defined(instance: Instance) -> Iterator[dict[str, Any]]:

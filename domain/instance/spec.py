@@ -1,0 +1,28 @@
+"""What is asked for when an instance is booted: the same in the command, in the fact, and in the instance."""
+
+from pydantic import Field
+
+from domain.jobs import FlavorRef, ImageRef, Nic
+from domain.messages import Model
+
+
+class InstanceSpec(Model):
+    """An instance as it was asked for, with flavor, image and key as they were then."""
+
+    name: str
+    hostname: str
+    description: str = ""
+    metadata: dict[str, str] = Field(default_factory=dict)
+    flavor: FlavorRef
+    image: ImageRef
+    disk: int
+    """Bytes of the root disk."""
+    zone: str = ""
+    wanted_host: str = ""
+    key_name: str = ""
+    public_key: str = ""
+    config_drive: bool = True
+    only_define: bool = False
+    password_ref: str = ""
+    user_data_ref: str = ""
+    nics: tuple[Nic, ...] = ()
