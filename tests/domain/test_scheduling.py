@@ -216,7 +216,7 @@ def test_a_host_has_to_have_as_much_left_as_is_asked_for_and_no_more(name: str, 
         host("exact", **{field_name: 7 * unit}, claims={"x": full}),
         host("short", **{field_name: 7 * unit - 1}, claims={"x": full}),
     ]
-    assert left(name, hosts, request(**{field_name: 2 * unit})) == ["exact"]
+    assert left(name, hosts, request().but(**{field_name: 2 * unit})) == ["exact"]
 
 
 def test_ratios_promise_more_than_there_is() -> None:
