@@ -33,12 +33,13 @@ async def look_at(runner: HostRunner, instance_id: str) -> None:
     """Ask again about one guest, now, and report it if it differs: what was seen before may have been a job's work."""
     if runner.busy(instance_id):
         return
+    given = runner.given(instance_id)
     try:
         power = await runner.driver.power(instance_id)
     except DriverError as error:
         logger.warning("host %s: %s", runner.host.name, error)
         return
-    await runner.observe(instance_id, power)
+    await runner.observe(instance_id, power, given)
 
 
 async def reconcile(runners: list[HostRunner], every: float) -> None:

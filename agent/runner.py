@@ -6,6 +6,7 @@ succeeded before is answered from the journal; handlers are safe to run twice, s
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -69,6 +70,7 @@ class HostRunner:
         self._clock = clock
         self._slots = asyncio.Semaphore(parallel)
         self._queues: dict[str, list[Envelope]] = {}
+        self._given: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting = asyncio.Semaphore(WAITING)
 
@@ -77,6 +79,7 @@ class HostRunner:
         await self._waiting.acquire()
         assert isinstance(envelope.data, DispatchHostJobs)
         instance_id = envelope.data.instance_id
+        self._given[instance_id] += 1
         queue = self._queues.get(instance_id)
         if queue is not None:
             queue.append(envelope)
@@ -90,15 +93,21 @@ class HostRunner:
         """Jobs of this instance run or wait."""
         return instance_id in self._queues
 
+    def given(self, instance_id: str) -> int:
+        """How many dispatches for this instance there were so far."""
+        return self._given[instance_id]
+
     @property
     def idle(self) -> bool:
         """No job runs or waits."""
         return not self._queues
 
-    async def observe(self, instance_id: str, power: Power) -> None:
-        """Report what the hypervisor says of a guest, if that is news and no job is the reason."""
+    async def observe(self, instance_id: str, power: Power, given: int) -> None:
+        """Report what the hypervisor says of a guest, if that is news and no job is the reason: `given` is what given()
+        said before the hypervisor was asked."""
         known = self._journal.guests(self.host.id)
-        if self.busy(instance_id) or known.get(instance_id) in (None, power):
+        worked_on = self.busy(instance_id) or self.given(instance_id) != given
+        if worked_on or known.get(instance_id) in (None, power):
             return
         self._journal.saw(self.host.id, instance_id, power)
         observed = GuestObserved(host_id=self.host.id, epoch=self.host.epoch, power=power)
@@ -123,6 +132,9 @@ class HostRunner:
             try:
                 async with self._slots:
                     await self._dispatch(queue[0])
+            except Exception:
+                # It stays pending: the next process takes it up again, and until then there is its deadline.
+                logger.exception("a dispatch of instance %s was not answered", instance_id)
             finally:
                 queue.pop(0)
                 self._waiting.release()
@@ -189,6 +201,7 @@ class HostRunner:
                 self._journal.saw(self.host.id, dispatch.instance_id, fact.power)
         if call.name == DeleteDisk.__name__:
             self._journal.forget(dispatch.instance_id)
+            self._given.pop(dispatch.instance_id, None)
         return result
 
     def _say(self, record: Record) -> None:

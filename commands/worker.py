@@ -146,7 +146,7 @@ def _record(event: EventT[Any]) -> Record:
         topic=message.topic,
         key=message.key or b"",
         value=message.value or b"",
-        headers=tuple((name, bytes(value)) for name, value in pairs),
+        headers=tuple((name, bytes(value or b"")) for name, value in pairs),
         partition=message.partition,
         offset=message.offset,
     )

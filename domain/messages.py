@@ -257,7 +257,9 @@ def from_record(record: Record) -> Envelope:
         raise UnknownMessage(what=str(wrong)[:500], place=record.place) from wrong
 
 
-def _text(header: bytes) -> str:
+def _text(header: bytes | None) -> str:
+    if header is None:
+        raise ValueError("a header has no value")
     text = header.decode()
     if "\0" in text:
         raise ValueError(f"{text!r} holds a NUL, which no database can")

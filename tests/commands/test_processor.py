@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -302,7 +303,8 @@ async def test_a_worker_whose_position_another_has_moved_drops_its_batch() -> No
     second = await Bench(first.ledger, first.log).start()
     await first.send(about(SMALL), about(SMALL, 2, 2))
     assert await second.step() == 2
-    assert await first.step() == 0
+    await first.ledger.prune(datetime.now(UTC) + timedelta(hours=1))
+    assert await first.step() == 0, "its position alone says so, even where the records' ids are forgotten"
     assert len(first.log.all(Topic.EVENTS)) == 2
     await first.send(about(UpdateFlavor(core=3), 1, 3))
     assert await first.step() == 0, "it does not work on a partition that it has lost"
@@ -341,6 +343,17 @@ async def test_workers_share_the_partitions_and_one_takes_over_from_another() ->
     for which in range(8):
         versions = [each.aggversion for each in even.on(Topic.EVENTS) if each.subject.id == ident(which)]
         assert versions == list(range(1, len(versions) + 1))
+
+
+async def test_a_worker_that_gets_a_partition_back_knows_what_was_done_meanwhile() -> None:
+    first = await started()
+    await (await first.send(about(SMALL))).step()
+    second = await Bench(first.ledger, first.log).start()
+    await (await second.send(about(UpdateFlavor(core=7), 1, 2))).step()
+    await first.start()
+    back = about(UpdateFlavor(core=1), 1, 3)
+    await (await first.send(back)).step()
+    assert first.verdicts()[back.id] == ["accepted"], "it is not so already: that is what it was before"
 
 
 async def test_what_another_writer_changed_is_read_and_decided_anew() -> None:
@@ -711,6 +724,19 @@ async def test_a_placement_that_cannot_be_decided_does_not_stop_those_of_other_i
     await (await again.send(place(4, 9))).step()
     claimed = {each.data.instance_id for each in again.on(Topic.EVENTS) if isinstance(each.data, HostClaimMade)}
     assert claimed == {ident(8), ident(9)}
+
+
+# What Faust carries
+
+
+def test_a_record_without_key_value_or_a_headers_value_is_carried_as_one_with_empty_ones() -> None:
+    from commands.worker import _record
+
+    message = SimpleNamespace(
+        topic="t", key=None, value=None, headers=[("a", None), ("b", b"x")], partition=1, offset=2
+    )
+    event: Any = SimpleNamespace(message=message)
+    assert _record(event) == Record("t", b"", b"", (("a", b""), ("b", b"x")), 1, 2)
 
 
 # Holes in the log

@@ -232,6 +232,14 @@ def test_headers_that_are_no_text_cannot_be_read(name: str) -> None:
         from_record(altered(to_record(envelope(), Topic.COMMANDS), **{name: b"\xff\xfe"}))
 
 
+def test_a_header_without_a_value_cannot_be_read() -> None:
+    """Kafka has them: null is a value there."""
+    record = to_record(envelope(), Topic.COMMANDS)
+    null: Any = None
+    with pytest.raises(UnknownMessage):
+        from_record(replace(record, headers=(*record.headers, ("odd", null))))
+
+
 def test_a_time_without_its_zone_cannot_be_read() -> None:
     with pytest.raises(UnknownMessage, match="UTC"):
         from_record(altered(to_record(envelope(), Topic.COMMANDS), ce_time=b"2026-01-01T00:00:00"))

@@ -274,6 +274,8 @@ def test_among_equals_the_host_registered_first_is_chosen_always() -> None:
     hosts = [host(f"h{number}") for number in range(100)]
     assert {choose(request(), table(*hosts), DEFAULT).host_id for _ in range(3)} == {"id-h0"}
     assert choose(request(), table(*reversed(hosts)), DEFAULT).host_id == "id-h99"
+    mixed = [host(f"h{number}", memory=(32 + number % 7) * GIB) for number in range(500)]
+    assert choose(request(), table(*mixed), DEFAULT).host_id == "id-h6"
 
 
 def test_filters_are_applied_in_the_policys_order_and_each_says_how_many_it_left() -> None:
@@ -390,6 +392,12 @@ def test_placements_spread_over_equal_hosts(scene: Scene) -> None:
     assert [scene.place(f"i{number}").placed().id for number in range(6)] == ["a", "b", "c"] * 2
 
 
+def test_a_placement_counts_as_building_from_the_moment_it_is_made() -> None:
+    scene = Scene(Cell(HostTable(PLAIN), Policy((), ((FEWEST_BUILDING, 1.0),)), PARTITIONS))
+    scene.register("a").register("b")
+    assert [scene.place(f"i{number}").placed().id for number in range(4)] == ["a", "b", "a", "b"]
+
+
 def test_a_wish_for_a_host_or_a_zone_is_kept(scene: Scene) -> None:
     scene.register("a", "z1").register("b", "z2")
     assert scene.place("i1", zone="z2").placed().id == "b"
@@ -433,6 +441,9 @@ def test_registering_again_raises_the_epoch_and_keeps_partition_zone_and_claims(
     before = scene.host("a")
     scene.send(Key("host", "a"), DisableHost(why="x")).send(Key("host", "a"), SuspectHost())
     scene.register("a", zone="elsewhere", vcpus=16)
+    ((_, event),) = scene.last.events
+    assert isinstance(event, HostRegistered)
+    assert event.zone == "z1", "an event says what is, not what was asked for"
     after = scene.host("a")
     assert (after.epoch, after.partition, after.zone, after.claims) == (2, before.partition, "z1", before.claims)
     assert (after.inventory.vcpus, after.health) == (16, Health.UP)

@@ -1,0 +1,128 @@
+"""What the agent remembers across crashes."""
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from agent.journal import KEEP_SECONDS, Journal
+from domain.jobs import JobResult, Power, PowerSeen
+from domain.messages import Record
+from infra.log.log import TopicPartition
+
+FIRST = TopicPartition("gostack.jobs", 3)
+SECOND = TopicPartition("gostack.jobs", 4)
+RECORD = Record("gostack.jobs", b"host", bytes(range(256)), (("ce_id", b"1"), ("odd", b"\xff")), 3, 17)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "journal.db"
+
+
+@pytest.fixture
+def journal(path: Path) -> Iterator[Journal]:
+    made = Journal(path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def again(path: Path, journal: Journal) -> Iterator[Journal]:
+    """The journal as the next process finds it, while this one did not close it."""
+    made = Journal(path)
+    yield made
+    made.close()
+
+
+def test_what_is_taken_over_is_pending_and_survives_a_crash(journal: Journal, path: Path) -> None:
+    assert journal.accept({"a": RECORD}, {FIRST: 18}) == {"a"}
+    after = Journal(path)
+    assert after.pending() == {"a": replace(RECORD, offset=-1)}
+    assert after.positions() == {FIRST: 18}
+    after.close()
+
+
+def test_what_is_pending_already_is_not_new(journal: Journal) -> None:
+    journal.accept({"a": RECORD}, {FIRST: 18})
+    assert journal.accept({"a": RECORD, "b": RECORD}, {FIRST: 20}) == {"b"}
+    assert set(journal.pending()) == {"a", "b"}
+
+
+def test_what_was_answered_is_not_new_and_not_pending(journal: Journal, again: Journal) -> None:
+    journal.accept({"a": RECORD, "b": RECORD}, {})
+    journal.answered(["a"])
+    journal.answered(["a"])
+    assert again.accept({"a": RECORD}, {FIRST: 18}) == set()
+    assert set(again.pending()) == {"b"}
+
+
+def test_pending_work_is_told_in_the_order_it_came(journal: Journal) -> None:
+    names = [f"{(number * 7) % 20:02}" for number in range(20)]
+    for name in names:
+        journal.accept({name: RECORD}, {})
+    journal.answered(names[3:5])
+    assert list(journal.pending()) == names[:3] + names[5:]
+
+
+def test_positions_are_kept_a_partition_and_moved_on(journal: Journal) -> None:
+    assert journal.positions() == {}
+    journal.accept({}, {FIRST: 5, SECOND: 7})
+    journal.accept({}, {FIRST: 6})
+    assert journal.positions() == {FIRST: 6, SECOND: 7}
+
+
+def test_work_and_position_are_taken_over_together_or_not_at_all(journal: Journal, again: Journal) -> None:
+    broken = replace(RECORD, value=None)  # type: ignore[arg-type]
+    with pytest.raises(AttributeError):
+        journal.accept({"a": RECORD, "b": broken}, {FIRST: 18})
+    assert (again.pending(), again.positions()) == ({}, {})
+    assert journal.accept({"a": RECORD}, {FIRST: 18}) == {"a"}, "and it goes on"
+
+
+def test_the_result_of_a_job_that_succeeded_is_known(journal: Journal, again: Journal) -> None:
+    result = JobResult(job_id="j", name="StartGuest", facts=(PowerSeen(fact="power", power=Power.RUNNING),))
+    assert journal.done("j") is None
+    journal.finish(result)
+    journal.finish(result)
+    assert again.done("j") == result
+
+
+def test_what_was_said_of_guests_is_known_a_host(journal: Journal, again: Journal) -> None:
+    journal.saw("h1", "a", Power.RUNNING)
+    journal.saw("h1", "b", Power.SHUTDOWN)
+    journal.saw("h2", "c", Power.RUNNING)
+    journal.saw("h1", "a", Power.CRASHED)
+    assert again.guests("h1") == {"a": Power.CRASHED, "b": Power.SHUTDOWN}
+    journal.forget("a")
+    journal.forget("a")
+    assert again.guests("h1") == {"b": Power.SHUTDOWN}
+    assert again.guests("h2") == {"c": Power.RUNNING}
+
+
+def test_a_guest_that_came_from_another_host_of_this_process_is_its_new_hosts(journal: Journal) -> None:
+    journal.saw("h1", "a", Power.RUNNING)
+    journal.saw("h2", "a", Power.RUNNING)
+    assert (journal.guests("h1"), journal.guests("h2")) == ({}, {"a": Power.RUNNING})
+
+
+@pytest.mark.parametrize(("age", "known"), [(KEEP_SECONDS - 60, True), (KEEP_SECONDS + 60, False)])
+def test_what_was_done_is_forgotten_when_nobody_can_ask_again(path: Path, age: int, known: bool) -> None:
+    first = Journal(path)
+    first.finish(JobResult(job_id="j", name="StartGuest"))
+    first.accept({"a": RECORD, "waiting": RECORD}, {FIRST: 5})
+    first.answered(["a"])
+    first.saw("h1", "g", Power.RUNNING)
+    first.close()
+    with sqlite3.connect(path) as database:
+        for table in ("done", "answered"):
+            database.execute(f"update {table} set at = at - ?", (age,))
+    database.close()
+    after = Journal(path)
+    assert (after.done("j") is not None) is known
+    assert (after.accept({"a": RECORD}, {}) == set()) is known
+    assert "waiting" in after.pending()
+    assert after.guests("h1") == {"g": Power.RUNNING}
+    after.close()

@@ -1,0 +1,433 @@
+"""A host does what it is told: in order for one instance, side by side for others, and never twice."""
+
+import asyncio
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from agent.drivers.driver import DriverError, DriverFault
+from agent.journal import Journal
+from agent.reconcile import look, look_at, reconcile
+from domain.jobs import (
+    JOBS,
+    GuestObserved,
+    JobResult,
+    JobsAnswered,
+    JobStarted,
+    Power,
+    PowerSeen,
+)
+from domain.messages import from_record
+from tests.agent.bench import BOOT, HOST, Bench, dispatch, ident, outcomes, working
+
+
+async def test_jobs_are_done_in_order_and_answered_with_what_became_known() -> None:
+    async with working(Bench()) as bench:
+        (answer,) = await bench.answered_all(dispatch(1, 1, *BOOT))
+    assert [result.name for result in answer.results] == list(BOOT)
+    assert all(result.error is None for result in answer.results)
+    assert answer.results[-1].facts == (PowerSeen(fact="power", power=Power.RUNNING),)
+    assert (answer.host_id, answer.epoch, answer.task_id) == (HOST.id, HOST.epoch, ident(20_001))
+    assert bench.driver.calls == [(name, ident(1)) for name in ("CreateDisk", "DefineGuest", "StartGuest")]
+
+
+async def test_an_answer_is_the_dispatchs_under_an_id_that_doing_it_again_makes_again() -> None:
+    async with working(Bench()) as first, working(Bench()) as second:
+        for bench in (first, second):
+            await bench.answered_all(dispatch(1, 1, "PrepareImage"))
+    (one,), (two,) = first.said(JobsAnswered), second.said(JobsAnswered)
+    assert one.id == two.id
+    assert (one.subject.id, one.correlation, one.actor, one.project) == (ident(1), "c", "alice", "p")
+    assert one.source == "gostack/agent/h1"
+    assert (one.cause_place, one.aggversion, one.verdict) == ("", None, None)
+
+
+async def test_an_answered_dispatch_is_not_pending_any_more() -> None:
+    async with working(Bench()) as bench:
+        await bench.answered_all(dispatch(1, 1, "PrepareImage"))
+        await bench.until(lambda: not bench.journal.pending())
+        assert bench.runner.idle
+        assert not bench.runner.busy(ident(1))
+
+
+# Order
+
+
+async def test_dispatches_for_one_instance_are_done_one_after_the_other() -> None:
+    async with working(Bench()) as bench:
+        await bench.boot(1)
+        gate = bench.driver.hold("StopGuest", ident(1))
+        stop, start, reboot = (
+            dispatch(n, 1, name) for n, name in enumerate(("StopGuest", "StartGuest", "RebootGuest"))
+        )
+        await bench.give(stop, start, reboot)
+        await bench.until(lambda: bench.driver.began("StopGuest") == [ident(1)])
+        assert bench.runner.busy(ident(1))
+        await asyncio.sleep(0.01)
+        assert bench.driver.calls == [("StopGuest", ident(1))]
+        gate.set()
+        await bench.answered(stop, start, reboot)
+    assert [name for name, _ in bench.driver.calls] == ["StopGuest", "StartGuest", "RebootGuest"]
+    assert [each.data.dispatch_id for each in bench.said(JobsAnswered)[-3:]] == [  # type: ignore[attr-defined]
+        each.dispatch_id for each in (stop, start, reboot)
+    ]
+
+
+async def test_dispatches_for_different_instances_are_done_side_by_side() -> None:
+    async with working(Bench()) as bench:
+        await bench.boot(1, 2, 3)
+        gates = [bench.driver.hold("StopGuest", ident(number)) for number in (1, 2)]
+        stops = [dispatch(number, number, "StopGuest") for number in (1, 2, 3)]
+        await bench.give(*stops)
+        await bench.answered(stops[2])
+        assert bench.driver.began("StopGuest") == [ident(1), ident(2), ident(3)]
+        assert len(bench.answers()) == 3 + 1
+        for gate in gates:
+            gate.set()
+        await bench.answered(*stops)
+
+
+async def test_no_more_run_side_by_side_than_there_are_slots() -> None:
+    async with working(Bench(parallel=2)) as bench:
+        await bench.boot(*range(1, 8))
+        bench.driver.most = 0
+        gates = [bench.driver.hold("StopGuest", ident(number)) for number in range(1, 8)]
+        stops = [dispatch(number, number, "StopGuest") for number in range(1, 8)]
+        await bench.give(*stops)
+        await bench.until(lambda: len(bench.driver.began("StopGuest")) == 2)
+        await asyncio.sleep(0.01)
+        assert len(bench.driver.began("StopGuest")) == 2
+        for gate in gates:
+            gate.set()
+        await bench.answered(*stops)
+    assert bench.driver.most == 2
+    assert sorted(bench.driver.began("StopGuest")) == [ident(number) for number in range(1, 8)]
+
+
+# Refused, done before, failed
+
+
+@pytest.mark.parametrize(("epoch", "done"), [(HOST.epoch - 1, False), (HOST.epoch, True), (HOST.epoch + 1, True)])
+async def test_a_dispatch_of_an_older_epoch_is_refused_and_nothing_of_it_done(epoch: int, done: bool) -> None:
+    async with working(Bench()) as bench:
+        (answer,) = await bench.answered_all(dispatch(1, 1, *BOOT, epoch=epoch))
+    assert bool(bench.driver.calls) is done
+    if not done:
+        assert outcomes(answer) == [("PrepareImage", "stale-epoch")]
+        error = answer.results[0].error
+        assert error is not None
+        assert error.details == {"epoch": HOST.epoch}
+        assert "h1" in error.message
+
+
+async def test_a_job_that_was_done_before_is_answered_from_the_journal_and_not_done_again() -> None:
+    async with working(Bench()) as bench:
+        first = dispatch(1, 1, *BOOT, task=1)
+        again = dispatch(2, 1, *BOOT, task=1)
+        answers = await bench.answered_all(first, again)
+    assert answers[0].results == answers[1].results
+    assert bench.driver.began("StartGuest") == [ident(1)]
+
+
+async def test_the_same_job_of_another_task_is_done_again() -> None:
+    async with working(Bench()) as bench:
+        await bench.boot(1)
+        await bench.answered_all(dispatch(1, 1, "RebootGuest"), dispatch(2, 1, "RebootGuest"))
+    assert bench.driver.began("RebootGuest") == [ident(1), ident(1)]
+
+
+async def test_the_first_job_that_fails_is_the_last_that_is_done() -> None:
+    async with working(Bench()) as bench:
+        bench.driver.errors["DefineGuest"] = DriverError(DriverFault.HYPERVISOR_REFUSED, "no " * 2000)
+        (answer,) = await bench.answered_all(dispatch(1, 1, *BOOT))
+    assert outcomes(answer) == [
+        ("PrepareImage", ""),
+        ("CreateDisk", ""),
+        ("PlugPorts", ""),
+        ("DefineGuest", "hypervisor-refused"),
+    ]
+    error = answer.results[-1].error
+    assert error is not None
+    assert error.ran, "it may have done something, which is to be undone"
+    assert error.message.startswith("no no")
+    assert len(error.message) == 2000
+    assert bench.driver.began("StartGuest") == []
+
+
+async def test_a_job_that_failed_is_done_again_when_it_is_asked_for_again() -> None:
+    async with working(Bench()) as bench:
+        bench.driver.errors["DefineGuest"] = DriverError(DriverFault.HYPERVISOR_REFUSED, "no")
+        await bench.answered_all(dispatch(1, 1, *BOOT, task=1))
+        bench.driver.errors.clear()
+        (answer,) = await bench.answered_all(dispatch(2, 1, *BOOT, task=1))
+    assert outcomes(answer)[-1] == ("StartGuest", "")
+    assert bench.driver.began("CreateDisk") == [ident(1)]
+    assert bench.driver.began("DefineGuest") == [ident(1), ident(1)]
+
+
+async def test_a_fault_of_the_program_fails_the_job_and_not_the_host(caplog: pytest.LogCaptureFixture) -> None:
+    async with working(Bench()) as bench:
+        bench.driver.errors["CreateDisk"] = ZeroDivisionError("oops")
+        failed, unknown, other = (
+            dispatch(1, 1, "PrepareImage", "CreateDisk"),
+            dispatch(2, 1, "Teleport"),
+            dispatch(3, 1, "PrepareImage"),
+        )
+        answers = await bench.answered_all(failed, unknown, other)
+    assert [outcomes(each)[-1] for each in answers] == [
+        ("CreateDisk", "job-failed"),
+        ("Teleport", "job-failed"),
+        ("PrepareImage", ""),
+    ]
+    error = answers[0].results[-1].error
+    assert error is not None
+    assert error.message == "ZeroDivisionError: oops"
+    assert caplog.records
+
+
+async def test_arguments_that_are_no_jobs_fail_it() -> None:
+    async with working(Bench()) as bench:
+        bad = dispatch(1, 1, "StopGuest")
+        bad = bad.but(jobs=(bad.jobs[0].but(args={"grace": "long"}),))
+        (answer,) = await bench.answered_all(bad)
+    assert outcomes(answer) == [("StopGuest", "job-failed")]
+    assert bench.driver.calls == []
+
+
+async def test_a_job_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(JOBS["StopGuest"], "deadline", 0.02)
+    async with working(Bench()) as bench:
+        await bench.boot(1)
+        bench.driver.hold("StopGuest", ident(1))
+        (answer,) = await bench.answered_all(dispatch(1, 1, "StopGuest", "StartGuest"))
+    assert outcomes(answer) == [("StopGuest", "job-failed")]
+    error = answer.results[0].error
+    assert error is not None
+    assert error.message == "StopGuest took longer than 0.02 s."
+
+
+async def test_a_job_that_takes_a_while_says_that_it_has_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.runner.SLOW_SECONDS", 0.01)
+    async with working(Bench()) as bench:
+        gate = bench.driver.hold("StartGuest", ident(1))
+        boot = dispatch(1, 1, *BOOT)
+        await bench.give(boot)
+        await bench.until(lambda: bool(bench.said(JobStarted)))
+        assert bench.answers() == {}
+        gate.set()
+        await bench.answered(boot)
+        (started,) = bench.said(JobStarted)
+    assert isinstance(started.data, JobStarted)
+    assert started.subject.id == ident(1)
+    assert (started.data.name, started.data.job_id) == ("StartGuest", boot.jobs[-1].job_id)
+    assert (started.data.task_id, started.data.dispatch_id) == (boot.task_id, boot.dispatch_id)
+
+
+async def test_a_quick_job_says_nothing_but_its_answer() -> None:
+    async with working(Bench()) as bench:
+        await bench.boot(1)
+    assert bench.said(JobStarted) == []
+
+
+async def test_a_journal_that_fails_once_stops_neither_the_instance_nor_the_host(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Full(Journal):
+        full = True
+
+        def finish(self, result: JobResult) -> None:
+            if self.full:
+                self.full = False
+                raise sqlite3.OperationalError("database or disk is full")
+            super().finish(result)
+
+    async with working(Bench(Full(":memory:"))) as bench:
+        first, second = dispatch(1, 1, "PrepareImage"), dispatch(2, 1, "PrepareImage")
+        await bench.give(first, second)
+        await bench.answered(second)
+        await bench.until(lambda: bench.runner.idle)
+    assert set(bench.answers()) == {second.dispatch_id}
+    assert set(bench.journal.pending()) == {first.dispatch_id}, "it is taken up again by the next process"
+    assert any("disk is full" in each.getMessage() + str(each.exc_info) for each in caplog.records)
+
+
+# Crashes
+
+
+async def test_work_that_was_cut_off_is_done_again_after_a_restart_and_answered_once(tmp_path: Path) -> None:
+    driver = None
+    async with working(Bench(Journal(tmp_path / "j"))) as before:
+        driver = before.driver
+        driver.hold("StartGuest", ident(1))
+        await before.give(dispatch(1, 1, *BOOT))
+        await before.until(lambda: driver.began("StartGuest") == [ident(1)])
+        assert before.answers() == {}
+        for task in before.runner._tasks:
+            task.cancel()
+        await asyncio.gather(*before.runner._tasks, return_exceptions=True)
+    before.journal.close()
+    driver.gates.clear()
+    async with working(Bench(Journal(tmp_path / "j"), driver, before.log)) as after:
+        pending = after.journal.pending()
+        assert set(pending) == {dispatch(1, 1).dispatch_id}
+        for record in pending.values():
+            await after.runner.accept(from_record(record))
+        (answer,) = await after.answered(dispatch(1, 1))
+        await after.until(lambda: not after.journal.pending())
+    assert outcomes(answer)[-1] == ("StartGuest", "")
+    assert [name for name, _ in driver.calls] == ["CreateDisk", "DefineGuest", "StartGuest", "StartGuest"]
+    assert after.journal.accept({dispatch(1, 1).dispatch_id: record}, {}) == set()
+    after.journal.close()
+
+
+async def test_a_dispatch_that_is_delivered_twice_is_done_and_answered_once() -> None:
+    async with working(Bench()) as bench:
+        await bench.boot(1)
+        gate = bench.driver.hold("RebootGuest", ident(1))
+        reboot = dispatch(1, 1, "RebootGuest")
+        await bench.give(reboot, reboot)
+        gate.set()
+        await bench.answered(reboot)
+        await bench.until(lambda: not bench.journal.pending())
+        await bench.give(reboot)
+        await bench.until(lambda: bench.runner.idle)
+    assert bench.driver.began("RebootGuest") == [ident(1)]
+
+
+# Looking
+
+
+def observed(bench: Bench) -> list[tuple[str, Power]]:
+    """What was reported of guests outside of any job."""
+    found = []
+    for each in bench.said(GuestObserved):
+        assert isinstance(each.data, GuestObserved)
+        assert (each.data.host_id, each.data.epoch) == (HOST.id, HOST.epoch)
+        found.append((each.subject.id, each.data.power))
+    return found
+
+
+async def heard(bench: Bench) -> list[tuple[str, Power]]:
+    """The like, when all that was said so far is on the log."""
+    await bench.answered_all(dispatch(900 + len(bench.answers()), 900, "PrepareImage"))
+    return observed(bench)
+
+
+async def test_a_guest_that_stopped_by_itself_is_reported_once() -> None:
+    async with working(Bench()) as bench:
+        await bench.boot(1, 2)
+        await look(bench.runner)
+        assert await heard(bench) == []
+        await bench.driver.power_off_by_itself(ident(1))
+        for _ in range(3):
+            await look(bench.runner)
+        assert await heard(bench) == [(ident(1), Power.SHUTDOWN)]
+        assert bench.runner.known_guests() == {ident(1): Power.SHUTDOWN, ident(2): Power.RUNNING}
+
+
+async def test_a_guest_that_crashed_and_runs_again_is_reported_both_times() -> None:
+    async with working(Bench()) as bench:
+        await bench.boot(1)
+        await bench.driver.power_off_by_itself(ident(1), Power.CRASHED)
+        await look(bench.runner)
+        await bench.driver.start(ident(1))
+        await look(bench.runner)
+        assert await heard(bench) == [(ident(1), Power.CRASHED), (ident(1), Power.RUNNING)]
+
+
+async def test_a_guest_that_the_hypervisor_does_not_know_any_more_is_reported() -> None:
+    async with working(Bench()) as bench:
+        await bench.boot(1)
+        await bench.driver.undefine(ident(1))
+        await look(bench.runner)
+        assert await heard(bench) == [(ident(1), Power.NONE)]
+
+
+async def test_guests_that_nobody_told_of_are_not_reported() -> None:
+    async with working(Bench()) as bench:
+        await bench.boot(1)
+        strange = Bench(driver=bench.driver, log=bench.log)
+        await look(strange.runner)
+        await look_at(strange.runner, ident(1))
+        assert await heard(bench) == []
+
+
+async def test_a_guest_with_jobs_is_not_reported_since_they_are_the_reason() -> None:
+    async with working(Bench()) as bench:
+        await bench.boot(1)
+        gate = bench.driver.hold("StopGuest", ident(1))
+        stop = dispatch(1, 1, "StopGuest")
+        await bench.give(stop)
+        await bench.until(lambda: bench.driver.began("StopGuest") == [ident(1)])
+        await bench.driver.power_off_by_itself(ident(1))
+        await look(bench.runner)
+        await look_at(bench.runner, ident(1))
+        await bench.runner.observe(ident(1), Power.SHUTDOWN, bench.runner.given(ident(1)))
+        gate.set()
+        await bench.answered(stop)
+        await bench.until(lambda: bench.runner.idle)
+        await look(bench.runner)
+        assert await heard(bench) == []
+
+
+async def test_what_a_job_did_to_a_guest_is_no_news() -> None:
+    async with working(Bench()) as bench:
+        await bench.boot(1)
+        await bench.answered_all(dispatch(1, 1, "StopGuest"))
+        await look(bench.runner)
+        await bench.answered_all(dispatch(2, 1, "UndefineGuest"))
+        await look(bench.runner)
+        await bench.answered_all(dispatch(3, 1, "DeleteDisk"))
+        await look(bench.runner)
+        assert await heard(bench) == []
+        assert bench.runner.known_guests() == {}
+
+
+async def test_a_look_that_was_overtaken_by_a_job_reports_nothing() -> None:
+    """The hypervisor is asked, a job changes the guest, and only then the answer comes."""
+    async with working(Bench()) as bench:
+        await bench.boot(1)
+        asked, go_on = asyncio.Event(), asyncio.Event()
+        ask = bench.driver.power
+
+        async def slow(instance_id: str) -> Power:
+            power = await ask(instance_id)
+            if not asked.is_set():
+                asked.set()
+                await go_on.wait()
+            return power
+
+        bench.driver.power = slow  # type: ignore[method-assign]
+        looking = asyncio.create_task(look_at(bench.runner, ident(1)))
+        await asked.wait()
+        await bench.answered_all(dispatch(1, 1, "StopGuest"))
+        await bench.until(lambda: bench.runner.idle)
+        go_on.set()
+        await looking
+        assert await heard(bench) == []
+        assert bench.runner.known_guests() == {ident(1): Power.SHUTDOWN}
+
+
+async def test_a_hypervisor_that_cannot_be_reached_says_nothing_about_its_guests() -> None:
+    async with working(Bench()) as bench:
+        await bench.boot(1)
+        bench.driver.unreachable = True
+        await look(bench.runner)
+        await look_at(bench.runner, ident(1))
+        assert await heard(bench) == []
+        bench.driver.unreachable = False
+        await look(bench.runner)
+        assert await heard(bench) == []
+
+
+async def test_looking_goes_on_for_ever() -> None:
+    async with working(Bench()) as bench:
+        await bench.boot(1)
+        looking = asyncio.create_task(reconcile([bench.runner], 0.001))
+        await bench.driver.power_off_by_itself(ident(1))
+        await bench.until(lambda: observed(bench) == [(ident(1), Power.SHUTDOWN)])
+        await bench.driver.start(ident(1))
+        await bench.until(lambda: len(observed(bench)) == 2)
+        looking.cancel()
+        await asyncio.gather(looking, return_exceptions=True)

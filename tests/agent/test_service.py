@@ -1,0 +1,321 @@
+"""The agent as a whole, before the real scheduler and engine: registers, takes its jobs, tells what became of them."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.drivers.driver import Driver, DriverError, DriverFault
+from agent.journal import Journal
+from agent.registration import NotRegistered, job_positions
+from agent.runner import HostIdentity
+from agent.service import AgentService, Options
+from domain.host.messages import HostRegistered
+from domain.instance.actions.stop import StopInstance
+from domain.jobs import GuestObserved, Heartbeat, JobsAnswered, Power
+from domain.messages import Key, Message, Record, Topic, from_record, named_id
+from domain.network.messages import CreateNetwork
+from infra.log.log import TopicPartition
+from tests.agent.bench import BOOT, PATIENCE, Hypervisor, dispatch, ident, job_record, no_secrets, outcomes
+from tests.domain.instances import NETWORK, boot_command
+from tests.harness.world import CELL, World
+
+INSTANCE = Key("instance", ident(1))
+NO_HOST = HostIdentity(id=ident(66), name="stranger", epoch=1, partition=0)
+OPTIONS = Options(cell=CELL, zone="z1", endpoint="http://agent", parallel=4, heartbeat=0.01, reconcile=0.01)
+
+
+class Site:
+    """A world without hosts but those of one agent, which can be restarted."""
+
+    def __init__(self, path: Path, names: tuple[str, ...] = ("h1",)) -> None:
+        self.path = path
+        self.world = World()
+        self.drivers = {name: Hypervisor() for name in names}
+        self.service = self.agent()
+
+    def agent(self, drivers: Mapping[str, Driver] | None = None, options: Options = OPTIONS) -> AgentService:
+        """A new process."""
+        journal = Journal(self.path / "journal.db")
+        return AgentService(self.world.log, journal, drivers or self.drivers, no_secrets, self.world.clock, options)
+
+    def host(self, name: str = "h1") -> HostIdentity:
+        """Who a host is now."""
+        return self.service.runners[named_id("host", name)].host
+
+    def said(self, topic: Topic, kind: type[Message]) -> list[Any]:
+        found = [from_record(record).data for record in self.world.log.all(topic)]
+        return [each for each in found if isinstance(each, kind)]
+
+    def answers(self, dispatch_id: str = "") -> list[JobsAnswered]:
+        """What agents answered; schedulers and networks do not say which host they are."""
+        found = self.said(Topic.RESULTS, JobsAnswered)
+        return [each for each in found if each.host_id and dispatch_id in ("", each.dispatch_id)]
+
+    async def until(self, holds: Any) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while not holds():
+                await self.world.log.wait(0.005)
+
+    async def instance(self, status: str) -> dict[str, Any]:
+        """Wait until the instance has this status and no task."""
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                with contextlib.suppress(KeyError):
+                    doc = await self.world.document("instances", INSTANCE.id)
+                    if doc["status"] == status and doc["task"] is None:
+                        return doc
+                await self.world.log.wait(0.005)
+
+    @asynccontextmanager
+    async def working(self) -> AsyncIterator[AgentService]:
+        """The agent runs meanwhile; it ends as a killed process does, without a word."""
+        await self.service.start()
+        running = asyncio.create_task(self.service.run())
+        try:
+            yield self.service
+            assert not running.done(), running.exception()
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            for runner in self.service.runners.values():
+                for task in runner._tasks:
+                    task.cancel()
+                await asyncio.gather(*runner._tasks, return_exceptions=True)
+            await self.service.close()
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[Site]:
+    made = Site(tmp_path)
+    async with running(made):
+        yield made
+
+
+@asynccontextmanager
+async def running(site: Site) -> AsyncIterator[None]:
+    """Engine, scheduler and projector run; the only agents are the site's."""
+    await site.world.start()
+    site.world.stopped = {"agents"}
+    async with site.world.running():
+        yield
+
+
+async def boot(site: Site) -> None:
+    """Have an instance running."""
+    await site.world.send(Key("network", NETWORK), CreateNetwork(name="lan", cidr="10.0.0.0/24", segment=1))
+    await site.world.send(INSTANCE, boot_command())
+    await site.instance("active")
+
+
+async def test_a_host_registers_with_what_it_has_and_learns_who_it_is(site: Site) -> None:
+    async with site.working():
+        assert site.host() == HostIdentity(named_id("host", "h1"), "h1", epoch=1, partition=0)
+        (event,) = site.said(Topic.EVENTS, HostRegistered)
+        assert (event.zone, event.endpoint) == ("z1", "http://agent")
+        assert event.inventory == await site.drivers["h1"].inventory()
+
+
+async def test_each_start_is_a_new_epoch(site: Site) -> None:
+    for epoch in (1, 2, 3):
+        async with site.working():
+            assert site.host().epoch == epoch
+        site.service = site.agent()
+    site.service._journal.close()
+
+
+async def test_without_an_answer_of_the_scheduler_the_agent_gives_up(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.registration.TRIES", 2)
+    monkeypatch.setattr("agent.registration.ANSWER_SECONDS", 0.01)
+    site.world.stopped = {"agents", "scheduler"}
+    with pytest.raises(NotRegistered):
+        await site.service.start()
+    await site.service.close()
+
+
+async def test_an_instance_is_booted_and_stopped_through_log_and_agent(site: Site) -> None:
+    async with site.working():
+        await boot(site)
+        assert await site.drivers["h1"].guests() == {INSTANCE.id: Power.RUNNING}
+        await site.world.send(INSTANCE, StopInstance())
+        doc = await site.instance("stopped")
+    assert (doc["host"]["name"], doc["power"]) == ("h1", "shutdown")
+    assert len(site.answers()) == 2
+
+
+async def test_a_guest_that_stops_by_itself_is_seen_to_be_stopped(site: Site) -> None:
+    async with site.working():
+        await boot(site)
+        await site.drivers["h1"].power_off_by_itself(INSTANCE.id)
+        await site.instance("stopped")
+    assert [each.power for each in site.said(Topic.RESULTS, GuestObserved)] == [Power.SHUTDOWN]
+
+
+async def test_a_guest_that_stopped_unheard_is_seen_at_the_next_look(site: Site) -> None:
+    async with site.working():
+        await boot(site)
+        site.drivers["h1"]._watcher = None
+        await site.drivers["h1"].power_off_by_itself(INSTANCE.id)
+        await site.instance("stopped")
+
+
+async def test_hosts_send_heartbeats_with_epoch_and_guests(site: Site) -> None:
+    async with site.working():
+        await boot(site)
+        await site.until(lambda: any(beat.guests for beat in site.said(Topic.REPORTS, Heartbeat)))
+    beats = site.said(Topic.REPORTS, Heartbeat)
+    assert {(beat.host_id, beat.epoch) for beat in beats} == {(site.host().id, 1)}
+    assert len({from_record(record).id for record in site.world.log.all(Topic.REPORTS)}) == len(beats)
+
+
+# Taking jobs
+
+
+async def test_jobs_for_other_hosts_in_the_same_partition_are_left_alone_and_passed_by(site: Site) -> None:
+    async with site.working():
+        mine = dispatch(2, 2, "PrepareImage", host=site.host())
+        stranger = replace(NO_HOST, partition=site.host().partition)
+        strange = job_record(dispatch(1, 1, *BOOT, host=stranger), stranger)
+        await site.world.log.publish([strange, job_record(mine, site.host())])
+        await site.until(lambda: site.answers(mine.dispatch_id))
+        position = TopicPartition(Topic.JOBS, site.host().partition)
+        assert site.service._journal.positions() == {position: 2}
+    assert site.drivers["h1"].calls == []
+    assert len(site.answers()) == 1
+
+
+async def test_a_job_record_that_cannot_be_read_goes_to_the_dead(site: Site) -> None:
+    async with site.working():
+        host = site.host()
+        nonsense = Record(Topic.JOBS, host.id.encode(), b"\xff", (("ce_id", b"\xff"),), host.partition)
+        elses = replace(nonsense, key=b"another")
+        good = dispatch(2, 2, "PrepareImage", host=host)
+        await site.world.log.publish([nonsense, elses, job_record(good, host)])
+        await site.until(lambda: site.answers(good.dispatch_id))
+    (dead,) = site.world.log.all(Topic.DEAD)
+    assert (dead.key, dead.value, dead.headers[0]) == (nonsense.key, b"\xff", ("ce_id", b"\xff"))
+    assert dict(dead.headers)["gostack_place"] == f"gostack.jobs:{host.partition}:0".encode()
+
+
+async def test_a_dispatch_that_is_delivered_again_is_done_and_answered_once(site: Site) -> None:
+    async with site.working() as service:
+        once = dispatch(1, 1, *BOOT, host=site.host())
+        record = job_record(once, site.host())
+        await site.world.log.publish([record, record])
+        await site.until(lambda: site.answers(once.dispatch_id))
+        await service.take([record])
+        last = dispatch(2, 1, "StopGuest", host=site.host())
+        await service.take([job_record(last, site.host())])
+        await site.until(lambda: site.answers(last.dispatch_id))
+    assert len(site.answers(once.dispatch_id)) == 1
+    assert site.drivers["h1"].began("StartGuest") == [ident(1)]
+
+
+async def test_what_is_no_dispatch_is_passed_by(site: Site) -> None:
+    async with site.working() as service:
+        await service.take([])
+        beat = site.said(Topic.REPORTS, Heartbeat)
+        await site.until(lambda: site.said(Topic.REPORTS, Heartbeat) != beat)
+        (heartbeat, *_) = site.world.log.all(Topic.REPORTS)
+        await service.take([replace(heartbeat, topic=Topic.JOBS, partition=0, offset=4)])
+        assert service._journal.positions()[TopicPartition(Topic.JOBS, 0)] == 5
+    assert site.answers() == []
+
+
+# Many hosts in one process
+
+
+async def test_one_process_carries_many_hosts_and_each_does_its_own_jobs(tmp_path: Path) -> None:
+    site = Site(tmp_path, ("h1", "h2", "h3"))
+    async with running(site), site.working():
+        assert [site.host(name).partition for name in ("h1", "h2", "h3")] == [0, 1, 2]
+        sent = [dispatch(n, n, *BOOT, host=site.host(f"h{n}")) for n in (1, 2, 3)]
+        await site.world.log.publish([job_record(each, site.host(f"h{n}")) for n, each in enumerate(sent, 1)])
+        await site.until(lambda: len(site.answers()) == 3)
+    for number in (1, 2, 3):
+        assert site.drivers[f"h{number}"].began("StartGuest") == [ident(number)]
+    assert {each.host_id: outcomes(each)[-1] for each in site.answers()} == {
+        named_id("host", name): ("StartGuest", "") for name in site.drivers
+    }
+
+
+async def test_a_guests_change_is_told_by_the_host_that_has_it(tmp_path: Path) -> None:
+    site = Site(tmp_path, ("h1", "h2"))
+    async with running(site), site.working():
+        once = dispatch(1, 1, *BOOT, host=site.host("h2"))
+        await site.world.log.publish([job_record(once, site.host("h2"))])
+        await site.until(lambda: site.answers(once.dispatch_id))
+        await site.until(lambda: site.service.runners[site.host("h2").id].idle)
+        await site.drivers["h2"].power_off_by_itself(ident(1))
+        await site.until(lambda: bool(site.said(Topic.RESULTS, GuestObserved)))
+    (observed,) = site.said(Topic.RESULTS, GuestObserved)
+    assert observed.host_id == site.host("h2").id
+
+
+# Restarts
+
+
+async def test_what_a_killed_agent_left_undone_is_done_and_answered_once(site: Site) -> None:
+    site.drivers["h1"].hold("StartGuest", INSTANCE.id)
+    async with site.working():
+        await site.world.send(Key("network", NETWORK), CreateNetwork(name="lan", cidr="10.0.0.0/24", segment=1))
+        await site.world.send(INSTANCE, boot_command())
+        await site.until(lambda: site.drivers["h1"].began("StartGuest"))
+    assert site.answers() == []
+    site.drivers["h1"].gates.clear()
+    site.service = site.agent()
+    async with site.working():
+        doc = await site.instance("active")
+        await site.until(lambda: not site.service._journal.pending())
+    assert doc["host"]["epoch"] == 2
+    answers = site.answers()
+    assert [outcomes(each)[-1] for each in answers] == [("PrepareImage", "stale-epoch"), ("StartGuest", "")]
+    assert len({each.dispatch_id for each in answers}) == 2
+    assert [name for name, _ in site.drivers["h1"].calls] == ["CreateDisk", "DefineGuest", "StartGuest", "StartGuest"]
+
+
+async def test_jobs_that_came_while_no_agent_ran_are_done_by_the_next(site: Site) -> None:
+    async with site.working():
+        await boot(site)
+    await site.world.send(INSTANCE, StopInstance())
+    site.service = site.agent()
+    async with site.working():
+        await site.instance("stopped")
+
+
+async def test_an_agent_killed_before_its_first_job_finds_it_at_its_next_start(site: Site) -> None:
+    async with site.working():
+        pass
+    host = site.host()
+    missed = dispatch(1, 1, "PrepareImage", host=replace(host, epoch=2))
+    await site.world.log.publish([job_record(missed, host)])
+    site.service = site.agent()
+    async with site.working():
+        await site.until(lambda: site.answers(missed.dispatch_id))
+    assert outcomes(site.answers()[0]) == [("PrepareImage", "")]
+
+
+def test_a_partition_is_read_from_where_the_journal_left_off_or_from_where_it_ended() -> None:
+    first, second = TopicPartition(Topic.JOBS, 1), TopicPartition(Topic.JOBS, 2)
+    ends = {first: 10, second: 20, TopicPartition(Topic.JOBS, 3): 30}
+    assert job_positions({1, 2}, {first: 7}, ends) == {first: 7, second: 20}
+
+
+async def test_a_hypervisor_that_does_not_let_go_keeps_the_agent_from_nothing(site: Site) -> None:
+    class Clinging(Hypervisor):
+        async def close(self) -> None:
+            raise DriverError(DriverFault.HYPERVISOR_UNREACHABLE, "away")
+
+    other = Hypervisor()
+    site.service._journal.close()
+    site.service = site.agent({"h1": Clinging(), "h2": other})
+    async with site.working():
+        assert other._watcher is not None
+    assert other._watcher is None
