@@ -115,6 +115,7 @@ def _cancel(draft: Draft, command: CancelTask, envelope: Envelope) -> None:
 def _act(draft: Draft, command: InstanceCommand, envelope: Envelope) -> None:
     action = BY_COMMAND[type(command)]
     instance = _alive(draft)
+    action.check(instance, command)
     running = instance.queued or instance.task
     if running is not None:
         may_queue = action.passes and instance.queued is None and running.cancellable
@@ -122,7 +123,6 @@ def _act(draft: Draft, command: InstanceCommand, envelope: Envelope) -> None:
             raise TaskRunning(
                 id=instance.id, task=running.id, action=running.action, since=running.accepted.isoformat()
             )
-        action.check(instance, command)
         task = new_task(envelope.id, action, command, instance, envelope.actor, envelope.project, envelope.time)
         draft.emit(TaskAccepted(task_id=task.id, task=task, queued=True))
         if not running.cancelled_by:
@@ -146,7 +146,6 @@ def _act(draft: Draft, command: InstanceCommand, envelope: Envelope) -> None:
             action=action.name,
             allowed="on a host",
         )
-    action.check(instance, command)
     _accept(draft, action, command, envelope)
 
 

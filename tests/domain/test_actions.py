@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from domain.errors import ErrorNeedsIgnore, NoSuchTask, NotFound, TaskRunning, WrongStatus
+from domain.errors import ErrorNeedsIgnore, NoSuchTask, NotFound, NotSupportedYet, TaskRunning, WrongStatus
 from domain.flow import Direction
 from domain.instance.action import Action
 from domain.instance.actions import ACTIONS
 from domain.instance.actions.delete import DeleteInstance, HardDeleteInstance
 from domain.instance.actions.reboot import RebootInstance
+from domain.instance.actions.reset import ResetInstance
 from domain.instance.actions.restore import RestoreInstance
 from domain.instance.actions.start import StartInstance
 from domain.instance.actions.stop import StopInstance
@@ -165,6 +166,11 @@ def test_an_instance_in_error_is_deleted_only_when_asked_to_ignore_that() -> Non
     at(VmState.ERROR).refused(DeleteInstance(), ErrorNeedsIgnore)
     at(VmState.ERROR).refused(HardDeleteInstance(), ErrorNeedsIgnore)
     at(VmState.ERROR).send(HardDeleteInstance(ignore=True)).settle()
+
+
+def test_a_reset_to_another_root_device_is_refused_by_name() -> None:
+    refusal = at(VmState.ERROR).refused(ResetInstance(root_device_id="v"), NotSupportedYet)
+    assert "root_device_id" in str(refusal)
 
 
 def test_a_hard_delete_gives_everything_back() -> None:

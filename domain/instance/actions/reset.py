@@ -1,12 +1,22 @@
 """reset: an operator's word that the instance is well. No steps: if that is wrong, the next report says so."""
 
+from domain.errors import NotSupportedYet
 from domain.flow import Flow
 from domain.instance.action import ANY_BUT_DELETED, Action, InstanceCommand
-from domain.instance.state import VmState
+from domain.instance.state import Instance, VmState
 
 
 class ResetInstance(InstanceCommand):
     """Set an instance's status to active."""
+
+    root_device_id: str = ""
+    """Another volume as its root disk."""
+
+
+def root_disk_as_it_is(instance: Instance, command: ResetInstance) -> None:
+    """Root disks are local, so there is no other one to name."""
+    if command.root_device_id:
+        raise NotSupportedYet(field="root_device_id", reason="root disks are local, there are no volumes")
 
 
 RESET = Action(
@@ -15,5 +25,6 @@ RESET = Action(
     begins=ANY_BUT_DELETED - {VmState.SOFT_DELETED, VmState.ACTIVE, VmState.BUILDING},
     already=frozenset({VmState.ACTIVE}),
     ends=VmState.ACTIVE,
+    check=root_disk_as_it_is,
     flow=Flow("reset", 1, ()),
 )
