@@ -126,6 +126,7 @@ def test_several_are_booted_and_deleted_at_once(gs: User) -> None:
 
 def test_lists_are_narrowed_and_paged(gs: User) -> None:
     ident = gs.json(*BOOT, "--name", "listed", "--zone", "default")["id"]
+    gs(*BOOT, "--name", "another")
     host = gs.json("instance", "show", "listed")["host"]
     for words in (
         ("--name", "listed"),
