@@ -310,34 +310,39 @@ class Processor:
         ]
 
     def _event(self, cause: Envelope, key: Key, event: Event, number: int, version: int | None, verdict: Any) -> Record:
-        return to_record(
-            replace(
-                cause,
-                id=derived_id(cause.id, number),
-                data=event,
-                subject=key,
-                source=self._rules.source,
-                causation=cause.id,
-                aggversion=version,
-                verdict=verdict,
-                if_match=None,
-                fingerprint=cause.fingerprint if verdict else "",
-            ),
-            Topic.EVENTS,
+        envelope = Envelope(
+            id=derived_id(cause.id, number),
+            data=event,
+            subject=key,
+            time=cause.time,
+            source=self._rules.source,
+            correlation=cause.correlation,
+            causation=cause.id,
+            actor=cause.actor,
+            project=cause.project,
+            reason=cause.reason,
+            aggversion=version,
+            verdict=verdict,
+            fingerprint=cause.fingerprint if verdict else "",
+            traceparent=cause.traceparent,
+            cause_place=cause.cause_place,
         )
+        return to_record(envelope, Topic.EVENTS)
 
     def _message(self, cause: Envelope, message: Outgoing, number: int) -> Record:
-        envelope = replace(
-            cause,
+        envelope = Envelope(
             id=derived_id(cause.id, "out", number),
             data=message.data,
             subject=message.subject,
+            time=cause.time,
             source=self._rules.source,
+            correlation=cause.correlation,
             causation=cause.id,
-            aggversion=None,
-            verdict=None,
-            if_match=None,
-            fingerprint="",
+            actor=cause.actor,
+            project=cause.project,
+            reason=cause.reason,
+            traceparent=cause.traceparent,
+            cause_place=cause.cause_place,
         )
         return to_record(envelope, message.topic, message.key, message.partition)
 

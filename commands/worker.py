@@ -1,13 +1,17 @@
-"""All that knows Faust: it carries records from Kafka to a processor, and nothing else.
+"""All that knows Faust: group membership, rebalancing and fetching are its work; records go from it to a processor.
 
-What is used of it: one app, one agent over the processor's topics with equal partition counts (so that one worker
-has the same partitions of each), at-least-once, concurrency 1, raw bytes. What is not: tables, windows, exactly-once,
-its producer, its notion of where to go on. Two things are done differently from its defaults:
+What is used of it: one app that has the processor's topics with equal partition counts (so that one worker has the
+same partitions of each), at-least-once, raw bytes. What is not: tables, windows, exactly-once, its producer, its
+notion of where to go on. Three things are done differently from its defaults:
 
-- The consumer continues from PostgreSQL's positions, whatever the group has committed.
-- An exception never leaves the agent, since that would acknowledge the record: a record that cannot be applied is
-  dealt with by the processor; anything else ends the process before anything is acknowledged, and its supervisor
-  starts it again.
+- The consumer continues from PostgreSQL's positions, whatever the group has committed; nothing is committed there.
+- Records are taken from the consumer as they were fetched, many at a time. Faust's streams would make an event of
+  each, with queues and acknowledgements that the positions make needless, at twice the cost of the step itself.
+- An exception never leaves the worker: a record that cannot be applied is dealt with by the processor; anything else
+  ends the process, and its supervisor starts it again.
+
+A worker with a name of its own (`worker.instance`) is a static member of its group: when it is started again it has
+its partitions back at once, without waiting until the group has given its former life up.
 """
 
 import asyncio
@@ -20,7 +24,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import faust
-from faust.types import TP, EventT
+from faust.types import TP
 
 from commands.processor import Processor
 from domain.messages import Record
@@ -31,6 +35,9 @@ logger = logging.getLogger(__name__)
 
 FAILED = 1
 """Exit status of a worker that could not go on; its supervisor starts it again."""
+FETCH_SECONDS = 1.0
+BUSY = 4
+"""Records in a step from which on there is load, so that waiting a little makes the next step cheaper."""
 
 
 class Worker:
@@ -39,7 +46,8 @@ class Worker:
     def __init__(self, name: str, processor: Processor, settings: Settings) -> None:
         self._processor = processor
         self._settings = settings.worker
-        self._waiting: asyncio.Queue[EventT[Any]] = asyncio.Queue(settings.worker.batch * 2)
+        self._topics = set(map(str, processor.topics))
+        self._fetched: asyncio.Queue[list[Record]] = asyncio.Queue(1)
         self._last_step = time.monotonic()
         self._stepping = asyncio.Lock()
         self.app = faust.App(
@@ -54,18 +62,18 @@ class Worker:
             web_enabled=False,
             broker_session_timeout=settings.worker.session_timeout,
             broker_heartbeat_interval=3.0,
-            broker_commit_interval=1.0,
             broker_max_poll_records=settings.worker.batch,
-            stream_buffer_maxsize=settings.worker.batch,
+            consumer_group_instance_id=f"{name}-{settings.worker.instance}" if settings.worker.instance else None,
             stream_wait_empty=False,
             consumer_auto_offset_reset="earliest",
             processing_guarantee="at_least_once",
             loghandlers=[],
             debug=False,
         )
-        self._continue_from_positions()
+        self._take_over_consumer()
         topic = self.app.topic(*map(str, processor.topics), value_type=bytes, key_type=bytes)
-        self.app.agent(topic, concurrency=1, name=f"gostack-{name}")(self._receive)
+        # Nothing reaches it: an agent is how Faust is told what to subscribe to.
+        self.app.agent(topic, concurrency=1, name=f"gostack-{name}")(_nothing)
         self.app.task(self._work)
         self.app.task(self._watch)
 
@@ -75,7 +83,7 @@ class Worker:
             self.app, loglevel="WARNING", redirect_stdouts=False, override_logging=False
         ).execute_from_commandline()
 
-    def _continue_from_positions(self) -> None:
+    def _take_over_consumer(self) -> None:
         create = self.app._new_consumer
 
         def consumer() -> Any:
@@ -84,7 +92,15 @@ class Worker:
             async def seek_to_committed() -> Mapping[TP, int]:
                 return await self._assigned(made)
 
+            async def drain(fetcher: Any) -> None:
+                await self._drain(made, fetcher)
+
+            async def verify() -> None:
+                """Faust would miss its own acknowledgements; progress is watched here."""
+
             made.seek_to_committed = seek_to_committed
+            made._drain_messages = drain
+            made.verify_all_partitions_active = verify
             return made
 
         self.app._new_consumer = consumer  # type: ignore[method-assign]
@@ -94,7 +110,7 @@ class Worker:
             assigned = [
                 TopicPartition(each.topic, each.partition)
                 for each in consumer.assignment()
-                if each.topic in set(map(str, self._processor.topics))
+                if each.topic in self._topics
             ]
             try:
                 positions = await self._processor.assigned(assigned)
@@ -108,47 +124,55 @@ class Worker:
             logger.info("assigned %s partitions", len(seek))
             return seek
 
-    async def _receive(self, stream: Any) -> None:
-        async for event in stream.noack().events():
-            await self._waiting.put(event)
+    async def _drain(self, consumer: Any, fetcher: Any) -> None:
+        """In place of the loop that makes events of records. Cancelled at a rebalance, after which positions are
+        sought anew: what was fetched and not put is fetched again."""
+        while not (consumer.should_stop or fetcher.should_stop):
+            found, _ = await consumer._wait_next_records(FETCH_SECONDS)
+            if found and consumer.flow_active:
+                await self._fetched.put([_record(each) for records in found.values() for each in records])
 
     async def _work(self) -> None:
+        busy = False
         while True:
-            events = [await self._waiting.get()]
-            if self._settings.linger and self._waiting.empty():
-                await asyncio.sleep(self._settings.linger)
-            while len(events) < self._settings.batch and not self._waiting.empty():
-                events.append(self._waiting.get_nowait())
+            records = await self._fetched.get()
+            if busy and (rest := self._last_step + self._settings.pace - time.monotonic()) > 0:
+                await asyncio.sleep(rest)
+            while len(records) < self._settings.batch and not self._fetched.empty():
+                records += self._fetched.get_nowait()
+                await asyncio.sleep(0)
+            self._last_step = time.monotonic()
             async with self._stepping:
                 try:
-                    await self._processor.step([_record(event) for event in events])
+                    await self._processor.step(records)
                 except Exception:
                     logger.exception("a step failed; ending, to start again from the positions")
                     _end()
-            self._last_step = time.monotonic()
-            for event in events:
-                event.ack()
+            busy = len(records) >= BUSY
 
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(self._settings.stall_timeout / 4)
             stalled = time.monotonic() - self._last_step > self._settings.stall_timeout
-            if stalled and (self._waiting.qsize() or await self._processor.lag()):
+            if stalled and (self._fetched.qsize() or await self._processor.lag()):
                 logger.error("records wait, and none was processed for %s s; ending", self._settings.stall_timeout)
                 _end()
 
 
-def _record(event: EventT[Any]) -> Record:
-    message = event.message
-    headers = message.headers
-    pairs = headers.items() if isinstance(headers, Mapping) else headers or ()
+async def _nothing(stream: Any) -> None:
+    async for _ in stream:
+        pass
+
+
+def _record(fetched: Any) -> Record:
+    """A record as aiokafka gives it."""
     return Record(
-        topic=message.topic,
-        key=message.key or b"",
-        value=message.value or b"",
-        headers=tuple((name, bytes(value or b"")) for name, value in pairs),
-        partition=message.partition,
-        offset=message.offset,
+        topic=fetched.topic,
+        key=fetched.key or b"",
+        value=fetched.value or b"",
+        headers=tuple((name, value or b"") for name, value in fetched.headers),
+        partition=fetched.partition,
+        offset=fetched.offset,
     )
 
 

@@ -59,7 +59,14 @@ class Worker(Section):
     """Engine and scheduler."""
 
     batch: int = Field(500, ge=1, le=5000, description="records a step takes at most")
-    linger: float = Field(0.002, ge=0, le=1, description="seconds a worker waits for more records once it has one")
+    pace: float = Field(0.02, ge=0, le=1, description="seconds between steps under load: fewer, larger steps cost less")
+    instance: str = Field(
+        "",
+        max_length=200,
+        pattern=r"^[a-zA-Z0-9._-]*$",
+        description="this worker's name in its group, its own and the same at each start: started again, it goes on at "
+        "once; empty: after session_timeout",
+    )
     session_timeout: float = Field(10.0, ge=6, le=60, description="seconds until a dead worker's partitions move")
     stall_timeout: float = Field(60.0, ge=5, description="seconds of lag without progress until a worker ends itself")
     inbox_keep: float = Field(7 * 86400.0, ge=60, description="seconds a handled record's id is remembered")

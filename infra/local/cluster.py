@@ -210,7 +210,7 @@ class Cluster:
             "hosts_listen": for_hosts,
             "hosts_port": API_HOSTS_PORT,
         }
-        api: Sections = {"db": {"dsn": postgres.dsn}, "api": listen}
+        api: Sections = {"db": {"dsn": postgres.dsn}, "api": listen, "worker": {"instance": "local"}}
         agent: Sections = {"agent": {"control": f"http://{for_hosts}:{API_HOSTS_PORT}"}}
         account.write(layout.config, _toml({**log, **api, **shared}))
         # Agents are told nothing of the database: they have no business there.

@@ -732,11 +732,10 @@ async def test_a_placement_that_cannot_be_decided_does_not_stop_those_of_other_i
 def test_a_record_without_key_value_or_a_headers_value_is_carried_as_one_with_empty_ones() -> None:
     from commands.worker import _record
 
-    message = SimpleNamespace(
+    fetched = SimpleNamespace(
         topic="t", key=None, value=None, headers=[("a", None), ("b", b"x")], partition=1, offset=2
     )
-    event: Any = SimpleNamespace(message=message)
-    assert _record(event) == Record("t", b"", b"", (("a", b""), ("b", b"x")), 1, 2)
+    assert _record(fetched) == Record("t", b"", b"", (("a", b""), ("b", b"x")), 1, 2)
 
 
 # Holes in the log

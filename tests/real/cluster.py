@@ -125,7 +125,9 @@ class Cluster:
                 [sys.executable, "-m", "cli.gostack", *tool], env=self.environment, check=True, capture_output=True
             )
         for name in SERVICES:
-            self.processes[name] = Process(name, self.environment, self.directory / f"{name}.log")
+            # Others of the same kind that a test starts are members without a name.
+            environment = {"GOSTACK_WORKER__INSTANCE": "first", **self.environment}
+            self.processes[name] = Process(name, environment, self.directory / f"{name}.log")
         self.wait_for_hosts()
 
     def wait_for_hosts(self) -> None:
