@@ -7,9 +7,10 @@ import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from http import HTTPStatus
 from pathlib import Path
 
-import httpx
+import aiohttp
 import uvicorn
 from fastapi import FastAPI
 
@@ -58,13 +59,15 @@ def make_driver(settings: Settings, name: str) -> Driver:
     return LibvirtDriver.of(settings, token(settings))
 
 
-def secrets_from(settings: Settings) -> Callable[[GuestSpec], Awaitable[Secrets]]:
+def control(settings: Settings) -> aiohttp.ClientSession:
+    """The way to the API; to be closed."""
+    headers = {"Authorization": f"Bearer {token(settings)}"}
+    timeout = aiohttp.ClientTimeout(total=SECRET_SECONDS)
+    return aiohttp.ClientSession(settings.agent.control, headers=headers, timeout=timeout)
+
+
+def secrets_from(session: aiohttp.ClientSession) -> Callable[[GuestSpec], Awaitable[Secrets]]:
     """Fetches what a guest is to be told from the API."""
-    client = httpx.AsyncClient(
-        base_url=settings.agent.control,
-        headers={"Authorization": f"Bearer {token(settings)}"},
-        timeout=SECRET_SECONDS,
-    )
 
     async def value(ref: str) -> str:
         if not ref:
@@ -72,12 +75,12 @@ def secrets_from(settings: Settings) -> Callable[[GuestSpec], Awaitable[Secrets]
         problem: Exception | None = None
         for attempt in range(SECRET_TRIES):
             try:
-                answer = await client.get(f"/internal/v1/secrets/{ref}")
-                if answer.status_code == httpx.codes.NOT_FOUND:
-                    raise DriverError("secret-gone", f"the secret {ref} is not kept any more")
-                answer.raise_for_status()
-                return str(answer.json()["value"])
-            except httpx.HTTPError as error:
+                async with session.get(f"/internal/v1/secrets/{ref}") as answer:
+                    if answer.status == HTTPStatus.NOT_FOUND:
+                        raise DriverError("secret-gone", f"the secret {ref} is not kept any more")
+                    answer.raise_for_status()
+                    return str((await answer.json())["value"])
+            except (aiohttp.ClientError, TimeoutError) as error:
                 problem = error
                 await asyncio.sleep(0.2 * 2**attempt)
         raise DriverError("secret-unavailable", f"the API did not give the secret {ref}: {problem!r}")
@@ -122,7 +125,8 @@ async def agent(settings: Settings) -> None:
         heartbeat=settings.agent.heartbeat,
         reconcile=settings.agent.reconcile,
     )
-    service = AgentService(log, Journal(state / "journal.db"), drivers, secrets_from(settings), now, options)
+    session = control(settings)
+    service = AgentService(log, Journal(state / "journal.db"), drivers, secrets_from(session), now, options)
     by_id = {named_id("host", name): driver for name, driver in drivers.items()}
     stop = asyncio.Event()
     for each in (signal.SIGTERM, signal.SIGINT):
@@ -142,5 +146,6 @@ async def agent(settings: Settings) -> None:
         with suppress(asyncio.CancelledError):
             await task
     await service.close()
+    await session.close()
     await log.close()
     logger.info("stopped after %s", "a signal" if stopping in done else "a part ended")

@@ -26,6 +26,9 @@ def _settings() -> Settings:
 def _run(coroutine: Any) -> None:
     import uvloop
 
+    from infra.collector import ease
+
+    ease()
     uvloop.run(coroutine)
 
 
@@ -77,7 +80,7 @@ def agent() -> None:
 
     settings = _settings()
     prepare(settings)
-    asyncio.run(run(settings))
+    _run(run(settings))
 
 
 @app.command()

@@ -4,6 +4,8 @@ import asyncio
 import signal
 from datetime import UTC, datetime
 
+import uvloop
+
 from commands.beats import Beats
 from commands.engine import EngineRules
 from commands.processor import Processor, Rules
@@ -13,6 +15,7 @@ from domain import catalog
 from domain.host.state import Health, Host
 from domain.messages import Topic
 from domain.scheduling.table import Ratios
+from infra.collector import ease
 from infra.db.postgres import PostgresLedger
 from infra.log.kafka import KafkaLog
 from infra.log.topics import TOPICS
@@ -42,9 +45,12 @@ def _work(name: str, rules: Rules, topics: tuple[Topic, ...], settings: Settings
     from commands.worker import Worker
 
     assert catalog.MESSAGES
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     ledger = PostgresLedger(settings.db.dsn, name)
     log = KafkaLog(settings.log.bootstrap, settings.log.request_timeout)
-    Worker(name, Processor(rules, ledger, log, topics, now), settings).run()
+    worker = Worker(name, Processor(rules, ledger, log, topics, now), settings)
+    ease()
+    worker.run()
 
 
 async def timers(settings: Settings) -> None:

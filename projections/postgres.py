@@ -11,6 +11,7 @@ from psycopg import AsyncConnection, sql
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from domain.messages import Key
+from infra.db.pool import alive_if_idle
 from infra.log.log import TopicPartition
 from projections.store import Batch, Entry, HistoryQuery, NotMoved, StoreUnavailable
 from projections.view import Condition, Found, Page, Query, Row, UnknownMarker, View
@@ -122,7 +123,7 @@ class PostgresStore:
             open=False,
             timeout=10,
             kwargs={"autocommit": True, "prepare_threshold": 2, "options": "-c statement_timeout=30000"},
-            check=AsyncConnectionPool.check_connection,
+            check=alive_if_idle,
         )
         self._upserts = {view.name: self._upsert(view) for view in VIEWS.values()}
 

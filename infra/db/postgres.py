@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
+from functools import cache
 
 import psycopg
 from psycopg import AsyncConnection, sql
@@ -66,6 +67,12 @@ on conflict do nothing
 POSITIONS = "select topic, partition, next_offset from {schema}.positions"
 
 
+@cache
+def _in_schema(text: str, schema: str) -> bytes:
+    """The statement as bytes, made once: putting it together costs more than sending it."""
+    return sql.SQL(text).format(schema=sql.Identifier(schema)).as_bytes(None)
+
+
 class PostgresStep:
     """One transaction."""
 
@@ -73,8 +80,8 @@ class PostgresStep:
         self._connection = connection
         self._schema = schema
 
-    def _sql(self, text: str) -> sql.Composed:
-        return sql.SQL(text).format(schema=sql.Identifier(self._schema))
+    def _sql(self, text: str) -> bytes:
+        return _in_schema(text, self._schema)
 
     async def open(self, moves: Sequence[Move], ids: Sequence[str], keys: Sequence[Key]) -> Opened:
         """Move the positions; say which moved, which ids are done already, and how the aggregates are."""
@@ -149,6 +156,8 @@ class PostgresLedger:
         self._timeout = timeout
         self._connection: AsyncConnection | None = None
         self._lock = asyncio.Lock()
+        self._forgetter: AsyncConnection | None = None
+        self._forgetting = asyncio.Lock()
 
     @asynccontextmanager
     async def _open(self) -> AsyncIterator[AsyncConnection]:
@@ -168,8 +177,8 @@ class PostgresLedger:
                     await self._connection.close()
                 raise LedgerUnavailable(str(error) or repr(error)) from error
 
-    def _sql(self, text: str) -> sql.Composed:
-        return sql.SQL(text).format(schema=sql.Identifier(self._schema))
+    def _sql(self, text: str) -> bytes:
+        return _in_schema(text, self._schema)
 
     @asynccontextmanager
     async def step(self) -> AsyncIterator[PostgresStep]:
@@ -203,9 +212,24 @@ class PostgresLedger:
 
     async def sent(self, numbers: Sequence[int]) -> None:
         """These outboxes are on the log. The disk is not waited for: a row that comes back is sent again, unharmed."""
-        async with self._open() as connection:
-            await connection.execute("set local synchronous_commit = off")
-            await connection.execute(self._sql("delete from {schema}.outbox where id = any(%s)"), (list(numbers),))
+        async with self._forgetting:
+            try:
+                if self._forgetter is None or self._forgetter.closed:
+                    self._forgetter = await AsyncConnection.connect(
+                        self._dsn,
+                        autocommit=True,
+                        connect_timeout=10,
+                        options=f"-c statement_timeout={int(self._timeout * 1000)} -c synchronous_commit=off",
+                        prepare_threshold=2,
+                    )
+                async with asyncio.timeout(self._timeout):
+                    await self._forgetter.execute(
+                        self._sql("delete from {schema}.outbox where id = any(%s)"), (list(numbers),)
+                    )
+            except (psycopg.OperationalError, psycopg.InterfaceError, TimeoutError) as error:
+                if self._forgetter is not None:
+                    await self._forgetter.close()
+                raise LedgerUnavailable(str(error) or repr(error)) from error
 
     async def due(self, now: datetime, most: int) -> list[Due]:
         """What is due, longest first."""
@@ -220,6 +244,7 @@ class PostgresLedger:
             return gone.rowcount
 
     async def close(self) -> None:
-        """Let go of the connection."""
-        if self._connection is not None:
-            await self._connection.close()
+        """Let go of the connections."""
+        for connection in (self._connection, self._forgetter):
+            if connection is not None:
+                await connection.close()

@@ -9,6 +9,7 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from infra.db.pool import alive_if_idle
 from infra.secrets.seal import Seal
 from infra.secrets.secrets import SecretsUnavailable
 
@@ -34,7 +35,7 @@ class PostgresSecrets:
             open=False,
             timeout=10,
             kwargs={"autocommit": True, "prepare_threshold": 2, "options": "-c statement_timeout=10000"},
-            check=AsyncConnectionPool.check_connection,
+            check=alive_if_idle,
         )
 
     async def open(self) -> None:
