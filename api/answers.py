@@ -48,6 +48,7 @@ async def answer(
     headers = {"Location": f"/v1/{view}/{ident}"} if done == CREATED else {}
     found = None
     if await applied(services, outcome.command_id, services.settings.api.read_timeout):
+        services.known.clear()
         found = await services.store.get(view, ident)
     if found is None:
         return _json({**known, "id": ident, **extra}, done, headers)

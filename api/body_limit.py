@@ -26,9 +26,8 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         told = dict(scope["headers"]).get(b"content-length", b"0")
-        answer = response(of_refusal(TooLarge(most=self._most), scope["path"]))
         if not told.isdigit() or int(told) > self._most:
-            await answer(scope, receive, send)
+            await response(of_refusal(TooLarge(most=self._most), scope["path"]))(scope, receive, send)
             return
         seen = 0
 

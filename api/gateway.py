@@ -103,6 +103,8 @@ async def send(services: Services, asked: Asked, wishes: Sequence[tuple[str, Wis
             records.append(to_record(envelope, Topic.SCHEDULING, key=cell))
         else:
             records.append(to_record(envelope, Topic.COMMANDS))
+    if any(wish.subject.kind != "instance" for _, wish in wishes):
+        services.known.clear()
     with services.verdicts.expect(ids) as expected:
         try:
             await services.log.publish(records)

@@ -24,6 +24,8 @@ KINDS = {
     "jobs": "job",
 }
 """View -> what its rows are called."""
+REMEMBERED = {"flavors", "images", "networks"}
+"""Views whose documents may be a second old when a boot refers to them."""
 
 
 def is_id(ref: str) -> bool:
@@ -57,10 +59,14 @@ async def ident(services: Services, view: str, ref: str, project: str) -> str:
 
 async def alive(services: Services, view: str, ref: str, project: str) -> dict[str, Any]:
     """The document of something that exists and is not deleted. Raises NotFound, NameNotUnique."""
-    row = await found(services, view, ref, project)
-    doc: dict[str, Any] = orjson.loads(row.doc)
-    if doc.get("deleted"):
-        raise NotFound(kind=KINDS[view], id=ref)
+    doc = services.known.get((view, ref, project)) if view in REMEMBERED else None
+    if doc is None:
+        row = await found(services, view, ref, project)
+        doc = orjson.loads(row.doc)
+        if doc.get("deleted"):
+            raise NotFound(kind=KINDS[view], id=ref)
+        if view in REMEMBERED:
+            services.known[view, ref, project] = doc
     return doc
 
 

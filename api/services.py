@@ -1,8 +1,11 @@
 """All that the API stands on, as the composition root makes it: nothing here is found, everything is given."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
+
+from cachetools import TTLCache
 
 from api.agents import Agents
 from api.blobs import Blobs
@@ -13,6 +16,13 @@ from infra.secrets.secrets import SecretStore
 from infra.secrets.segments import Segments
 from infra.settings import Settings
 from projections.store import Store
+
+KNOWN_SECONDS = 1.0
+KNOWN_MOST = 1000
+
+
+def _known() -> TTLCache[tuple[str, str, str], dict[str, Any]]:
+    return TTLCache(KNOWN_MOST, KNOWN_SECONDS)
 
 
 @dataclass
@@ -30,3 +40,6 @@ class Services:
     forgetting: Forgetting
     agents: Agents
     blobs: Blobs
+    known: TTLCache[tuple[str, str, str], dict[str, Any]] = field(default_factory=_known)
+    """Documents by view, reference and project that boots need again and again; emptied by every other command of
+    this process, and a second old at most."""

@@ -21,6 +21,7 @@ from infra.log.log import Log, LogUnavailable, TopicPartition
 logger = logging.getLogger(__name__)
 
 FETCH = 1000
+PATIENCE = 0.005
 WAIT = 1.0
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 5.0
@@ -136,7 +137,7 @@ class Verdicts:
             try:
                 if not self._positions:
                     await self.open()
-                reader = await self._log.reader(self._positions)
+                reader = await self._log.reader(self._positions, PATIENCE)
                 try:
                     while True:
                         for record in await reader.fetch(FETCH, WAIT):

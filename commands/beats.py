@@ -24,6 +24,8 @@ from infra.log.log import Log
 logger = logging.getLogger(__name__)
 
 FETCH = 1000
+PATIENCE = 1.0
+"""Seconds; small beside any grace."""
 
 
 @dataclass
@@ -50,6 +52,8 @@ class Beats:
         """Hear these."""
         now = self._clock()
         for record in records:
+            if not dict(record.headers).get("ce_subject", b"").startswith(b"host/"):
+                continue
             try:
                 envelope = from_record(record)
             except UnknownMessage:
@@ -97,7 +101,7 @@ class Beats:
             host_id: Pulse(None if is_suspect else now, is_suspect) for host_id, is_suspect in suspect.items()
         }
         bounds = await self._log.bounds([Topic.REPORTS, Topic.EVENTS])
-        reader = await self._log.reader({each: end for each, (_, end) in bounds.items()})
+        reader = await self._log.reader({each: end for each, (_, end) in bounds.items()}, PATIENCE)
         try:
             while True:
                 self.take(await reader.fetch(FETCH, 1.0))

@@ -8,11 +8,11 @@ import uvloop
 
 from commands.beats import Beats
 from commands.engine import EngineRules
-from commands.processor import Processor, Rules
+from commands.processor import Processor, Rules, restored
 from commands.scheduler import SchedulerRules
 from commands.timers import Timers
 from domain import catalog
-from domain.host.state import Health, Host
+from domain.host.state import Health
 from domain.messages import Topic
 from domain.scheduling.table import Ratios
 from infra.collector import ease
@@ -60,7 +60,7 @@ async def timers(settings: Settings) -> None:
     engine_ledger = PostgresLedger(settings.db.dsn, "engine")
     scheduler_ledger = PostgresLedger(settings.db.dsn, "scheduler")
     hosts = {
-        key.id: Host.model_validate_json(row.state).health is Health.SUSPECT
+        key.id: restored(EngineRules(""), key, row).state.health is Health.SUSPECT
         for key, row in (await scheduler_ledger.all("host")).items()
     }
     beats = Beats(log, settings.scheduling.cell, settings.scheduling.beat_grace, now)

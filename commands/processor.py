@@ -31,13 +31,20 @@ from domain.messages import (
     to_record,
 )
 from domain.task import CommandRefused, CommandSatisfied
-from infra.db.ledger import Change, Conflict, Ledger, Move, Opened
+from infra.db.ledger import Change, Conflict, Ledger, Move, Opened, Row
+from infra.db.outbox import pack, unpack
 from infra.log.log import Log, TopicPartition
 
 logger = logging.getLogger(__name__)
 
 CACHE = 20_000
 """Aggregates whose state is kept in memory between steps."""
+LARGE = 16 << 10
+"""Bytes of a state from which on it is not stored whole at each step."""
+BYTES_A_TAIL = 512
+LONGEST_TAIL = 2000
+"""A large state is stored whole again after its bytes / 512 versions, at most 2,000: writing it costs as much as those
+tails did, and loading it folds no more than that."""
 CONFLICTS = 3
 """Times a batch is decided anew because another writer was quicker."""
 
@@ -84,6 +91,10 @@ class Entry:
 
     version: int
     state: Any
+    size: int = 0
+    """Bytes of the state as it was last stored whole."""
+    tail: int = 0
+    """Versions since then."""
 
 
 @dataclass(slots=True)
@@ -93,6 +104,8 @@ class Batch:
     opened: Opened
     touched: dict[Key, tuple[int, Entry]] = field(default_factory=dict)
     """Key -> version before this step, and the aggregate now."""
+    events: dict[Key, list[Record]] = field(default_factory=dict)
+    """Of the aggregates that are large."""
     outbox: list[Record] = field(default_factory=list)
     done: list[str] = field(default_factory=list)
     parked: dict[Key, str] = field(default_factory=dict)
@@ -165,12 +178,12 @@ class Processor:
             self._parked = (self._parked - asked) | opened.parked.keys()
             for key in missing:
                 row = opened.rows.get(key)
-                self._remember(key, Entry(row.version, self._rules.load(key, row.state)) if row else Entry(0, None))
+                self._remember(key, restored(self._rules, key, row) if row else Entry(0, None))
             batch = Batch(opened)
             for record in fresh:
                 if TopicPartition(record.topic, record.partition or 0) in opened.moved:
                     self._apply(batch, record, envelopes[record.place])
-            changes = [self._change(key, before, entry) for key, (before, entry) in batch.touched.items()]
+            changes = [self._change(batch, key, before, entry) for key, (before, entry) in batch.touched.items()]
             number = await step.close(changes, batch.done, batch.outbox, list(batch.parked.items()))
         self._parked |= batch.parked.keys()
         for move in moves:
@@ -227,6 +240,7 @@ class Processor:
             return
         batch.done.append(envelope.id)
         staged: dict[Key, tuple[int, Entry]] = {}
+        grown: list[tuple[Key, Record]] = []
 
         def entry(key: Key) -> Entry:
             if key in staged:
@@ -239,11 +253,13 @@ class Processor:
             wants_verdict = isinstance(envelope.data, Command) and _reply(envelope) is None
             for number, (key, event) in enumerate(outcome.events):
                 now = entry(key)
-                after = Entry(now.version + 1, self._rules.evolve(key, now.state, event))
+                after = Entry(now.version + 1, self._rules.evolve(key, now.state, event), now.size, now.tail)
                 before = batch.touched[key][0] if key in batch.touched else self._cached(key).version
                 staged[key] = (staged[key][0] if key in staged else before, after)
                 verdict = "accepted" if wants_verdict and number == 0 else None
                 sent.append(self._event(envelope, key, event, number, after.version, verdict))
+                if after.size >= LARGE:
+                    grown.append((key, sent[-1]))
             for number, (key, event) in enumerate(outcome.notices, len(outcome.events)):
                 verdict = _verdict_of(event) if wants_verdict else None
                 sent.append(self._event(envelope, key, event, number, None, verdict))
@@ -263,6 +279,8 @@ class Processor:
             self._rules.changed(key, after.state)
         batch.touched |= staged
         batch.outbox += sent
+        for key, record in grown:
+            batch.events.setdefault(key, []).append(record)
 
     def _decide(self, batch: Batch, envelope: Envelope, states: States) -> Outcome:
         subject = envelope.subject
@@ -346,17 +364,24 @@ class Processor:
         )
         return to_record(envelope, message.topic, message.key, message.partition)
 
-    def _change(self, key: Key, before: int, entry: Entry) -> Change:
+    def _change(self, batch: Batch, key: Key, before: int, entry: Entry) -> Change:
         self._remember(key, entry)
         due_at, due_id = self._rules.due(entry.state)
-        return Change(key, before, entry.version, self._rules.dump(entry.state), due_at, due_id)
+        tail = entry.tail + entry.version - before
+        if entry.size >= LARGE and tail <= min(entry.size // BYTES_A_TAIL, LONGEST_TAIL):
+            entry.tail = tail
+            return Change(key, before, entry.version, b"", due_at, due_id, tail, pack(batch.events[key]))
+        shed = entry.tail > 0
+        state = self._rules.dump(entry.state)
+        entry.size, entry.tail = len(state), 0
+        return Change(key, before, entry.version, state, due_at, due_id, shed=shed)
 
     async def _preload(self) -> None:
         if self._preloaded:
             return
         for kind in self._rules.preload:
             for key, row in (await self._ledger.all(kind)).items():
-                entry = Entry(row.version, self._rules.load(key, row.state))
+                entry = restored(self._rules, key, row)
                 self._remember(key, entry)
                 self._rules.changed(key, entry.state)
         self._preloaded = True
@@ -378,6 +403,17 @@ class Processor:
         self._parked.clear()
         self._preloaded = False
         self._rules.forget()
+
+
+def restored(rules: Rules, key: Key, row: Row) -> Entry:
+    """An aggregate as it is stored: its state, with the tail folded in."""
+    state = rules.load(key, row.state)
+    records = [record for packed in row.tail for record in unpack(packed)]
+    for record in records:
+        event = from_record(record).data
+        assert isinstance(event, Event)
+        state = rules.evolve(key, state, event)
+    return Entry(row.version, state, len(row.state), len(records))
 
 
 class GapInLog(Exception):

@@ -37,12 +37,17 @@ class Row:
 
     version: int
     state: bytes
-    """JSON."""
+    """JSON; of the version before the tail."""
+    tail: tuple[bytes, ...] = ()
+    """What happened since: packed records of events, oldest first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """An aggregate as it is to be stored, if it is still at version `before`."""
+    """An aggregate as it is to be stored, if it is still at version `before`.
+
+    Either whole, which forgets its tail; or by its tail, which grows by these events and leaves the state as it lies.
+    """
 
     key: Key
     before: int
@@ -50,6 +55,12 @@ class Change:
     state: bytes
     due_at: datetime | None = None
     due_id: str = ""
+    tail: int = 0
+    """Versions since the stored state; 0: `state` is to be stored."""
+    records: bytes = b""
+    """With a tail: the packed records of this step's events."""
+    shed: bool = False
+    """There is a tail to be forgotten."""
 
 
 @dataclass(slots=True)

@@ -109,7 +109,11 @@ class MemoryStep:
         for move in self._moves:
             ledger._positions[move.partition] = move.end
         for change in self._changes:
-            ledger._rows[change.key] = Row(change.after, change.state)
+            if change.tail:
+                kept = ledger._rows[change.key]
+                ledger._rows[change.key] = Row(change.after, kept.state, (*kept.tail, change.records))
+            else:
+                ledger._rows[change.key] = Row(change.after, change.state)
             if change.due_at is None:
                 ledger._due.pop(change.key, None)
             else:

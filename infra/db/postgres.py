@@ -26,9 +26,17 @@ returning p.topic, p.partition
 SEEN = "select id::text from {schema}.inbox where id = any(%s::uuid[])"
 
 LOAD = """
-select a.kind, a.id, a.version, a.state
+select a.kind, a.id, a.version, a.state, case when a.tail = 0 then '{{}}' else array(
+       select t.records from {schema}.tails t where t.kind = a.kind and t.id = a.id order by t.version) end
   from {schema}.aggregates a
   join unnest(%s::text[], %s::text[]) as k (kind, id) on a.kind = k.kind and a.id = k.id
+"""
+
+ALL = """
+select a.id, a.version, a.state, case when a.tail = 0 then '{{}}' else array(
+       select t.records from {schema}.tails t where t.kind = a.kind and t.id = a.id order by t.version) end
+  from {schema}.aggregates a
+ where a.kind = %s
 """
 
 PARKED = """
@@ -39,12 +47,24 @@ select p.kind, p.id, p.why
 
 # An aggregate is replaced only if it is still at the version that the decision was made on.
 STORE = """
-insert into {schema}.aggregates as a (kind, id, previous, version, state, due_at, due_id)
-select * from unnest(%s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::bytea[], %s::timestamptz[], %s::text[])
+insert into {schema}.aggregates as a (kind, id, previous, version, state, due_at, due_id, tail)
+select * from unnest(%s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::bytea[], %s::timestamptz[], %s::text[],
+                     %s::int[])
 on conflict (kind, id) do update
-   set previous = excluded.previous, version = excluded.version, state = excluded.state,
-       due_at = excluded.due_at, due_id = excluded.due_id
+   set previous = excluded.previous, version = excluded.version,
+       state = case when excluded.tail = 0 then excluded.state else a.state end,
+       due_at = excluded.due_at, due_id = excluded.due_id, tail = excluded.tail
  where a.version = excluded.previous
+"""
+
+GROW = """
+insert into {schema}.tails (kind, id, version, records)
+select * from unnest(%s::text[], %s::text[], %s::bigint[], %s::bytea[])
+"""
+
+SHED = """
+delete from {schema}.tails t using unnest(%s::text[], %s::text[]) as k (kind, id)
+ where t.kind = k.kind and t.id = k.id
 """
 
 REMEMBER = "insert into {schema}.inbox (id) select unnest(%s::uuid[]) on conflict do nothing"
@@ -71,6 +91,10 @@ POSITIONS = "select topic, partition, next_offset from {schema}.positions"
 def _in_schema(text: str, schema: str) -> bytes:
     """The statement as bytes, made once: putting it together costs more than sending it."""
     return sql.SQL(text).format(schema=sql.Identifier(schema)).as_bytes(None)
+
+
+def _rows(found: Sequence[tuple[str, str, int, bytes, list[bytes]]]) -> dict[Key, Row]:
+    return {Key(kind, ident): Row(version, state, tuple(tail)) for kind, ident, version, state, tail in found}
 
 
 class PostgresStep:
@@ -103,16 +127,14 @@ class PostgresStep:
             opened.moved = {TopicPartition(topic, number) for topic, number in await moved.fetchall()}
             opened.seen = {ident for (ident,) in await seen.fetchall()}
             if rows and parked:
-                opened.rows = {
-                    Key(kind, ident): Row(version, state) for kind, ident, version, state in await rows.fetchall()
-                }
+                opened.rows = _rows(await rows.fetchall())
                 opened.parked = {Key(kind, ident): why for kind, ident, why in await parked.fetchall()}
         return opened
 
     async def load(self, keys: Sequence[Key]) -> dict[Key, Row]:
         """More aggregates."""
         rows = await self._connection.execute(self._sql(LOAD), ([key.kind for key in keys], [key.id for key in keys]))
-        return {Key(kind, ident): Row(version, state) for kind, ident, version, state in await rows.fetchall()}
+        return _rows(await rows.fetchall())
 
     async def close(
         self, changes: Sequence[Change], ids: Sequence[str], outbox: Sequence[Record], parked: Sequence[tuple[Key, str]]
@@ -132,8 +154,23 @@ class PostgresStep:
                         [change.state for change in changes],
                         [change.due_at for change in changes],
                         [change.due_id for change in changes],
+                        [change.tail for change in changes],
                     ),
                 )
+                if shed := [change.key for change in changes if change.shed]:
+                    await self._connection.execute(
+                        self._sql(SHED), ([key.kind for key in shed], [key.id for key in shed])
+                    )
+                if grown := [change for change in changes if change.tail]:
+                    await self._connection.execute(
+                        self._sql(GROW),
+                        (
+                            [change.key.kind for change in grown],
+                            [change.key.id for change in grown],
+                            [change.after for change in grown],
+                            [change.records for change in grown],
+                        ),
+                    )
             if ids:
                 await self._connection.execute(self._sql(REMEMBER), (list(ids),))
             for key, why in parked:
@@ -199,10 +236,11 @@ class PostgresLedger:
     async def all(self, kind: str) -> dict[Key, Row]:
         """Every aggregate of a kind."""
         async with self._open() as connection:
-            rows = await connection.execute(
-                self._sql("select id, version, state from {schema}.aggregates where kind = %s"), (kind,)
-            )
-            return {Key(kind, ident): Row(version, state) for ident, version, state in await rows.fetchall()}
+            rows = await connection.execute(self._sql(ALL), (kind,))
+            return {
+                Key(kind, ident): Row(version, state, tuple(tail))
+                for ident, version, state, tail in await rows.fetchall()
+            }
 
     async def unsent(self) -> list[tuple[int, list[Record]]]:
         """Outboxes that were not acknowledged, oldest first."""

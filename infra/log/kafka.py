@@ -16,6 +16,8 @@ from infra.log.topics import TOPICS
 
 MAX_RECORD = 1 << 20
 MAX_FETCH = 8 << 20
+PATIENT_BYTES = 256 << 10
+"""What a patient reader waits for, as long as its patience lasts."""
 
 
 class KafkaReader:
@@ -107,7 +109,7 @@ class KafkaLog:
             raise LogUnavailable(str(error)) from error
         return {TopicPartition(*each): (begins[each], ends[each]) for each in asked}
 
-    async def reader(self, positions: Positions) -> Reader:
+    async def reader(self, positions: Positions, patience: float = 0.0) -> Reader:
         """Read these partitions from these offsets; one that retention has removed is read from the first there is."""
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self._bootstrap,
@@ -115,7 +117,8 @@ class KafkaLog:
             auto_offset_reset="earliest",
             fetch_max_bytes=MAX_FETCH,
             max_partition_fetch_bytes=MAX_RECORD * 2,
-            fetch_max_wait_ms=100,
+            fetch_min_bytes=PATIENT_BYTES if patience else 1,
+            fetch_max_wait_ms=int(patience * 1000) or 100,
         )
         await self._start(consumer)
         partitions = {KafkaPartition(*each): offset for each, offset in positions.items()}

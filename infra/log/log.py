@@ -47,8 +47,9 @@ class Log(Protocol):
     async def bounds(self, topics: Sequence[str]) -> dict[TopicPartition, tuple[int, int]]:
         """Per partition, the first offset there is and the next to be given."""
 
-    async def reader(self, positions: Positions) -> Reader:
-        """Read these partitions from these offsets."""
+    async def reader(self, positions: Positions, patience: float = 0.0) -> Reader:
+        """Read these partitions from these offsets. `patience`: seconds that records may lie before they are given,
+        so that more come together; a reader nobody waits for costs the log a fraction of one that is in a hurry."""
 
     async def close(self) -> None:
         """Let go of all connections."""

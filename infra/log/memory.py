@@ -40,7 +40,7 @@ class MemoryLog:
         every = [TopicPartition(topic, number) for topic in topics for number in range(self._counts[topic])]
         return {each: (0, len(self._records[each])) for each in every}
 
-    async def reader(self, positions: Positions) -> Reader:
+    async def reader(self, positions: Positions, patience: float = 0.0) -> Reader:
         """Read these partitions from these offsets."""
         return MemoryReader(self, dict(positions))
 

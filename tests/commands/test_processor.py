@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from commands.engine import EngineRules
-from commands.processor import GapInLog, Processor, Rules
+from commands.processor import GapInLog, Processor, Rules, restored
 from commands.scheduler import SchedulerRules
 from domain.flavor.flavor import CreateFlavor, DeleteFlavor, Flavor, UpdateFlavor
 from domain.host.messages import (
@@ -27,7 +27,7 @@ from domain.host.messages import (
 )
 from domain.jobs import JobsAnswered, Reply
 from domain.messages import Envelope, Key, Message, Outcome, Record, Topic, derived_id, from_record, to_record
-from domain.network.messages import BindNetworkPort
+from domain.network.messages import BindNetworkPort, CreateNetwork, CreatePort
 from domain.scheduling.table import Ratios
 from domain.task import CommandRefused, CommandSatisfied
 from infra.db.ledger import Conflict, Ledger
@@ -758,3 +758,44 @@ async def test_records_that_retention_removed_are_not_waited_for() -> None:
     bench.log.first = 2
     assert await bench.processor.step(bench.waiting()[2:]) == 2
     assert bench.verdicts() == {ident(1002): ["accepted"], ident(1003): ["accepted"]}
+
+
+# Large aggregates
+
+
+async def test_a_large_network_is_stored_by_its_tail_and_read_back_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("commands.processor.LARGE", 1000)
+    monkeypatch.setattr("commands.processor.BYTES_A_TAIL", 100)
+    bench = await Bench().start()
+    key = Key("network", str(uuid.UUID(int=9)))
+
+    async def step(*messages: Message) -> None:
+        records = [
+            to_record(
+                Envelope(
+                    id=str(uuid.uuid4()),
+                    data=message,
+                    subject=key,
+                    time=NOW,
+                    source="test",
+                    correlation="c",
+                    project="p",
+                ),
+                Topic.COMMANDS,
+            )
+            for message in messages
+        ]
+        await bench.log.publish(records)
+        await bench.processor.step(bench.waiting())
+
+    await step(CreateNetwork(name="n", cidr="10.0.0.0/16", segment=1))
+    whole = tails = 0
+    for number in range(60):
+        await step(*(CreatePort(port_id=f"{number}-{nth}") for nth in range(number % 3 + 1)))
+        row = (await bench.ledger.all("network"))[key]
+        whole, tails = whole + (not row.tail), tails + bool(row.tail)
+        anew = restored(EngineRules("cell"), key, row)
+        assert anew.version == row.version == len(anew.state.ports) + 1
+        assert anew.state == bench.processor._cache[key].state
+    assert whole > 5
+    assert tails > 20, "most steps do not store it whole"

@@ -27,7 +27,9 @@ async def ledger(request: pytest.FixtureRequest) -> AsyncIterator[Ledger]:
     dsn = request.getfixturevalue("real_servers").dsn
     migrate(dsn)
     with psycopg.connect(dsn) as connection:
-        connection.execute("truncate engine.positions, engine.inbox, engine.aggregates, engine.outbox, engine.parked")
+        connection.execute(
+            "truncate engine.positions, engine.inbox, engine.aggregates, engine.outbox, engine.parked, engine.tails"
+        )
     postgres = PostgresLedger(dsn, "engine")
     yield postgres
     await postgres.close()
@@ -155,3 +157,30 @@ async def test_a_parked_aggregate_says_why(ledger: Ledger) -> None:
         await step.close([], [], [], [(one, "bad record")])
     async with ledger.step() as step:
         assert (await step.open([], [], [one])).parked == {one: "bad record"}
+
+
+async def test_a_large_aggregate_grows_by_its_tail_until_it_is_stored_whole_again(ledger: Ledger) -> None:
+    large, small = key(), key()
+
+    async def store(*changes: Change) -> None:
+        async with ledger.step() as step:
+            await step.open([], [], [])
+            await step.close(changes, [], [], [])
+
+    await store(change(large, 0, 1), change(small, 0, 1))
+    await store(Change(large, 1, 3, b"", tail=2, records=b"[1]"), change(small, 1, 2))
+    await store(Change(large, 3, 4, b"", tail=3, records=b"[2]", due_at=NOW, due_id="d"))
+    found = await ledger.all("instance")
+    assert (found[large].version, found[large].state, found[large].tail) == (4, b'{"v":1}', (b"[1]", b"[2]"))
+    assert (found[small].version, found[small].state, found[small].tail) == (2, b'{"v":2}', ())
+    async with ledger.step() as step:
+        assert (await step.load([large]))[large] == found[large]
+        assert (await step.open([], [], [large])).rows[large] == found[large]
+        await step.close([], [], [], [])
+    assert [due.key for due in await ledger.due(NOW, 10)] == [large]
+    with pytest.raises(Conflict):
+        await store(Change(large, 3, 5, b"", tail=4, records=b"[3]"))
+    await store(change(large, 4, 6, shed=True))
+    assert (await ledger.all("instance"))[large].tail == ()
+    await store(Change(large, 6, 7, b"", tail=1, records=b"[4]"))
+    assert (await ledger.all("instance"))[large].tail == (b"[4]",)

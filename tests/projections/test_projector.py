@@ -88,7 +88,7 @@ class Script(MemoryLog):
         super().__init__()
         self.batches = deque(batches)
 
-    async def reader(self, positions: Positions) -> Reader:
+    async def reader(self, positions: Positions, patience: float = 0.0) -> Reader:
         return ScriptReader(self, dict(positions))
 
     @property
