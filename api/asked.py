@@ -38,7 +38,7 @@ class Asked:
     if_match: int | None
 
 
-def services(request: Request) -> Services:
+async def services(request: Request) -> Services:
     """What this application was made with."""
     found: Services = request.app.state.services
     return found

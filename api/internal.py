@@ -18,7 +18,7 @@ from api.services import Services
 from domain.errors import NotFound
 
 
-def authorized(request: Request) -> None:
+async def authorized(request: Request) -> None:
     """Raises NotAuthorized unless the agents' token is shown."""
     scheme, _, shown = request.headers.get("Authorization", "").partition(" ")
     expected: str = request.app.state.token

@@ -59,7 +59,7 @@ class Worker(Section):
     """Engine and scheduler."""
 
     batch: int = Field(500, ge=1, le=5000, description="records a step takes at most")
-    pace: float = Field(0.02, ge=0, le=1, description="seconds between steps under load: fewer, larger steps cost less")
+    pace: float = Field(0.04, ge=0, le=1, description="seconds between steps under load: fewer, larger steps cost less")
     instance: str = Field(
         "",
         max_length=200,
