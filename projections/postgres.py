@@ -19,6 +19,7 @@ from projections.views import VIEWS
 
 SCHEMA = "read"
 FOUND_AT_MOST = 20
+MOST_ALTERNATIVES = 16
 
 TABLES = """
 create schema if not exists {schema};
@@ -243,7 +244,7 @@ class PostgresStore:
     async def page(self, view: str, query: Query) -> Page:
         """A page of documents, newest first. Raises UnknownMarker."""
         shape = VIEWS[view]
-        clause, values = _where(shape, query.where)
+        after: tuple[Any, ...] | None = None
         async with self._connect() as connection:
             if query.marker:
                 rows = await connection.execute(
@@ -252,11 +253,21 @@ class PostgresStore:
                 after = await rows.fetchone()
                 if after is None:
                     raise UnknownMarker(query.marker)
-                clause += sql.SQL(" and (created, id) < (%s, %s)")
-                values += list(after)
+            parts, values = [], []
+            for conditions in _alternatives(shape, query.where):
+                clause, own = _where(shape, conditions)
+                if after is not None:
+                    clause += sql.SQL(" and (created, id) < (%s, %s)")
+                    own += after
+                parts.append(
+                    sql.SQL("(select created, id, doc from {} {} order by created desc, id desc limit %s)").format(
+                        self._table(shape), clause
+                    )
+                )
+                values += [*own, query.limit + 1 + query.skip]
             rows = await connection.execute(
-                sql.SQL("select id, doc from {} {} order by created desc, id desc limit %s offset %s").format(
-                    self._table(shape), clause
+                sql.SQL("select id, doc from ({}) as p order by created desc, id desc limit %s offset %s").format(
+                    sql.SQL(" union all ").join(parts)
                 ),
                 [*values, query.limit + 1, query.skip],
             )
@@ -316,6 +327,19 @@ class PostgresStore:
             rows = await connection.execute(_sql(ENTRY + " where id = %s", self._schema), (ident,))
             row = await rows.fetchone()
         return _entry(row) if row else None
+
+
+def _alternatives(view: View, conditions: Sequence[Condition]) -> list[Sequence[Condition]]:
+    """The same question once for each value of a column that may have several: each is then read off its index in
+    order, and no more of it than a page, however rare the value is. Together they are the answer, each row once."""
+    for number, each in enumerate(conditions):
+        column = view.column(each.column)
+        if each.operator == "in" and column is not None and column.indexed and len(each.value) <= MOST_ALTERNATIVES:
+            return [
+                (*conditions[:number], Condition(each.column, "=", value), *conditions[number + 1 :])
+                for value in dict.fromkeys(each.value)
+            ] or [conditions]
+    return [conditions]
 
 
 def _where(view: View, conditions: Iterable[Condition]) -> tuple[sql.Composable, list[Any]]:

@@ -42,3 +42,13 @@ def percentile(values: Iterable[float], percent: float) -> float:
     if not ordered:
         return float("nan")
     return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+
+
+def spread(values: Iterable[float]) -> dict[str, float]:
+    """Minimum, median and maximum of several runs."""
+    ordered = sorted(values)
+    return {
+        "min": round(ordered[0], 2),
+        "median": round(ordered[len(ordered) // 2], 2),
+        "max": round(ordered[-1], 2),
+    }
