@@ -37,6 +37,8 @@ TOOLS = {
     "syslinux": "syslinux",
     "qemu-img": "qemu-utils",
 }
+# Only recommended by syslinux, so an installation that keeps to dependencies goes without.
+MBR_PACKAGE = "syslinux-common"
 
 KERNEL = "linux-image-cloud-amd64"
 SHELL = "busybox-static"
@@ -123,7 +125,7 @@ def _require_tools() -> None:
     os.environ["PATH"] = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
     missing = {package for tool, package in TOOLS.items() if shutil.which(tool) is None}
     if not MBR.exists():
-        missing.add("syslinux-common")
+        missing.add(MBR_PACKAGE)
     if missing:
         raise ToolMissing(f"Missing tools; install them with: apt-get install {' '.join(sorted(missing))}")
 

@@ -90,6 +90,7 @@ NEEDS = (
     Need(("busybox-static",), "the tiny guest", _program("busybox")),
     Need(("cpio",), "the tiny guest", _program("cpio")),
     Need(("syslinux",), "the tiny guest", _program("syslinux")),
+    Need(("syslinux-common",), "the tiny guest", _file("/usr/lib/syslinux/mbr/mbr.bin")),
     Need(("mtools",), "the tiny guest", _program("mcopy")),
     Need(("dosfstools",), "the tiny guest", _program("mkfs.vfat")),
     Need(("fdisk",), "the tiny guest", _program("sfdisk")),
