@@ -24,3 +24,5 @@ bind "$directory/lib" /var/lib/libvirt
 bind "$directory/log" /var/log/libvirt
 bind "$emulators" /var/cache/libvirt
 mount --bind "$directory/hosts" /etc/hosts
+
+sh "$(dirname "$0")/kvm.sh" "$directory/dev"

@@ -20,10 +20,12 @@ from tempfile import TemporaryDirectory
 import libvirt
 
 from agent.drivers.connection import run_event_loop
+from infra import local
 
 CLONE_NEWNET = 0x40000000
 START_TIMEOUT = 20.0
 END_TIMEOUT = 10.0
+NO_KVM = Path(local.__file__).parent / "kvm.sh"
 NEEDED = ("libvirtd", "virtlogd", "dnsmasq", "qemu-system-x86_64", "qemu-img", "ip", "nft", "unshare")
 
 SCRIPT = """
@@ -38,6 +40,7 @@ printf 'host_uuid = "%s"\\nauth_unix_rw = "none"\\n' "$3" >>"$2/root/etc/libvirt
 for each in run/libvirt var/lib/libvirt var/log/libvirt var/cache/libvirt etc/libvirt; do
     mount --bind "$2/root/$each" "/$each"
 done
+sh "$4" "$2/dev"
 ulimit -n 4096
 exec 2>>"$2/daemons.log"
 virtlogd -p "$2/virtlogd.pid" &
@@ -134,7 +137,7 @@ class PrivateHost:
 
     def _start(self) -> None:
         command = ["ip", "netns", "exec", self.name, "unshare", "--mount", "--uts", "sh", "-c", SCRIPT, "host"]
-        self._daemon = subprocess.Popen([*command, self.name, str(self.directory), self._host_uuid])
+        self._daemon = subprocess.Popen([*command, self.name, str(self.directory), self._host_uuid, str(NO_KVM)])
         self._await_daemon()
 
     def _await_daemon(self) -> None:
