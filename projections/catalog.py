@@ -6,7 +6,7 @@ from domain.flavor.flavor import Flavor
 from domain.image.image import Image
 from domain.keypair.keypair import Keypair
 from domain.zone.zone import Zone
-from projections.view import Change, Column, Row, View
+from projections.view import Change, Column, Row, View, aggregate
 
 Named = type[Flavor] | type[Image] | type[Keypair] | type[Zone]
 
@@ -34,7 +34,7 @@ def _rows(kind: Named) -> Callable[[Change], Iterable[Row]]:
 
 def _view(name: str, kind_name: str, kind: Named) -> View:
     columns = (Column("name", indexed=True), Column("project"), Column("deleted", "boolean"))
-    return View(name=name, kinds=frozenset({kind_name}), rows=_rows(kind), columns=columns)
+    return View(name=name, kinds=frozenset({kind_name}), rows=_rows(kind), columns=columns, about=aggregate)
 
 
 FLAVORS = _view("flavors", "flavor", Flavor)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from domain.host.state import Host
-from projections.view import Change, Column, Row, View, iso
+from projections.view import Change, Column, Row, View, aggregate, iso
 
 
 def rows(change: Change) -> Iterable[Row]:
@@ -44,6 +44,7 @@ HOSTS = View(
     name="hosts",
     kinds=frozenset({"host"}),
     rows=rows,
+    about=aggregate,
     columns=(
         Column("name", indexed=True),
         Column("zone"),

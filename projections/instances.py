@@ -5,7 +5,7 @@ from typing import Any
 
 from domain.instance.state import Instance
 from domain.instance.status import status
-from projections.view import Change, Column, Row, View, iso
+from projections.view import Change, Column, Row, View, aggregate, iso
 
 
 def document(instance: Instance, version: int) -> dict[str, Any]:
@@ -90,6 +90,7 @@ INSTANCES = View(
     name="instances",
     kinds=frozenset({"instance"}),
     rows=rows,
+    about=aggregate,
     columns=(
         Column("name", indexed=True),
         Column("project", indexed=True),

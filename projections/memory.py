@@ -9,9 +9,11 @@ import orjson
 from domain.messages import Key
 from infra.log.log import TopicPartition
 from projections.postgres import FOUND_AT_MOST
-from projections.store import Batch, Entry, HistoryQuery, NotMoved
+from projections.store import Batch, Entry, HistoryQuery, Kept, NotMoved, Snapshot
 from projections.view import Condition, Found, Page, Query, Row, UnknownMarker
 from projections.views import VIEWS
+
+NOTHING = Snapshot(0, -1, b"")
 
 
 class MemoryStore:
@@ -19,7 +21,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._positions: dict[TopicPartition, int] = {}
-        self._states: dict[Key, tuple[int, bytes]] = {}
+        self._states: dict[Key, Snapshot] = {}
         self._rows: dict[str, dict[str, Row]] = {name: {} for name in VIEWS}
         self._history: dict[str, Entry] = {}
 
@@ -27,9 +29,15 @@ class MemoryStore:
         """Where each partition is to be read from."""
         return {each: self._positions.setdefault(each, 0) for each in partitions}
 
-    async def states(self, keys: Sequence[Key]) -> dict[Key, tuple[int, bytes]]:
-        """Version and state, as JSON, of each aggregate that has one."""
-        return {key: self._states[key] for key in keys if key in self._states}
+    async def states(self, keys: Sequence[Key]) -> dict[Key, Kept]:
+        """The last snapshot of each aggregate that is known, with what came since."""
+        tails: dict[Key, list[tuple[str, bytes]]] = {key: [] for key in keys}
+        for entry in sorted(self._history.values(), key=lambda entry: entry.offset):
+            last = self._states.get(entry.subject, NOTHING)
+            if entry.subject in tails and entry.version > last.version and entry.offset > last.offset:
+                tails[entry.subject].append((entry.type, entry.data))
+        found = {key: self._states.get(key, NOTHING) for key in keys if key in self._states or tails[key]}
+        return {key: Kept(last.version, last.state, tuple(tails[key])) for key, last in found.items()}
 
     async def apply(self, batch: Batch) -> None:
         """All of it, with the positions. Raises NotMoved."""
@@ -37,9 +45,9 @@ class MemoryStore:
         if wrong:
             raise NotMoved(f"{len(wrong)} of {len(batch.start)} positions were not where expected")
         self._positions |= batch.end
-        for key, (version, state) in batch.states.items():
-            if key not in self._states or self._states[key][0] < version:
-                self._states[key] = (version, state)
+        for key, snapshot in batch.states.items():
+            if self._states.get(key, NOTHING).version < snapshot.version:
+                self._states[key] = snapshot
         for name, rows in batch.rows.items():
             table = self._rows[name]
             for row in rows.values():
@@ -85,12 +93,13 @@ class MemoryStore:
         """Events, oldest first. Raises UnknownMarker, ValueError for what is no subject."""
         if query.subject:
             Key.parse(query.subject)
-        entries = sorted(self._history.values(), key=_order)
+        order = _order_of_log if query.subject else _order
+        entries = sorted(self._history.values(), key=order)
         if query.marker:
             marker = self._history.get(query.marker)
             if marker is None:
                 raise UnknownMarker(query.marker)
-            entries = [entry for entry in entries if _order(entry) > _order(marker)]
+            entries = [entry for entry in entries if order(entry) > order(marker)]
         return [entry for entry in entries if _wanted(entry, query)][: query.limit]
 
     async def event(self, ident: str) -> Entry | None:
@@ -109,8 +118,12 @@ class MemoryStore:
         return sorted(rows, key=lambda row: (row.created, row.id), reverse=True)
 
 
-def _order(entry: Entry) -> tuple[datetime, int, int]:
+def _order(entry: Entry) -> tuple[datetime | int, ...]:
     return entry.time, entry.partition, entry.offset
+
+
+def _order_of_log(entry: Entry) -> tuple[datetime | int, ...]:
+    return entry.partition, entry.offset
 
 
 def _found(row: Row) -> Found:

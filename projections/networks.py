@@ -6,7 +6,7 @@ from typing import Any
 from domain.messages import Event
 from domain.network.messages import PortBoundToInstance, PortCreated, PortDeleted, PortFreed
 from domain.network.state import Network, Port, mac_of
-from projections.view import Change, Column, Row, View, iso
+from projections.view import Change, Column, Row, View, aggregate, iso
 
 
 def network_rows(change: Change) -> Iterable[Row]:
@@ -89,6 +89,7 @@ NETWORKS = View(
     name="networks",
     kinds=frozenset({"network"}),
     rows=network_rows,
+    about=aggregate,
     columns=(Column("name", indexed=True), Column("project"), Column("deleted", "boolean")),
 )
 

@@ -1,6 +1,7 @@
 """Read models in PostgreSQL. Tables follow from the views' columns; every one lies in a schema of its own, so that a
 new generation can be filled beside the one that serves."""
 
+import operator
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,12 +14,13 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from domain.messages import Key
 from infra.db.pool import alive_if_idle
 from infra.log.log import TopicPartition
-from projections.store import Batch, Entry, HistoryQuery, NotMoved, StoreUnavailable
+from projections.store import Batch, Entry, HistoryQuery, Kept, NotMoved, StoreUnavailable
 from projections.view import Condition, Found, Page, Query, Row, UnknownMarker, View
 from projections.views import VIEWS
 
 SCHEMA = "read"
 FOUND_AT_MOST = 20
+OPTIONS = "-c statement_timeout=30000 -c synchronous_commit=off"
 MOST_ALTERNATIVES = 16
 
 TABLES = """
@@ -27,15 +29,18 @@ create table if not exists {schema}.positions (
     topic text not null, partition int not null, next_offset bigint not null, primary key (topic, partition)
 );
 create table if not exists {schema}.states (
-    kind text not null, id text not null, version bigint not null, state bytea not null, primary key (kind, id)
+    kind text not null, id text not null, version bigint not null, "offset" bigint not null, state bytea not null,
+    primary key (kind, id)
 );
+alter table {schema}.states add column if not exists "offset" bigint not null default -1;
 create table if not exists {schema}.history (
     id text primary key, kind text not null, subject_id text not null, version bigint not null, type text not null,
     at timestamptz not null, topic text not null, partition int not null, "offset" bigint not null,
     actor text not null, project text not null, task text not null, correlation text not null,
     causation text not null, verdict text not null, data bytea not null
 );
-create index if not exists history_subject on {schema}.history (kind, subject_id, at, partition, "offset");
+drop index if exists {schema}.history_subject;
+create index if not exists history_place on {schema}.history (kind, subject_id, partition, "offset");
 create index if not exists history_at on {schema}.history (at, partition, "offset");
 create index if not exists history_correlation on {schema}.history (correlation, at, partition, "offset");
 create index if not exists history_task on {schema}.history (task, at, partition, "offset");
@@ -50,15 +55,31 @@ select kind, subject_id, version, id, type, at, topic, partition, "offset", acto
 REMEMBER = """
 insert into {schema}.history (kind, subject_id, version, id, type, at, topic, partition, "offset", actor, project,
                               task, correlation, causation, verdict, data)
-values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+select * from unnest(%b::text[], %b::text[], %b::bigint[], %b::text[], %b::text[], %b::timestamptz[], %b::text[],
+                     %b::int[], %b::bigint[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[],
+                     %b::bytea[])
 on conflict do nothing
 """
 
 STATE = """
-insert into {schema}.states as s (kind, id, version, state)
-select * from unnest(%s::text[], %s::text[], %s::bigint[], %s::bytea[])
-on conflict (kind, id) do update set version = excluded.version, state = excluded.state
+insert into {schema}.states as s (kind, id, version, "offset", state)
+select * from unnest(%b::text[], %b::text[], %b::bigint[], %b::bigint[], %b::bytea[])
+on conflict (kind, id) do update
+   set version = excluded.version, "offset" = excluded."offset", state = excluded.state
  where s.version < excluded.version
+"""
+
+STATES = """
+select s.kind, s.id, s.version, s.state from {schema}.states s
+  join unnest(%s::text[], %s::text[]) as k (kind, id) on s.kind = k.kind and s.id = k.id
+"""
+
+SINCE = """
+select k.kind, k.id, h.type, h.data from unnest(%s::text[], %s::text[]) as k (kind, id)
+  left join {schema}.states s on s.kind = k.kind and s.id = k.id
+  join {schema}.history h on h.kind = k.kind and h.subject_id = k.id and h."offset" > coalesce(s."offset", -1)
+   and h.version > coalesce(s.version, 0)
+ order by h.partition, h."offset"
 """
 
 MOVE = """
@@ -123,9 +144,14 @@ class PostgresStore:
             max_size=pool_size,
             open=False,
             timeout=10,
-            kwargs={"autocommit": True, "prepare_threshold": 2, "options": "-c statement_timeout=30000"},
+            kwargs={
+                "autocommit": True,
+                "prepare_threshold": 2,
+                "options": "-c statement_timeout=30000 -c synchronous_commit=off",
+            },
             check=alive_if_idle,
         )
+        self._remember = _sql(REMEMBER, schema)
         self._upserts = {view.name: self._upsert(view) for view in VIEWS.values()}
 
     async def open(self) -> None:
@@ -150,13 +176,21 @@ class PostgresStore:
     def _upsert(self, view: View) -> sql.Composed:
         names = [sql.Identifier(name) for name in ("id", "version", "created", "doc")]
         names += [sql.Identifier(column.name) for column in view.columns]
+        types = ["text", "bigint", "timestamptz", "text", *(column.type for column in view.columns)]
+        # An array of arrays would have to be a rectangle, so a list goes as the text of one.
+        arrays = [sql.SQL("%b::{}[]").format(sql.SQL(each.replace("[]", ""))) for each in types]
+        values = [
+            sql.SQL("{}::text[]").format(name) if each.endswith("[]") else name
+            for name, each in zip(names, types, strict=True)
+        ]
         return sql.SQL(
-            "insert into {table} as t ({names}) values ({values}) on conflict (id) do update set {sets} "
-            "where t.version <= excluded.version"
+            "insert into {table} as t ({names}) select {values} from unnest({arrays}) as new ({names}) "
+            "on conflict (id) do update set {sets} where t.version <= excluded.version"
         ).format(
             table=self._table(view),
             names=sql.SQL(", ").join(names),
-            values=sql.SQL(", ").join(sql.Placeholder() * len(names)),
+            values=sql.SQL(", ").join(values),
+            arrays=sql.SQL(", ").join(arrays),
             sets=sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(name) for name in names[1:]),
         )
 
@@ -173,19 +207,22 @@ class PostgresStore:
             known = {TopicPartition(topic, number): offset for topic, number, offset in await rows.fetchall()}
         return {each: known[each] for each in partitions}
 
-    async def states(self, keys: Sequence[Key]) -> dict[Key, tuple[int, bytes]]:
-        """Version and state, as JSON, of each aggregate that has one."""
-        text = """
-            select s.kind, s.id, s.version, s.state from {schema}.states s
-              join unnest(%s::text[], %s::text[]) as k (kind, id) on s.kind = k.kind and s.id = k.id"""
+    async def states(self, keys: Sequence[Key]) -> dict[Key, Kept]:
+        """The last snapshot of each aggregate that is known, with what came since."""
+        asked = ([key.kind for key in keys], [key.id for key in keys])
+        tails: dict[Key, list[tuple[str, bytes]]] = {}
         async with self._connect() as connection:
-            rows = await connection.execute(
-                _sql(text, self._schema), ([key.kind for key in keys], [key.id for key in keys])
-            )
-            return {Key(kind, ident): (version, state) for kind, ident, version, state in await rows.fetchall()}
+            rows = await connection.execute(_sql(STATES, self._schema), asked)
+            known = {Key(kind, ident): (version, state) for kind, ident, version, state in await rows.fetchall()}
+            rows = await connection.execute(_sql(SINCE, self._schema), asked)
+            for kind, ident, type_name, data in await rows.fetchall():
+                tails.setdefault(Key(kind, ident), []).append((type_name, data))
+        found = {key: known.get(key, (0, b"")) for key in {**known, **tails}}
+        return {key: Kept(*last, tuple(tails.get(key, ()))) for key, last in found.items()}
 
     async def apply(self, batch: Batch) -> None:
         """All of it in one transaction, with the positions. Raises NotMoved, StoreUnavailable."""
+        # What the database loses in a fall it loses with the positions: it is read again.
         async with self._connect() as connection, connection.transaction(), connection.cursor() as cursor:
             moves = list(batch.end)
             await cursor.execute(
@@ -205,19 +242,21 @@ class PostgresStore:
                     (
                         [key.kind for key in batch.states],
                         [key.id for key in batch.states],
-                        [version for version, _ in batch.states.values()],
-                        [state for _, state in batch.states.values()],
+                        [each.version for each in batch.states.values()],
+                        [each.offset for each in batch.states.values()],
+                        [each.state for each in batch.states.values()],
                     ),
                 )
             for name, rows in batch.rows.items():
-                view = VIEWS[name]
-                await cursor.executemany(self._upserts[name], [_values(view, row) for row in rows.values()])
+                if rows:
+                    await cursor.execute(self._upserts[name], _columns(VIEWS[name], list(rows.values())))
             for name, idents in batch.gone.items():
                 await cursor.execute(
                     sql.SQL("delete from {} where id = any(%s)").format(self._table(VIEWS[name])), (list(idents),)
                 )
             if batch.history:
-                await cursor.executemany(_sql(REMEMBER, self._schema), [_entry_values(each) for each in batch.history])
+                values = zip(*map(_ENTRY, batch.history), strict=True)
+                await cursor.execute(self._remember, [list(each) for each in values])
 
     async def get(self, view: str, ident: str) -> Found | None:
         """One document."""
@@ -303,20 +342,22 @@ class PostgresStore:
         if query.task:
             text.append("(correlation = %s or task = %s)")
             values += [query.task, query.task]
+        # One subject's events lie in one partition: their order there is theirs, whatever the clocks said.
+        order = 'partition, "offset"' if query.subject else 'at, partition, "offset"'
         async with self._connect() as connection:
             if query.marker:
                 rows = await connection.execute(
-                    _sql('select at, partition, "offset" from {schema}.history where id = %s', self._schema),
+                    _sql(f"select {order} from {{schema}}.history where id = %s", self._schema),  # noqa: S608
                     (query.marker,),
                 )
                 after = await rows.fetchone()
                 if after is None:
                     raise UnknownMarker(query.marker)
-                text.append('(at, partition, "offset") > (%s, %s, %s)')
+                text.append(f"({order}) > ({', '.join(['%s'] * len(after))})")
                 values += list(after)
             clause = " where " + " and ".join(text) if text else ""
             rows = await connection.execute(
-                _sql(ENTRY + clause + ' order by at, partition, "offset" limit %s', self._schema),
+                _sql(f"{ENTRY} {clause} order by {order} limit %s", self._schema),
                 [*values, query.limit],
             )
             return [_entry(row) for row in await rows.fetchall()]
@@ -357,14 +398,30 @@ def _where(view: View, conditions: Iterable[Condition]) -> tuple[sql.Composable,
     return sql.SQL("where ") + sql.SQL(" and ").join(parts), values
 
 
-def _values(view: View, row: Row) -> list[Any]:
-    doc = orjson.dumps(row.doc).decode()
-    return [row.id, row.version, row.created, doc, *(row.columns[column.name] for column in view.columns)]
+def _columns(view: View, rows: Sequence[Row]) -> list[list[Any]]:
+    values: list[list[Any]] = [
+        [row.id for row in rows],
+        [row.version for row in rows],
+        [row.created for row in rows],
+        [orjson.dumps(row.doc).decode() for row in rows],
+    ]
+    for column in view.columns:
+        own = [row.columns[column.name] for row in rows]
+        values.append([_literal(each) for each in own] if column.type == "text[]" else own)
+    return values
 
 
-def _entry_values(entry: Entry) -> tuple[Any, ...]:
-    kept = (getattr(entry, name) for name in Entry.__slots__ if name != "subject")
-    return (entry.subject.kind, entry.subject.id, *kept)
+def _literal(words: Iterable[str]) -> str:
+    """A list as PostgreSQL writes an array."""
+    quoted = (each.replace("\\", "\\\\").replace('"', '\\"') for each in words)
+    return "{" + ",".join(f'"{each}"' for each in quoted) + "}"
+
+
+_ENTRY = operator.attrgetter(
+    "subject.kind",
+    "subject.id",
+    *(name for name in Entry.__slots__ if name != "subject"),
+)
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:

@@ -3,29 +3,56 @@
 Why it folds states itself: a row then says just what the domain says, and nothing is derived twice. An event is
 applied when its version is the next of its aggregate; one that is not above the last was seen before; a gap means
 that something was lost, and stops the projector, loudly.
+
+What costs most is to write a thing down, so that is done once a batch however often the thing changed, and of states
+only now and then: history has what came since.
 """
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from domain.aggregates import AGGREGATES
 from domain.errors import UnknownMessage
-from domain.messages import Envelope, Event, Key, Record, Topic, from_record
+from domain.messages import MESSAGES, Envelope, Event, Key, Record, Topic, from_record
 from infra.log.log import Log, TopicPartition
-from projections.store import Batch, Entry, Store
-from projections.view import Change
+from projections.store import Batch, Entry, Kept, Snapshot, Store
+from projections.view import Change, Row
 from projections.views import VIEWS
 
 logger = logging.getLogger(__name__)
 
 MOST = 1000
 CACHE = 20_000
+PATIENCE = 0.02
+"""Seconds for which records that came are kept waiting for others."""
+
+SNAPSHOT_EVENTS = 16
+SNAPSHOT_BYTES = 256
+"""A state is written down when so many events have come since, or one for so many bytes of it if that is more: then
+an event costs no more of it, however large the state has become."""
 
 
 class VersionGap(Exception):
     """An aggregate's events are not without a gap: the log, or what was read of it, is damaged."""
+
+
+@dataclass(slots=True)
+class _Folded:
+    """An aggregate as its events make it, and what of it is written down."""
+
+    version: int = 0
+    state: Any = None
+    kept: int = 0
+    """Version of its last snapshot."""
+    size: int = 0
+    """Bytes of that."""
+
+    def due(self) -> bool:
+        """Whether to write it down."""
+        return self.version - self.kept >= max(SNAPSHOT_EVENTS, self.size // SNAPSHOT_BYTES)
 
 
 class Projector:
@@ -34,7 +61,7 @@ class Projector:
     def __init__(self, log: Log, store: Store) -> None:
         self._log = log
         self._store = store
-        self._cache: OrderedDict[Key, tuple[int, Any]] = OrderedDict()
+        self._cache: OrderedDict[Key, _Folded] = OrderedDict()
         self._positions: dict[TopicPartition, int] = {}
 
     async def run(self, until: Callable[[], bool] = lambda: False) -> None:
@@ -42,7 +69,7 @@ class Projector:
         count = await self._log.partitions(Topic.EVENTS)
         partitions = [TopicPartition(Topic.EVENTS, number) for number in range(count)]
         self._positions = await self._store.positions(partitions)
-        reader = await self._log.reader(self._positions)
+        reader = await self._log.reader(self._positions, PATIENCE)
         try:
             while not until():
                 records = await reader.fetch(MOST, 0.2)
@@ -65,8 +92,9 @@ class Projector:
                 logger.error("event left out: %s", error)
         await self._warm({envelope.subject for _, envelope in read if envelope.aggversion})
         try:
-            for record, envelope in read:
-                self._project(batch, record, envelope)
+            changes = [change for record, envelope in read if (change := self._fold(batch, record, envelope))]
+            _project(batch, changes)
+            self._snapshots(batch, changes)
             await self._store.apply(batch)
         except BaseException:
             self._cache.clear()
@@ -81,35 +109,67 @@ class Projector:
             return
         found = await self._store.states(cold)
         for key in cold:
-            version, state = found.get(key, (0, b""))
-            self._cache[key] = (version, AGGREGATES[key.kind].state.model_validate_json(state) if state else None)
+            self._cache[key] = _folded(key, found[key]) if key in found else _Folded()
 
-    def _project(self, batch: Batch, record: Record, envelope: Envelope) -> None:
+    def _fold(self, batch: Batch, record: Record, envelope: Envelope) -> Change | None:
+        """What the event changes; None where it was seen before. Raises VersionGap."""
         key = envelope.subject
         before = after = None
         if envelope.aggversion is not None:
-            version, before = self._cache[key]
-            if envelope.aggversion <= version:
-                return
-            if envelope.aggversion > version + 1:
-                raise VersionGap(f"{key}: version {envelope.aggversion} follows {version} at {record.place}")
+            folded = self._cache[key]
+            if envelope.aggversion <= folded.version:
+                return None
+            if envelope.aggversion > folded.version + 1:
+                raise VersionGap(f"{key}: version {envelope.aggversion} follows {folded.version} at {record.place}")
             if not isinstance(envelope.data, Event):
                 raise VersionGap(f"{record.place} is no event")
+            before = folded.state
             after = AGGREGATES[key.kind].evolve(before, envelope.data, key.id)
-            self._cache[key] = (envelope.aggversion, after)
+            folded.version, folded.state = envelope.aggversion, after
             self._cache.move_to_end(key)
-            batch.states[key] = (envelope.aggversion, after.model_dump_json(exclude_defaults=True).encode())
-        change = Change(envelope, before, after, (record.topic, record.partition or 0, record.offset))
-        for view in VIEWS.values():
-            if key.kind not in view.kinds:
-                continue
-            for row in view.rows(change):
-                batch.rows.setdefault(view.name, {})[row.id] = row
-                batch.gone.get(view.name, set()).discard(row.id)
-            for ident in view.gone(change):
-                batch.rows.get(view.name, {}).pop(ident, None)
-                batch.gone.setdefault(view.name, set()).add(ident)
         batch.history.append(_entry(record, envelope))
+        return Change(envelope, before, after, (record.topic, record.partition or 0, record.offset))
+
+    def _snapshots(self, batch: Batch, changes: Sequence[Change]) -> None:
+        """States that are due, each as the last of these changes left it."""
+        for key, change in {change.key: change for change in changes if change.version}.items():
+            folded = self._cache[key]
+            if folded.due():
+                state = folded.state.model_dump_json(exclude_defaults=True).encode()
+                folded.kept, folded.size = folded.version, len(state)
+                batch.states[key] = Snapshot(folded.version, change.place[2], state)
+
+
+def _folded(key: Key, kept: Kept) -> _Folded:
+    aggregate = AGGREGATES[key.kind]
+    state: Any = aggregate.state.model_validate_json(kept.state) if kept.state else None
+    for type_name, data in kept.tail:
+        event = MESSAGES[type_name].model_validate_json(data)
+        assert isinstance(event, Event)
+        state = aggregate.evolve(state, event, key.id)
+    return _Folded(kept.version + len(kept.tail), state, kept.version, len(kept.state))
+
+
+def _project(batch: Batch, changes: Sequence[Change]) -> None:
+    """The rows of these changes, which follow one another."""
+    for view in VIEWS.values():
+        concerned: Iterable[Change] = (change for change in changes if change.key.kind in view.kinds)
+        if view.about is not None:
+            last = {about: change for change in concerned if (about := view.about(change)) is not None}
+            concerned = last.values()
+        rows: dict[str, Row] = {}
+        gone: set[str] = set()
+        for change in concerned:
+            for row in view.rows(change):
+                rows[row.id] = row
+                gone.discard(row.id)
+            for ident in view.gone(change):
+                rows.pop(ident, None)
+                gone.add(ident)
+        if rows:
+            batch.rows[view.name] = rows
+        if gone:
+            batch.gone[view.name] = gone
 
 
 def _entry(record: Record, envelope: Envelope) -> Entry:

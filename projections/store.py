@@ -37,6 +37,26 @@ class Entry:
     """JSON."""
 
 
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """An aggregate's state as JSON, as its events up to this one make it."""
+
+    version: int
+    offset: int
+    """Of the event with that version."""
+    state: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is known of an aggregate: its last snapshot (version 0 and nothing before the first), and type and data of
+    the events since."""
+
+    version: int
+    state: bytes
+    tail: tuple[tuple[str, bytes], ...]
+
+
 @dataclass(slots=True)
 class Batch:
     """What a batch of events leads to, applied whole or not at all."""
@@ -46,7 +66,7 @@ class Batch:
     rows: dict[str, dict[str, Row]] = field(default_factory=dict)
     """View name -> row id -> row."""
     gone: dict[str, set[str]] = field(default_factory=dict)
-    states: dict[Key, tuple[int, bytes]] = field(default_factory=dict)
+    states: dict[Key, Snapshot] = field(default_factory=dict)
     history: list[Entry] = field(default_factory=list)
 
 
@@ -75,8 +95,8 @@ class Store(Protocol):
     async def positions(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         """Where each partition is to be read from."""
 
-    async def states(self, keys: Sequence[Key]) -> dict[Key, tuple[int, bytes]]:
-        """Version and state, as JSON, of each aggregate that has one."""
+    async def states(self, keys: Sequence[Key]) -> dict[Key, Kept]:
+        """The last snapshot of each aggregate that is known, with what came since."""
 
     async def apply(self, batch: Batch) -> None:
         """All of it in one transaction, with the positions. Raises NotMoved, StoreUnavailable."""

@@ -9,6 +9,16 @@ from domain.task import TaskAccepted, TaskEvent, TaskFailed, TaskFinished
 from projections.view import Change, Column, Row, View, iso
 
 
+def about(change: Change) -> str | None:
+    """The task that the event is about, where that is one of the instance's that has a row."""
+    event = change.envelope.data
+    if not isinstance(event, TaskEvent) or not isinstance(change.after, Instance):
+        return None
+    if isinstance(event, (TaskFinished, TaskFailed)) or (isinstance(event, TaskAccepted) and event.queued):
+        return event.task_id
+    return event.task_id if change.after.task is not None and change.after.task.id == event.task_id else None
+
+
 def rows(change: Change) -> Iterable[Row]:
     """The row of the task that the event is about."""
     event = change.envelope.data
@@ -77,6 +87,7 @@ TASKS = View(
     name="tasks",
     kinds=frozenset({"instance"}),
     rows=rows,
+    about=about,
     columns=(
         Column("project", indexed=True),
         Column("action"),

@@ -67,10 +67,18 @@ class View:
     columns: tuple[Column, ...] = ()
     gone: Callable[[Change], Iterable[str]] = field(default=lambda change: ())
     """Ids of rows that this change removes."""
+    about: Callable[[Change], str | None] | None = None
+    """What a change's rows are of, None where it has none: of changes about the same that follow one another, the last
+    has all that there is to say. Where it is not given, every change's rows count."""
 
     def column(self, name: str) -> Column | None:
         """The column of that name, or None."""
         return next((column for column in self.columns if column.name == name), None)
+
+
+def aggregate(change: Change) -> str | None:
+    """For views with one row an aggregate, made of its state alone."""
+    return change.key.id if change.after is not None else None
 
 
 Operator = Literal["=", "in", "!=", ">=", "<=", "contains"]

@@ -13,7 +13,7 @@ from domain.messages import Key
 from infra.log.log import TopicPartition
 from projections.memory import MemoryStore
 from projections.postgres import SCHEMA, PostgresStore, create_tables
-from projections.store import Batch, Entry, HistoryQuery, NotMoved, Store
+from projections.store import Batch, Entry, HistoryQuery, Kept, NotMoved, Snapshot, Store
 from projections.view import Condition, Found, Operator, Query, Row, UnknownMarker
 from projections.views import VIEWS
 
@@ -128,12 +128,12 @@ async def test_a_batch_is_there_whole(store: Store) -> None:
             start={FIRST: 0},
             end={FIRST: 7},
             rows={"instances": {"one": row("one")}, "ports": {"p": port("p")}},
-            states={key: (3, b'{"a":1}')},
+            states={key: Snapshot(3, 6, b'{"a":1}')},
             history=[entry("e")],
         )
     )
     assert await store.positions([FIRST, SECOND]) == {FIRST: 7, SECOND: 0}
-    assert await store.states([key, Key("instance", "two"), Key("host", "one")]) == {key: (3, b'{"a":1}')}
+    assert await store.states([key, Key("instance", "two"), Key("host", "one")]) == {key: Kept(3, b'{"a":1}', ())}
     assert await store.get("instances", "one") is not None
     assert await store.get("ports", "p") is not None
     assert await past(store) == ["e"]
@@ -153,7 +153,7 @@ async def test_nothing_of_a_batch_is_kept_whose_positions_another_has_moved(
         start=start,
         end={FIRST: 9, SECOND: 9},
         rows={"instances": {"one": row("one")}},
-        states={Key("instance", "one"): (1, b"{}")},
+        states={Key("instance", "one"): Snapshot(1, 0, b"{}")},
         history=[entry("e")],
     )
     with pytest.raises(NotMoved):
@@ -182,8 +182,38 @@ async def test_positions_that_are_known_are_not_set_back(store: Store) -> None:
 async def test_a_state_of_a_lower_version_replaces_none_of_a_higher(store: Store) -> None:
     key = Key("instance", "one")
     for version in (2, 3, 1):
-        await store.apply(Batch(states={key: (version, str(version).encode())}))
-    assert await store.states([key]) == {key: (3, b"3")}
+        await store.apply(Batch(states={key: Snapshot(version, version, str(version).encode())}))
+    assert await store.states([key]) == {key: Kept(3, b"3", ())}
+
+
+async def test_one_subjects_events_come_in_the_order_of_the_log_whatever_their_clocks_said(store: Store) -> None:
+    await remember(store, entry("b", seconds=-5, offset=2), entry("a", seconds=0, offset=1), entry("c", offset=3))
+    subject = str(Key("instance", "one"))
+    assert await past(store, subject=subject) == ["a", "b", "c"]
+    assert await past(store, subject=subject, marker="b") == ["c"]
+
+
+async def test_a_list_in_a_column_may_hold_any_text(store: Store) -> None:
+    await keep(store, row("a", ips=['q"{}', "b\\s,", ""]), row("b", ips=[]))
+    for text in ('q"{}', "b\\s,", ""):
+        assert await ids(store, Condition("ips", "contains", text)) == ["a"]
+
+
+async def test_a_state_comes_with_the_events_since(store: Store) -> None:
+    key, other = Key("instance", "one"), Key("instance", "two")
+    entries = [
+        entry("a", offset=1, version=1, data=b"1"),
+        entry("c", offset=7, version=3, data=b"3", type="t3"),
+        entry("b", offset=4, version=2, data=b"2", type="t2"),
+        entry("n", offset=9, version=0, data=b"0"),
+        entry("x", offset=5, version=1, data=b"1", subject=other, type="t1"),
+        entry("y", offset=5, version=1, data=b"1", subject=Key("host", "one"), type="t1"),
+    ]
+    await store.apply(Batch(states={key: Snapshot(1, 1, b"{}")}, history=entries))
+    assert await store.states([key, other, Key("instance", "none")]) == {
+        key: Kept(1, b"{}", (("t2", b"2"), ("t3", b"3"))),
+        other: Kept(0, b"", (("t1", b"1"),)),
+    }
 
 
 async def test_a_row_of_a_lower_version_replaces_none_of_a_higher(store: Store) -> None:
