@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import uvloop
 from rich.console import Console
 from rich.table import Table
 
@@ -234,7 +235,7 @@ def main() -> None:
     arguments = parser.parse_args()
     assert catalog.MESSAGES
     with running(arguments.hosts) as cluster:
-        result = asyncio.run(measure(cluster, arguments))
+        result = uvloop.run(measure(cluster, arguments))
     show(result)
     WRITTEN.parent.mkdir(parents=True, exist_ok=True)
     WRITTEN.write_text(json.dumps(result, indent=1) + "\n")
