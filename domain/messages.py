@@ -255,7 +255,9 @@ def from_record(record: Record) -> Envelope:
     of it again after every start.
     """
     try:
-        headers = {name: _text(value) for name, value in record.headers}
+        headers = {name: value.decode() for name, value in record.headers}
+        if "\0" in "".join(headers.values()):
+            raise ValueError("a header holds a NUL, which no database can")
         message = MESSAGES[headers["ce_type"]]
         return Envelope(
             id=_uuid(headers["ce_id"]),
@@ -277,17 +279,10 @@ def from_record(record: Record) -> Envelope:
         )
     except KeyError as missing:
         raise UnknownMessage(what=f"{missing} is not a known type or header", place=record.place) from missing
+    except AttributeError as missing:
+        raise UnknownMessage(what="a header has no value", place=record.place) from missing
     except (ValueError, UnicodeDecodeError) as wrong:
         raise UnknownMessage(what=str(wrong)[:500], place=record.place) from wrong
-
-
-def _text(header: bytes | None) -> str:
-    if header is None:
-        raise ValueError("a header has no value")
-    text = header.decode()
-    if "\0" in text:
-        raise ValueError(f"{text!r} holds a NUL, which no database can")
-    return text
 
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").fullmatch

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from domain.host.state import Host
-from projections.view import Change, Column, Row, View, aggregate, iso
+from projections.view import Change, Column, Row, View, aggregate
 
 
 def rows(change: Change) -> Iterable[Row]:
@@ -33,8 +33,8 @@ def rows(change: Change) -> Iterable[Row]:
             "hypervisor": host.inventory.hypervisor,
             "instances": len(host.claims),
             **resources,
-            "created": iso(host.created),
-            "updated": iso(host.updated),
+            "created": host.created,
+            "updated": host.updated,
             "version": change.version,
         },
     )

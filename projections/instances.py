@@ -5,7 +5,7 @@ from typing import Any
 
 from domain.instance.state import Instance
 from domain.instance.status import status
-from projections.view import Change, Column, Row, View, aggregate, iso
+from projections.view import Change, Column, Row, View, aggregate
 
 
 def document(instance: Instance, version: int) -> dict[str, Any]:
@@ -47,11 +47,11 @@ def document(instance: Instance, version: int) -> dict[str, Any]:
         ],
         "addresses": [nic.ip for nic in instance.nics if nic.ip],
         "fault": instance.fault.model_dump() if instance.fault else None,
-        "created": iso(instance.created),
-        "updated": iso(instance.updated),
-        "launched": iso(instance.launched),
-        "deleted": iso(instance.deleted),
-        "purge_at": iso(instance.purge_at),
+        "created": instance.created,
+        "updated": instance.updated,
+        "launched": instance.launched,
+        "deleted": instance.deleted,
+        "purge_at": instance.purge_at,
         "version": version,
     }
 

@@ -6,7 +6,24 @@ from domain.flow import Dispatch, Task, calls
 from domain.instance.state import Instance
 from domain.jobs import JOBS, JobCall, Target
 from domain.task import StepFailed, StepsDispatched, StepsFinished, StepStarted
-from projections.view import Change, Column, Row, View, iso
+from projections.view import Change, Column, Row, View
+
+
+def about(change: Change) -> str | None:
+    """A dispatch that went out, or is done as it went out; for everything else, itself."""
+    event = change.envelope.data
+    match event:
+        case StepsDispatched(dispatch=dispatch):
+            return f"{event.task_id} {dispatch.direction} {dispatch.steps}"
+        case StepsFinished() if change.before.task.dispatch:
+            dispatch = change.before.task.dispatch
+            if event.steps == dispatch.steps:
+                return f"{event.task_id} {dispatch.direction} {dispatch.steps}"
+        case StepStarted() | StepFailed():
+            pass
+        case _:
+            return None
+    return change.envelope.id
 
 
 def rows(change: Change) -> Iterable[Row]:
@@ -65,9 +82,9 @@ def _rows(
             "attempt": dispatch.attempt,
             "args": call.args,
             "fault": fault,
-            "dispatched": iso(dispatch.sent),
-            "deadline": iso(dispatch.deadline),
-            "finished": iso(change.envelope.time) if ended else None,
+            "dispatched": dispatch.sent,
+            "deadline": dispatch.deadline,
+            "finished": change.envelope.time if ended else None,
             "version": change.version,
         }
         yield Row(
@@ -90,6 +107,7 @@ JOBS_VIEW = View(
     name="jobs",
     kinds=frozenset({"instance"}),
     rows=rows,
+    about=about,
     columns=(
         Column("project"),
         Column("task_id", indexed=True),

@@ -6,7 +6,7 @@ from typing import Any
 from domain.messages import Event
 from domain.network.messages import PortBoundToInstance, PortCreated, PortDeleted, PortFreed
 from domain.network.state import Network, Port, mac_of
-from projections.view import Change, Column, Row, View, aggregate, iso
+from projections.view import Change, Column, Row, View, aggregate
 
 
 def network_rows(change: Change) -> Iterable[Row]:
@@ -27,9 +27,9 @@ def network_rows(change: Change) -> Iterable[Row]:
             "cidr": network.cidr,
             "segment": network.segment,
             "ports": len(network.ports),
-            "created": iso(network.created),
-            "updated": iso(network.updated),
-            "deleted": iso(network.deleted),
+            "created": network.created,
+            "updated": network.updated,
+            "deleted": network.deleted,
             "version": change.version,
         },
     )
@@ -49,7 +49,7 @@ def port_document(network: Network, port: Port, version: int) -> dict[str, Any]:
         "instance_id": port.instance_id,
         "host_id": port.host_id,
         "keep": port.keep,
-        "created": iso(port.created),
+        "created": port.created,
         "version": version,
     }
 

@@ -1,8 +1,7 @@
 """Read models in PostgreSQL. Tables follow from the views' columns; every one lies in a schema of its own, so that a
 new generation can be filled beside the one that serves."""
 
-import operator
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,6 +13,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from domain.messages import Key
 from infra.db.pool import alive_if_idle
 from infra.log.log import TopicPartition
+from projections.arrays import Blobs, EncodedTexts, Texts
 from projections.store import Batch, Entry, HistoryQuery, Kept, NotMoved, StoreUnavailable
 from projections.view import Condition, Found, Page, Query, Row, UnknownMarker, View
 from projections.views import VIEWS
@@ -34,17 +34,30 @@ create table if not exists {schema}.states (
 );
 alter table {schema}.states add column if not exists "offset" bigint not null default -1;
 create table if not exists {schema}.history (
-    id text primary key, kind text not null, subject_id text not null, version bigint not null, type text not null,
+    id text not null, kind text not null, subject_id text not null, version bigint not null, type text not null,
     at timestamptz not null, topic text not null, partition int not null, "offset" bigint not null,
     actor text not null, project text not null, task text not null, correlation text not null,
     causation text not null, verdict text not null, data bytea not null
 );
-drop index if exists {schema}.history_subject;
-create index if not exists history_place on {schema}.history (kind, subject_id, partition, "offset");
-create index if not exists history_at on {schema}.history (at, partition, "offset");
-create index if not exists history_correlation on {schema}.history (correlation, at, partition, "offset");
-create index if not exists history_task on {schema}.history (task, at, partition, "offset");
 """
+
+REPEATED_NOTICES = """
+delete from {schema}.history where version = 0 and ctid in (
+    select ctid from (
+        select ctid, row_number() over (partition by id order by partition, "offset") as time
+          from {schema}.history where version = 0
+    ) as notices where time > 1
+)"""
+"""A notice has no version to be known again by, and may have come twice while nothing looked."""
+
+HISTORY_INDEXES = (
+    "create unique index if not exists history_pkey on {schema}.history (id)",
+    'create index if not exists history_place on {schema}.history (kind, subject_id, partition, "offset")',
+    'create index if not exists history_at on {schema}.history (at, partition, "offset")',
+    'create index if not exists history_correlation on {schema}.history (correlation, at, partition, "offset")',
+    'create index if not exists history_task on {schema}.history (task, at, partition, "offset")',
+    "drop index if exists {schema}.history_subject",
+)
 
 ENTRY = """
 select kind, subject_id, version, id, type, at, topic, partition, "offset", actor, project, task, correlation,
@@ -98,35 +111,59 @@ OPERATORS = {"=": "=", "!=": "<>", ">=": ">=", "<=": "<="}
 
 
 def create_tables(dsn: str, schema: str = SCHEMA) -> None:
-    """Make the tables of all views, where they are missing. Raises psycopg.Error."""
+    """Make the tables of all views, and what they are found by, where they are missing. Raises psycopg.Error."""
     with psycopg.connect(dsn) as connection:
-        connection.execute(_sql(TABLES, schema))
-        for view in VIEWS.values():
-            columns = sql.SQL("").join(
-                sql.SQL(", {} {} not null").format(sql.Identifier(column.name), sql.SQL(column.type))
-                for column in view.columns
-            )
-            connection.execute(
-                sql.SQL(
-                    "create table if not exists {table} (id text primary key, version bigint not null, "
-                    "created timestamptz not null, doc text not null{columns})"
-                ).format(table=sql.Identifier(schema, view.name), columns=columns)
-            )
-            _index(connection, view, schema, "order", sql.SQL("(created desc, id desc)"))
-            for column in view.columns:
-                if column.indexed:
-                    name = sql.Identifier(column.name)
-                    how = "using gin ({})" if column.type == "text[]" else "({}, created desc, id desc)"
-                    _index(connection, view, schema, column.name, sql.SQL(how).format(name))
+        create_bare_tables(connection, schema)
+        create_indexes(connection, schema)
 
 
-def _index(connection: psycopg.Connection[Any], view: View, schema: str, name: str, how: sql.Composable) -> None:
-    connection.execute(
-        sql.SQL("create index if not exists {} on {} ").format(
-            sql.Identifier(f"{view.name}_{name}"), sql.Identifier(schema, view.name)
+def create_bare_tables(connection: psycopg.Connection[Any], schema: str) -> None:
+    """Tables with what filling them needs, and no more. Raises psycopg.Error."""
+    connection.execute(_sql(TABLES, schema))
+    for view in VIEWS.values():
+        columns = sql.SQL("").join(
+            sql.SQL(", {} {} not null").format(sql.Identifier(column.name), sql.SQL(column.type))
+            for column in view.columns
         )
-        + how
-    )
+        connection.execute(
+            sql.SQL(
+                "create table if not exists {table} (id text primary key, version bigint not null, "
+                "created timestamptz not null, doc text not null{columns})"
+            ).format(table=sql.Identifier(schema, view.name), columns=columns)
+        )
+
+
+def create_indexes(connection: psycopg.Connection[Any], schema: str) -> None:
+    """What pages and documents are found by. Raises psycopg.Error."""
+    connection.execute(repeated_notices(schema))
+    for statement in index_statements(schema):
+        connection.execute(statement)
+
+
+def repeated_notices(schema: str) -> sql.Composed:
+    """The statement that leaves every notice in history once."""
+    return _sql(REPEATED_NOTICES, schema)
+
+
+def index_statements(schema: str) -> list[sql.Composed]:
+    """What makes a schema's indexes; a statement does not wait for another."""
+    statements = [_sql(text, schema) for text in HISTORY_INDEXES]
+    for view in VIEWS.values():
+        statements += _indexes(view, schema)
+    return statements
+
+
+def _indexes(view: View, schema: str) -> Iterator[sql.Composed]:
+    order = sql.SQL("created desc, id desc")
+    wanted: list[tuple[str, sql.Composed]] = [("order", sql.SQL("({})").format(order))]
+    for column in view.columns:
+        if column.indexed:
+            text = "using gin ({})" if column.type == "text[]" else "({}, {})"
+            wanted.append((column.name, sql.SQL(text).format(sql.Identifier(column.name), order)))
+    for name, how in wanted:
+        yield sql.SQL("create index if not exists {} on {} {}").format(
+            sql.Identifier(f"{view.name}_{name}"), sql.Identifier(schema, view.name), how
+        )
 
 
 def _sql(text: str, schema: str) -> sql.Composed:
@@ -136,8 +173,10 @@ def _sql(text: str, schema: str) -> sql.Composed:
 class PostgresStore:
     """Read models in one schema of a PostgreSQL database."""
 
-    def __init__(self, dsn: str, pool_size: int = 10, schema: str = SCHEMA) -> None:
+    def __init__(self, dsn: str, pool_size: int = 10, schema: str = SCHEMA, bare: bool = False) -> None:
         self._schema = schema
+        self._bare = bare
+        """History has no index yet, so nothing is looked for in it: every state is in a snapshot or with the caller."""
         self._pool: AsyncConnectionPool[AsyncConnection[Any]] = AsyncConnectionPool(
             dsn,
             min_size=1,
@@ -214,9 +253,10 @@ class PostgresStore:
         async with self._connect() as connection:
             rows = await connection.execute(_sql(STATES, self._schema), asked)
             known = {Key(kind, ident): (version, state) for kind, ident, version, state in await rows.fetchall()}
-            rows = await connection.execute(_sql(SINCE, self._schema), asked)
-            for kind, ident, type_name, data in await rows.fetchall():
-                tails.setdefault(Key(kind, ident), []).append((type_name, data))
+            if not self._bare:
+                rows = await connection.execute(_sql(SINCE, self._schema), asked)
+                for kind, ident, type_name, data in await rows.fetchall():
+                    tails.setdefault(Key(kind, ident), []).append((type_name, data))
         found = {key: known.get(key, (0, b"")) for key in {**known, **tails}}
         return {key: Kept(*last, tuple(tails.get(key, ()))) for key, last in found.items()}
 
@@ -255,8 +295,7 @@ class PostgresStore:
                     sql.SQL("delete from {} where id = any(%s)").format(self._table(VIEWS[name])), (list(idents),)
                 )
             if batch.history:
-                values = zip(*map(_ENTRY, batch.history), strict=True)
-                await cursor.execute(self._remember, [list(each) for each in values])
+                await cursor.execute(self._remember, _history(batch.history))
 
     async def get(self, view: str, ident: str) -> Found | None:
         """One document."""
@@ -398,30 +437,47 @@ def _where(view: View, conditions: Iterable[Condition]) -> tuple[sql.Composable,
     return sql.SQL("where ") + sql.SQL(" and ").join(parts), values
 
 
-def _columns(view: View, rows: Sequence[Row]) -> list[list[Any]]:
-    values: list[list[Any]] = [
-        [row.id for row in rows],
+def _columns(view: View, rows: Sequence[Row]) -> list[Any]:
+    values: list[Any] = [
+        Texts(row.id for row in rows),
         [row.version for row in rows],
         [row.created for row in rows],
-        [orjson.dumps(row.doc).decode() for row in rows],
+        EncodedTexts(orjson.dumps(row.doc) for row in rows),
     ]
     for column in view.columns:
         own = [row.columns[column.name] for row in rows]
-        values.append([_literal(each) for each in own] if column.type == "text[]" else own)
+        match column.type:
+            case "text":
+                values.append(Texts(own))
+            case "text[]":
+                values.append(Texts(map(_literal, own)))
+            case _:
+                values.append(own)
     return values
+
+
+def _history(entries: Sequence[Entry]) -> list[Any]:
+    of = Entry(*zip(*entries, strict=True))  # type: ignore[arg-type]  # of every field, what all entries have there
+    subjects: Sequence[Key] = of.subject  # type: ignore[assignment]
+    return [
+        Texts(each.kind for each in subjects),
+        Texts(each.id for each in subjects),
+        list(of.version),  # type: ignore[call-overload]
+        Texts(of.id),
+        Texts(of.type),
+        list(of.time),  # type: ignore[call-overload]
+        Texts(of.topic),
+        list(of.partition),  # type: ignore[call-overload]
+        list(of.offset),  # type: ignore[call-overload]
+        *(Texts(each) for each in (of.actor, of.project, of.task, of.correlation, of.causation, of.verdict)),
+        Blobs(of.data),  # type: ignore[arg-type]
+    ]
 
 
 def _literal(words: Iterable[str]) -> str:
     """A list as PostgreSQL writes an array."""
     quoted = (each.replace("\\", "\\\\").replace('"', '\\"') for each in words)
     return "{" + ",".join(f'"{each}"' for each in quoted) + "}"
-
-
-_ENTRY = operator.attrgetter(
-    "subject.kind",
-    "subject.id",
-    *(name for name in Entry.__slots__ if name != "subject"),
-)
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:

@@ -5,7 +5,7 @@ applied when its version is the next of its aggregate; one that is not above the
 that something was lost, and stops the projector, loudly.
 
 What costs most is to write a thing down, so that is done once a batch however often the thing changed, and of states
-only now and then: history has what came since.
+only now and then, or when they leave memory: history has what came since.
 """
 
 import logging
@@ -17,7 +17,7 @@ from typing import Any
 from domain.aggregates import AGGREGATES
 from domain.errors import UnknownMessage
 from domain.messages import MESSAGES, Envelope, Event, Key, Record, Topic, from_record
-from infra.log.log import Log, TopicPartition
+from infra.log.log import Log, Positions, TopicPartition
 from projections.store import Batch, Entry, Kept, Snapshot, Store
 from projections.view import Change, Row
 from projections.views import VIEWS
@@ -49,32 +49,62 @@ class _Folded:
     """Version of its last snapshot."""
     size: int = 0
     """Bytes of that."""
+    offset: int = -1
+    """Of the last event."""
 
     def due(self) -> bool:
         """Whether to write it down."""
         return self.version - self.kept >= max(SNAPSHOT_EVENTS, self.size // SNAPSHOT_BYTES)
 
+    def snapshot(self) -> Snapshot:
+        """It, to be written down now."""
+        state = self.state.model_dump_json(exclude_defaults=True).encode()
+        self.kept, self.size = self.version, len(state)
+        return Snapshot(self.version, self.offset, state)
+
 
 class Projector:
     """Reads gostack.events into a store."""
 
-    def __init__(self, log: Log, store: Store) -> None:
+    def __init__(self, log: Log, store: Store, most: int = MOST) -> None:
         self._log = log
         self._store = store
+        self._most = most
         self._cache: OrderedDict[Key, _Folded] = OrderedDict()
         self._positions: dict[TopicPartition, int] = {}
 
     async def run(self, until: Callable[[], bool] = lambda: False) -> None:
         """Project until told to stop. Raises VersionGap, NotMoved, StoreUnavailable, LogUnavailable."""
         count = await self._log.partitions(Topic.EVENTS)
-        partitions = [TopicPartition(Topic.EVENTS, number) for number in range(count)]
-        self._positions = await self._store.positions(partitions)
+        await self.start([TopicPartition(Topic.EVENTS, number) for number in range(count)])
         reader = await self._log.reader(self._positions, PATIENCE)
         try:
             while not until():
-                records = await reader.fetch(MOST, 0.2)
+                records = await reader.fetch(self._most, 0.2)
                 if records:
                     await self.apply(records)
+        finally:
+            await reader.close()
+
+    async def start(self, partitions: Sequence[TopicPartition]) -> None:
+        """Go on where the store stands."""
+        self._positions = await self._store.positions(partitions)
+
+    async def up_to(self, ends: Positions) -> None:
+        """Project what lies before these offsets, and nothing behind them. Raises what run() raises."""
+        left = {each for each, end in ends.items() if self._positions[each] < end}
+        if not left:
+            return
+        reader = await self._log.reader({each: self._positions[each] for each in left}, PATIENCE)
+        try:
+            while left:
+                found = await reader.fetch(self._most, 1.0)
+                records = [
+                    each for each in found if each.offset < ends[TopicPartition(each.topic, each.partition or 0)]
+                ]
+                if records:
+                    await self.apply(records)
+                left = {each for each in left if self._positions[each] < ends[each]}
         finally:
             await reader.close()
 
@@ -83,7 +113,7 @@ class Projector:
         batch = Batch()
         read: list[tuple[Record, Envelope]] = []
         for record in records:
-            partition = TopicPartition(record.topic, record.partition or 0)
+            partition = _partition(record)
             batch.start.setdefault(partition, self._positions[partition])
             batch.end[partition] = record.offset + 1
             try:
@@ -100,8 +130,6 @@ class Projector:
             self._cache.clear()
             raise
         self._positions |= batch.end
-        while len(self._cache) > CACHE:
-            self._cache.popitem(last=False)
 
     async def _warm(self, keys: set[Key]) -> None:
         cold = [key for key in keys if key not in self._cache]
@@ -125,19 +153,24 @@ class Projector:
                 raise VersionGap(f"{record.place} is no event")
             before = folded.state
             after = AGGREGATES[key.kind].evolve(before, envelope.data, key.id)
-            folded.version, folded.state = envelope.aggversion, after
+            folded.version, folded.state, folded.offset = envelope.aggversion, after, record.offset
             self._cache.move_to_end(key)
         batch.history.append(_entry(record, envelope))
         return Change(envelope, before, after, (record.topic, record.partition or 0, record.offset))
 
     def _snapshots(self, batch: Batch, changes: Sequence[Change]) -> None:
-        """States that are due, each as the last of these changes left it."""
-        for key, change in {change.key: change for change in changes if change.version}.items():
-            folded = self._cache[key]
-            if folded.due():
-                state = folded.state.model_dump_json(exclude_defaults=True).encode()
-                folded.kept, folded.size = folded.version, len(state)
-                batch.states[key] = Snapshot(folded.version, change.place[2], state)
+        """States that are due, and those that nobody asked for lately, as these changes left them."""
+        for key in {change.key for change in changes if change.version}:
+            if self._cache[key].due():
+                batch.states[key] = self._cache[key].snapshot()
+        while len(self._cache) > CACHE:
+            key, folded = self._cache.popitem(last=False)
+            if folded.version > folded.kept:
+                batch.states[key] = folded.snapshot()
+
+
+def _partition(record: Record) -> TopicPartition:
+    return TopicPartition(record.topic, record.partition or 0)
 
 
 def _folded(key: Key, kept: Kept) -> _Folded:
@@ -152,10 +185,18 @@ def _folded(key: Key, kept: Kept) -> _Folded:
 
 def _project(batch: Batch, changes: Sequence[Change]) -> None:
     """The rows of these changes, which follow one another."""
+    by_kind: dict[str, list[Change]] = {}
+    for change in changes:
+        by_kind.setdefault(change.key.kind, []).append(change)
     for view in VIEWS.values():
-        concerned: Iterable[Change] = (change for change in changes if change.key.kind in view.kinds)
+        # Rows of different kinds are different rows, so only the order within a kind counts.
+        concerned: Iterable[Change] = [change for kind in view.kinds for change in by_kind.get(kind, ())]
         if view.about is not None:
-            last = {about: change for change in concerned if (about := view.about(change)) is not None}
+            last: dict[str, Change] = {}
+            for change in concerned:
+                if (about := view.about(change)) is not None:
+                    last.pop(about, None)
+                    last[about] = change
             concerned = last.values()
         rows: dict[str, Row] = {}
         gone: set[str] = set()

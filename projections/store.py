@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from domain.messages import Key
 from infra.log.log import TopicPartition
@@ -14,8 +14,7 @@ class StoreUnavailable(Exception):
     """The database did not answer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """An event as history keeps it."""
 
     subject: Key

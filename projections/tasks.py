@@ -6,7 +6,7 @@ from datetime import datetime
 from domain.flow import Direction, Fault, Task
 from domain.instance.state import Instance
 from domain.task import TaskAccepted, TaskEvent, TaskFailed, TaskFinished
-from projections.view import Change, Column, Row, View, iso
+from projections.view import Change, Column, Row, View
 
 
 def about(change: Change) -> str | None:
@@ -60,12 +60,12 @@ def row(change: Change, task: Task, status: str, fault: Fault | None, finished: 
         "project_id": task.project,
         "correlation_id": change.envelope.correlation,
         "attempt": task.dispatch.attempt if task.dispatch else 0,
-        "deadline": iso(task.dispatch.deadline if task.dispatch else None),
+        "deadline": task.dispatch.deadline if task.dispatch else None,
         "fault": fault.model_dump() if fault else None,
         "undo_fault": task.undo_fault.model_dump() if task.undo_fault else None,
         "cancelled_by": task.cancelled_by,
-        "accepted": iso(task.accepted),
-        "finished": iso(finished),
+        "accepted": task.accepted,
+        "finished": finished,
         "version": change.version,
     }
     return Row(

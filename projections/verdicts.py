@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from domain.instance.state import Instance
 from domain.task import CommandRefused, CommandSatisfied, TaskAccepted
-from projections.view import Change, Column, Row, View, iso
+from projections.view import Change, Column, Row, View
 
 
 def rows(change: Change) -> Iterable[Row]:
@@ -28,7 +28,7 @@ def rows(change: Change) -> Iterable[Row]:
         "actor": envelope.actor,
         "project_id": envelope.project,
         "correlation_id": envelope.correlation,
-        "at": iso(envelope.time),
+        "at": envelope.time,
     }
     yield Row(
         id=envelope.causation,

@@ -33,6 +33,7 @@ class Row:
     created: datetime
     columns: dict[str, Any]
     doc: dict[str, Any]
+    """As orjson takes it: moments as they are, which it writes in ISO 8601."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +69,8 @@ class View:
     gone: Callable[[Change], Iterable[str]] = field(default=lambda change: ())
     """Ids of rows that this change removes."""
     about: Callable[[Change], str | None] | None = None
-    """What a change's rows are of, None where it has none: of changes about the same that follow one another, the last
-    has all that there is to say. Where it is not given, every change's rows count."""
+    """What a change's rows are of, None where it has none: of changes about the same, the last has all that there is to
+    say, whatever came between. Where it is not given, every change's rows count."""
 
     def column(self, name: str) -> Column | None:
         """The column of that name, or None."""
@@ -124,8 +125,3 @@ class Found:
 
 class UnknownMarker(Exception):
     """The marker names no row of the list."""
-
-
-def iso(moment: datetime | None) -> str | None:
-    """A moment as it stands in documents: ISO 8601, UTC."""
-    return moment.isoformat() if moment else None

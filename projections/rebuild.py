@@ -1,0 +1,184 @@
+"""Read models made anew beside those that serve, and put in their place: blue and green.
+
+Each generation lies in a schema of its own. The new one is filled without indexes by several processes, gets its
+indexes, catches up, and takes the name of the old, which stays for a way back. All the while the old one is read and
+kept up to date. The exchange waits for the projector to be between two batches and holds it for as long as the last
+events take; readers hold no name for longer than a statement, so none of them fails.
+"""
+
+import asyncio
+import gc
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import suppress
+from multiprocessing import get_context
+
+import psycopg
+import uvloop
+from psycopg import sql
+
+from domain import catalog
+from infra.log.kafka import KafkaLog
+from infra.log.log import Positions, TopicPartition
+from projections.postgres import (
+    SCHEMA,
+    PostgresStore,
+    create_bare_tables,
+    create_tables,
+    index_statements,
+    repeated_notices,
+)
+from projections.projector import Projector
+
+NEXT, PREVIOUS = "read_next", "read_previous"
+MOST = 2000
+WORKERS = min(4, os.cpu_count() or 1)
+NEAR = 500
+"""Events between the new generation and the old at which they are exchanged."""
+LOOKS = 0.5
+"""Seconds between two reports of progress."""
+LOCK = 0x67735F7265616400
+"""PostgreSQL advisory lock: one rebuild at a time."""
+
+Told = Callable[[int, int], None]
+"""Is told events done and events in all."""
+
+
+class RebuildRunning(Exception):
+    """Another rebuild or rollback is under way."""
+
+
+class NoPrevious(Exception):
+    """There is no earlier generation to go back to."""
+
+
+async def rebuild(bootstrap: str, dsn: str, told: Told = lambda done, total: None, workers: int = WORKERS) -> int:
+    """Make all read models anew from the log; events read. Raises RebuildRunning, and what the projector raises."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        _alone(connection)
+        connection.execute(sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(NEXT)))
+        with connection.transaction():
+            create_bare_tables(connection, NEXT)
+        total = await _fill(bootstrap, dsn, told, workers)
+        await _index(dsn)
+        await _exchange(bootstrap, dsn, NEXT)
+    return total
+
+
+async def rollback(bootstrap: str, dsn: str) -> None:
+    """Let the generation before serve again, brought up to date; the one that served becomes the one before.
+
+    Raises NoPrevious, RebuildRunning, and what the projector raises.
+    """
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        _alone(connection)
+        found = connection.execute("select to_regnamespace(%s) is not null", (PREVIOUS,)).fetchone()
+        if not found or not found[0]:
+            raise NoPrevious("there is no earlier generation of the read models")
+        create_tables(dsn, PREVIOUS)
+        await _exchange(bootstrap, dsn, PREVIOUS)
+
+
+def _alone(connection: psycopg.Connection[tuple[bool, ...]]) -> None:
+    row = connection.execute("select pg_try_advisory_lock(%s)", (LOCK,)).fetchone()
+    if not row or not row[0]:
+        raise RebuildRunning("another rebuild is under way")
+
+
+def _positions(connection: psycopg.Connection[tuple[str, int, int]], schema: str) -> dict[TopicPartition, int]:
+    rows = connection.execute(
+        sql.SQL("select topic, partition, next_offset from {}.positions").format(sql.Identifier(schema))
+    ).fetchall()
+    return {TopicPartition(topic, partition): offset for topic, partition, offset in rows}
+
+
+async def _fill(bootstrap: str, dsn: str, told: Told, workers: int) -> int:
+    """Bring the new generation to where the old one is now."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        ends = _positions(connection, SCHEMA)
+        total = sum(ends.values())
+        shares = [dict(list(ends.items())[number::workers]) for number in range(workers)]
+        loop = asyncio.get_running_loop()
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            running = asyncio.gather(
+                *(loop.run_in_executor(pool, _fill_share, bootstrap, dsn, share) for share in shares if share)
+            )
+            while not running.done():
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(asyncio.shield(running), LOOKS)
+                told(sum(_positions(connection, NEXT).values()), total)
+            await running
+    return total
+
+
+async def _index(dsn: str) -> None:
+    """Make the new generation's indexes, several at a time."""
+
+    def run(*statements: sql.Composed | bytes) -> None:
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            connection.execute("set maintenance_work_mem = '128MB'")
+            for statement in statements:
+                connection.execute(statement)
+
+    loop = asyncio.get_running_loop()
+    with ThreadPoolExecutor(WORKERS) as pool:
+        await loop.run_in_executor(pool, run, repeated_notices(NEXT))
+        await asyncio.gather(*(loop.run_in_executor(pool, run, each) for each in index_statements(NEXT)))
+        await loop.run_in_executor(pool, run, b"analyze")
+
+
+def _fill_share(bootstrap: str, dsn: str, ends: Positions) -> None:
+    """What one process does of it: these partitions."""
+    assert catalog.MESSAGES
+    # It ends soon, and what is folded has no cycles.
+    gc.disable()
+    uvloop.run(_project(bootstrap, dsn, ends))
+
+
+async def _project(bootstrap: str, dsn: str, ends: Positions) -> None:
+    log = KafkaLog(bootstrap)
+    store = PostgresStore(dsn, pool_size=1, schema=NEXT, bare=True)
+    await store.open()
+    try:
+        projector = Projector(log, store, MOST)
+        await projector.start(list(ends))
+        await projector.up_to(ends)
+    finally:
+        await store.close()
+        await log.close()
+
+
+async def _exchange(bootstrap: str, dsn: str, schema: str) -> None:
+    """Let this generation serve, once it is where the serving one is."""
+    log = KafkaLog(bootstrap)
+    store = PostgresStore(dsn, pool_size=1, schema=schema)
+    await store.open()
+    try:
+        projector = Projector(log, store, MOST)
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            at: dict[TopicPartition, int] = {}
+            while True:
+                ends = _positions(connection, SCHEMA)
+                await projector.start(list(ends))
+                behind = sum(end - at.get(each, 0) for each, end in ends.items())
+                await projector.up_to(ends)
+                at = ends
+                if behind <= NEAR:
+                    break
+            with connection.transaction():
+                connection.execute(sql.SQL("lock table {}.positions in exclusive mode").format(sql.Identifier(SCHEMA)))
+                await projector.up_to(_positions(connection, SCHEMA))
+                _rename(connection, schema)
+    finally:
+        await store.close()
+        await log.close()
+
+
+def _rename(connection: psycopg.Connection[tuple[str, int, int]], schema: str) -> None:
+    leaving = f"{SCHEMA}_leaving"
+    steps: Sequence[tuple[str, str]] = ((SCHEMA, leaving), (schema, SCHEMA), (leaving, PREVIOUS))
+    if schema != PREVIOUS:
+        connection.execute(sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(PREVIOUS)))
+    for old, new in steps:
+        connection.execute(sql.SQL("alter schema {} rename to {}").format(sql.Identifier(old), sql.Identifier(new)))
