@@ -16,6 +16,7 @@ from api.routes import (
     keypairs,
     networks,
     ports,
+    projections,
     service,
     tasks,
     zones,
@@ -36,6 +37,7 @@ ROUTES = (
     jobs,
     events,
     commands,
+    projections,
     service,
 )
 

@@ -130,6 +130,21 @@ JOB: dict[str, Any] = {
     "finished": None,
     "version": 6,
 }
+PROJECTION: dict[str, Any] = {"name": "instances", "rows": 20000, "lag": 12, "lag_seconds": 0.04}
+RUN: dict[str, Any] = {
+    "id": COMMAND_ID,
+    "kind": "rebuild",
+    "status": "running",
+    "actor": "ann",
+    "asked": NOW,
+    "started": NOW,
+    "finished": None,
+    "done": 250000,
+    "total": 1000000,
+    "seconds_left": 37.5,
+    "problems": [],
+    "error": "",
+}
 HOST: dict[str, Any] = {
     "id": HOST_ID,
     "name": "h1",

@@ -19,6 +19,7 @@ from infra.secrets.memory import MemorySecrets
 from infra.secrets.segments import MemorySegments
 from infra.settings import Settings
 from projections.memory import MemoryStore
+from projections.runs_memory import MemoryRuns
 
 
 def described() -> bytes:
@@ -28,6 +29,7 @@ def described() -> bytes:
     services = Services(
         log=log,
         store=store,
+        runs=MemoryRuns(),
         secrets=secrets,
         segments=MemorySegments(),
         settings=Settings(),

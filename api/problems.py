@@ -57,6 +57,7 @@ STATUS: dict[type[Refusal], int] = {
     own.Unavailable: 503,
     own.Overloaded: 429,
     own.NotAppliedYet: 504,
+    own.ProjectionBusy: 409,
     own.NoHostYet: 409,
     own.AgentUnreachable: 502,
     own.AgentRefused: 409,

@@ -71,6 +71,13 @@ class NotAppliedYet(Refusal):
     hint = "Ask again, or without after= for what is known now."
 
 
+class ProjectionBusy(Refusal):
+    """Run {id} is under way, and only one is at a time."""
+
+    code = "projection-busy"
+    hint = "Ask again when it has ended."
+
+
 class NoHostYet(Refusal):
     """Instance {id} is {status} and has no host: there is nobody to ask."""
 

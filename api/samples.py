@@ -22,6 +22,7 @@ REFS = {
     "jobs": examples.JOB_ID,
     "events": examples.EVENT_ID,
     "commands": examples.COMMAND_ID,
+    "projections": examples.COMMAND_ID,
 }
 """What stands for {ref} or {ident} in examples, by the first word of the path."""
 ADDRESS = "http://127.0.0.1:7480"

@@ -29,6 +29,7 @@ from infra.secrets.seal import Seal
 from infra.secrets.segments import PostgresSegments
 from infra.settings import Settings
 from projections.postgres import PostgresStore
+from projections.runs_postgres import PostgresRuns
 from projections.view import Query
 
 logger = logging.getLogger(__name__)
@@ -70,6 +71,7 @@ async def made(settings: Settings, token: str) -> AsyncIterator[Services]:
         services = Services(
             log=log,
             store=store,
+            runs=PostgresRuns(settings.db.dsn),
             secrets=secrets,
             segments=PostgresSegments(settings.db.dsn),
             settings=settings,

@@ -15,6 +15,7 @@ from infra.log.log import Log
 from infra.secrets.secrets import SecretStore
 from infra.secrets.segments import Segments
 from infra.settings import Settings
+from projections.runs import Runs
 from projections.store import Store
 
 KNOWN_SECONDS = 1.0
@@ -32,6 +33,8 @@ class Services:
     log: Log
     store: Store
     """The read models."""
+    runs: Runs
+    """What is done to the read models as a whole."""
     secrets: SecretStore
     segments: Segments
     settings: Settings

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import sys
+import time
 from typing import Annotated, Any
 
 import typer
@@ -12,6 +13,8 @@ from infra.settings import Settings, load
 app = typer.Typer(no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
 topics = typer.Typer(no_args_is_help=True, help="The topics of the log.")
 database = typer.Typer(no_args_is_help=True, help="The database.")
+projection = typer.Typer(no_args_is_help=True, help="The read models as a whole, done here and now.")
+app.add_typer(projection, name="projection")
 app.add_typer(topics, name="topics")
 app.add_typer(database, name="db")
 
@@ -94,6 +97,41 @@ def verify() -> None:
         typer.echo(problem)
     typer.echo("all is as the log says" if not problems else f"{len(problems)} differences")
     raise typer.Exit(1 if problems else 0)
+
+
+@projection.command("rebuild")
+def projection_rebuild() -> None:
+    """Make all read models anew beside those that serve, and put them in their place."""
+    from projections.rebuild import RebuildRunning, rebuild
+
+    settings = _settings()
+    began = time.monotonic()
+
+    async def told(done: int, total: int) -> None:
+        seconds = time.monotonic() - began
+        left = f", {(total - done) * seconds / done:.0f} s to go" if done else ""
+        typer.echo(f"{done} of {total} events in {seconds:.0f} s{left}", err=True)
+
+    try:
+        events = asyncio.run(rebuild(settings.log.bootstrap, settings.db.dsn, told))
+    except RebuildRunning as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from error
+    typer.echo(f"rebuilt from {events} events in {time.monotonic() - began:.0f} s")
+
+
+@projection.command("rollback")
+def projection_rollback() -> None:
+    """Let the read models before the last rebuild serve again, brought up to date."""
+    from projections.rebuild import NoPrevious, RebuildRunning, rollback
+
+    settings = _settings()
+    try:
+        asyncio.run(rollback(settings.log.bootstrap, settings.db.dsn))
+    except (NoPrevious, RebuildRunning) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from error
+    typer.echo("the read models before the last rebuild serve again")
 
 
 @topics.command("apply")

@@ -6,6 +6,7 @@ import signal
 from domain import catalog
 from infra.log.kafka import KafkaLog
 from infra.settings import Settings
+from projections.operate import operate
 from projections.postgres import PostgresStore
 from projections.projector import Projector
 from projections.verify import Folded
@@ -21,9 +22,12 @@ async def projector(settings: Settings) -> None:
     stop = asyncio.Event()
     for each in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(each, stop.set)
+    operating = asyncio.create_task(operate(settings))
     try:
         await Projector(log, store).run(stop.is_set)
     finally:
+        operating.cancel()
+        await asyncio.gather(operating, return_exceptions=True)
         await store.close()
         await log.close()
 

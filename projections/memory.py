@@ -1,6 +1,7 @@
 """Read models in memory: the twin of PostgreSQL's, for fast tests."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
 
@@ -16,6 +17,19 @@ from projections.views import VIEWS
 NOTHING = Snapshot(0, -1, b"")
 
 
+class MemoryFrozen:
+    """A copy."""
+
+    def __init__(self, positions: dict[TopicPartition, int], rows: dict[str, dict[str, Row]]) -> None:
+        self.positions = dict(positions)
+        self._rows = {name: list(table.values()) for name, table in rows.items()}
+
+    async def rows(self, view: str) -> AsyncIterator[Found]:
+        """Every document of a view."""
+        for row in self._rows[view]:
+            yield _found(row)
+
+
 class MemoryStore:
     """Dictionaries of rows."""
 
@@ -24,6 +38,11 @@ class MemoryStore:
         self._states: dict[Key, Snapshot] = {}
         self._rows: dict[str, dict[str, Row]] = {name: {} for name in VIEWS}
         self._history: dict[str, Entry] = {}
+
+    @asynccontextmanager
+    async def frozen(self) -> AsyncIterator[MemoryFrozen]:
+        """Them at this moment, for the time of a block."""
+        yield MemoryFrozen(self._positions, self._rows)
 
     async def positions(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         """Where each partition is to be read from."""

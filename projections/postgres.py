@@ -22,6 +22,7 @@ SCHEMA = "read"
 FOUND_AT_MOST = 20
 OPTIONS = "-c statement_timeout=30000 -c synchronous_commit=off"
 MOST_ALTERNATIVES = 16
+ROWS_AT_ONCE = 1000
 
 TABLES = """
 create schema if not exists {schema};
@@ -170,6 +171,25 @@ def _sql(text: str, schema: str) -> sql.Composed:
     return sql.SQL(text).format(schema=sql.Identifier(schema))
 
 
+class PostgresFrozen:
+    """What one transaction sees."""
+
+    def __init__(self, connection: AsyncConnection[Any], schema: str, positions: dict[TopicPartition, int]) -> None:
+        self.positions = positions
+        self._connection = connection
+        self._schema = schema
+
+    async def rows(self, view: str) -> AsyncIterator[Found]:
+        """Every document of a view."""
+        async with self._connection.cursor(f"frozen_{view}") as cursor:
+            cursor.itersize = ROWS_AT_ONCE
+            await cursor.execute(
+                sql.SQL("select id, version, doc from {}").format(sql.Identifier(self._schema, VIEWS[view].name))
+            )
+            async for ident, version, doc in cursor:
+                yield Found(ident, version, doc.encode())
+
+
 class PostgresStore:
     """Read models in one schema of a PostgreSQL database."""
 
@@ -232,6 +252,17 @@ class PostgresStore:
             arrays=sql.SQL(", ").join(arrays),
             sets=sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(name) for name in names[1:]),
         )
+
+    @asynccontextmanager
+    async def frozen(self) -> AsyncIterator[PostgresFrozen]:
+        """Them at this moment, for the time of a block. Raises StoreUnavailable."""
+        async with self._connect() as connection, connection.transaction():
+            await connection.execute("set transaction isolation level repeatable read read only")
+            rows = await connection.execute(
+                _sql("select topic, partition, next_offset from {schema}.positions", self._schema)
+            )
+            at = {TopicPartition(topic, number): offset for topic, number, offset in await rows.fetchall()}
+            yield PostgresFrozen(connection, self._schema, at)
 
     async def positions(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         """Where each partition is to be read from."""

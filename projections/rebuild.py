@@ -9,10 +9,12 @@ events take; readers hold no name for longer than a statement, so none of them f
 import asyncio
 import gc
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import suppress
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
+from threading import Thread
 
 import psycopg
 import uvloop
@@ -30,6 +32,7 @@ from projections.postgres import (
     repeated_notices,
 )
 from projections.projector import Projector
+from projections.told import Told, nobody
 
 NEXT, PREVIOUS = "read_next", "read_previous"
 MOST = 2000
@@ -41,9 +44,6 @@ LOOKS = 0.5
 LOCK = 0x67735F7265616400
 """PostgreSQL advisory lock: one rebuild at a time."""
 
-Told = Callable[[int, int], None]
-"""Is told events done and events in all."""
-
 
 class RebuildRunning(Exception):
     """Another rebuild or rollback is under way."""
@@ -53,7 +53,7 @@ class NoPrevious(Exception):
     """There is no earlier generation to go back to."""
 
 
-async def rebuild(bootstrap: str, dsn: str, told: Told = lambda done, total: None, workers: int = WORKERS) -> int:
+async def rebuild(bootstrap: str, dsn: str, told: Told = nobody, workers: int = WORKERS) -> int:
     """Make all read models anew from the log; events read. Raises RebuildRunning, and what the projector raises."""
     with psycopg.connect(dsn, autocommit=True) as connection:
         _alone(connection)
@@ -100,14 +100,14 @@ async def _fill(bootstrap: str, dsn: str, told: Told, workers: int) -> int:
         total = sum(ends.values())
         shares = [dict(list(ends.items())[number::workers]) for number in range(workers)]
         loop = asyncio.get_running_loop()
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        with ProcessPoolExecutor(workers, get_context("spawn"), end_with_parent) as pool:
             running = asyncio.gather(
                 *(loop.run_in_executor(pool, _fill_share, bootstrap, dsn, share) for share in shares if share)
             )
             while not running.done():
                 with suppress(TimeoutError):
                     await asyncio.wait_for(asyncio.shield(running), LOOKS)
-                told(sum(_positions(connection, NEXT).values()), total)
+                await told(sum(_positions(connection, NEXT).values()), total)
             await running
     return total
 
@@ -126,6 +126,18 @@ async def _index(dsn: str) -> None:
         await loop.run_in_executor(pool, run, repeated_notices(NEXT))
         await asyncio.gather(*(loop.run_in_executor(pool, run, each) for each in index_statements(NEXT)))
         await loop.run_in_executor(pool, run, b"analyze")
+
+
+def end_with_parent() -> None:
+    """Let this process end when the one that started it does, however that ends."""
+    parent = parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
 
 
 def _fill_share(bootstrap: str, dsn: str, ends: Positions) -> None:

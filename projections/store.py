@@ -1,6 +1,7 @@
 """Where read models are kept: a port with PostgreSQL behind it, and a twin in memory under the same contract."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
@@ -88,8 +89,22 @@ class NotMoved(Exception):
     """Another projector has moved the positions: this one is to stop."""
 
 
+class Frozen(Protocol):
+    """All read models as they were at one moment, whatever is written meanwhile."""
+
+    @property
+    def positions(self) -> dict[TopicPartition, int]:
+        """What they were made of: the events before these."""
+
+    def rows(self, view: str) -> AsyncIterator[Found]:
+        """Every document of a view."""
+
+
 class Store(Protocol):
     """Read models."""
+
+    def frozen(self) -> AbstractAsyncContextManager[Frozen]:
+        """Them at this moment, for the time of a block. Raises StoreUnavailable."""
 
     async def positions(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         """Where each partition is to be read from."""

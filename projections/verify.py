@@ -14,12 +14,17 @@ from domain.errors import UnknownMessage
 from domain.host.state import Host
 from domain.instance.state import Instance, VmState
 from domain.messages import Envelope, Event, Key, Record, Topic, from_record
-from infra.log.log import Log
-from projections.store import Store
+from infra.log.log import Log, Positions, TopicPartition
+from projections.store import Frozen, Store
+from projections.told import Told, nobody
 from projections.view import Change
 from projections.views import VIEWS
 
 FETCH = 1000
+MOST = 100
+"""Differences that are told."""
+TELL = 5000
+"""Events after which it is told how far it is."""
 
 
 @dataclass
@@ -33,6 +38,8 @@ class Folded:
     """Command id -> how many different verdict events it has."""
     events: int = 0
     repeated: int = 0
+    behind: int = 0
+    """Events that the read models did not have yet: they are no part of this."""
     problems: list[str] = field(default_factory=list)
 
     def take(self, record: Record, envelope: Envelope) -> None:
@@ -62,33 +69,42 @@ class Folded:
                     self.rows[view.name].pop(ident, None)
 
 
-async def records(log: Log, topic: Topic) -> AsyncIterator[Record]:
-    """Every record of a topic, up to the end that it has now."""
+async def records(log: Log, topic: Topic, ends: Positions | None = None) -> AsyncIterator[Record]:
+    """Every record of a topic, up to the end that it has now, or up to these offsets."""
     bounds = await log.bounds([topic])
-    left = {each: end for each, (first, end) in bounds.items() if end > first}
-    if not left:
+    upto = {each: end if ends is None else ends.get(each, first) for each, (first, end) in bounds.items()}
+    reached = {each: first for each, (first, _) in bounds.items() if first < upto[each]}
+    if not reached:
         return
-    reader = await log.reader({each: bounds[each][0] for each in left})
+    reader = await log.reader(dict(reached))
     try:
-        reached = {each: bounds[each][0] for each in left}
-        while any(reached[each] < end for each, end in left.items()):
+        while any(offset < upto[each] for each, offset in reached.items()):
             for record in await reader.fetch(FETCH, 1.0):
-                partition = next(each for each in left if each == (record.topic, record.partition))
+                partition = TopicPartition(record.topic, record.partition or 0)
                 reached[partition] = record.offset + 1
-                if record.offset < left[partition]:
+                if record.offset < upto[partition]:
                     yield record
     finally:
         await reader.close()
 
 
-async def fold(log: Log) -> Folded:
-    """All of gostack.events."""
+async def fold(log: Log, ends: Positions | None = None, told: Told = nobody) -> Folded:
+    """gostack.events: all, or what lies before these offsets."""
     folded = Folded()
-    async for record in records(log, Topic.EVENTS):
+    bounds = await log.bounds([Topic.EVENTS])
+    last = sum(end for _, end in bounds.values())
+    total = last if ends is None else sum(ends.get(each, 0) for each in bounds)
+    folded.behind = last - total
+    taken = 0
+    async for record in records(log, Topic.EVENTS, ends):
+        taken += 1
+        if taken % TELL == 0:
+            await told(taken, total)
         try:
             folded.take(record, from_record(record))
         except UnknownMessage as error:
             folded.problems.append(str(error))
+    await told(total, total)
     return folded
 
 
@@ -115,27 +131,52 @@ def claims_problems(folded: Folded) -> list[str]:
     return problems
 
 
-async def differences(folded: Folded, store: Store, most: int = 20) -> list[str]:
+async def differences(folded: Folded, frozen: Frozen, most: int = MOST) -> list[str]:
     """Rows of the read models that are not what the log says; at most `most` are told."""
-    problems = []
+    problems: list[str] = []
     for name, rows in folded.rows.items():
-        count = await store.count(name)
-        if count != len(rows):
-            problems.append(f"{name}: {count} rows, the log makes {len(rows)}")
-        for ident, doc in rows.items():
-            found = await store.get(name, ident)
-            told = orjson.loads(found.doc) if found else None
-            if told != orjson.loads(orjson.dumps(doc)):
-                problems.append(f"{name} {ident}: {told} instead of {doc}")
-                if len(problems) >= most:
-                    return problems
+        left = dict(rows)
+        async for found in frozen.rows(name):
+            wanted = left.pop(found.id, None)
+            problems += _differing(f"{name} {found.id}", orjson.loads(found.doc), _as_stored(wanted))
+            if len(problems) >= most:
+                return problems[:most]
+        problems += [f"{name} {ident}: it is missing" for ident in list(left)[: most - len(problems)]]
+        if len(problems) >= most:
+            break
     return problems
 
 
+def _as_stored(doc: dict[str, Any] | None) -> dict[str, Any] | None:
+    found: dict[str, Any] | None = orjson.loads(orjson.dumps(doc))
+    return found
+
+
+def _differing(name: str, told: dict[str, Any], wanted: dict[str, Any] | None) -> list[str]:
+    if wanted is None:
+        return [f"{name}: it is there, and the log makes no such row"]
+    return [
+        f"{name}: {field} is {orjson.dumps(told.get(field)).decode()}, the log makes it "
+        f"{orjson.dumps(wanted.get(field)).decode()}"
+        for field in sorted({*told, *wanted})
+        if told.get(field) != wanted.get(field)
+    ]
+
+
+async def compare(log: Log, store: Store, told: Told = nobody) -> tuple[Folded, list[str]]:
+    """The fold, and where the read models are not what it makes; an empty list is the proof.
+
+    It is exact while events go on coming: read models are taken as they are at one moment, and the log as far as they
+    had it then.
+    """
+    async with store.frozen() as frozen:
+        folded = await fold(log, frozen.positions, told)
+        return folded, [*folded.problems, *await differences(folded, frozen)]
+
+
 async def verify(log: Log, store: Store) -> tuple[Folded, list[str]]:
-    """The fold, and everything that is not as it must be; an empty list is the proof."""
-    folded = await fold(log)
-    problems = [*folded.problems, *claims_problems(folded)]
+    """What compare() says, and whether claims and verdicts are as they must be once all has come to rest."""
+    folded, problems = await compare(log, store)
+    problems += claims_problems(folded)
     problems += [f"command {ident} has {count} verdicts" for ident, count in folded.verdicts.items() if count > 1]
-    problems += await differences(folded, store)
     return folded, problems

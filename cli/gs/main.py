@@ -24,6 +24,7 @@ GROUPS: dict[str, str] = {
     "job": "Steps of tasks, as they were sent to hosts.",
     "keypair": "Public keys, put into guests.",
     "network": "Networks of instances.",
+    "projection": "Read models: how far they are, made anew, compared with the log.",
     "port": "Addresses of networks, for instances to come.",
     "task": "Accepted commands that take time.",
     "zone": "Groups of hosts that fail together.",

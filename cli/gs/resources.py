@@ -214,4 +214,18 @@ INTERFACE = Resource(
     (Column("index"), Column("network_name", "network"), Column("ip"), Column("mac"), Column("port_id", "port")),
     named=False,
 )
+PROJECTION = Resource(
+    "projection",
+    "projections",
+    (NAME, Column("rows"), Column("lag"), Column("lag_seconds")),
+    named=False,
+    selects=False,
+)
+RUN = Resource(
+    "run",
+    "runs",
+    (ID, Column("kind"), Column("status"), Column("actor"), Column("asked"), Column("finished"), Column("problems")),
+    named=False,
+    selects=False,
+)
 SETTING = Resource("setting", "settings", (NAME, Column("value"), Column("origin"), Column("description")), named=False)

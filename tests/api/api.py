@@ -17,6 +17,7 @@ from api.forgetting import Forgetting
 from api.services import Services
 from api.verdicts import Verdicts
 from infra.settings import Settings
+from projections.runs_memory import MemoryRuns
 from tests.harness.world import World
 
 GIB = 1 << 30
@@ -136,6 +137,7 @@ async def serving(directory: Path, **api_settings: Any) -> AsyncIterator[Api]:
     services = Services(
         log=world.log,
         store=world.store,
+        runs=MemoryRuns(),
         secrets=world.secrets,
         segments=world.segments,
         settings=settings,

@@ -67,5 +67,7 @@ def test_every_example_fits_its_shape() -> None:
         (documents.Display, examples.DISPLAY),
         (documents.BlobDocument, examples.BLOB),
         (documents.CommandDocument, examples.COMMAND),
+        (documents.ProjectionDocument, examples.PROJECTION),
+        (documents.RunDocument, examples.RUN),
     ):
         TypeAdapter(shape).validate_python(example)

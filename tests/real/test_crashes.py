@@ -80,7 +80,7 @@ async def proof(cluster: Cluster) -> tuple[Folded, list[str]]:
     try:
         for _ in range(30):
             folded, problems = await verify(log, store)
-            if not problems:
+            if not problems and not folded.behind:
                 break
             await asyncio.sleep(1)
         return folded, problems

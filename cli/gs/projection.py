@@ -1,0 +1,94 @@
+"""gs projection: read models, how far they are behind the log, and what is done to them as a whole."""
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from cli.gs.call import Call
+from cli.gs.columns import printable
+from cli.gs.options import command
+from cli.gs.problems import Failed, TimedOut
+from cli.gs.resources import PROJECTION, RUN
+from cli.gs.waiting import FIRST_PAUSE, GROWTH, LONGEST_PAUSE
+
+app = typer.Typer()
+RUNS = PROJECTION.path("runs")
+
+
+@command(app, "list")
+def list_all(call: Call) -> None:
+    """List projections: rows, and how far behind the log they are."""
+    call.table(call.client.get(PROJECTION.path()), PROJECTION)
+
+
+@command(app, writes=True)
+def rebuild(call: Call) -> None:
+    """Make all read models anew from the log, beside those that serve, and put them in their place."""
+    _do(call, "rebuild")
+
+
+@command(app, writes=True)
+def rollback(call: Call) -> None:
+    """Let the read models before the last rebuild serve again, brought up to date."""
+    _do(call, "rollback")
+
+
+@command(app, writes=True)
+def verify(call: Call) -> None:
+    """Compare every row with what the log makes of it; the status is 0 only where nothing differs."""
+    _do(call, "verify")
+
+
+@command(app)
+def runs(
+    call: Call,
+    limit: Annotated[int | None, typer.Option("--limit", "-l", min=1, help="At most so many.")] = None,
+    marker: Annotated[str | None, typer.Option("--marker", help="Only what follows this ID.")] = None,
+) -> None:
+    """List rebuilds, rollbacks and comparisons."""
+    call.table(call.client.get(RUNS, limit=limit, marker=marker), RUN)
+
+
+@command(app)
+def show(call: Call, run: Annotated[str, typer.Argument(metavar="RUN", help="ID.", show_default=False)]) -> None:
+    """Show one of them."""
+    call.show_answer(call.client.get(f"{RUNS}/{run}"))
+
+
+def _do(call: Call, kind: str) -> None:
+    answer = call.client.write("POST", RUNS, {"kind": kind})
+    if not call.wish.wait:
+        call.show_answer(answer)
+        return
+    ident = str(answer.get("id"))
+    try:
+        run = _ended(call, ident)
+    except TimedOut as stop:
+        raise TimedOut(str(stop), f"It goes on: gs projection show {ident}") from stop
+    call.show(run)
+    if run["error"]:
+        call.note(f"Error: {kind} failed: {run['error']}")
+    if run["status"] != "finished" or run["problems"]:
+        raise Failed
+
+
+def _ended(call: Call, ident: str) -> dict[str, Any]:
+    pause, told = FIRST_PAUSE, ""
+    while True:
+        run = dict(call.client.get(f"{RUNS}/{ident}").body)
+        if run["status"] not in ("asked", "running"):
+            return run
+        line = _progress(run)
+        if line != told:
+            told = line
+            print(printable(line), file=sys.stderr, flush=True)
+        call.client.pause(pause)
+        pause = min(pause * GROWTH, LONGEST_PAUSE)
+
+
+def _progress(run: dict[str, Any]) -> str:
+    if not run["total"]:
+        return f"{run['kind']}: {run['status']}"
+    left = f", {run['seconds_left']:.0f} s to go" if run.get("seconds_left") is not None else ""
+    return f"{run['kind']}: {run['done']} of {run['total']} events{left}"

@@ -1,0 +1,114 @@
+"""The projector's other half: it does what was asked of the read models as a whole, in a process of its own.
+
+Why a process: a rebuild takes all that it can get, and the memory it took is given back when it ends; projecting goes
+on beside it.
+"""
+
+import asyncio
+import logging
+from contextlib import suppress
+from datetime import UTC, datetime
+from multiprocessing import get_context
+
+import uvloop
+
+from domain import catalog
+from infra.log.kafka import KafkaLog
+from infra.settings import Settings
+from projections.postgres import PostgresStore
+from projections.rebuild import end_with_parent, rebuild, rollback
+from projections.runs import Run, Runs
+from projections.runs_postgres import PostgresRuns
+from projections.store import StoreUnavailable
+from projections.told import Told
+from projections.verify import compare
+
+logger = logging.getLogger(__name__)
+
+LOOKS = 1.0
+"""Seconds between two looks for something to do."""
+BEATS = 2.0
+"""Seconds between two words of a run."""
+
+
+async def operate(settings: Settings) -> None:
+    """Do what is asked for, for ever."""
+    runs = PostgresRuns(settings.db.dsn)
+    while True:
+        await asyncio.sleep(LOOKS)
+        try:
+            if run := await runs.take(_now()):
+                await _in_a_process(settings, runs, run)
+        except StoreUnavailable as error:
+            logger.warning("cannot see what is asked of the read models: %s", error)
+
+
+async def _in_a_process(settings: Settings, runs: Runs, run: Run) -> None:
+    process = get_context("spawn").Process(target=_process, args=(settings, run.id))
+    process.start()
+    try:
+        await asyncio.to_thread(process.join)
+    finally:
+        process.terminate()
+    # It says itself how it ended; this counts where it could not.
+    await runs.end(run.id, _now(), error=f"its process ended with status {process.exitcode}")
+
+
+def _process(settings: Settings, ident: str) -> None:
+    end_with_parent()
+    logging.basicConfig(level=logging.INFO)
+    uvloop.run(carry_out(settings, ident))
+
+
+async def carry_out(settings: Settings, ident: str) -> None:
+    """Do a run that was taken, and say how it ended."""
+    assert catalog.MESSAGES
+    runs = PostgresRuns(settings.db.dsn)
+    run = await runs.get(ident)
+    assert run is not None
+    progress = (0, 0)
+
+    async def told(done: int, total: int) -> None:
+        nonlocal progress
+        progress = done, total
+
+    async def beat() -> None:
+        while True:
+            with suppress(StoreUnavailable):
+                await runs.tell(ident, _now(), *progress)
+            await asyncio.sleep(BEATS)
+
+    beating = asyncio.create_task(beat())
+    problems: list[str] = []
+    error = ""
+    try:
+        match run.kind:
+            case "rebuild":
+                await rebuild(settings.log.bootstrap, settings.db.dsn, told)
+            case "rollback":
+                await rollback(settings.log.bootstrap, settings.db.dsn)
+            case "verify":
+                problems = await _differences(settings, told)
+    except Exception as failure:
+        logger.exception("%s %s failed", run.kind, ident)
+        error = f"{type(failure).__name__}: {failure}"[:1000]
+    finally:
+        beating.cancel()
+    await runs.tell(ident, _now(), *progress)
+    await runs.end(ident, _now(), tuple(problems), error)
+
+
+async def _differences(settings: Settings, told: Told) -> list[str]:
+    log = KafkaLog(settings.log.bootstrap, settings.log.request_timeout)
+    store = PostgresStore(settings.db.dsn, pool_size=1)
+    await store.open()
+    try:
+        _, problems = await compare(log, store, told)
+        return problems
+    finally:
+        await store.close()
+        await log.close()
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

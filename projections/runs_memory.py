@@ -1,0 +1,59 @@
+"""Runs in memory: the twin of PostgreSQL's, for fast tests."""
+
+from dataclasses import replace
+from datetime import datetime
+
+from projections.runs import LOST, Run, RunUnderWay, ended, lost, taken
+from projections.view import UnknownMarker
+
+
+class MemoryRuns:
+    """A dictionary of runs."""
+
+    def __init__(self) -> None:
+        self._runs: dict[str, Run] = {}
+
+    async def ask(self, run: Run) -> None:
+        """One more. Raises RunUnderWay."""
+        for other in self._runs.values():
+            if other.status in ("asked", "running"):
+                raise RunUnderWay(other.id)
+        self._runs[run.id] = run
+
+    async def take(self, now: datetime) -> Run | None:
+        """The one that was asked for, now running; one whose process was lost is failed."""
+        for run in self._runs.values():
+            if lost(run, now):
+                self._runs[run.id] = ended(run, now, (), LOST)
+        for run in self._runs.values():
+            if run.status == "asked":
+                self._runs[run.id] = taken(run, now)
+                return self._runs[run.id]
+        return None
+
+    async def tell(self, ident: str, now: datetime, done: int, total: int) -> None:
+        """How far a running one is."""
+        if self._runs[ident].status == "running":
+            self._runs[ident] = replace(self._runs[ident], seen=now, done=done, total=total)
+
+    async def end(self, ident: str, now: datetime, problems: tuple[str, ...] = (), error: str = "") -> None:
+        """A running one has ended."""
+        if self._runs[ident].status == "running":
+            self._runs[ident] = ended(self._runs[ident], now, problems, error)
+
+    async def get(self, ident: str) -> Run | None:
+        """One."""
+        return self._runs.get(ident)
+
+    async def page(self, limit: int, marker: str = "") -> list[Run]:
+        """At most `limit` that were asked for before the one with the id `marker`. Raises UnknownMarker."""
+        found = sorted(self._runs.values(), key=_order, reverse=True)
+        if marker:
+            if marker not in self._runs:
+                raise UnknownMarker(marker)
+            found = [run for run in found if _order(run) < _order(self._runs[marker])]
+        return found[:limit]
+
+
+def _order(run: Run) -> tuple[datetime, str]:
+    return run.asked, run.id

@@ -1,0 +1,94 @@
+"""Runs in PostgreSQL, beside the generations of read models that they make."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any, cast
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.errors import UniqueViolation
+from psycopg.rows import dict_row
+
+from projections.runs import LOST, MOST_PROBLEMS, SILENCE, Run, RunUnderWay
+from projections.store import StoreUnavailable
+from projections.view import UnknownMarker
+
+ASK = "insert into projection_runs (id, kind, status, actor, asked) values (%s, %s, 'asked', %s, %s)"
+UNDER_WAY = "select id from projection_runs where status in ('asked', 'running')"
+FAIL_LOST = """
+update projection_runs set status = 'failed', finished = %s, error = %s where status = 'running' and seen < %s
+"""
+TAKE = "update projection_runs set status = 'running', started = %s, seen = %s where status = 'asked' returning *"
+TELL = "update projection_runs set seen = %s, done = %s, total = %s where id = %s and status = 'running'"
+END = """
+update projection_runs set status = %s, finished = %s, problems = %s, error = %s where id = %s and status = 'running'
+"""
+GET = "select * from projection_runs where id = %s"
+PAGE = "select * from projection_runs"
+NEWEST = " order by asked desc, id desc limit %s"
+
+
+class PostgresRuns:
+    """The table of runs. A connection for each call: they are few."""
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+
+    @asynccontextmanager
+    async def _connect(self) -> AsyncIterator[AsyncConnection[dict[str, Any]]]:
+        try:
+            async with await AsyncConnection.connect(self._dsn, autocommit=True, row_factory=dict_row) as connection:
+                yield connection
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            raise StoreUnavailable(str(error)) from error
+
+    async def ask(self, run: Run) -> None:
+        """One more. Raises RunUnderWay, StoreUnavailable."""
+        async with self._connect() as connection:
+            try:
+                await connection.execute(ASK, (run.id, run.kind, run.actor, run.asked))
+            except UniqueViolation as error:
+                found = await (await connection.execute(UNDER_WAY)).fetchone()
+                raise RunUnderWay(found["id"] if found else "") from error
+
+    async def take(self, now: datetime) -> Run | None:
+        """The one that was asked for, now running; one whose process was lost is failed. Raises StoreUnavailable."""
+        async with self._connect() as connection:
+            await connection.execute(FAIL_LOST, (now, LOST, now - SILENCE))
+            found = await (await connection.execute(TAKE, (now, now))).fetchone()
+        return _run(found) if found else None
+
+    async def tell(self, ident: str, now: datetime, done: int, total: int) -> None:
+        """How far a running one is. Raises StoreUnavailable."""
+        async with self._connect() as connection:
+            await connection.execute(TELL, (now, done, total, ident))
+
+    async def end(self, ident: str, now: datetime, problems: tuple[str, ...] = (), error: str = "") -> None:
+        """A running one has ended. Raises StoreUnavailable."""
+        status = "failed" if error else "finished"
+        async with self._connect() as connection:
+            await connection.execute(END, (status, now, list(problems[:MOST_PROBLEMS]), error, ident))
+
+    async def get(self, ident: str) -> Run | None:
+        """One. Raises StoreUnavailable."""
+        async with self._connect() as connection:
+            found = await (await connection.execute(GET, (ident,))).fetchone()
+        return _run(found) if found else None
+
+    async def page(self, limit: int, marker: str = "") -> list[Run]:
+        """At most `limit` that were asked for before the one with the id `marker`. Raises UnknownMarker."""
+        async with self._connect() as connection:
+            if not marker:
+                rows = await connection.execute(PAGE + NEWEST, (limit,))
+            else:
+                last = await (await connection.execute(GET, (marker,))).fetchone()
+                if last is None:
+                    raise UnknownMarker(marker)
+                before = PAGE + " where (asked, id) < (%s, %s)" + NEWEST
+                rows = await connection.execute(before, (last["asked"], last["id"], limit))
+            return [_run(each) for each in await rows.fetchall()]
+
+
+def _run(row: dict[str, Any]) -> Run:
+    return Run(**cast(dict[str, Any], row | {"problems": tuple(row["problems"])}))

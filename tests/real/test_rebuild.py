@@ -1,0 +1,99 @@
+"""Read models are made anew, and gone back from, while they are read and written: no read fails, none is wrong."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+from typer.testing import CliRunner
+
+from cli.gs.main import app
+from tests.real.cluster import Cluster, running
+from tests.real.test_crashes import boot, prepare
+
+pytestmark = pytest.mark.real
+
+BOOTS = 20
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with running(4) as found:
+        prepare(found)
+        yield found
+
+
+class Users:
+    """One who reads and one who boots, until told to stop."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._over = threading.Event()
+        self.reads = 0
+        self.booted: list[str] = []
+        self.failures: list[str] = []
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        threads = [threading.Thread(target=each) for each in (self._read, self._boot)]
+        for each in threads:
+            each.start()
+        try:
+            yield
+        finally:
+            self._over.set()
+            for each in threads:
+                each.join()
+
+    def _read(self) -> None:
+        paths = ("/v1/instances?limit=50", "/v1/hosts", "/v1/events?limit=50", "/v1/tasks?limit=10")
+        with httpx.Client(base_url=self._url, timeout=30) as api:
+            while not self._over.is_set():
+                for path in paths:
+                    answer = api.get(path)
+                    self.reads += 1
+                    if answer.status_code != 200:
+                        self.failures.append(f"{path}: {answer.status_code} {answer.text}")
+
+    def _boot(self) -> None:
+        while not self._over.is_set():
+            self.booted.append(boot(self._url, f"meanwhile-{len(self.booted)}"))
+
+
+def gs(cluster: Cluster, *words: str, status: int = 0) -> Any:
+    done = CliRunner(env={"GS_API": cluster.url}).invoke(app, [*words, "-o", "json"])
+    assert done.exit_code == status, f"{words}: {done.exit_code}\n{done.output}\n{done.stderr}\n{cluster.last_words()}"
+    return json.loads(done.stdout) if done.stdout else None
+
+
+def test_read_models_are_rebuilt_and_rolled_back_under_load(cluster: Cluster) -> None:
+    ids = [boot(cluster.url, f"before-{number}") for number in range(BOOTS)]
+    refused = gs(cluster, "projection", "rollback", status=1)
+    assert "NoPrevious" in refused["error"]
+    with psycopg.connect(cluster.postgres.dsn) as connection:
+        connection.execute("update read.instances set doc = replace(doc, 'before-0', 'wrong') where id = %s", (ids[0],))
+    users = Users(cluster.url)
+    with users.at_work():
+        found = gs(cluster, "projection", "verify", status=1)
+        assert any(ids[0] in problem and "wrong" in problem for problem in found["problems"])
+        rebuilt = gs(cluster, "projection", "rebuild")
+        assert rebuilt["done"] == rebuilt["total"] > 0
+        assert gs(cluster, "projection", "verify")["problems"] == []
+        # The way back leads to what served before, with its mistake, and what happened since.
+        gs(cluster, "projection", "rollback")
+        found = gs(cluster, "projection", "verify", status=1)
+        assert all(ids[0] in problem for problem in found["problems"])
+        gs(cluster, "projection", "rebuild")
+    assert users.failures == []
+    assert users.reads > 100
+    assert len(users.booted) > 3
+    there = {each["id"] for each in gs(cluster, "instance", "list", "--limit", "1000")}
+    assert {*ids, *users.booted} <= there
+    assert gs(cluster, "projection", "verify")["problems"] == []
+    assert cluster.processes["projector"].starts == 1
+    kinds = [run["kind"] for run in gs(cluster, "projection", "runs")]
+    assert kinds == ["verify", "rebuild", "verify", "rollback", "verify", "rebuild", "verify", "rollback"]
