@@ -74,6 +74,10 @@ def endpoint(drivers: Mapping[str, Driver], token: str) -> FastAPI:
     async def healthz() -> dict[str, int]:
         return {"hosts": len(drivers)}
 
+    @app.get("/v1/hosts/{host_id}/guests")
+    async def guests(host_id: str) -> dict[str, dict[str, str]]:
+        return {"guests": {ident: str(power) for ident, power in (await driver(host_id).guests()).items()}}
+
     @app.get("/v1/hosts/{host_id}/instances/{instance_id}/console")
     async def console(
         host_id: str, instance_id: UUID, most: Annotated[int, Query(ge=1, le=MOST)] = 65536

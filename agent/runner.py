@@ -30,6 +30,7 @@ from domain.jobs import (
     PowerSeen,
 )
 from domain.messages import Envelope, Key, Message, Record, Topic, derived_id, to_record
+from infra import crash
 
 logger = logging.getLogger(__name__)
 
@@ -165,9 +166,12 @@ class HostRunner:
             epoch=self.host.epoch,
             results=tuple(results),
         )
-        await self._sender.put(
-            self._answer(envelope, answer, "answer"), lambda: self._journal.answered([dispatch.dispatch_id])
-        )
+        crash.point("agent-answering")
+        await self._sender.put(self._answer(envelope, answer, "answer"), lambda: self._sent(dispatch.dispatch_id))
+
+    def _sent(self, dispatch_id: str) -> None:
+        crash.point("agent-answered")
+        self._journal.answered([dispatch_id])
 
     async def _job(self, envelope: Envelope, dispatch: DispatchHostJobs, call: JobCall) -> JobResult:
         loop = asyncio.get_running_loop()
@@ -179,6 +183,7 @@ class HostRunner:
         try:
             job = JOBS[call.name].model_validate(call.args)
             async with asyncio.timeout(job.deadline):
+                crash.point("agent-acting")
                 facts = await HANDLERS[type(job)](job, dispatch.guest, self._context)
         except DriverError as error:
             logger.warning("%s of instance %s: %s", call.name, dispatch.instance_id, error)
@@ -195,7 +200,9 @@ class HostRunner:
         finally:
             slow.cancel()
         result = JobResult(job_id=call.job_id, name=call.name, facts=facts)
+        crash.point("agent-acted")
         self._journal.finish(result)
+        crash.point("agent-noted")
         for fact in facts:
             if isinstance(fact, PowerSeen):
                 self._journal.saw(self.host.id, dispatch.instance_id, fact.power)

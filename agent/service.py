@@ -19,6 +19,7 @@ from domain import catalog
 from domain.errors import UnknownMessage
 from domain.jobs import DispatchHostJobs, GuestSpec, Heartbeat
 from domain.messages import Envelope, Key, Record, Topic, derived_id, from_record, to_record
+from infra import crash
 from infra.log.log import Log, TopicPartition
 
 logger = logging.getLogger(__name__)
@@ -119,7 +120,10 @@ class AgentService:
                 dispatches[envelope.data.dispatch_id] = (record, envelope)
         if not positions:
             return
+        crash.point("agent-fetched")
         new = self._journal.accept({ident: record for ident, (record, _) in dispatches.items()}, positions)
+        if new:
+            crash.point("agent-accepted")
         for dispatch_id, (_, envelope) in dispatches.items():
             if dispatch_id in new:
                 assert isinstance(envelope.data, DispatchHostJobs)

@@ -15,6 +15,7 @@ from api.refusals import KeyReused, Overloaded, Unavailable
 from api.services import Services
 from api.verdicts import Judgement
 from domain.messages import Command, Envelope, Key, Topic, derived_id, to_record
+from infra import crash
 from infra.log.log import LogUnavailable
 
 SOURCE = "gostack/api"
@@ -107,11 +108,14 @@ async def send(services: Services, asked: Asked, wishes: Sequence[tuple[str, Wis
         services.known.clear()
     with services.verdicts.expect(ids) as expected:
         try:
+            crash.point("api-named")
             await services.log.publish(records)
+            crash.point("api-sent")
         except LogUnavailable as error:
             consequence = f"Command {asked.command_id} may be there, or not: GET /v1/commands/{asked.command_id}."
             raise Unavailable(part="The log", consequence=consequence) from error
         found = await expected.within(services.settings.api.verdict_timeout)
+        crash.point("api-answered")
     missing = [ident for ident in ids if ident not in found]
     if missing and asked.keyed:
         # Decided when it was sent before: then no new verdict comes.

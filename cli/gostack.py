@@ -87,16 +87,29 @@ def agent() -> None:
 
 
 @app.command()
-def verify() -> None:
-    """Fold the whole log and compare it with claims and read models; exits 1 where something differs."""
-    from projections.compose import verify as run
+def check(
+    patience: Annotated[float, typer.Option(help="Seconds for which what is on its way is waited for.")] = 10.0,
+) -> None:
+    """Compare the log with all that follows from it, and with what the hosts run.
 
-    folded, problems = asyncio.run(run(_settings()))
-    typer.echo(f"{folded.events} events, {len(folded.states)} aggregates, {folded.repeated} repeated records")
-    for problem in problems:
-        typer.echo(problem)
-    typer.echo("all is as the log says" if not problems else f"{len(problems)} differences")
-    raise typer.Exit(1 if problems else 0)
+    Exits 1 where something differs, 3 where nothing does but not all had come to rest.
+    """
+    from cli.check import INVARIANTS, everything
+
+    report = asyncio.run(everything(_settings(), patience))
+    folded = report.seen.folded
+    typer.echo(
+        f"{folded.events} events, {len(folded.states)} aggregates, {len(report.seen.decided)} commands, "
+        f"{folded.repeated} repeated and {report.seen.dead} dead records"
+    )
+    for invariant in INVARIANTS:
+        problems = report.problems[invariant.__name__]
+        typer.echo(f"{'ok  ' if not problems else 'FAIL'} {invariant.__name__}: {invariant.__doc__}")
+        for problem in problems:
+            typer.echo(f"     {problem}")
+    if report.moving:
+        typer.echo(f"still on its way: {report.moving}")
+    raise typer.Exit(1 if report.lines else 3 if report.moving else 0)
 
 
 @projection.command("rebuild")

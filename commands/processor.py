@@ -31,6 +31,7 @@ from domain.messages import (
     to_record,
 )
 from domain.task import CommandRefused, CommandSatisfied
+from infra import crash
 from infra.db.ledger import Change, Conflict, Ledger, Move, Opened, Row
 from infra.db.outbox import pack, unpack
 from infra.log.log import Log, TopicPartition
@@ -135,6 +136,7 @@ class Processor:
         self._forget()
         for number, records in await self._ledger.unsent():
             await self._log.publish(records)
+            crash.point("assigned-published")
             await self._ledger.sent([number])
         self._positions = await self._ledger.positions(partitions)
         return dict(self._positions)
@@ -166,6 +168,7 @@ class Processor:
         fresh, moves = await self._fresh(records)
         if not fresh:
             return 0
+        crash.point("step-fetched")
         await self._preload()
         read = [self._read(record) for record in fresh]
         envelopes = {record.place: found for record, found in zip(fresh, read, strict=True)}
@@ -175,6 +178,7 @@ class Processor:
             ids = [found.id for found in read if isinstance(found, Envelope)]
             asked = {*missing, *self._perhaps_parked(read)}
             opened = await step.open(moves, ids, list(asked))
+            crash.point("step-moved")
             self._parked = (self._parked - asked) | opened.parked.keys()
             for key in missing:
                 row = opened.rows.get(key)
@@ -185,6 +189,8 @@ class Processor:
                     self._apply(batch, record, envelopes[record.place])
             changes = [self._change(batch, key, before, entry) for key, (before, entry) in batch.touched.items()]
             number = await step.close(changes, batch.done, batch.outbox, list(batch.parked.items()))
+            crash.point("step-stored")
+        crash.point("step-committed")
         self._parked |= batch.parked.keys()
         for move in moves:
             if move.partition in opened.moved:
@@ -195,7 +201,9 @@ class Processor:
             self._cache.popitem(last=False)
         if number:
             await self._log.publish(batch.outbox)
+            crash.point("step-published")
             await self._ledger.sent([number])
+            crash.point("step-done")
         return len(batch.done)
 
     async def _fresh(self, records: Sequence[Record]) -> tuple[list[Record], list[Move]]:

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from domain.messages import Envelope, Topic, derived_id, to_record
 from domain.task import DeadlinePassed
+from infra import crash
 from infra.db.ledger import Due, Ledger, LedgerUnavailable
 from infra.log.log import Log, LogUnavailable
 
@@ -37,7 +38,9 @@ class Timers:
         now = self._clock()
         due = await self._ledger.due(now, MOST)
         if due:
+            crash.point("timers-looked")
             await self._log.publish([to_record(self._command(each, now), Topic.COMMANDS) for each in due])
+            crash.point("timers-told")
         return len(due)
 
     def _command(self, due: Due, now: datetime) -> Envelope:

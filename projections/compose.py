@@ -9,8 +9,6 @@ from infra.settings import Settings
 from projections.operate import operate
 from projections.postgres import PostgresStore
 from projections.projector import Projector
-from projections.verify import Folded
-from projections.verify import verify as compare
 
 
 async def projector(settings: Settings) -> None:
@@ -28,18 +26,5 @@ async def projector(settings: Settings) -> None:
     finally:
         operating.cancel()
         await asyncio.gather(operating, return_exceptions=True)
-        await store.close()
-        await log.close()
-
-
-async def verify(settings: Settings) -> tuple[Folded, list[str]]:
-    """Compare the log with the read models; what differs. Raises LogUnavailable, StoreUnavailable."""
-    assert catalog.MESSAGES
-    log = KafkaLog(settings.log.bootstrap, settings.log.request_timeout)
-    store = PostgresStore(settings.db.dsn, pool_size=2)
-    await store.open()
-    try:
-        return await compare(log, store)
-    finally:
         await store.close()
         await log.close()

@@ -11,6 +11,7 @@ from psycopg import AsyncConnection, sql
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from domain.messages import Key
+from infra import crash
 from infra.db.pool import alive_if_idle
 from infra.log.log import TopicPartition
 from projections.arrays import Blobs, EncodedTexts, Texts
@@ -327,6 +328,7 @@ class PostgresStore:
                 )
             if batch.history:
                 await cursor.execute(self._remember, _history(batch.history))
+            crash.point("projector-written")
 
     async def get(self, view: str, ident: str) -> Found | None:
         """One document."""

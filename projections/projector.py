@@ -17,6 +17,7 @@ from typing import Any
 from domain.aggregates import AGGREGATES
 from domain.errors import UnknownMessage
 from domain.messages import MESSAGES, Envelope, Event, Key, Record, Topic, from_record
+from infra import crash
 from infra.log.log import Log, Positions, TopicPartition
 from projections.store import Batch, Entry, Kept, Snapshot, Store
 from projections.view import Change, Row
@@ -110,6 +111,7 @@ class Projector:
 
     async def apply(self, records: Sequence[Record]) -> None:
         """Project these records, which follow one another in each partition."""
+        crash.point("projector-fetched")
         batch = Batch()
         read: list[tuple[Record, Envelope]] = []
         for record in records:
@@ -125,7 +127,9 @@ class Projector:
             changes = [change for record, envelope in read if (change := self._fold(batch, record, envelope))]
             _project(batch, changes)
             self._snapshots(batch, changes)
+            crash.point("projector-folded")
             await self._store.apply(batch)
+            crash.point("projector-applied")
         except BaseException:
             self._cache.clear()
             raise

@@ -1,7 +1,4 @@
-"""Fold the log from its beginning and compare: with the read models, and states with one another.
-
-Why: claims, usage and rows are folds of the log, and this is the proof, for tests and for operators.
-"""
+"""Fold the log from its beginning and compare the read models with it: rows are folds, and this is the proof."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -11,8 +8,6 @@ import orjson
 
 from domain.aggregates import AGGREGATES
 from domain.errors import UnknownMessage
-from domain.host.state import Host
-from domain.instance.state import Instance, VmState
 from domain.messages import Envelope, Event, Key, Record, Topic, from_record
 from infra.log.log import Log, Positions, TopicPartition
 from projections.store import Frozen, Store
@@ -34,8 +29,8 @@ class Folded:
     states: dict[Key, Any] = field(default_factory=dict)
     versions: dict[Key, int] = field(default_factory=dict)
     rows: dict[str, dict[str, dict[str, Any]]] = field(default_factory=lambda: {name: {} for name in VIEWS})
-    verdicts: dict[str, int] = field(default_factory=dict)
-    """Command id -> how many different verdict events it has."""
+    verdicts: dict[str, set[str]] = field(default_factory=dict)
+    """Command id -> the ids of its verdict events."""
     events: int = 0
     repeated: int = 0
     behind: int = 0
@@ -59,7 +54,7 @@ class Folded:
             self.states[key], self.versions[key] = after, envelope.aggversion
         self.events += 1
         if envelope.verdict:
-            self.verdicts[envelope.causation] = self.verdicts.get(envelope.causation, 0) + 1
+            self.verdicts.setdefault(envelope.causation, set()).add(envelope.id)
         change = Change(envelope, before, after, (record.topic, record.partition or 0, record.offset))
         for view in VIEWS.values():
             if key.kind in view.kinds:
@@ -108,29 +103,6 @@ async def fold(log: Log, ends: Positions | None = None, told: Told = nobody) -> 
     return folded
 
 
-def claims_problems(folded: Folded) -> list[str]:
-    """Claims on each host must be the instances there, once each."""
-    problems = []
-    instances = {key.id: state for key, state in folded.states.items() if isinstance(state, Instance)}
-    holders: dict[str, list[str]] = {}
-    for state in folded.states.values():
-        if isinstance(state, Host):
-            for instance_id in state.claims:
-                holders.setdefault(instance_id, []).append(state.id)
-    for instance_id, hosts in holders.items():
-        instance = instances.get(instance_id)
-        if len(hosts) > 1:
-            problems.append(f"instance {instance_id} holds claims on {len(hosts)} hosts")
-        if instance is None or (instance.task is None and instance.host is None):
-            problems.append(f"host {hosts[0]} holds a claim for instance {instance_id}, which is not there")
-    for instance in instances.values():
-        if instance.task is None and instance.host and holders.get(instance.id) != [instance.host.id]:
-            problems.append(f"instance {instance.id} is on host {instance.host.name} without a claim")
-        if instance.vm_state is VmState.DELETED and instance.host:
-            problems.append(f"instance {instance.id} is deleted and still has a host")
-    return problems
-
-
 async def differences(folded: Folded, frozen: Frozen, most: int = MOST) -> list[str]:
     """Rows of the read models that are not what the log says; at most `most` are told."""
     problems: list[str] = []
@@ -172,11 +144,3 @@ async def compare(log: Log, store: Store, told: Told = nobody) -> tuple[Folded, 
     async with store.frozen() as frozen:
         folded = await fold(log, frozen.positions, told)
         return folded, [*folded.problems, *await differences(folded, frozen)]
-
-
-async def verify(log: Log, store: Store) -> tuple[Folded, list[str]]:
-    """What compare() says, and whether claims and verdicts are as they must be once all has come to rest."""
-    folded, problems = await compare(log, store)
-    problems += claims_problems(folded)
-    problems += [f"command {ident} has {count} verdicts" for ident, count in folded.verdicts.items() if count > 1]
-    return folded, problems

@@ -118,6 +118,9 @@ class Ledger(Protocol):
     async def due(self, now: datetime, most: int) -> list[Due]:
         """What is due, longest first."""
 
+    async def parked(self) -> dict[Key, str]:
+        """Aggregates that take no commands, and why."""
+
     async def prune(self, before: datetime) -> int:
         """Forget inbox ids older than this; how many were forgotten."""
 

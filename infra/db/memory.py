@@ -50,6 +50,10 @@ class MemoryLedger:
         """What is due, longest first."""
         return sorted((due for due in self._due.values() if due.due_at <= now), key=lambda due: due.due_at)[:most]
 
+    async def parked(self) -> dict[Key, str]:
+        """Aggregates that take no commands, and why."""
+        return dict(self._parked)
+
     async def prune(self, before: datetime) -> int:
         """Forget inbox ids older than this; how many were forgotten."""
         old = [ident for ident, at in self._inbox.items() if at < before]

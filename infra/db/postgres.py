@@ -275,6 +275,12 @@ class PostgresLedger:
             rows = await connection.execute(self._sql(DUE), (now, most))
             return [Due(Key(kind, ident), due_id, due_at) for kind, ident, due_id, due_at in await rows.fetchall()]
 
+    async def parked(self) -> dict[Key, str]:
+        """Aggregates that take no commands, and why."""
+        async with self._open() as connection:
+            rows = await connection.execute(self._sql("select kind, id, why from {schema}.parked order by at"))
+            return {Key(kind, ident): why for kind, ident, why in await rows.fetchall()}
+
     async def prune(self, before: datetime) -> int:
         """Forget inbox ids older than this; how many were forgotten."""
         async with self._open() as connection:

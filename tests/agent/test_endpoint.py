@@ -100,3 +100,12 @@ async def test_what_is_wrong_is_said_with_its_code(client: httpx.AsyncClient, gu
     assert (elsewhere.status_code, code(elsewhere)) == (404, "host-unknown")
     unreachable = await client.post(path(guest, "vnc", "h-2"))
     assert (unreachable.status_code, code(unreachable)) == (503, "hypervisor-unreachable")
+
+
+async def test_it_tells_what_its_hypervisor_runs(
+    client: httpx.AsyncClient, driver: SimulatedDriver, guest: GuestSpec
+) -> None:
+    assert (await client.get("/v1/hosts/h-1/guests")).json() == {"guests": {guest.id: "shutdown"}}
+    await driver.start(guest.id)
+    assert (await client.get("/v1/hosts/h-1/guests")).json() == {"guests": {guest.id: "running"}}
+    assert code(await client.get("/v1/hosts/h-3/guests")) == "host-unknown"

@@ -34,7 +34,8 @@ class Process:
 
     def __init__(self, name: str, environment: dict[str, str], log: Path) -> None:
         self.name = name
-        self._environment = environment
+        self.environment = environment
+        """Of its next start."""
         self._log: IO[bytes] = log.open("ab")
         self._wanted = True
         self.starts = 0
@@ -46,7 +47,7 @@ class Process:
         self.starts += 1
         return subprocess.Popen(
             [sys.executable, "-m", "cli.gostack", self.name],
-            env=self._environment,
+            env=self.environment,
             stdout=self._log,
             stderr=subprocess.STDOUT,
             cwd=Path(__file__).parents[2],
@@ -148,6 +149,17 @@ class Cluster:
                     return
             time.sleep(0.2)
         raise TimeoutError(f"{what}: not within {patience} s\n{self.last_words()}")
+
+    def check(self, patience: float = 30.0) -> None:
+        """All is as it must be. Raises AssertionError with what is not, or not at rest after so many seconds."""
+        done = subprocess.run(
+            [sys.executable, "-m", "cli.gostack", "check", "--patience", str(patience)],
+            env=self.environment,
+            cwd=Path(__file__).parents[2],
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr + self.last_words()
 
     def last_words(self) -> str:
         """The ends of all logs."""

@@ -1,0 +1,350 @@
+"""Whether all is as it must be: every part's memory against the log, and against what the hypervisors run.
+
+Why one program for operators and tests: what a crash test proves and what somebody looks at after an incident must be
+the same. It only reads. What is on its way (a command that is not decided, an event that is not projected) is no
+mistake; it is waited for.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from commands.engine import EngineRules
+from commands.processor import Entry, Rules, restored
+from domain import catalog
+from domain.errors import UnknownMessage
+from domain.host.state import Host
+from domain.instance.state import Instance, VmState
+from domain.jobs import Power
+from domain.messages import Command, Key, Topic, from_record
+from infra.db.ledger import Due, Ledger
+from infra.db.postgres import PostgresLedger
+from infra.log.kafka import KafkaLog
+from infra.log.log import Log
+from infra.settings import Settings
+from projections.postgres import PostgresStore
+from projections.store import Store
+from projections.verify import Folded, differences, fold, records
+
+KINDS: Mapping[str, tuple[str, ...]] = {
+    "engine": ("instance", "network", "flavor", "image", "keypair"),
+    "scheduler": ("host", "zone"),
+}
+"""Ledger -> the kinds of aggregates in it."""
+TOPICS: Mapping[str, tuple[Topic, ...]] = {
+    "engine": (Topic.COMMANDS, Topic.RESULTS),
+    "scheduler": (Topic.SCHEDULING,),
+}
+OVERDUE = timedelta(seconds=60)
+"""A deadline that is past by so much was told to nobody."""
+END_OF_TIME = datetime.max.replace(tzinfo=UTC)
+EVERYTHING = 1 << 40
+AGENTS_AT_ONCE = 20
+AGENT_SECONDS = 10.0
+MOST = 100
+"""Problems of a kind that are told."""
+RUNNING = {Power.RUNNING, Power.PAUSED}
+
+Guests = Callable[[Host], Awaitable[Mapping[str, str]]]
+"""What a host's hypervisor runs: instance id -> power. Raises AgentSilent."""
+
+
+class AgentSilent(Exception):
+    """A host's agent does not answer, so nothing is known of its guests."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What is compared."""
+
+    log: Log
+    store: Store
+    ledgers: Mapping[str, Ledger]
+    guests: Guests
+    clock: Callable[[], datetime]
+
+
+@dataclass
+class Seen:
+    """All of it, as it was read."""
+
+    now: datetime
+    folded: Folded
+    differences: list[str] = field(default_factory=list)
+    decided: dict[str, str] = field(default_factory=dict)
+    """Command id -> where it lies, of those that a processor has passed and that ask for a verdict."""
+    waiting: int = 0
+    """Records that no processor has passed."""
+    unsent: int = 0
+    stored: dict[Key, Entry] = field(default_factory=dict)
+    deadlines: dict[Key, Due] = field(default_factory=dict)
+    parked: dict[Key, str] = field(default_factory=dict)
+    guests: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    silent: list[str] = field(default_factory=list)
+    dead: int = 0
+
+    @property
+    def instances(self) -> Iterator[Instance]:
+        """Every instance of the log."""
+        return (state for state in self.folded.states.values() if isinstance(state, Instance))
+
+    @property
+    def hosts(self) -> Iterator[Host]:
+        """Every host of the log."""
+        return (state for state in self.folded.states.values() if isinstance(state, Host))
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found."""
+
+    seen: Seen
+    problems: Mapping[str, list[str]]
+    """By invariant; all of them, those that hold with an empty list."""
+    moving: str
+    """What was on its way; empty where all had come to rest."""
+
+    @property
+    def lines(self) -> list[str]:
+        """Every problem with the invariant that it breaks."""
+        return [f"{name}: {problem}" for name, problems in self.problems.items() for problem in problems]
+
+
+def versions(seen: Seen) -> Iterator[str]:
+    """The versions of an aggregate are 1, 2, 3 and so on, once each."""
+    yield from seen.folded.problems
+
+
+def verdicts(seen: Seen) -> Iterator[str]:
+    """Every decided command has exactly one verdict."""
+    for ident, place in seen.decided.items():
+        count = len(seen.folded.verdicts.get(ident, ()))
+        if count != 1 and (count or not (seen.folded.behind or seen.unsent)):
+            yield f"command {ident} at {place} has {count} verdicts"
+    for ident, found in seen.folded.verdicts.items():
+        if len(found) > 1 and ident not in seen.decided:
+            yield f"command {ident} has {len(found)} verdicts"
+
+
+def deadlines(seen: Seen) -> Iterator[str]:
+    """Every task has ended, or has a deadline ahead."""
+    for instance in seen.instances:
+        if instance.task is None:
+            continue
+        due = seen.deadlines.get(Key("instance", instance.id))
+        if due is None:
+            yield f"task {instance.task.id} of instance {instance.id} has no deadline"
+        elif due.due_at < seen.now - OVERDUE:
+            yield f"task {instance.task.id} of instance {instance.id} was due at {due.due_at.isoformat()}"
+
+
+def claims(seen: Seen) -> Iterator[str]:
+    """Claims on a host are the instances that are there, once each."""
+    instances = {instance.id: instance for instance in seen.instances}
+    holders: dict[str, list[Host]] = {}
+    for host in seen.hosts:
+        for instance_id in host.claims:
+            holders.setdefault(instance_id, []).append(host)
+    for instance_id, hosts in holders.items():
+        names = ", ".join(host.name for host in hosts)
+        instance = instances.get(instance_id)
+        if instance is not None and instance.task is not None:
+            continue
+        if len(hosts) > 1:
+            yield f"instance {instance_id} holds claims on {len(hosts)} hosts: {names}"
+        elif instance is None or instance.host is None:
+            yield f"host {names} holds a claim for instance {instance_id}, which is not there"
+    for instance in instances.values():
+        if instance.task is not None or instance.host is None:
+            continue
+        if instance.host.id not in {host.id for host in holders.get(instance.id, ())}:
+            yield f"instance {instance.id} is on host {instance.host.name} without a claim"
+        if instance.vm_state is VmState.DELETED:
+            yield f"instance {instance.id} is deleted and still has a host"
+
+
+def states(seen: Seen) -> Iterator[str]:
+    """What engine and scheduler remember is what the events make."""
+    for key, version in seen.folded.versions.items():
+        entry = seen.stored.get(key)
+        if entry is None:
+            yield f"{key} is not stored; the log has {version} versions of it"
+        elif entry.version < version:
+            yield f"{key} is stored at version {entry.version}; the log has {version}"
+        elif entry.version == version and entry.state != seen.folded.states[key]:
+            yield f"{key} is stored as {entry.state}; version {version} of the log makes {seen.folded.states[key]}"
+
+
+def dues(seen: Seen) -> Iterator[str]:
+    """Deadlines that the timers look for are those of the states."""
+    rules = EngineRules("")
+    for key, entry in seen.stored.items():
+        at, ident = rules.due(entry.state)
+        due = seen.deadlines.get(key)
+        if (due.due_at if due else None) != at or (due is not None and due.due_id != ident):
+            yield f"{key} is due at {at}, and the timers look at {due.due_at if due else None}"
+
+
+def parked(seen: Seen) -> Iterator[str]:
+    """No aggregate is parked."""
+    for key, why in seen.parked.items():
+        yield f"{key} takes no commands: {why}"
+
+
+def rows(seen: Seen) -> Iterator[str]:
+    """Read models are what the events make."""
+    yield from seen.differences
+
+
+def domains(seen: Seen) -> Iterator[str]:
+    """Every guest that runs is that of an instance there, of this epoch; every instance that runs has its guest."""
+    instances = {instance.id: instance for instance in seen.instances}
+    for host in seen.hosts:
+        running = {ident for ident, power in seen.guests.get(host.id, {}).items() if power in RUNNING}
+        for ident in running:
+            instance = instances.get(ident)
+            if instance is None:
+                yield f"host {host.name} runs {ident}, which is no instance"
+            elif instance.task is not None:
+                continue
+            elif instance.host is None or instance.host.id != host.id:
+                there = instance.host.name if instance.host else "nowhere"
+                yield f"host {host.name} runs instance {ident}, which is {there}"
+            elif instance.host.epoch > host.epoch:
+                yield f"host {host.name} runs instance {ident} of epoch {instance.host.epoch}, it is in {host.epoch}"
+        if host.id not in seen.guests:
+            continue
+        for instance in instances.values():
+            on = instance.host is not None and instance.host.id == host.id and instance.power in RUNNING
+            if on and instance.task is None and instance.id not in running:
+                yield f"instance {instance.id} is {instance.power}, and host {host.name} does not run it"
+    for name in seen.silent:
+        yield f"the agent of host {name} does not answer, so its guests are not known"
+
+
+INVARIANTS: tuple[Callable[[Seen], Iterator[str]], ...] = (
+    versions,
+    verdicts,
+    deadlines,
+    dues,
+    claims,
+    states,
+    parked,
+    rows,
+    domains,
+)
+
+
+async def look(parts: Parts) -> Report:
+    """Compare once. Raises LogUnavailable, LedgerUnavailable, StoreUnavailable."""
+    decided, waiting, unsent = await _decided(parts)
+    async with parts.store.frozen() as frozen:
+        folded = await fold(parts.log, frozen.positions)
+        seen = Seen(parts.clock(), folded, await differences(folded, frozen), decided, waiting, unsent)
+    # Read after the events: what is stored is never older than what is published.
+    for name, ledger in parts.ledgers.items():
+        rules: Rules = EngineRules("")
+        for kind in KINDS[name]:
+            for key, row in (await ledger.all(kind)).items():
+                seen.stored[key] = restored(rules, key, row)
+        seen.deadlines |= {due.key: due for due in await ledger.due(END_OF_TIME, EVERYTHING)}
+        seen.parked |= await ledger.parked()
+    await _guests(parts, seen)
+    seen.dead = sum(end - first for first, end in (await parts.log.bounds([Topic.DEAD])).values())
+    ahead = sum(entry.version > folded.versions.get(key, 0) for key, entry in seen.stored.items())
+    moving = {
+        "records to be decided": waiting,
+        "outboxes to be sent": unsent,
+        "events to be projected": folded.behind,
+        "states ahead of the read models": ahead,
+    }
+    problems = {each.__name__: list(each(seen))[:MOST] for each in INVARIANTS}
+    return Report(seen, problems, ", ".join(f"{count} {what}" for what, count in moving.items() if count))
+
+
+async def check(parts: Parts, patience: float = 0.0, pause: float = 0.5) -> Report:
+    """Compare until all is well and at rest, or `patience` seconds are over; the last report."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + patience
+    while True:
+        report = await look(parts)
+        if (not report.lines and not report.moving) or loop.time() + pause > end:
+            return report
+        await asyncio.sleep(pause)
+
+
+async def _decided(parts: Parts) -> tuple[dict[str, str], int, int]:
+    """Commands that were passed, records that were not, and outboxes that lie there."""
+    decided: dict[str, str] = {}
+    waiting = unsent = 0
+    for name, ledger in parts.ledgers.items():
+        bounds = await parts.log.bounds(TOPICS[name])
+        positions = await ledger.positions(list(bounds))
+        waiting += sum(max(0, end - positions[each]) for each, (_, end) in bounds.items())
+        unsent += len(await ledger.unsent())
+        for topic in TOPICS[name]:
+            if topic is Topic.RESULTS:
+                continue
+            async for record in records(parts.log, topic, positions):
+                try:
+                    envelope = from_record(record)
+                except UnknownMessage:
+                    continue
+                if isinstance(envelope.data, Command) and getattr(envelope.data, "reply", None) is None:
+                    decided[envelope.id] = record.place
+    return decided, waiting, unsent
+
+
+async def _guests(parts: Parts, seen: Seen) -> None:
+    slots = asyncio.Semaphore(AGENTS_AT_ONCE)
+
+    async def ask(host: Host) -> None:
+        async with slots:
+            try:
+                seen.guests[host.id] = await parts.guests(host)
+            except AgentSilent:
+                seen.silent.append(host.name)
+
+    await asyncio.gather(*(ask(host) for host in seen.hosts if host.endpoint))
+
+
+def guests_by_http(session: aiohttp.ClientSession, token: str) -> Guests:
+    """Asks the agents' own endpoints."""
+
+    async def guests(host: Host) -> Mapping[str, str]:
+        url = f"{host.endpoint.rstrip('/')}/v1/hosts/{host.id}/guests"
+        try:
+            async with session.get(url, headers={"Authorization": f"Bearer {token}"}) as answer:
+                answer.raise_for_status()
+                found: dict[str, Any] = await answer.json()
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            raise AgentSilent(str(error)) from error
+        told: Mapping[str, str] = found["guests"]
+        return told
+
+    return guests
+
+
+async def everything(settings: Settings, patience: float) -> Report:
+    """Compare the real parts. Raises OSError where there is no token for the agents, and what look() raises."""
+    assert catalog.MESSAGES
+    token = (await asyncio.to_thread(Path(settings.secrets.agent_token_file).read_text)).strip()
+    async with AsyncExitStack() as stack:
+        log = KafkaLog(settings.log.bootstrap, settings.log.request_timeout)
+        stack.push_async_callback(log.close)
+        store = PostgresStore(settings.db.dsn, pool_size=1)
+        await store.open()
+        stack.push_async_callback(store.close)
+        ledgers = {name: PostgresLedger(settings.db.dsn, name) for name in KINDS}
+        for ledger in ledgers.values():
+            stack.push_async_callback(ledger.close)
+        timeout = aiohttp.ClientTimeout(total=AGENT_SECONDS)
+        session = await stack.enter_async_context(aiohttp.ClientSession(timeout=timeout))
+        parts = Parts(log, store, ledgers, guests_by_http(session, token), lambda: datetime.now(UTC))
+        return await check(parts, patience)

@@ -1,0 +1,75 @@
+"""Named places at which a process can be made to die, as if somebody had pulled the plug just there.
+
+Why in the product: that nothing is lost or done twice is proven at each line of the way of a command, on the very
+code that runs. `GOSTACK_CRASH=POINT[:N[:FILE]]` kills the process (SIGKILL) when it passes the point for the Nth time;
+with FILE only once, however often it is started: the file is made then. Several are separated by commas. Without the
+variable a point costs a comparison.
+"""
+
+import os
+import signal
+from pathlib import Path
+
+VARIABLE = "GOSTACK_CRASH"
+
+POINTS = {
+    "step-fetched": "engine, scheduler: records were fetched, nothing was done",
+    "step-moved": "positions are moved and aggregates read, in a transaction that is open",
+    "step-stored": "all is written in the transaction, and not committed",
+    "step-committed": "the transaction is committed, nothing is published",
+    "step-published": "all is published, and still in the outbox",
+    "step-done": "the outbox is empty",
+    "assigned-published": "what an earlier owner left in the outbox is published again, and still there",
+    "timers-looked": "what is due is known, and nobody was told",
+    "timers-told": "whom it concerns was told",
+    "api-named": "a request has its command, which is not on the log",
+    "api-sent": "the command is on the log, and the client knows nothing",
+    "api-answered": "the verdict is known, and the client knows nothing",
+    "agent-fetched": "jobs were fetched, and are not in the journal",
+    "agent-accepted": "jobs are in the journal, and none has begun",
+    "agent-acting": "before the hypervisor is asked",
+    "agent-acted": "the hypervisor has done it, and the journal does not know",
+    "agent-noted": "the journal knows what was done",
+    "agent-answering": "before the answer is sent",
+    "agent-answered": "the answer is on the log, and the journal does not know",
+    "projector-fetched": "events were fetched",
+    "projector-folded": "rows are made, and not written",
+    "projector-written": "rows are written in the transaction, and not committed",
+    "projector-applied": "rows and positions are committed",
+}
+
+
+class Wish:
+    """One point at which to die."""
+
+    def __init__(self, text: str) -> None:
+        """Raises ValueError for what is no wish."""
+        self.point, _, rest = text.partition(":")
+        number, _, self._file = rest.partition(":")
+        if self.point not in POINTS:
+            raise ValueError(f"{VARIABLE}: {self.point!r} is no crash point; there are {', '.join(POINTS)}")
+        self._left = int(number or 1)
+
+    def passed(self) -> None:
+        """The point is passed."""
+        if self._file and Path(self._file).exists():
+            return
+        self._left -= 1
+        if self._left == 0:
+            if self._file:
+                Path(self._file).touch(exist_ok=False)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def wishes(text: str) -> dict[str, Wish]:
+    """What a value of the variable asks for. Raises ValueError."""
+    return {wish.point: wish for wish in map(Wish, filter(None, text.split(",")))}
+
+
+_wishes = wishes(os.environ.get(VARIABLE, ""))
+
+
+def point(name: str) -> None:
+    """The process is at this point now."""
+    if _wishes and name in _wishes:
+        _wishes[name].passed()

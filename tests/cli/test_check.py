@@ -1,0 +1,206 @@
+"""gostack check finds nothing wrong with a world that is well, and each thing that is wrong with one that is not."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import timedelta
+
+import orjson
+import pytest
+
+from cli.check import INVARIANTS, AgentSilent, Parts, Report, check
+from domain.host.state import Host
+from domain.instance.actions.stop import StopInstance
+from domain.instance.state import Instance
+from domain.messages import Envelope, Key, Topic, from_record, to_record
+from infra.db.ledger import Due, Row
+from tests.domain.instances import NETWORK, boot_command
+from tests.harness.agents import host_key
+from tests.harness.world import START, World
+
+WEB = Key("instance", "00000000-0000-0000-0000-000000000001")
+H1, H2 = host_key("h1"), host_key("h2")
+
+
+@pytest.fixture
+async def world() -> World:
+    """Two hosts, one instance that runs, and one that was asked to stop and has."""
+    from domain.network.messages import CreateNetwork
+
+    made = World()
+    await made.start()
+    for name in ("h1", "h2"):
+        await made.host(name)
+    await made.send(Key("network", NETWORK), CreateNetwork(name="lan", cidr="10.0.0.0/28", segment=1))
+    await made.send(WEB, boot_command())
+    return made
+
+
+async def checked(world: World, guests: Mapping[str, Mapping[str, str]] | None = None) -> Report:
+    """What is found; the hypervisors run what the instances say, or what is given."""
+    rows = [Instance.model_validate_json(row.state) for row in (await world.engine_ledger.all("instance")).values()]
+
+    async def running(host: Host) -> Mapping[str, str]:
+        if guests is not None:
+            if host.name not in guests:
+                raise AgentSilent
+            return guests[host.name]
+        return {each.id: each.power for each in rows if each.host and each.host.id == host.id}
+
+    ledgers = {"engine": world.engine_ledger, "scheduler": world.scheduler_ledger}
+    return await check(Parts(world.log, world.store, ledgers, running, world.clock))
+
+
+def broken(report: Report) -> dict[str, list[str]]:
+    return {name: problems for name, problems in report.problems.items() if problems}
+
+
+async def state(world: World) -> Instance:
+    return Instance.model_validate_json((await world.engine_ledger.all("instance"))[WEB].state)
+
+
+def keep(world: World, changed: Instance | Host, key: Key) -> None:
+    ledger = world.engine_ledger if isinstance(changed, Instance) else world.scheduler_ledger
+    ledger._rows[key] = replace(ledger._rows[key], state=changed.model_dump_json(exclude_defaults=True).encode())
+
+
+async def test_a_world_that_is_well(world: World) -> None:
+    await world.send(WEB, StopInstance())
+    report = await checked(world)
+    assert (broken(report), report.moving) == ({}, "")
+    assert set(report.problems) == {each.__name__ for each in INVARIANTS}
+    assert len(report.seen.decided) == 5
+
+
+async def test_what_is_on_its_way_is_no_mistake(world: World) -> None:
+    world.stopped |= {"engine", "projector"}
+    stop = Envelope(
+        id="00000000-0000-0000-0000-0000000000aa",
+        data=StopInstance(),
+        subject=WEB,
+        time=START,
+        source="test",
+        correlation="c",
+    )
+    await world.log.publish([to_record(stop, Topic.COMMANDS)])
+    report = await checked(world)
+    assert (broken(report), report.moving) == ({}, "1 records to be decided")
+    world.stopped.discard("engine")
+    world.stopped.add("agents")
+    await world.settle()
+    report = await checked(world)
+    assert broken(report) == {}
+    assert "events to be projected" in report.moving
+    assert "states ahead" in report.moving
+
+
+async def test_a_version_that_is_missing(world: World) -> None:
+    log = world.log
+    last = log.all(Topic.EVENTS)[-1]
+    envelope = from_record(last)
+    gap = replace(envelope, id="00000000-0000-0000-0000-0000000000ab", aggversion=(envelope.aggversion or 0) + 7)
+    world.stopped.add("projector")
+    await log.publish([to_record(gap, Topic.EVENTS)])
+    world.store._positions = {each: end for each, (_, end) in (await log.bounds([Topic.EVENTS])).items()}
+    assert "versions" in broken(await checked(world))
+
+
+async def test_a_command_without_a_verdict_and_one_with_two(world: World) -> None:
+    orphan = Envelope(
+        id="00000000-0000-0000-0000-0000000000aa",
+        data=StopInstance(),
+        subject=WEB,
+        time=START,
+        source="test",
+        correlation="c",
+    )
+    world.engine_ledger._inbox[orphan.id] = START
+    await world.log.publish([to_record(orphan, Topic.COMMANDS)])
+    await world.settle()
+    (problem,) = broken(await checked(world))["verdicts"]
+    assert orphan.id in problem
+    assert "0 verdicts" in problem
+    verdict = next(each for each in map(from_record, world.log.all(Topic.EVENTS)) if each.verdict == "accepted")
+    again = replace(verdict, id="00000000-0000-0000-0000-0000000000ab", aggversion=None)
+    await world.log.publish([to_record(again, Topic.EVENTS)])
+    await world.settle()
+    assert any("2 verdicts" in each for each in broken(await checked(world))["verdicts"])
+
+
+async def test_a_task_without_a_deadline_and_one_whose_deadline_nobody_told(world: World) -> None:
+    world.agents.silent.add("StopGuest")
+    await world.send(WEB, StopInstance())
+    assert broken(await checked(world)) == {}
+    due = world.engine_ledger._due[WEB]
+    world.now = due.due_at + timedelta(seconds=120)
+    assert "was due at" in broken(await checked(world))["deadlines"][0]
+    del world.engine_ledger._due[WEB]
+    found = broken(await checked(world))
+    assert "has no deadline" in found["deadlines"][0]
+    assert "the timers look at None" in found["dues"][0]
+
+
+async def test_a_deadline_that_no_state_has(world: World) -> None:
+    world.engine_ledger._due[WEB] = Due(WEB, WEB.id, START)
+    assert list(broken(await checked(world))) == ["dues"]
+
+
+async def test_claims_that_are_not_the_instances_there(world: World) -> None:
+    releases = [each for each in map(from_record, world.log.all(Topic.EVENTS)) if "claim" in each.data.type_name]
+    made = releases[-1]
+    here = made.subject
+    other = H2 if here == H1 else H1
+    doubled = replace(made, id="00000000-0000-0000-0000-0000000000ab", subject=other, aggversion=2)
+    await world.log.publish([to_record(doubled, Topic.EVENTS)])
+    await world.settle()
+    found = broken(await checked(world))
+    assert "claims on 2 hosts" in found["claims"][0]
+    assert "is stored at version 1; the log has 2" in found["states"][0]
+
+
+async def test_a_state_that_is_not_what_the_events_make(world: World) -> None:
+    keep(world, (await state(world)).but(name="other"), WEB)
+    assert list(broken(await checked(world))) == ["states"]
+    row = world.engine_ledger._rows.pop(WEB)
+    assert "is not stored" in broken(await checked(world))["states"][0]
+    world.engine_ledger._rows[WEB] = Row(row.version + 1, row.state)
+    report = await checked(world)
+    assert (broken(report), report.moving) == ({}, "1 states ahead of the read models")
+
+
+async def test_an_aggregate_that_is_parked(world: World) -> None:
+    world.engine_ledger._parked[WEB] = "it could not be decided"
+    assert broken(await checked(world)) == {"parked": [f"{WEB} takes no commands: it could not be decided"]}
+
+
+async def test_rows_that_are_wrong_missing_or_too_many(world: World) -> None:
+    table = world.store._rows["instances"]
+    row = table[WEB.id]
+    table[WEB.id] = replace(row, doc={**row.doc, "name": "other"})
+    (problem,) = broken(await checked(world))["rows"]
+    assert problem == f'instances {WEB.id}: name is "other", the log makes it {orjson.dumps(row.doc["name"]).decode()}'
+    del table[WEB.id]
+    assert "it is missing" in broken(await checked(world))["rows"][0]
+    table[WEB.id] = row
+    table["x"] = replace(row, id="x")
+    assert "the log makes no such row" in broken(await checked(world))["rows"][0]
+
+
+@pytest.mark.parametrize(
+    ("guests", "told"),
+    [
+        (lambda here, there: {here: {}, there: {}}, "does not run it"),
+        (lambda here, there: {here: {WEB.id: "shutdown"}, there: {}}, "does not run it"),
+        (lambda here, there: {here: {WEB.id: "running"}, there: {WEB.id: "running"}}, f"{WEB.id}, which is h"),
+        (lambda here, there: {here: {WEB.id: "running"}, there: {"x": "running"}}, "runs x, which is no instance"),
+        (lambda here, there: {there: {}}, "does not answer"),
+    ],
+)
+async def test_guests_that_are_not_where_they_should_be(
+    world: World, guests: Callable[[str, str], Mapping[str, Mapping[str, str]]], told: str
+) -> None:
+    instance = await state(world)
+    assert instance.host
+    other = "h2" if instance.host.name == "h1" else "h1"
+    found = broken(await checked(world, guests(instance.host.name, other)))
+    assert list(found) == ["domains"]
+    assert any(told in problem for problem in found["domains"])

@@ -1,0 +1,44 @@
+"""Crash points: what is asked for happens at the Nth passing, once, and nothing else does."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from infra.crash import POINTS, wishes
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = """
+from infra import crash
+for number in range(5):
+    crash.point("step-moved")
+    print(number, flush=True)
+"""
+
+
+def run(value: str) -> tuple[int, str]:
+    environment = {**os.environ, "GOSTACK_CRASH": value}
+    done = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, cwd=ROOT, capture_output=True, text=True)
+    return done.returncode, done.stdout
+
+
+def test_a_process_dies_at_the_nth_passing_and_only_once(tmp_path: Path) -> None:
+    wish = f"step-stored,step-moved:3:{tmp_path / 'once'}"
+    assert run(wish) == (-9, "0\n1\n")
+    assert run(wish) == (0, "0\n1\n2\n3\n4\n")
+    assert run("step-moved") == (-9, "")
+    assert run("") == (0, "0\n1\n2\n3\n4\n")
+
+
+def test_what_is_no_point_is_refused() -> None:
+    with pytest.raises(ValueError, match="'nowhere' is no crash point; there are step-fetched"):
+        wishes("step-moved:2,nowhere")
+
+
+def test_every_point_is_somewhere_in_the_code() -> None:
+    rooms = ("agent", "api", "commands", "projections")
+    text = "".join(path.read_text() for room in rooms for path in (ROOT / room).rglob("*.py"))
+    assert set(re.findall(r'crash\.point\("([^"]*)"\)', text)) == set(POINTS)
