@@ -9,7 +9,7 @@ OPTIONS = $(if $(HOSTS),--hosts $(HOSTS)) $(if $(SIMULATED),--simulated) $(if $(
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status logs clean setup lint test test-fast test-real test-e2e bench
+.PHONY: help demo up down status logs clean setup lint test test-fast test-real test-e2e simulate bench
 
 help:  ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -49,6 +49,9 @@ test-real: setup  ## against a real Kafka, PostgreSQL and libvirt
 
 test-e2e: setup  ## the local cluster from outside
 	@$(BIN)/pytest -q -m e2e
+
+simulate: setup  ## live through many simulated histories (HISTORIES=5000 FIRST=0)
+	@PYTHONPATH=. $(BIN)/python -m tests.simulation --first $(or $(FIRST),0) --histories $(or $(HISTORIES),5000)
 
 bench: setup  ## how fast
 	@$(BIN)/python -m tests.benchmarks.run

@@ -1,6 +1,6 @@
 """Runs the jobs of one host: for one instance in order, for different ones side by side, each at most once.
 
-A dispatch of an older epoch is refused: a host that was fenced and comes back does nothing stale. A job that
+Of a dispatch of an older epoch nothing is done: a host that was fenced and comes back does nothing stale. A job that
 succeeded before is answered from the journal; handlers are safe to run twice, so one that was cut off runs again.
 """
 
@@ -72,6 +72,8 @@ class HostRunner:
         self._slots = asyncio.Semaphore(parallel)
         self._queues: dict[str, list[Envelope]] = {}
         self._given: Counter[str] = Counter()
+        self._telling: dict[str, Power] = {}
+        """What was seen of guests and is on its way to the log."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting = asyncio.Semaphore(WAITING)
 
@@ -106,11 +108,11 @@ class HostRunner:
     async def observe(self, instance_id: str, power: Power, given: int) -> None:
         """Report what the hypervisor says of a guest, if that is news and no job is the reason: `given` is what given()
         said before the hypervisor was asked."""
-        known = self._journal.guests(self.host.id)
+        known = self.known_guests().get(instance_id)
         worked_on = self.busy(instance_id) or self.given(instance_id) != given
-        if worked_on or known.get(instance_id) in (None, power):
+        if worked_on or known in (None, power):
             return
-        self._journal.saw(self.host.id, instance_id, power)
+        self._telling[instance_id] = power
         observed = GuestObserved(host_id=self.host.id, epoch=self.host.epoch, power=power)
         now = self._clock()
         envelope = Envelope(
@@ -121,11 +123,17 @@ class HostRunner:
             source=f"gostack/agent/{self.host.name}",
             correlation=instance_id,
         )
-        await self._sender.put(to_record(envelope, Topic.RESULTS))
+        await self._sender.put(to_record(envelope, Topic.RESULTS), lambda: self._told(instance_id, power))
+
+    def _told(self, instance_id: str, power: Power) -> None:
+        """The log has it. Noted before, it would never be said by a process that ended in between."""
+        if self._telling.get(instance_id) is power:
+            del self._telling[instance_id]
+            self._journal.saw(self.host.id, instance_id, power)
 
     def known_guests(self) -> dict[str, Power]:
         """Every guest of this host with what was last said of it."""
-        return self._journal.guests(self.host.id)
+        return self._journal.guests(self.host.id) | self._telling
 
     async def _work(self, instance_id: str) -> None:
         queue = self._queues[instance_id]
@@ -146,19 +154,15 @@ class HostRunner:
         dispatch = envelope.data
         assert isinstance(dispatch, DispatchHostJobs)
         results: list[JobResult] = []
-        if dispatch.epoch < self.host.epoch:
-            error = JobError(
-                code="stale-epoch",
-                message=f"Host {self.host.name} was registered anew, in epoch {self.host.epoch}.",
-                details={"epoch": self.host.epoch},
-            )
-            results.append(JobResult(job_id=dispatch.jobs[0].job_id, name=dispatch.jobs[0].name, error=error))
-        else:
-            for call in dispatch.jobs:
-                result = self._journal.done(call.job_id) or await self._job(envelope, dispatch, call)
-                results.append(result)
-                if result.error is not None:
-                    break
+        stale = dispatch.epoch < self.host.epoch
+        for call in dispatch.jobs:
+            # What was done before the epoch changed is said, or nobody would know what there is to undo.
+            result = self._journal.done(call.job_id)
+            if result is None:
+                result = self._refused(call) if stale else await self._job(envelope, dispatch, call)
+            results.append(result)
+            if result.error is not None:
+                break
         answer = JobsAnswered(
             task_id=dispatch.task_id,
             dispatch_id=dispatch.dispatch_id,
@@ -168,6 +172,12 @@ class HostRunner:
         )
         crash.point("agent-answering")
         await self._sender.put(self._answer(envelope, answer, "answer"), lambda: self._sent(dispatch.dispatch_id))
+
+    def _refused(self, call: JobCall) -> JobResult:
+        """It may have run nevertheless: a process that ended in the middle of it told nobody."""
+        message = f"Host {self.host.name} was registered anew, in epoch {self.host.epoch}."
+        error = JobError(code="stale-epoch", message=message, details={"epoch": self.host.epoch})
+        return JobResult(job_id=call.job_id, name=call.name, error=error)
 
     def _sent(self, dispatch_id: str) -> None:
         crash.point("agent-answered")
@@ -205,8 +215,10 @@ class HostRunner:
         crash.point("agent-noted")
         for fact in facts:
             if isinstance(fact, PowerSeen):
+                self._telling.pop(dispatch.instance_id, None)
                 self._journal.saw(self.host.id, dispatch.instance_id, fact.power)
         if call.name == DeleteDisk.__name__:
+            self._telling.pop(dispatch.instance_id, None)
             self._journal.forget(dispatch.instance_id)
             self._given.pop(dispatch.instance_id, None)
         return result

@@ -3,8 +3,8 @@
 Take a batch from the log; in ONE transaction move the positions, skip what was done before, load the aggregates,
 decide and evolve record by record, store the states and the outgoing records; then publish these and forget them.
 
-What follows: a crash anywhere repeats a batch or a publication and never loses one; a worker that lost its
-partition moves no position and drops the batch; ids are derived from causes, so what is repeated is recognised.
+What follows: a crash anywhere repeats a batch or a publication and never loses one; a worker that was overtaken moves
+no position, drops those records and begins anew; ids are derived from causes, so what is repeated is recognised.
 """
 
 import logging
@@ -134,11 +134,14 @@ class Processor:
         """These partitions are this worker's from now on. Sends what an earlier owner could not, and says where to
         read from; what was remembered of aggregates is forgotten, since another may have changed them."""
         self._forget()
+        # In this order: whatever an earlier owner commits after this leaves a position that is not here, and what it
+        # committed before is in the outbox. Nothing of its can come on the log after what follows from it.
+        positions = await self._ledger.positions(partitions)
         for number, records in await self._ledger.unsent():
             await self._log.publish(records)
             crash.point("assigned-published")
             await self._ledger.sent([number])
-        self._positions = await self._ledger.positions(partitions)
+        self._positions = positions
         return dict(self._positions)
 
     async def lag(self) -> int:
@@ -149,8 +152,8 @@ class Processor:
     async def step(self, records: Sequence[Record]) -> int:
         """Process these records, which follow one another in each partition; how many were new.
 
-        Raises LedgerUnavailable, LogUnavailable, GapInLog: then the process is to end, and start again from the
-        positions.
+        Raises LedgerUnavailable, LogUnavailable, GapInLog, Overtaken: then the process is to end, and start again from
+        the positions.
         """
         for attempt in range(1, CONFLICTS + 1):
             try:
@@ -195,8 +198,6 @@ class Processor:
         for move in moves:
             if move.partition in opened.moved:
                 self._positions[move.partition] = move.end
-            else:
-                self._positions.pop(move.partition, None)
         while len(self._cache) > CACHE:
             self._cache.popitem(last=False)
         if number:
@@ -204,6 +205,8 @@ class Processor:
             crash.point("step-published")
             await self._ledger.sent([number])
             crash.point("step-done")
+        if overtaken := [move.partition for move in moves if move.partition not in opened.moved]:
+            raise Overtaken(f"another worker moved the positions of {', '.join(map(str, overtaken))}")
         return len(batch.done)
 
     async def _fresh(self, records: Sequence[Record]) -> tuple[list[Record], list[Move]]:
@@ -422,6 +425,11 @@ def restored(rules: Rules, key: Key, row: Row) -> Entry:
         assert isinstance(event, Event)
         state = rules.evolve(key, state, event)
     return Entry(row.version, state, len(row.state), len(records))
+
+
+class Overtaken(Exception):
+    """Another worker moved a position: it owns the partition now, or did until this one took over while it was at work.
+    Only starting from the positions tells; what could be done of the batch is done."""
 
 
 class GapInLog(Exception):

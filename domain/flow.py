@@ -158,9 +158,8 @@ def next_steps(task: Task) -> tuple[int, ...]:
     return tuple(together)
 
 
-def undo_order(task: Task, ran: bool) -> tuple[int, ...]:
-    """What to undo after a failure: the failed step if it may have run, then the finished ones, last first."""
-    last = task.done if ran and task.done < len(task.plan.steps) else task.done - 1
+def undo_order(task: Task, last: int) -> tuple[int, ...]:
+    """What to undo where `last` is the last step that has run or may have: that one and those before, last first."""
     return tuple(index for index in range(last, -1, -1) if task.plan.steps[index].undo)
 
 

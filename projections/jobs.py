@@ -44,7 +44,8 @@ def rows(change: Change) -> Iterable[Row]:
             yield from _rows(change, before, before.task, before.task.dispatch, every)
         case StepFailed() if before.task.dispatch:
             dispatch = before.task.dispatch
-            left = {step: "skipped" for step in dispatch.steps if step > event.step}
+            # Undoing goes backwards, so the order of the dispatch counts.
+            left = dict.fromkeys(dispatch.steps[dispatch.steps.index(event.step) + 1 :], "skipped")
             yield from _rows(change, before, before.task, dispatch, {event.step: "failed", **left}, event)
 
 

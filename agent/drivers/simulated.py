@@ -64,7 +64,8 @@ class SimulatedDriver:
             raise ValueError(f"no such jobs: {', '.join(sorted(unknown))}")
         self._inventory = inventory
         self._latency = latency
-        self._failures = dict(failures or {})
+        self.failures = dict(failures or {})
+        """Job name -> chance that it fails."""
         self._random = random.Random(seed)
         self._path = path
         self._kept: sqlite3.Connection | None = None
@@ -224,7 +225,7 @@ class SimulatedDriver:
         """Take the time that the job takes, and fail now and then. Raises DriverError "simulated-failure"."""
         if self._latency:
             await asyncio.sleep(self._latency)
-        chance = self._failures.get(job, 0.0)
+        chance = self.failures.get(job, 0.0)
         if chance and self._random.random() < chance:
             raise DriverError(DriverFault.SIMULATED_FAILURE, f"{job} was to fail with a chance of {chance:g}")
 

@@ -65,7 +65,7 @@ def advance(draft: Draft, at: datetime, attempt: int = 1) -> None:
                 direction=Direction.FORWARD,
                 step=min(task.done, len(task.plan.steps) - 1),
                 fault=_cancelled(task),
-                to_undo=undo_order(task, ran=False),
+                to_undo=undo_order(task, task.done - 1),
             )
         )
         task = draft.now.task
@@ -149,10 +149,14 @@ def deadline_passed(draft: Draft, due_id: str, at: datetime) -> None:
         return
     name = task.current_step
     error = JobError(code="deadline-passed", message=f"{name} was not answered in time.")
-    _failed(draft, task.dispatch, 0, name, error, at)
+    # Whoever did not answer may have done all of it.
+    _failed(draft, task.dispatch, 0, name, error, at, last=task.dispatch.steps[-1])
 
 
-def _failed(draft: Draft, dispatch: Dispatch, finished: int, name: str, error: JobError, at: datetime) -> None:
+def _failed(
+    draft: Draft, dispatch: Dispatch, finished: int, name: str, error: JobError, at: datetime, last: int | None = None
+) -> None:
+    """A step failed. `last`: the last that may have run; else this one, if it did."""
     task = draft.now.task
     assert task is not None
     attempt = dispatch.attempt + 1 if finished == 0 else 2
@@ -171,9 +175,11 @@ def _failed(draft: Draft, dispatch: Dispatch, finished: int, name: str, error: J
     if task.cancelled_by and dispatch.direction is Direction.FORWARD:
         fault = _cancelled(task)
     if dispatch.direction is Direction.FORWARD:
-        to_undo = undo_order(task, error.ran)
+        to_undo = undo_order(task, last if last is not None else index if error.ran else index - 1)
     else:
-        to_undo = tuple(left for left in task.to_undo if left != index)
+        # What cannot be undone is still there, and holds what it stands on: host, addresses and claim stay the
+        # instance's, and deleting it begins with them.
+        to_undo = ()
     draft.emit(StepFailed(task_id=task.id, direction=dispatch.direction, step=index, fault=fault, to_undo=to_undo))
     advance(draft, at)
 

@@ -149,10 +149,13 @@ class Bench:
     log: MemoryLog = field(default_factory=MemoryLog)
     parallel: int = 4
     now: datetime = START
+    host: HostIdentity = HOST
 
     def __post_init__(self) -> None:
         self.sender = Sender(self.log)
-        self.runner = HostRunner(HOST, self.driver, self.journal, self.sender, no_secrets, self.clock, self.parallel)
+        self.runner = HostRunner(
+            self.host, self.driver, self.journal, self.sender, no_secrets, self.clock, self.parallel
+        )
 
     def clock(self) -> datetime:
         self.now += timedelta(milliseconds=1)

@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from domain.jobs import (
     PowerSeen,
 )
 from domain.messages import from_record
-from tests.agent.bench import BOOT, HOST, Bench, dispatch, ident, outcomes, working
+from tests.agent.bench import BOOT, HOST, Bench, dispatch, ident, outcomes, working, wrapped
 
 
 async def test_jobs_are_done_in_order_and_answered_with_what_became_known() -> None:
@@ -119,6 +120,27 @@ async def test_a_dispatch_of_an_older_epoch_is_refused_and_nothing_of_it_done(ep
         assert error is not None
         assert error.details == {"epoch": HOST.epoch}
         assert "h1" in error.message
+
+
+async def test_of_a_dispatch_of_an_older_epoch_it_is_said_what_was_done_before() -> None:
+    bench = Bench()
+    async with working(bench):
+        gate = bench.driver.hold("StartGuest", ident(1))
+        boot = dispatch(1, 1, *BOOT)
+        await bench.give(boot)
+        await bench.until(lambda: bench.driver.began("StartGuest") == [ident(1)])
+        # The process ends here, and its host is registered anew.
+        host = replace(HOST, epoch=HOST.epoch + 1)
+        renewed = Bench(journal=bench.journal, driver=bench.driver, log=bench.log, host=host)
+        async with working(renewed):
+            await renewed.runner.accept(wrapped(boot))
+            (answer,) = await renewed.answered(boot)
+        gate.set()
+    assert outcomes(answer) == [*((name, "") for name in BOOT[:-1]), ("StartGuest", "stale-epoch")]
+    error = answer.results[-1].error
+    assert error is not None
+    assert error.ran, "it may have begun"
+    assert bench.driver.began("StartGuest") == [ident(1)]
 
 
 async def test_a_job_that_was_done_before_is_answered_from_the_journal_and_not_done_again() -> None:
@@ -324,6 +346,29 @@ async def test_a_guest_that_stopped_by_itself_is_reported_once() -> None:
             await look(bench.runner)
         assert await heard(bench) == [(ident(1), Power.SHUTDOWN)]
         assert bench.runner.known_guests() == {ident(1): Power.SHUTDOWN, ident(2): Power.RUNNING}
+
+
+async def test_what_was_seen_and_not_said_before_the_process_ended_is_said_by_the_next() -> None:
+    bench = Bench()
+    async with working(bench):
+        await bench.boot(1)
+    # Nobody sends any more.
+    await bench.driver.power_off_by_itself(ident(1))
+    await look(bench.runner)
+    async with working(Bench(journal=bench.journal, driver=bench.driver, log=bench.log)) as other:
+        await look(other.runner)
+        assert await heard(other) == [(ident(1), Power.SHUTDOWN)]
+
+
+async def test_what_a_job_did_since_is_not_overwritten_by_what_was_seen_before() -> None:
+    async with working(Bench()) as bench:
+        await bench.boot(1)
+        await bench.driver.power_off_by_itself(ident(1))
+        await look(bench.runner)
+        await bench.answered_all(dispatch(1, 1, "StartGuest"))
+        assert bench.runner.known_guests() == {ident(1): Power.RUNNING}
+        await look(bench.runner)
+        assert await heard(bench) == [(ident(1), Power.SHUTDOWN)]
 
 
 async def test_a_guest_that_crashed_and_runs_again_is_reported_both_times() -> None:

@@ -5,6 +5,7 @@ import pytest
 from domain.errors import AlreadyExists
 from domain.flow import Direction
 from domain.instance.actions import ACTIONS
+from domain.instance.actions.delete import HardDeleteInstance
 from domain.instance.state import VmState
 from domain.jobs import DispatchHostJobs, JobError
 from domain.messages import Topic
@@ -104,7 +105,7 @@ def test_a_step_that_was_refused_before_it_did_anything_is_neither_repeated_nor_
 
 
 @pytest.mark.parametrize("failing", sorted(set(UNDOES.values())))
-def test_an_undo_that_fails_for_good_leaves_error_and_the_rest_is_undone_all_the_same(
+def test_where_an_undo_fails_for_good_all_that_it_stands_on_is_kept_and_deleting_goes_on_from_there(
     instance: Scenario, failing: str
 ) -> None:
     def fails(name: str, direction: Direction) -> JobError | None:
@@ -113,13 +114,35 @@ def test_an_undo_that_fails_for_good_leaves_error_and_the_rest_is_undone_all_the
         return None
 
     instance.send(boot_command()).settle(fails)
-    assert set(UNDOES.values()) <= set(instance.ran)
+    assert instance.ran[-1] == failing
     assert instance.status == "error"
     assert instance.now is not None
     assert instance.now.vm_state is VmState.ERROR
+    assert instance.now.host == HOST
+    instance.ran.clear()
+    instance.send(HardDeleteInstance(ignore=True)).settle()
+    assert set(UNDOES.values()) - {"UnbindPort"} <= set(instance.ran)
+    assert (instance.now.vm_state, instance.now.host) == (VmState.DELETED, None)
 
 
 def test_every_action_names_flow_steps_with_an_undo_or_a_reason() -> None:
     for action in ACTIONS.values():
         for step in action.flow.steps:
             assert (step.undo is None) != (step.no_undo == ""), action.name
+
+
+def test_after_a_host_that_stays_silent_all_that_it_may_have_done_is_undone() -> None:
+    """It may have done every step that was dispatched together, and only its answer be lost."""
+    story = Scenario().send(boot_command())
+    for _ in range(2):
+        story.answer()
+    assert story.now
+    assert story.now.task
+    assert story.now.task.dispatch
+    sent = story.now.task.dispatch.steps
+    while story.now.task and story.now.task.direction is Direction.FORWARD:
+        story.wait_out()
+    assert story.now.task
+    steps = story.now.task.plan.steps
+    assert story.now.task.to_undo == tuple(index for index in range(sent[-1], -1, -1) if steps[index].undo)
+    assert "UndefineGuest" in [steps[index].undo for index in story.now.task.to_undo]

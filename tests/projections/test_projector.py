@@ -605,13 +605,8 @@ async def test_an_undo_that_fails_is_seen_at_its_job_and_at_the_task(world: Worl
         "UnplugPorts",
     )
     undone = {name: doc["status"] for name, doc in (await jobs(world)).items() if doc["direction"] == "undo"}
-    assert undone == {
-        "UndefineGuest": "finished",
-        "UnplugPorts": "failed",
-        "DeleteDisk": "finished",
-        "UnbindPort": "finished",
-        "Release": "finished",
-    }
+    assert (undone.pop("UndefineGuest"), undone.pop("UnplugPorts")) == ("finished", "failed")
+    assert set(undone.values()) <= {"skipped"}
 
 
 async def test_a_task_that_is_being_undone_says_so(world: World) -> None:

@@ -1,0 +1,162 @@
+"""The processes of a small GoStack on simulated parts: two engines, a scheduler, timers, beats, a projector, agents."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from random import Random
+
+from agent.drivers.driver import Driver, Secrets
+from agent.drivers.simulated import SimulatedDriver
+from agent.journal import Journal
+from agent.service import AgentService, Options
+from cli.check import Parts, Report, look
+from commands.beats import Beats
+from commands.engine import EngineRules
+from commands.processor import Processor, Rules
+from commands.scheduler import SchedulerRules
+from commands.timers import Timers
+from domain import catalog
+from domain.host.state import Host
+from domain.jobs import GuestSpec
+from domain.messages import Command, Envelope, Key, Topic, to_record
+from domain.scheduling.table import Ratios
+from infra.log.log import LogUnavailable, TopicPartition
+from projections.projector import Projector
+from tests.simulation.parts import SimulatedLedger, SimulatedLog, SimulatedStore, Weather
+from tests.simulation.processes import Process
+
+CELL = "default"
+GRACE = 15.0
+INBOX_KEEP = 86400.0
+CELL_KINDS = {"host", "zone"}
+RETRY = 1.0
+
+
+@dataclass
+class Group:
+    """Who of a group has which partitions; its members look now and then."""
+
+    partitions: list[TopicPartition]
+    share: dict[str, list[TopicPartition]] = field(default_factory=dict)
+    generation: int = 0
+
+    def split(self, random: Random, members: Sequence[str]) -> None:
+        """Share them out anew."""
+        self.generation += 1
+        self.share = {name: [] for name in members}
+        for number in sorted({each.partition for each in self.partitions}):
+            owner = random.choice(members)
+            self.share[owner] += [each for each in self.partitions if each.partition == number]
+
+
+class Cluster:
+    """All of it."""
+
+    def __init__(self, random: Random, hosts: int) -> None:
+        assert catalog.MESSAGES
+        self.random = random
+        self.weather = Weather(random)
+        self.log = SimulatedLog(self.weather)
+        self.store = SimulatedStore(self.weather)
+        self.ledgers = {"engine": SimulatedLedger(self.weather), "scheduler": SimulatedLedger(self.weather)}
+        self.drivers = {
+            f"h{number}": SimulatedDriver(latency=0.02, seed=str(random.random())) for number in range(1, hosts + 1)
+        }
+        self._journals = {name: Journal(":memory:") for name in self.drivers}
+        self._groups: dict[str, Group] = {}
+        self.processes = {
+            name: Process(name, random, run)
+            for name, run in (
+                ("engine-1", self._engine),
+                ("engine-2", self._engine),
+                ("scheduler", self._scheduler),
+                ("timers", self._timers),
+                ("beats", self._beats),
+                ("projector", self._projector),
+                *((name, self._agent) for name in self.drivers),
+            )
+        }
+
+    async def start(self) -> None:
+        """Start every process, and wait for the hosts."""
+        bounds = await self.log.bounds([Topic.COMMANDS, Topic.RESULTS])
+        self._groups["engine"] = Group(list(bounds))
+        self._groups["scheduler"] = Group(list(await self.log.bounds([Topic.SCHEDULING])))
+        self.rebalance()
+        self._groups["scheduler"].split(self.random, ["scheduler"])
+        for process in self.processes.values():
+            process.start()
+        while await self.store.count("hosts") < len(self.drivers):
+            await self.log.wait(1)
+
+    def rebalance(self) -> None:
+        """The engines' partitions are shared out anew."""
+        self._groups["engine"].split(self.random, ["engine-1", "engine-2"])
+
+    async def _engine(self, process: Process) -> None:
+        await self._work(process, "engine", EngineRules(CELL), (Topic.COMMANDS, Topic.RESULTS))
+
+    async def _scheduler(self, process: Process) -> None:
+        partitions = await self.log.partitions(Topic.JOBS)
+        await self._work(process, "scheduler", SchedulerRules(Ratios(), partitions), (Topic.SCHEDULING,))
+
+    async def _work(self, process: Process, name: str, rules: Rules, topics: tuple[Topic, ...]) -> None:
+        """As the worker does: what it cannot go on with ends the process."""
+        group = self._groups[name]
+        processor = Processor(rules, self.ledgers[name], self.log, topics, process.clock)
+        while True:
+            generation = group.generation
+            reader = await self.log.reader(await processor.assigned(group.share[process.name]))
+            while group.generation == generation:
+                if records := await reader.fetch(500, 0.5):
+                    await processor.step(records)
+
+    async def _timers(self, process: Process) -> None:
+        running = [Timers(ledger, self.log, process.clock, INBOX_KEEP).run() for ledger in self.ledgers.values()]
+        await asyncio.gather(*running)
+
+    async def _beats(self, process: Process) -> None:
+        await Beats(self.log, CELL, GRACE, process.clock).run({})
+
+    async def _projector(self, process: Process) -> None:
+        await Projector(self.log, self.store).run()
+
+    async def _agent(self, process: Process) -> None:
+        async def secrets(guest: GuestSpec) -> Secrets:
+            return Secrets()
+
+        name = process.name
+        options = Options(cell=CELL, zone="default", endpoint=name, parallel=8, heartbeat=3.0, reconcile=5.0)
+        drivers: dict[str, Driver] = {name: self.drivers[name]}
+        service = AgentService(self.log, self._journals[name], drivers, secrets, process.clock, options)
+        await service.start()
+        await service.run()
+
+    async def send(self, ident: str, subject: Key, data: Command) -> None:
+        """As a patient client: the same command until the log has it."""
+        now = next(iter(self.processes.values())).clock()
+        envelope = Envelope(
+            id=ident, data=data, subject=subject, time=now, source="gostack/api", correlation=ident, actor="ann"
+        )
+        cell = subject.kind in CELL_KINDS
+        record = to_record(envelope, Topic.SCHEDULING if cell else Topic.COMMANDS, key=CELL if cell else "")
+        while True:
+            try:
+                await self.log.publish([record])
+                return
+            except LogUnavailable:
+                await asyncio.sleep(RETRY)
+
+    async def look(self) -> Report:
+        """Whether all is as it must be."""
+
+        async def guests(host: Host) -> dict[str, str]:
+            return {ident: str(power) for ident, power in (await self.drivers[host.name].guests()).items()}
+
+        clock = self.processes["timers"].clock
+        return await look(Parts(self.log, self.store, self.ledgers, guests, clock))
+
+    @property
+    def failures(self) -> dict[str, list[str]]:
+        """What processes ended of."""
+        return {name: process.failures for name, process in self.processes.items() if process.failures}

@@ -1,0 +1,202 @@
+"""A history: what users do and what goes wrong, as a script that a seed makes; and how it must end.
+
+Why a script and not random calls: it can be printed, shortened until only what matters is left, and run again.
+"""
+
+import asyncio
+import hashlib
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from random import Random
+
+import orjson
+
+from cli.check import Report
+from domain.instance.actions import ACTIONS
+from domain.instance.actions.update import UpdateInstance
+from domain.instance.state import Instance
+from domain.jobs import JOBS, Power, Target
+from domain.messages import Command, Key, Topic
+from domain.network.messages import CreateNetwork
+from domain.task import CancelTask
+from tests.domain.instances import NETWORK, boot_command
+from tests.simulation.cluster import Cluster
+from tests.simulation.loop import simulate
+from tests.simulation.processes import factory
+
+HOSTS = 2
+INSTANCES = 4
+VERBS = tuple(name for name, action in ACTIONS.items() if name not in ("boot", "update") and action.begins)
+PATIENCE = 6 * 3600.0
+"""Seconds in which everything must have come to an end once nothing goes wrong any more."""
+HOST_JOBS = sorted(name for name in JOBS if JOBS[name].target is Target.HOST)
+REPEATED = (Topic.COMMANDS, Topic.RESULTS, Topic.SCHEDULING, Topic.JOBS)
+
+
+@dataclass(frozen=True)
+class Action:
+    """One line of a script: what, and the numbers that say of what and how long."""
+
+    what: str
+    which: int = 0
+    seconds: float = 0.0
+
+
+WEIGHTS = {
+    "boot": 8,
+    **dict.fromkeys(VERBS, 2),
+    "update": 1,
+    "cancel": 2,
+    "kill": 5,
+    "halt": 2,
+    "rebalance": 2,
+    "log-away": 1,
+    "db-away": 1,
+    "clock": 1,
+    "guest-off": 2,
+    "job-fails": 2,
+    "repeat": 3,
+    "wait": 6,
+}
+"""What may happen, and how often."""
+
+
+def script(seed: int) -> list[Action]:
+    """The script that the seed makes."""
+    random = Random(seed)
+    words = random.choices(list(WEIGHTS), list(WEIGHTS.values()), k=random.randint(5, 30))
+    return [Action(word, random.randrange(1 << 16), round(random.expovariate(0.5), 3)) for word in words]
+
+
+@dataclass(frozen=True)
+class End:
+    """How a history ended."""
+
+    problems: tuple[str, ...]
+    mark: str
+    """Of everything on the log: the same history has the same."""
+    events: int
+    seconds: float
+    """That passed in it."""
+    trace: tuple[str, ...] = ()
+
+
+def run(actions: Sequence[Action], seed: int) -> End:
+    """Live through it. The seed makes everything that the script leaves open."""
+    end: End = simulate(_run(actions, Random(seed)))
+    return end
+
+
+async def _run(actions: Sequence[Action], random: Random) -> End:
+    loop = asyncio.get_running_loop()
+    loop.set_task_factory(factory)  # type: ignore[arg-type]
+    cluster = Cluster(random, HOSTS)
+    calm, cluster.weather.chance = cluster.weather.chance, 0.0
+    await cluster.start()
+    await cluster.send(_id(random), Key("network", NETWORK), CreateNetwork(name="lan", cidr="10.0.0.0/28", segment=1))
+    cluster.weather.chance = calm
+    clients: list[asyncio.Task[None]] = []
+    for action in actions:
+        await _act(cluster, action, clients, random)
+        await asyncio.sleep(random.random())
+    cluster.weather.clear()
+    for process in cluster.processes.values():
+        process.resume()
+        process.ahead = timedelta()
+    await asyncio.gather(*clients)
+    report = await _rest(cluster)
+    problems = list(report.lines)
+    if report.moving:
+        problems.append(f"after {PATIENCE:g} s still on its way: {report.moving}")
+    for state in report.seen.instances:
+        if state.task:
+            problems.append(f"instance {state.id} is still at {state.task}")
+    mark = hashlib.sha256()
+    for topic in Topic:
+        for record in cluster.log.all(topic):
+            mark.update(orjson.dumps([record.place, record.value.decode(), [h[1].decode() for h in record.headers]]))
+    trace = [f"{name}: {failure}" for name, failures in cluster.failures.items() for failure in failures]
+    return End(tuple(problems), mark.hexdigest(), report.seen.folded.events, loop.time(), tuple(trace))
+
+
+async def _rest(cluster: Cluster) -> Report:
+    """Until nothing is wrong or on its way any more, or patience has ended."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + PATIENCE
+    pause = 2.0
+    while True:
+        await asyncio.sleep(pause)
+        report = await cluster.look()
+        ended = not any(state.task for state in report.seen.instances)
+        if (not report.lines and not report.moving and ended) or loop.time() > until:
+            return report
+        pause = min(pause * 2, 600.0)
+
+
+def _id(random: Random) -> str:
+    return str(uuid.UUID(int=random.getrandbits(128), version=4))
+
+
+def _instance(number: int) -> Key:
+    return Key("instance", str(uuid.UUID(int=1 + number % INSTANCES)))
+
+
+async def _act(cluster: Cluster, action: Action, clients: list[asyncio.Task[None]], random: Random) -> None:
+    def send(subject: Key, command: Command) -> None:
+        clients.append(asyncio.create_task(cluster.send(_id(random), subject, command)))
+
+    loop = asyncio.get_running_loop()
+    names = list(cluster.processes)
+    process = cluster.processes[names[action.which % len(names)]]
+    key = _instance(action.which)
+    match action.what:
+        case "boot":
+            send(key, boot_command(name=f"i{action.which % INSTANCES}"))
+        case "update":
+            send(key, UpdateInstance(name=f"renamed-{action.which}"))
+        case "cancel":
+            state = await _state(cluster, key)
+            if state and state.task:
+                send(key, CancelTask(task_id=state.task.id))
+        case "kill":
+            process.kill()
+        case "halt":
+            process.stop()
+            loop.call_later(action.seconds * 10, process.resume)
+        case "rebalance":
+            cluster.rebalance()
+        case "log-away":
+            cluster.weather.log_down_until = loop.time() + action.seconds * 10
+        case "db-away":
+            cluster.weather.db_down_until = loop.time() + action.seconds * 10
+        case "clock":
+            process.ahead = timedelta(seconds=(action.seconds - 2) * 300)
+        case "guest-off":
+            await _guest_off(cluster, key, Power.CRASHED if action.which % 2 else Power.SHUTDOWN)
+        case "job-fails":
+            driver = list(cluster.drivers.values())[action.which % HOSTS]
+            job = HOST_JOBS[action.which % len(HOST_JOBS)]
+            driver.failures[job] = 1.0
+            loop.call_later(action.seconds * 5, driver.failures.clear)
+        case "repeat":
+            records = cluster.log.all(REPEATED[action.which % len(REPEATED)])
+            if records:
+                record = records[random.randrange(len(records))]
+                await super(type(cluster.log), cluster.log).publish([record])
+        case "wait":
+            await asyncio.sleep(action.seconds)
+        case verb:
+            send(key, ACTIONS[verb].command())
+
+
+async def _state(cluster: Cluster, key: Key) -> Instance | None:
+    row = (await cluster.ledgers["engine"].all("instance")).get(key)
+    return Instance.model_validate_json(row.state) if row else None
+
+
+async def _guest_off(cluster: Cluster, key: Key, power: Power) -> None:
+    for driver in cluster.drivers.values():
+        if (await driver.power(key.id)) is Power.RUNNING:
+            await driver.power_off_by_itself(key.id, power)

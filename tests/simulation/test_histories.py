@@ -1,0 +1,65 @@
+"""Whatever users do and whatever breaks: once nothing breaks any more, all comes to rest as it must be."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from random import Random
+
+import pytest
+from hypothesis import given, note, settings
+from hypothesis import strategies as st
+
+from tests.simulation.history import WEIGHTS, Action, run, script
+
+ROOT = Path(__file__).parents[2]
+KNOWN = (193,)
+"""Seeds that found something once."""
+
+actions = st.builds(
+    Action,
+    st.sampled_from(sorted(WEIGHTS)),
+    st.integers(0, (1 << 16) - 1),
+    st.floats(0, 20, allow_nan=False).map(lambda seconds: round(seconds, 3)),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(actions, max_size=25), st.integers(0, 1 << 32))
+def test_every_history_ends_well(actions: list[Action], seed: int) -> None:
+    end = run(actions, seed)
+    for line in end.trace:
+        note(line)
+    assert end.problems == ()
+
+
+@pytest.mark.parametrize("seed", [*KNOWN, *range(40)])
+def test_the_history_of_a_seed_ends_well(seed: int) -> None:
+    """Where this fails: python -m tests.simulation --seed SEED."""
+    assert run(script(seed), seed).problems == ()
+
+
+def test_much_happens_in_them() -> None:
+    seen = {action.what for seed in range(100) for action in script(seed)}
+    assert seen == set(WEIGHTS)
+    ends = [run(script(seed), seed) for seed in range(10)]
+    assert sum(end.events for end in ends) > 200
+    assert any("acknowledgement was lost" in line for end in ends for line in end.trace)
+
+
+def test_a_seed_makes_the_same_history_in_every_process() -> None:
+    seed = Random(7).randrange(1 << 20)
+    code = f"from tests.simulation.history import run, script; print(run(script({seed}), {seed}).mark)"
+    marks = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": salt},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for salt in ("1", "2", "3")
+    }
+    assert len(marks) == 1
+    assert marks == {run(script(seed), seed).mark + "\n"}
