@@ -276,6 +276,30 @@ class EventDocument(Document):
     data: dict[str, Any]
 
 
+class MomentDocument(Document):
+    """A moment, as it was asked for."""
+
+    at: str
+    version: int = Field(description="of the thing then")
+
+
+class ChangedField(Document):
+    """A field with two values."""
+
+    field: str
+    old: Any
+    new: Any
+
+
+class Difference(Document):
+    """What differs between a thing at two moments."""
+
+    id: str
+    begin: MomentDocument = Field(alias="from")
+    end: MomentDocument = Field(alias="to")
+    changes: list[ChangedField]
+
+
 class Accepted(Document):
     """The command became a task; or, without `task_id`, its verdict is not known yet."""
 

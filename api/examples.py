@@ -228,6 +228,12 @@ EVENT: dict[str, Any] = {
     "place": {"topic": "gostack.events", "partition": 3, "offset": 41},
     "data": {"power": "shutdown", "vm_state": "stopped", "at": LATER},
 }
+DIFFERENCE: dict[str, Any] = {
+    "id": INSTANCE_ID,
+    "from": {"at": "10m", "version": 9},
+    "to": {"at": "now", "version": 10},
+    "changes": [{"field": "status", "old": "active", "new": "stopped"}],
+}
 ACCEPTED: dict[str, Any] = {"task_id": COMMAND_ID, "command_id": COMMAND_ID, "id": INSTANCE_ID}
 BOOT: dict[str, Any] = {
     "name": "web",

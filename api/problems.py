@@ -32,6 +32,8 @@ UNKNOWN_CODE_STATUS = 409
 
 STATUS: dict[type[Refusal], int] = {
     errors.NotFound: 404,
+    errors.NotThereThen: 404,
+    errors.TooManyEvents: 422,
     errors.AlreadyExists: 409,
     errors.WrongStatus: 409,
     errors.TaskRunning: 409,

@@ -37,6 +37,20 @@ class NotFound(Refusal):
     code = "not-found"
 
 
+class NotThereThen(Refusal):
+    """There was no {kind} {id} at {at}."""
+
+    code = "not-there-then"
+    hint = "Its history tells when it began."
+
+
+class TooManyEvents(Refusal):
+    """{subject} has more than {most} events, which is the most that is folded for one answer."""
+
+    code = "too-many-events"
+    hint = "Read its history in pages."
+
+
 class AlreadyExists(Refusal):
     """A {kind} {id} exists already."""
 

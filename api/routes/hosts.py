@@ -6,12 +6,12 @@ from fastapi import APIRouter, Body, Query, Request
 from pydantic import Field
 from starlette.responses import Response
 
-from api import describe, examples, gateway, resolve
+from api import describe, examples, gateway, moments, resolve
 from api.answers import answer
 from api.asked import Asked, Asking, Given, Project
-from api.documents import HostDocument, page_of
+from api.documents import Difference, EventDocument, HostDocument, page_of
 from api.gateway import Wish
-from api.reading import Many, One, Strict, Words, caught_up, document, page
+from api.reading import Many, Strict, Words, page
 from api.services import Services
 from domain.host.messages import DisableHost, EnableHost, HostCommand
 from domain.messages import Key
@@ -57,11 +57,34 @@ async def list_hosts(given: Given, asked: Annotated[HostList, Query()]) -> Respo
 
 @router.get("/hosts/{ref}", summary="Show a host", responses=describe.read(HostDocument, examples.HOST))
 async def show_host(
-    request: Request, given: Given, project: Project, ref: str, asked: Annotated[One, Query()]
+    request: Request, given: Given, project: Project, ref: str, asked: Annotated[moments.OneAt, Query()]
 ) -> Response:
     """By id or name."""
-    await caught_up(given, asked.after)
-    return document(request, await resolve.found(given, VIEW, ref, project), VIEW, asked.fields)
+    return await moments.show(request, given, VIEW, ref, project, asked)
+
+
+@router.get(
+    "/hosts/{ref}/history",
+    summary="Read everything that happened to a host",
+    responses=describe.answers(
+        200, page_of("events", EventDocument), {"events": [examples.EVENT], "next": None}, 404, 422, 504
+    ),
+)
+async def host_history(
+    given: Given, project: Project, ref: str, asked: Annotated[moments.History, Query()]
+) -> Response:
+    """The oldest first."""
+    return await moments.history(given, VIEW, ref, project, asked)
+
+
+@router.get(
+    "/hosts/{ref}/diff",
+    summary="Read what differs between a host at two moments",
+    responses=describe.answers(200, Difference, examples.DIFFERENCE, 404, 422, 504),
+)
+async def host_diff(given: Given, project: Project, ref: str, asked: Annotated[moments.Between, Query()]) -> Response:
+    """Field by field; parts of fields under dotted names."""
+    return await moments.difference(given, VIEW, ref, project, asked)
 
 
 @router.post(

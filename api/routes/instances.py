@@ -9,22 +9,22 @@ from fastapi import APIRouter, Body, Query, Request
 from pydantic import BaseModel, Field, create_model, field_validator
 from starlette.responses import PlainTextResponse, Response
 
-from api import boot, describe, examples, gateway, resolve
+from api import boot, describe, examples, gateway, moments, resolve
 from api.answers import answer, problem_of
 from api.asked import Asked, Asking, Given, Project
 from api.boot import NAME, BootBody, checked_metadata
 from api.documents import (
     Booting,
+    Difference,
     Display,
     EventDocument,
     InstanceDocument,
     Interfaces,
     page_of,
 )
-from api.events import entry_json
 from api.gateway import Outcome, Wish
 from api.problems import response
-from api.reading import JSON, Many, One, Strict, Words, caught_up, document, joined, page
+from api.reading import JSON, Many, One, Strict, Words, caught_up, page
 from api.services import Services
 from domain.errors import Invalid
 from domain.instance.action import Action
@@ -33,7 +33,6 @@ from domain.instance.actions.boot import BootInstance
 from domain.instance.actions.delete import DeleteInstance, HardDeleteInstance
 from domain.instance.actions.update import UpdateInstance
 from domain.messages import Key
-from projections.store import HistoryQuery
 from projections.view import Condition
 
 router = APIRouter(tags=["instances"])
@@ -91,14 +90,6 @@ class Console(Strict):
 
     lines: int | None = Field(None, ge=1, le=100_000, description="the last lines")
     bytes: int | None = Field(None, ge=1, le=MOST_CONSOLE, description="the last bytes; 65536 unless told")
-    after: str | None = Field(None, max_length=64)
-
-
-class History(Strict):
-    """Which part of an instance's history."""
-
-    limit: int = Field(50, ge=1, le=1000)
-    marker: str | None = Field(None, max_length=64, description="id of the last event of the page before")
     after: str | None = Field(None, max_length=64)
 
 
@@ -198,11 +189,22 @@ def _between(column: str, dates: str | None) -> list[Condition]:
     "/instances/{ref}", summary="Show an instance", responses=describe.read(InstanceDocument, examples.INSTANCE)
 )
 async def show_instance(
-    request: Request, given: Given, project: Project, ref: str, asked: Annotated[One, Query()]
+    request: Request, given: Given, project: Project, ref: str, asked: Annotated[moments.OneAt, Query()]
 ) -> Response:
     """By its id, also when it is deleted; by its name, while it is not."""
-    await caught_up(given, asked.after)
-    return document(request, await resolve.found(given, VIEW, ref, project), VIEW, asked.fields)
+    return await moments.show(request, given, VIEW, ref, project, asked)
+
+
+@router.get(
+    "/instances/{ref}/diff",
+    summary="Read what differs between an instance at two moments",
+    responses=describe.answers(200, Difference, examples.DIFFERENCE, 404, 422, 504),
+)
+async def instance_diff(
+    given: Given, project: Project, ref: str, asked: Annotated[moments.Between, Query()]
+) -> Response:
+    """Field by field; parts of fields under dotted names."""
+    return await moments.difference(given, VIEW, ref, project, asked)
 
 
 @router.patch(
@@ -328,14 +330,9 @@ async def interfaces(given: Given, project: Project, ref: str, asked: Annotated[
         200, page_of("events", EventDocument), {"events": [examples.EVENT], "next": None}, 404, 422, 504
     ),
 )
-async def history(given: Given, project: Project, ref: str, asked: Annotated[History, Query()]) -> Response:
+async def history(given: Given, project: Project, ref: str, asked: Annotated[moments.History, Query()]) -> Response:
     """The oldest first."""
-    await caught_up(given, asked.after)
-    found = await resolve.found(given, VIEW, ref, project)
-    query = HistoryQuery(subject=f"instance/{found.id}", limit=asked.limit + 1, marker=asked.marker or "")
-    entries = await given.store.history(query)
-    shown = entries[: asked.limit]
-    return joined("events", [entry_json(each) for each in shown], shown[-1].id if len(entries) > len(shown) else None)
+    return await moments.history(given, VIEW, ref, project, asked)
 
 
 async def _document(services: Services, ref: str, project: str) -> dict[str, Any]:

@@ -7,13 +7,13 @@ from fastapi import APIRouter, Body, Query, Request
 from pydantic import Field, field_validator
 from starlette.responses import Response
 
-from api import describe, examples, gateway, resolve
+from api import describe, examples, gateway, moments, resolve
 from api.answers import CREATED, answer
 from api.asked import Asking, Given, Project
 from api.boot import NAME
-from api.documents import NetworkDocument, page_of
+from api.documents import Difference, EventDocument, NetworkDocument, page_of
 from api.gateway import Wish
-from api.reading import Many, One, Strict, caught_up, document, page
+from api.reading import Many, Strict, page
 from domain.messages import Key, derived_id
 from domain.network.messages import CreateNetwork, DeleteNetwork
 from domain.network.state import LARGEST, SMALLEST
@@ -87,11 +87,36 @@ async def list_networks(given: Given, asked: Annotated[NetworkList, Query()]) ->
 
 @router.get("/networks/{ref}", summary="Show a network", responses=describe.read(NetworkDocument, examples.NETWORK))
 async def show_network(
-    request: Request, given: Given, project: Project, ref: str, asked: Annotated[One, Query()]
+    request: Request, given: Given, project: Project, ref: str, asked: Annotated[moments.OneAt, Query()]
 ) -> Response:
     """By id or name."""
-    await caught_up(given, asked.after)
-    return document(request, await resolve.found(given, VIEW, ref, project), VIEW, asked.fields)
+    return await moments.show(request, given, VIEW, ref, project, asked)
+
+
+@router.get(
+    "/networks/{ref}/history",
+    summary="Read everything that happened to a network",
+    responses=describe.answers(
+        200, page_of("events", EventDocument), {"events": [examples.EVENT], "next": None}, 404, 422, 504
+    ),
+)
+async def network_history(
+    given: Given, project: Project, ref: str, asked: Annotated[moments.History, Query()]
+) -> Response:
+    """The oldest first."""
+    return await moments.history(given, VIEW, ref, project, asked)
+
+
+@router.get(
+    "/networks/{ref}/diff",
+    summary="Read what differs between a network at two moments",
+    responses=describe.answers(200, Difference, examples.DIFFERENCE, 404, 422, 504),
+)
+async def network_diff(
+    given: Given, project: Project, ref: str, asked: Annotated[moments.Between, Query()]
+) -> Response:
+    """Field by field; parts of fields under dotted names."""
+    return await moments.difference(given, VIEW, ref, project, asked)
 
 
 @router.delete(

@@ -7,12 +7,12 @@ from fastapi import APIRouter, Query, Request
 from pydantic import Field
 from starlette.responses import Response
 
-from api import describe, examples, gateway, resolve
+from api import describe, examples, gateway, moments, resolve
 from api.answers import answer
 from api.asked import Asking, Given, Project
-from api.documents import TaskDocument, page_of
+from api.documents import EventDocument, TaskDocument, page_of
 from api.gateway import Wish
-from api.reading import Many, One, Words, caught_up, document, page
+from api.reading import Many, Words, page
 from domain.messages import Key
 from domain.task import CancelTask
 from projections.view import Condition
@@ -48,11 +48,24 @@ async def list_tasks(given: Given, project: Project, asked: Annotated[TaskList, 
 
 @router.get("/tasks/{ident}", summary="Show a task", responses=describe.read(TaskDocument, examples.TASK))
 async def show_task(
-    request: Request, given: Given, project: Project, ident: str, asked: Annotated[One, Query()]
+    request: Request, given: Given, project: Project, ident: str, asked: Annotated[moments.OneAt, Query()]
 ) -> Response:
     """How far it is, and how it ended."""
-    await caught_up(given, asked.after)
-    return document(request, await resolve.found(given, VIEW, ident, project), VIEW, asked.fields)
+    return await moments.show(request, given, VIEW, ident, project, asked)
+
+
+@router.get(
+    "/tasks/{ident}/history",
+    summary="Read everything that a task led to",
+    responses=describe.answers(
+        200, page_of("events", EventDocument), {"events": [examples.EVENT], "next": None}, 404, 422, 504
+    ),
+)
+async def task_history(
+    given: Given, project: Project, ident: str, asked: Annotated[moments.History, Query()]
+) -> Response:
+    """The oldest first; also events of what it worked with."""
+    return await moments.history(given, VIEW, ident, project, asked)
 
 
 @router.post(

@@ -7,14 +7,16 @@ import typer
 from cli.gs.call import Call
 from cli.gs.options import command
 from cli.gs.resources import HOST
-from cli.gs.standard import add_list, add_show, argument
+from cli.gs.standard import add_diff, add_history, add_list, add_show, argument
 
 app = typer.Typer()
 Which = Annotated[str, argument(HOST)]
 Reason = Annotated[str | None, typer.Option("--reason", help="Why, for whoever asks later.")]
 
 add_list(app, HOST)
-add_show(app, HOST)
+add_show(app, HOST, past=True)
+add_history(app, HOST)
+add_diff(app, HOST)
 
 
 @command(app, writes=True)

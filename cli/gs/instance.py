@@ -10,8 +10,8 @@ from cli.gs.columns import Column
 from cli.gs.options import command
 from cli.gs.parsing import pairs
 from cli.gs.problems import Missing
-from cli.gs.resources import EVENT, INNER_STATUS, INSTANCE, INTERFACE, Narrowing
-from cli.gs.standard import add_list, add_show, argument
+from cli.gs.resources import INNER_STATUS, INSTANCE, INTERFACE, Narrowing
+from cli.gs.standard import add_diff, add_history, add_list, add_show, argument
 from domain.instance.state import VmState
 
 app = typer.Typer()
@@ -27,7 +27,7 @@ def _inner(own: dict[str, Any]) -> tuple[Column, ...]:
 
 boot.add(app)
 add_list(app, INSTANCE, switches=(INNER,), choose=_inner)
-add_show(app, INSTANCE)
+add_show(app, INSTANCE, past=True)
 
 
 @command(app)
@@ -71,15 +71,5 @@ def interface_list(call: Call, which: Which) -> None:
 
 
 console.add(app)
-
-
-@command(app)
-def history(
-    call: Call,
-    which: Which,
-    limit: Annotated[int | None, typer.Option("--limit", "-l", min=1, help="At most so many.")] = None,
-    marker: Annotated[str | None, typer.Option("--marker", help="Only what follows this ID.")] = None,
-) -> None:
-    """List everything that ever happened to an instance."""
-    ident = call.ident(INSTANCE, which)
-    call.table(call.client.get(INSTANCE.path(ident, "history"), limit=limit, marker=marker), EVENT)
+add_history(app, INSTANCE)
+add_diff(app, INSTANCE)

@@ -8,12 +8,14 @@ from cli.gs.call import Call
 from cli.gs.options import command
 from cli.gs.parsing import one_name
 from cli.gs.resources import NETWORK
-from cli.gs.standard import add_delete, add_list, add_show
+from cli.gs.standard import add_delete, add_diff, add_history, add_list, add_show
 
 app = typer.Typer()
 
 add_list(app, NETWORK)
-add_show(app, NETWORK)
+add_show(app, NETWORK, past=True)
+add_history(app, NETWORK)
+add_diff(app, NETWORK)
 
 
 @command(app, writes=True)

@@ -208,6 +208,7 @@ EVENT = Resource(
     named=False,
     selects=False,
 )
+CHANGE = Resource("change", "changes", (Column("field"), Column("old"), Column("new")), named=False, selects=False)
 INTERFACE = Resource(
     "interface",
     "interfaces",

@@ -1,4 +1,4 @@
-"""list, show and delete of every group, made from the rows of `resources`.
+"""list, show, history, diff and delete of every group, made from the rows of `resources`.
 
 Why made, not written: what is alike must not differ by accident, and a new kind of thing costs a row.
 """
@@ -12,11 +12,13 @@ import typer
 from cli.gs.call import Call, Outcomes
 from cli.gs.columns import Column
 from cli.gs.options import command
+from cli.gs.output import Format
 from cli.gs.problems import Problem
-from cli.gs.resources import Narrowing, Resource
+from cli.gs.resources import CHANGE, EVENT, Narrowing, Resource
 
 Choose = Callable[[dict[str, Any]], tuple[Column, ...]]
 """The columns that a list command's own switches ask for besides."""
+MOMENT = "a moment (ISO 8601, or Unix seconds), how long ago (90s, 10m, 3h, 2d), or topic/partition/offset"
 
 PAGE: tuple[tuple[str, Any, Any], ...] = (
     ("limit", Annotated[int | None, typer.Option("--limit", "-l", min=1, help="At most so many.")], None),
@@ -56,14 +58,51 @@ def add_list(
     command(app, "list", help=f"List {resource.plural}.")(run)
 
 
-def add_show(app: typer.Typer, resource: Resource) -> None:
-    """`show`."""
+def add_show(app: typer.Typer, resource: Resource, *, past: bool = False) -> None:
+    """`show`. `past`: also as it was."""
 
-    def run(call: Call, which: str) -> None:
-        call.show_answer(call.client.get(resource.path(call.ident(resource, which))))
+    def run(call: Call, which: str, at: str | None = None) -> None:
+        call.show_answer(call.client.get(resource.path(call.ident(resource, which)), at=at))
 
-    _signed(run, [("which", Annotated[str, argument(resource)], inspect.Parameter.empty)])
+    options: list[tuple[str, Any, Any]] = [("which", Annotated[str, argument(resource)], inspect.Parameter.empty)]
+    if past:
+        options.append(("at", Annotated[str | None, typer.Option("--at", help=f"As it was then: {MOMENT}.")], None))
+    _signed(run, options)
     command(app, "show", help=f"Show {article(resource.noun)}.")(run)
+
+
+def add_history(app: typer.Typer, resource: Resource, help: str = "") -> None:
+    """`history`."""
+
+    def run(call: Call, which: str, limit: int | None, marker: str | None) -> None:
+        path = resource.path(call.ident(resource, which), "history")
+        call.table(call.client.get(path, limit=limit, marker=marker), EVENT)
+
+    _signed(run, [("which", Annotated[str, argument(resource)], inspect.Parameter.empty), *PAGE])
+    command(app, "history", help=help or f"List everything that ever happened to {article(resource.noun)}.")(run)
+
+
+def add_diff(app: typer.Typer, resource: Resource) -> None:
+    """`diff`."""
+
+    def run(call: Call, which: str, begin: str, end: str | None) -> None:
+        answer = call.client.get(resource.path(call.ident(resource, which), "diff"), **{"from": begin, "to": end})
+        if call.wish.form is Format.TABLE:
+            call.table(answer, CHANGE)
+        else:
+            call.show_answer(answer)
+
+    begin = typer.Option("--from", metavar="MOMENT", help=f"The first moment: {MOMENT}.", show_default=False)
+    end = typer.Option("--to", metavar="MOMENT", help="The second moment; now, unless given.")
+    _signed(
+        run,
+        [
+            ("which", Annotated[str, argument(resource)], inspect.Parameter.empty),
+            ("begin", Annotated[str, begin], inspect.Parameter.empty),
+            ("end", Annotated[str | None, end], None),
+        ],
+    )
+    command(app, "diff", help=f"Show what differs between {article(resource.noun)} at two moments.")(run)
 
 
 def add_delete(app: typer.Typer, resource: Resource) -> None:

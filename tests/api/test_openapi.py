@@ -68,6 +68,7 @@ def test_every_example_fits_its_shape() -> None:
         (documents.BlobDocument, examples.BLOB),
         (documents.CommandDocument, examples.COMMAND),
         (documents.ProjectionDocument, examples.PROJECTION),
+        (documents.Difference, examples.DIFFERENCE),
         (documents.RunDocument, examples.RUN),
     ):
         TypeAdapter(shape).validate_python(example)

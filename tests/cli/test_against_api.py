@@ -308,6 +308,25 @@ def test_events_are_listed_shown_and_followed(gs: User) -> None:
     assert gs.run(*following).stdout == ""
 
 
+def test_any_moment_again(gs: User) -> None:
+    gs(*BOOT, "--name", "past")
+    events = gs.json("instance", "history", "past", "-l", "1000")
+    first, last = ("/".join(str(part) for part in each["place"].values()) for each in (events[0], events[-1]))
+    assert gs.json("instance", "show", "past", "--at", first)["status"] == "building"
+    assert gs.json("instance", "show", "past", "--at", last) == gs.json("instance", "show", "past")
+    assert "invalid" in gs.fails(1, "instance", "show", "past", "--at", "yesterday")
+    assert "not-there-then" in gs.fails(3, "instance", "show", "past", "--at", "9000d")
+    lines = gs("instance", "diff", "past", "--from", first).splitlines()
+    assert lines[0].split() == ["FIELD", "OLD", "NEW"]
+    assert ["status", "building", "active"] in [line.split() for line in lines]
+    task = gs.json("task", "list", "--instance", "past")[0]["id"]
+    assert gs.json("task", "show", task, "--at", last)["status"] == "finished"
+    for kind, which in (("task", task), ("network", "lan"), ("host", gs.json("host", "list")[0]["name"])):
+        assert gs.json(kind, "history", which, "-l", "1")[0]["id"]
+    changes = gs.json("network", "diff", "lan", "--from", gs.json("network", "show", "lan")["created"])["changes"]
+    assert "ports" in [each["field"] for each in changes]
+
+
 def test_the_program_itself(gs: User) -> None:
     """As a process, as a user has it."""
     command = [sys.executable, "-m", "cli.gs.main", "flavor", "show", "small", "-f", "core", "-o", "value", "--debug"]

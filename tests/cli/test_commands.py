@@ -38,15 +38,15 @@ FLAGS: dict[str, list[str]] = {
 }
 COMMANDS = {
     "instance": "boot list show show-deleted start stop reboot delete restore reset log vnc interface-list update "
-    "history",
+    "history diff",
     "flavor": "list create update show delete add-extra delete-extra",
     "keypair": "list show create delete",
     "image": "list show create delete",
-    "network": "list show create delete",
+    "network": "list show history diff create delete",
     "port": "list show create delete",
-    "host": "list show enable disable",
+    "host": "list show history diff enable disable",
     "zone": "list show create delete add-host remove-host",
-    "task": "list show wait cancel",
+    "task": "list show history wait cancel",
     "job": "list show",
     "event": "list show follow",
     "config": "show get",

@@ -1,0 +1,139 @@
+"""Things as they were: what is meant by a moment, what a row was then, and what differs between two moments."""
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+from fastapi import Request
+from pydantic import Field
+from starlette.responses import Response
+
+from api import resolve
+from api.events import entry_json, of_task
+from api.reading import JSON, One, Strict, caught_up, document, joined
+from api.services import Services
+from domain.errors import Invalid, NotThereThen
+from domain.messages import Key, Topic
+from projections.moments import Moment, row_at
+from projections.store import HistoryQuery
+from projections.view import Found
+from projections.views import VIEWS
+
+FORMATS = (
+    "a moment (2026-01-31T12:00:00Z), seconds since 1970, how long ago (90s, 10m, 3h, 2d), "
+    f"or a place on the log as history tells it ({Topic.EVENTS}/PARTITION/OFFSET)"
+)
+AGO = re.compile(r"(\d{1,9})([smhd])")
+UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+SECONDS = re.compile(r"\d{1,11}(\.\d{1,9})?")
+PLACE = re.compile(r"([\w.-]{1,249})[/:](\d{1,5})[/:](\d{1,18})")
+LONGEST = 300
+
+
+class OneAt(One):
+    """Parameters of a read of something that has a history."""
+
+    at: str | None = Field(None, max_length=LONGEST, description=f"as it was then: {FORMATS}")
+
+
+class History(Strict):
+    """Which part of a history."""
+
+    limit: int = Field(50, ge=1, le=1000)
+    marker: str | None = Field(None, max_length=64, description="id of the last event of the page before")
+    after: str | None = Field(None, max_length=64)
+
+
+class Between(Strict):
+    """Two moments."""
+
+    begin: str = Field(alias="from", max_length=LONGEST, description=FORMATS)
+    end: str | None = Field(None, alias="to", max_length=LONGEST, description="now, unless given; formats as of from")
+    after: str | None = Field(None, max_length=64)
+
+
+def moment(services: Services, field: str, text: str) -> Moment:
+    """What somebody means by it. Raises Invalid, which names the field and the formats."""
+    wrong = Invalid(field=field, value=text[:80], allowed=f"it must be {FORMATS}")
+    try:
+        if ago := AGO.fullmatch(text):
+            return Moment(services.clock() - timedelta(**{UNITS[ago[2]]: int(ago[1])}))
+        if SECONDS.fullmatch(text):
+            return Moment(datetime.fromtimestamp(float(text), UTC))
+        if place := PLACE.fullmatch(text):
+            if place[1] != Topic.EVENTS:
+                raise wrong
+            return Moment(topic=place[1], partition=int(place[2]), offset=int(place[3]))
+        # An unquoted plus in a query string arrives as a space.
+        time = datetime.fromisoformat(re.sub(r" (\d\d:\d\d)$", r"+\1", text) if "T" in text else text)
+    except (ValueError, OverflowError, OSError) as error:
+        raise wrong from error
+    return Moment(time if time.tzinfo else time.replace(tzinfo=UTC))
+
+
+async def show(request: Request, services: Services, view: str, ref: str, project: str, asked: OneAt) -> Response:
+    """The document now, or as it was. Raises NotFound, NameNotUnique, NotThereThen, Invalid, TooManyEvents."""
+    await caught_up(services, asked.after)
+    found = await resolve.found(services, view, ref, project)
+    if asked.at is not None:
+        found = await then(services, view, found, "at", asked.at)
+    return document(request, found, view, asked.fields)
+
+
+async def then(services: Services, view: str, found: Found, field: str, text: str) -> Found:
+    """The row as it was. Raises NotThereThen, Invalid, TooManyEvents."""
+    when = moment(services, field, text)
+    subject = _subject(view, found)
+    if when.topic:
+        for first in await services.store.history(HistoryQuery(subject=str(subject), limit=1)):
+            if first.partition != when.partition:
+                own = f"{subject} has its events in {first.topic}/{first.partition}: others are not before or after"
+                raise Invalid(field=field, value=text, allowed=own)
+    row = await row_at(services.store, VIEWS[view], found.id, subject, when)
+    if row is None:
+        raise NotThereThen(kind=resolve.KINDS[view], id=found.id, at=text)
+    return Found(row.id, row.version, orjson.dumps(row.doc))
+
+
+async def history(services: Services, view: str, ref: str, project: str, asked: History) -> Response:
+    """Its events, the oldest first; of a task, all that it led to. Raises NotFound, NameNotUnique, UnknownMarker."""
+    await caught_up(services, asked.after)
+    found = await resolve.found(services, view, ref, project)
+    task, subject = await of_task(services, found.id, "") if view == "tasks" else ("", str(_subject(view, found)))
+    query = HistoryQuery(subject=subject, task=task, limit=asked.limit + 1, marker=asked.marker or "")
+    entries = await services.store.history(query)
+    shown = entries[: asked.limit]
+    return joined("events", [entry_json(each) for each in shown], shown[-1].id if len(entries) > len(shown) else None)
+
+
+async def difference(services: Services, view: str, ref: str, project: str, asked: Between) -> Response:
+    """The fields that differ. Raises NotFound, NameNotUnique, NotThereThen, Invalid, TooManyEvents."""
+    await caught_up(services, asked.after)
+    found = await resolve.found(services, view, ref, project)
+    old = orjson.loads((await then(services, view, found, "from", asked.begin)).doc)
+    new = orjson.loads((await then(services, view, found, "to", asked.end)).doc if asked.end is not None else found.doc)
+    body = {
+        "id": found.id,
+        "from": {"at": asked.begin, "version": old["version"]},
+        "to": {"at": "now" if asked.end is None else asked.end, "version": new["version"]},
+        "changes": [{"field": field, "old": before, "new": after} for field, before, after in _differing(old, new, "")],
+    }
+    return Response(orjson.dumps(body), media_type=JSON)
+
+
+def _differing(old: dict[str, Any], new: dict[str, Any], above: str) -> Iterator[tuple[str, Any, Any]]:
+    for name in [*old, *(name for name in new if name not in old)]:
+        before, after = old.get(name), new.get(name)
+        if isinstance(before, dict) and isinstance(after, dict):
+            yield from _differing(before, after, f"{above}{name}.")
+        elif before != after:
+            yield f"{above}{name}", before, after
+
+
+def _subject(view: str, found: Found) -> Key:
+    """Whose events make the row."""
+    if view == "tasks":
+        return Key.parse(orjson.loads(found.doc)["subject"])
+    return Key(resolve.KINDS[view], found.id)

@@ -1,0 +1,83 @@
+"""Any moment again: shown as it was, compared with another, refused where there was nothing."""
+
+from typing import Any
+
+import pytest
+
+from tests.api.api import Api
+
+
+async def place(api: Api, path: str, index: int) -> str:
+    """Of an event of a history."""
+    at = (await api.get(f"{path}/history", limit=1000))["events"][index]["place"]
+    return f"{at['topic']}/{at['partition']}/{at['offset']}"
+
+
+async def test_the_last_event_is_the_present(api: Api) -> None:
+    instance = await api.booted("web")
+    (task,) = (await api.get("/tasks", instance=instance["id"]))["tasks"]
+    for path in ("/instances/web", "/hosts/h1", "/networks/lan"):
+        now = await api.get(path)
+        assert await api.get(path, at=await place(api, path, -1)) == now
+        assert await api.get(path, at="2999-01-01T00:00:00Z") == now
+    at = await place(api, "/instances/web", -1)
+    assert await api.get(f"/tasks/{task['id']}", at=at) == await api.get(f"/tasks/{task['id']}")
+    assert await api.get("/instances/web", at=at, fields="status") == {"status": "active"}
+
+
+async def test_what_was_before(api: Api) -> None:
+    await api.booted("web")
+    first = await api.get("/instances/web", at=await place(api, "/instances/web", 0))
+    assert (first["status"], first["version"], first["host"]) == ("building", 1, None)
+    assert (await api.get("/hosts/h1", at=await place(api, "/hosts/h1", 0)))["instances"] == 0
+    assert (await api.get("/networks/lan", at=await place(api, "/networks/lan", 0)))["ports"] == 0
+
+
+async def test_a_task_has_a_history_across_subjects(api: Api) -> None:
+    instance = await api.booted("web")
+    (task,) = (await api.get("/tasks", instance=instance["id"]))["tasks"]
+    events = (await api.get(f"/tasks/{task['id']}/history", limit=1000))["events"]
+    assert {event["subject"].partition("/")[0] for event in events} == {"instance", "host", "network"}
+    page = await api.get(f"/tasks/{task['id']}/history", limit=2)
+    assert (page["events"], page["next"]) == (events[:2], events[1]["id"])
+
+
+@pytest.mark.parametrize("at", ["2001-01-01T00:00:00Z", "978307200", "9000d"])
+async def test_before_it_was_there(api: Api, at: str) -> None:
+    instance = await api.booted("web")
+    problem = await api.get("/instances/web", 404, at=at)
+    assert problem["code"] == "not-there-then"
+    assert problem["values"] == {"kind": "instance", "id": instance["id"], "at": at}
+
+
+async def test_a_place_in_another_partition_is_neither_before_nor_after(api: Api) -> None:
+    topic, partition, offset = (await place(api, "/networks/lan", 0)).split("/")
+    problem = await api.get("/networks/lan", 422, at=f"{topic}/{int(partition) + 1}/{offset}")
+    assert f"{topic}/{partition}" in problem["detail"]
+
+
+@pytest.mark.parametrize("at", ["yesterday", "10x", "gostack.jobs/1/1", "gostack.events/1", "", "1e9"])
+async def test_what_is_no_moment_is_told_with_the_formats(api: Api, at: str) -> None:
+    problem = await api.get("/networks/lan", 422, at=at)
+    assert problem["code"] == "invalid"
+    assert problem["values"]["field"] == "at"
+    assert "topic" in problem["detail"] or "PARTITION/OFFSET" in problem["detail"]
+    assert (await api.get("/networks/lan/diff", 422, **{"from": at}))["values"]["field"] == "from"
+    assert (await api.get("/networks/lan/diff", 422, **{"from": "2999-01-01", "to": at}))["values"]["field"] == "to"
+
+
+async def test_a_difference_between_two_moments(api: Api) -> None:
+    await api.booted("web")
+    begin, end = await place(api, "/instances/web", 0), await place(api, "/instances/web", -1)
+    found = await api.get("/instances/web/diff", **{"from": begin, "to": end})
+    changes: dict[str, Any] = {each["field"]: (each["old"], each["new"]) for each in found["changes"]}
+    assert changes["status"] == ("building", "active")
+    assert changes["addresses"] == ([], ["10.0.0.1"])
+    assert "name" not in changes
+    assert (found["from"], found["to"]["at"]) == ({"at": begin, "version": 1}, end)
+    assert (await api.get("/instances/web/diff", **{"from": begin}))["changes"] == found["changes"]
+    assert (await api.get("/instances/web/diff", **{"from": end}))["changes"] == []
+    used = await api.get("/hosts/h1/diff", **{"from": await place(api, "/hosts/h1", 0)})
+    assert {"field": "vcpus.used", "old": 0, "new": 1} in used["changes"]
+    assert (await api.get("/instances/web/diff", 404, **{"from": "9000d"}))["code"] == "not-there-then"
+    assert (await api.get("/instances/web/diff", 422))["errors"][0]["field"] == "from"
