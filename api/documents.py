@@ -300,6 +300,36 @@ class Difference(Document):
     changes: list[ChangedField]
 
 
+class CauseStep(Document):
+    """An event of a chain of causes, in words."""
+
+    id: str
+    time: str
+    actor: str
+    type: str
+    subject: str
+    place: Place
+    correlation_id: str
+    causation_id: str
+    says: str
+
+
+class CauseEdge(Document):
+    """The one event led to the other."""
+
+    begin: str = Field(alias="from")
+    end: str = Field(alias="to")
+
+
+class Causes(Document):
+    """Why something is as it is: from the command that made it so to the present."""
+
+    id: str
+    steps: list[CauseStep]
+    edges: list[CauseEdge]
+    cut: bool = Field(description="there were more: only the newest are told")
+
+
 class Accepted(Document):
     """The command became a task; or, without `task_id`, its verdict is not known yet."""
 

@@ -234,6 +234,24 @@ DIFFERENCE: dict[str, Any] = {
     "to": {"at": "now", "version": 10},
     "changes": [{"field": "status", "old": "active", "new": "stopped"}],
 }
+CAUSES: dict[str, Any] = {
+    "id": INSTANCE_ID,
+    "steps": [
+        {
+            "id": EVENT_ID,
+            "time": LATER,
+            "actor": "admin",
+            "type": "gostack.task.finished.v1",
+            "subject": f"instance/{INSTANCE_ID}",
+            "place": {"topic": "gostack.events", "partition": 3, "offset": 41},
+            "correlation_id": COMMAND_ID,
+            "causation_id": JOB_ID,
+            "says": "boot is finished: the instance is active.",
+        }
+    ],
+    "edges": [{"from": COMMAND_ID, "to": EVENT_ID}],
+    "cut": False,
+}
 ACCEPTED: dict[str, Any] = {"task_id": COMMAND_ID, "command_id": COMMAND_ID, "id": INSTANCE_ID}
 BOOT: dict[str, Any] = {
     "name": "web",

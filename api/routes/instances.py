@@ -9,12 +9,13 @@ from fastapi import APIRouter, Body, Query, Request
 from pydantic import BaseModel, Field, create_model, field_validator
 from starlette.responses import PlainTextResponse, Response
 
-from api import boot, describe, examples, gateway, moments, resolve
+from api import boot, describe, examples, gateway, moments, resolve, why
 from api.answers import answer, problem_of
 from api.asked import Asked, Asking, Given, Project
 from api.boot import NAME, BootBody, checked_metadata
 from api.documents import (
     Booting,
+    Causes,
     Difference,
     Display,
     EventDocument,
@@ -205,6 +206,16 @@ async def instance_diff(
 ) -> Response:
     """Field by field; parts of fields under dotted names."""
     return await moments.difference(given, VIEW, ref, project, asked)
+
+
+@router.get(
+    "/instances/{ref}/why",
+    summary="Read why an instance is as it is",
+    responses=describe.answers(200, Causes, examples.CAUSES, 404, 422, 504),
+)
+async def instance_why(given: Given, project: Project, ref: str, asked: Annotated[why.Why, Query()]) -> Response:
+    """From the command whose task made it so, over scheduler, network and host, to the present."""
+    return await why.why(given, VIEW, ref, project, asked)
 
 
 @router.patch(

@@ -78,6 +78,13 @@ def used_of_total(value: Any) -> str:
     return plain(value)
 
 
+def place(value: Any) -> str:
+    """A place on the log as --at takes it."""
+    if isinstance(value, dict) and {"topic", "partition", "offset"} <= value.keys():
+        return f"{value['topic']}/{value['partition']}/{value['offset']}"
+    return plain(value)
+
+
 def count(value: Any) -> str:
     """How many."""
     return str(len(value)) if isinstance(value, (list, dict)) else plain(value)

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.gs import boot, console, verbs
+from cli.gs import boot, console, verbs, why
 from cli.gs.call import Call
 from cli.gs.columns import Column
 from cli.gs.options import command
@@ -73,3 +73,4 @@ def interface_list(call: Call, which: Which) -> None:
 console.add(app)
 add_history(app, INSTANCE)
 add_diff(app, INSTANCE)
+why.add(app)

@@ -5,7 +5,7 @@ Why a table: list, show and delete of every group are made from a row here, so t
 
 from dataclasses import dataclass
 
-from cli.gs.columns import Column, count, used_of_total
+from cli.gs.columns import Column, count, place, used_of_total
 
 
 @dataclass(frozen=True)
@@ -209,6 +209,13 @@ EVENT = Resource(
     selects=False,
 )
 CHANGE = Resource("change", "changes", (Column("field"), Column("old"), Column("new")), named=False, selects=False)
+CAUSE = Resource(
+    "step",
+    "steps",
+    (Column("time"), Column("actor"), Column("type"), Column("subject"), Column("place", form=place), Column("says")),
+    named=False,
+    selects=False,
+)
 INTERFACE = Resource(
     "interface",
     "interfaces",

@@ -81,3 +81,17 @@ async def test_a_difference_between_two_moments(api: Api) -> None:
     assert {"field": "vcpus.used", "old": 0, "new": 1} in used["changes"]
     assert (await api.get("/instances/web/diff", 404, **{"from": "9000d"}))["code"] == "not-there-then"
     assert (await api.get("/instances/web/diff", 422))["errors"][0]["field"] == "from"
+
+
+async def test_why_it_is_as_it_is(api: Api) -> None:
+    instance = await api.booted("web")
+    found = await api.get("/instances/web/why")
+    assert (found["id"], found["cut"]) == (instance["id"], False)
+    assert {each["subject"].partition("/")[0] for each in found["steps"]} == {"instance", "host", "network"}
+    assert found["steps"][-1]["says"] == "boot is finished: the instance is active."
+    ids = {each["id"] for each in found["steps"]}
+    assert all(edge["from"] in ids and edge["to"] in ids for edge in found["edges"])
+    led_to = {edge["to"] for edge in found["edges"]}
+    first = [each for each in found["steps"] if each["id"] not in led_to]
+    assert {each["causation_id"] for each in first} == {found["steps"][0]["correlation_id"]}
+    assert (await api.get("/instances/none/why", 404))["code"] == "not-found"

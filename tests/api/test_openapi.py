@@ -69,6 +69,7 @@ def test_every_example_fits_its_shape() -> None:
         (documents.CommandDocument, examples.COMMAND),
         (documents.ProjectionDocument, examples.PROJECTION),
         (documents.Difference, examples.DIFFERENCE),
+        (documents.Causes, examples.CAUSES),
         (documents.RunDocument, examples.RUN),
     ):
         TypeAdapter(shape).validate_python(example)

@@ -327,6 +327,17 @@ def test_any_moment_again(gs: User) -> None:
     assert "ports" in [each["field"] for each in changes]
 
 
+def test_why_it_is_as_it_is(gs: User) -> None:
+    gs(*BOOT, "--name", "because")
+    said = gs("instance", "why", "because")
+    assert "ann asked for instance because" in said
+    assert said.splitlines()[-1].endswith("boot is finished: the instance is active.")
+    whole = gs.json("instance", "why", "because")
+    assert {each["subject"].partition("/")[0] for each in whole["steps"]} == {"instance", "host", "network"}
+    for form, arrow in (("dot", "->"), ("mermaid", "-->")):
+        assert gs("instance", "why", "because", "--graph", form).count(arrow) == len(whole["edges"]) > 0
+
+
 def test_the_program_itself(gs: User) -> None:
     """As a process, as a user has it."""
     command = [sys.executable, "-m", "cli.gs.main", "flavor", "show", "small", "-f", "core", "-o", "value", "--debug"]

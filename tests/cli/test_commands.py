@@ -38,7 +38,7 @@ FLAGS: dict[str, list[str]] = {
 }
 COMMANDS = {
     "instance": "boot list show show-deleted start stop reboot delete restore reset log vnc interface-list update "
-    "history diff",
+    "history diff why",
     "flavor": "list create update show delete add-extra delete-extra",
     "keypair": "list show create delete",
     "image": "list show create delete",

@@ -1,0 +1,169 @@
+"""Why something is as it is: the events from the user's command to the present, each with the one that led to it.
+
+How causes are known: every event names the record it came from, and the ids of records follow from what made them
+(`derived_id`), so that the way over records that history does not keep (jobs, results) is computed, not guessed. What
+came without such a record, a deadline or a host's own report, follows what its subject last did.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from domain.flow import Direction
+from domain.host.messages import HostClaimMade, HostClaimReleased, PlacementRefused
+from domain.instance.events import InstanceCreated, InstancePowerChanged
+from domain.messages import MESSAGES, Event, Key, derived_id
+from domain.network.messages import HostAddressGiven, PortBoundToInstance, PortCreated
+from domain.task import (
+    StepFailed,
+    StepsDispatched,
+    StepsFinished,
+    StepStarted,
+    TaskAccepted,
+    TaskCancelRequested,
+    TaskEvent,
+    TaskFailed,
+    TaskFinished,
+)
+from projections.moments import entries
+from projections.store import Entry, HistoryQuery, Store
+
+MOST_STEPS = 200
+"""Events of an answer, the newest."""
+MOST_READ = 1000
+"""Events of one request that are looked at."""
+MOST_REQUESTS = 20
+MOST_SENT = 8
+"""Records that one decision sends, of which the ids are tried."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """An event, in words, and the event that led to it; empty for what began it."""
+
+    entry: Entry
+    says: str
+    after: str
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Steps in the order of time. `cut`: there were more, before them or beside them."""
+
+    steps: tuple[Step, ...]
+    cut: bool
+
+
+async def why(store: Store, subject: Key) -> Chain:
+    """From the command whose task made the subject what it is, over all that followed.
+
+    Raises TooManyEvents, StoreUnavailable.
+    """
+    own: deque[Entry] = deque(maxlen=MOST_STEPS)
+    seen = 0
+    async for entry in entries(store, subject):
+        seen += bool(entry.version)
+        if entry.version:
+            own.append(entry)
+    tasks = [entry.correlation for entry in own if issubclass(MESSAGES[entry.type], TaskEvent)]
+    began = next((n for n, entry in enumerate(own) if not tasks or entry.correlation == tasks[-1]), 0)
+    requests = list(dict.fromkeys(entry.correlation for entry in list(own)[began:]))
+    cut = (seen > len(own) and began == 0) or len(requests) > MOST_REQUESTS
+    found = {entry.id: entry for entry in list(own)[began:] if entry.correlation in requests[-MOST_REQUESTS:]}
+    for request in requests[-MOST_REQUESTS:]:
+        others = await store.history(HistoryQuery(task=request, limit=MOST_READ))
+        cut = cut or len(others) == MOST_READ
+        found |= {entry.id: entry for entry in others}
+    steps = list(_linked(list(found.values()), subject))
+    return Chain(tuple(steps[-MOST_STEPS:]), cut or len(steps) > MOST_STEPS)
+
+
+def _linked(found: Sequence[Entry], subject: Key) -> Iterator[Step]:
+    """The events that belong to the subject: its own, and what these led to elsewhere."""
+    made: dict[str, str] = {}
+    """A record's id -> the event that led to it."""
+    last = ""
+    belongs: set[str] = set()
+    causes: dict[str, str] = {}
+    order = sorted(found, key=lambda entry: (entry.time, entry.subject != subject, entry.partition, entry.offset))
+    for entry in order:
+        event = _event(entry)
+        if entry.causation not in causes:
+            before = made.get(entry.causation, "")
+            if not before and entry.subject == subject and entry.causation != entry.correlation:
+                before = last
+            causes[entry.causation] = before
+        after = causes[entry.causation]
+        if entry.subject != subject and after not in belongs:
+            continue
+        belongs.add(entry.id)
+        if entry.subject == subject:
+            last = entry.id
+        for ident in _sent(entry.causation, event):
+            made[ident] = entry.id
+        yield Step(entry, sentence(entry, event), after)
+
+
+def _sent(cause: str, event: Event) -> Iterator[str]:
+    """Ids of the records that the decision on this one may have sent, and of those that these led to."""
+    for number in range(MOST_SENT):
+        sent = derived_id(cause, "out", number)
+        yield sent
+        yield from (derived_id(sent, "out", further) for further in range(MOST_SENT))
+    if isinstance(event, StepsDispatched):
+        yield derived_id(event.dispatch.id, "answer")
+        for index in event.dispatch.steps:
+            job = derived_id(event.task_id, event.dispatch.direction, index)
+            yield derived_id(event.dispatch.id, f"started/{job}")
+
+
+def _event(entry: Entry) -> Event:
+    event = MESSAGES[entry.type].model_validate_json(entry.data)
+    assert isinstance(event, Event)
+    return event
+
+
+def sentence(entry: Entry, event: Event) -> str:
+    """What happened, in plain words."""
+    match event:
+        case InstanceCreated():
+            return f"{entry.actor} asked for instance {event.name}, and it exists from now on."
+        case TaskAccepted():
+            steps = ", ".join(step.name for step in event.task.plan.steps)
+            return f"{event.task.action}, asked for by {entry.actor}, was accepted; its steps are {steps or 'none'}."
+        case StepsDispatched():
+            again = f", for the {event.dispatch.attempt}. time" if event.dispatch.attempt > 1 else ""
+            return f"{', '.join(event.jobs)} was sent out{again}, to be answered by {event.dispatch.deadline:%H:%M:%S}."
+        case StepStarted():
+            return f"{event.job} has begun."
+        case StepsFinished():
+            return f"{', '.join(event.jobs)} {'is done' if event.direction is Direction.FORWARD else 'is undone'}."
+        case StepFailed():
+            undo = f"; {len(event.to_undo)} steps are undone now" if event.to_undo else ""
+            return f"{event.fault.step or 'A step'} failed: {event.fault.message}{undo}"
+        case TaskCancelRequested():
+            return f"{event.by} wants the task stopped and undone."
+        case TaskFinished():
+            return f"{event.action} is finished: the instance is {event.vm_state}."
+        case TaskFailed():
+            how = "was cancelled" if event.cancelled else f"failed: {event.fault.message}"
+            return f"{event.action} {how}; the instance is {event.vm_state}."
+        case HostClaimMade():
+            best = f", which scored {event.report.best[0].score:g}" if event.report.best else ""
+            left = event.report.counts[-1].left if event.report.counts else event.report.total
+            return f"The scheduler chose this host{best}: {left} of {event.report.total} hosts would do."
+        case HostClaimReleased():
+            return "The host's resources are free again."
+        case PlacementRefused():
+            none = next((count.filter for count in event.report.counts if not count.left), "the filters")
+            return f"No host would do: of {event.report.total} hosts, {none} left none."
+        case PortCreated():
+            return f"The network took the address {event.ip}."
+        case PortBoundToInstance():
+            return "The network bound the port to the instance."
+        case HostAddressGiven():
+            return f"The network gave the host the address {event.ip}."
+        case InstancePowerChanged():
+            return f"The hypervisor says that the guest is {event.power}: the instance is {event.vm_state}."
+        case _:
+            return " ".join((type(event).__doc__ or event.type_name).split())
