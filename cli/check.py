@@ -17,6 +17,7 @@ import aiohttp
 
 from commands.engine import EngineRules
 from commands.processor import Entry, Rules, restored
+from commands.refill import Part, Refilled, refill
 from domain import catalog
 from domain.errors import UnknownMessage
 from domain.host.state import Host
@@ -27,10 +28,12 @@ from infra.db.ledger import Due, Ledger
 from infra.db.postgres import PostgresLedger
 from infra.log.kafka import KafkaLog
 from infra.log.log import Log
+from infra.log.records import records
+from infra.secrets.segments import PostgresSegments
 from infra.settings import Settings
 from projections.postgres import PostgresStore
 from projections.store import Store
-from projections.verify import Folded, differences, fold, records
+from projections.verify import Folded, differences, fold
 
 KINDS: Mapping[str, tuple[str, ...]] = {
     "engine": ("instance", "network", "flavor", "image", "keypair"),
@@ -47,6 +50,8 @@ END_OF_TIME = datetime.max.replace(tzinfo=UTC)
 EVERYTHING = 1 << 40
 AGENTS_AT_ONCE = 20
 AGENT_SECONDS = 10.0
+REFILL_SECONDS = 3600.0
+"""Within which a refill's one transaction must be through."""
 MOST = 100
 """Problems of a kind that are told."""
 RUNNING = {Power.RUNNING, Power.PAUSED}
@@ -329,6 +334,20 @@ def guests_by_http(session: aiohttp.ClientSession, token: str) -> Guests:
         return told
 
     return guests
+
+
+async def refilled(settings: Settings) -> Refilled:
+    """Fill the empty database of these settings from the log. Raises what refill() raises."""
+    async with AsyncExitStack() as stack:
+        log = KafkaLog(settings.log.bootstrap, settings.log.request_timeout)
+        stack.push_async_callback(log.close)
+        parts = []
+        for name, kinds in KINDS.items():
+            ledger = PostgresLedger(settings.db.dsn, name, timeout=REFILL_SECONDS)
+            stack.push_async_callback(ledger.close)
+            parts.append(Part(ledger, kinds, TOPICS[name]))
+        keep = timedelta(seconds=settings.worker.inbox_keep)
+        return await refill(log, parts, PostgresSegments(settings.db.dsn), datetime.now(UTC), keep)
 
 
 async def everything(settings: Settings, patience: float) -> Report:

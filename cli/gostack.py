@@ -175,6 +175,27 @@ def database_migrate(
     typer.echo("the database is at this release's schema")
 
 
+@database.command("refill")
+def database_refill() -> None:
+    """Fill an empty, migrated database from the log. Engine, scheduler and timers must be stopped.
+
+    Secrets of boots that have not ended are not on the log, and stay lost.
+    """
+    from cli.check import refilled
+    from commands.refill import LogIncomplete, NotEmpty
+
+    try:
+        done = asyncio.run(refilled(_settings()))
+    except (NotEmpty, LogIncomplete) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from error
+    typer.echo(
+        f"{done.aggregates} aggregates from {done.events} events; {done.undecided} records are still to be decided"
+    )
+    for ident in done.halves:
+        typer.echo(f"instance {ident}: the last decision is on the log in part, its task has no deadline", err=True)
+
+
 def main() -> None:
     """Entry point."""
     app()

@@ -1,6 +1,5 @@
 """Fold the log from its beginning and compare the read models with it: rows are folds, and this is the proof."""
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,13 +8,13 @@ import orjson
 from domain.aggregates import AGGREGATES
 from domain.errors import UnknownMessage
 from domain.messages import Envelope, Event, Key, Record, Topic, from_record
-from infra.log.log import Log, Positions, TopicPartition
+from infra.log.log import Log, Positions
+from infra.log.records import records
 from projections.store import Frozen, Store
 from projections.told import Told, nobody
 from projections.view import Change
 from projections.views import VIEWS
 
-FETCH = 1000
 MOST = 100
 """Differences that are told."""
 TELL = 5000
@@ -62,25 +61,6 @@ class Folded:
                     self.rows[view.name][row.id] = row.doc
                 for ident in view.gone(change):
                     self.rows[view.name].pop(ident, None)
-
-
-async def records(log: Log, topic: Topic, ends: Positions | None = None) -> AsyncIterator[Record]:
-    """Every record of a topic, up to the end that it has now, or up to these offsets."""
-    bounds = await log.bounds([topic])
-    upto = {each: end if ends is None else ends.get(each, first) for each, (first, end) in bounds.items()}
-    reached = {each: first for each, (first, _) in bounds.items() if first < upto[each]}
-    if not reached:
-        return
-    reader = await log.reader(dict(reached))
-    try:
-        while any(offset < upto[each] for each, offset in reached.items()):
-            for record in await reader.fetch(FETCH, 1.0):
-                partition = TopicPartition(record.topic, record.partition or 0)
-                reached[partition] = record.offset + 1
-                if record.offset < upto[partition]:
-                    yield record
-    finally:
-        await reader.close()
 
 
 async def fold(log: Log, ends: Positions | None = None, told: Told = nobody) -> Folded:

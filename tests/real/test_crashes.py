@@ -15,7 +15,7 @@ import pytest
 
 from domain.messages import Record, Topic
 from infra.log.kafka import KafkaLog
-from projections.verify import records
+from infra.log.records import records
 from tests.real.cluster import Cluster, running
 
 pytestmark = pytest.mark.real

@@ -1,0 +1,254 @@
+"""An empty database is filled from the log: what engine and scheduler remember, and where they go on.
+
+Why not by reading all commands once more: they would be decided anew, by today's rules and against other states. The
+events are what was decided. What follows from a record names the record's place, so the log itself says how far each
+partition was processed; ids of what was decided are remembered, so that nothing of it is decided twice.
+
+What the database alone had is gone: secrets of boots, and messages of the last step that were not on the log yet. Jobs
+among these meet their deadlines; commands among the records of the last step are decided now.
+"""
+
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from commands.engine import EngineRules
+from domain import catalog
+from domain.aggregates import AGGREGATES
+from domain.errors import UnknownMessage
+from domain.messages import Event, Key, Record, Topic, from_record
+from domain.network.messages import CreateNetwork
+from domain.network.state import Network
+from infra.db.ledger import Change, Ledger, Move
+from infra.log.log import Log, TopicPartition
+from infra.log.records import records
+from infra.secrets.segments import Segments
+
+WINDOW = 500
+"""Records a step takes at most: so far back from the last with consequences there may be one whose own were lost."""
+CONSEQUENCES = (Topic.EVENTS, Topic.SCHEDULING, Topic.COMMANDS, Topic.JOBS, Topic.RESULTS, Topic.DEAD)
+
+
+class NotEmpty(Exception):
+    """The database holds something already: only an empty one can be filled from the log."""
+
+
+class LogIncomplete(Exception):
+    """Events are missing from the log, so states cannot be made of it."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A processor's share: its ledger, the kinds of aggregates in it, the topics it reads."""
+
+    ledger: Ledger
+    kinds: Sequence[str]
+    topics: Sequence[Topic]
+
+
+@dataclass
+class Refilled:
+    """What was done."""
+
+    events: int = 0
+    aggregates: int = 0
+    undecided: int = 0
+    """Records on the log that are still to be decided."""
+    halves: list[str] = field(default_factory=list)
+    """Instances whose last decision stands on the log in part: their task has no deadline."""
+
+
+@dataclass
+class Consequences:
+    """What the log says of records that were processed."""
+
+    since: datetime
+    upto: dict[TopicPartition, int] = field(default_factory=dict)
+    """Per partition, the offset after the last record that anything followed from."""
+    offsets: dict[TopicPartition, set[int]] = field(default_factory=dict)
+    """Of records that something followed from; the last ones of each partition at least."""
+    ids: dict[TopicPartition, set[str]] = field(default_factory=dict)
+    """Of these, where it followed after `since`."""
+
+    def take(self, record: Record) -> None:
+        """Learn from one record."""
+        headers = dict(record.headers)
+        cause = _place(headers.get("ce_causeplace"))
+        if cause:
+            self._note(*cause)
+            ident = _text(headers.get("ce_causationid"))
+            if _is_uuid(ident) and _moment(headers.get("ce_time"), self.since) >= self.since:
+                self.ids.setdefault(cause[0], set()).add(ident)
+        if dead := _place(headers.get("gostack_place")):
+            self._note(*dead)
+
+    def _note(self, partition: TopicPartition, offset: int) -> None:
+        end = self.upto[partition] = max(self.upto.get(partition, 0), offset + 1)
+        known = self.offsets.setdefault(partition, set())
+        known.add(offset)
+        if len(known) > 4 * WINDOW:
+            self.offsets[partition] = {each for each in known if each >= end - WINDOW}
+
+
+async def refill(
+    log: Log, parts: Iterable[Part], segments: Segments, now: datetime, keep: timedelta = timedelta(days=7)
+) -> Refilled:
+    """Fill the ledgers from the log; ids of what was decided in the last `keep` are remembered.
+
+    Raises NotEmpty, LogIncomplete, and what log and ledgers raise; each ledger is filled whole or not at all.
+    """
+    assert catalog.MESSAGES
+    parts = list(parts)
+    for part in parts:
+        await _must_be_empty(log, part)
+    found = Consequences(now - keep)
+    for topic in CONSEQUENCES[1:]:
+        async for record in records(log, topic):
+            found.take(record)
+    states, versions, done = await _fold(log, found)
+    await segments.raise_to(await _highest_segment(log, states) + 1)
+    for part in parts:
+        await _fill(log, part, states, versions, found, done)
+    return done
+
+
+async def _must_be_empty(log: Log, part: Part) -> None:
+    positions = await part.ledger.positions(list(await log.bounds(part.topics)))
+    if any(positions.values()):
+        raise NotEmpty("the database is not empty: it has positions; create it anew, migrate it, and try again")
+    for kind in part.kinds:
+        if rows := await part.ledger.all(kind):
+            raise NotEmpty(f"the database is not empty: it has {len(rows)} aggregates of kind {kind}")
+
+
+async def _fold(log: Log, found: Consequences) -> tuple[dict[Key, Any], dict[Key, int], Refilled]:
+    states: dict[Key, Any] = {}
+    versions: dict[Key, int] = {}
+    done = Refilled()
+    for partition, (first, _) in (await log.bounds([Topic.EVENTS])).items():
+        if first:
+            raise LogIncomplete(f"{partition.topic}:{partition.partition} begins at offset {first}")
+    async for record in records(log, Topic.EVENTS):
+        found.take(record)
+        try:
+            envelope = from_record(record)
+        except UnknownMessage:
+            # What was lost by that, if anything, shows as a gap in the versions.
+            continue
+        done.events += 1
+        key, version = envelope.subject, envelope.aggversion
+        if version is None or version <= versions.get(key, 0):
+            continue
+        if version != versions.get(key, 0) + 1:
+            raise LogIncomplete(f"{key}: version {version} follows {versions.get(key, 0)} at {record.place}")
+        assert isinstance(envelope.data, Event)
+        states[key] = AGGREGATES[key.kind].evolve(states.get(key), envelope.data, key.id)
+        versions[key] = version
+    return states, versions, done
+
+
+async def _highest_segment(log: Log, states: Mapping[Key, Any]) -> int:
+    """Of networks that are or were, and of those that were asked for and are not decided."""
+    highest = max((state.segment for state in states.values() if isinstance(state, Network)), default=0)
+    wanted = CreateNetwork.type_name.encode()
+    async for record in records(log, Topic.COMMANDS):
+        if dict(record.headers).get("ce_type") == wanted:
+            try:
+                data = from_record(record).data
+            except UnknownMessage:
+                continue
+            assert isinstance(data, CreateNetwork)
+            highest = max(highest, data.segment)
+    return highest
+
+
+async def _fill(
+    log: Log,
+    part: Part,
+    states: Mapping[Key, Any],
+    versions: Mapping[Key, int],
+    found: Consequences,
+    done: Refilled,
+) -> None:
+    rules = EngineRules("")
+    changes = []
+    for key, state in states.items():
+        if key.kind in part.kinds:
+            due_at, due_id = rules.due(state)
+            if getattr(state, "task", None) is not None and due_at is None:
+                done.halves.append(key.id)
+            changes.append(Change(key, 0, versions[key], rules.dump(state), due_at, due_id))
+    bounds = await log.bounds(part.topics)
+    ids = {ident for partition in bounds for ident in found.ids.get(partition, ())}
+    moves = []
+    for partition, (first, end) in bounds.items():
+        start, passed, lost = await _start(log, partition, first, found)
+        ids |= passed
+        moves.append(Move(partition, 0, start))
+        done.undecided += lost + end - max(first, found.upto.get(partition, 0))
+    async with part.ledger.step() as step:
+        opened = await step.open(moves, [], [])
+        if len(opened.moved) != len(moves):
+            raise NotEmpty("somebody works on the database: stop engine, scheduler and timers first")
+        await step.close(changes, sorted(ids), [], [])
+    done.aggregates += len(changes)
+
+
+async def _start(log: Log, partition: TopicPartition, first: int, found: Consequences) -> tuple[int, set[str], int]:
+    """Where to go on, the ids of records after it that were processed all the same, and how many were not.
+
+    What follows from records of one subject is published in their order, so a record before one with consequences had
+    what it would ever have. Only a step's last records can have lost theirs, and these are decided now.
+    """
+    upto = found.upto.get(partition, 0)
+    begin = max(first, upto - WINDOW)
+    window: list[Record] = []
+    if begin < upto:
+        reader = await log.reader({partition: begin})
+        try:
+            while not window or window[-1].offset < upto - 1:
+                window += await reader.fetch(WINDOW, 1.0)
+        finally:
+            await reader.close()
+    start, passed, lost = max(first, upto), set(), 0
+    later: set[bytes | None] = set()
+    for record in reversed([each for each in window if each.offset < upto]):
+        headers = dict(record.headers)
+        subject, ident = headers.get("ce_subject"), _text(headers.get("ce_id"))
+        if record.offset in found.offsets.get(partition, ()) or subject in later:
+            later.add(subject)
+            if _is_uuid(ident):
+                passed.add(ident)
+        else:
+            start = record.offset
+            lost += 1
+    return start, passed, lost
+
+
+def _text(header: bytes | None) -> str:
+    return (header or b"").decode(errors="replace")
+
+
+def _place(header: bytes | None) -> tuple[TopicPartition, int] | None:
+    topic, _, rest = _text(header).partition(":")
+    partition, _, offset = rest.partition(":")
+    if not (topic and partition.isdecimal() and offset.isdecimal()):
+        return None
+    return TopicPartition(topic, int(partition)), int(offset)
+
+
+def _moment(header: bytes | None, otherwise: datetime) -> datetime:
+    try:
+        moment = datetime.fromisoformat(_text(header))
+    except ValueError:
+        return otherwise
+    return moment if moment.tzinfo else otherwise
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        return str(uuid.UUID(text)) == text
+    except ValueError:
+        return False
