@@ -338,6 +338,14 @@ class Accepted(Document):
     id: str = Field(description="the resource")
 
 
+class Released(Document):
+    """What was parked takes commands again."""
+
+    subject: str = Field(description="KIND/ID")
+    released: bool = Field(description="false where it was not parked")
+    command_id: str
+
+
 class Already(Document):
     """What was asked for is so already."""
 

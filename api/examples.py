@@ -252,6 +252,7 @@ CAUSES: dict[str, Any] = {
     "edges": [{"from": COMMAND_ID, "to": EVENT_ID}],
     "cut": False,
 }
+RELEASED: dict[str, Any] = {"subject": f"instance/{INSTANCE_ID}", "released": True, "command_id": COMMAND_ID}
 ACCEPTED: dict[str, Any] = {"task_id": COMMAND_ID, "command_id": COMMAND_ID, "id": INSTANCE_ID}
 BOOT: dict[str, Any] = {
     "name": "web",

@@ -22,6 +22,7 @@ REFS = {
     "jobs": examples.JOB_ID,
     "events": examples.EVENT_ID,
     "commands": examples.COMMAND_ID,
+    "parked": f"instance/{examples.INSTANCE_ID}",
     "projections": examples.COMMAND_ID,
 }
 """What stands for {ref} or {ident} in examples, by the first word of the path."""
@@ -61,6 +62,7 @@ def _shared_problems(paths: dict[str, Any]) -> dict[str, Any]:
 def _curl(method: str, path: str, operation: dict[str, Any]) -> str:
     words = path.strip("/").split("/")
     ref = REFS.get(words[1], "") if len(words) > 1 else ""
+    path = path.replace("{kind}/{ident}", ref)
     url = ADDRESS + path.replace("{ref}", ref).replace("{ident}", ref).replace("{host}", "h1")
     needed = [
         f"{each['name']}=hw:support_live_resize"

@@ -138,9 +138,9 @@ def verdicts(seen: Seen) -> Iterator[str]:
 
 
 def deadlines(seen: Seen) -> Iterator[str]:
-    """Every task has ended, or has a deadline ahead."""
+    """Every task has ended, or has a deadline ahead; what is parked is told of none."""
     for instance in seen.instances:
-        if instance.task is None:
+        if instance.task is None or Key("instance", instance.id) in seen.parked:
             continue
         due = seen.deadlines.get(Key("instance", instance.id))
         if due is None:
@@ -190,6 +190,8 @@ def dues(seen: Seen) -> Iterator[str]:
     """Deadlines that the timers look for are those of the states."""
     rules = EngineRules("")
     for key, entry in seen.stored.items():
+        if key in seen.parked:
+            continue
         at, ident = rules.due(entry.state)
         due = seen.deadlines.get(key)
         if (due.due_at if due else None) != at or (due is not None and due.due_id != ident):

@@ -30,6 +30,7 @@ from domain.messages import (
     from_record,
     to_record,
 )
+from domain.parking import AggregateParked, AggregateReleased, ReleaseAggregate
 from domain.task import CommandRefused, CommandSatisfied
 from infra import crash
 from infra.db.ledger import Change, Conflict, Ledger, Move, Opened, Row
@@ -46,6 +47,8 @@ BYTES_A_TAIL = 512
 LONGEST_TAIL = 2000
 """A large state is stored whole again after its bytes / 512 versions, at most 2,000: writing it costs as much as those
 tails did, and loading it folds no more than that."""
+PARKED = "parked"
+"""Names, within the record that could not be applied, the event that says so."""
 CONFLICTS = 3
 """Times a batch is decided anew because another writer was quicker."""
 
@@ -110,6 +113,12 @@ class Batch:
     outbox: list[Record] = field(default_factory=list)
     done: list[str] = field(default_factory=list)
     parked: dict[Key, str] = field(default_factory=dict)
+    released: set[Key] = field(default_factory=set)
+
+    def why_parked(self, key: Key) -> str:
+        """Why it takes no commands; empty where it does."""
+        before = "" if key in self.released else self.opened.parked.get(key, "")
+        return self.parked.get(key) or before
 
 
 class Processor:
@@ -191,10 +200,12 @@ class Processor:
                 if TopicPartition(record.topic, record.partition or 0) in opened.moved:
                     self._apply(batch, record, envelopes[record.place])
             changes = [self._change(batch, key, before, entry) for key, (before, entry) in batch.touched.items()]
-            number = await step.close(changes, batch.done, batch.outbox, list(batch.parked.items()))
+            number = await step.close(
+                changes, batch.done, batch.outbox, list(batch.parked.items()), list(batch.released)
+            )
             crash.point("step-stored")
         crash.point("step-committed")
-        self._parked |= batch.parked.keys()
+        self._parked = (self._parked - batch.released) | batch.parked.keys()
         for move in moves:
             if move.partition in opened.moved:
                 self._positions[move.partition] = move.end
@@ -250,6 +261,9 @@ class Processor:
         if envelope.id in batch.opened.seen or envelope.id in batch.done:
             return
         batch.done.append(envelope.id)
+        if isinstance(envelope.data, ReleaseAggregate):
+            self._release(batch, envelope)
+            return
         staged: dict[Key, tuple[int, Entry]] = {}
         grown: list[tuple[Key, Record]] = []
 
@@ -281,6 +295,8 @@ class Processor:
             if envelope.subject.kind in AGGREGATES:
                 # A cell is none: what cannot be placed must not stop all other placements.
                 batch.parked[envelope.subject] = why
+                parked = AggregateParked(why=why, place=record.place)
+                batch.outbox.append(self._event(envelope, envelope.subject, parked, PARKED, None, None))
             batch.outbox.append(_dead(record, why))
             batch.outbox += self._refused(
                 envelope, Parked(kind=envelope.subject.kind.capitalize(), id=envelope.subject.id, why=why)
@@ -293,11 +309,22 @@ class Processor:
         for key, record in grown:
             batch.events.setdefault(key, []).append(record)
 
+    def _release(self, batch: Batch, envelope: Envelope) -> None:
+        key = envelope.subject
+        event: Event
+        if why := batch.why_parked(key):
+            batch.parked.pop(key, None)
+            batch.released.add(key)
+            event = AggregateReleased(why=why)
+        else:
+            event = CommandSatisfied(command=envelope.data.type_name, message=f"{key.kind} {key.id} is not parked")
+        batch.outbox.append(self._event(envelope, key, event, 0, None, _verdict_of(event)))
+
     def _decide(self, batch: Batch, envelope: Envelope, states: States) -> Outcome:
         subject = envelope.subject
         try:
             if isinstance(envelope.data, Command):
-                if why := batch.opened.parked.get(subject) or batch.parked.get(subject):
+                if why := batch.why_parked(subject):
                     raise Parked(kind=subject.kind.capitalize(), id=subject.id, why=why)
                 if envelope.if_match is not None:
                     version = batch.touched[subject][1].version if subject in batch.touched else 0
@@ -338,7 +365,9 @@ class Processor:
             self._message(envelope, each, number) for number, each in enumerate(_refused_job(envelope, refusal))
         ]
 
-    def _event(self, cause: Envelope, key: Key, event: Event, number: int, version: int | None, verdict: Any) -> Record:
+    def _event(
+        self, cause: Envelope, key: Key, event: Event, number: int | str, version: int | None, verdict: Any
+    ) -> Record:
         envelope = Envelope(
             id=derived_id(cause.id, number),
             data=event,
@@ -443,6 +472,8 @@ def _reply(envelope: Envelope) -> Reply | None:
 def _verdict_of(event: Event) -> str | None:
     if isinstance(event, CommandRefused):
         return "refused"
+    if isinstance(event, AggregateReleased):
+        return "accepted"
     return "already" if isinstance(event, CommandSatisfied) else None
 
 

@@ -1,6 +1,6 @@
 """Every message there is, known: importing this registers all types, so that any record of the log can be read."""
 
-from domain import aggregates, task
+from domain import aggregates, parking, task
 from domain.host import messages as host_messages
 from domain.instance import actions
 from domain.instance.actions import update
@@ -8,4 +8,14 @@ from domain.jobs import JOBS
 from domain.messages import MESSAGES
 from domain.network import messages as network_messages
 
-__all__ = ["JOBS", "MESSAGES", "actions", "aggregates", "host_messages", "network_messages", "task", "update"]
+__all__ = [
+    "JOBS",
+    "MESSAGES",
+    "actions",
+    "aggregates",
+    "host_messages",
+    "network_messages",
+    "parking",
+    "task",
+    "update",
+]

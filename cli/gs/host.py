@@ -6,6 +6,7 @@ import typer
 
 from cli.gs.call import Call
 from cli.gs.options import command
+from cli.gs.parking import add_release
 from cli.gs.resources import HOST
 from cli.gs.standard import add_diff, add_history, add_list, add_show, argument
 
@@ -17,6 +18,7 @@ add_list(app, HOST)
 add_show(app, HOST, past=True)
 add_history(app, HOST)
 add_diff(app, HOST)
+add_release(app, HOST)
 
 
 @command(app, writes=True)

@@ -8,6 +8,7 @@ from cli.gs import boot, console, verbs, why
 from cli.gs.call import Call
 from cli.gs.columns import Column
 from cli.gs.options import command
+from cli.gs.parking import add_release
 from cli.gs.parsing import pairs
 from cli.gs.problems import Missing
 from cli.gs.resources import INNER_STATUS, INSTANCE, INTERFACE, Narrowing
@@ -40,6 +41,7 @@ def show_deleted(call: Call, which: Which) -> None:
 
 
 verbs.add(app)
+add_release(app, INSTANCE)
 
 
 @command(app, writes=True)

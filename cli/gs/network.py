@@ -6,6 +6,7 @@ import typer
 
 from cli.gs.call import Call
 from cli.gs.options import command
+from cli.gs.parking import add_release
 from cli.gs.parsing import one_name
 from cli.gs.resources import NETWORK
 from cli.gs.standard import add_delete, add_diff, add_history, add_list, add_show
@@ -16,6 +17,7 @@ add_list(app, NETWORK)
 add_show(app, NETWORK, past=True)
 add_history(app, NETWORK)
 add_diff(app, NETWORK)
+add_release(app, NETWORK)
 
 
 @command(app, writes=True)

@@ -92,9 +92,15 @@ class Step(Protocol):
         """More aggregates."""
 
     async def close(
-        self, changes: Sequence[Change], ids: Sequence[str], outbox: Sequence[Record], parked: Sequence[tuple[Key, str]]
+        self,
+        changes: Sequence[Change],
+        ids: Sequence[str],
+        outbox: Sequence[Record],
+        parked: Sequence[tuple[Key, str]],
+        released: Sequence[Key] = (),
     ) -> int:
-        """Store all; the outbox's number, or 0 where nothing is to be sent. Raises Conflict."""
+        """Store all, what is released before what is parked; the outbox's number, or 0 where nothing is to be sent.
+        Raises Conflict."""
 
 
 class Ledger(Protocol):
@@ -116,7 +122,7 @@ class Ledger(Protocol):
         """These outboxes are on the log."""
 
     async def due(self, now: datetime, most: int) -> list[Due]:
-        """What is due, longest first."""
+        """What is due, longest first; nothing of what is parked, which could not hear of it."""
 
     async def parked(self) -> dict[Key, str]:
         """Aggregates that take no commands, and why."""

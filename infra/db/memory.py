@@ -48,7 +48,8 @@ class MemoryLedger:
 
     async def due(self, now: datetime, most: int) -> list[Due]:
         """What is due, longest first."""
-        return sorted((due for due in self._due.values() if due.due_at <= now), key=lambda due: due.due_at)[:most]
+        found = [due for due in self._due.values() if due.due_at <= now and due.key not in self._parked]
+        return sorted(found, key=lambda due: due.due_at)[:most]
 
     async def parked(self) -> dict[Key, str]:
         """Aggregates that take no commands, and why."""
@@ -75,6 +76,7 @@ class MemoryStep:
         self._ids: Sequence[str] = ()
         self._outbox: tuple[int, bytes] | None = None
         self._parked: Sequence[tuple[Key, str]] = ()
+        self._released: Sequence[Key] = ()
 
     async def open(self, moves: Sequence[Move], ids: Sequence[str], keys: Sequence[Key]) -> Opened:
         """Move the positions; say which moved, which ids are done already, and how the aggregates are."""
@@ -92,14 +94,19 @@ class MemoryStep:
         return {key: self._ledger._rows[key] for key in keys if key in self._ledger._rows}
 
     async def close(
-        self, changes: Sequence[Change], ids: Sequence[str], outbox: Sequence[Record], parked: Sequence[tuple[Key, str]]
+        self,
+        changes: Sequence[Change],
+        ids: Sequence[str],
+        outbox: Sequence[Record],
+        parked: Sequence[tuple[Key, str]],
+        released: Sequence[Key] = (),
     ) -> int:
         """Store all; the outbox's number, or 0 where nothing is to be sent. Raises Conflict."""
         blank = Row(0, b"")
         stale = [each for each in changes if self._ledger._rows.get(each.key, blank).version != each.before]
         if stale:
             raise Conflict(f"{len(stale)} of {len(changes)} aggregates had changed")
-        self._changes, self._ids, self._parked = changes, ids, parked
+        self._changes, self._ids, self._parked, self._released = changes, ids, parked, released
         if not outbox:
             return 0
         number = self._ledger._next
@@ -124,6 +131,9 @@ class MemoryStep:
                 ledger._due[change.key] = Due(change.key, change.due_id, change.due_at)
         for ident in self._ids:
             ledger._inbox.setdefault(ident, datetime.now(UTC))
-        ledger._parked.update(dict(self._parked))
+        for key in self._released:
+            ledger._parked.pop(key, None)
+        for key, why in self._parked:
+            ledger._parked.setdefault(key, why)
         if self._outbox:
             ledger._outbox[self._outbox[0]] = self._outbox[1]

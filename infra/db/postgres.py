@@ -71,11 +71,17 @@ REMEMBER = "insert into {schema}.inbox (id) select unnest(%s::uuid[]) on conflic
 
 PARK = "insert into {schema}.parked (kind, id, why) values (%s, %s, %s) on conflict do nothing"
 
+RELEASE = """
+delete from {schema}.parked p using unnest(%s::text[], %s::text[]) as k (kind, id)
+ where p.kind = k.kind and p.id = k.id
+"""
+
 SEND = "insert into {schema}.outbox (records) values (%s) returning id"
 
 DUE = """
-select kind, id, due_id, due_at from {schema}.aggregates
- where due_at <= %s order by due_at limit %s
+select a.kind, a.id, a.due_id, a.due_at from {schema}.aggregates a
+ where a.due_at <= %s and not exists (select from {schema}.parked p where p.kind = a.kind and p.id = a.id)
+ order by a.due_at limit %s
 """
 
 ENSURE = """
@@ -137,7 +143,12 @@ class PostgresStep:
         return _rows(await rows.fetchall())
 
     async def close(
-        self, changes: Sequence[Change], ids: Sequence[str], outbox: Sequence[Record], parked: Sequence[tuple[Key, str]]
+        self,
+        changes: Sequence[Change],
+        ids: Sequence[str],
+        outbox: Sequence[Record],
+        parked: Sequence[tuple[Key, str]],
+        released: Sequence[Key] = (),
     ) -> int:
         """Store all; the outbox's number, or 0 where nothing is to be sent. Raises Conflict."""
         number = 0
@@ -173,6 +184,10 @@ class PostgresStep:
                     )
             if ids:
                 await self._connection.execute(self._sql(REMEMBER), (list(ids),))
+            if released:
+                await self._connection.execute(
+                    self._sql(RELEASE), ([key.kind for key in released], [key.id for key in released])
+                )
             for key, why in parked:
                 await self._connection.execute(self._sql(PARK), (key.kind, key.id, why))
             sent = await self._connection.execute(self._sql(SEND), (pack(outbox),)) if outbox else None

@@ -63,6 +63,7 @@ def test_every_example_fits_its_shape() -> None:
         (documents.EventDocument, examples.EVENT),
         (documents.Booting, examples.BOOTING),
         (documents.Accepted, examples.ACCEPTED),
+        (documents.Released, examples.RELEASED),
         (documents.Problem, examples.PROBLEM),
         (documents.Display, examples.DISPLAY),
         (documents.BlobDocument, examples.BLOB),

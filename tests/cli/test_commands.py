@@ -38,13 +38,13 @@ FLAGS: dict[str, list[str]] = {
 }
 COMMANDS = {
     "instance": "boot list show show-deleted start stop reboot delete restore reset log vnc interface-list update "
-    "history diff why",
+    "history diff why release",
     "flavor": "list create update show delete add-extra delete-extra",
     "keypair": "list show create delete",
     "image": "list show create delete",
-    "network": "list show history diff create delete",
+    "network": "list show history diff release create delete",
     "port": "list show create delete",
-    "host": "list show history diff enable disable",
+    "host": "list show history diff release enable disable",
     "zone": "list show create delete add-host remove-host",
     "task": "list show history wait cancel",
     "job": "list show",

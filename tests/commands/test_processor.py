@@ -29,6 +29,7 @@ from domain.host.messages import (
 from domain.jobs import JobsAnswered, Reply
 from domain.messages import Envelope, Key, Message, Outcome, Record, Topic, derived_id, from_record, to_record
 from domain.network.messages import BindNetworkPort, CreateNetwork, CreatePort
+from domain.parking import AggregateParked, ReleaseAggregate
 from domain.scheduling.table import Ratios
 from domain.task import CommandRefused, CommandSatisfied
 from infra.db.ledger import Conflict, Ledger
@@ -571,7 +572,13 @@ async def test_a_command_that_cannot_be_decided_goes_to_the_dead_and_is_refused_
     bench = await parked_bench()
     (dead,) = bench.log.all(Topic.DEAD)
     assert dict(dead.headers)["gostack_why"] == b"ZeroDivisionError: boom"
-    (refused,) = [each for each in bench.on(Topic.EVENTS) if each.causation == ident(1003)]
+    parked, refused = [each for each in bench.on(Topic.EVENTS) if each.causation == ident(1003)]
+    assert isinstance(parked.data, AggregateParked)
+    assert (parked.data.place, parked.aggversion, parked.verdict) == (
+        dict(dead.headers)["gostack_place"].decode(),
+        None,
+        None,
+    )
     assert isinstance(refused.data, CommandRefused)
     assert (refused.data.code, refused.verdict) == ("parked", "refused")
     assert "boom" in refused.data.message
@@ -604,12 +611,27 @@ async def test_what_is_parked_stays_so_for_the_next_worker() -> None:
 
 async def test_what_an_operator_releases_is_decided_again() -> None:
     bench = await parked_bench()
-    assert isinstance(bench.ledger, MemoryLedger)
-    bench.ledger._parked.clear()
-    free = about(UpdateFlavor(core=4), 1, 4)
-    await (await bench.send(free)).step()
+    release, free, again = (
+        about(ReleaseAggregate(), 1, 4),
+        about(UpdateFlavor(core=4), 1, 5),
+        about(ReleaseAggregate(), 1, 6),
+    )
+    await (await bench.send(release, free, again)).step()
+    assert bench.verdicts()[release.id] == ["accepted"]
     assert bench.verdicts()[free.id] == ["accepted"]
+    assert bench.verdicts()[again.id] == ["already"]
+    assert await bench.ledger.parked() == {}
     assert (await bench.state(free)).core == 4
+
+
+async def test_what_fails_again_right_after_its_release_is_parked_again() -> None:
+    bench = await parked_bench()
+    await (
+        await bench.send(about(ReleaseAggregate(), 1, 4), about(BOOM, 1, 5), about(UpdateFlavor(core=4), 1, 6))
+    ).step()
+    assert bench.verdicts()[ident(1004)] == ["accepted"]
+    assert bench.verdicts()[ident(1006)] == ["refused"]
+    assert list(await bench.ledger.parked()) == [about(SMALL).subject]
 
 
 async def test_a_crash_at_the_commit_parks_nothing() -> None:
@@ -644,7 +666,7 @@ async def test_an_answer_that_cannot_be_applied_is_not_answered_itself() -> None
     answer = about(JobsAnswered(task_id="t", dispatch_id="d", results=()), 7, 1, "instance")
     await (await bench.send(answer)).step()
     assert len(bench.log.all(Topic.DEAD)) == 1
-    assert bench.log.all(Topic.EVENTS) == []
+    assert [type(each.data) for each in bench.on(Topic.EVENTS)] == [AggregateParked]
 
 
 # If-Match

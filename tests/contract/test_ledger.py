@@ -159,6 +159,22 @@ async def test_a_parked_aggregate_says_why(ledger: Ledger) -> None:
         assert (await step.open([], [], [one])).parked == {one: "bad record"}
 
 
+async def test_what_is_parked_is_not_due_until_it_is_released(ledger: Ledger) -> None:
+    one = key()
+    async with ledger.step() as step:
+        await step.open([], [], [])
+        await step.close([Change(one, 0, 1, b"{}", NOW, "d")], [], [], [(one, "bad record")])
+    assert await ledger.due(NOW, 10) == []
+    async with ledger.step() as step:
+        await step.open([], [], [])
+        await step.close([], [], [], [], [one])
+    assert [due.key for due in await ledger.due(NOW, 10)] == [one]
+    async with ledger.step() as step:
+        await step.open([], [], [])
+        await step.close([], [], [], [(one, "worse")], [one])
+    assert await ledger.parked() == {one: "worse"}
+
+
 async def test_a_large_aggregate_grows_by_its_tail_until_it_is_stored_whole_again(ledger: Ledger) -> None:
     large, small = key(), key()
 

@@ -1,0 +1,41 @@
+"""What is parked is released through the API, and the log says who did it."""
+
+import pytest
+
+from domain.instance import decider
+from domain.instance.actions.stop import StopInstance
+from domain.instance.state import Instance
+from domain.messages import Decision, Envelope, Key
+from domain.parking import AggregateParked, AggregateReleased
+from tests.api.api import Api
+
+
+async def test_a_parked_instance_is_released_and_goes_on(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    web = await api.booted("web")
+    decide = decider.decide
+
+    def broken(state: Instance | None, envelope: Envelope, cell: str) -> Decision:
+        if isinstance(envelope.data, StopInstance):
+            raise ZeroDivisionError("boom")
+        return decide(state, envelope, cell)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(decider, "decide", broken)
+        assert (await api.post("/instances/web/actions/stop", status=409))["code"] == "parked"
+    assert (await api.post("/instances/web/actions/stop", status=409))["code"] == "parked"
+    headers = {"X_GoStack_Reason": "mended"}
+    released = await api.post("/parked/instance/web/release", status=200, **headers)
+    assert (released["subject"], released["released"]) == (f"instance/{web['id']}", True)
+    again = await api.post(f"/parked/instance/{web['id']}/release", status=200)
+    assert again["released"] is False
+    stop = await api.post("/instances/web/actions/stop", status=202)
+    assert (await api.ended(stop["task_id"]))["status"] == "finished"
+    told = [type(each) for each in api.world.events(Key("instance", web["id"]))]
+    assert told.count(AggregateParked) == told.count(AggregateReleased) == 1
+    events = await api.get("/events", subject=f"instance/{web['id']}", type="gostack.parking.aggregate-released.v1")
+    assert [each["actor"] for each in events["events"]] == ["admin"]
+
+
+async def test_what_cannot_be_parked_cannot_be_released(empty: Api) -> None:
+    assert (await empty.post("/parked/task/x/release", status=422))["code"] == "invalid"
+    assert (await empty.post("/parked/instance/nobody/release", status=404))["code"] == "not-found"
