@@ -4,9 +4,11 @@ from fastapi import FastAPI
 
 from api import problems
 from api.body_limit import BodyLimit
+from api.dead import DeadRecords
 from api.feed import Feed
 from api.routes import (
     commands,
+    dead,
     events,
     flavors,
     hosts,
@@ -37,6 +39,7 @@ ROUTES = (
     parking,
     tasks,
     jobs,
+    dead,
     events,
     commands,
     projections,
@@ -56,6 +59,7 @@ def create_app(services: Services) -> FastAPI:
     )
     app.state.services = services
     app.state.feed = Feed(services.log)
+    app.state.dead = DeadRecords(services.log, services.clock)
     for route in ROUTES:
         app.include_router(route.router, prefix="/v1")
     app.include_router(service.health)

@@ -338,6 +338,31 @@ class Accepted(Document):
     id: str = Field(description="the resource")
 
 
+class DeadDocument(Document):
+    """A record that nobody could read or apply, and what was done about it."""
+
+    id: str
+    status: str = Field(description="dead, retried or dropped")
+    place: str = Field(description="topic, partition and offset that it came from")
+    why: str
+    type: str
+    subject: str
+    time: str
+    actor: str
+    project_id: str
+    correlation_id: str
+    closed: str | None = Field(description="when it was retried or dropped")
+    closed_by: str
+    closed_reason: str
+
+
+class DeadWhole(DeadDocument):
+    """The same with all there is of it."""
+
+    headers: dict[str, str]
+    data: Any = Field(description="JSON where it is some, else text")
+
+
 class Released(Document):
     """What was parked takes commands again."""
 

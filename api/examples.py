@@ -252,6 +252,22 @@ CAUSES: dict[str, Any] = {
     "edges": [{"from": COMMAND_ID, "to": EVENT_ID}],
     "cut": False,
 }
+DEAD: dict[str, Any] = {
+    "id": EVENT_ID,
+    "status": "dead",
+    "place": "gostack.commands:3:41",
+    "why": "ZeroDivisionError: division by zero",
+    "type": "gostack.instance.stop.v1",
+    "subject": f"instance/{INSTANCE_ID}",
+    "time": NOW,
+    "actor": "admin",
+    "project_id": "admin",
+    "correlation_id": COMMAND_ID,
+    "closed": None,
+    "closed_by": "",
+    "closed_reason": "",
+}
+DEAD_WHOLE: dict[str, Any] = {**DEAD, "headers": {"gostack_place": "gostack.commands:3:41"}, "data": {}}
 RELEASED: dict[str, Any] = {"subject": f"instance/{INSTANCE_ID}", "released": True, "command_id": COMMAND_ID}
 ACCEPTED: dict[str, Any] = {"task_id": COMMAND_ID, "command_id": COMMAND_ID, "id": INSTANCE_ID}
 BOOT: dict[str, Any] = {

@@ -1,6 +1,6 @@
 """Every message there is, known: importing this registers all types, so that any record of the log can be read."""
 
-from domain import aggregates, parking, task
+from domain import aggregates, dead, parking, task
 from domain.host import messages as host_messages
 from domain.instance import actions
 from domain.instance.actions import update
@@ -13,6 +13,7 @@ __all__ = [
     "MESSAGES",
     "actions",
     "aggregates",
+    "dead",
     "host_messages",
     "network_messages",
     "parking",

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cli.gs import dead
 from cli.gs.call import Call
 from cli.gs.columns import moment, plain, printable
 from cli.gs.options import command
@@ -16,6 +17,9 @@ app = typer.Typer()
 
 add_list(app, EVENT, skip=False)
 add_show(app, EVENT)
+
+
+app.add_typer(dead.app, name="dead", help="Records that nobody could read or apply.")
 
 
 @command(app)

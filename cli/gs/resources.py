@@ -216,6 +216,13 @@ CAUSE = Resource(
     named=False,
     selects=False,
 )
+DEAD = Resource(
+    "dead",
+    "dead",
+    (ID, Column("status"), Column("type"), Column("subject"), Column("place"), Column("why")),
+    named=False,
+    selects=False,
+)
 INTERFACE = Resource(
     "interface",
     "interfaces",

@@ -63,6 +63,8 @@ def test_every_example_fits_its_shape() -> None:
         (documents.EventDocument, examples.EVENT),
         (documents.Booting, examples.BOOTING),
         (documents.Accepted, examples.ACCEPTED),
+        (documents.DeadDocument, examples.DEAD),
+        (documents.DeadWhole, examples.DEAD_WHOLE),
         (documents.Released, examples.RELEASED),
         (documents.Problem, examples.PROBLEM),
         (documents.Display, examples.DISPLAY),

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import typer.main
@@ -48,7 +48,7 @@ COMMANDS = {
     "zone": "list show create delete add-host remove-host",
     "task": "list show history wait cancel",
     "job": "list show",
-    "event": "list show follow",
+    "event": "list show follow dead",
     "config": "show get",
 }
 COMMON = ["--debug", "--json", "-o", "--output", "--wait", "--no-wait", "--timeout", "-f", "--fields"]
@@ -71,7 +71,15 @@ def names(words: str) -> set[str]:
     return {name for each in leaf(words).params for name in (*each.opts, *each.secondary_opts)}
 
 
-EVERY = [f"{group} {name}" for group in GROUPS for name in leaf(group).list_commands(None)]
+def below(words: str) -> list[str]:
+    """A command, or all commands of a group."""
+    here = leaf(words)
+    if not isinstance(here, TyperGroup):
+        return [words]
+    return [each for name in here.list_commands(cast(Any, None)) for each in below(f"{words} {name}")]
+
+
+EVERY = [each for group in GROUPS for each in below(group)]
 
 
 @pytest.mark.parametrize("words", FLAGS)

@@ -1,0 +1,45 @@
+"""gs event dead: records that nobody could read or apply, and what is done about them."""
+
+from typing import Annotated
+
+import typer
+
+from cli.gs.call import Call
+from cli.gs.options import command
+from cli.gs.resources import DEAD
+
+app = typer.Typer(no_args_is_help=True)
+PATH = "/events/dead"
+Which = Annotated[str, typer.Argument(metavar="ID", help="ID.", show_default=False)]
+
+
+@command(app, "list")
+def list_all(
+    call: Call,
+    status: Annotated[str | None, typer.Option("--status", help="dead, retried or dropped.")] = None,
+    kind: Annotated[str | None, typer.Option("--kind", help="For this kind of thing, such as instance.")] = None,
+    subject: Annotated[str | None, typer.Option("--subject", help="For this aggregate: KIND/ID.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", "-l", min=1, help="At most so many.")] = None,
+    marker: Annotated[str | None, typer.Option("--marker", help="Only what follows this ID.")] = None,
+) -> None:
+    """List dead records, the newest first."""
+    answer = call.client.get(PATH, status=status, kind=kind, subject=subject, limit=limit, marker=marker)
+    call.table(answer, DEAD)
+
+
+@command(app)
+def show(call: Call, which: Which) -> None:
+    """Show a dead record: where it came from, why it is dead, what it says."""
+    call.show_answer(call.client.get(f"{PATH}/{which}"))
+
+
+@command(app, writes=True)
+def retry(call: Call, which: Which) -> None:
+    """Release what it was for, and have the record dealt with again, once."""
+    call.show_answer(call.client.write("POST", f"{PATH}/{which}/retry"))
+
+
+@command(app, writes=True)
+def drop(call: Call, which: Which) -> None:
+    """Say that a dead record needs no more care."""
+    call.show_answer(call.client.write("POST", f"{PATH}/{which}/drop"))
