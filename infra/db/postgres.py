@@ -84,6 +84,13 @@ select a.kind, a.id, a.due_id, a.due_at from {schema}.aggregates a
  order by a.due_at limit %s
 """
 
+# Whoever takes partitions over ends steps that have been open for longer than any takes: their process stands still,
+# and would hold its rows for as long. Should it go on, it finds its connection closed, and begins anew.
+EVICT = """
+select pg_terminate_backend(pid) from pg_stat_activity
+ where application_name = %s and pid <> pg_backend_pid() and xact_start < clock_timestamp() - interval '5 seconds'
+"""
+
 ENSURE = """
 insert into {schema}.positions (topic, partition, next_offset)
 select topic, partition, 0 from unnest(%s::text[], %s::int[]) as k (topic, partition)
@@ -220,6 +227,7 @@ class PostgresLedger:
                         self._dsn,
                         connect_timeout=10,
                         options=f"-c statement_timeout={int(self._timeout * 1000)}",
+                        application_name=f"gostack-{self._schema}",
                         prepare_threshold=2,
                     )
                 async with asyncio.timeout(self._timeout), self._connection.transaction():
@@ -241,6 +249,7 @@ class PostgresLedger:
     async def positions(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         """Where each partition is to be read from; one never seen starts at 0."""
         async with self._open() as connection:
+            await connection.execute(EVICT, (f"gostack-{self._schema}",))
             await connection.execute(
                 self._sql(ENSURE), ([each.topic for each in partitions], [each.partition for each in partitions])
             )

@@ -1,0 +1,101 @@
+"""Several engines: one stands still and comes back, partitions go to and fro, and everything on the log comes again."""
+
+import asyncio
+import concurrent.futures
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from domain.messages import Topic
+from infra.log.kafka import KafkaLog
+from projections.verify import records
+from tests.real.cluster import Cluster, Process, running
+from tests.real.test_crashes import boot, instances, prepare
+
+pytestmark = pytest.mark.real
+
+BOOTS = 20
+AT_ONCE = 8
+SESSION = 6.0
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with running(6, {"GOSTACK_AGENT__LATENCY": "0.02", "GOSTACK_AGENT__KEEP_GUESTS": "true"}) as found:
+        prepare(found)
+        yield found
+
+
+@pytest.fixture
+def second(cluster: Cluster) -> Iterator[Process]:
+    """Another engine, a member of the group without a name."""
+    process = Process("engine", cluster.environment, cluster.directory / "second-engine.log")
+    yield process
+    process.stop()
+
+
+def all_active(cluster: Cluster, ids: list[str]) -> bool:
+    found = {str(each["id"]): each["status"] for each in instances(cluster.url)}
+    return all(found.get(ident) == "active" for ident in ids)
+
+
+def assigned(cluster: Cluster) -> int:
+    """How often the second engine was given partitions."""
+    return (cluster.directory / "second-engine.log").read_text().count("assigned ")
+
+
+def test_an_engine_that_stood_still_longer_than_its_session_changes_nothing(cluster: Cluster, second: Process) -> None:
+    cluster.wait("the second engine has partitions", lambda: assigned(cluster) > 0)
+    first = cluster.processes["engine"]
+    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+        waiting = [pool.submit(boot, cluster.url, f"zombie-{number}") for number in range(BOOTS)]
+        concurrent.futures.wait(waiting[:3])
+        times = assigned(cluster)
+        first.process.send_signal(signal.SIGSTOP)
+        try:
+            cluster.wait("the second engine has taken all over", lambda: assigned(cluster) > times)
+            ids = [each.result() for each in waiting]
+            cluster.wait("all are active without the first", lambda: all_active(cluster, ids))
+        finally:
+            first.process.send_signal(signal.SIGCONT)
+    ids += [boot(cluster.url, f"zombie-after-{number}") for number in range(3)]
+    cluster.wait("all are active with both", lambda: all_active(cluster, ids))
+    cluster.check()
+
+
+def test_engines_that_come_and_go_lose_nothing(cluster: Cluster) -> None:
+    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+        waiting = [pool.submit(boot, cluster.url, f"coming-{number}") for number in range(BOOTS * 2)]
+        for _ in range(3):
+            other = Process("engine", cluster.environment, cluster.directory / "third-engine.log")
+            time.sleep(4)
+            other.stop()
+        ids = [each.result() for each in waiting]
+    cluster.wait("all are active", lambda: all_active(cluster, ids))
+    cluster.check()
+
+
+def test_everything_on_the_log_delivered_again_changes_nothing(cluster: Cluster) -> None:
+    """Late and twice: what was said at the beginning is said again at the end."""
+    ids = [boot(cluster.url, f"again-{number}") for number in range(3)]
+    cluster.wait("all are active", lambda: all_active(cluster, ids))
+    before = instances(cluster.url)
+
+    async def again() -> int:
+        log = KafkaLog(cluster.kafka.address)
+        try:
+            said = [
+                record
+                for topic in (Topic.COMMANDS, Topic.RESULTS, Topic.SCHEDULING, Topic.JOBS)
+                async for record in records(log, topic)
+            ]
+            await log.publish(said)
+            return len(said)
+        finally:
+            await log.close()
+
+    assert asyncio.run(again()) > 100
+    cluster.check()
+    assert instances(cluster.url) == before
