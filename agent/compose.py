@@ -23,6 +23,8 @@ from agent.service import AgentService, Options
 from domain.jobs import GuestSpec
 from domain.messages import named_id
 from infra.log.kafka import KafkaLog
+from infra.log.log import LogUnavailable
+from infra.probes import Pulse, measure, open_doors
 from infra.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -138,6 +140,9 @@ async def agent(settings: Settings) -> None:
     ]
     if settings.agent.driver == "libvirt" and (metadata_listener := listen()) is not None:
         working.append(asyncio.create_task(_serve(metadata(state), metadata_listener)))
+    pulse = Pulse(settings.metrics.every)
+    if open_doors(settings.metrics.listen, settings.metrics.agent, pulse.problem):
+        working.append(asyncio.create_task(measure(pulse, service.look, (LogUnavailable,))))
     stopping = asyncio.create_task(stop.wait())
     done, _ = await asyncio.wait([*working, stopping], return_when=asyncio.FIRST_COMPLETED)
     for task in working:

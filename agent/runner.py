@@ -6,6 +6,7 @@ succeeded before is answered from the journal; handlers are safe to run twice, s
 
 import asyncio
 import logging
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -30,7 +31,7 @@ from domain.jobs import (
     PowerSeen,
 )
 from domain.messages import Envelope, Key, Message, Record, Topic, derived_id, to_record
-from infra import crash
+from infra import crash, metrics
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +84,7 @@ class HostRunner:
         assert isinstance(envelope.data, DispatchHostJobs)
         instance_id = envelope.data.instance_id
         self._given[instance_id] += 1
+        metrics.DISPATCHES.inc()
         queue = self._queues.get(instance_id)
         if queue is not None:
             queue.append(envelope)
@@ -146,6 +148,7 @@ class HostRunner:
                 logger.exception("a dispatch of instance %s was not answered", instance_id)
             finally:
                 queue.pop(0)
+                metrics.DISPATCHES.dec()
                 self._waiting.release()
                 if not queue:
                     del self._queues[instance_id]
@@ -159,7 +162,7 @@ class HostRunner:
             # What was done before the epoch changed is said, or nobody would know what there is to undo.
             result = self._journal.done(call.job_id)
             if result is None:
-                result = self._refused(call) if stale else await self._job(envelope, dispatch, call)
+                result = self._refused(call) if stale else await self._timed(envelope, dispatch, call)
             results.append(result)
             if result.error is not None:
                 break
@@ -182,6 +185,13 @@ class HostRunner:
     def _sent(self, dispatch_id: str) -> None:
         crash.point("agent-answered")
         self._journal.answered([dispatch_id])
+
+    async def _timed(self, envelope: Envelope, dispatch: DispatchHostJobs, call: JobCall) -> JobResult:
+        began = time.monotonic()
+        result = await self._job(envelope, dispatch, call)
+        code = result.error.code if result.error else "done"
+        metrics.JOB_SECONDS.labels(call.name, code).observe(time.monotonic() - began)
+        return result
 
     async def _job(self, envelope: Envelope, dispatch: DispatchHostJobs, call: JobCall) -> JobResult:
         loop = asyncio.get_running_loop()

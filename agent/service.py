@@ -19,7 +19,7 @@ from domain import catalog
 from domain.errors import UnknownMessage
 from domain.jobs import DispatchHostJobs, GuestSpec, Heartbeat
 from domain.messages import Envelope, Key, Record, Topic, derived_id, from_record, to_record
-from infra import crash
+from infra import crash, metrics
 from infra.log.log import Log, TopicPartition
 
 logger = logging.getLogger(__name__)
@@ -120,6 +120,7 @@ class AgentService:
                 dispatches[envelope.data.dispatch_id] = (record, envelope)
         if not positions:
             return
+        self.reading |= positions
         crash.point("agent-fetched")
         new = self._journal.accept({ident: record for ident, (record, _) in dispatches.items()}, positions)
         if new:
@@ -158,6 +159,12 @@ class AgentService:
             correlation=beat_id,
         )
         return to_record(envelope, Topic.REPORTS)
+
+    async def look(self) -> None:
+        """Measure how many jobs were not fetched yet. Raises LogUnavailable."""
+        bounds = await self._log.bounds([Topic.JOBS])
+        waiting = sum(max(0, bounds[each][1] - max(at, bounds[each][0])) for each, at in self.reading.items())
+        metrics.LAG.labels("agent", str(Topic.JOBS)).set(waiting)
 
     async def close(self) -> None:
         """Let go of the drivers; guests run on."""

@@ -26,6 +26,7 @@ from api.routes import (
 )
 from api.samples import complete
 from api.services import Services
+from api.timing import Timing
 
 ROUTES = (
     instances,
@@ -65,5 +66,6 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(service.health)
     problems.install(app, services.settings.api.max_body)
     app.add_middleware(BodyLimit, most=services.settings.api.max_body)
+    app.add_middleware(Timing)
     complete(app)
     return app

@@ -19,11 +19,15 @@ from api.blobs import Blobs
 from api.feed import Feed
 from api.forgetting import Forgetting
 from api.internal import create_internal_app
+from api.routes.service import READ_BY, readiness
 from api.services import Services
 from api.sweep import sweep_for_ever
 from api.verdicts import Verdicts
 from domain import catalog
+from infra import metrics
+from infra.db.postgres import PostgresLedger
 from infra.log.kafka import KafkaLog
+from infra.probes import Pulse, measure, open_doors
 from infra.secrets.postgres import PostgresSecrets
 from infra.secrets.seal import Seal
 from infra.secrets.segments import PostgresSegments
@@ -38,6 +42,10 @@ GRACE = 10
 """Seconds that requests get to end in."""
 PAGE = 1000
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class NotReady(Exception):
+    """Requests cannot all be answered now."""
 
 
 class Server(uvicorn.Server):
@@ -67,6 +75,9 @@ async def made(settings: Settings, token: str) -> AsyncIterator[Services]:
         stack.push_async_callback(secrets.close)
         agents = Agents(store, token)
         stack.push_async_callback(agents.close)
+        deciding = {name: PostgresLedger(settings.db.dsn, name) for name in READ_BY}
+        for ledger in deciding.values():
+            stack.push_async_callback(ledger.close)
         forgetting = Forgetting(secrets)
         services = Services(
             log=log,
@@ -80,6 +91,7 @@ async def made(settings: Settings, token: str) -> AsyncIterator[Services]:
             forgetting=forgetting,
             agents=agents,
             blobs=Blobs(settings.images.store, settings.images.max_size),
+            deciding=deciding,
         )
         await raise_segments(services)
         await services.verdicts.open()
@@ -119,7 +131,16 @@ async def serve(settings: Settings) -> None:
         loop = asyncio.get_running_loop()
         for each in SIGNALS:
             loop.add_signal_handler(each, stop)
-        running = (services.verdicts.run(), services.forgetting.run(), sweep_for_ever(services))
+        pulse = Pulse(settings.metrics.every)
+
+        async def look() -> None:
+            metrics.VERDICTS_AWAITED.set(services.verdicts.waiting)
+            if problems := (await readiness(services))["problems"]:
+                raise NotReady("; ".join(problems))
+
+        running = [services.verdicts.run(), services.forgetting.run(), sweep_for_ever(services)]
+        if open_doors(settings.metrics.listen, settings.metrics.api, pulse.problem):
+            running.append(measure(pulse, look, (NotReady,)))
         behind = [asyncio.create_task(each) for each in running]
         serving = [asyncio.create_task(server.serve()) for server in servers]
         try:

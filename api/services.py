@@ -1,6 +1,6 @@
 """All that the API stands on, as the composition root makes it: nothing here is found, everything is given."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -11,6 +11,7 @@ from api.agents import Agents
 from api.blobs import Blobs
 from api.forgetting import Forgetting
 from api.verdicts import Verdicts
+from infra.db.ledger import Ledger
 from infra.log.log import Log
 from infra.secrets.secrets import SecretStore
 from infra.secrets.segments import Segments
@@ -43,6 +44,8 @@ class Services:
     forgetting: Forgetting
     agents: Agents
     blobs: Blobs
+    deciding: Mapping[str, Ledger] = field(default_factory=dict)
+    """Where engine and scheduler stand, by their names: only looked at, to tell how much waits for them."""
     known: TTLCache[tuple[str, str, str], dict[str, Any]] = field(default_factory=_known)
     """Documents by view, reference and project that boots need again and again; emptied by every other command of
     this process, and a second old at most."""

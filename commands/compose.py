@@ -18,7 +18,9 @@ from domain.scheduling.table import Ratios
 from infra.collector import ease
 from infra.db.postgres import PostgresLedger
 from infra.log.kafka import KafkaLog
+from infra.log.log import LogUnavailable
 from infra.log.topics import TOPICS
+from infra.probes import Pulse, measure, open_doors
 from infra.settings import Settings
 
 
@@ -48,7 +50,10 @@ def _work(name: str, rules: Rules, topics: tuple[Topic, ...], settings: Settings
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     ledger = PostgresLedger(settings.db.dsn, name)
     log = KafkaLog(settings.log.bootstrap, settings.log.request_timeout)
-    worker = Worker(name, Processor(rules, ledger, log, topics, now), settings)
+    port = getattr(settings.metrics, name)
+    pulse = Pulse(settings.metrics.every)
+    open_doors(settings.metrics.listen, port, pulse.problem)
+    worker = Worker(name, Processor(rules, ledger, log, topics, now), settings, pulse if port else None)
     ease()
     worker.run()
 
@@ -67,9 +72,18 @@ async def timers(settings: Settings) -> None:
     stop = asyncio.Event()
     for each in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(each, stop.set)
+    timers = [Timers(each, log, now, settings.worker.inbox_keep) for each in (engine_ledger, scheduler_ledger)]
+    pulse = Pulse(settings.metrics.every)
+
+    async def look() -> None:
+        for each in timers:
+            if each.problem:
+                raise LogUnavailable(each.problem)
+
+    open_doors(settings.metrics.listen, settings.metrics.timers, pulse.problem)
     running = [
-        asyncio.create_task(Timers(engine_ledger, log, now, settings.worker.inbox_keep).run()),
-        asyncio.create_task(Timers(scheduler_ledger, log, now, settings.worker.inbox_keep).run()),
+        *(asyncio.create_task(each.run()) for each in timers),
+        asyncio.create_task(measure(pulse, look, (LogUnavailable,))),
         asyncio.create_task(beats.run(hosts)),
     ]
     stopping = asyncio.create_task(stop.wait())

@@ -8,7 +8,8 @@ no position, drops those records and begins anew; ids are derived from causes, s
 """
 
 import logging
-from collections import OrderedDict
+import time
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -32,7 +33,7 @@ from domain.messages import (
 )
 from domain.parking import AggregateParked, AggregateReleased, ReleaseAggregate
 from domain.task import CommandRefused, CommandSatisfied
-from infra import crash
+from infra import crash, metrics
 from infra.db.ledger import Change, Conflict, Ledger, Move, Opened, Row
 from infra.db.outbox import pack, unpack
 from infra.log.log import Log, TopicPartition
@@ -114,6 +115,9 @@ class Batch:
     done: list[str] = field(default_factory=list)
     parked: dict[Key, str] = field(default_factory=dict)
     released: set[Key] = field(default_factory=set)
+    verdicts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    """How many of each command, verdict and code."""
+    dead: int = 0
 
     def why_parked(self, key: Key) -> str:
         """Why it takes no commands; empty where it does."""
@@ -138,6 +142,10 @@ class Processor:
         """Parked when last asked: asked about each time, since a person may release them."""
         self._positions: dict[TopicPartition, int] = {}
         self._preloaded = False
+        self.name = rules.source.rpartition("/")[2]
+        self._step_seconds = metrics.STEP_SECONDS.labels(self.name)
+        self._step_records = metrics.STEP_RECORDS.labels(self.name)
+        self._outbox = metrics.OUTBOX.labels(self.name)
 
     async def assigned(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         """These partitions are this worker's from now on. Sends what an earlier owner could not, and says where to
@@ -151,7 +159,20 @@ class Processor:
             crash.point("assigned-published")
             await self._ledger.sent([number])
         self._positions = positions
+        self._outbox.set(0)
+        metrics.ASSIGNED.labels(self.name).set(len(self._positions))
+        metrics.ASSIGNMENTS.labels(self.name).inc()
         return dict(self._positions)
+
+    async def look(self) -> None:
+        """Measure what no step tells. Raises LogUnavailable, LedgerUnavailable."""
+        bounds = await self._log.bounds(self.topics)
+        waiting: Counter[str] = Counter({str(topic): 0 for topic in self.topics})
+        for each, offset in self._positions.items():
+            waiting[each.topic] += max(0, bounds[each][1] - offset)
+        for topic, count in waiting.items():
+            metrics.LAG.labels(self.name, topic).set(count)
+        metrics.PARKED.labels(self.name).set(len(await self._ledger.parked()))
 
     async def lag(self) -> int:
         """How many records of this worker's partitions wait to be processed. Raises LogUnavailable."""
@@ -181,6 +202,7 @@ class Processor:
         if not fresh:
             return 0
         crash.point("step-fetched")
+        began = time.monotonic()
         await self._preload()
         read = [self._read(record) for record in fresh]
         envelopes = {record.place: found for record, found in zip(fresh, read, strict=True)}
@@ -211,14 +233,25 @@ class Processor:
                 self._positions[move.partition] = move.end
         while len(self._cache) > CACHE:
             self._cache.popitem(last=False)
+        self._count(batch)
         if number:
+            self._outbox.set(len(batch.outbox))
             await self._log.publish(batch.outbox)
             crash.point("step-published")
             await self._ledger.sent([number])
+            self._outbox.set(0)
             crash.point("step-done")
         if overtaken := [move.partition for move in moves if move.partition not in opened.moved]:
             raise Overtaken(f"another worker moved the positions of {', '.join(map(str, overtaken))}")
+        self._step_seconds.observe(time.monotonic() - began)
+        self._step_records.observe(len(batch.done))
         return len(batch.done)
+
+    def _count(self, batch: Batch) -> None:
+        for labels, count in batch.verdicts.items():
+            metrics.VERDICTS.labels(self.name, *labels).inc(count)
+        if batch.dead:
+            metrics.DEAD.labels(self.name).inc(batch.dead)
 
     async def _fresh(self, records: Sequence[Record]) -> tuple[list[Record], list[Move]]:
         ends: dict[TopicPartition, int] = {}
@@ -257,6 +290,7 @@ class Processor:
         if isinstance(envelope, GoStackError):
             logger.error("dead record: %s", envelope)
             batch.outbox.append(_dead(record, str(envelope)))
+            batch.dead += 1
             return
         if envelope.id in batch.opened.seen or envelope.id in batch.done:
             return
@@ -298,6 +332,9 @@ class Processor:
                 parked = AggregateParked(why=why, place=record.place)
                 batch.outbox.append(self._event(envelope, envelope.subject, parked, PARKED, None, None))
             batch.outbox.append(_dead(record, why))
+            batch.dead += 1
+            if isinstance(envelope.data, Command) and _reply(envelope) is None:
+                batch.verdicts[envelope.data.type_name, "refused", Parked.code] += 1
             batch.outbox += self._refused(
                 envelope, Parked(kind=envelope.subject.kind.capitalize(), id=envelope.subject.id, why=why)
             )
@@ -306,6 +343,8 @@ class Processor:
             self._rules.changed(key, after.state)
         batch.touched |= staged
         batch.outbox += sent
+        if wants_verdict:
+            batch.verdicts[_judged(envelope, outcome)] += 1
         for key, record in grown:
             batch.events.setdefault(key, []).append(record)
 
@@ -475,6 +514,14 @@ def _verdict_of(event: Event) -> str | None:
     if isinstance(event, AggregateReleased):
         return "accepted"
     return "already" if isinstance(event, CommandSatisfied) else None
+
+
+def _judged(envelope: Envelope, outcome: Outcome) -> tuple[str, str, str]:
+    """A command, its verdict, and the code where it was refused."""
+    for _, event in outcome.notices:
+        if isinstance(event, CommandRefused):
+            return envelope.data.type_name, "refused", event.code
+    return envelope.data.type_name, "accepted" if outcome.events else "already", ""
 
 
 def _refused_job(envelope: Envelope, refusal: Refusal) -> list[Outgoing]:

@@ -5,12 +5,15 @@ from datetime import datetime
 from typing import Any
 
 from commands.engine import EngineRules
+from domain.host.messages import PlaceInstance
 from domain.host.state import Host
+from domain.jobs import JobsAnswered
 from domain.messages import Envelope, Event, Key, Outcome
 from domain.scheduling.decider import Cell, decide, zone_id
 from domain.scheduling.policy import DEFAULT, Policy
 from domain.scheduling.table import HostTable, Ratios
 from domain.zone.zone import Zone
+from infra import metrics
 
 
 class SchedulerRules:
@@ -37,7 +40,10 @@ class SchedulerRules:
             zone: Zone | None = states(Key("zone", zone_id(name)))
             return zone if zone is not None and zone.deleted is None else None
 
-        return decide(envelope, states(envelope.subject), zone_of, self._cell)
+        outcome = decide(envelope, states(envelope.subject), zone_of, self._cell)
+        if isinstance(envelope.data, PlaceInstance):
+            metrics.PLACEMENTS.labels(_placement(outcome)).inc()
+        return outcome
 
     def evolve(self, key: Key, state: Any, event: Event) -> Any:
         """The state after the event."""
@@ -63,3 +69,11 @@ class SchedulerRules:
     def forget(self) -> None:
         """The table is made anew."""
         self._cell = Cell(HostTable(self._ratios), self._policy, self._partitions)
+
+
+def _placement(outcome: Outcome) -> str:
+    """What came of a placement: `placed`, or why not."""
+    for outgoing in outcome.outgoing:
+        if isinstance(outgoing.data, JobsAnswered) and (error := outgoing.data.results[0].error):
+            return error.code
+    return "placed"

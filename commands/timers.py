@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from domain.messages import Envelope, Topic, derived_id, to_record
 from domain.task import DeadlinePassed
-from infra import crash
+from infra import crash, metrics
 from infra.db.ledger import Due, Ledger, LedgerUnavailable
 from infra.log.log import Log, LogUnavailable
 
@@ -32,6 +32,8 @@ class Timers:
         self._log = log
         self._clock = clock
         self._inbox_keep = timedelta(seconds=inbox_keep)
+        self.problem = ""
+        """Why the last look failed; empty where it did not."""
 
     async def look(self) -> int:
         """Tell whom it concerns what is due now; how much that is. Raises LedgerUnavailable, LogUnavailable."""
@@ -41,6 +43,7 @@ class Timers:
             crash.point("timers-looked")
             await self._log.publish([to_record(self._command(each, now), Topic.COMMANDS) for each in due])
             crash.point("timers-told")
+            metrics.DEADLINES.inc(len(due))
         return len(due)
 
     def _command(self, due: Due, now: datetime) -> Envelope:
@@ -62,9 +65,12 @@ class Timers:
         while True:
             try:
                 await self.look()
+                self.problem = ""
                 if loop.time() - pruned > PRUNE_SECONDS:
                     await self._ledger.prune(self._clock() - self._inbox_keep)
                     pruned = loop.time()
             except (LedgerUnavailable, LogUnavailable) as error:
+                metrics.TIMERS_FAILED.inc()
+                self.problem = str(error)
                 logger.warning("trying again: %s", error)
             await asyncio.sleep(EVERY_SECONDS)

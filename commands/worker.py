@@ -28,7 +28,9 @@ from faust.types import TP
 
 from commands.processor import Processor
 from domain.messages import Record
-from infra.log.log import TopicPartition
+from infra.db.ledger import LedgerUnavailable
+from infra.log.log import LogUnavailable, TopicPartition
+from infra.probes import Pulse, measure
 from infra.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -43,8 +45,10 @@ BUSY = 4
 class Worker:
     """A Faust app around one processor."""
 
-    def __init__(self, name: str, processor: Processor, settings: Settings) -> None:
+    def __init__(self, name: str, processor: Processor, settings: Settings, pulse: Pulse | None = None) -> None:
+        """With a pulse, lag is measured."""
         self._processor = processor
+        self._pulse = pulse
         self._settings = settings.worker
         self._topics = set(map(str, processor.topics))
         self._fetched: asyncio.Queue[list[Record]] = asyncio.Queue(1)
@@ -76,6 +80,8 @@ class Worker:
         self.app.agent(topic, concurrency=1, name=f"gostack-{name}")(_nothing)
         self.app.task(self._work)
         self.app.task(self._watch)
+        if pulse is not None:
+            self.app.task(self._measure)
 
     def run(self) -> None:
         """Work until a signal comes."""
@@ -157,6 +163,10 @@ class Worker:
             if stalled and (self._fetched.qsize() or await self._processor.lag()):
                 logger.error("records wait, and none was processed for %s s; ending", self._settings.stall_timeout)
                 _end()
+
+    async def _measure(self) -> None:
+        assert self._pulse is not None
+        await measure(self._pulse, self._processor.look, (LogUnavailable, LedgerUnavailable))
 
 
 async def _nothing(stream: Any) -> None:

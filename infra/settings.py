@@ -52,6 +52,12 @@ class Api(Section):
     verdict_timeout: float = Field(2.0, gt=0, le=60, description="seconds a request waits for the engine's verdict")
     read_timeout: float = Field(10.0, gt=0, le=60, description="seconds a read with after= waits for its projection")
     max_body: int = Field(1 << 20, ge=1024, description="bytes a JSON request body may have")
+    ready_lag: int = Field(
+        10_000, ge=0, description="events that the read models may be behind while /readyz says ready"
+    )
+    ready_waiting: int = Field(
+        10_000, ge=0, description="records that may wait for engine, or for scheduler, while /readyz says ready"
+    )
     max_in_flight: int = Field(1000, ge=1, description="commands that may wait for a verdict; more are answered 429")
 
 
@@ -126,6 +132,19 @@ class Secrets(Section):
     )
 
 
+class Metrics(Section):
+    """What each process tells those who watch it: /metrics, /healthz and /readyz at a port of its own; 0 is none."""
+
+    listen: str = Field("127.0.0.1", description="address the ports below bind to")
+    engine: int = Field(0, ge=0, le=65535, description="TCP port of the engine's")
+    scheduler: int = Field(0, ge=0, le=65535, description="TCP port of the scheduler's")
+    timers: int = Field(0, ge=0, le=65535, description="TCP port of the timers'")
+    projector: int = Field(0, ge=0, le=65535, description="TCP port of the projector's")
+    api: int = Field(0, ge=0, le=65535, description="TCP port of the API's")
+    agent: int = Field(0, ge=0, le=65535, description="TCP port of the agent's")
+    every: float = Field(5.0, gt=0, le=60, description="seconds between measurements of lag")
+
+
 class Settings(BaseSettings):
     """All sections."""
 
@@ -140,6 +159,7 @@ class Settings(BaseSettings):
     images: Images = Field(default_factory=lambda: Images())
     agent: Agent = Field(default_factory=lambda: Agent())
     secrets: Secrets = Field(default_factory=lambda: Secrets())
+    metrics: Metrics = Field(default_factory=lambda: Metrics())
 
     @classmethod
     def settings_customise_sources(

@@ -2,9 +2,13 @@
 
 import asyncio
 import signal
+from datetime import UTC, datetime
+from functools import partial
 
 from domain import catalog
 from infra.log.kafka import KafkaLog
+from infra.log.log import LogUnavailable
+from infra.probes import Pulse, measure, open_doors
 from infra.settings import Settings
 from projections.operate import operate
 from projections.postgres import PostgresStore
@@ -20,11 +24,18 @@ async def projector(settings: Settings) -> None:
     stop = asyncio.Event()
     for each in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(each, stop.set)
-    operating = asyncio.create_task(operate(settings))
+    projector = Projector(log, store)
+    pulse = Pulse(settings.metrics.every)
+    open_doors(settings.metrics.listen, settings.metrics.projector, pulse.problem)
+    beside = [asyncio.create_task(operate(settings))]
+    if settings.metrics.projector:
+        look = partial(projector.look, lambda: datetime.now(UTC))
+        beside.append(asyncio.create_task(measure(pulse, look, (LogUnavailable,))))
     try:
-        await Projector(log, store).run(stop.is_set)
+        await projector.run(stop.is_set)
     finally:
-        operating.cancel()
-        await asyncio.gather(operating, return_exceptions=True)
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
         await store.close()
         await log.close()

@@ -9,15 +9,17 @@ only now and then, or when they leave memory: history has what came since.
 """
 
 import logging
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from domain.aggregates import AGGREGATES
 from domain.errors import UnknownMessage
 from domain.messages import MESSAGES, Envelope, Event, Key, Record, Topic, from_record
-from infra import crash
+from infra import crash, metrics
 from infra.log.log import Log, Positions, TopicPartition
 from projections.store import Batch, Entry, Kept, Snapshot, Store
 from projections.view import Change, Row
@@ -73,6 +75,8 @@ class Projector:
         self._most = most
         self._cache: OrderedDict[Key, _Folded] = OrderedDict()
         self._positions: dict[TopicPartition, int] = {}
+        self.latest: datetime | None = None
+        """Time of the last event that was projected."""
 
     async def run(self, until: Callable[[], bool] = lambda: False) -> None:
         """Project until told to stop. Raises VersionGap, NotMoved, StoreUnavailable, LogUnavailable."""
@@ -112,6 +116,7 @@ class Projector:
     async def apply(self, records: Sequence[Record]) -> None:
         """Project these records, which follow one another in each partition."""
         crash.point("projector-fetched")
+        began = time.monotonic()
         batch = Batch()
         read: list[tuple[Record, Envelope]] = []
         for record in records:
@@ -134,6 +139,18 @@ class Projector:
             self._cache.clear()
             raise
         self._positions |= batch.end
+        if read:
+            self.latest = read[-1][1].time
+        metrics.PROJECTOR_SECONDS.observe(time.monotonic() - began)
+        metrics.PROJECTOR_RECORDS.observe(len(records))
+
+    async def look(self, clock: Callable[[], datetime]) -> None:
+        """Measure how far the read models are behind. Raises LogUnavailable."""
+        bounds = await self._log.bounds([Topic.EVENTS])
+        lag = sum(max(0, bounds[each][1] - max(offset, bounds[each][0])) for each, offset in self._positions.items())
+        metrics.LAG.labels("projector", str(Topic.EVENTS)).set(lag)
+        age = (clock() - self.latest).total_seconds() if lag and self.latest else 0.0
+        metrics.PROJECTOR_LAG_SECONDS.set(max(0.0, age))
 
     async def _warm(self, keys: set[Key]) -> None:
         cold = [key for key in keys if key not in self._cache]

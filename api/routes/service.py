@@ -1,5 +1,6 @@
 """The service itself: its version, its settings, and whether it is well."""
 
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -15,15 +16,15 @@ from api.documents import Document
 from api.reading import JSON
 from api.services import Services
 from domain.messages import Topic
-from infra.log.log import LogUnavailable
+from infra.db.ledger import LedgerUnavailable
+from infra.log.log import LogUnavailable, Positions, TopicPartition
 from infra.settings import explain
 from projections.store import StoreUnavailable
 
 router = APIRouter(tags=["service"])
 health = APIRouter(tags=["service"])
 
-MOST_LAG = 10_000
-"""Events that the read models may be behind while this still counts as ready."""
+READ_BY = {"engine": (Topic.COMMANDS, Topic.RESULTS), "scheduler": (Topic.SCHEDULING,)}
 HIDDEN = "***"
 
 
@@ -61,6 +62,11 @@ class Readiness(Document):
     log: str
     database: str
     lag: int | None
+    """Events that the read models are behind."""
+    waiting: dict[str, int]
+    """Records that wait for engine and scheduler."""
+    problems: list[str]
+    """What stands in the way."""
 
 
 @router.get(
@@ -113,27 +119,57 @@ async def healthz() -> Response:
 @health.get(
     "/readyz",
     summary="Can requests be answered?",
-    responses=describe.answers(200, Readiness, {"status": "ready", "log": "ok", "database": "ok", "lag": 0}),
+    responses=describe.answers(
+        200,
+        Readiness,
+        {
+            "status": "ready",
+            "log": "ok",
+            "database": "ok",
+            "lag": 0,
+            "waiting": {"engine": 0, "scheduler": 0},
+            "problems": [],
+        },
+    ),
 )
 async def readyz(given: Given) -> Response:
-    """503 where log or database do not answer, or the read models are far behind."""
-    told = await _parts(given)
-    ready = told["log"] == told["database"] == "ok" and told["lag"] is not None and told["lag"] <= MOST_LAG
-    told["status"] = "ready" if ready else "not ready"
-    return Response(orjson.dumps(told), 200 if ready else 503, media_type=JSON)
+    """503 where log or database do not answer, or read models, engine or scheduler are far behind."""
+    told = await readiness(given)
+    return Response(orjson.dumps(told), 503 if told["problems"] else 200, media_type=JSON)
+
+
+async def readiness(services: Services) -> dict[str, Any]:
+    """A Readiness."""
+    told = await _parts(services)
+    limits = services.settings.api
+    problems = [f"the {part} is {told[part]}" for part in ("log", "database") if told[part] != "ok"]
+    if told["lag"] is not None and told["lag"] > limits.ready_lag:
+        problems.append(f"the read models are {told['lag']} events behind; {limits.ready_lag} are allowed")
+    for name, count in told["waiting"].items():
+        if count > limits.ready_waiting:
+            problems.append(f"{count} records wait for the {name}; {limits.ready_waiting} are allowed")
+    return {"status": "not ready" if problems else "ready", **told, "problems": problems}
 
 
 async def _parts(services: Services) -> dict[str, Any]:
-    told: dict[str, Any] = {"log": "ok", "database": "ok", "lag": None}
+    told: dict[str, Any] = {"log": "ok", "database": "ok", "lag": None, "waiting": {}}
     bounds = {}
     try:
-        bounds = await services.log.bounds([Topic.EVENTS])
+        bounds = await services.log.bounds([Topic.EVENTS, *(topic for topics in READ_BY.values() for topic in topics)])
     except LogUnavailable as error:
         told["log"] = f"unreachable: {error}"
     try:
-        at = await services.store.positions(list(bounds))
+        events = [each for each in bounds if each.topic == Topic.EVENTS]
+        at = await services.store.positions(events)
         if bounds:
-            told["lag"] = sum(end - max(at[each], first) for each, (first, end) in bounds.items())
-    except StoreUnavailable as error:
+            told["lag"] = _behind(at, bounds)
+            for name, ledger in services.deciding.items():
+                read = [each for each in bounds if each.topic in READ_BY[name]]
+                told["waiting"][name] = _behind(await ledger.positions(read), bounds)
+    except (StoreUnavailable, LedgerUnavailable) as error:
         told["database"] = f"unreachable: {error}"
     return told
+
+
+def _behind(at: Positions, bounds: Mapping[TopicPartition, tuple[int, int]]) -> int:
+    return sum(max(0, bounds[each][1] - max(offset, bounds[each][0])) for each, offset in at.items())

@@ -27,6 +27,7 @@ from infra.local.server import LOOPBACK, Server
 from infra.local.supervisor import RUNNING, Program, Supervisor
 
 API_PORT, API_HOSTS_PORT = 7480, 7481
+METRICS_PORTS = {"engine": 7471, "scheduler": 7472, "timers": 7473, "projector": 7474, "api": 7475, "agent": 7476}
 KAFKA_PORT, KAFKA_HOSTS_PORT, KAFKA_CONTROLLER_PORT = 19092, 19093, 19094
 POSTGRES_PORT = 15432
 SUBNET = "10.97.0.0/24"
@@ -176,6 +177,7 @@ class Cluster:
             ("kafka", KAFKA_CONTROLLER_PORT),
             ("postgres", POSTGRES_PORT),
             ("api", API_PORT),
+            *METRICS_PORTS.items(),
         ):
             checks.port_free(part, LOOPBACK, port)
         if self.hosts:
@@ -210,8 +212,14 @@ class Cluster:
             "hosts_listen": for_hosts,
             "hosts_port": API_HOSTS_PORT,
         }
-        api: Sections = {"db": {"dsn": postgres.dsn}, "api": listen, "worker": {"instance": "local"}}
-        agent: Sections = {"agent": {"control": f"http://{for_hosts}:{API_HOSTS_PORT}"}}
+        metrics: dict[str, str | int | Path] = dict(METRICS_PORTS)
+        api: Sections = {
+            "db": {"dsn": postgres.dsn},
+            "api": listen,
+            "worker": {"instance": "local"},
+            "metrics": metrics,
+        }
+        agent: Sections = {"agent": {"control": f"http://{for_hosts}:{API_HOSTS_PORT}"}, "metrics": metrics}
         account.write(layout.config, _toml({**log, **api, **shared}))
         # Agents are told nothing of the database: they have no business there.
         account.write(layout.agent_config, _toml({**log, **shared, **agent}))

@@ -252,6 +252,7 @@ class Host:
             "GOSTACK_AGENT__ADDRESS": self.address,
             "GOSTACK_AGENT__PORT": str(AGENT_PORT),
             "GOSTACK_AGENT__UPLINK": UPLINK,
+            "GOSTACK_METRICS__LISTEN": self.address,
             "GOSTACK_AGENT__LIBVIRT_URI": "qemu:///system",
         }
         command = self.enter(self.layout.program("gostack"), "agent")

@@ -146,6 +146,7 @@ async def serving(directory: Path, **api_settings: Any) -> AsyncIterator[Api]:
         forgetting=forgetting,
         agents=Agents(world.store, TOKEN, httpx.MockTransport(door)),
         blobs=Blobs(settings.images.store, settings.images.max_size),
+        deciding={"engine": world.engine_ledger, "scheduler": world.scheduler_ledger},
     )
     app = create_app(services)
     await verdicts.open()

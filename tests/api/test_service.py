@@ -19,7 +19,14 @@ async def test_alive_and_ready(empty: Api) -> None:
     assert (await empty.http.get("/healthz")).json() == {"status": "ok"}
     await empty.world.settle()
     ready = await empty.http.get("/readyz")
-    assert ready.json() == {"status": "ready", "log": "ok", "database": "ok", "lag": 0}
+    assert ready.json() == {
+        "status": "ready",
+        "log": "ok",
+        "database": "ok",
+        "lag": 0,
+        "waiting": {"engine": 0, "scheduler": 0},
+        "problems": [],
+    }
 
 
 async def test_not_ready_says_which_part(empty: Api, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,12 +36,14 @@ async def test_not_ready_says_which_part(empty: Api, monkeypatch: pytest.MonkeyP
     async def no_store(*_: object) -> None:
         raise StoreUnavailable("no database")
 
-    monkeypatch.setattr("api.routes.service.MOST_LAG", 0)
+    _allow(empty, ready_lag=0)
     empty.world.stopped.add("projector")
     await empty.post("/zones", {"name": "z"})
     behind = await empty.http.get("/readyz")
     assert behind.status_code == 503
-    assert behind.json()["lag"] > 0
+    lag = behind.json()["lag"]
+    assert lag > 0
+    assert behind.json()["problems"] == [f"the read models are {lag} events behind; 0 are allowed"]
     monkeypatch.setattr(empty.world.store, "positions", no_store)
     answer = await empty.http.get("/readyz")
     assert (answer.status_code, answer.json()["database"]) == (503, "unreachable: no database")
@@ -42,6 +51,23 @@ async def test_not_ready_says_which_part(empty: Api, monkeypatch: pytest.MonkeyP
     answer = await empty.http.get("/readyz")
     assert (answer.status_code, answer.json()["log"]) == (503, "unreachable: no broker")
     assert (await empty.http.get("/healthz")).status_code == 200
+
+
+async def test_not_ready_says_who_decides_nothing(empty: Api) -> None:
+    _allow(empty, ready_waiting=0)
+    empty.world.stopped.add("scheduler")
+    await empty.post("/zones", {"name": "z"}, 202)
+    behind = await empty.http.get("/readyz")
+    assert behind.status_code == 503
+    assert behind.json()["waiting"] == {"engine": 0, "scheduler": 1}
+    assert behind.json()["problems"] == ["1 records wait for the scheduler; 0 are allowed"]
+    empty.world.stopped.clear()
+    await empty.world.settle()
+    assert (await empty.http.get("/readyz")).status_code == 200
+
+
+def _allow(api: Api, **limits: int) -> None:
+    api.services.settings.api = api.services.settings.api.model_copy(update=limits)
 
 
 async def test_version_and_config(empty: Api) -> None:

@@ -88,6 +88,8 @@ class Cluster:
         self._hosts = hosts
         self._settings = settings or {}
         self.processes: dict[str, Process] = {}
+        self.watched: dict[str, int] = {}
+        """Port of each process's /metrics, /healthz and /readyz."""
 
     @property
     def url(self) -> str:
@@ -127,7 +129,9 @@ class Cluster:
             )
         for name in SERVICES:
             # Others of the same kind that a test starts are members without a name.
-            environment = {"GOSTACK_WORKER__INSTANCE": "first", **self.environment}
+            self.watched[name] = free_port()
+            own = {"GOSTACK_WORKER__INSTANCE": "first", f"GOSTACK_METRICS__{name.upper()}": str(self.watched[name])}
+            environment = {**own, **self.environment}
             self.processes[name] = Process(name, environment, self.directory / f"{name}.log")
         self.wait_for_hosts()
 

@@ -1,0 +1,139 @@
+"""Every metric of every process, in one table.
+
+Why one table: what is measured, docs/metrics.md and the dashboard are held to each other by it, and no name is spelled
+twice. Values live in a registry of the process. Whoever measures does so once a step, batch, job or request, so a
+metric costs a few microseconds of each of these whether anybody asks for it or not.
+
+The format is Prometheus' (https://prometheus.io/docs/concepts/data_model/): base units, counters end in `_total`.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.process_collector import ProcessCollector
+
+REGISTRY = CollectorRegistry()
+ProcessCollector(registry=REGISTRY)
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+LONG_SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+RECORDS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A line of the table."""
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    labels: tuple[str, ...]
+    processes: str
+    meaning: str
+
+
+METRICS: list[Metric] = []
+"""The table; it is filled by the declarations below."""
+
+
+def _counter(name: str, processes: str, meaning: str, *labels: str) -> Counter:
+    METRICS.append(Metric(name, "counter", labels, processes, meaning))
+    return Counter(name, meaning, labels, registry=REGISTRY)
+
+
+def _gauge(name: str, processes: str, meaning: str, *labels: str) -> Gauge:
+    METRICS.append(Metric(name, "gauge", labels, processes, meaning))
+    return Gauge(name, meaning, labels, registry=REGISTRY)
+
+
+def _histogram(name: str, processes: str, meaning: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+    METRICS.append(Metric(name, "histogram", labels, processes, meaning))
+    return Histogram(name, meaning, labels, registry=REGISTRY, buckets=buckets)
+
+
+WORKERS = "engine, scheduler"
+
+LAG = _gauge(
+    "gostack_lag_records",
+    "engine, scheduler, projector, agent",
+    "records of a topic, of this process's partitions or its hosts', that it has not done yet",
+    "process",
+    "topic",
+)
+ASSIGNED = _gauge("gostack_assigned_partitions", WORKERS, "partitions that are this process's", "process")
+ASSIGNMENTS = _counter("gostack_assignments_total", WORKERS, "times that partitions were given out anew", "process")
+STEP_SECONDS = _histogram(
+    "gostack_step_seconds", WORKERS, "seconds from a batch in hand until all that follows is on the log", SECONDS,
+    "process",
+)  # fmt: skip
+STEP_RECORDS = _histogram("gostack_step_records", WORKERS, "records in a step that were new", RECORDS, "process")
+OUTBOX = _gauge("gostack_outbox_records", WORKERS, "records that are decided and not yet on the log", "process")
+VERDICTS = _counter(
+    "gostack_verdicts_total",
+    WORKERS,
+    "verdicts on commands; `code` is the refusal's",
+    "process",
+    "command",
+    "verdict",
+    "code",
+)
+DEAD = _counter("gostack_dead_records_total", WORKERS, "records that were sent to gostack.dead", "process")
+PARKED = _gauge("gostack_parked_aggregates", WORKERS, "aggregates that take no commands until released", "process")
+PLACEMENTS = _counter(
+    "gostack_placements_total", "scheduler", "placements asked for: `placed`, or the refusal's code", "result"
+)
+DEADLINES = _counter("gostack_deadlines_total", "timers", "deadlines that passed and were told")
+TIMERS_FAILED = _counter("gostack_timers_failed_total", "timers", "looks for deadlines that log or database refused")
+PROJECTOR_SECONDS = _histogram(
+    "gostack_projector_batch_seconds", "projector", "seconds to fold and store a batch of events", SECONDS
+)
+PROJECTOR_RECORDS = _histogram("gostack_projector_batch_records", "projector", "events in a batch", RECORDS)
+PROJECTOR_LAG_SECONDS = _gauge(
+    "gostack_projector_lag_seconds", "projector", "age of the read models: of the last event they have, 0 if none waits"
+)
+JOB_SECONDS = _histogram(
+    "gostack_job_seconds", "agent", "seconds a job took; `result` is `done` or the error's code", LONG_SECONDS,
+    "job", "result",
+)  # fmt: skip
+DISPATCHES = _gauge("gostack_dispatches", "agent", "dispatches that run or wait, over all hosts of this process")
+REQUEST_SECONDS = _histogram(
+    "gostack_api_request_seconds",
+    "api",
+    "seconds until a request was answered; `route` is the path's pattern below /v1; the live feed is left out",
+    SECONDS,
+    "method",
+    "route",
+    "status",
+)
+VERDICTS_AWAITED = _gauge("gostack_api_verdicts_awaited", "api", "commands whose verdict requests are waiting for")
+
+EVERY = ("process_start_time_seconds", "process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds")
+"""Of each process, by prometheus_client itself; a changed start time is a restart."""
+
+
+def page() -> str:
+    """Every metric as a page in Markdown, for docs/metrics.md."""
+    lines = [
+        "# Metrics",
+        "",
+        "Printed from the table in `infra/metrics.py` (`python -m infra.metrics`); a test holds this page to it.",
+        "",
+        "Each process serves `/metrics` for Prometheus, `/healthz` and `/readyz` at `metrics.listen` and its own port",
+        "of the section `metrics` in [Settings](settings.md); 0, the default, serves none. Several of a kind on one",
+        "machine each need a port of their own (`GOSTACK_METRICS__ENGINE=7479 gostack engine`). The local cluster",
+        "serves them at 7471 (engine), 7472 (scheduler), 7473 (timers), 7474 (projector), 7475 (api) and 7476 (agents,",
+        "each at its host's address). A dashboard for Grafana is in [infra/grafana](../infra/grafana/gostack.json);",
+        "what to watch, and what to do, in [Operations](operations.md#what-to-watch).",
+        "",
+        "| name | kind | labels | of | meaning |",
+        "|---|---|---|---|---|",
+    ]
+    for each in METRICS:
+        labels = ", ".join(f"`{label}`" for label in each.labels)
+        lines.append(f"| `{each.name}` | {each.kind} | {labels} | {each.processes} | {each.meaning} |")
+    lines += ["", f"And of each process: {', '.join(f'`{name}`' for name in EVERY)}."]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(page(), end="")

@@ -1,0 +1,98 @@
+"""The door for those who watch a process: /metrics, /healthz and /readyz, on a port of its own.
+
+Why a thread: a process whose loop hangs still answers /metrics, and its /readyz says that it hangs. Nothing here
+touches what the process works with; `ready` reads what its loop has written down.
+"""
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+from wsgiref.simple_server import WSGIServer, make_server
+
+from prometheus_client import make_wsgi_app
+from prometheus_client.exposition import ThreadingWSGIServer, _SilentHandler
+
+from infra.metrics import REGISTRY
+
+SLACK = 4
+"""Measurements that may be missing until a process does not count as ready."""
+
+
+class Pulse:
+    """Whether the process measures itself as it should, and what it found in its way.
+
+    It beats when all that it measures was measured: a loop that hangs, or a log or database that does not answer,
+    leaves it without a beat.
+    """
+
+    def __init__(self, every: float) -> None:
+        """`every`: seconds between two measurements."""
+        self.every = every
+        self._beat: float | None = None
+        self._problem = "not measured yet"
+
+    def beat(self) -> None:
+        """All is well now."""
+        self._beat = time.monotonic()
+        self._problem = ""
+
+    def miss(self, problem: str) -> None:
+        """This stands in the way now."""
+        self._problem = problem
+
+    def problem(self) -> str:
+        """Why the process is not ready; empty if it is."""
+        if self._beat is None or self._problem:
+            return self._problem
+        silent = time.monotonic() - self._beat
+        return f"nothing measured for {silent:.0f} s" if silent > self.every * SLACK else ""
+
+
+async def measure(pulse: Pulse, look: Callable[[], Awaitable[None]], away: tuple[type[Exception], ...]) -> None:
+    """Look every now and then, for ever; `away` are the errors of a look that are waited out."""
+    while True:
+        try:
+            await look()
+            pulse.beat()
+        except away as error:
+            pulse.miss(str(error))
+        await asyncio.sleep(pulse.every)
+
+
+Start = Callable[[str, list[tuple[str, str]]], Any]
+
+
+def doors(ready: Callable[[], str]) -> Callable[[dict[str, Any], Start], Iterable[bytes]]:
+    """The WSGI application (PEP 3333). `ready` says why the process is not, or nothing."""
+    metrics: Any = make_wsgi_app(REGISTRY)
+
+    def serve(environ: dict[str, Any], start: Start) -> Iterable[bytes]:
+        problem = ""
+        match environ.get("PATH_INFO"):
+            case "/metrics":
+                found: Iterable[bytes] = metrics(environ, start)
+                return found
+            case "/healthz":
+                told = {"status": "ok"}
+            case "/readyz":
+                problem = ready()
+                told = {"status": "not ready", "problem": problem} if problem else {"status": "ready"}
+            case _:
+                start("404 Not Found", [("Content-Type", "text/plain")])
+                return [b"/metrics, /healthz or /readyz\n"]
+        start("503 Service Unavailable" if problem else "200 OK", [("Content-Type", "application/json")])
+        return [json.dumps(told).encode() + b"\n"]
+
+    return serve
+
+
+def open_doors(address: str, port: int, ready: Callable[[], str]) -> WSGIServer | None:
+    """Serve from now on, until the process ends or shutdown() is called; None where the port is 0. Raises OSError."""
+    if not port:
+        return None
+    server = make_server(address, port, doors(ready), ThreadingWSGIServer, handler_class=_SilentHandler)
+    threading.Thread(target=server.serve_forever, name="probes", daemon=True).start()
+    return server
