@@ -10,7 +10,7 @@ import pytest
 
 from domain.messages import Topic
 from infra.log.kafka import KafkaLog
-from projections.verify import records
+from infra.log.records import records
 from tests.real.cluster import Cluster, Process, running
 from tests.real.test_crashes import boot, instances, prepare
 
