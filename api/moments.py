@@ -12,13 +12,13 @@ from starlette.responses import Response
 
 from api import resolve
 from api.events import entry_json, of_task
-from api.reading import JSON, One, Strict, caught_up, document, joined
+from api.reading import JSON, Many, One, Strict, caught_up, document, joined, known, only
 from api.services import Services
 from domain.errors import Invalid, NotThereThen
 from domain.messages import Key, Topic
 from projections.moments import Moment, row_at
 from projections.store import HistoryQuery
-from projections.view import Found
+from projections.view import Condition, Found, Query
 from projections.views import VIEWS
 
 FORMATS = (
@@ -30,6 +30,10 @@ UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 SECONDS = re.compile(r"\d{1,11}(\.\d{1,9})?")
 PLACE = re.compile(r"([\w.-]{1,249})[/:](\d{1,5})[/:](\d{1,18})")
 LONGEST = 300
+MOST_AT = 100
+"""Rows of a page that are folded."""
+WITH_AT = {"at", "limit", "marker", "fields", "deleted", "after"}
+"""What a list at a moment takes."""
 
 
 class OneAt(One):
@@ -95,6 +99,30 @@ async def then(services: Services, view: str, found: Found, field: str, text: st
     if row is None:
         raise NotThereThen(kind=resolve.KINDS[view], id=found.id, at=text)
     return Found(row.id, row.version, orjson.dumps(row.doc))
+
+
+async def listed(services: Services, view: str, asked: Many, at: str, *, deleted: bool) -> Response:
+    """A page of what was there then: the rows of all that was created before, each folded up to then. It costs what
+    the histories of a page's rows cost. Raises Invalid, UnknownMarker, TooManyEvents."""
+    when = moment(services, "at", at)
+    if when.time is None:
+        raise Invalid(field="at", value=at, allowed="of a list it must be a time: between partitions there is no order")
+    for name in sorted(asked.model_fields_set - WITH_AT):
+        if (value := getattr(asked, name)) is not None:
+            raise Invalid(field=name, value=value, allowed="a list at a moment is not narrowed by it")
+    if asked.limit > MOST_AT:
+        raise Invalid(field="limit", value=asked.limit, allowed=f"it must be at most {MOST_AT} with at")
+    wanted = known(view, asked.fields)
+    await caught_up(services, asked.after)
+    where = (Condition("created", "<=", when.time),)
+    page = await services.store.page(view, Query(where=where, limit=asked.limit, marker=asked.marker or ""))
+    docs = []
+    for doc in page.docs:
+        ident = orjson.loads(doc)["id"]
+        row = await row_at(services.store, VIEWS[view], ident, Key(resolve.KINDS[view], ident), when)
+        if row is not None and row.columns["deleted"] == deleted:
+            docs.append(only(orjson.dumps(row.doc), wanted))
+    return joined(view, docs, page.last_id if page.more else None)
 
 
 async def history(services: Services, view: str, ref: str, project: str, asked: History) -> Response:

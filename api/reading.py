@@ -85,21 +85,21 @@ def etag(version: int) -> str:
 
 def document(request: Request, found: Found, view: str, fields: Sequence[str] | None = None) -> Response:
     """One document with its ETag, or 304 where the reader has it. Raises Invalid for an unknown field."""
-    wanted = _known(view, fields)
+    wanted = known(view, fields)
     headers = {"ETag": etag(found.version)}
-    known = [each.strip().removeprefix("W/") for each in request.headers.get("If-None-Match", "").split(",")]
-    if headers["ETag"] in known or known == ["*"]:
+    held = [each.strip().removeprefix("W/") for each in request.headers.get("If-None-Match", "").split(",")]
+    if headers["ETag"] in held or held == ["*"]:
         return Response(status_code=304, headers=headers)
-    return Response(_only(found.doc, wanted), 200, headers, JSON)
+    return Response(only(found.doc, wanted), 200, headers, JSON)
 
 
 async def page(services: Services, view: str, asked: Many, where: Sequence[Condition]) -> Response:
     """A page of documents under the view's name, and the marker of the next. Raises Invalid, UnknownMarker."""
-    wanted = _known(view, asked.fields)
+    wanted = known(view, asked.fields)
     await caught_up(services, asked.after)
     query = Query(where=tuple(where), limit=asked.limit, marker=asked.marker or "", skip=asked.skip)
     found = await services.store.page(view, query)
-    docs = [_only(doc, wanted) for doc in found.docs] if wanted else found.docs
+    docs = [only(doc, wanted) for doc in found.docs] if wanted else found.docs
     return joined(view, docs, found.last_id if found.more else None)
 
 
@@ -109,7 +109,8 @@ def joined(name: str, docs: Sequence[bytes], marker: str | None) -> Response:
     return Response(body, media_type=JSON)
 
 
-def _known(view: str, fields: Sequence[str] | None) -> Sequence[str]:
+def known(view: str, fields: Sequence[str] | None) -> Sequence[str]:
+    """The fields asked for. Raises Invalid for one that the view's documents do not have."""
     if not fields:
         return ()
     there = DOCUMENTS[view].model_fields
@@ -119,7 +120,8 @@ def _known(view: str, fields: Sequence[str] | None) -> Sequence[str]:
     return fields
 
 
-def _only(doc: bytes, fields: Sequence[str]) -> bytes:
+def only(doc: bytes, fields: Sequence[str]) -> bytes:
+    """A document with these fields; all of it where none are named."""
     if not fields:
         return doc
     whole: dict[str, Any] = orjson.loads(doc)

@@ -133,11 +133,11 @@ def sentence(entry: Entry, event: Event) -> str:
             return f"{event.task.action}, asked for by {entry.actor}, was accepted; its steps are {steps or 'none'}."
         case StepsDispatched():
             again = f", for the {event.dispatch.attempt}. time" if event.dispatch.attempt > 1 else ""
-            return f"{', '.join(event.jobs)} was sent out{again}, to be answered by {event.dispatch.deadline:%H:%M:%S}."
+            return f"{_were(event.jobs)} sent out{again}, to be answered by {event.dispatch.deadline:%H:%M:%S}."
         case StepStarted():
             return f"{event.job} has begun."
         case StepsFinished():
-            return f"{', '.join(event.jobs)} {'is done' if event.direction is Direction.FORWARD else 'is undone'}."
+            return f"{_were(event.jobs)} {'done' if event.direction is Direction.FORWARD else 'undone'}."
         case StepFailed():
             undo = f"; {len(event.to_undo)} steps are undone now" if event.to_undo else ""
             return f"{event.fault.step or 'A step'} failed: {event.fault.message}{undo}"
@@ -167,3 +167,7 @@ def sentence(entry: Entry, event: Event) -> str:
             return f"The hypervisor says that the guest is {event.power}: the instance is {event.vm_state}."
         case _:
             return " ".join((type(event).__doc__ or event.type_name).split())
+
+
+def _were(jobs: Sequence[str]) -> str:
+    return f"{', '.join(jobs)} {'was' if len(jobs) == 1 else 'were'}"

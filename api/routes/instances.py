@@ -63,6 +63,11 @@ class InstanceList(Many):
     zone: str | None = Field(None, max_length=255)
     create_date: str | None = Field(None, pattern=r"^\d{0,12},\d{0,12}$", description="from,to: seconds since 1970")
     update_date: str | None = Field(None, pattern=r"^\d{0,12},\d{0,12}$", description="from,to: seconds since 1970")
+    at: str | None = Field(
+        None,
+        max_length=moments.LONGEST,
+        description="what was there then: a time, or how long ago; with limit (100 at most), marker, fields, deleted",
+    )
     deleted: bool = Field(False, description="those that are deleted, soft or for good, instead of the others")
 
 
@@ -150,7 +155,9 @@ def _booting(asked: Asked, born: list[boot.Birth], outcomes: list[Outcome], pass
     responses=describe.listed(page_of(VIEW, InstanceDocument), VIEW, examples.INSTANCE),
 )
 async def list_instances(given: Given, project: Project, asked: Annotated[InstanceList, Query()]) -> Response:
-    """The newest first."""
+    """The newest first. With `at`, those deleted then are left out of their page, which may so be a short one."""
+    if asked.at is not None:
+        return await moments.listed(given, VIEW, asked, asked.at, deleted=asked.deleted)
     where = [Condition("deleted", "=", asked.deleted)]
     same = {
         "name": asked.name,

@@ -77,6 +77,9 @@ INSTANCE = Resource(
         Narrowing("--user-id", "Of this user."),
         Narrowing("--create-date", "Created from,to: Unix seconds, one of them may be empty."),
         Narrowing("--update-date", "Changed from,to: Unix seconds, one of them may be empty."),
+        Narrowing(
+            "--at", "What was there then (ISO 8601, Unix seconds, or how long ago: 10m); narrowed by nothing else."
+        ),
     ),
 )
 INNER_STATUS = (Column("vm_state"), Column("power"), Column("task.action", "task"), Column("task.step", "step"))

@@ -95,3 +95,36 @@ async def test_why_it_is_as_it_is(api: Api) -> None:
     first = [each for each in found["steps"] if each["id"] not in led_to]
     assert {each["causation_id"] for each in first} == {found["steps"][0]["correlation_id"]}
     assert (await api.get("/instances/none/why", 404))["code"] == "not-found"
+
+
+async def test_what_was_there_then(api: Api) -> None:
+    first, second = await api.booted("web"), await api.booted("db")
+    await api.delete("/instances/web", 202)
+    await api.world.settle()
+    last = (await api.get("/instances/db/history", limit=1000))["events"][-1]["time"]
+    then = await api.get("/instances", at=last)
+    assert [each["id"] for each in then["instances"]] == [second["id"], first["id"]]
+    assert then["instances"][0] == second
+    assert {each["status"] for each in then["instances"]} == {"active"}
+    now = await api.get("/instances", at="2999-01-01")
+    assert now["instances"] == (await api.get("/instances"))["instances"] == [second]
+    gone = await api.get("/instances", at="2999-01-01", deleted=True)
+    assert gone == await api.get("/instances", deleted=True)
+    assert (await api.get("/instances", at=first["created"], fields="name,status"))["instances"] == [
+        {"name": "web", "status": "building"}
+    ]
+    page = await api.get("/instances", at=last, limit=1)
+    assert page["next"] == second["id"]
+    rest = await api.get("/instances", at=last, limit=1, marker=page["next"])
+    assert page["instances"] + rest["instances"] == then["instances"]
+    assert rest["next"] is None
+    assert (await api.get("/instances", at="9000d"))["instances"] == []
+
+
+@pytest.mark.parametrize(
+    ("field", "given"),
+    [("name", "web"), ("status", "active"), ("limit", 101), ("skip", 1), ("at", "gostack.events/0/1")],
+)
+async def test_what_a_list_at_a_moment_does_not_take(api: Api, field: str, given: Any) -> None:
+    problem = await api.get("/instances", 422, **{"at": "10m", field: given})
+    assert problem["values"]["field"] == field

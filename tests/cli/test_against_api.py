@@ -319,6 +319,8 @@ def test_any_moment_again(gs: User) -> None:
     lines = gs("instance", "diff", "past", "--from", first).splitlines()
     assert lines[0].split() == ["FIELD", "OLD", "NEW"]
     assert ["status", "building", "active"] in [line.split() for line in lines]
+    there = gs.json("instance", "list", "--at", events[0]["time"], "-l", "1")
+    assert [(each["name"], each["status"]) for each in there] == [("past", "building")]
     task = gs.json("task", "list", "--instance", "past")[0]["id"]
     assert gs.json("task", "show", task, "--at", last)["status"] == "finished"
     for kind, which in (("task", task), ("network", "lan"), ("host", gs.json("host", "list")[0]["name"])):
