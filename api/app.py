@@ -20,6 +20,7 @@ from api.routes import (
     parking,
     ports,
     projections,
+    scheduler,
     service,
     tasks,
     zones,
@@ -44,6 +45,7 @@ ROUTES = (
     events,
     commands,
     projections,
+    scheduler,
     service,
 )
 

@@ -330,6 +330,68 @@ class Causes(Document):
     cut: bool = Field(description="there were more: only the newest are told")
 
 
+class FilterDocument(Document):
+    """A filter of the scheduler."""
+
+    name: str
+    leaves_out: str = Field(description="what the hosts are that it leaves out")
+
+
+class WeightDocument(Document):
+    """What hosts are weighed by."""
+
+    name: str
+    weight: float
+
+
+class SchedulerDocument(Document):
+    """What the scheduler chooses by."""
+
+    filters: list[FilterDocument]
+    weights: list[WeightDocument]
+
+
+class FilteredDocument(Document):
+    """What a filter left of the hosts."""
+
+    filter: str
+    left_out: int
+    left: int
+    leaves_out: str
+
+
+class ScoreDocument(Document):
+    """A host's score."""
+
+    host: str
+    score: float
+
+
+class PlacedOn(Document):
+    """The host that was chosen."""
+
+    id: str
+    name: str
+
+
+class PlacementDocument(Document):
+    """What the scheduler found for an instance."""
+
+    time: str
+    host: PlacedOn | None = Field(description="null: no host would do")
+    hosts: int = Field(description="there were")
+    filters: list[FilteredDocument]
+    best: list[ScoreDocument] = Field(description="the best three")
+    place: Place
+
+
+class Placements(Document):
+    """How an instance was placed."""
+
+    id: str
+    placements: list[PlacementDocument]
+
+
 class Accepted(Document):
     """The command became a task; or, without `task_id`, its verdict is not known yet."""
 

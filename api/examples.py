@@ -269,6 +269,23 @@ DEAD: dict[str, Any] = {
 }
 DEAD_WHOLE: dict[str, Any] = {**DEAD, "headers": {"gostack_place": "gostack.commands:3:41"}, "data": {}}
 RELEASED: dict[str, Any] = {"subject": f"instance/{INSTANCE_ID}", "released": True, "command_id": COMMAND_ID}
+SCHEDULER: dict[str, Any] = {
+    "filters": [{"name": "vcpu", "leaves_out": "short of vCPUs"}],
+    "weights": [{"name": "free-memory", "weight": 1.0}],
+}
+PLACEMENTS: dict[str, Any] = {
+    "id": INSTANCE_ID,
+    "placements": [
+        {
+            "time": NOW,
+            "host": {"id": HOST_ID, "name": "h1"},
+            "hosts": 3,
+            "filters": [{"filter": "vcpu", "left_out": 1, "left": 2, "leaves_out": "short of vCPUs"}],
+            "best": [{"host": "h1", "score": 1.75}],
+            "place": {"topic": "gostack.events", "partition": 5, "offset": 17},
+        }
+    ],
+}
 ACCEPTED: dict[str, Any] = {"task_id": COMMAND_ID, "command_id": COMMAND_ID, "id": INSTANCE_ID}
 BOOT: dict[str, Any] = {
     "name": "web",

@@ -26,6 +26,7 @@ GROUPS: dict[str, str] = {
     "network": "Networks of instances.",
     "projection": "Read models: how far they are, made anew, compared with the log.",
     "port": "Addresses of networks, for instances to come.",
+    "scheduler": "What hosts are chosen by, and how an instance was placed.",
     "task": "Accepted commands that take time.",
     "zone": "Groups of hosts that fail together.",
 }

@@ -226,6 +226,12 @@ DEAD = Resource(
     named=False,
     selects=False,
 )
+FILTER = Resource("filter", "filters", (NAME, Column("leaves_out")), named=False, selects=False)
+WEIGHT = Resource("weight", "weights", (NAME, Column("weight")), named=False, selects=False)
+FILTERED = Resource(
+    "filter", "filters", (Column("filter"), Column("left_out"), Column("left"), Column("leaves_out")), named=False
+)
+SCORE = Resource("score", "best", (Column("host"), Column("score")), named=False)
 INTERFACE = Resource(
     "interface",
     "interfaces",

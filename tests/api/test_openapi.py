@@ -73,6 +73,8 @@ def test_every_example_fits_its_shape() -> None:
         (documents.ProjectionDocument, examples.PROJECTION),
         (documents.Difference, examples.DIFFERENCE),
         (documents.Causes, examples.CAUSES),
+        (documents.SchedulerDocument, examples.SCHEDULER),
+        (documents.Placements, examples.PLACEMENTS),
         (documents.RunDocument, examples.RUN),
     ):
         TypeAdapter(shape).validate_python(example)

@@ -340,6 +340,17 @@ def test_why_it_is_as_it_is(gs: User) -> None:
         assert gs("instance", "why", "because", "--graph", form).count(arrow) == len(whole["edges"]) > 0
 
 
+def test_the_scheduler_explains_itself(gs: User) -> None:
+    assert "short of vCPUs" in gs("scheduler", "filters")
+    assert gs("scheduler", "weights").splitlines()[0].split() == ["NAME", "WEIGHT"]
+    gs(*BOOT, "--name", "put")
+    (placement,) = gs.json("scheduler", "explain", "put")["placements"]
+    assert placement["host"]["name"] == gs.json("instance", "show", "put")["host"]["name"]
+    done = gs.run("scheduler", "explain", "put")
+    assert "vcpu" in done.stdout
+    assert f"{placement['host']['name']}, of {placement['hosts']} hosts" in done.stderr
+
+
 def test_the_program_itself(gs: User) -> None:
     """As a process, as a user has it."""
     command = [sys.executable, "-m", "cli.gs.main", "flavor", "show", "small", "-f", "core", "-o", "value", "--debug"]

@@ -49,6 +49,7 @@ COMMANDS = {
     "task": "list show history wait cancel",
     "job": "list show",
     "event": "list show follow dead",
+    "scheduler": "filters weights explain",
     "config": "show get",
 }
 COMMON = ["--debug", "--json", "-o", "--output", "--wait", "--no-wait", "--timeout", "-f", "--fields"]

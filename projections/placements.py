@@ -1,0 +1,44 @@
+"""How an instance was placed: what the scheduler found each time, as its facts tell it."""
+
+from collections import deque
+from dataclasses import dataclass
+
+from domain.host.messages import HostClaimMade, PlacementRefused, PlacementReport
+from domain.messages import MESSAGES, Key
+from domain.task import StepsDispatched
+from projections.moments import entries
+from projections.store import Entry, HistoryQuery, Store
+
+MOST = 20
+"""Placements of an answer, the newest."""
+MOST_READ = 1000
+"""Claims of one request that are looked at."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """What was found; without a host id, no host would do."""
+
+    entry: Entry
+    host_id: str
+    report: PlacementReport
+
+
+async def placements(store: Store, instance_id: str) -> list[Placement]:
+    """The newest ones, in the order of time. Raises TooManyEvents, StoreUnavailable."""
+    requests: deque[str] = deque(maxlen=MOST)
+    found: deque[Placement] = deque(maxlen=MOST)
+    async for entry in entries(store, Key("instance", instance_id)):
+        event_type = MESSAGES[entry.type]
+        if event_type is PlacementRefused:
+            found.append(Placement(entry, "", PlacementRefused.model_validate_json(entry.data).report))
+        elif event_type is StepsDispatched and entry.correlation not in requests:
+            requests.append(entry.correlation)
+    claims = []
+    for request in requests:
+        query = HistoryQuery(type=HostClaimMade.type_name, task=request, limit=MOST_READ)
+        for entry in await store.history(query):
+            claim = HostClaimMade.model_validate_json(entry.data)
+            if claim.instance_id == instance_id:
+                claims.append(Placement(entry, entry.subject.id, claim.report))
+    return sorted([*found, *claims], key=lambda each: each.entry.time)[-MOST:]
