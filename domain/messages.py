@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict
 
 from domain.errors import UnknownMessage
+from domain.upcasting import upcast
 
 SYSTEM = "system"
 
@@ -258,10 +259,14 @@ def from_record(record: Record) -> Envelope:
         headers = {name: value.decode() for name, value in record.headers}
         if "\0" in "".join(headers.values()):
             raise ValueError("a header holds a NUL, which no database can")
-        message = MESSAGES[headers["ce_type"]]
+        value = record.value
+        message = MESSAGES.get(headers["ce_type"])
+        if message is None:
+            name, value = upcast(headers["ce_type"], value)
+            message = MESSAGES[name]
         return Envelope(
             id=_uuid(headers["ce_id"]),
-            data=message.model_validate_json(record.value),
+            data=message.model_validate_json(value),
             subject=Key.parse(headers["ce_subject"]),
             time=_moment(headers["ce_time"]),
             source=headers["ce_source"],

@@ -32,6 +32,7 @@ from domain.messages import (
     type_name,
 )
 from domain.task import CancelTask
+from domain.upcasting import UPCASTS
 
 GOLDEN = Path(__file__).with_name("golden") / "message_types.txt"
 OURS = {name: kind for name, kind in sorted(MESSAGES.items()) if kind.__module__.startswith("domain.")}
@@ -110,15 +111,18 @@ def golden() -> dict[str, list[str]]:
 
 def test_every_type_ever_written_stays_readable() -> None:
     known = golden()
-    assert known.keys() <= OURS.keys(), "a type on the log cannot be read any more: its name must not change"
+    lost = known.keys() - OURS.keys() - UPCASTS.keys()
+    assert not lost, f"{lost} on the log cannot be read any more: give each a step in domain/upcasting.py"
     for name, fields in known.items():
+        if name in UPCASTS:
+            continue
         new = set(required(OURS[name])) - set(fields)
         assert not new, f"{name}: old records have no {new}; give a default, or make a new revision beside it"
 
 
 def test_a_new_type_is_written_into_the_golden_file() -> None:
     lines = [" ".join((name, *required(kind))) for name, kind in OURS.items()]
-    assert sorted(golden()) == list(OURS), "add to message_types.txt:\n" + "\n".join(lines)
+    assert sorted(golden().keys() - UPCASTS.keys()) == list(OURS), "add to message_types.txt:\n" + "\n".join(lines)
 
 
 def test_the_deepest_of_all_names_is_made_of_kind_and_class() -> None:

@@ -1,0 +1,41 @@
+"""Data of earlier releases, turned into today's: pure functions by the type name that they read.
+
+Why at reading and not on the log: what is written stays as it is for ever. The type name on a record holds its
+revision (`gostack.instance.created.v1`); where a class went on to v2, one function here makes v2's data of v1's. They
+follow one another, so that each is written once and never touched again.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Upcast:
+    """One step: to which type name, and how."""
+
+    to: str
+    turn: Callable[[dict[str, Any]], dict[str, Any]]
+
+
+UPCASTS: dict[str, Upcast] = {}
+"""Type name as it was written -> the step to the next."""
+
+
+def upcast(name: str, value: bytes, steps: Mapping[str, Upcast] | None = None) -> tuple[str, bytes]:
+    """Today's type name and data. Raises KeyError for a name that is not known, ValueError for data that is not so."""
+    steps = UPCASTS if steps is None else steps
+    step = steps[name]
+    data = json.loads(value)
+    if not isinstance(data, dict):
+        raise ValueError(f"data of {name} is no object")
+    for _ in range(len(steps)):
+        try:
+            data = step.turn(data)
+        except Exception as wrong:
+            raise ValueError(f"data of {name} cannot be turned into {step.to}: {wrong!r}") from wrong
+        if step.to not in steps:
+            return step.to, json.dumps(data).encode()
+        step = steps[step.to]
+    raise ValueError(f"the steps from {name} lead in a circle")

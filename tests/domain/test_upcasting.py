@@ -1,0 +1,61 @@
+"""Data of earlier releases is read as today's."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+
+from domain.errors import UnknownMessage
+from domain.instance.actions.update import UpdateInstance
+from domain.messages import MESSAGES, Envelope, Key, Record, Topic, from_record, to_record
+from domain.upcasting import UPCASTS, Upcast, upcast
+
+TODAY = UpdateInstance.type_name
+STEPS = {
+    "gostack.test.old.v1": Upcast("gostack.test.old.v2", lambda data: {"title": data["label"]}),
+    "gostack.test.old.v2": Upcast(TODAY, lambda data: {"name": data["title"]}),
+}
+
+
+def old(name: str, value: bytes) -> Record:
+    ident = str(UUID(int=1))
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    record = to_record(Envelope(ident, UpdateInstance(), Key("instance", ident), now, "test", "c"), Topic.EVENTS)
+    headers = {**dict(record.headers), "ce_type": name.encode()}
+    return replace(record, value=value, headers=tuple(headers.items()))
+
+
+@pytest.fixture(autouse=True)
+def steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, step in STEPS.items():
+        monkeypatch.setitem(UPCASTS, name, step)
+
+
+def test_every_step_ends_at_a_type_of_today() -> None:
+    for name, step in UPCASTS.items():
+        assert name not in MESSAGES, f"{name} is read as it is: its step is never taken"
+        assert step.to in MESSAGES or step.to in UPCASTS, f"{name} leads to {step.to}, which nobody knows"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("gostack.test.old.v1", b'{"label": "web"}'),
+        ("gostack.test.old.v2", b'{"title": "web"}'),
+        (TODAY, b'{"name": "web"}'),
+    ],
+)
+def test_each_revision_is_read_as_todays(name: str, value: bytes) -> None:
+    assert from_record(old(name, value)).data == UpdateInstance(name="web")
+
+
+@pytest.mark.parametrize("value", [b"{}", b"[]", b"x", b"\xff"])
+def test_old_data_that_is_wrong_is_a_dead_record(value: bytes) -> None:
+    with pytest.raises(UnknownMessage):
+        from_record(old("gostack.test.old.v1", value))
+
+
+def test_a_circle_ends() -> None:
+    with pytest.raises(ValueError, match="circle"):
+        upcast("a", b"{}", {"a": Upcast("b", dict), "b": Upcast("a", dict)})
