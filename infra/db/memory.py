@@ -21,11 +21,12 @@ class MemoryLedger:
         self._outbox: dict[int, bytes] = {}
         self._parked: dict[Key, str] = {}
         self._next = 1
+        self.make_step: type[MemoryStep] = MemoryStep
 
     @asynccontextmanager
     async def step(self) -> AsyncIterator["MemoryStep"]:
         """One transaction."""
-        step = MemoryStep(self)
+        step = self.make_step(self)
         yield step
         step.commit()
 
