@@ -46,6 +46,14 @@ class NicDocument(Document):
     gateway: str
 
 
+class Parking(Document):
+    """Why something takes no commands."""
+
+    why: str
+    place: str = Field(description="of the record that could not be applied")
+    since: str
+
+
 class InstanceDocument(Document):
     """An instance."""
 
@@ -76,6 +84,7 @@ class InstanceDocument(Document):
     deleted: str | None
     purge_at: str | None
     version: int
+    parked: Parking | None = Field(description="told where one is shown: it takes no commands")
 
 
 class TaskDocument(Document):
@@ -557,6 +566,14 @@ class RunDocument(Document):
     seconds_left: float | None = Field(description="at the speed so far")
     problems: list[str] = Field(description="differences that a comparison found, 100 at most")
     error: str
+
+
+class ParkedDocument(Parking):
+    """What takes no commands until it is released."""
+
+    id: str = Field(description="KIND/ID")
+    kind: str
+    parked: bool
 
 
 DOCUMENTS: dict[str, type[Document]] = {

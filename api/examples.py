@@ -88,6 +88,7 @@ INSTANCE: dict[str, Any] = {
     "deleted": None,
     "purge_at": None,
     "version": 9,
+    "parked": None,
 }
 TASK: dict[str, Any] = {
     "id": COMMAND_ID,
@@ -129,6 +130,14 @@ JOB: dict[str, Any] = {
     "deadline": LATER,
     "finished": None,
     "version": 6,
+}
+PARKED: dict[str, Any] = {
+    "id": f"instance/{INSTANCE_ID}",
+    "kind": "instance",
+    "parked": True,
+    "why": "ValueError: it could not be decided",
+    "place": "gostack.commands:3:17",
+    "since": NOW,
 }
 PROJECTION: dict[str, Any] = {"name": "instances", "rows": 20000, "lag": 12, "lag_seconds": 0.04}
 RUN: dict[str, Any] = {

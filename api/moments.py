@@ -83,7 +83,18 @@ async def show(request: Request, services: Services, view: str, ref: str, projec
     found = await resolve.found(services, view, ref, project)
     if asked.at is not None:
         found = await then(services, view, found, "at", asked.at)
+    elif view == "instances" and (parking := await services.store.get("parked", str(_subject(view, found)))):
+        told = orjson.loads(parking.doc)
+        if told["parked"]:
+            # No ETag: the version says nothing of it.
+            return Response(only(_parked(found, told), known(view, asked.fields)), media_type=JSON)
     return document(request, found, view, asked.fields)
+
+
+def _parked(found: Found, told: dict[str, Any]) -> bytes:
+    """With what its own events do not tell: that it takes no commands."""
+    doc = orjson.loads(found.doc) | {"parked": {name: told[name] for name in ("why", "place", "since")}}
+    return orjson.dumps(doc)
 
 
 async def then(services: Services, view: str, found: Found, field: str, text: str) -> Found:

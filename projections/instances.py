@@ -53,6 +53,8 @@ def document(instance: Instance, version: int) -> dict[str, Any]:
         "deleted": instance.deleted,
         "purge_at": instance.purge_at,
         "version": version,
+        # Told by the API, where one is shown: it is no part of its state.
+        "parked": None,
     }
 
 

@@ -223,6 +223,8 @@ def _project(batch: Batch, changes: Sequence[Change]) -> None:
         gone: set[str] = set()
         for change in concerned:
             for row in view.rows(change):
+                if row.id in rows and rows[row.id].version > row.version:
+                    continue
                 rows[row.id] = row
                 gone.discard(row.id)
             for ident in view.gone(change):

@@ -12,7 +12,7 @@ from infra.log.log import Log, Positions
 from infra.log.records import records
 from projections.store import Frozen, Store
 from projections.told import Told, nobody
-from projections.view import Change
+from projections.view import Change, Row
 from projections.views import VIEWS
 
 MOST = 100
@@ -27,7 +27,7 @@ class Folded:
 
     states: dict[Key, Any] = field(default_factory=dict)
     versions: dict[Key, int] = field(default_factory=dict)
-    rows: dict[str, dict[str, dict[str, Any]]] = field(default_factory=lambda: {name: {} for name in VIEWS})
+    rows: dict[str, dict[str, Row]] = field(default_factory=lambda: {name: {} for name in VIEWS})
     verdicts: dict[str, set[str]] = field(default_factory=dict)
     """Command id -> the ids of its verdict events."""
     events: int = 0
@@ -57,8 +57,10 @@ class Folded:
         change = Change(envelope, before, after, (record.topic, record.partition or 0, record.offset))
         for view in VIEWS.values():
             if key.kind in view.kinds:
+                known = self.rows[view.name]
                 for row in view.rows(change):
-                    self.rows[view.name][row.id] = row.doc
+                    if row.id not in known or known[row.id].version <= row.version:
+                        known[row.id] = row
                 for ident in view.gone(change):
                     self.rows[view.name].pop(ident, None)
 
@@ -90,7 +92,8 @@ async def differences(folded: Folded, frozen: Frozen, most: int = MOST) -> list[
         left = dict(rows)
         async for found in frozen.rows(name):
             wanted = left.pop(found.id, None)
-            problems += _differing(f"{name} {found.id}", orjson.loads(found.doc), _as_stored(wanted))
+            doc = _as_stored(wanted.doc) if wanted else None
+            problems += _differing(f"{name} {found.id}", orjson.loads(found.doc), doc)
             if len(problems) >= most:
                 return problems[:most]
         problems += [f"{name} {ident}: it is missing" for ident in list(left)[: most - len(problems)]]

@@ -5,6 +5,7 @@ from projections.hosts import HOSTS
 from projections.instances import INSTANCES
 from projections.jobs import JOBS_VIEW
 from projections.networks import NETWORKS, PORTS
+from projections.parked import PARKED
 from projections.tasks import TASKS
 from projections.verdicts import VERDICTS
 from projections.view import View
@@ -22,6 +23,7 @@ VIEWS: dict[str, View] = {
         NETWORKS,
         PORTS,
         ZONES,
+        PARKED,
         VERDICTS,
     )
 }

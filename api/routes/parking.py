@@ -1,23 +1,51 @@
 """Parked aggregates: released by a person, so that they take commands again."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import orjson
 from fastapi import APIRouter
+from fastapi import Query as Parameters
+from pydantic import Field
 from starlette.responses import Response
 
 from api import describe, examples, gateway, resolve
 from api.answers import answer
 from api.asked import Asking, Given
-from api.documents import Released
+from api.documents import ParkedDocument, Released, page_of
 from api.gateway import Wish
-from api.reading import JSON
+from api.reading import JSON, MOST, Strict, joined
 from domain.messages import Key
 from domain.parking import ReleaseAggregate
+from projections.view import Condition, Query
 
 router = APIRouter(tags=["parking"])
 
 Kind = Literal["instance", "network", "flavor", "image", "keypair", "host", "zone"]
+
+
+VIEW = "parked"
+
+
+class ParkedList(Strict):
+    """What parked aggregates to list."""
+
+    limit: int = Field(50, ge=1, le=MOST, description="documents in a page")
+    marker: str | None = Field(None, max_length=64, description="id of the last document of the page before")
+    kind: Kind | None = None
+
+
+@router.get(
+    "/parked",
+    summary="List what is parked",
+    responses=describe.listed(page_of(VIEW, ParkedDocument), VIEW, examples.PARKED),
+)
+async def list_parked(given: Given, asked: Annotated[ParkedList, Parameters()]) -> Response:
+    """What could not be applied to it is in /v1/events/dead."""
+    where = [Condition("parked", "=", True)]
+    if asked.kind:
+        where.append(Condition("kind", "=", asked.kind))
+    found = await given.store.page(VIEW, Query(where=tuple(where), limit=asked.limit, marker=asked.marker or ""))
+    return joined(VIEW, found.docs, found.last_id if found.more else None)
 
 
 @router.post(

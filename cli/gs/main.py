@@ -25,6 +25,7 @@ GROUPS: dict[str, str] = {
     "keypair": "Public keys, put into guests.",
     "network": "Networks of instances.",
     "projection": "Read models: how far they are, made anew, compared with the log.",
+    "parked": "What takes no commands until it is released.",
     "port": "Addresses of networks, for instances to come.",
     "scheduler": "What hosts are chosen by, and how an instance was placed.",
     "task": "Accepted commands that take time.",

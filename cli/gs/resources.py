@@ -238,6 +238,14 @@ INTERFACE = Resource(
     (Column("index"), Column("network_name", "network"), Column("ip"), Column("mac"), Column("port_id", "port")),
     named=False,
 )
+PARKED = Resource(
+    "parked aggregate",
+    "parked",
+    (ID, Column("since"), Column("why"), Column("place")),
+    narrowings=(Narrowing("--kind", "Of this kind, such as instance."),),
+    named=False,
+    selects=False,
+)
 PROJECTION = Resource(
     "projection",
     "projections",

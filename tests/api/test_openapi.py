@@ -76,5 +76,6 @@ def test_every_example_fits_its_shape() -> None:
         (documents.SchedulerDocument, examples.SCHEDULER),
         (documents.Placements, examples.PLACEMENTS),
         (documents.RunDocument, examples.RUN),
+        (documents.ParkedDocument, examples.PARKED),
     ):
         TypeAdapter(shape).validate_python(example)

@@ -23,11 +23,21 @@ async def test_a_parked_instance_is_released_and_goes_on(api: Api, monkeypatch: 
         patched.setattr(decider, "decide", broken)
         assert (await api.post("/instances/web/actions/stop", status=409))["code"] == "parked"
     assert (await api.post("/instances/web/actions/stop", status=409))["code"] == "parked"
+    shown = await api.get("/instances/web")
+    assert shown["parked"]["why"] == "ZeroDivisionError: boom"
+    assert (shown["parked"]["place"].partition(":")[0], shown["status"]) == ("gostack.commands", "active")
+    assert await api.get("/instances/web", fields="parked") == {"parked": shown["parked"]}
+    (listed,) = (await api.get("/parked", kind="instance"))["parked"]
+    assert listed == {"id": f"instance/{web['id']}", "kind": "instance", "parked": True, **shown["parked"]}
+    assert (await api.get("/parked", kind="host"))["parked"] == []
     headers = {"X_GoStack_Reason": "mended"}
     released = await api.post("/parked/instance/web/release", status=200, **headers)
     assert (released["subject"], released["released"]) == (f"instance/{web['id']}", True)
     again = await api.post(f"/parked/instance/{web['id']}/release", status=200)
     assert again["released"] is False
+    await api.world.settle()
+    assert (await api.get("/parked"))["parked"] == []
+    assert (await api.get("/instances/web"))["parked"] is None
     stop = await api.post("/instances/web/actions/stop", status=202)
     assert (await api.ended(stop["task_id"]))["status"] == "finished"
     told = [type(each) for each in api.world.events(Key("instance", web["id"]))]

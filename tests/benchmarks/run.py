@@ -24,7 +24,8 @@ from rich.table import Table
 from domain import catalog
 from domain.messages import Topic
 from infra.log.kafka import KafkaLog
-from tests.benchmarks.processes import percentile, usage
+from tests.benchmarks import lists, placements, rebuild, steps
+from tests.benchmarks.processes import percentile, spread, usage
 from tests.real.cluster import Cluster, running
 
 WRITTEN = Path(__file__).parents[2] / ".gostack" / "bench" / "latest.json"
@@ -151,31 +152,6 @@ class Load:
             round_.active.append(time.perf_counter() - begin)
             del self._ended[ident]
 
-    async def lists(self, at_once: int, seconds: float) -> dict[str, Any]:
-        """GET a page of fifty, as often as so many clients can."""
-        times: list[float] = []
-        begin = time.perf_counter()
-        before = usage(self._roots())
-
-        async def client() -> None:
-            while time.perf_counter() - begin < seconds:
-                start = time.perf_counter()
-                async with self._session.get("/v1/instances", params={"limit": "50"}) as answer:
-                    answer.raise_for_status()
-                    await answer.read()
-                times.append(time.perf_counter() - start)
-
-        await asyncio.gather(*(client() for _ in range(at_once)))
-        elapsed = time.perf_counter() - begin
-        after = usage(self._roots())
-        cpu = sum(after[name][0] - before[name][0] for name in after)
-        return {
-            "at_once": at_once,
-            "requests_per_second": round(len(times) / elapsed, 1),
-            "ms": {p: round(percentile(times, p) * 1000, 1) for p in (50, 95, 99)},
-            "cpu_ms_per_request": round(cpu * 1000 / len(times), 2),
-        }
-
 
 async def measure(cluster: Cluster, arguments: argparse.Namespace) -> dict[str, Any]:
     """Every figure."""
@@ -185,10 +161,11 @@ async def measure(cluster: Cluster, arguments: argparse.Namespace) -> dict[str, 
     async with aiohttp.ClientSession(cluster.url, timeout=timeout, connector=connector) as session:
         load = Load(cluster, session, log)
         await load.prepare()
-        await load.boots(20, 5)
+        # The broker's JVM and the databases' caches are slower at first than they will be for ever after.
+        await load.boots(arguments.warm_up, arguments.at_once)
         lone = await load.boots(20, 1)
         rounds = [await load.boots(arguments.boots, arguments.at_once) for _ in range(arguments.rounds)]
-        lists = await load.lists(8, arguments.list_seconds)
+        pages = await lists.measure(cluster, arguments.rows)
     await log.close()
     return {
         "at": datetime.now(UTC).isoformat(),
@@ -196,8 +173,15 @@ async def measure(cluster: Cluster, arguments: argparse.Namespace) -> dict[str, 
         "hosts": arguments.hosts,
         "lone_boot": lone.figures(),
         "boots": [each.figures() for each in rounds],
-        "list_50": lists,
+        "boots_per_second": spread([each.count / each.seconds for each in rounds]),
+        "cpu_ms_per_boot": spread([each.figures()["cpu_ms_per_boot"] for each in rounds]),
+        "warmed_up_by_boots": arguments.warm_up,
+        "pages": pages,
     }
+
+
+def _spread(found: dict[str, float]) -> str:
+    return f"{found['median']:g} ({found['min']:g} to {found['max']:g})"
 
 
 def show(result: dict[str, Any]) -> None:
@@ -211,13 +195,27 @@ def show(result: dict[str, Any]) -> None:
             rate = f"{figures['boots_per_second']}/s" if name == "to active" else ""
             cpu = f"{figures['cpu_ms_per_boot']}" if name == "to active" else ""
             table.add_row(f"{what}: {name}", rate, *(str(figures[key][p]) for p in (50, 95, 99)), cpu)
-    lists = result["list_50"]
+    pages = result["pages"]
     table.add_row(
-        f"GET /v1/instances?limit=50, {lists['at_once']} at once",
-        f"{lists['requests_per_second']}/s",
-        *(str(lists["ms"][p]) for p in (50, 95, 99)),
-        str(lists["cpu_ms_per_request"]),
+        f"GET /v1/instances?limit=50 of {pages['rows']}, filters mixed, {pages['at_once']} at once",
+        _spread(pages["pages_per_second"]),
+        *(str(pages["ms"][p]) for p in (50, 95, 99)),
     )
+    table.add_row("  the same through psycopg alone", _spread(pages["psycopg_pages_per_second"]))
+    if placements := result.get("placements"):
+        what = f"placements among {placements['hosts']} hosts"
+        table.add_row(
+            what, _spread(placements["placements_per_second"]), *(str(placements["ms"][p]) for p in (50, 95, 99))
+        )
+        table.add_row("  a bare pass of numpy", _spread(placements["bare_numpy_per_second"]))
+    if steps := result.get("steps"):
+        for name, key in (("engine steps, records", "faust"), ("  in a plain loop over aiokafka", "bare_aiokafka")):
+            cost = _spread(steps[key]["cpu_ms_per_record"])
+            table.add_row(name, _spread(steps[key]["records_per_second"]), "", "", "", cost)
+    if rebuild_ := result.get("rebuild"):
+        what = f"rebuild of the read models from {rebuild_['events']} events"
+        table.add_row(what, _spread(rebuild_["events_per_second"]), "", "", "", _spread(rebuild_["cpu_ms_per_event"]))
+        table.add_row("  COPY of the same rows, indexed", _spread(rebuild_["copy_and_index_events_per_second"]))
     Console(width=120).print(table)
     last = result["boots"][-1]
     print("CPU-ms a boot by process:", last["cpu_ms_per_boot_by_process"])
@@ -230,12 +228,19 @@ def main() -> None:
     parser.add_argument("--hosts", type=int, default=100)
     parser.add_argument("--boots", type=int, default=300)
     parser.add_argument("--at-once", type=int, default=50)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--list-seconds", type=float, default=10.0)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--warm-up", type=int, default=600, help="boots that are not counted")
+    parser.add_argument("--rows", type=int, default=20_000, help="instances in the lists")
+    parser.add_argument("--events", type=int, default=200_000, help="from which read models are rebuilt")
+    parser.add_argument("--only-boots", action="store_true", help="no placements, steps and rebuild")
     arguments = parser.parse_args()
     assert catalog.MESSAGES
     with running(arguments.hosts) as cluster:
         result = uvloop.run(measure(cluster, arguments))
+    if not arguments.only_boots:
+        result["placements"] = placements.measure()
+        result["steps"] = steps.measure()
+        result["rebuild"] = rebuild.measure(arguments.events, 1)
     show(result)
     WRITTEN.parent.mkdir(parents=True, exist_ok=True)
     WRITTEN.write_text(json.dumps(result, indent=1) + "\n")

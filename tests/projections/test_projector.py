@@ -41,6 +41,7 @@ from domain.messages import (
 )
 from domain.network.messages import CreateNetwork, CreatePort, DeleteNetwork, DeletePort
 from domain.network.state import Network
+from domain.parking import AggregateParked, AggregateReleased
 from domain.task import CancelTask
 from domain.zone.zone import CreateZone, DeleteZone
 from infra.log.log import Positions, Reader, TopicPartition
@@ -208,6 +209,12 @@ async def tell() -> list[Record]:
     await world.settle()
     await say(instance_key(7), boot_command(), DeleteInstance(keep_for=60))
     await world.pass_time(61)
+    for which, event in enumerate(
+        (AggregateParked(why="boom", place="p"), AggregateReleased(why="boom"), AggregateParked(why="again", place="q"))
+    ):
+        about = Envelope(ident(9500 + which), event, instance_key(2), world.clock(), "test", "c")
+        await world.log.publish([to_record(about, Topic.EVENTS)])
+    await world.settle()
     return world.log.all(Topic.EVENTS)
 
 

@@ -1,0 +1,15 @@
+"""gs parked: what takes no commands until it is released (gs instance release and the like)."""
+
+import typer
+
+from cli.gs.resources import PARKED
+from cli.gs.standard import add_list
+
+app = typer.Typer()
+
+add_list(app, PARKED, skip=False)
+
+
+@app.callback()
+def parked() -> None:
+    """What takes no commands until it is released."""
