@@ -52,7 +52,7 @@ class TooManyEvents(Refusal):
 
 
 class AlreadyExists(Refusal):
-    """A {kind} {id} exists already."""
+    """The {kind} {id} exists already."""
 
     code = "already-exists"
     hint = "Choose another name, or use the one there is."

@@ -10,15 +10,22 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
-from wsgiref.simple_server import WSGIServer, make_server
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import make_wsgi_app
-from prometheus_client.exposition import ThreadingWSGIServer, _SilentHandler
+from prometheus_client.exposition import ThreadingWSGIServer
 
 from infra.metrics import REGISTRY
 
 SLACK = 4
 """Measurements that may be missing until a process does not count as ready."""
+
+
+class Quiet(WSGIRequestHandler):
+    """A request each few seconds is not worth a line."""
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
 
 
 class Pulse:
@@ -93,6 +100,6 @@ def open_doors(address: str, port: int, ready: Callable[[], str]) -> WSGIServer 
     """Serve from now on, until the process ends or shutdown() is called; None where the port is 0. Raises OSError."""
     if not port:
         return None
-    server = make_server(address, port, doors(ready), ThreadingWSGIServer, handler_class=_SilentHandler)
+    server = make_server(address, port, doors(ready), ThreadingWSGIServer, handler_class=Quiet)
     threading.Thread(target=server.serve_forever, name="probes", daemon=True).start()
     return server

@@ -501,7 +501,7 @@ async def test_a_verdict_says_what_a_command_was_answered(world: World) -> None:
         "already-exists",
         {"kind": "flavor", "id": "small"},
     )
-    assert refused["message"] == "A flavor small exists already."
+    assert refused["message"] == "The flavor small exists already."
     assert "another name" in refused["hint"]
     already = await world.send(SMALL, UpdateFlavor(core=1))
     assert (already["verdict"], already["code"], already["task_id"]) == ("already", None, None)
