@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict
 
 from domain.errors import UnknownMessage
-from domain.upcasting import upcast
+from domain.upcasting import earlier, today, upcast
 
 SYSTEM = "system"
 
@@ -249,6 +249,28 @@ def to_record(envelope: Envelope, topic: str, key: str = "", partition: int | No
     )
 
 
+def read(name: str, value: bytes) -> Message:
+    """The message that was written as this type name and data, by whatever release.
+
+    Raises KeyError for a name that is not known, ValueError for data that is not so.
+    """
+    message = MESSAGES.get(name)
+    if message is None:
+        name, value = upcast(name, value)
+        message = MESSAGES[name]
+    return message.model_validate_json(value)
+
+
+def class_of(name: str) -> type[Message]:
+    """What a message of this type name is read as. Raises KeyError."""
+    return MESSAGES[today(name)]
+
+
+def names_of(message: type[Message]) -> tuple[str, ...]:
+    """Every type name that this message was ever written as, today's first."""
+    return (message.type_name, *earlier(message.type_name))
+
+
 def from_record(record: Record) -> Envelope:
     """The envelope in a record.
 
@@ -259,14 +281,9 @@ def from_record(record: Record) -> Envelope:
         headers = {name: value.decode() for name, value in record.headers}
         if "\0" in "".join(headers.values()):
             raise ValueError("a header holds a NUL, which no database can")
-        value = record.value
-        message = MESSAGES.get(headers["ce_type"])
-        if message is None:
-            name, value = upcast(headers["ce_type"], value)
-            message = MESSAGES[name]
         return Envelope(
             id=_uuid(headers["ce_id"]),
-            data=message.model_validate_json(value),
+            data=read(headers["ce_type"], record.value),
             subject=Key.parse(headers["ce_subject"]),
             time=_moment(headers["ce_time"]),
             source=headers["ce_source"],

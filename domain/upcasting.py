@@ -19,7 +19,18 @@ class Upcast:
     turn: Callable[[dict[str, Any]], dict[str, Any]]
 
 
-UPCASTS: dict[str, Upcast] = {}
+def _claim_made(data: dict[str, Any]) -> dict[str, Any]:
+    return {**data, "arch": "", "zone": "", "wanted_host": "", "number": 0}
+
+
+def _placement_refused(data: dict[str, Any]) -> dict[str, Any]:
+    return {**data, "vcpus": 0, "memory": 0, "disk": 0, "arch": "", "zone": "", "wanted_host": ""}
+
+
+UPCASTS: dict[str, Upcast] = {
+    "gostack.host.claim-made.v1": Upcast("gostack.host.claim-made.v2", _claim_made),
+    "gostack.scheduling.placement-refused.v1": Upcast("gostack.scheduling.placement-refused.v2", _placement_refused),
+}
 """Type name as it was written -> the step to the next."""
 
 
@@ -39,3 +50,17 @@ def upcast(name: str, value: bytes, steps: Mapping[str, Upcast] | None = None) -
             return step.to, json.dumps(data).encode()
         step = steps[step.to]
     raise ValueError(f"the steps from {name} lead in a circle")
+
+
+def today(name: str) -> str:
+    """The type name that data of this one is read as."""
+    for _ in UPCASTS:
+        if name not in UPCASTS:
+            break
+        name = UPCASTS[name].to
+    return name
+
+
+def earlier(name: str) -> tuple[str, ...]:
+    """The type names whose data is read as this one's, the name itself not among them."""
+    return tuple(each for each in UPCASTS if today(each) == name)

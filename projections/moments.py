@@ -11,7 +11,7 @@ from typing import Any
 
 from domain.aggregates import AGGREGATES
 from domain.errors import TooManyEvents
-from domain.messages import MESSAGES, Envelope, Event, Key
+from domain.messages import Envelope, Event, Key, read
 from projections.store import Entry, HistoryQuery, Store
 from projections.view import Change, Row, View
 
@@ -65,7 +65,7 @@ async def row_at(store: Store, view: View, ident: str, subject: Key, moment: Mom
             break
         if entry.version <= version:
             continue
-        event = MESSAGES[entry.type].model_validate_json(entry.data)
+        event = read(entry.type, entry.data)
         assert isinstance(event, Event)
         before, state = state, AGGREGATES[subject.kind].evolve(state, event, subject.id)
         version = entry.version

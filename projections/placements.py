@@ -2,9 +2,10 @@
 
 from collections import deque
 from dataclasses import dataclass
+from itertools import product
 
 from domain.host.messages import HostClaimMade, PlacementRefused, PlacementReport
-from domain.messages import MESSAGES, Key
+from domain.messages import Key, class_of, names_of, read
 from domain.task import StepsDispatched
 from projections.moments import entries
 from projections.store import Entry, HistoryQuery, Store
@@ -29,16 +30,19 @@ async def placements(store: Store, instance_id: str) -> list[Placement]:
     requests: deque[str] = deque(maxlen=MOST)
     found: deque[Placement] = deque(maxlen=MOST)
     async for entry in entries(store, Key("instance", instance_id)):
-        event_type = MESSAGES[entry.type]
+        event_type = class_of(entry.type)
         if event_type is PlacementRefused:
-            found.append(Placement(entry, "", PlacementRefused.model_validate_json(entry.data).report))
+            refused = read(entry.type, entry.data)
+            assert isinstance(refused, PlacementRefused)
+            found.append(Placement(entry, "", refused.report))
         elif event_type is StepsDispatched and entry.correlation not in requests:
             requests.append(entry.correlation)
     claims = []
-    for request in requests:
-        query = HistoryQuery(type=HostClaimMade.type_name, task=request, limit=MOST_READ)
+    for request, name in product(requests, names_of(HostClaimMade)):
+        query = HistoryQuery(type=name, task=request, limit=MOST_READ)
         for entry in await store.history(query):
-            claim = HostClaimMade.model_validate_json(entry.data)
+            claim = read(entry.type, entry.data)
+            assert isinstance(claim, HostClaimMade)
             if claim.instance_id == instance_id:
                 claims.append(Placement(entry, entry.subject.id, claim.report))
     return sorted([*found, *claims], key=lambda each: each.entry.time)[-MOST:]

@@ -18,7 +18,7 @@ from typing import Any
 
 from domain.aggregates import AGGREGATES
 from domain.errors import UnknownMessage
-from domain.messages import MESSAGES, Envelope, Event, Key, Record, Topic, from_record
+from domain.messages import Envelope, Event, Key, Record, Topic, from_record, read
 from infra import crash, metrics
 from infra.log.log import Log, Positions, TopicPartition
 from projections.store import Batch, Entry, Kept, Snapshot, Store
@@ -118,18 +118,18 @@ class Projector:
         crash.point("projector-fetched")
         began = time.monotonic()
         batch = Batch()
-        read: list[tuple[Record, Envelope]] = []
+        found: list[tuple[Record, Envelope]] = []
         for record in records:
             partition = _partition(record)
             batch.start.setdefault(partition, self._positions[partition])
             batch.end[partition] = record.offset + 1
             try:
-                read.append((record, from_record(record)))
+                found.append((record, from_record(record)))
             except UnknownMessage as error:
                 logger.error("event left out: %s", error)
-        await self._warm({envelope.subject for _, envelope in read if envelope.aggversion})
+        await self._warm({envelope.subject for _, envelope in found if envelope.aggversion})
         try:
-            changes = [change for record, envelope in read if (change := self._fold(batch, record, envelope))]
+            changes = [change for record, envelope in found if (change := self._fold(batch, record, envelope))]
             _project(batch, changes)
             self._snapshots(batch, changes)
             crash.point("projector-folded")
@@ -139,8 +139,8 @@ class Projector:
             self._cache.clear()
             raise
         self._positions |= batch.end
-        if read:
-            self.latest = read[-1][1].time
+        if found:
+            self.latest = found[-1][1].time
         metrics.PROJECTOR_SECONDS.observe(time.monotonic() - began)
         metrics.PROJECTOR_RECORDS.observe(len(records))
 
@@ -198,7 +198,7 @@ def _folded(key: Key, kept: Kept) -> _Folded:
     aggregate = AGGREGATES[key.kind]
     state: Any = aggregate.state.model_validate_json(kept.state) if kept.state else None
     for type_name, data in kept.tail:
-        event = MESSAGES[type_name].model_validate_json(data)
+        event = read(type_name, data)
         assert isinstance(event, Event)
         state = aggregate.evolve(state, event, key.id)
     return _Folded(kept.version + len(kept.tail), state, kept.version, len(kept.state))
@@ -241,7 +241,8 @@ def _entry(record: Record, envelope: Envelope) -> Entry:
         subject=envelope.subject,
         version=envelope.aggversion or 0,
         id=envelope.id,
-        type=envelope.data.type_name,
+        # As it was written, like the data that it tells how to read.
+        type=next(value for name, value in record.headers if name == "ce_type").decode(),
         time=envelope.time,
         topic=record.topic,
         partition=record.partition or 0,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from domain.flow import Direction
 from domain.host.messages import HostClaimMade, HostClaimReleased, PlacementRefused
 from domain.instance.events import InstanceCreated, InstancePowerChanged
-from domain.messages import MESSAGES, Event, Key, derived_id
+from domain.messages import Event, Key, class_of, derived_id, read
 from domain.network.messages import HostAddressGiven, PortBoundToInstance, PortCreated
 from domain.task import (
     StepFailed,
@@ -65,7 +65,7 @@ async def why(store: Store, subject: Key) -> Chain:
         seen += bool(entry.version)
         if entry.version:
             own.append(entry)
-    tasks = [entry.correlation for entry in own if issubclass(MESSAGES[entry.type], TaskEvent)]
+    tasks = [entry.correlation for entry in own if issubclass(class_of(entry.type), TaskEvent)]
     began = next((n for n, entry in enumerate(own) if not tasks or entry.correlation == tasks[-1]), 0)
     requests = list(dict.fromkeys(entry.correlation for entry in list(own)[began:]))
     cut = (seen > len(own) and began == 0) or len(requests) > MOST_REQUESTS
@@ -118,7 +118,7 @@ def _sent(cause: str, event: Event) -> Iterator[str]:
 
 
 def _event(entry: Entry) -> Event:
-    event = MESSAGES[entry.type].model_validate_json(entry.data)
+    event = read(entry.type, entry.data)
     assert isinstance(event, Event)
     return event
 

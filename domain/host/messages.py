@@ -161,11 +161,19 @@ class HostHeard(HostEvent):
 class HostClaimMade(HostEvent):
     """Resources are held for an instance."""
 
+    revision = 2
+
     instance_id: str
     project: str
     vcpus: int
     memory: int
     disk: int
+    arch: str
+    """Asked for, as are zone and host; empty: whichever."""
+    zone: str
+    wanted_host: str
+    number: int
+    """Of the cell's placements, counted from 1; 0 where an earlier release made it and did not count."""
     report: PlacementReport
 
 
@@ -179,6 +187,14 @@ class PlacementRefused(Event):
     """No host would do. Stands beside the cell's stream: nothing changed."""
 
     kind = "scheduling"
+    revision = 2
 
     instance_id: str
+    vcpus: int
+    """0 where an earlier release refused it and did not tell what was asked for."""
+    memory: int
+    disk: int
+    arch: str
+    zone: str
+    wanted_host: str
     report: PlacementReport

@@ -31,6 +31,8 @@ class Claim(Model):
     vcpus: int
     memory: int
     disk: int
+    number: int = 0
+    """Of the cell's placements; 0 where it was not counted."""
 
 
 class Host(Model):
@@ -47,6 +49,8 @@ class Host(Model):
     why_disabled: str = ""
     health: Health = Health.UP
     claims: dict[str, Claim] = {}
+    placed: int = 0
+    """Number of the last placement here."""
     created: datetime
     updated: datetime
 
@@ -83,8 +87,15 @@ def evolve(now: Host | None, event: Event, subject_id: str) -> Host:
         case HostHeard():
             return now.but(health=Health.UP, updated=event.at)
         case HostClaimMade():
-            claim = Claim(project=event.project, vcpus=event.vcpus, memory=event.memory, disk=event.disk)
-            return now.but(claims={**now.claims, event.instance_id: claim})
+            claim = Claim(
+                project=event.project,
+                vcpus=event.vcpus,
+                memory=event.memory,
+                disk=event.disk,
+                number=event.number,
+            )
+            placed = max(now.placed, event.number)
+            return now.but(claims={**now.claims, event.instance_id: claim}, placed=placed)
         case HostClaimReleased():
             return now.but(claims={key: claim for key, claim in now.claims.items() if key != event.instance_id})
         case _:

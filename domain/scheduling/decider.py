@@ -134,7 +134,16 @@ def _place(request: PlaceInstance, cell: Cell) -> Outcome:
     choice = choose(request, cell.table, cell.policy)
     if choice.host_id is None:
         problem = refusal(choice.report, cell.policy)
-        refused = PlacementRefused(instance_id=request.instance_id, report=choice.report)
+        refused = PlacementRefused(
+            instance_id=request.instance_id,
+            vcpus=request.vcpus,
+            memory=request.memory,
+            disk=request.disk,
+            arch=request.arch,
+            zone=request.zone,
+            wanted_host=request.wanted_host,
+            report=choice.report,
+        )
         error = JobError(code=problem.code, message=str(problem), ran=False, details=dict(problem.values["counts"]))
         return Outcome(
             notices=[(Key("instance", request.instance_id), refused)],
@@ -146,9 +155,12 @@ def _place(request: PlaceInstance, cell: Cell) -> Outcome:
         vcpus=request.vcpus,
         memory=request.memory,
         disk=request.disk,
+        arch=request.arch,
+        zone=request.zone,
+        wanted_host=request.wanted_host,
+        number=cell.table.latest + 1,
         report=choice.report,
     )
-    cell.table.placed(choice.host_id)
     return Outcome(
         events=[(Key("host", choice.host_id), claim)],
         outgoing=[_placed(request.reply, cell.table.hosts[choice.host_id])],

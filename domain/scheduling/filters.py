@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from domain.host.messages import PlaceInstance
+from domain.scheduling.demand import Demand
 from domain.scheduling.table import HostTable, Mask, code
 
 
@@ -16,14 +16,14 @@ class Filter:
     name: str
     story: str
     """What the hosts that it leaves out lack, as "N were ..."."""
-    mask: Callable[[PlaceInstance, HostTable, slice], Mask]
+    mask: Callable[[Demand, HostTable, slice], Mask]
 
 
 def _all(table: HostTable, rows: slice) -> Mask:
     return np.ones(rows.stop, dtype=np.bool_)
 
 
-def _wanted(request: PlaceInstance, table: HostTable, rows: slice) -> Mask:
+def _wanted(request: Demand, table: HostTable, rows: slice) -> Mask:
     if not request.wanted_host:
         return _all(table, rows)
     mask = np.zeros(rows.stop, dtype=np.bool_)
@@ -32,16 +32,22 @@ def _wanted(request: PlaceInstance, table: HostTable, rows: slice) -> Mask:
     return mask
 
 
-def _zone(request: PlaceInstance, table: HostTable, rows: slice) -> Mask:
+def _zone(request: Demand, table: HostTable, rows: slice) -> Mask:
     if not request.zone:
         return _all(table, rows)
     return np.asarray(table.zone[rows] == code(request.zone))
 
 
+def _arch(request: Demand, table: HostTable, rows: slice) -> Mask:
+    if not request.arch:
+        return _all(table, rows)
+    return np.asarray(table.arch[rows] == code(request.arch))
+
+
 ENABLED_AND_UP = Filter("enabled-and-up", "disabled or not up", lambda request, table, rows: table.ready[rows])
 ZONE = Filter("zone", "in another zone", _zone)
 WANTED_HOST = Filter("wanted-host", "not the host asked for", _wanted)
-ARCH = Filter("arch", "of another architecture", lambda request, table, rows: table.arch[rows] == code(request.arch))
+ARCH = Filter("arch", "of another architecture", _arch)
 VCPU = Filter("vcpu", "short of vCPUs", lambda request, table, rows: table.free_vcpus[rows] >= request.vcpus)
 MEMORY = Filter("memory", "short of memory", lambda request, table, rows: table.free_memory[rows] >= request.memory)
 DISK = Filter("disk", "short of disk", lambda request, table, rows: table.free_disk[rows] >= request.disk)

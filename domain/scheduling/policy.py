@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from domain.errors import NoValidHost
-from domain.host.messages import FilterCount, PlaceInstance, PlacementReport, Score
+from domain.host.messages import FilterCount, PlacementReport, Score
+from domain.scheduling.demand import Demand
 from domain.scheduling.filters import FILTERS, Filter
-from domain.scheduling.table import HostTable
+from domain.scheduling.table import HostTable, Vector
 from domain.scheduling.weighers import (
     FEWEST_BUILDING,
     FREE_MEMORY,
@@ -42,7 +44,7 @@ class Choice:
     report: PlacementReport
 
 
-def choose(request: PlaceInstance, table: HostTable, policy: Policy) -> Choice:
+def choose(request: Demand, table: HostTable, policy: Policy) -> Choice:
     """The host that the policy prefers; among equals the one registered first. No host: the report tells why."""
     rows = slice(0, len(table))
     mask = np.ones(len(table), dtype=np.bool_)
@@ -56,11 +58,19 @@ def choose(request: PlaceInstance, table: HostTable, policy: Policy) -> Choice:
     scores = np.zeros(len(left))
     for weigher, weight in policy.weighers:
         scores += weight * scaled(weigher.vector(table, rows)[left])
-    order = np.argsort(-scores, kind="stable")[:BEST]
+    order = ordered(scores, table.ranks[left], BEST)
     best = tuple(
         Score(host=table.hosts[table.ids[left[each]]].name, score=round(float(scores[each]), 4)) for each in order
     )
     return Choice(table.ids[left[order[0]]], PlacementReport(total=len(table), counts=tuple(counts), best=best))
+
+
+def ordered(scores: Vector, ranks: npt.NDArray[np.int64], most: int) -> npt.NDArray[np.int64]:
+    """Where the best `most` scores are, the best first; among equals the one of the lowest rank."""
+    near = np.arange(len(scores))
+    if most < len(scores):
+        near = np.flatnonzero(scores >= np.partition(scores, -most)[-most])
+    return np.asarray(near[np.lexsort((ranks[near], -scores[near]))][:most])
 
 
 def refusal(report: PlacementReport, policy: Policy) -> NoValidHost:

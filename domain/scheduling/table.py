@@ -1,9 +1,11 @@
 """The cell's hosts as columns, so that a filter is one comparison over all of them and a weigher one vector.
 
-Derived from the host aggregates and nothing else: each host's row is written anew when its state changes.
+Derived from the host aggregates and nothing else: each host's row is written anew when its state changes. So a choice
+follows from what is on the log, whoever makes it and however often it was started since: nothing is remembered here
+that a fold of the log does not give again.
 """
 
-from collections import Counter, deque
+from collections import Counter
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +18,7 @@ Vector = npt.NDArray[np.float64]
 
 FIRST_ROWS = 64
 RECENT = 256
-"""Placements that count as still building."""
+"""Placements, the cell's last, that count as still building while they are held."""
 
 
 class Ratios(Model):
@@ -44,7 +46,12 @@ class HostTable:
         self.free_memory: Vector = np.zeros(FIRST_ROWS)
         self.free_disk: Vector = np.zeros(FIRST_ROWS)
         self.recent: Vector = np.zeros(FIRST_ROWS)
-        self._recent: deque[int] = deque()
+        """Claims that count as still building."""
+        self.latest = 0
+        """Number of the cell's last placement."""
+        self._building: dict[int, int] = {}
+        """Number of a placement that counts as still building -> row."""
+        self._ranks: npt.NDArray[np.int64] = np.zeros(0, dtype=np.int64)
 
     def _grow(self, size: int) -> None:
         more = size - len(self.ready)
@@ -72,9 +79,16 @@ class HostTable:
         if before is not None and before.claims is not host.claims:
             for instance_id in before.claims.keys() - host.claims.keys():
                 self.claimed_by.pop(instance_id, None)
+                self._built(before.claims[instance_id].number)
         if before is None or before.claims is not host.claims:
             for instance_id in host.claims.keys() - (before.claims.keys() if before else set()):
                 self.claimed_by[instance_id] = host.id
+                number = host.claims[instance_id].number
+                if number > max(0, self.latest - RECENT):
+                    self._building[number] = row
+                    self.recent[row] += 1
+        if host.placed > self.latest:
+            self._count_to(host.placed)
         self.hosts[host.id] = host
         self.ready[row] = host.enabled and host.health is Health.UP
         self.zone[row] = code(host.zone)
@@ -83,13 +97,28 @@ class HostTable:
         self.free_memory[row] = host.inventory.memory * self._ratios.memory - host.used("memory")
         self.free_disk[row] = host.inventory.disk * self._ratios.disk - host.used("disk")
 
-    def placed(self, host_id: str) -> None:
-        """Remember that a host was chosen just now."""
-        row = self.rows[host_id]
-        self._recent.append(row)
-        self.recent[row] += 1
-        if len(self._recent) > RECENT:
-            self.recent[self._recent.popleft()] -= 1
+    @property
+    def ranks(self) -> npt.NDArray[np.int64]:
+        """Of each row, its place in the order in which hosts first registered: who is first among equals."""
+        if len(self._ranks) != len(self.ids):
+            order = sorted(range(len(self.ids)), key=lambda row: (self.hosts[self.ids[row]].created, self.ids[row]))
+            self._ranks = np.empty(len(order), dtype=np.int64)
+            self._ranks[order] = np.arange(len(order))
+        return self._ranks
+
+    def _count_to(self, latest: int) -> None:
+        """The cell's last placement has this number: those that are long before it count no more."""
+        if latest == self.latest + 1:
+            self._built(latest - RECENT)
+        else:
+            for number in [each for each in self._building if each <= latest - RECENT]:
+                self._built(number)
+        self.latest = latest
+
+    def _built(self, number: int) -> None:
+        row = self._building.pop(number, None)
+        if row is not None:
+            self.recent[row] -= 1
 
     def least_used_partition(self, partitions: int) -> int:
         """The jobs partition that the fewest hosts share."""

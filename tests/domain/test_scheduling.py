@@ -39,7 +39,7 @@ from domain.jobs import HostRef, JobError, JobResult, JobsAnswered, Placed, Rele
 from domain.messages import Envelope, Event, Key, Message, Outcome, Topic
 from domain.scheduling.decider import Cell, decide, zone_id
 from domain.scheduling.filters import FILTERS
-from domain.scheduling.policy import BEST, DEFAULT, Policy, choose, refusal
+from domain.scheduling.policy import BEST, DEFAULT, Policy, choose, ordered, refusal
 from domain.scheduling.table import FIRST_ROWS, RECENT, HostTable, Ratios
 from domain.scheduling.weighers import FEWEST_BUILDING, FREE_MEMORY, FREE_VCPU, WEIGHERS, scaled
 from domain.zone.zone import CreateZone, DeleteZone, Zone, ZoneCreated, ZoneDeleted
@@ -68,6 +68,12 @@ def host(name: str, **changes: Any) -> Host:
 
 def claim(vcpus: int = 1, memory: int = GIB, disk: int = GIB) -> Claim:
     return Claim(project="p", vcpus=vcpus, memory=memory, disk=disk)
+
+
+def holding(name: str, *numbers: int) -> Host:
+    """A host with claims that have these numbers among the cell's placements."""
+    claims = {f"i{number}": claim().but(number=number) for number in numbers}
+    return host(name, claims=claims, placed=max(numbers))
 
 
 def request(instance: str = "i1", **changes: Any) -> PlaceInstance:
@@ -205,6 +211,7 @@ def test_only_hosts_of_the_images_architecture_are_left() -> None:
     hosts = [host("a"), host("b", arch="aarch64")]
     assert left("arch", hosts, request(arch="aarch64")) == ["b"]
     assert left("arch", hosts, request()) == ["a"]
+    assert left("arch", hosts, request(arch="")) == ["a", "b"]
 
 
 @pytest.mark.parametrize(
@@ -241,17 +248,26 @@ def test_a_weigher_prefers_the_host_with_more_room(weigher: Any, better: Host) -
 
 
 def test_hosts_that_were_chosen_lately_come_last() -> None:
-    made = table(host("a"), host("b"))
-    made.placed("id-a")
+    made = table(holding("a", 1), host("b"))
     assert choose(request(), made, Policy((), ((FEWEST_BUILDING, 1.0),))).host_id == "id-b"
+    made.put(host("a", placed=1))
+    assert choose(request(), made, Policy((), ((FEWEST_BUILDING, 1.0),))).host_id == "id-a", "it was released"
 
 
 def test_lately_is_over_after_many_more_placements() -> None:
-    made = table(host("a"), host("b"))
-    made.placed("id-a")
-    for _ in range(RECENT):
-        made.placed("id-b")
+    made = table(holding("a", 1), host("b"))
+    for last in range(2, RECENT + 2):
+        assert made.recent[0] == 1
+        made.put(holding("b", *range(2, last + 1)))
     assert (made.recent[0], made.recent[1]) == (0, RECENT)
+    assert list(table(holding("b", *range(2, RECENT + 2)), holding("a", 1)).recent[:2]) == [RECENT, 0]
+    assert list(table(holding("a", 1), holding("b", *range(2, RECENT + 2))).recent[:2]) == [0, RECENT]
+
+
+def test_placements_that_an_earlier_release_did_not_count_are_not_building() -> None:
+    made = table(holding("a", 0))
+    assert (made.recent[0], made.latest) == (0, 0)
+    assert made.claimed_by == {"i0": "id-a"}
 
 
 def test_a_weight_decides_between_weighers() -> None:
@@ -271,11 +287,23 @@ def test_scores_are_scaled_over_the_hosts_that_are_left() -> None:
 
 
 def test_among_equals_the_host_registered_first_is_chosen_always() -> None:
-    hosts = [host(f"h{number}") for number in range(100)]
+    def since(number: int, **changes: Any) -> Host:
+        return host(f"h{number}", created=START + timedelta(seconds=number), **changes)
+
+    hosts = [since(number) for number in range(100)]
     assert {choose(request(), table(*hosts), DEFAULT).host_id for _ in range(3)} == {"id-h0"}
-    assert choose(request(), table(*reversed(hosts)), DEFAULT).host_id == "id-h99"
-    mixed = [host(f"h{number}", memory=(32 + number % 7) * GIB) for number in range(500)]
+    assert choose(request(), table(*reversed(hosts)), DEFAULT).host_id == "id-h0", "however it was put together"
+    mixed = [since(number, memory=(32 + number % 7) * GIB) for number in range(500)]
     assert choose(request(), table(*mixed), DEFAULT).host_id == "id-h6"
+    assert [each.host for each in choose(request(), table(*mixed), DEFAULT).report.best] == ["h6", "h13", "h20"]
+    assert choose(request(), table(host("b"), host("a")), DEFAULT).host_id == "id-a", "of the same moment"
+
+
+@given(st.lists(st.integers(0, 5), max_size=40), st.integers(1, 4))
+def test_the_best_are_those_that_sorting_all_gives(scores: list[int], most: int) -> None:
+    ranks = np.random.default_rng(len(scores)).permutation(len(scores))
+    expected = sorted(range(len(scores)), key=lambda each: (-scores[each], ranks[each]))[:most]
+    assert list(ordered(np.array(scores, dtype=float), ranks, most)) == expected
 
 
 def test_filters_are_applied_in_the_policys_order_and_each_says_how_many_it_left() -> None:
@@ -346,10 +374,14 @@ def test_every_filter_and_weigher_is_known_by_its_name() -> None:
 def test_an_instance_is_placed_and_its_resources_are_held(scene: Scene) -> None:
     scene.register("a").place()
     assert scene.placed() == HostRef(id="a", name="a", partition=0, epoch=1)
-    assert scene.host("a").claims == {"i1": Claim(project="p", vcpus=2, memory=4 * GIB, disk=10 * GIB)}
+    assert scene.host("a").claims == {"i1": Claim(project="p", vcpus=2, memory=4 * GIB, disk=10 * GIB, number=1)}
     ((_, made),) = scene.last.events
     assert isinstance(made, HostClaimMade)
     assert made.report.total == 1
+    scene.place("i2", zone="z1", wanted_host="a")
+    ((_, made),) = scene.last.events
+    assert isinstance(made, HostClaimMade)
+    assert (made.arch, made.zone, made.wanted_host, made.number) == ("x86_64", "z1", "a", 2), "it tells what was asked"
 
 
 def test_placing_the_same_instance_twice_gives_the_same_host_and_one_claim(scene: Scene) -> None:
@@ -382,6 +414,7 @@ def test_a_placement_that_is_refused_says_why_and_changes_nothing(scene: Scene) 
     assert scene.last.events == []
     ((key, notice),) = scene.last.notices
     assert isinstance(notice, PlacementRefused)
+    assert (notice.vcpus, notice.memory, notice.disk, notice.arch) == (9, 4 * GIB, 10 * GIB, "x86_64")
     assert key == Key("instance", "i1")
     assert scene.host("a").claims == {}
 
@@ -565,5 +598,9 @@ def test_whatever_happens_no_host_holds_more_than_it_has_and_no_instance_two_cla
         assert scene.cell.table.claimed_by == {instance: each.id for each in hosts for instance in each.claims}
         fresh = table(*(scene.cell.table.hosts[ident] for ident in scene.cell.table.ids))
         rows = slice(0, len(fresh))
-        for column in ("ready", "zone", "arch", "free_vcpus", "free_memory", "free_disk"):
+        for column in ("ready", "zone", "arch", "free_vcpus", "free_memory", "free_disk", "recent"):
             assert (getattr(fresh, column)[rows] == getattr(scene.cell.table, column)[rows]).all()
+        other = table(*(scene.cell.table.hosts[ident] for ident in reversed(scene.cell.table.ids)))
+        assert other.latest == scene.cell.table.latest
+        wish = request("next", vcpus=1)
+        assert choose(wish, other, DEFAULT) == choose(wish, scene.cell.table, DEFAULT), "whoever starts now chooses so"

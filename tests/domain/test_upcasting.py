@@ -1,5 +1,6 @@
 """Data of earlier releases is read as today's."""
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
@@ -7,8 +8,9 @@ from uuid import UUID
 import pytest
 
 from domain.errors import UnknownMessage
+from domain.host.messages import HostClaimMade, PlacementRefused, PlacementReport
 from domain.instance.actions.update import UpdateInstance
-from domain.messages import MESSAGES, Envelope, Key, Record, Topic, from_record, to_record
+from domain.messages import MESSAGES, Envelope, Key, Record, Topic, class_of, from_record, names_of, to_record
 from domain.upcasting import UPCASTS, Upcast, upcast
 
 TODAY = UpdateInstance.type_name
@@ -54,6 +56,52 @@ def test_each_revision_is_read_as_todays(name: str, value: bytes) -> None:
 def test_old_data_that_is_wrong_is_a_dead_record(value: bytes) -> None:
     with pytest.raises(UnknownMessage):
         from_record(old("gostack.test.old.v1", value))
+
+
+REPORT = {"total": 2, "counts": [{"filter": "vcpu", "left": 0}], "best": []}
+WRITTEN = {
+    "gostack.host.claim-made.v1": (
+        {"instance_id": "i", "project": "p", "vcpus": 2, "memory": 4, "disk": 8, "report": REPORT},
+        HostClaimMade(
+            instance_id="i",
+            project="p",
+            vcpus=2,
+            memory=4,
+            disk=8,
+            arch="",
+            zone="",
+            wanted_host="",
+            number=0,
+            report=PlacementReport.model_validate(REPORT),
+        ),
+    ),
+    "gostack.scheduling.placement-refused.v1": (
+        {"instance_id": "i", "report": REPORT},
+        PlacementRefused(
+            instance_id="i",
+            vcpus=0,
+            memory=0,
+            disk=0,
+            arch="",
+            zone="",
+            wanted_host="",
+            report=PlacementReport.model_validate(REPORT),
+        ),
+    ),
+}
+"""Type name -> data as earlier releases wrote it, and what it is read as."""
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_what_earlier_releases_wrote_is_read(name: str) -> None:
+    data, expected = WRITTEN[name]
+    assert from_record(old(name, json.dumps(data).encode())).data == expected
+    assert class_of(name) is type(expected)
+    assert names_of(type(expected)) == (type(expected).type_name, name)
+
+
+def test_every_step_is_tried_with_what_was_written() -> None:
+    assert UPCASTS.keys() - STEPS.keys() == WRITTEN.keys()
 
 
 def test_a_circle_ends() -> None:
