@@ -65,12 +65,16 @@ def choose(request: Demand, table: HostTable, policy: Policy) -> Choice:
     return Choice(table.ids[left[order[0]]], PlacementReport(total=len(table), counts=tuple(counts), best=best))
 
 
-def ordered(scores: Vector, ranks: npt.NDArray[np.int64], most: int) -> npt.NDArray[np.int64]:
+def ordered(scores: Vector, ranks: npt.NDArray[np.int64], most: int) -> list[int]:
     """Where the best `most` scores are, the best first; among equals the one of the lowest rank."""
-    near = np.arange(len(scores))
-    if most < len(scores):
-        near = np.flatnonzero(scores >= np.partition(scores, -most)[-most])
-    return np.asarray(near[np.lexsort((ranks[near], -scores[near]))][:most])
+    left = scores.copy()
+    found = []
+    # So few are wanted that looking through all for each costs less than sorting them.
+    for _ in range(min(most, len(scores))):
+        tied = np.flatnonzero(left == left.max())
+        found.append(int(tied[ranks[tied].argmin()]))
+        left[found[-1]] = -np.inf
+    return found
 
 
 def refusal(report: PlacementReport, policy: Policy) -> NoValidHost:

@@ -303,7 +303,7 @@ def test_among_equals_the_host_registered_first_is_chosen_always() -> None:
 def test_the_best_are_those_that_sorting_all_gives(scores: list[int], most: int) -> None:
     ranks = np.random.default_rng(len(scores)).permutation(len(scores))
     expected = sorted(range(len(scores)), key=lambda each: (-scores[each], ranks[each]))[:most]
-    assert list(ordered(np.array(scores, dtype=float), ranks, most)) == expected
+    assert ordered(np.array(scores, dtype=float), ranks, most) == expected
 
 
 def test_filters_are_applied_in_the_policys_order_and_each_says_how_many_it_left() -> None:
