@@ -103,7 +103,7 @@ class Embedded(uvicorn.Server):
 
 
 async def _serve(app: FastAPI, listener: socket.socket) -> None:
-    await Embedded(uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off")).serve([listener])
+    await Embedded(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off")).serve([listener])
 
 
 def prepare(settings: Settings) -> None:

@@ -9,6 +9,7 @@ import logging
 from agent.drivers.driver import DriverError
 from agent.runner import HostRunner
 from domain.jobs import Power
+from infra import work
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +22,8 @@ async def look(runner: HostRunner) -> None:
     try:
         seen = await runner.driver.guests()
     except DriverError as error:
-        logger.warning("host %s: %s", runner.host.name, error)
+        with work.doing(host=runner.host.id):
+            logger.warning("the guests of host %s cannot be looked at: %s", runner.host.name, error)
         return
     for instance_id, before in known.items():
         power = seen.get(instance_id, Power.NONE)
@@ -37,7 +39,8 @@ async def look_at(runner: HostRunner, instance_id: str) -> None:
     try:
         power = await runner.driver.power(instance_id)
     except DriverError as error:
-        logger.warning("host %s: %s", runner.host.name, error)
+        with work.doing(host=runner.host.id, instance=instance_id):
+            logger.warning("a guest of host %s cannot be looked at: %s", runner.host.name, error)
         return
     await runner.observe(instance_id, power, given)
 

@@ -31,7 +31,7 @@ from domain.jobs import (
     PowerSeen,
 )
 from domain.messages import Envelope, Key, Message, Record, Topic, derived_id, to_record
-from infra import crash, metrics
+from infra import crash, metrics, work
 
 logger = logging.getLogger(__name__)
 
@@ -145,7 +145,8 @@ class HostRunner:
                     await self._dispatch(queue[0])
             except Exception:
                 # It stays pending: the next process takes it up again, and until then there is its deadline.
-                logger.exception("a dispatch of instance %s was not answered", instance_id)
+                with work.handling(queue[0]):
+                    logger.exception("a dispatch was not answered")
             finally:
                 queue.pop(0)
                 metrics.DISPATCHES.dec()
@@ -154,6 +155,10 @@ class HostRunner:
                     del self._queues[instance_id]
 
     async def _dispatch(self, envelope: Envelope) -> None:
+        with work.handling(envelope):
+            await self._answered(envelope)
+
+    async def _answered(self, envelope: Envelope) -> None:
         dispatch = envelope.data
         assert isinstance(dispatch, DispatchHostJobs)
         results: list[JobResult] = []
@@ -188,9 +193,12 @@ class HostRunner:
 
     async def _timed(self, envelope: Envelope, dispatch: DispatchHostJobs, call: JobCall) -> JobResult:
         began = time.monotonic()
-        result = await self._job(envelope, dispatch, call)
-        code = result.error.code if result.error else "done"
-        metrics.JOB_SECONDS.labels(call.name, code).observe(time.monotonic() - began)
+        with work.doing(job=call.name, job_id=call.job_id):
+            result = await self._job(envelope, dispatch, call)
+            code = result.error.code if result.error else "done"
+            seconds = time.monotonic() - began
+            logger.debug("%s: %s in %.3f s", call.name, code, seconds)
+        metrics.JOB_SECONDS.labels(call.name, code).observe(seconds)
         return result
 
     async def _job(self, envelope: Envelope, dispatch: DispatchHostJobs, call: JobCall) -> JobResult:
@@ -206,15 +214,16 @@ class HostRunner:
                 crash.point("agent-acting")
                 facts = await HANDLERS[type(job)](job, dispatch.guest, self._context)
         except DriverError as error:
-            logger.warning("%s of instance %s: %s", call.name, dispatch.instance_id, error)
+            logger.warning("%s failed: %s: %s", call.name, error.code, error)
             return JobResult(
                 job_id=call.job_id, name=call.name, error=JobError(code=error.code, message=str(error)[:2000])
             )
         except TimeoutError:
             message = f"{call.name} took longer than {JOBS[call.name].deadline:g} s."
+            logger.warning("%s", message)
             return JobResult(job_id=call.job_id, name=call.name, error=JobError(code="job-failed", message=message))
         except Exception as error:
-            logger.exception("%s of instance %s", call.name, dispatch.instance_id)
+            logger.exception("%s failed", call.name)
             message = f"{type(error).__name__}: {error}"[:2000]
             return JobResult(job_id=call.job_id, name=call.name, error=JobError(code="job-failed", message=message))
         finally:

@@ -19,7 +19,7 @@ from domain import catalog
 from domain.errors import UnknownMessage
 from domain.jobs import DispatchHostJobs, GuestSpec, Heartbeat
 from domain.messages import Envelope, Key, Record, Topic, derived_id, from_record, to_record
-from infra import crash, metrics
+from infra import crash, metrics, work
 from infra.log.log import Log, TopicPartition
 
 logger = logging.getLogger(__name__)
@@ -113,7 +113,8 @@ class AgentService:
             try:
                 envelope = from_record(record)
             except UnknownMessage as error:
-                logger.error("dead job: %s", error)
+                with work.handling(None, record.place):
+                    logger.error("dead job: %s", error)
                 await self._sender.put(_dead(record, str(error)))
                 continue
             if isinstance(envelope.data, DispatchHostJobs):

@@ -16,6 +16,7 @@ from api.given import SECRET
 from api.services import Services
 from domain.errors import Invalid
 from domain.messages import named_id
+from infra import work
 
 LONGEST_HEADER = 255
 ADMIN = "admin"
@@ -63,14 +64,15 @@ async def asked(
     traceparent: Annotated[str, Header(max_length=LONGEST_HEADER, description="W3C trace context")] = "",
 ) -> Asked:
     """The request's origin and identity. Raises Invalid."""
+    project = x_gostack_project or ADMIN
+    command_id = named_id("command", project, idempotency_key) if idempotency_key else str(uuid.uuid4())
+    work.note(command=command_id, trace=work.trace_id(traceparent))
     return Asked(
         actor=x_gostack_actor or ADMIN,
-        project=x_gostack_project or ADMIN,
+        project=project,
         reason=x_gostack_reason,
         traceparent=traceparent,
-        command_id=named_id("command", x_gostack_project or ADMIN, idempotency_key)
-        if idempotency_key
-        else str(uuid.uuid4()),
+        command_id=command_id,
         keyed=idempotency_key is not None,
         fingerprint=await _fingerprint(request, given) if idempotency_key else "",
         if_match=_version(if_match),

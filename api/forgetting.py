@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 
+from infra import work
 from infra.secrets.secrets import SecretStore, SecretsUnavailable
 
 logger = logging.getLogger(__name__)
@@ -30,4 +31,5 @@ class Forgetting:
             try:
                 await self._secrets.forget(instance_id)
             except SecretsUnavailable as error:
-                logger.error("secrets of %s stay until the next sweep: %s", instance_id, error)
+                with work.doing(instance=instance_id):
+                    logger.error("its secrets stay until the next sweep: %s", error)

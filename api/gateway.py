@@ -15,7 +15,7 @@ from api.refusals import KeyReused, Overloaded, Unavailable
 from api.services import Services
 from api.verdicts import Judgement
 from domain.messages import Command, Envelope, Key, Topic, derived_id, to_record
-from infra import crash
+from infra import crash, work
 from infra.log.log import LogUnavailable
 
 SOURCE = "gostack/api"
@@ -85,6 +85,9 @@ async def send(services: Services, asked: Asked, wishes: Sequence[tuple[str, Wis
     cell = services.settings.scheduling.cell
     ids = [ident for ident, _ in wishes]
     records = []
+    if len(wishes) == 1:
+        subject = wishes[0][1].subject
+        work.note(subject=str(subject), instance=subject.id if subject.kind == "instance" else "")
     for ident, wish in wishes:
         envelope = Envelope(
             id=ident,

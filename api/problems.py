@@ -18,6 +18,7 @@ from api import refusals as own
 from api.given import explain
 from domain import errors
 from domain.errors import Refusal
+from infra import work
 from infra.log.log import LogUnavailable
 from infra.secrets.secrets import SecretsUnavailable
 from projections.store import StoreUnavailable
@@ -146,7 +147,7 @@ def install(app: FastAPI, max_body: int) -> None:
 
     def unavailable(request: Request, error: Exception) -> Response:
         part = "The log" if isinstance(error, LogUnavailable) else "The database"
-        logger.error("%s %s: %s", request.method, request.url.path, error)
+        logger.error("%s does not answer: %s", part, error)
         refusal = own.Unavailable(part=part, consequence="What was asked may or may not have been done.")
         return response(of_refusal(refusal, request.url.path))
 
@@ -156,7 +157,8 @@ def install(app: FastAPI, max_body: int) -> None:
 
     def broken(request: Request, error: Exception) -> Response:
         incident = str(uuid.uuid4())
-        logger.error("incident %s: %s %s", incident, request.method, request.url.path, exc_info=error)
+        with work.doing(**request.scope.get("work", {})):
+            logger.error("incident %s: %s %s", incident, request.method, request.url.path, exc_info=error)
         return response(of_refusal(own.Broken(incident=incident), request.url.path))
 
     app.add_exception_handler(Refusal, refused)

@@ -1,11 +1,18 @@
-"""How long each request took, by the pattern of its path: an id in a path must not become a metric of its own."""
+"""How long each request took, by the pattern of its path: an id in a path must not become a metric of its own.
 
+What is logged while a request is answered says which it is.
+"""
+
+import logging
 import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from infra import metrics
+from infra import metrics, work
 
+logger = logging.getLogger(__name__)
+
+LONGEST_PATH = 500
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 """What else a client calls its method is told as `other`: labels must not be for clients to invent."""
 
@@ -34,11 +41,18 @@ class Timing:
                 }
             await send(message)
 
-        try:
-            await self._app(scope, receive, noted)
-        finally:
-            if ends:
-                # Whether the prefix belongs to a route's path differs between releases of FastAPI.
-                route = getattr(scope.get("route"), "path", "").removeprefix("/v1") or "unknown"
-                method = scope["method"] if scope["method"] in METHODS else "other"
-                metrics.REQUEST_SECONDS.labels(method, route, status).observe(time.monotonic() - began)
+        method = scope["method"] if scope["method"] in METHODS else "other"
+        with work.doing(request=f"{method} {scope['path'][:LONGEST_PATH]}"):
+            try:
+                await self._app(scope, receive, noted)
+            except BaseException:
+                # It is answered, and logged, outside of here.
+                scope["work"] = work.fields()
+                raise
+            finally:
+                seconds = time.monotonic() - began
+                logger.debug("answered %s in %.3f s", status, seconds)
+                if ends:
+                    # Whether the prefix belongs to a route's path differs between releases of FastAPI.
+                    route = getattr(scope.get("route"), "path", "").removeprefix("/v1") or "unknown"
+                    metrics.REQUEST_SECONDS.labels(method, route, status).observe(seconds)

@@ -16,6 +16,7 @@ from domain.errors import UnknownMessage
 from domain.instance.events import InstanceCreated
 from domain.messages import Envelope, Key, Record, Topic, Verdict, from_record
 from domain.task import CommandRefused, CommandSatisfied, TaskAccepted, TaskFailed, TaskFinished
+from infra import work
 from infra.log.log import Log, LogUnavailable, TopicPartition
 
 logger = logging.getLogger(__name__)
@@ -147,7 +148,7 @@ class Verdicts:
                 finally:
                     await reader.close()
             except LogUnavailable as error:
-                logger.error("verdicts: %s; again in %.1f s", error, pause)
+                logger.error("verdicts cannot be read: %s; again in %.1f s", error, pause)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
 
@@ -163,7 +164,8 @@ class Verdicts:
         try:
             envelope = from_record(record)
         except UnknownMessage as error:
-            logger.error("verdicts: %s", error)
+            with work.handling(None, record.place):
+                logger.error("an event cannot be read: %s", error)
             return
         if waited:
             judgement = Judgement.of_event(envelope)

@@ -1,13 +1,12 @@
 """`gostack`: starts each process, and holds the operator's tools. The one place that may import every room."""
 
 import asyncio
-import logging
-import sys
 import time
 from typing import Annotated, Any
 
 import typer
 
+from infra.lines import set_up
 from infra.settings import Settings, load
 
 app = typer.Typer(no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
@@ -19,11 +18,10 @@ app.add_typer(topics, name="topics")
 app.add_typer(database, name="db")
 
 
-def _settings() -> Settings:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
-    for noisy in ("aiokafka", "faust", "mode", "httpx", "uvicorn.access"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    return load()
+def _settings(process: str = "gostack") -> Settings:
+    settings = load()
+    set_up(process, settings.log.format, settings.log.level)
+    return settings
 
 
 def _run(coroutine: Any) -> None:
@@ -40,7 +38,7 @@ def api() -> None:
     """The REST API."""
     from api.serve import serve
 
-    _run(serve(_settings()))
+    _run(serve(_settings("api")))
 
 
 @app.command()
@@ -48,7 +46,7 @@ def engine() -> None:
     """The engine: decides for instances and what they are made of."""
     from commands.compose import engine as run
 
-    run(_settings())
+    run(_settings("engine"))
 
 
 @app.command()
@@ -56,7 +54,7 @@ def scheduler() -> None:
     """The scheduler: decides for the hosts of its cell."""
     from commands.compose import scheduler as run
 
-    run(_settings())
+    run(_settings("scheduler"))
 
 
 @app.command()
@@ -64,7 +62,7 @@ def timers() -> None:
     """Deadlines and heartbeats."""
     from commands.compose import timers as run
 
-    _run(run(_settings()))
+    _run(run(_settings("timers")))
 
 
 @app.command()
@@ -72,7 +70,7 @@ def projector() -> None:
     """The projector: events into read models."""
     from projections.compose import projector as run
 
-    _run(run(_settings()))
+    _run(run(_settings("projector")))
 
 
 @app.command()
@@ -81,7 +79,7 @@ def agent() -> None:
     from agent.compose import agent as run
     from agent.compose import prepare
 
-    settings = _settings()
+    settings = _settings("agent")
     prepare(settings)
     _run(run(settings))
 

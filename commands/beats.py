@@ -19,6 +19,7 @@ from domain.host.messages import (
 )
 from domain.jobs import Heartbeat
 from domain.messages import Envelope, Key, Record, Topic, derived_id, from_record, to_record
+from infra import work
 from infra.log.log import Log
 
 logger = logging.getLogger(__name__)
@@ -92,6 +93,8 @@ class Beats:
                 correlation=command_id,
             )
             records.append(to_record(envelope, Topic.SCHEDULING, key=self._cell))
+            with work.handling(envelope):
+                logger.warning("not heard for %s" if silent else "heard again after %s", self._grace)
         return records
 
     async def run(self, suspect: Mapping[str, bool]) -> None:

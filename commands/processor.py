@@ -33,7 +33,7 @@ from domain.messages import (
 )
 from domain.parking import AggregateParked, AggregateReleased, ReleaseAggregate
 from domain.task import CommandRefused, CommandSatisfied
-from infra import crash, metrics
+from infra import crash, metrics, work
 from infra.db.ledger import Change, Conflict, Ledger, Move, Opened, Row
 from infra.db.outbox import pack, unpack
 from infra.log.log import Log, TopicPartition
@@ -220,7 +220,9 @@ class Processor:
             batch = Batch(opened)
             for record in fresh:
                 if TopicPartition(record.topic, record.partition or 0) in opened.moved:
-                    self._apply(batch, record, envelopes[record.place])
+                    found = envelopes[record.place]
+                    with work.handling(found if isinstance(found, Envelope) else None, record.place):
+                        self._apply(batch, record, found)
             changes = [self._change(batch, key, before, entry) for key, (before, entry) in batch.touched.items()]
             number = await step.close(
                 changes, batch.done, batch.outbox, list(batch.parked.items()), list(batch.released)
@@ -343,6 +345,7 @@ class Processor:
             self._rules.changed(key, after.state)
         batch.touched |= staged
         batch.outbox += sent
+        logger.debug("decided: %s events, %s messages", len(outcome.events), len(outcome.outgoing))
         if wants_verdict:
             batch.verdicts[_judged(envelope, outcome)] += 1
         for key, record in grown:

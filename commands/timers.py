@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from domain.messages import Envelope, Topic, derived_id, to_record
 from domain.task import DeadlinePassed
-from infra import crash, metrics
+from infra import crash, metrics, work
 from infra.db.ledger import Due, Ledger, LedgerUnavailable
 from infra.log.log import Log, LogUnavailable
 
@@ -41,8 +41,12 @@ class Timers:
         due = await self._ledger.due(now, MOST)
         if due:
             crash.point("timers-looked")
-            await self._log.publish([to_record(self._command(each, now), Topic.COMMANDS) for each in due])
+            commands = [self._command(each, now) for each in due]
+            await self._log.publish([to_record(each, Topic.COMMANDS) for each in commands])
             crash.point("timers-told")
+            for each, command in zip(due, commands, strict=True):
+                with work.handling(command):
+                    logger.info("told that its time was over at %s", each.due_at.isoformat())
             metrics.DEADLINES.inc(len(due))
         return len(due)
 

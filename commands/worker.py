@@ -85,9 +85,10 @@ class Worker:
 
     def run(self) -> None:
         """Work until a signal comes."""
-        faust.Worker(
-            self.app, loglevel="WARNING", redirect_stdouts=False, override_logging=False
-        ).execute_from_commandline()
+        worker = faust.Worker(self.app, loglevel="WARNING", quiet=True, redirect_stdouts=False, override_logging=False)
+        # Else it draws at standard output, between the lines of the log.
+        worker.spinner = None
+        worker.execute_from_commandline()
 
     def _take_over_consumer(self) -> None:
         create = self.app._new_consumer

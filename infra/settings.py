@@ -29,10 +29,16 @@ class Section(BaseModel):
 
 
 class Log(Section):
-    """The message log."""
+    """The message log; `format` and `level` are of the lines that a process writes about itself, to standard error."""
 
     bootstrap: str = Field("127.0.0.1:19092", description="Kafka bootstrap servers, comma separated")
     request_timeout: float = Field(20.0, gt=0, description="seconds until a request to Kafka counts as failed")
+    format: Literal["auto", "json", "text"] = Field(
+        "auto", description="json: an object a line; text: for people; auto: text on a terminal, else json"
+    )
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="lines below it are not written; debug has each request, command, step and job"
+    )
 
 
 class Database(Section):

@@ -13,6 +13,7 @@ from multiprocessing import get_context
 import uvloop
 
 from domain import catalog
+from infra.lines import set_up
 from infra.log.kafka import KafkaLog
 from infra.settings import Settings
 from projections.postgres import PostgresStore
@@ -56,7 +57,7 @@ async def _in_a_process(settings: Settings, runs: Runs, run: Run) -> None:
 
 def _process(settings: Settings, ident: str) -> None:
     end_with_parent()
-    logging.basicConfig(level=logging.INFO)
+    set_up("projector", settings.log.format, settings.log.level)
     uvloop.run(carry_out(settings, ident))
 
 

@@ -19,7 +19,7 @@ from typing import Any
 from domain.aggregates import AGGREGATES
 from domain.errors import UnknownMessage
 from domain.messages import Envelope, Event, Key, Record, Topic, from_record, read
-from infra import crash, metrics
+from infra import crash, metrics, work
 from infra.log.log import Log, Positions, TopicPartition
 from projections.store import Batch, Entry, Kept, Snapshot, Store
 from projections.view import Change, Row
@@ -126,7 +126,8 @@ class Projector:
             try:
                 found.append((record, from_record(record)))
             except UnknownMessage as error:
-                logger.error("event left out: %s", error)
+                with work.handling(None, record.place):
+                    logger.error("event left out: %s", error)
         await self._warm({envelope.subject for _, envelope in found if envelope.aggversion})
         try:
             changes = [change for record, envelope in found if (change := self._fold(batch, record, envelope))]
@@ -143,6 +144,10 @@ class Projector:
             self.latest = found[-1][1].time
         metrics.PROJECTOR_SECONDS.observe(time.monotonic() - began)
         metrics.PROJECTOR_RECORDS.observe(len(records))
+        if logger.isEnabledFor(logging.DEBUG):
+            for record, envelope in found:
+                with work.handling(envelope, record.place):
+                    logger.debug("projected")
 
     async def look(self, clock: Callable[[], datetime]) -> None:
         """Measure how far the read models are behind. Raises LogUnavailable."""

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import suppress
+from contextvars import copy_context
 from functools import cache
 from typing import TypeVar
 
@@ -52,11 +53,11 @@ class Connection:
         Raises DriverError "hypervisor-unreachable", after which the next call connects again, or what `work` raises,
         libvirt's errors as "hypervisor-refused".
         """
-        return await asyncio.get_running_loop().run_in_executor(self._executor, self._guarded, work)
+        return await asyncio.get_running_loop().run_in_executor(self._executor, copy_context().run, self._guarded, work)
 
     async def run(self, work: Callable[[], T]) -> T:
         """What `work` gives, which blocks but does not need libvirt."""
-        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+        return await asyncio.get_running_loop().run_in_executor(self._executor, copy_context().run, work)
 
     def close(self) -> None:
         """Let go. A later call would connect again."""

@@ -30,6 +30,7 @@ from agent.drivers.instance_files import HostFiles
 from agent.drivers.network import GuestNetworks
 from domain.host.messages import Inventory
 from domain.jobs import GuestSpec, ImageRef, Power
+from infra import work
 from infra.settings import Settings
 
 POLL = 0.2
@@ -381,7 +382,7 @@ class LibvirtDriver:
             if problem.code != DriverFault.HYPERVISOR_REFUSED:
                 raise
             # It may have gone off in between, or be deaf: there is a next time, and the plug.
-            logger.info("guest %s could not be asked: %s", instance_id, problem)
+            logger.info("the guest could not be asked: %s", problem)
 
     async def _learn_capabilities(self) -> None:
         """Have libvirt look at its QEMU now: on a host's first day that takes seconds, else of the first guest."""
@@ -424,7 +425,8 @@ class LibvirtDriver:
                 try:
                     await watcher(instance_id)
                 except Exception:
-                    logger.exception("nobody could be told of a change of guest %s", instance_id)
+                    with work.doing(instance=instance_id):
+                        logger.exception("nobody could be told of a change of a guest")
 
 
 SHUTDOWN_BY = (libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN, libvirt.VIR_DOMAIN_SHUTDOWN_GUEST_AGENT)

@@ -5,6 +5,7 @@ No transactions: the client speaks the old protocol, which does not fence a zomb
 
 import asyncio
 from collections.abc import Sequence
+from contextvars import Context
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka import TopicPartition as KafkaPartition
@@ -168,7 +169,9 @@ class KafkaLog:
 
     async def _start(self, client: AIOKafkaConsumer | AIOKafkaProducer) -> None:
         try:
-            await asyncio.wait_for(client.start(), self._timeout)
+            # What it runs behind it lives on, and is not part of what is worked on when it happens to be made.
+            starting = asyncio.create_task(client.start(), context=Context())
+            await asyncio.wait_for(starting, self._timeout)
         except (KafkaError, TimeoutError, OSError) as error:
             try:
                 await client.stop()

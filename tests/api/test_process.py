@@ -14,17 +14,18 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.real.cluster import Cluster, running
+from tests.real.cluster import SERVICES, Cluster, running
 
 pytestmark = pytest.mark.real
 ROOT = Path(__file__).parents[2]
 MIB = 1 << 20
 WAIT = 30.0
+SECRET = "not-for-any-log"
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    with running(hosts=2) as made:
+    with running(hosts=2, settings={"GOSTACK_LOG__LEVEL": "debug"}) as made:
         yield made
 
 
@@ -61,7 +62,7 @@ def _ended(http: httpx.Client, task_id: str) -> Any:
 def test_a_life_over_http(http: httpx.Client) -> None:
     _furnished(http)
     key = {"Idempotency-Key": "the one"}
-    body = {"name": "web", "flavor": "small", "image": "tiny", "user_data": "#!/bin/sh"}
+    body = {"name": "web", "flavor": "small", "image": "tiny", "user_data": SECRET, "password": SECRET}
     booted = http.post("/instances", json=body, headers=key).json()
     assert http.post("/instances", json=body, headers=key).json()["task_id"] == booted["task_id"]
     assert _ended(http, booted["task_id"])["status"] == "finished"
@@ -138,6 +139,20 @@ def test_what_is_too_large_or_no_json(http: httpx.Client) -> None:
 def test_ready_with_no_secret_told(cluster: Cluster, http: httpx.Client) -> None:
     assert httpx.get(f"{cluster.url}/readyz").json()["status"] == "ready"
     assert cluster.postgres.password_file.read_text().strip() not in http.get("/config").text
+
+
+def test_every_line_of_every_process_is_an_object_and_tells_no_secret(cluster: Cluster) -> None:
+    said: dict[str, set[str]] = {}
+    for name in SERVICES:
+        text = (cluster.directory / f"{name}.log").read_text()
+        assert SECRET not in text
+        lines = [json.loads(line) for line in text.splitlines()]
+        assert {line["process"] for line in lines} <= {name}
+        said[name] = {line["logger"] for line in lines if line.get("instance")}
+    assert said["api"] == {"api.timing"}
+    assert said["engine"] == said["scheduler"] == {"commands.processor"}
+    assert said["projector"] == {"projections.projector"}
+    assert said["agent"] == {"agent.runner"}
 
 
 def _api(cluster: Cluster, **settings: str) -> subprocess.Popen[bytes]:

@@ -1,0 +1,113 @@
+"""What a process says of itself: a line for people at a terminal, else a JSON object a line, for machines.
+
+Why one formatter at the root: lines of libraries (uvicorn, Faust, aiokafka) are the same as ours, and whoever writes
+one says only what happened. What is worked on at that moment (infra/work.py) is added here.
+"""
+
+import json
+import logging
+import sys
+import threading
+import traceback
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import IO, Literal
+
+from infra import work
+
+Format = Literal["auto", "json", "text"]
+
+LONGEST = 8 << 10
+"""Characters of a message or an exception; of a longer one, the beginning and the end."""
+OWN = ("agent", "api", "cli", "commands", "domain", "gostack", "infra", "projections")
+"""Loggers that the level is for. Libraries give warnings and errors alone: at lower levels some tell headers, and with
+them tokens."""
+SHOWN = ("task", "instance", "command", "host", "place", "trace")
+"""Of what is worked on, what a line for people has."""
+
+
+class Json(logging.Formatter):
+    """A line as a JSON object."""
+
+    def __init__(self, process: str) -> None:
+        super().__init__()
+        self._process = process
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, whatever is in the message."""
+        line = {
+            "time": moment(record.created),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": bounded(_message(record)),
+            "process": self._process,
+            **work.fields(),
+        }
+        if record.exc_info and record.exc_info[1] is not None:
+            line["error"] = type(record.exc_info[1]).__name__
+            line["exception"] = bounded(self.formatException(record.exc_info))
+        # Escaped to ASCII: a line then parses in any encoding, with any broken character of a guest's name in it.
+        return json.dumps(line)
+
+
+class Text(logging.Formatter):
+    """A line for people."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """A line, and a traceback's lines below it."""
+        known = work.fields()
+        about = " ".join(f"{name}={known[name]}" for name in SHOWN if name in known)
+        line = f"{moment(record.created)} {record.levelname} {record.name} {_message(record)}"
+        line = f"{line} [{about}]" if about else line
+        if record.exc_info and record.exc_info[1] is not None:
+            line = f"{line}\n{bounded(self.formatException(record.exc_info))}"
+        return line
+
+
+def set_up(process: str, format: Format, level: str, stream: IO[str] = sys.stderr) -> None:
+    """From now on, this is how the process speaks. Its last words too: an error that ends it is a line as any other."""
+    as_text = stream.isatty() if format == "auto" else format == "text"
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(Text() if as_text else Json(process))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.captureWarnings(True)
+    for name in OWN:
+        logging.getLogger(name).setLevel(level.upper())
+    logging.getLogger("uvicorn").setLevel(logging.INFO)
+    sys.excepthook = _last_words
+    threading.excepthook = _thread_ended
+
+
+def moment(seconds: float) -> str:
+    """Seconds since 1970 as RFC 3339, UTC, to the microsecond."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def bounded(text: str) -> str:
+    """The text, or its beginning and its end, where the cause of an error stands."""
+    if len(text) <= LONGEST:
+        return text
+    half = LONGEST // 2
+    return f"{text[:half]} … {len(text) - 2 * half} characters left out … {text[-half:]}"
+
+
+def _message(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except Exception as error:
+        # A line that was written wrongly is a fault, and no reason to lose it.
+        return f"{record.msg!r} with {len(record.args or ())} values: {error!r}"
+
+
+def _last_words(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        traceback.print_exception(kind, error, trace)
+        return
+    logging.getLogger("gostack").critical("ended by %s", kind.__name__, exc_info=(kind, error, trace))
+
+
+def _thread_ended(ended: threading.ExceptHookArgs) -> None:
+    if ended.exc_value is not None:
+        name = ended.thread.name if ended.thread else "?"
+        error = (ended.exc_type, ended.exc_value, ended.exc_traceback)
+        logging.getLogger("gostack").error("thread %s ended by an error", name, exc_info=error)

@@ -1,0 +1,130 @@
+"""What every process says while a boot goes through them all: lines that parse, with the ids of what is worked on."""
+
+import asyncio
+import io
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.drivers.driver import DriverError, DriverFault
+from agent.drivers.simulated import SimulatedDriver
+from domain.jobs import GuestSpec
+from domain.messages import Record, Topic
+from infra.lines import Json, Text
+from tests.harness.whole import ended, whole
+
+PASSWORD = "Pa55-of-the-guest"
+USER_DATA = "#cloud-config: secret-of-the-user"
+ROOMS = ("api", "commands", "agent", "projections")
+
+
+class Said:
+    """Every line, in both forms."""
+
+    def __init__(self) -> None:
+        self.json, self.text = io.StringIO(), io.StringIO()
+
+    def lines(self, **wanted: str) -> list[dict[str, Any]]:
+        found = [json.loads(line) for line in self.json.getvalue().splitlines()]
+        return [line for line in found if all(line.get(name) == value for name, value in wanted.items())]
+
+
+@pytest.fixture
+def said() -> Iterator[Said]:
+    told = Said()
+    handlers = [logging.StreamHandler(told.json), logging.StreamHandler(told.text)]
+    handlers[0].setFormatter(Json("test"))
+    handlers[1].setFormatter(Text())
+    for name in ROOMS:
+        logging.getLogger(name).setLevel(logging.DEBUG)
+    for handler in handlers:
+        logging.getLogger().addHandler(handler)
+    yield told
+    for handler in handlers:
+        logging.getLogger().removeHandler(handler)
+    for name in ROOMS:
+        logging.getLogger(name).setLevel(logging.NOTSET)
+
+
+async def test_each_process_says_what_it_works_on(tmp_path: Path, said: Said) -> None:
+    async with whole(tmp_path) as api:
+        given = await api.boot(network="lan", password=PASSWORD, user_data=USER_DATA)
+        task = await ended(api, given["task_id"])
+        assert task["status"] == "finished"
+        await api.http.post(f"/v1/instances/{given['id']}/vnc")
+    ids = {"instance": given["id"], "task": given["task_id"]}
+    (answered,) = said.lines(logger="api.timing", command=given["command_id"])
+    assert (answered["request"], answered["instance"]) == ("POST /v1/instances", given["id"])
+    (decided,) = said.lines(logger="commands.processor", command=given["command_id"])
+    assert decided["type"] == "gostack.instance.boot.v1"
+    assert decided["place"].startswith("gostack.commands:")
+    (placed,) = said.lines(logger="commands.processor", type="gostack.scheduling.place-instance.v1")
+    assert {name: placed[name] for name in ids} == ids
+    jobs = said.lines(logger="agent.runner", **ids)
+    assert [line["job"] for line in jobs if line["message"].startswith(line["job"])][-1] == "StartGuest"
+    assert all(line["host"] and line["job_id"] for line in jobs)
+    projected = said.lines(logger="projections.projector", type="gostack.task.finished.v1", **ids)
+    assert len(projected) == 1
+    for secret in (PASSWORD, USER_DATA):
+        assert secret not in said.json.getvalue() + said.text.getvalue()
+
+
+class Broken(SimulatedDriver):
+    """A hypervisor that refuses, or fails with all that it knows."""
+
+    error: Exception
+
+    async def define(self, guest: GuestSpec) -> None:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "error", [DriverError(DriverFault.HYPERVISOR_REFUSED, "no such machine"), RuntimeError("no such machine")]
+)
+async def test_a_job_that_fails_says_which(tmp_path: Path, said: Said, error: Exception) -> None:
+    driver = Broken()
+    driver.error = error
+    async with whole(tmp_path, {"h1": driver}) as api:
+        given = await api.boot(network="lan", password=PASSWORD, user_data=USER_DATA)
+        assert (await ended(api, given["task_id"]))["status"] == "failed"
+    failed = [line for line in said.lines(job="DefineGuest") if line["level"] in ("warning", "error")]
+    assert {(line["task"], line["instance"]) for line in failed} == {(given["task_id"], given["id"])}
+    assert any("no such machine" in line["message"] + line.get("exception", "") for line in failed)
+    for secret in (PASSWORD, USER_DATA):
+        assert secret not in said.json.getvalue() + said.text.getvalue()
+
+
+async def test_a_record_nobody_can_read_is_named_by_its_place(tmp_path: Path, said: Said) -> None:
+    async with whole(tmp_path) as api:
+        (host,) = (await api.get("/hosts"))["hosts"]
+        partition = int(json.loads((await api.http.get(f"/v1/hosts/{host['id']}")).text)["partition"])
+        await api.world.log.publish([Record(Topic.COMMANDS, b"x", b"not json", partition=3)])
+        await api.world.log.publish([Record(Topic.JOBS, host["id"].encode(), b"not json", partition=partition)])
+        async with asyncio.timeout(10):
+            while len([line for line in said.lines() if "dead" in line["message"]]) < 2:
+                await api.world.log.wait(0.005)
+    places = {line["logger"]: line["place"] for line in said.lines() if "dead" in line["message"]}
+    assert places["commands.processor"].startswith("gostack.commands:3:")
+    assert places["agent.service"].startswith(f"gostack.jobs:{partition}:")
+
+
+async def test_a_fault_of_our_own_says_which_request_it_was(
+    tmp_path: Path, said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with whole(tmp_path) as api:
+
+        async def broken(*_: object) -> None:
+            raise RuntimeError("inner detail")
+
+        monkeypatch.setattr(api.world.log, "publish", broken)
+        answer = await api.http.post("/v1/zones", json={"name": "z"})
+        monkeypatch.undo()
+    assert answer.status_code == 500
+    (line,) = said.lines(logger="api.problems")
+    assert line["request"] == "POST /v1/zones"
+    assert line["command"]
+    assert "inner detail" in line["exception"]

@@ -1,0 +1,70 @@
+"""All of GoStack in one process, its agent too: the API, the write side, the projector, and an agent with simulated
+hypervisors, on the twins in memory."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from agent.drivers.driver import Driver, Secrets
+from agent.drivers.simulated import SimulatedDriver
+from agent.journal import Journal
+from agent.service import AgentService, Options
+from domain.jobs import GuestSpec
+from infra.secrets.memory import MemorySecrets
+from tests.api.api import MIB, Api, serving
+from tests.harness.world import CELL
+
+PATIENCE = 20.0
+OPTIONS = Options(cell=CELL, zone="default", endpoint="http://agent", parallel=4, heartbeat=3600.0, reconcile=3600.0)
+
+
+@asynccontextmanager
+async def whole(directory: Path, drivers: Mapping[str, Driver] | None = None) -> AsyncIterator[Api]:
+    """An API with a flavor `small`, an image `tiny`, a network `lan`, and hosts that really do their jobs."""
+    async with serving(directory) as api:
+        api.world.stopped.add("agents")
+        journal = Journal(directory / "journal.db")
+        agent = AgentService(
+            api.world.log,
+            journal,
+            drivers or {"h1": SimulatedDriver()},
+            secrets_from(api.world.secrets),
+            api.world.clock,
+            OPTIONS,
+        )
+        await agent.start()
+        working = asyncio.create_task(agent.run())
+        try:
+            await api.post("/flavors", {"name": "small", "core": 1, "memory": 512 * MIB})
+            await api.image("tiny")
+            await api.post("/networks", {"name": "lan", "cidr": "10.0.0.0/24"})
+            yield api
+            assert not working.done(), working.exception()
+        finally:
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
+            await agent.close()
+
+
+def secrets_from(kept: MemorySecrets) -> Callable[[GuestSpec], Any]:
+    """What a guest is to be told."""
+
+    async def secrets(guest: GuestSpec) -> Secrets:
+        password = await kept.get(guest.password_ref) if guest.password_ref else None
+        user_data = await kept.get(guest.user_data_ref) if guest.user_data_ref else None
+        return Secrets(password=password or "", user_data=user_data or "")
+
+    return secrets
+
+
+async def ended(api: Api, task_id: str) -> dict[str, Any]:
+    """The task, once it has finished or failed."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            answer = await api.http.get(f"/v1/tasks/{task_id}")
+            if answer.status_code == 200 and answer.json()["status"] not in ("running", "undoing"):
+                found: dict[str, Any] = answer.json()
+                return found
+            await api.world.log.wait(0.005)
