@@ -61,7 +61,7 @@ def create_app(services: Services) -> FastAPI:
         redoc_url=None,
     )
     app.state.services = services
-    app.state.feed = Feed(services.log)
+    app.state.feed = Feed(services.log, services.clock)
     app.state.dead = DeadRecords(services.log, services.clock)
     for route in ROUTES:
         app.include_router(route.router, prefix="/v1")

@@ -1,6 +1,4 @@
-"""Events as JSON, alike whether they come from history or straight from the log; and the filters on them."""
-
-from dataclasses import dataclass
+"""Events as JSON, alike whether they come from history or straight from the log; and which are a task's."""
 
 import orjson
 
@@ -51,30 +49,6 @@ def record_json(record: Record) -> bytes:
 
 def _with_data(about: dict[str, object], data: bytes) -> bytes:
     return orjson.dumps(about)[:-1] + b',"data":' + data + b"}"
-
-
-@dataclass(frozen=True)
-class Filter:
-    """Which events are wanted; empty: any."""
-
-    subject: str = ""
-    type: str = ""
-    actor: str = ""
-    correlation: str = ""
-
-    def wants(self, record: Record) -> bool:
-        """Whether this is one."""
-        headers = dict(record.headers)
-        return all(
-            headers.get(name, b"").decode() == wanted
-            for name, wanted in (
-                ("ce_subject", self.subject),
-                ("ce_type", self.type),
-                ("ce_actor", self.actor),
-                ("ce_correlationid", self.correlation),
-            )
-            if wanted
-        )
 
 
 async def of_task(services: Services, task: str, subject: str) -> tuple[str, str]:

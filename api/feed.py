@@ -6,53 +6,51 @@ the very first event. A follower that is slow reads slowly: nothing is kept for 
 
 import heapq
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
+from datetime import datetime, timedelta
 from itertools import groupby
 
 from api import positions
-from api.events import Filter, record_json
+from api.events import record_json
 from api.refusals import Overloaded
 from domain.errors import Invalid
+from domain.interest import Interest
 from domain.messages import Record, Topic
-from infra.log.log import Log, TopicPartition
+from infra.log.log import Log, Positions, TopicPartition
 
 FETCH = 200
 WAIT = 0.5
 KEEP_ALIVE = 10.0
 MOST_FOLLOWERS = 256
 NOW, BEGINNING = "now", "beginning"
+END = b"end"
+"""Kind of what is sent last, where there is a last."""
+SKEW = timedelta(minutes=1)
+"""By so much an event's own time may differ from when the log took it: clocks differ, and what is sent waits."""
 
 
 class Feed:
     """All followers of this process."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: Log, clock: Callable[[], datetime]) -> None:
         self._log = log
+        self._clock = clock
         self._followers = 0
         self.closing = False
         """The process is ending: every follower is let go, and resumes elsewhere."""
 
-    async def start(self, since: str) -> list[int]:
-        """Offsets to begin at, for a position, `now` or `beginning`. Raises Overloaded, Invalid, LogUnavailable."""
+    async def start(self, begin: str, since: datetime | None = None) -> list[int]:
+        """Offsets to begin at: a position, `now` or `beginning`; where that is empty, the log is asked where this time
+        is. Raises Overloaded, Invalid, LogUnavailable."""
         if self._followers >= MOST_FOLLOWERS:
             raise Overloaded(what=f"{MOST_FOLLOWERS} followers of the feed")
-        bounds = await self._log.bounds([Topic.EVENTS])
-        ends = [bounds[each] for each in sorted(bounds)]
-        if since == NOW:
-            return [end for _, end in ends]
-        if since == BEGINNING:
-            return [first for first, _ in ends]
-        try:
-            offsets = positions.decode(since)
-        except ValueError:
-            offsets = []
-        if len(offsets) != len(ends) or any(offset > end for offset, (_, end) in zip(offsets, ends, strict=True)):
-            raise Invalid(field="from", value=since[:80], allowed="the id of an event of this feed, now or beginning")
-        return offsets
+        return await begins_at(self._log, begin, since)
 
-    async def follow(self, offsets: list[int], wanted: Filter) -> AsyncGenerator[bytes, None]:
-        """Events from these offsets on, as server-sent events, until the reader goes."""
+    async def follow(self, offsets: list[int], wanted: Interest) -> AsyncGenerator[bytes, None]:
+        """Events from these offsets on, as server-sent events, until the reader goes, or the time is over that it
+        wants events up to."""
         at = list(offsets)
+        last: list[int] | None = None
         reader = await self._log.reader(
             {TopicPartition(Topic.EVENTS, number): offset for number, offset in enumerate(at)}
         )
@@ -61,6 +59,11 @@ class Feed:
             yield _block(at)
             told = time.monotonic()
             while not self.closing:
+                if last is None and wanted.until is not None and self._clock() > wanted.until + SKEW:
+                    last = _in_order(await self._log.offsets_at([Topic.EVENTS], wanted.until + SKEW))
+                if last is not None and all(reached >= end for reached, end in zip(at, last, strict=True)):
+                    yield _block(at, b"{}", END)
+                    return
                 for record in _in_time(await reader.fetch(FETCH, WAIT)):
                     at[record.partition or 0] = record.offset + 1
                     if wanted.wants(record):
@@ -75,9 +78,36 @@ class Feed:
             await reader.close()
 
 
-def _block(at: list[int], data: bytes = b"") -> bytes:
+async def begins_at(log: Log, begin: str, since: datetime | None = None) -> list[int]:
+    """Offsets of gostack.events, by partition, for a position, `now` or `beginning`; where that is empty, for a time.
+    Raises Invalid, LogUnavailable."""
+    if not begin and since is not None:
+        return _in_order(await log.offsets_at([Topic.EVENTS], since - SKEW))
+    bounds = await log.bounds([Topic.EVENTS])
+    ends = [bounds[each] for each in sorted(bounds)]
+    if begin in ("", NOW):
+        return [end for _, end in ends]
+    if begin == BEGINNING:
+        return [first for first, _ in ends]
+    try:
+        offsets = positions.decode(begin)
+    except ValueError:
+        offsets = []
+    if len(offsets) != len(ends) or any(offset > end for offset, (_, end) in zip(offsets, ends, strict=True)):
+        raise Invalid(
+            field="from", value=begin[:80], allowed="it must be the id of an event of this feed, now or beginning"
+        )
+    return offsets
+
+
+def _in_order(offsets: Positions) -> list[int]:
+    return [offsets[each] for each in sorted(offsets)]
+
+
+def _block(at: list[int], data: bytes = b"", kind: bytes = b"") -> bytes:
     what = b"data: " + data if data else b": keep-alive"
-    return b"id: " + positions.encode(at).encode() + b"\n" + what + b"\n\n"
+    named = b"event: " + kind + b"\n" if kind else b""
+    return b"id: " + positions.encode(at).encode() + b"\n" + named + what + b"\n\n"
 
 
 def _in_time(records: list[Record]) -> list[Record]:

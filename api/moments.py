@@ -21,10 +21,8 @@ from projections.store import HistoryQuery
 from projections.view import Condition, Found, Query
 from projections.views import VIEWS
 
-FORMATS = (
-    "a moment (2026-01-31T12:00:00Z), seconds since 1970, how long ago (90s, 10m, 3h, 2d), "
-    f"or a place on the log as history tells it ({Topic.EVENTS}/PARTITION/OFFSET)"
-)
+TIMES = "a moment (2026-01-31T12:00:00Z), seconds since 1970, or how long ago (90s, 10m, 3h, 2d)"
+FORMATS = f"{TIMES}, or a place on the log as history tells it ({Topic.EVENTS}/PARTITION/OFFSET)"
 AGO = re.compile(r"(\d{1,9})([smhd])")
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 SECONDS = re.compile(r"\d{1,11}(\.\d{1,9})?")
@@ -60,21 +58,25 @@ class Between(Strict):
 
 def moment(services: Services, field: str, text: str) -> Moment:
     """What somebody means by it. Raises Invalid, which names the field and the formats."""
-    wrong = Invalid(field=field, value=text[:80], allowed=f"it must be {FORMATS}")
+    if place := PLACE.fullmatch(text):
+        if place[1] != Topic.EVENTS:
+            raise Invalid(field=field, value=text[:80], allowed=f"it must be {FORMATS}")
+        return Moment(topic=place[1], partition=int(place[2]), offset=int(place[3]))
+    return Moment(time(services, field, text, FORMATS))
+
+
+def time(services: Services, field: str, text: str, allowed: str = TIMES) -> datetime:
+    """What somebody means by a time. Raises Invalid, which names the field and what is allowed."""
     try:
         if ago := AGO.fullmatch(text):
-            return Moment(services.clock() - timedelta(**{UNITS[ago[2]]: int(ago[1])}))
+            return services.clock() - timedelta(**{UNITS[ago[2]]: int(ago[1])})
         if SECONDS.fullmatch(text):
-            return Moment(datetime.fromtimestamp(float(text), UTC))
-        if place := PLACE.fullmatch(text):
-            if place[1] != Topic.EVENTS:
-                raise wrong
-            return Moment(topic=place[1], partition=int(place[2]), offset=int(place[3]))
+            return datetime.fromtimestamp(float(text), UTC)
         # An unquoted plus in a query string arrives as a space.
-        time = datetime.fromisoformat(re.sub(r" (\d\d:\d\d)$", r"+\1", text) if "T" in text else text)
+        found = datetime.fromisoformat(re.sub(r" (\d\d:\d\d)$", r"+\1", text) if "T" in text else text)
     except (ValueError, OverflowError, OSError) as error:
-        raise wrong from error
-    return Moment(time if time.tzinfo else time.replace(tzinfo=UTC))
+        raise Invalid(field=field, value=text[:80], allowed=f"it must be {allowed}") from error
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 async def show(request: Request, services: Services, view: str, ref: str, project: str, asked: OneAt) -> Response:

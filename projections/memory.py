@@ -7,10 +7,11 @@ from typing import Any
 
 import orjson
 
+from domain.interest import is_one_of
 from domain.messages import Key
 from infra.log.log import TopicPartition
 from projections.postgres import FOUND_AT_MOST
-from projections.store import Batch, Entry, HistoryQuery, Kept, NotMoved, Snapshot
+from projections.store import Batch, Entry, HistoryQuery, Kept, NotMoved, Searched, Snapshot, kinds_and_id
 from projections.view import Condition, Found, Page, Query, Row, UnknownMarker
 from projections.views import VIEWS
 
@@ -110,8 +111,19 @@ class MemoryStore:
 
     async def history(self, query: HistoryQuery) -> list[Entry]:
         """Events, oldest first. Raises UnknownMarker, ValueError for what is no subject."""
-        if query.subject:
-            Key.parse(query.subject)
+        return [entry for entry in self._driven(query) if _wanted(entry, query)][: query.limit]
+
+    async def search(self, query: HistoryQuery, most: int) -> Searched:
+        """Events that are found by looking at so many at most. Raises UnknownMarker, ValueError for no subject."""
+        looked_at = self._driven(query)
+        entries = [entry for entry in looked_at[:most] if _wanted(entry, query)]
+        if len(entries) > query.limit:
+            return Searched(entries[: query.limit], entries[query.limit - 1].id)
+        return Searched(entries, looked_at[most - 1].id if len(looked_at) > most else "")
+
+    def _driven(self, query: HistoryQuery) -> list[Entry]:
+        """What an index finds: events in order after the marker, of the subject, else of the task and time."""
+        kinds, ident = kinds_and_id(query.subject) if query.subject else ((), "")
         order = _order_of_log if query.subject else _order
         entries = sorted(self._history.values(), key=order)
         if query.marker:
@@ -119,7 +131,9 @@ class MemoryStore:
             if marker is None:
                 raise UnknownMarker(query.marker)
             entries = [entry for entry in entries if order(entry) > order(marker)]
-        return [entry for entry in entries if _wanted(entry, query)][: query.limit]
+        if query.subject:
+            return [entry for entry in entries if entry.subject.kind in kinds and entry.subject.id == ident]
+        return [entry for entry in entries if _of_task(entry, query) and _in_time(entry, query)]
 
     async def event(self, ident: str) -> Entry | None:
         """One event by its id."""
@@ -169,12 +183,18 @@ def _holds(value: Any, condition: Condition) -> bool:
 def _wanted(entry: Entry, query: HistoryQuery) -> bool:
     return all(
         (
-            not query.subject or str(entry.subject) == query.subject,
-            not query.type or entry.type == query.type,
+            is_one_of(entry.type, query.types),
             not query.actor or entry.actor == query.actor,
             not query.project or entry.project == query.project,
-            not query.task or query.task in (entry.correlation, entry.task),
-            query.since is None or entry.time >= query.since,
-            query.until is None or entry.time <= query.until,
+            _of_task(entry, query),
+            _in_time(entry, query),
         )
     )
+
+
+def _of_task(entry: Entry, query: HistoryQuery) -> bool:
+    return not query.task or query.task in (entry.correlation, entry.task)
+
+
+def _in_time(entry: Entry, query: HistoryQuery) -> bool:
+    return (query.since is None or entry.time >= query.since) and (query.until is None or entry.time <= query.until)

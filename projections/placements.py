@@ -2,7 +2,6 @@
 
 from collections import deque
 from dataclasses import dataclass
-from itertools import product
 
 from domain.host.messages import HostClaimMade, PlacementRefused, PlacementReport
 from domain.messages import Key, class_of, names_of, read
@@ -38,8 +37,8 @@ async def placements(store: Store, instance_id: str) -> list[Placement]:
         elif event_type is StepsDispatched and entry.correlation not in requests:
             requests.append(entry.correlation)
     claims = []
-    for request, name in product(requests, names_of(HostClaimMade)):
-        query = HistoryQuery(type=name, task=request, limit=MOST_READ)
+    for request in requests:
+        query = HistoryQuery(types=names_of(HostClaimMade), task=request, limit=MOST_READ)
         for entry in await store.history(query):
             claim = read(entry.type, entry.data)
             assert isinstance(claim, HostClaimMade)

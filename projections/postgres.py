@@ -1,6 +1,7 @@
 """Read models in PostgreSQL. Tables follow from the views' columns; every one lies in a schema of its own, so that a
 new generation can be filled beside the one that serves."""
 
+import re
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,7 +16,16 @@ from infra import crash
 from infra.db.pool import alive_if_idle
 from infra.log.log import TopicPartition
 from projections.arrays import Blobs, EncodedTexts, Texts
-from projections.store import Batch, Entry, HistoryQuery, Kept, NotMoved, StoreUnavailable
+from projections.store import (
+    Batch,
+    Entry,
+    HistoryQuery,
+    Kept,
+    NotMoved,
+    Searched,
+    StoreUnavailable,
+    kinds_and_id,
+)
 from projections.view import Condition, Found, Page, Query, Row, UnknownMarker, View
 from projections.views import VIEWS
 
@@ -64,8 +74,7 @@ HISTORY_INDEXES = (
 ENTRY = """
 select kind, subject_id, version, id, type, at, topic, partition, "offset", actor, project, task, correlation,
        causation, verdict, data
-  from {schema}.history
-"""
+  from"""
 
 REMEMBER = """
 insert into {schema}.history (kind, subject_id, version, id, type, at, topic, partition, "offset", actor, project,
@@ -399,47 +408,114 @@ class PostgresStore:
 
     async def history(self, query: HistoryQuery) -> list[Entry]:
         """Events, oldest first. Raises UnknownMarker, ValueError for what is no subject."""
-        wanted: list[tuple[str, Any]] = [
-            ("type = %s", query.type),
-            ("actor = %s", query.actor),
-            ("project = %s", query.project),
-            ("at >= %s", query.since),
-            ("at <= %s", query.until),
-        ]
-        if query.subject:
-            key = Key.parse(query.subject)
-            wanted += [("kind = %s", key.kind), ("subject_id = %s", key.id)]
-        text = [condition for condition, value in wanted if value]
-        values = [value for _, value in wanted if value]
-        if query.task:
-            text.append("(correlation = %s or task = %s)")
-            values += [query.task, query.task]
-        # One subject's events lie in one partition: their order there is theirs, whatever the clocks said.
-        order = 'partition, "offset"' if query.subject else 'at, partition, "offset"'
+        driving, other, order = _asked(query)
         async with self._connect() as connection:
-            if query.marker:
-                rows = await connection.execute(
-                    _sql(f"select {order} from {{schema}}.history where id = %s", self._schema),  # noqa: S608
-                    (query.marker,),
-                )
-                after = await rows.fetchone()
-                if after is None:
-                    raise UnknownMarker(query.marker)
-                text.append(f"({order}) > ({', '.join(['%s'] * len(after))})")
-                values += list(after)
-            clause = " where " + " and ".join(text) if text else ""
-            rows = await connection.execute(
-                _sql(f"{ENTRY} {clause} order by {order} limit %s", self._schema),
-                [*values, query.limit],
-            )
-            return [_entry(row) for row in await rows.fetchall()]
+            await self._go_on_after(connection, query.marker, driving, order)
+            driving.add_all(other)
+            return await self._entries(connection, _sql("{schema}.history", self._schema), driving, order, query.limit)
+
+    async def search(self, query: HistoryQuery, most: int) -> Searched:
+        """Events that are found by looking at so many at most. Raises UnknownMarker, ValueError for no subject."""
+        driving, other, order = _asked(query)
+        looked_at = sql.SQL("select {} from {} {} order by {}")
+        table = sql.Identifier(self._schema, "history")
+        async with self._connect() as connection:
+            await self._go_on_after(connection, query.marker, driving, order)
+            source = looked_at.format(sql.SQL("*"), table, driving.clause, order) + sql.SQL(" limit {}").format(most)
+            whole = _Conditions(other.texts, [*driving.values, *other.values])
+            rows = sql.SQL("({}) as looked_at").format(source)
+            found = await self._entries(connection, rows, whole, order, query.limit + 1)
+            if len(found) > query.limit:
+                return Searched(found[: query.limit], found[query.limit - 1].id)
+            last = looked_at.format(sql.SQL("id"), table, driving.clause, order)
+            answer = await connection.execute(last + sql.SQL(" offset {} limit 2").format(most - 1), driving.values)
+            bound = await answer.fetchall()
+        return Searched(found, bound[0][0] if len(bound) > 1 else "")
+
+    async def _go_on_after(
+        self, connection: AsyncConnection[Any], marker: str, conditions: "_Conditions", order: sql.SQL
+    ) -> None:
+        if marker:
+            table = sql.Identifier(self._schema, "history")
+            rows = await connection.execute(sql.SQL("select {} from {} where id = %s").format(order, table), (marker,))
+            after = await rows.fetchone()
+            if after is None:
+                raise UnknownMarker(marker)
+            places = sql.SQL(", ").join([sql.Placeholder()] * len(after))
+            conditions.add(sql.SQL("({}) > ({})").format(order, places), *after)
+
+    async def _entries(
+        self,
+        connection: AsyncConnection[Any],
+        source: sql.Composed,
+        conditions: "_Conditions",
+        order: sql.SQL,
+        limit: int,
+    ) -> list[Entry]:
+        rows = await connection.execute(
+            sql.SQL("{} {} {} order by {} limit {}").format(sql.SQL(ENTRY), source, conditions.clause, order, limit),
+            conditions.values,
+        )
+        return [_entry(row) for row in await rows.fetchall()]
 
     async def event(self, ident: str) -> Entry | None:
         """One event by its id."""
         async with self._connect() as connection:
-            rows = await connection.execute(_sql(ENTRY + " where id = %s", self._schema), (ident,))
+            rows = await connection.execute(_sql(ENTRY + " {schema}.history where id = %s", self._schema), (ident,))
             row = await rows.fetchone()
         return _entry(row) if row else None
+
+
+class _Conditions:
+    """Conditions that hold all together, with their values in order."""
+
+    def __init__(self, texts: Iterable[sql.Composable] = (), values: Iterable[Any] = ()) -> None:
+        self.texts = list(texts)
+        self.values = list(values)
+
+    def add(self, text: str | sql.Composable, *values: Any) -> None:
+        self.texts.append(sql.SQL(text) if isinstance(text, str) else text)
+        self.values += values
+
+    def add_all(self, other: "_Conditions") -> None:
+        self.texts += other.texts
+        self.values += other.values
+
+    @property
+    def clause(self) -> sql.Composable:
+        return sql.SQL("where ") + sql.SQL(" and ").join(self.texts) if self.texts else sql.SQL("")
+
+
+def _asked(query: HistoryQuery) -> tuple[_Conditions, _Conditions, sql.SQL]:
+    """What an index finds, what is looked at for the rest, and the order. Raises ValueError for what is no subject."""
+    driving, other = _Conditions(), _Conditions()
+    if query.subject:
+        kinds, ident = kinds_and_id(query.subject)
+        # Of one kind, the index has them in order.
+        driving.add("kind = %s" if len(kinds) == 1 else "kind = any(%s)", kinds[0] if len(kinds) == 1 else list(kinds))
+        driving.add("subject_id = %s", ident)
+    rest = other if query.subject else driving
+    if query.task:
+        rest.add("(correlation = %s or task = %s)", query.task, query.task)
+    if query.since:
+        rest.add("at >= %s", query.since)
+    if query.until:
+        rest.add("at <= %s", query.until)
+    if query.types:
+        names = [each for each in query.types if "*" not in each]
+        patterns = [_like(each) for each in query.types if "*" in each]
+        other.add("(type = any(%s) or type like any(%s))", names, patterns)
+    if query.actor:
+        other.add("actor = %s", query.actor)
+    if query.project:
+        other.add("project = %s", query.project)
+    # One subject's events lie in one partition: their order there is theirs, whatever the clocks said.
+    return driving, other, sql.SQL('partition, "offset"' if query.subject else 'at, partition, "offset"')
+
+
+def _like(pattern: str) -> str:
+    """A pattern with * as SQL has it."""
+    return re.sub(r"([\\%_])", r"\\\1", pattern).replace("*", "%")
 
 
 def _alternatives(view: View, conditions: Sequence[Condition]) -> list[Sequence[Condition]]:

@@ -6,9 +6,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
+from domain.aggregates import AGGREGATES
+from domain.interest import Interest
 from domain.messages import Key
 from infra.log.log import TopicPartition
 from projections.view import Found, Page, Query, Row
+
+UUID_LENGTH = 36
 
 
 class StoreUnavailable(Exception):
@@ -71,18 +75,29 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class HistoryQuery:
+class HistoryQuery(Interest):
     """Entries wanted, oldest first, after the entry whose id is `marker`."""
 
-    subject: str = ""
-    type: str = ""
-    actor: str = ""
-    project: str = ""
-    task: str = ""
-    since: datetime | None = None
-    until: datetime | None = None
     limit: int = 50
     marker: str = ""
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What a bounded look at history found."""
+
+    entries: list[Entry]
+    next: str
+    """Id of the entry to go on after; empty where there is nothing more. It need not be one of the entries: so far
+    it was looked."""
+
+
+def kinds_and_id(subject: str) -> tuple[tuple[str, ...], str]:
+    """What a subject says: KIND/ID, or a UUID alone, which a thing of any kind may have. Raises ValueError."""
+    if len(subject) == UUID_LENGTH and "/" not in subject:
+        return tuple(AGGREGATES), subject
+    key = Key.parse(subject)
+    return (key.kind,), key.id
 
 
 class NotMoved(Exception):
@@ -129,6 +144,10 @@ class Store(Protocol):
 
     async def history(self, query: HistoryQuery) -> list[Entry]:
         """Events, oldest first. Raises UnknownMarker, ValueError for what is no subject."""
+
+    async def search(self, query: HistoryQuery, most: int) -> Searched:
+        """Events, oldest first, that are found by looking at so many at most. Raises UnknownMarker, ValueError for
+        what is no subject."""
 
     async def event(self, ident: str) -> Entry | None:
         """One event by its id."""

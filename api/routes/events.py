@@ -1,6 +1,5 @@
 """Events: the log itself, in pages or as it grows."""
 
-from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request
@@ -8,22 +7,24 @@ from pydantic import Field, field_validator
 from sse_starlette.sse import EventSourceResponse
 from starlette.responses import Response
 
-from api import describe, examples
+from api import describe, examples, moments
 from api.asked import Given
 from api.documents import EventDocument, page_of
-from api.events import Filter, entry_json, of_task
-from api.feed import NOW, Feed
+from api.events import entry_json, of_task
+from api.feed import Feed
 from api.positions import LONGEST
-from api.reading import JSON, Strict, caught_up, joined
+from api.reading import JSON, Strict, Words, caught_up, joined
 from api.services import Services
 from domain.errors import Invalid, NotFound
-from domain.messages import Key
+from domain.interest import SUBJECT_ALLOWED, TYPES_ALLOWED, Interest, checked_subject, whole_types
 from projections.store import HistoryQuery
 
 router = APIRouter(tags=["events"])
 
 STREAM = "text/event-stream"
 SEND_TIMEOUT = 60.0
+MOST_LOOKED_AT = 50_000
+"""Events that are looked at for one page."""
 STREAM_EXAMPLE = f'id: AAECAw\ndata: {{"id": "{examples.EVENT_ID}", "type": "gostack.task.finished.v1", …}}\n\n'
 FOLLOWED: describe.Responses = {
     200: {
@@ -34,28 +35,44 @@ FOLLOWED: describe.Responses = {
 
 
 class EventFilter(Strict):
-    """Which events."""
+    """Which events; all that is given holds together."""
 
-    subject: str | None = Field(None, max_length=128, description="KIND/ID, such as instance/ID")
-    type: str | None = Field(None, max_length=128, description="such as gostack.task.finished.v1")
+    subject: str | None = Field(None, max_length=128, description=SUBJECT_ALLOWED)
+    type: Words | None = Field(None, description=f"any of these, separated by commas; each {TYPES_ALLOWED}")
     actor: str | None = Field(None, max_length=255)
+    project_id: str | None = Field(None, max_length=255)
     task: str | None = Field(None, max_length=64, description="all that this task led to")
+    since: str | None = Field(None, max_length=moments.LONGEST, description=moments.TIMES)
+    until: str | None = Field(None, max_length=moments.LONGEST, description=f"the last moment: {moments.TIMES}")
 
     @field_validator("subject")
     @classmethod
     def _is_subject(cls, given: str | None) -> str | None:
-        if given:
-            Key.parse(given)
-        return given
+        return checked_subject(given) if given else given
+
+    @field_validator("type")
+    @classmethod
+    def _are_types(cls, given: list[str] | None) -> list[str] | None:
+        return list(whole_types(given)) if given else given
+
+
+async def interest(services: Services, asked: EventFilter) -> Interest:
+    """What is asked for. Raises Invalid."""
+    since = moments.time(services, "since", asked.since) if asked.since else None
+    until = moments.time(services, "until", asked.until) if asked.until else None
+    if since is not None and until is not None and until < since:
+        raise Invalid(field="until", value=asked.until, allowed=f"it must not be before since ({asked.since})")
+    task, subject = "", asked.subject or ""
+    if asked.task:
+        task, subject = await of_task(services, asked.task, subject)
+    return Interest(subject, tuple(asked.type or ()), asked.actor or "", asked.project_id or "", task, since, until)
 
 
 class EventList(EventFilter):
     """Which events to list."""
 
-    since: datetime | None = Field(None, description="ISO 8601, or seconds since 1970")
-    until: datetime | None = Field(None, description="ISO 8601, or seconds since 1970")
     limit: int = Field(50, ge=1, le=1000)
-    marker: str | None = Field(None, max_length=64, description="id of the last event of the page before")
+    marker: str | None = Field(None, max_length=64, description="next of the page before")
     after: str | None = Field(None, max_length=64)
     begin: str | None = Field(None, alias="from", max_length=LONGEST, description="of a stream: see /v1/events/stream")
 
@@ -64,7 +81,10 @@ class EventStream(EventFilter):
     """Which events to follow."""
 
     begin: str | None = Field(
-        None, alias="from", max_length=LONGEST, description="id of an event of this feed, now or beginning"
+        None,
+        alias="from",
+        max_length=LONGEST,
+        description="id of an event of this feed, now or beginning; without it, since, else now",
     )
 
 
@@ -87,31 +107,18 @@ LastEventId = Annotated[str | None, Header(max_length=LONGEST, description="resu
 async def list_events(
     request: Request, given: Given, asked: Annotated[EventList, Query()], last_event_id: LastEventId = None
 ) -> Response:
-    """The oldest first. With `Accept: text/event-stream` this is /v1/events/stream."""
+    """The oldest first. A page looks at a bounded number of events, so it may be short, or empty, and say how to go
+    on nevertheless: only where `next` is null was that all. With `Accept: text/event-stream` this is
+    /v1/events/stream."""
     if STREAM in request.headers.get("Accept", ""):
         return await _stream(request, given, asked, asked.begin, last_event_id)
     if asked.begin is not None:
         raise Invalid(field="from", value=asked.begin[:80], allowed=f"it is for a stream (Accept: {STREAM})")
     await caught_up(given, asked.after)
-    correlation, subject = await of_task(given, asked.task, asked.subject or "") if asked.task else ("", asked.subject)
-    entries = await given.store.history(
-        HistoryQuery(
-            subject=subject or "",
-            type=asked.type or "",
-            actor=asked.actor or "",
-            task=correlation,
-            since=_utc(asked.since),
-            until=_utc(asked.until),
-            limit=asked.limit + 1,
-            marker=asked.marker or "",
-        )
-    )
-    shown = entries[: asked.limit]
-    return joined("events", [entry_json(each) for each in shown], shown[-1].id if len(entries) > len(shown) else None)
-
-
-def _utc(moment: datetime | None) -> datetime | None:
-    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
+    wanted = await interest(given, asked)
+    query = HistoryQuery(**vars(wanted), limit=asked.limit, marker=asked.marker or "")
+    found = await given.store.search(query, MOST_LOOKED_AT)
+    return joined("events", [entry_json(each) for each in found.entries], found.next or None)
 
 
 @router.get(
@@ -123,7 +130,8 @@ def _utc(moment: datetime | None) -> datetime | None:
 async def stream_events(
     request: Request, given: Given, asked: Annotated[EventStream, Query()], last_event_id: LastEventId = None
 ) -> Response:
-    """Straight from the log. The id of each resumes right after it: nothing is missed, nothing comes twice."""
+    """Straight from the log. The id of each resumes right after it, as `Last-Event-ID` or as `from`: nothing is
+    missed, nothing comes twice. With `until`, an event of kind `end` says that nothing more will come."""
     return await _stream(request, given, asked, asked.begin, last_event_id)
 
 
@@ -131,12 +139,8 @@ async def _stream(
     request: Request, services: Services, asked: EventFilter, begin: str | None, last: str | None
 ) -> Response:
     feed: Feed = request.app.state.feed
-    offsets = await feed.start(last or begin or NOW)
-    correlation, subject = "", asked.subject or ""
-    if asked.task:
-        correlation, subject = await of_task(services, asked.task, subject)
-    wanted = Filter(subject=subject, type=asked.type or "", actor=asked.actor or "", correlation=correlation)
-    content = feed.follow(offsets, wanted)
+    wanted = await interest(services, asked)
+    content = feed.follow(await feed.start(last or begin or "", wanted.since), wanted)
     return EventSourceResponse(content, ping=0, send_timeout=SEND_TIMEOUT)
 
 

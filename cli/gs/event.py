@@ -10,8 +10,9 @@ from cli.gs.call import Call
 from cli.gs.columns import moment, plain, printable
 from cli.gs.options import command
 from cli.gs.output import Format, one, write
+from cli.gs.parsing import moment_of
 from cli.gs.resources import EVENT
-from cli.gs.standard import add_list, add_show
+from cli.gs.standard import add_list, add_show, narrowing_options, signed
 
 app = typer.Typer()
 
@@ -22,30 +23,30 @@ add_show(app, EVENT)
 app.add_typer(dead.app, name="dead", help="Records that nobody could read or apply.")
 
 
-@command(app)
-def follow(
-    call: Call,
-    start: Annotated[
-        str, typer.Option("--from", metavar="beginning|now|ID", help="Where to begin; the ID is told at the end.")
-    ] = "now",
-    subject: Annotated[str | None, typer.Option("--subject", help="Of this aggregate: KIND/ID.")] = None,
-    type_: Annotated[str | None, typer.Option("--type", help="Of this type.")] = None,
-    actor: Annotated[str | None, typer.Option("--actor", help="Caused by this user.")] = None,
-    task: Annotated[str | None, typer.Option("--task", help="Of this task.")] = None,
-) -> None:
-    """Print events as they happen, until stopped."""
+def follow(call: Call, start: str | None, **given: str | None) -> None:
+    """Print events as they happen, until stopped, or up to a time."""
+    from cli.gs.sse import END
     from cli.gs.sse import follow as stream
 
-    params = {"from": start, "subject": subject, "type": type_, "actor": actor, "task": task}
+    # How long ago is meant from now on, not from when a connection breaks.
+    times = {name: moment_of(text) for name in ("since", "until") if (text := given[name])}
+    params = {"from": start, **given, **times}
     last = ""
     try:
         for sent in stream(call.client, "/events/stream", params):
             last = sent.id or last
-            if sent.data:
+            if sent.data and sent.kind != END:
                 _print(call, sent.data)
     finally:
         if last:
             call.note(f"To go on from here: --from {last}")
+
+
+START = typer.Option(
+    "--from", metavar="beginning|now|ID", help="Where to begin: now, unless --since says; the ID is told at the end."
+)
+signed(follow, [("start", Annotated[str | None, START], None), *narrowing_options(EVENT.narrowings)])
+command(app)(follow)
 
 
 def _print(call: Call, data: str) -> None:

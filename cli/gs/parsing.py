@@ -1,12 +1,15 @@
 """What people type, as values: sizes, pairs, lists and texts. All raise typer.BadParameter, which is wrong usage."""
 
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import typer
 
 UNITS = {unit: 1024**power for power, unit in enumerate("KMGTP", start=1)}
 SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGTP]?)(?:i?B)?", re.IGNORECASE)
+AGO = re.compile(r"(\d{1,9})([smhd])")
+LENGTHS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 PAIR = re.compile(r"""\s*("[^"]*"|[^=,"]+?)\s*=\s*("[^"]*"|[^,]*)(?:,|$)""")
 
 
@@ -42,6 +45,16 @@ def words(texts: list[str] | None) -> list[str] | None:
     if not texts:
         return None
     return [word.strip() for text in texts for word in text.split(",")]
+
+
+def moment_of(text: str) -> str:
+    """How long ago as a moment; what is something else as it is, for the service to read."""
+    if ago := AGO.fullmatch(text):
+        try:
+            return (datetime.now(UTC) - timedelta(**{LENGTHS[ago[2]]: int(ago[1])})).isoformat()
+        except OverflowError as error:
+            raise typer.BadParameter(f"{text!r} is too long ago.") from error
+    return text
 
 
 def text_or_file(given: str) -> str:

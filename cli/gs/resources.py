@@ -43,6 +43,7 @@ class Resource:
         return "/".join(("", self.plural, *filter(None, (ident, *below))))
 
 
+TIME = "a moment (ISO 8601, or Unix seconds), or how long ago (90s, 10m, 3h, 2d)"
 ID, NAME, CREATED = Column("id"), Column("name"), Column("created")
 PROJECT = Column("project_id", "project")
 BY_NAME = Narrowing("--name", "With this name.")
@@ -201,12 +202,13 @@ EVENT = Resource(
     "events",
     (Column("id"), Column("time"), Column("type"), Column("subject"), Column("actor"), Column("verdict")),
     narrowings=(
-        Narrowing("--subject", "Of this aggregate: KIND/ID."),
-        Narrowing("--type", "Of this type."),
+        Narrowing("--subject", "Of this aggregate: KIND/ID, or ID."),
+        Narrowing("--type", "Of one of these types: a,b; * stands for anything, as in instance.*"),
         Narrowing("--actor", "Caused by this user."),
-        Narrowing("--task", "Of this task."),
-        Narrowing("--since", "From this moment on (ISO 8601, or Unix seconds)."),
-        Narrowing("--until", "Up to this moment (ISO 8601, or Unix seconds)."),
+        BY_PROJECT,
+        Narrowing("--task", "All that this task led to."),
+        Narrowing("--since", f"From then on: {TIME}."),
+        Narrowing("--until", f"Up to then: {TIME}."),
     ),
     named=False,
     selects=False,

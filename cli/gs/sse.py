@@ -11,6 +11,9 @@ from typing import Any
 from cli.gs.client import ATTEMPTS, FIRST_PAUSE, Client
 from cli.gs.problems import Unreachable
 
+END = "end"
+"""Kind of the last event of a stream that has one."""
+
 
 @dataclass(frozen=True)
 class Sent:
@@ -50,7 +53,7 @@ def _in_time(client: Client, lines: Iterable[str]) -> Iterator[str]:
 
 
 def follow(client: Client, path: str, params: dict[str, Any]) -> Iterator[Sent]:
-    """Events without end, also those without data.
+    """Events, also those without data, up to one of kind `end` where there is one.
 
     Raises Unreachable after several broken connections in a row without an event, TimedOut.
     """
@@ -65,6 +68,8 @@ def follow(client: Client, path: str, params: dict[str, Any]) -> Iterator[Sent]:
                 for sent in parse(_in_time(client, lines)):
                     last, broken = sent.id or last, 0
                     yield sent
+                    if sent.kind == END:
+                        return
         except Unreachable as problem:
             why = str(problem)
         except httpx.TransportError as error:

@@ -4,7 +4,7 @@ Why made, not written: what is alike must not differ by accident, and a new kind
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -51,10 +51,10 @@ def add_list(
         more = (resource.long if own.get("long") else ()) + (choose(own) if choose else ())
         call.table(answer, resource, resource.columns + more)
 
-    options = [(each.name, *_option(each)) for each in (*resource.narrowings, *switches)]
+    options = narrowing_options([*resource.narrowings, *switches])
     if resource.long:
         options.append(("long", Annotated[bool, typer.Option("--long", help="More columns.")], False))
-    _signed(run, [*options, *PAGE, *(SKIP if skip else ())])
+    signed(run, [*options, *PAGE, *(SKIP if skip else ())])
     command(app, "list", help=f"List {resource.plural}.")(run)
 
 
@@ -67,7 +67,7 @@ def add_show(app: typer.Typer, resource: Resource, *, past: bool = False) -> Non
     options: list[tuple[str, Any, Any]] = [("which", Annotated[str, argument(resource)], inspect.Parameter.empty)]
     if past:
         options.append(("at", Annotated[str | None, typer.Option("--at", help=f"As it was then: {MOMENT}.")], None))
-    _signed(run, options)
+    signed(run, options)
     command(app, "show", help=f"Show {article(resource.noun)}.")(run)
 
 
@@ -78,7 +78,7 @@ def add_history(app: typer.Typer, resource: Resource, help: str = "") -> None:
         path = resource.path(call.ident(resource, which), "history")
         call.table(call.client.get(path, limit=limit, marker=marker), EVENT)
 
-    _signed(run, [("which", Annotated[str, argument(resource)], inspect.Parameter.empty), *PAGE])
+    signed(run, [("which", Annotated[str, argument(resource)], inspect.Parameter.empty), *PAGE])
     command(app, "history", help=help or f"List everything that ever happened to {article(resource.noun)}.")(run)
 
 
@@ -94,7 +94,7 @@ def add_diff(app: typer.Typer, resource: Resource) -> None:
 
     begin = typer.Option("--from", metavar="MOMENT", help=f"The first moment: {MOMENT}.", show_default=False)
     end = typer.Option("--to", metavar="MOMENT", help="The second moment; now, unless given.")
-    _signed(
+    signed(
         run,
         [
             ("which", Annotated[str, argument(resource)], inspect.Parameter.empty),
@@ -123,7 +123,7 @@ def add_delete(app: typer.Typer, resource: Resource) -> None:
                 call.note(f"{resource.noun} {each}: deleted")
         outcomes.end()
 
-    _signed(run, [("which", Annotated[list[str], argument(resource)], inspect.Parameter.empty)])
+    signed(run, [("which", Annotated[list[str], argument(resource)], inspect.Parameter.empty)])
     command(app, "delete", writes=True, help=f"Delete {article(resource.noun)}.")(run)
 
 
@@ -138,13 +138,18 @@ def article(noun: str) -> str:
     return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
+def narrowing_options(narrowings: Sequence[Narrowing]) -> list[tuple[str, Any, Any]]:
+    """The parameters of a function that takes these."""
+    return [(each.name, *_option(each)) for each in narrowings]
+
+
 def _option(each: Narrowing) -> tuple[Any, Any]:
     if each.switch:
         return Annotated[bool, typer.Option(each.flag, help=each.help)], False
     return Annotated[str | None, typer.Option(each.flag, help=each.help)], None
 
 
-def _signed(function: Callable[..., None], options: list[tuple[str, Any, Any]]) -> None:
+def signed(function: Callable[..., None], options: list[tuple[str, Any, Any]]) -> None:
     """Give a function the signature that its options make."""
     kind = inspect.Parameter.KEYWORD_ONLY
     call = inspect.Parameter("call", inspect.Parameter.POSITIONAL_ONLY, annotation=Call)

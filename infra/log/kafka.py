@@ -6,6 +6,7 @@ No transactions: the client speaks the old protocol, which does not fence a zomb
 import asyncio
 from collections.abc import Sequence
 from contextvars import Context
+from datetime import datetime
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka import TopicPartition as KafkaPartition
@@ -109,6 +110,22 @@ class KafkaLog:
         except KafkaError as error:
             raise LogUnavailable(str(error)) from error
         return {TopicPartition(*each): (begins[each], ends[each]) for each in asked}
+
+    async def offsets_at(self, topics: Sequence[str], moment: datetime) -> dict[TopicPartition, int]:
+        """Per partition, the offset of the first record appended at or after this moment; the next to be given where
+        there is none. Raises KeyError, LogUnavailable."""
+        # The ends first: what is appended meanwhile is then after what is answered, never left out.
+        ends = {each: end for each, (_, end) in (await self.bounds(topics)).items()}
+        consumer = await self._ask()
+        milliseconds = max(0, int(moment.timestamp() * 1000))
+        try:
+            found = await consumer.offsets_for_times({KafkaPartition(*each): milliseconds for each in ends})
+        except KafkaError as error:
+            raise LogUnavailable(str(error)) from error
+        return {
+            each: at.offset if (at := found.get(KafkaPartition(*each))) is not None else end
+            for each, end in ends.items()
+        }
 
     async def reader(self, positions: Positions, patience: float = 0.0) -> Reader:
         """Read these partitions from these offsets; one that retention has removed is read from the first there is."""

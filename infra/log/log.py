@@ -5,6 +5,7 @@ list in memory; both pass the contract in tests/contract/test_log.py.
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from domain.messages import Record
@@ -46,6 +47,10 @@ class Log(Protocol):
 
     async def bounds(self, topics: Sequence[str]) -> dict[TopicPartition, tuple[int, int]]:
         """Per partition, the first offset there is and the next to be given."""
+
+    async def offsets_at(self, topics: Sequence[str], moment: datetime) -> dict[TopicPartition, int]:
+        """Per partition, the offset of the first record appended at or after this moment; the next to be given where
+        there is none. Raises LogUnavailable."""
 
     async def reader(self, positions: Positions, patience: float = 0.0) -> Reader:
         """Read these partitions from these offsets. `patience`: seconds that records may lie before they are given,

@@ -1,9 +1,11 @@
 """The log in memory: for fast tests and simulated histories. The same partitioner as Kafka's, so keys go alike."""
 
 import asyncio
+from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from aiokafka.partitioner import murmur2
 
@@ -15,9 +17,14 @@ from infra.log.topics import TOPICS
 class MemoryLog:
     """Lists of records."""
 
-    def __init__(self, counts: dict[str, int] | None = None) -> None:
+    def __init__(
+        self, counts: dict[str, int] | None = None, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
         self._counts = counts or {str(topic): declared.partitions for topic, declared in TOPICS.items()}
         self._records: dict[TopicPartition, list[Record]] = defaultdict(list)
+        self._times: dict[TopicPartition, list[datetime]] = defaultdict(list)
+        """When each was appended."""
+        self._clock = clock
         self._arrived = asyncio.Event()
 
     async def publish(self, records: Sequence[Record]) -> None:
@@ -26,8 +33,10 @@ class MemoryLog:
             partition = record.partition
             if partition is None:
                 partition = (murmur2(record.key) & 0x7FFFFFFF) % self._counts[record.topic]
-            target = self._records[TopicPartition(record.topic, partition)]
+            place = TopicPartition(record.topic, partition)
+            target = self._records[place]
             target.append(replace(record, partition=partition, offset=len(target)))
+            self._times[place].append(self._clock())
         self._arrived.set()
         self._arrived = asyncio.Event()
 
@@ -39,6 +48,11 @@ class MemoryLog:
         """Per partition, the first offset there is and the next to be given."""
         every = [TopicPartition(topic, number) for topic in topics for number in range(self._counts[topic])]
         return {each: (0, len(self._records[each])) for each in every}
+
+    async def offsets_at(self, topics: Sequence[str], moment: datetime) -> dict[TopicPartition, int]:
+        """Per partition, the offset of the first record appended at or after this moment; the next to be given where
+        there is none."""
+        return {each: bisect_left(self._times[each], moment) for each in await self.bounds(topics)}
 
     async def reader(self, positions: Positions, patience: float = 0.0) -> Reader:
         """Read these partitions from these offsets."""

@@ -3,13 +3,15 @@
 import asyncio
 import json
 from contextlib import aclosing
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from api import positions
-from api.events import Filter
 from api.feed import Feed
+from cli.gs.sse import parse
+from domain.interest import Interest
 from tests.api.api import Api
 
 
@@ -44,6 +46,83 @@ async def test_events_in_pages_with_filters(api: Api) -> None:
     assert (await api.get("/events", 422, **{"from": "now"}))["code"] == "invalid"
 
 
+async def test_filters_of_a_list_hold_together(api: Api) -> None:
+    web = await api.booted("web")
+    other = await api.booted("other")
+    whole = (await api.get("/events", limit=1000))["events"]
+
+    async def found(**filters: str) -> list[Any]:
+        events: list[Any] = (await api.get("/events", limit=1000, **filters))["events"]
+        return events
+
+    assert await found(type="instance.*") == [e for e in whole if e["type"].startswith("gostack.instance.")]
+    some = [e for e in whole if e["type"].startswith("gostack.host.") or e["type"] == "gostack.zone.created.v1"]
+    assert await found(type="host.*,zone.created.v1") == some
+    assert await found(subject=web["id"]) == [e for e in whole if e["subject"] == f"instance/{web['id']}"]
+    assert await found(subject=web["id"], type="instance.created.*", actor="admin") == [
+        e for e in whole if e["subject"] == f"instance/{web['id']}" and e["type"] == "gostack.instance.created.v1"
+    ]
+    assert await found(project_id="admin", type="flavor.*") == [e for e in whole if "flavor" in e["type"]]
+    assert await found(project_id="none") == []
+    task = (await api.get("/tasks", instance="other"))["tasks"][0]["id"]
+    of_task = await found(task=task, type="instance.*")
+    assert {e["subject"] for e in of_task} == {f"instance/{other['id']}"}
+    assert await found(since="1h", until=web["created"]) == [e for e in whole if e["time"] <= web["created"]]
+    assert await found(since="0s") == []
+
+
+async def test_a_page_that_looked_at_as_many_as_it_may_says_how_to_go_on(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await api.booted("web")
+    await api.post("/zones", {"name": "a"}, X_GoStack_Actor="ann")
+    await api.world.settle()
+    monkeypatch.setattr("api.routes.events.MOST_LOOKED_AT", 5)
+    page = await api.get("/events", actor="ann")
+    assert page["events"] == []
+    pages = 1
+    while page["next"] and not page["events"]:
+        page = await api.get("/events", actor="ann", marker=page["next"])
+        pages += 1
+    assert [event["data"]["name"] for event in page["events"]] == ["a"]
+    assert pages > 3
+
+
+BAD = [
+    ("type", "a b", "such as instance.*"),
+    ("type", "instance.[a]", "such as instance.*"),
+    ("type", ",".join("ab"[n % 2] + str(n) for n in range(17)), "16 of them"),
+    ("subject", "web", "KIND/ID"),
+    ("subject", "x" * 129, "128"),
+    ("actor", "a" * 256, "255"),
+    ("project_id", "a" * 256, "255"),
+    ("task", "a" * 65, "64"),
+    ("since", "yesterday", "how long ago"),
+    ("since", "10w", "how long ago"),
+    ("until", "2026-13-01", "how long ago"),
+    ("since", "gostack.events/1/2", "how long ago"),
+    ("sinec", "10m", "no such field"),
+]
+
+
+@pytest.mark.parametrize("path", ["/events", "/events/stream"])
+@pytest.mark.parametrize(("field", "value", "allowed"), BAD)
+async def test_a_bad_filter_is_named_with_what_is_allowed(
+    api: Api, path: str, field: str, value: str, allowed: str
+) -> None:
+    refused = await api.get(path, 422, **{field: value})
+    assert refused["code"] == "invalid"
+    assert field in refused["detail"]
+    assert allowed in refused["detail"]
+
+
+@pytest.mark.parametrize("path", ["/events", "/events/stream"])
+async def test_a_time_that_ends_before_it_begins(api: Api, path: str) -> None:
+    refused = await api.get(path, 422, since="10m", until="1h")
+    assert refused["values"]["field"] == "until"
+    assert "before since" in refused["detail"]
+
+
 async def test_events_of_one_of_several_tasks(api: Api) -> None:
     given = await api.boot(count=2)
     await api.world.settle()
@@ -56,8 +135,8 @@ async def test_events_of_one_of_several_tasks(api: Api) -> None:
 class Follower:
     """Reads blocks of the feed."""
 
-    def __init__(self, feed: Feed, since: str, wanted: Filter | None = None) -> None:
-        self._feed, self._since, self._wanted = feed, since, wanted or Filter()
+    def __init__(self, feed: Feed, since: str, wanted: Interest | None = None) -> None:
+        self._feed, self._since, self._wanted = feed, since, wanted or Interest()
 
     async def take(self, count: int) -> list[tuple[str, dict[str, Any]]]:
         """The next so many events with their ids."""
@@ -99,22 +178,56 @@ async def test_the_feed_keeps_each_aggregates_order(api: Api) -> None:
 
 async def test_the_feed_from_now_on_and_its_filters(api: Api) -> None:
     feed: Feed = api.app.state.feed
-    wanted = Filter(type="gostack.zone.created.v1")
+    wanted = Interest(types=("gostack.zone.created.v1",))
     following = asyncio.create_task(Follower(feed, "now", wanted).take(2))
     await asyncio.sleep(0.05)
     await api.post("/flavors", {"name": "other", "core": 1, "memory": 1 << 30})
     await api.post("/zones", {"name": "a"})
     await api.post("/zones", {"name": "b"}, X_GoStack_Actor="ann")
     assert [event["data"]["name"] for _, event in await following] == ["a", "b"]
-    by_ann = await Follower(feed, "beginning", Filter(actor="ann")).take(1)
+    by_ann = await Follower(feed, "beginning", Interest(actor="ann")).take(1)
     assert by_ann[0][1]["data"]["name"] == "b"
+
+
+async def test_the_feed_from_a_time_on_starts_there_and_not_at_the_beginning(api: Api) -> None:
+    await api.booted("old")
+    feed: Feed = api.app.state.feed
+    before = await feed.start("now")
+    api.world.now += timedelta(minutes=10)
+    moment = api.world.now
+    await api.post("/zones", {"name": "new"})
+    assert await feed.start("", moment) == before
+    assert await feed.start("beginning", moment) == [0] * len(before)
+    found = await Follower(feed, "beginning", Interest(since=moment)).take(1)
+    assert found[0][1]["data"]["name"] == "new"
+    found = await Follower(feed, "beginning", Interest(task=found[0][1]["correlation_id"])).take(1)
+    assert found[0][1]["data"]["name"] == "new"
+
+
+async def test_the_feed_up_to_a_time_ends_there(api: Api) -> None:
+    await api.post("/zones", {"name": "a"})
+    await api.world.settle()
+    until = api.world.now
+    api.world.now += timedelta(minutes=2)
+    await api.post("/zones", {"name": "b"})
+    until_word = until.isoformat().replace("+00:00", "Z")
+    query = {"from": "beginning", "type": "zone.*", "until": until_word}
+    answer = await api.http.get("/v1/events/stream", params=query)
+    sent = list(parse(answer.text.splitlines()))
+    assert [json.loads(each.data)["data"]["name"] for each in sent if each.data and each.kind != "end"] == [
+        "default",
+        "a",
+    ]
+    assert sent[-1].kind == "end"
+    resumed = await api.http.get("/v1/events/stream", params=query, headers={"Last-Event-ID": sent[-1].id})
+    assert [each.kind for each in parse(resumed.text.splitlines()) if each.data] == ["end"]
 
 
 async def test_a_quiet_feed_says_where_it_is(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("api.feed.KEEP_ALIVE", 0.0)
     feed: Feed = api.app.state.feed
     end = positions.encode(await feed.start("now"))
-    blocks = feed.follow(await feed.start("beginning"), Filter(type="none"))
+    blocks = feed.follow(await feed.start("beginning"), Interest(types=("none",)))
     async with aclosing(blocks), asyncio.timeout(5):
         first = await anext(blocks)
         later = await anext(blocks)

@@ -1,6 +1,7 @@
 """The event stream: read as the standard says, and gone on with where it broke off."""
 
 import json
+from datetime import datetime, timedelta
 
 import httpx
 import pytest
@@ -47,3 +48,17 @@ def test_a_broken_stream_goes_on_after_the_last_event(gs: Gs, service: Service) 
 def test_each_format_is_written_event_by_event(gs: Gs, service: Service, form: str) -> None:
     service.on("GET /v1/events/stream", stream("1"), httpx.ReadError("reset"))
     assert "gostack.x.v1" in gs("event", "follow", "-o", form).stdout
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_stream_that_ends_is_not_gone_on_with(gs: Gs, service: Service) -> None:
+    text = 'id: 1\ndata: {"id": "1"}\n\nid: 2\nevent: end\ndata: {}\n\n'
+    service.on("GET /v1/events/stream", httpx.Response(200, text=text))
+    shown = gs("event", "follow", "--since", "2h", "--until", "1h", "--type", "instance.*", "-o", "json")
+    assert shown.exit_code == 0, shown.output
+    assert [json.loads(line)["id"] for line in shown.stdout.splitlines()] == ["1"]
+    assert shown.stderr.splitlines() == ["To go on from here: --from 2"]
+    (asked,) = service.asked
+    since, until = (datetime.fromisoformat(asked.url.params[name]) for name in ("since", "until"))
+    assert until - since == pytest.approx(timedelta(hours=1), abs=timedelta(seconds=30))
+    assert "from" not in asked.url.params

@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -75,6 +76,21 @@ async def test_both_put_a_key_into_the_same_partition(log: Log) -> None:
     twin = MemoryLog()
     await twin.publish([record(key) for key in keys])
     assert found == {each.key: each.partition for each in twin.all(Topic.EVENTS)}
+
+
+async def test_a_moment_has_an_offset_in_each_partition(log: Log) -> None:
+    await log.publish([record("before", partition=number) for number in (0, 0, 1)])
+    between = await ends(log)
+    # The log counts in milliseconds.
+    await asyncio.sleep(0.005)
+    moment = datetime.now(UTC)
+    await asyncio.sleep(0.005)
+    await log.publish([record("after", partition=number) for number in (0, 2, 2)])
+    assert await log.offsets_at([Topic.EVENTS], moment) == between
+    later = datetime.now(UTC) + timedelta(hours=1)
+    assert await log.offsets_at([Topic.EVENTS], later) == await ends(log)
+    first = {each: begin for each, (begin, _) in (await log.bounds([Topic.EVENTS])).items()}
+    assert await log.offsets_at([Topic.EVENTS], datetime(1960, 1, 1, tzinfo=UTC)) == first
 
 
 async def test_a_partition_can_be_named(log: Log) -> None:

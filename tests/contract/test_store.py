@@ -426,16 +426,27 @@ async def test_history_after_an_unknown_entry_is_refused(store: Store) -> None:
 
 ENTRIES = [
     entry("a"),
-    entry("b", seconds=1, subject=Key("instance", "two"), actor="bob", type="t"),
-    entry("c", seconds=2, subject=Key("host", "one"), project="q", correlation="u"),
-    entry("d", seconds=3, actor="bob", task="t"),
+    entry("b", seconds=1, offset=1, subject=Key("instance", "two"), actor="bob", type="t"),
+    entry("c", seconds=2, offset=2, subject=Key("host", "one"), project="q", correlation="u"),
+    entry("d", seconds=3, offset=3, actor="bob", task="t"),
+]
+ONE = "6f1c1f4e-0000-4000-8000-000000000001"
+OF_ONE_ID = [
+    entry("e", seconds=8, subject=Key("host", ONE), partition=1, offset=1),
+    entry("f", seconds=7, subject=Key("instance", ONE), partition=1, offset=2, type="t"),
 ]
 FILTERS: list[tuple[dict[str, Any], str]] = [
     ({}, "abcd"),
     ({"subject": "instance/one"}, "ad"),
     ({"subject": "host/one"}, "c"),
     ({"subject": "host/two"}, ""),
-    ({"type": "t"}, "b"),
+    ({"types": ("t",)}, "b"),
+    ({"types": ("x", "t*")}, "b"),
+    ({"types": ("gostack.instance.*", "t")}, "abcd"),
+    ({"types": ("*.created.*",), "actor": "bob"}, "d"),
+    ({"types": ("gostack%*", "gostack_instance*", "*\\*")}, ""),
+    ({"subject": ONE}, "ef"),
+    ({"subject": ONE, "types": ("t",)}, "f"),
     ({"actor": "bob"}, "bd"),
     ({"project": "q"}, "c"),
     ({"task": "t"}, "abd"),
@@ -452,8 +463,34 @@ FILTERS: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("query", "expected"), FILTERS, ids=[str(sorted(query)) for query, _ in FILTERS])
 async def test_history_is_narrowed_by_what_is_asked(store: Store, query: dict[str, Any], expected: str) -> None:
-    await remember(store, *ENTRIES)
+    await remember(store, *ENTRIES, *(OF_ONE_ID if query.get("subject") == ONE else ()))
     assert "".join(await past(store, **query)) == expected
+    found = await store.search(HistoryQuery(**query), 1000)
+    assert "".join(each.id for each in found.entries) == expected
+
+
+@pytest.mark.parametrize(("limit", "most"), [(1, 1), (2, 3), (1, 4), (50, 2), (50, 50)])
+@pytest.mark.parametrize(("query", "expected"), [each for each in FILTERS if not each[0].keys() & {"marker", "limit"}])
+async def test_a_search_looks_at_so_many_and_says_where_to_go_on(
+    store: Store, query: dict[str, Any], expected: str, limit: int, most: int
+) -> None:
+    await remember(store, *ENTRIES, *(OF_ONE_ID if query.get("subject") == ONE else ()))
+    found, marker, pages = "", "", 0
+    while True:
+        page = await store.search(HistoryQuery(**query, limit=limit, marker=marker), most)
+        assert len(page.entries) <= limit
+        found += "".join(each.id for each in page.entries)
+        marker = page.next
+        pages += 1
+        if not marker:
+            break
+    assert found == expected
+    assert pages <= 1 + len(ENTRIES)
+
+
+async def test_a_search_after_an_unknown_entry_is_refused(store: Store) -> None:
+    with pytest.raises(UnknownMarker):
+        await store.search(HistoryQuery(marker="nothing"), 10)
 
 
 async def test_a_subject_that_is_none_is_no_question(store: Store) -> None:

@@ -55,7 +55,7 @@ class World:
     def __init__(self) -> None:
         assert catalog.MESSAGES
         self.now = START
-        self.log = MemoryLog()
+        self.log = MemoryLog(clock=lambda: self.now)
         self.store = MemoryStore()
         self.secrets = MemorySecrets()
         self.segments = MemorySegments()

@@ -62,8 +62,8 @@ async def store() -> MemoryStore:
 async def test_history_has_them_as_they_were_written(store: MemoryStore) -> None:
     for kind in (HostClaimMade, PlacementRefused):
         today, *before = names_of(kind)
-        assert not await store.history(HistoryQuery(type=today))
-        (entry,) = await store.history(HistoryQuery(type=before[0]))
+        assert not await store.history(HistoryQuery(types=(today,)))
+        (entry,) = await store.history(HistoryQuery(types=(before[0],)))
         assert not ADDED[today] & json.loads(entry.data).keys()
 
 

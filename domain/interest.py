@@ -1,0 +1,89 @@
+"""Which events somebody wants: one set of filters, the same for lists, for the feed and for whoever is told of events.
+
+Why here: an event is looked at in three places, as a record of the log, as a row of history and before it is sent to
+somebody, and must be wanted, or not, alike in all of them.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from fnmatch import fnmatchcase
+from json import loads
+
+from domain.messages import Record
+
+PREFIX = "gostack."
+"""Of every type's name; a filter may leave it out."""
+LONGEST_TYPE = 128
+MOST_TYPES = 16
+MOST_STARS = 4
+TYPES_ALLOWED = (
+    "the name of a type, or a pattern in which * stands for anything, such as instance.*: letters, digits, dots and "
+    f"hyphens, at most {MOST_STARS} *, {LONGEST_TYPE} characters and {MOST_TYPES} of them"
+)
+SUBJECT_ALLOWED = "KIND/ID, such as instance/ID, or an ID alone"
+_TYPE = re.compile(r"[a-z0-9.*-]+")
+_SUBJECT = re.compile(r"[a-z-]{1,40}/[!-~]{1,80}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+@dataclass(frozen=True)
+class Interest:
+    """Events wanted; what is empty asks nothing."""
+
+    subject: str = ""
+    """KIND/ID, or an ID alone: whatever has it."""
+    types: tuple[str, ...] = ()
+    """Any of these names or patterns."""
+    actor: str = ""
+    project: str = ""
+    task: str = ""
+    """All that this task, or this request, led to."""
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def wants(self, record: Record) -> bool:
+        """Whether a record of the log is one."""
+        headers = {name: value.decode() for name, value in record.headers}
+        subject = headers.get("ce_subject", "")
+        return (
+            (not self.subject or self.subject in (subject, subject.partition("/")[2]))
+            and (not self.actor or self.actor == headers.get("ce_actor", ""))
+            and (not self.project or self.project == headers.get("ce_project", ""))
+            and is_one_of(headers.get("ce_type", ""), self.types)
+            and (not self.task or self._of_task(record, headers))
+            and ((self.since is None and self.until is None) or self._in_time(headers))
+        )
+
+    def _of_task(self, record: Record, headers: dict[str, str]) -> bool:
+        if headers.get("ce_correlationid", "") == self.task:
+            return True
+        # Most records do not even hold the word, and need not be taken apart.
+        return self.task.encode() in record.value and loads(record.value).get("task_id", "") == self.task
+
+    def _in_time(self, headers: dict[str, str]) -> bool:
+        time = datetime.fromisoformat(headers["ce_time"])
+        return (self.since is None or time >= self.since) and (self.until is None or time <= self.until)
+
+
+def is_one_of(name: str, types: Sequence[str]) -> bool:
+    """Whether a type's name is one of these names and patterns; no types: any is."""
+    return not types or any(each == name or ("*" in each and fnmatchcase(name, each)) for each in types)
+
+
+def whole_types(given: Sequence[str]) -> tuple[str, ...]:
+    """Names and patterns as they are compared: `instance.*` is `gostack.instance.*`. Raises ValueError, which says
+    what is allowed."""
+    for each in given:
+        if not _TYPE.fullmatch(each) or len(each) > LONGEST_TYPE or each.count("*") > MOST_STARS:
+            raise ValueError(f"it must be {TYPES_ALLOWED}")
+    if len(given) > MOST_TYPES:
+        raise ValueError(f"it must be {TYPES_ALLOWED}")
+    return tuple(each if each.startswith((PREFIX, "*")) else PREFIX + each for each in dict.fromkeys(given))
+
+
+def checked_subject(given: str) -> str:
+    """The subject as it was given. Raises ValueError, which says what is allowed."""
+    if not _SUBJECT.fullmatch(given):
+        raise ValueError(f"it must be {SUBJECT_ALLOWED}")
+    return given
