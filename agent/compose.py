@@ -126,6 +126,7 @@ async def agent(settings: Settings) -> None:
         parallel=settings.agent.parallel,
         heartbeat=settings.agent.heartbeat,
         reconcile=settings.agent.reconcile,
+        held=settings.agent.held,
     )
     session = control(settings)
     service = AgentService(log, Journal(state / "journal.db"), drivers, secrets_from(session), now, options)

@@ -37,8 +37,6 @@ logger = logging.getLogger(__name__)
 
 SLOW_SECONDS = 1.0
 """A job that takes longer says that it has begun."""
-WAITING = 10_000
-"""Dispatches that may wait on one host."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,9 @@ class HostRunner:
         secrets: Callable[[GuestSpec], Awaitable[Secrets]],
         clock: Callable[[], datetime],
         parallel: int,
+        held: asyncio.Semaphore,
     ) -> None:
+        """`held` has room for the dispatches that the process may have unfinished, over all its hosts."""
         self.host = host
         self.driver = driver
         self._journal = journal
@@ -76,11 +76,11 @@ class HostRunner:
         self._telling: dict[str, Power] = {}
         """What was seen of guests and is on its way to the log."""
         self._tasks: set[asyncio.Task[None]] = set()
-        self._waiting = asyncio.Semaphore(WAITING)
+        self._held = held
 
     async def accept(self, envelope: Envelope) -> None:
-        """Queue a dispatch behind what its instance has already."""
-        await self._waiting.acquire()
+        """Queue a dispatch behind what its instance has already; waits for room."""
+        await self._held.acquire()
         assert isinstance(envelope.data, DispatchHostJobs)
         instance_id = envelope.data.instance_id
         self._given[instance_id] += 1
@@ -150,7 +150,7 @@ class HostRunner:
             finally:
                 queue.pop(0)
                 metrics.DISPATCHES.dec()
-                self._waiting.release()
+                self._held.release()
                 if not queue:
                     del self._queues[instance_id]
 

@@ -37,6 +37,8 @@ class Options:
     parallel: int
     heartbeat: float
     reconcile: float
+    held: int = 2000
+    """Dispatches that may run or wait, over all hosts."""
 
 
 class AgentService:
@@ -59,12 +61,13 @@ class AgentService:
         self._clock = clock
         self._options = options
         self._sender = Sender(log)
+        self._held = asyncio.Semaphore(options.held)
         self.runners: dict[str, HostRunner] = {}
         """By host id, once registered."""
         self.reading: dict[TopicPartition, int] = {}
 
     async def start(self) -> None:
-        """Open the drivers, register the hosts, and take up what was left undone."""
+        """Open the drivers and register the hosts."""
         assert catalog.MESSAGES
         before = await self._log.bounds([Topic.JOBS])
         candidates = []
@@ -80,14 +83,10 @@ class AgentService:
         ends = {partition: end for partition, (_, end) in before.items()}
         self.reading = job_positions(partitions, self._journal.positions(), ends)
         self._journal.accept({}, self.reading)
-        for record in self._journal.pending().values():
-            envelope = from_record(record)
-            if isinstance(envelope.data, DispatchHostJobs) and envelope.data.host_id in self.runners:
-                await self.runners[envelope.data.host_id].accept(envelope)
         logger.info("%s hosts registered, %s partitions", len(self.runners), len(partitions))
 
     async def run(self) -> None:
-        """Work until cancelled. Raises LogUnavailable where the log stays away."""
+        """Take up what was left undone, and work until cancelled. Raises LogUnavailable where the log stays away."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._sender.run())
             group.create_task(self._beat())
@@ -95,6 +94,10 @@ class AgentService:
             group.create_task(self._read())
 
     async def _read(self) -> None:
+        for record in self._journal.pending().values():
+            envelope = from_record(record)
+            if isinstance(envelope.data, DispatchHostJobs) and envelope.data.host_id in self.runners:
+                await self.runners[envelope.data.host_id].accept(envelope)
         reader = await self._log.reader(self.reading)
         try:
             while True:
@@ -133,7 +136,14 @@ class AgentService:
 
     def _runner(self, identity: HostIdentity, driver: Driver) -> HostRunner:
         return HostRunner(
-            identity, driver, self._journal, self._sender, self._secrets, self._clock, self._options.parallel
+            identity,
+            driver,
+            self._journal,
+            self._sender,
+            self._secrets,
+            self._clock,
+            self._options.parallel,
+            self._held,
         )
 
     async def _watch(self, instance_id: str) -> None:

@@ -16,6 +16,7 @@ from api.refusals import Overloaded
 from domain.errors import Invalid
 from domain.interest import Interest
 from domain.messages import Record, Topic
+from infra import metrics
 from infra.log.log import Log, Positions, TopicPartition
 
 FETCH = 200
@@ -43,7 +44,10 @@ class Feed:
         """Offsets to begin at: a position, `now` or `beginning`; where that is empty, the log is asked where this time
         is. Raises Overloaded, Invalid, LogUnavailable."""
         if self._followers >= MOST_FOLLOWERS:
-            raise Overloaded(what=f"{MOST_FOLLOWERS} followers of the feed")
+            metrics.OVERLOADS.labels("followers").inc()
+            raise Overloaded(
+                now=self._followers, what="follow the feed", bound="a process", most=MOST_FOLLOWERS, retry_after=1
+            )
         return await begins_at(self._log, begin, since)
 
     async def follow(self, offsets: list[int], wanted: Interest) -> AsyncGenerator[bytes, None]:

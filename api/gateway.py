@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import orjson
 
 from api.asked import Asked
-from api.refusals import KeyReused, Overloaded, Unavailable
+from api.load import CELL_KINDS
+from api.refusals import KeyReused, Unavailable
 from api.services import Services
 from api.verdicts import Judgement
 from domain.messages import Command, Envelope, Key, Topic, derived_id, to_record
@@ -19,8 +20,6 @@ from infra import crash, work
 from infra.log.log import LogUnavailable
 
 SOURCE = "gostack/api"
-CELL_KINDS = {"host", "zone"}
-"""Kinds whose commands pass through the scheduler of a cell."""
 
 
 @dataclass(frozen=True)
@@ -69,19 +68,19 @@ async def earlier(services: Services, asked: Asked, ids: Sequence[str]) -> dict[
     }
 
 
-def admit(services: Services, count: int) -> None:
-    """Make sure that so many commands may be sent now. Raises Overloaded."""
-    most = services.settings.api.max_in_flight
-    if services.verdicts.waiting + count > most:
-        raise Overloaded(what=f"{most} commands that wait for a verdict")
+def admit(services: Services, command: type[Command], project: str, count: int) -> None:
+    """Make sure that so many of these commands may be sent now. Raises Overloaded."""
+    services.load.admit(command, project, count, services.verdicts.waiting)
 
 
 async def send(services: Services, asked: Asked, wishes: Sequence[tuple[str, Wish]]) -> list[Outcome]:
-    """Append these commands, in order, and wait a moment for their verdicts.
+    """Append these commands, all of one kind, in order, and wait a moment for their verdicts.
 
     Raises KeyReused, Overloaded, and Unavailable where the log did not answer: it may have them nevertheless.
     """
-    admit(services, len(wishes))
+    command = type(wishes[0][1].data)
+    admit(services, command, asked.project, len(wishes))
+    services.load.begins(command, asked.project, len(wishes))
     cell = services.settings.scheduling.cell
     ids = [ident for ident, _ in wishes]
     records = []

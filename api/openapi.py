@@ -12,6 +12,7 @@ from api.agents import Agents
 from api.app import create_app
 from api.blobs import Blobs
 from api.forgetting import Forgetting
+from api.load import Load
 from api.services import Services
 from api.verdicts import Verdicts
 from infra.log.memory import MemoryLog
@@ -26,18 +27,21 @@ def described() -> bytes:
     """The description as it stands in docs/openapi.json: sorted, indented, the same for the same routes."""
     log, store, secrets = MemoryLog(), MemoryStore(), MemorySecrets()
     forgetting = Forgetting(secrets)
+    settings = Settings()
+    load = Load(settings, log, store, {})
     services = Services(
         log=log,
         store=store,
         runs=MemoryRuns(),
         secrets=secrets,
         segments=MemorySegments(),
-        settings=Settings(),
+        settings=settings,
         clock=lambda: datetime.now(UTC),
-        verdicts=Verdicts(log, forgetting.later),
+        verdicts=Verdicts(log, forgetting.later, load),
         forgetting=forgetting,
         agents=Agents(store, ""),
         blobs=Blobs("", 0),
+        load=load,
     )
     schema = create_app(services).openapi()
     return orjson.dumps(schema, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n"

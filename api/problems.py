@@ -103,7 +103,8 @@ def of_refusal(refusal: Refusal, instance: str) -> dict[str, Any]:
 def response(document: Mapping[str, Any]) -> Response:
     """The problem as an answer."""
     status = int(document["status"])
-    headers = {"Retry-After": str(RETRY_SECONDS)} if status in RETRIED else {}
+    seconds = document["values"].get("retry_after", RETRY_SECONDS)
+    headers = {"Retry-After": str(seconds)} if status in RETRIED else {}
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return Response(orjson.dumps(document), status, headers, MEDIA_TYPE)

@@ -58,7 +58,7 @@ class Unavailable(Refusal):
 
 
 class Overloaded(Refusal):
-    """{what} at once are the most there may be."""
+    """Too much at once: {now} {what}; {bound} allows {most}."""
 
     code = "overloaded"
     hint = "Ask again after the seconds that Retry-After says."

@@ -19,7 +19,8 @@ from api.blobs import Blobs
 from api.feed import Feed
 from api.forgetting import Forgetting
 from api.internal import create_internal_app
-from api.routes.service import READ_BY, readiness
+from api.load import READ_BY, Load
+from api.routes.service import readiness
 from api.services import Services
 from api.sweep import sweep_for_ever
 from api.verdicts import Verdicts
@@ -79,6 +80,7 @@ async def made(settings: Settings, token: str) -> AsyncIterator[Services]:
         for ledger in deciding.values():
             stack.push_async_callback(ledger.close)
         forgetting = Forgetting(secrets)
+        load = Load(settings, log, store, deciding)
         services = Services(
             log=log,
             store=store,
@@ -87,10 +89,11 @@ async def made(settings: Settings, token: str) -> AsyncIterator[Services]:
             segments=PostgresSegments(settings.db.dsn),
             settings=settings,
             clock=lambda: datetime.now(UTC),
-            verdicts=Verdicts(log, forgetting.later),
+            verdicts=Verdicts(log, forgetting.later, load),
             forgetting=forgetting,
             agents=agents,
             blobs=Blobs(settings.images.store, settings.images.max_size),
+            load=load,
             deciding=deciding,
         )
         await raise_segments(services)
@@ -138,7 +141,7 @@ async def serve(settings: Settings) -> None:
             if problems := (await readiness(services))["problems"]:
                 raise NotReady("; ".join(problems))
 
-        running = [services.verdicts.run(), services.forgetting.run(), sweep_for_ever(services)]
+        running = [services.verdicts.run(), services.forgetting.run(), sweep_for_ever(services), services.load.run()]
         if open_doors(settings.metrics.listen, settings.metrics.api, pulse.problem):
             running.append(measure(pulse, look, (NotReady,)))
         behind = [asyncio.create_task(each) for each in running]

@@ -10,6 +10,7 @@ from cachetools import TTLCache
 from api.agents import Agents
 from api.blobs import Blobs
 from api.forgetting import Forgetting
+from api.load import Load
 from api.verdicts import Verdicts
 from infra.db.ledger import Ledger
 from infra.log.log import Log
@@ -44,6 +45,7 @@ class Services:
     forgetting: Forgetting
     agents: Agents
     blobs: Blobs
+    load: Load
     deciding: Mapping[str, Ledger] = field(default_factory=dict)
     """Where engine and scheduler stand, by their names: only looked at, to tell how much waits for them."""
     known: TTLCache[tuple[str, str, str], dict[str, Any]] = field(default_factory=_known)

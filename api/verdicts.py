@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from api.load import Load
 from domain.errors import UnknownMessage
 from domain.instance.events import InstanceCreated
 from domain.messages import Envelope, Key, Record, Topic, Verdict, from_record
@@ -95,10 +96,12 @@ class Expected:
 class Verdicts:
     """The tail."""
 
-    def __init__(self, log: Log, ended: Callable[[str], None]) -> None:
-        """`ended` is called with an instance's id when its secrets have no reader any more; it must not wait."""
+    def __init__(self, log: Log, ended: Callable[[str], None], load: Load) -> None:
+        """`ended` is called with an instance's id when its secrets have no reader any more; it must not wait. `load`
+        is told of every task that ends."""
         self._log = log
         self._ended = ended
+        self._load = load
         self._waiting: dict[str, list[asyncio.Future[Judgement]]] = defaultdict(list)
         self._positions: dict[TopicPartition, int] = {}
         self._count = 0
@@ -159,6 +162,7 @@ class Verdicts:
             "ce_verdict" in headers and headers.get("ce_causationid", b"").decode(errors="replace") in self._waiting
         )
         ends = headers.get("ce_type", b"").decode(errors="replace") in (TaskFinished.type_name, TaskFailed.type_name)
+        self._load.ended += ends
         if not waited and not ends:
             return
         try:

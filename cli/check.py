@@ -292,7 +292,7 @@ async def _decided(parts: Parts) -> tuple[dict[str, str], int, int]:
     waiting = unsent = 0
     for name, ledger in parts.ledgers.items():
         bounds = await parts.log.bounds(TOPICS[name])
-        positions = await ledger.positions(list(bounds))
+        positions = await ledger.reached(list(bounds))
         waiting += sum(max(0, end - positions[each]) for each, (_, end) in bounds.items())
         unsent += len(await ledger.unsent())
         for topic in TOPICS[name]:

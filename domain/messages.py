@@ -82,6 +82,8 @@ class Command(Message):
     """A wish, imperative; may be refused."""
 
     abstract: ClassVar[bool] = True
+    relieves: ClassVar[bool] = False
+    """It ends work or gives room: an overload keeps it out last."""
 
 
 class Event(Message):

@@ -13,6 +13,7 @@ class ReleaseAggregate(Command):
     """Let an aggregate take commands again."""
 
     kind = "parking"
+    relieves: ClassVar[bool] = True
 
 
 class ParkingEvent(Event):

@@ -96,6 +96,7 @@ class CancelTask(Command):
     """Stop a running task and undo what it did."""
 
     kind = "task"
+    relieves: ClassVar[bool] = True
 
     task_id: str
 

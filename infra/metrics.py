@@ -105,6 +105,10 @@ REQUEST_SECONDS = _histogram(
     "route",
     "status",
 )
+OVERLOADS = _counter(
+    "gostack_api_overloads_total", "api", "requests answered 429, by what there is too much of", "bound"
+)
+LOAD = _gauge("gostack_api_load", "api", "how much there is of what is bounded, over all API processes", "bound")
 VERDICTS_AWAITED = _gauge("gostack_api_verdicts_awaited", "api", "commands whose verdict requests are waiting for")
 
 EVERY = ("process_start_time_seconds", "process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds")

@@ -65,6 +65,13 @@ class Api(Section):
         10_000, ge=0, description="records that may wait for engine, or for scheduler, while /readyz says ready"
     )
     max_in_flight: int = Field(1000, ge=1, description="commands that may wait for a verdict; more are answered 429")
+    max_waiting: int = Field(
+        10_000,
+        ge=1,
+        description="records that may wait for engine, or for scheduler; past them new work gets 429",
+    )
+    max_tasks: int = Field(20_000, ge=1, description="tasks of the cell that may be under way; more are answered 429")
+    max_project_tasks: int = Field(10_000, ge=1, description="the same, of one project")
 
 
 class Worker(Section):
@@ -122,6 +129,9 @@ class Agent(Section):
     control: str = Field("http://127.0.0.1:7481", description="base URL at which the API serves agents")
     uplink: str = Field("", description="network interface that joins this host's guest networks to other hosts'")
     parallel: int = Field(8, ge=1, le=256, description="jobs that run side by side on one host")
+    held: int = Field(
+        2000, ge=1, le=100_000, description="dispatches that a process may have unfinished; past them none is fetched"
+    )
     heartbeat: float = Field(3.0, gt=0, description="seconds between heartbeats")
     reconcile: float = Field(5.0, gt=0, description="seconds between full looks at what the hypervisor runs")
     keep_guests: bool = Field(False, description="simulated: keep guests in files, over a restart of the agent")

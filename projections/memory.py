@@ -1,5 +1,6 @@
 """Read models in memory: the twin of PostgreSQL's, for fast tests."""
 
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -108,6 +109,12 @@ class MemoryStore:
     async def count(self, view: str) -> int:
         """Rows of a view."""
         return len(self._rows[view])
+
+    async def tally(self, view: str, by: str, where: Condition) -> dict[str, int]:
+        """How many rows there are of each value of a column of text, among those for which this holds."""
+        return dict(
+            Counter(row.columns[by] for row in self._rows[view].values() if _holds(row.columns[where.column], where))
+        )
 
     async def history(self, query: HistoryQuery) -> list[Entry]:
         """Events, oldest first. Raises UnknownMarker, ValueError for what is no subject."""

@@ -406,6 +406,18 @@ class PostgresStore:
             row = await rows.fetchone()
         return int(row[0]) if row else 0
 
+    async def tally(self, view: str, by: str, where: Condition) -> dict[str, int]:
+        """How many rows there are of each value of a column of text, among those for which this holds."""
+        clause, values = _where(VIEWS[view], (where,))
+        async with self._connect() as connection:
+            rows = await connection.execute(
+                sql.SQL("select {0}, count(*) from {1} {2} group by {0}").format(
+                    sql.Identifier(by), self._table(VIEWS[view]), clause
+                ),
+                values,
+            )
+            return {str(value): int(count) for value, count in await rows.fetchall()}
+
     async def history(self, query: HistoryQuery) -> list[Entry]:
         """Events, oldest first. Raises UnknownMarker, ValueError for what is no subject."""
         driving, other, order = _asked(query)

@@ -10,7 +10,7 @@ from domain.aggregates import AGGREGATES
 from domain.interest import Interest
 from domain.messages import Key
 from infra.log.log import TopicPartition
-from projections.view import Found, Page, Query, Row
+from projections.view import Condition, Found, Page, Query, Row
 
 UUID_LENGTH = 36
 
@@ -141,6 +141,9 @@ class Store(Protocol):
 
     async def count(self, view: str) -> int:
         """Rows of a view."""
+
+    async def tally(self, view: str, by: str, where: Condition) -> dict[str, int]:
+        """How many rows there are of each value of a column of text, among those for which this holds."""
 
     async def history(self, query: HistoryQuery) -> list[Entry]:
         """Events, oldest first. Raises UnknownMarker, ValueError for what is no subject."""

@@ -121,7 +121,7 @@ async def boot_instances(
             password = await boot.told_password(given, body, born)
             same = [Outcome(ident, earlier[ident].subject, earlier[ident]) for ident in ids]
             return _booting(asked, born, same, password)
-    gateway.admit(given, len(ids))
+    gateway.admit(given, BootInstance, asked.project, len(ids))
     commands = await boot.commands(given, asked, body, born)
     password = await boot.keep_secrets(given, body, born)
     return _booting(asked, born, await gateway.send(given, asked, commands), password)

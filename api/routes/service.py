@@ -1,6 +1,5 @@
 """The service itself: its version, its settings, and whether it is well."""
 
-from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -13,18 +12,18 @@ from starlette.responses import Response
 from api import describe
 from api.asked import Given
 from api.documents import Document
+from api.load import READ_BY, behind
 from api.reading import JSON
 from api.services import Services
 from domain.messages import Topic
 from infra.db.ledger import LedgerUnavailable
-from infra.log.log import LogUnavailable, Positions, TopicPartition
+from infra.log.log import LogUnavailable
 from infra.settings import explain
 from projections.store import StoreUnavailable
 
 router = APIRouter(tags=["service"])
 health = APIRouter(tags=["service"])
 
-READ_BY = {"engine": (Topic.COMMANDS, Topic.RESULTS), "scheduler": (Topic.SCHEDULING,)}
 HIDDEN = "***"
 
 
@@ -162,14 +161,10 @@ async def _parts(services: Services) -> dict[str, Any]:
         events = [each for each in bounds if each.topic == Topic.EVENTS]
         at = await services.store.positions(events)
         if bounds:
-            told["lag"] = _behind(at, bounds)
+            told["lag"] = behind(at, bounds)
             for name, ledger in services.deciding.items():
                 read = [each for each in bounds if each.topic in READ_BY[name]]
-                told["waiting"][name] = _behind(await ledger.positions(read), bounds)
+                told["waiting"][name] = behind(await ledger.reached(read), bounds)
     except (StoreUnavailable, LedgerUnavailable) as error:
         told["database"] = f"unreachable: {error}"
     return told
-
-
-def _behind(at: Positions, bounds: Mapping[TopicPartition, tuple[int, int]]) -> int:
-    return sum(max(0, bounds[each][1] - max(offset, bounds[each][0])) for each, offset in at.items())

@@ -31,10 +31,12 @@ DEFAULT_PROJECT = "admin"
 ATTEMPTS = 4
 FIRST_PAUSE = 0.2  # seconds; doubled at each attempt
 LONGEST_PAUSE = 30.0  # seconds; a server may ask for more, and is not heard
+TOLD_FROM = 1.0  # seconds; from which on a user wonders
 CONNECT_TIMEOUT = 5.0  # seconds
 GRAIN = 0.001  # seconds; less than this left is none
 READ_TIMEOUT = 60.0  # seconds; above what the service may wait for a read model
-TRY_AGAIN = frozenset({429, 502, 503, 504})
+TOO_MANY = 429
+TRY_AGAIN = frozenset({TOO_MANY, 502, 503, 504})
 SECRETS = frozenset({"password", "admin_password", "user_data", "private_key", "token", "authorization"})
 MASK = "********"
 SHOWN_OF_A_BODY = 4000  # characters of a body that is no JSON
@@ -213,6 +215,8 @@ class Client:
                 if last or response.status_code not in TRY_AGAIN:
                     raise of_answer(response.status_code, _decoded(response))
                 wanted = max(pause, _retry_after(response))
+                if response.status_code == TOO_MANY and wanted >= TOLD_FROM:
+                    print(f"The service has too much to do; asking again in {wanted:.0f} s", file=sys.stderr)
             self.pause(min(wanted, LONGEST_PAUSE))
             pause *= 2
         raise AssertionError("the last attempt returns or raises")

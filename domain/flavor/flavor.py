@@ -76,6 +76,8 @@ class DeleteFlavorExtra(FlavorCommand):
 class DeleteFlavor(FlavorCommand):
     """Delete a flavor; instances that have it keep it."""
 
+    relieves: ClassVar[bool] = True
+
 
 class FlavorEvent(Event):
     """A fact about a flavor."""

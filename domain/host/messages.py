@@ -24,6 +24,7 @@ class HostCommand(Command):
 
     abstract: ClassVar[bool] = True
     kind = "host"
+    relieves: ClassVar[bool] = True
 
 
 class RegisterHost(HostCommand):

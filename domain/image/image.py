@@ -52,6 +52,8 @@ class CreateImage(ImageCommand):
 class DeleteImage(ImageCommand):
     """Delete an image; instances made of it keep their disks."""
 
+    relieves: ClassVar[bool] = True
+
 
 class ImageEvent(Event):
     """A fact about an image."""

@@ -38,6 +38,8 @@ class CreateKeypair(KeypairCommand):
 class DeleteKeypair(KeypairCommand):
     """Delete a keypair; guests that have the key keep it."""
 
+    relieves: ClassVar[bool] = True
+
 
 class KeypairEvent(Event):
     """A fact about a keypair."""

@@ -29,6 +29,8 @@ class CreateNetwork(NetworkCommand):
 class DeleteNetwork(NetworkCommand):
     """Delete a network that has no ports."""
 
+    relieves: ClassVar[bool] = True
+
 
 class CreatePort(NetworkCommand):
     """Create a port: an address of the network, for an instance to come."""
@@ -41,6 +43,7 @@ class CreatePort(NetworkCommand):
 class DeletePort(NetworkCommand):
     """Delete a port that no instance uses."""
 
+    relieves: ClassVar[bool] = True
     port_id: str
 
 

@@ -34,6 +34,8 @@ class CreateZone(ZoneCommand):
 class DeleteZone(ZoneCommand):
     """Delete a zone that has no hosts."""
 
+    relieves: ClassVar[bool] = True
+
 
 class ZoneEvent(Event):
     """A fact about a zone."""

@@ -109,6 +109,9 @@ class Ledger(Protocol):
     async def positions(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         """Where each partition is to be read from; one never seen starts at 0."""
 
+    async def reached(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        """The same, for those who only look: it changes nothing and stands in nobody's way."""
+
     def step(self) -> AbstractAsyncContextManager[Step]:
         """One transaction, committed where the block ends without an exception. Raises LedgerUnavailable."""
 

@@ -154,7 +154,14 @@ class Bench:
     def __post_init__(self) -> None:
         self.sender = Sender(self.log)
         self.runner = HostRunner(
-            self.host, self.driver, self.journal, self.sender, no_secrets, self.clock, self.parallel
+            self.host,
+            self.driver,
+            self.journal,
+            self.sender,
+            no_secrets,
+            self.clock,
+            self.parallel,
+            asyncio.Semaphore(100),
         )
 
     def clock(self) -> datetime:

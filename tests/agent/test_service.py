@@ -229,6 +229,37 @@ async def test_what_is_no_dispatch_is_passed_by(site: Site) -> None:
     assert site.answers() == []
 
 
+async def test_a_process_holds_no_more_dispatches_than_it_may_and_does_them_all(site: Site) -> None:
+    site.service._journal.close()
+    site.service = site.agent(options=replace(OPTIONS, held=5))
+    gate = site.drivers["h1"].hold("StopGuest", ident(1))
+    async with site.working() as service:
+        sent = [dispatch(1, 1, "StopGuest", host=site.host())]
+        sent += [dispatch(number, 1, "PrepareImage", host=site.host()) for number in range(2, 30)]
+        await site.world.log.publish([job_record(each, site.host()) for each in sent])
+        held = service.runners[site.host().id]._queues
+        await site.until(lambda: sum(map(len, held.values())) == 5)
+        await site.world.log.publish([job_record(dispatch(40, 2, "PrepareImage", host=site.host()), site.host())])
+        await asyncio.sleep(0.05)
+        assert sum(map(len, held.values())) == 5
+        assert service.reading[TopicPartition(Topic.JOBS, site.host().partition)] == len(sent)
+        gate.set()
+        await site.until(lambda: len(site.answers()) == len(sent) + 1)
+
+
+async def test_more_than_a_process_may_hold_is_taken_up_after_a_restart(site: Site) -> None:
+    async with site.working():
+        pass
+    host = replace(site.host(), epoch=2)
+    sent = [dispatch(number, number, "PrepareImage", host=host) for number in range(1, 30)]
+    before = Journal(site.path / "journal.db")
+    before.accept({each.dispatch_id: job_record(each, host) for each in sent}, {})
+    before.close()
+    site.service = site.agent(options=replace(OPTIONS, held=3))
+    async with site.working():
+        await site.until(lambda: len(site.answers()) == len(sent))
+
+
 # Many hosts in one process
 
 

@@ -14,6 +14,7 @@ from api.agents import Agents
 from api.app import create_app
 from api.blobs import Blobs
 from api.forgetting import Forgetting
+from api.load import Load
 from api.services import Services
 from api.verdicts import Verdicts
 from infra.settings import Settings
@@ -133,7 +134,9 @@ async def serving(directory: Path, **api_settings: Any) -> AsyncIterator[Api]:
     settings.images = settings.images.model_copy(update={"store": str(directory / "images"), "max_size": 4 * MIB})
     door = HostDoor()
     forgetting = Forgetting(world.secrets)
-    verdicts = Verdicts(world.log, forgetting.later)
+    deciding = {"engine": world.engine_ledger, "scheduler": world.scheduler_ledger}
+    load = Load(settings, world.log, world.store, deciding)
+    verdicts = Verdicts(world.log, forgetting.later, load)
     services = Services(
         log=world.log,
         store=world.store,
@@ -146,13 +149,14 @@ async def serving(directory: Path, **api_settings: Any) -> AsyncIterator[Api]:
         forgetting=forgetting,
         agents=Agents(world.store, TOKEN, httpx.MockTransport(door)),
         blobs=Blobs(settings.images.store, settings.images.max_size),
-        deciding={"engine": world.engine_ledger, "scheduler": world.scheduler_ledger},
+        load=load,
+        deciding=deciding,
     )
     app = create_app(services)
     await verdicts.open()
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     client = httpx.AsyncClient(transport=transport, base_url="http://api.test")
-    async with world.running(), behind(verdicts.run(), forgetting.run()), client as http:
+    async with world.running(), behind(verdicts.run(), forgetting.run(), load.run()), client as http:
         yield Api(http, app, world, services, door)
     await services.agents.close()
 

@@ -68,6 +68,18 @@ def test_a_busy_service_is_asked_again_when_it_says(
     assert clock.slept == [3.0]
 
 
+def test_a_service_with_too_much_to_do_is_asked_the_same_again_and_the_user_is_told(
+    client: Callable[..., Client], service: Service, clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    busy = problem("overloaded", 429, "Too much at once.")
+    busy.headers["Retry-After"] = "7"
+    service.on("POST /v1/flavors", busy, {})
+    client().write("POST", "/flavors", {})
+    assert len({request.headers["Idempotency-Key"] for request in service.asked}) == 1
+    assert (len(service.asked), clock.slept) == (2, [7.0])
+    assert capsys.readouterr().err == "The service has too much to do; asking again in 7 s\n"
+
+
 def test_pauses_are_bounded(client: Callable[..., Client], service: Service, clock: Clock) -> None:
     service.on("GET /v1/version", httpx.Response(503, headers={"Retry-After": "86400"}))
     with pytest.raises(Unreachable):

@@ -52,6 +52,17 @@ async def test_a_position_moves_only_from_where_it_is(ledger: Ledger) -> None:
     assert await ledger.positions([FIRST, SECOND]) == {FIRST: 5, SECOND: 0}
 
 
+async def test_who_only_looks_is_told_the_positions_and_changes_none(ledger: Ledger) -> None:
+    assert await ledger.reached([FIRST, SECOND]) == {FIRST: 0, SECOND: 0}
+    await ledger.positions([FIRST])
+    async with ledger.step() as step:
+        opened = await step.open([Move(FIRST, 0, 5), Move(SECOND, 0, 9)], [], [])
+        assert opened.moved == {FIRST}
+        assert await ledger.reached([FIRST]) == {FIRST: 0}
+        await step.close([], [], [], [])
+    assert await ledger.reached([FIRST, SECOND]) == {FIRST: 5, SECOND: 0}
+
+
 async def test_nothing_of_a_step_that_fails_is_kept(ledger: Ledger) -> None:
     await ledger.positions([FIRST])
     one = key()

@@ -6,6 +6,7 @@ fails leaves the instance in error, and can be asked for again.
 """
 
 from datetime import datetime, timedelta
+from typing import ClassVar
 
 from domain.errors import ErrorNeedsIgnore
 from domain.flow import Flow, Step
@@ -33,6 +34,7 @@ from domain.jobs import (
 class DeleteInstance(InstanceCommand):
     """Delete an instance; it can be restored until it is purged."""
 
+    relieves: ClassVar[bool] = True
     ignore: bool = False
     """Also from error."""
     keep_for: float = 86400.0
@@ -42,6 +44,7 @@ class DeleteInstance(InstanceCommand):
 class HardDeleteInstance(InstanceCommand):
     """Delete an instance for good, with its disks and addresses."""
 
+    relieves: ClassVar[bool] = True
     ignore: bool = False
 
 

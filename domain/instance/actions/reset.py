@@ -1,5 +1,7 @@
 """reset: an operator's word that the instance is well. No steps: if that is wrong, the next report says so."""
 
+from typing import ClassVar
+
 from domain.errors import NotSupportedYet
 from domain.flow import Flow
 from domain.instance.action import ANY_BUT_DELETED, Action, InstanceCommand
@@ -9,6 +11,7 @@ from domain.instance.state import Instance, VmState
 class ResetInstance(InstanceCommand):
     """Set an instance's status to active."""
 
+    relieves: ClassVar[bool] = True
     root_device_id: str = ""
     """Another volume as its root disk."""
 
