@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from agent.drivers.driver import Driver, DriverError, Secrets
+from agent.drivers.traced import traced
 from agent.jobs import HANDLERS, Context
 from agent.journal import Journal
 from agent.sender import Sender
@@ -31,7 +32,7 @@ from domain.jobs import (
     PowerSeen,
 )
 from domain.messages import Envelope, Key, Message, Record, Topic, derived_id, to_record
-from infra import crash, metrics, work
+from infra import crash, metrics, traces, work
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ class HostRunner:
         self.driver = driver
         self._journal = journal
         self._sender = sender
-        self._context = Context(driver=driver, secrets=secrets)
+        self._context = Context(driver=traced(driver), secrets=secrets)
         self._clock = clock
         self._slots = asyncio.Semaphore(parallel)
         self._queues: dict[str, list[Envelope]] = {}
@@ -155,8 +156,9 @@ class HostRunner:
                     del self._queues[instance_id]
 
     async def _dispatch(self, envelope: Envelope) -> None:
-        with work.handling(envelope):
-            await self._answered(envelope)
+        span = traces.handling("run", envelope)
+        with work.handling(envelope), traces.current(span, end=True):
+            await self._answered(traces.under(envelope, span))
 
     async def _answered(self, envelope: Envelope) -> None:
         dispatch = envelope.data
@@ -179,7 +181,13 @@ class HostRunner:
             results=tuple(results),
         )
         crash.point("agent-answering")
-        await self._sender.put(self._answer(envelope, answer, "answer"), lambda: self._sent(dispatch.dispatch_id))
+        sending = traces.begin(f"send {traces.short(answer.type_name)}", traces.PRODUCER)
+
+        def sent() -> None:
+            sending.end()
+            self._sent(dispatch.dispatch_id)
+
+        await self._sender.put(self._answer(traces.under(envelope, sending), answer, "answer"), sent)
 
     def _refused(self, call: JobCall) -> JobResult:
         """It may have run nevertheless: a process that ended in the middle of it told nobody."""
@@ -193,9 +201,14 @@ class HostRunner:
 
     async def _timed(self, envelope: Envelope, dispatch: DispatchHostJobs, call: JobCall) -> JobResult:
         began = time.monotonic()
-        with work.doing(job=call.name, job_id=call.job_id):
+        with (
+            work.doing(job=call.name, job_id=call.job_id),
+            traces.span(f"job {call.name}", about={"gostack.job_id": call.job_id}) as span,
+        ):
             result = await self._job(envelope, dispatch, call)
             code = result.error.code if result.error else "done"
+            if result.error:
+                span.fail(f"{code}: {result.error.message}")
             seconds = time.monotonic() - began
             logger.debug("%s: %s in %.3f s", call.name, code, seconds)
         metrics.JOB_SECONDS.labels(call.name, code).observe(seconds)

@@ -1,6 +1,7 @@
 """The API as one application: routes, the shape of errors, and the bound on bodies."""
 
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 
 from api import problems
 from api.body_limit import BodyLimit
@@ -28,6 +29,7 @@ from api.routes import (
 from api.samples import complete
 from api.services import Services
 from api.timing import Timing
+from infra import traces
 
 ROUTES = (
     instances,
@@ -50,6 +52,22 @@ ROUTES = (
 )
 
 
+STREAMS = "/stream"
+
+
+def telemetry() -> TelemetryConfig:
+    """A span a request, where this process makes any; what FastAPI could tell besides, others tell."""
+    return {
+        "tracer_provider": traces.provider(),
+        "tracing": traces.on(),
+        "metrics": False,
+        "logs": False,
+        "operation_spans": False,
+        "auto_configure": False,
+        "exclude": lambda scope: not scope["path"].startswith("/v1/") or scope["path"].endswith(STREAMS),
+    }
+
+
 def create_app(services: Services) -> FastAPI:
     """The application that serves users."""
     app = FastAPI(
@@ -59,6 +77,7 @@ def create_app(services: Services) -> FastAPI:
         redirect_slashes=False,
         docs_url="/docs",
         redoc_url=None,
+        telemetry=telemetry(),
     )
     app.state.services = services
     app.state.feed = Feed(services.log, services.clock)

@@ -16,7 +16,7 @@ from api.given import SECRET
 from api.services import Services
 from domain.errors import Invalid
 from domain.messages import named_id
-from infra import work
+from infra import traces, work
 
 LONGEST_HEADER = 255
 ADMIN = "admin"
@@ -66,12 +66,13 @@ async def asked(
     """The request's origin and identity. Raises Invalid."""
     project = x_gostack_project or ADMIN
     command_id = named_id("command", project, idempotency_key) if idempotency_key else str(uuid.uuid4())
-    work.note(command=command_id, trace=work.trace_id(traceparent))
+    work.note(command=command_id)
     return Asked(
         actor=x_gostack_actor or ADMIN,
         project=project,
         reason=x_gostack_reason,
-        traceparent=traceparent,
+        # Of a request that is traced, what it brought is the parent of its span already.
+        traceparent=traces.here() or traces.valid(traceparent),
         command_id=command_id,
         keyed=idempotency_key is not None,
         fingerprint=await _fingerprint(request, given) if idempotency_key else "",

@@ -16,7 +16,7 @@ from api.refusals import KeyReused, Unavailable
 from api.services import Services
 from api.verdicts import Judgement
 from domain.messages import Command, Envelope, Key, Topic, derived_id, to_record
-from infra import crash, work
+from infra import crash, traces, work
 from infra.log.log import LogUnavailable
 
 SOURCE = "gostack/api"
@@ -84,6 +84,10 @@ async def send(services: Services, asked: Asked, wishes: Sequence[tuple[str, Wis
     cell = services.settings.scheduling.cell
     ids = [ident for ident, _ in wishes]
     records = []
+    kinds = {traces.short(wish.data.type_name) for _, wish in wishes}
+    sending = traces.begin(
+        f"send {', '.join(sorted(kinds))}", traces.PRODUCER, about={"gostack.command": asked.command_id}
+    )
     if len(wishes) == 1:
         subject = wishes[0][1].subject
         work.note(subject=str(subject), instance=subject.id if subject.kind == "instance" else "")
@@ -100,7 +104,7 @@ async def send(services: Services, asked: Asked, wishes: Sequence[tuple[str, Wis
             reason=asked.reason,
             if_match=asked.if_match,
             fingerprint=asked.fingerprint,
-            traceparent=asked.traceparent,
+            traceparent=sending.traceparent or asked.traceparent,
         )
         if wish.subject.kind in CELL_KINDS:
             records.append(to_record(envelope, Topic.SCHEDULING, key=cell))
@@ -112,8 +116,11 @@ async def send(services: Services, asked: Asked, wishes: Sequence[tuple[str, Wis
         try:
             crash.point("api-named")
             await services.log.publish(records)
+            sending.end()
             crash.point("api-sent")
         except LogUnavailable as error:
+            sending.fail(str(error))
+            sending.end()
             consequence = f"Command {asked.command_id} may be there, or not: GET /v1/commands/{asked.command_id}."
             raise Unavailable(part="The log", consequence=consequence) from error
         found = await expected.within(services.settings.api.verdict_timeout)

@@ -1,6 +1,6 @@
 """How long each request took, by the pattern of its path: an id in a path must not become a metric of its own.
 
-What is logged while a request is answered says which it is.
+What is logged while a request is answered says which it is, and who asked is told which trace it is part of.
 """
 
 import logging
@@ -8,11 +8,13 @@ import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from infra import metrics, work
+from infra import metrics, traces, work
 
 logger = logging.getLogger(__name__)
 
 LONGEST_PATH = 500
+TRACE = b"traceresponse"
+"""Header that says which trace a request is part of (https://w3c.github.io/trace-context/#traceresponse-header)."""
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 """What else a client calls its method is told as `other`: labels must not be for clients to invent."""
 
@@ -32,17 +34,21 @@ class Timing:
         status = 500
         ends = True
 
+        trace = traces.here()
+
         async def noted(message: Message) -> None:
             nonlocal status, ends
             if message["type"] == "http.response.start":
                 status = message["status"]
+                if trace:
+                    message = {**message, "headers": [*message["headers"], (TRACE, trace.encode())]}
                 ends = (b"content-type", b"text/event-stream") not in {
                     (name.lower(), value.partition(b";")[0]) for name, value in message["headers"]
                 }
             await send(message)
 
         method = scope["method"] if scope["method"] in METHODS else "other"
-        with work.doing(request=f"{method} {scope['path'][:LONGEST_PATH]}"):
+        with work.doing(request=f"{method} {scope['path'][:LONGEST_PATH]}", trace=work.trace_id(trace)):
             try:
                 await self._app(scope, receive, noted)
             except BaseException:

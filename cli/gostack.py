@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from infra import traces
 from infra.lines import set_up
 from infra.settings import Settings, load
 
@@ -18,9 +19,14 @@ app.add_typer(topics, name="topics")
 app.add_typer(database, name="db")
 
 
-def _settings(process: str = "gostack") -> Settings:
+TOOL = "gostack"
+
+
+def _settings(process: str = TOOL) -> Settings:
     settings = load()
     set_up(process, settings.log.format, settings.log.level)
+    if process != TOOL:
+        traces.set_up(process, settings.traces.endpoint, settings.traces.sample)
     return settings
 
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Protocol
 
+from opentelemetry.trace import SpanKind
+
 from domain.aggregates import AGGREGATES
 from domain.errors import GoStackError, Parked, Refusal, VersionConflict
 from domain.jobs import JobError, JobResult, JobsAnswered, Reply
@@ -33,7 +35,7 @@ from domain.messages import (
 )
 from domain.parking import AggregateParked, AggregateReleased, ReleaseAggregate
 from domain.task import CommandRefused, CommandSatisfied
-from infra import crash, metrics, work
+from infra import crash, metrics, traces, work
 from infra.db.ledger import Change, Conflict, Ledger, Move, Opened, Row
 from infra.db.outbox import pack, unpack
 from infra.log.log import Log, TopicPartition
@@ -115,6 +117,8 @@ class Batch:
     done: list[str] = field(default_factory=list)
     parked: dict[Key, str] = field(default_factory=dict)
     released: set[Key] = field(default_factory=set)
+    spans: list[traces.Span] = field(default_factory=list)
+    """Of what is traced; they end when all that follows is on the log."""
     verdicts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     """How many of each command, verdict and code."""
     dead: int = 0
@@ -123,6 +127,20 @@ class Batch:
         """Why it takes no commands; empty where it does."""
         before = "" if key in self.released else self.opened.parked.get(key, "")
         return self.parked.get(key) or before
+
+    def begin(self, verb: str, envelope: Envelope, place: str, kind: SpanKind = traces.CONSUMER) -> traces.Span:
+        """A span of this step; none where the envelope's trace is not followed."""
+        span = traces.handling(verb, envelope, place, kind)
+        if span:
+            self.spans.append(span)
+        return span
+
+    def sending(self, cause: Envelope, message: Outgoing) -> Envelope:
+        """The cause of a message that is sent, as the message is to know it: with a span of its own if it is traced."""
+        if not traces.followed(cause.traceparent):
+            return cause
+        about = replace(cause, data=message.data, subject=message.subject)
+        return traces.under(cause, self.begin("send", about, message.topic, traces.PRODUCER))
 
 
 class Processor:
@@ -243,6 +261,8 @@ class Processor:
             await self._ledger.sent([number])
             self._outbox.set(0)
             crash.point("step-done")
+        for span in batch.spans:
+            span.end()
         if overtaken := [move.partition for move in moves if move.partition not in opened.moved]:
             raise Overtaken(f"another worker moved the positions of {', '.join(map(str, overtaken))}")
         self._step_seconds.observe(time.monotonic() - began)
@@ -297,6 +317,8 @@ class Processor:
         if envelope.id in batch.opened.seen or envelope.id in batch.done:
             return
         batch.done.append(envelope.id)
+        span = batch.begin("decide", envelope, record.place)
+        envelope = traces.under(envelope, span)
         if isinstance(envelope.data, ReleaseAggregate):
             self._release(batch, envelope)
             return
@@ -309,7 +331,7 @@ class Processor:
             return batch.touched[key][1] if key in batch.touched else self._cached(key)
 
         try:
-            outcome = self._decide(batch, envelope, lambda key: entry(key).state)
+            outcome = span.within(self._decide, batch, envelope, lambda key: entry(key).state)
             sent: list[Record] = []
             wants_verdict = isinstance(envelope.data, Command) and _reply(envelope) is None
             for number, (key, event) in enumerate(outcome.events):
@@ -324,10 +346,14 @@ class Processor:
             for number, (key, event) in enumerate(outcome.notices, len(outcome.events)):
                 verdict = _verdict_of(event) if wants_verdict else None
                 sent.append(self._event(envelope, key, event, number, None, verdict))
-            sent += [self._message(envelope, each, number) for number, each in enumerate(outcome.outgoing)]
+            sent += [
+                self._message(batch.sending(envelope, each), each, number)
+                for number, each in enumerate(outcome.outgoing)
+            ]
         except Exception as error:
             why = f"{type(error).__name__}: {error}"[:1000]
             logger.exception("parked %s: %s could not be applied", envelope.subject, record.place)
+            span.fail(why)
             if envelope.subject.kind in AGGREGATES:
                 # A cell is none: what cannot be placed must not stop all other placements.
                 batch.parked[envelope.subject] = why

@@ -13,7 +13,7 @@ from domain.scheduling.decider import Cell, decide, zone_id
 from domain.scheduling.policy import DEFAULT, Policy
 from domain.scheduling.table import HostTable, Ratios
 from domain.zone.zone import Zone
-from infra import metrics
+from infra import metrics, traces
 
 
 class SchedulerRules:
@@ -40,9 +40,13 @@ class SchedulerRules:
             zone: Zone | None = states(Key("zone", zone_id(name)))
             return zone if zone is not None and zone.deleted is None else None
 
-        outcome = decide(envelope, states(envelope.subject), zone_of, self._cell)
-        if isinstance(envelope.data, PlaceInstance):
-            metrics.PLACEMENTS.labels(_placement(outcome)).inc()
+        if not isinstance(envelope.data, PlaceInstance):
+            return decide(envelope, states(envelope.subject), zone_of, self._cell)
+        with traces.span("place") as span:
+            outcome = decide(envelope, states(envelope.subject), zone_of, self._cell)
+            result = _placement(outcome)
+            span.tell({"gostack.result": result})
+        metrics.PLACEMENTS.labels(result).inc()
         return outcome
 
     def evolve(self, key: Key, state: Any, event: Event) -> Any:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from domain.messages import Envelope, Topic, derived_id, to_record
 from domain.task import DeadlinePassed
-from infra import crash, metrics, work
+from infra import crash, metrics, traces, work
 from infra.db.ledger import Due, Ledger, LedgerUnavailable
 from infra.log.log import Log, LogUnavailable
 
@@ -32,6 +32,8 @@ class Timers:
         self._log = log
         self._clock = clock
         self._inbox_keep = timedelta(seconds=inbox_keep)
+        self._told: set[str] = set()
+        """Commands of the last look: they are sent at each look until they are done, and spoken of once."""
         self.problem = ""
         """Why the last look failed; empty where it did not."""
 
@@ -42,13 +44,23 @@ class Timers:
         if due:
             crash.point("timers-looked")
             commands = [self._command(each, now) for each in due]
-            await self._log.publish([to_record(each, Topic.COMMANDS) for each in commands])
+            spans = {each.id: self._span(each) for each in commands if each.id not in self._told}
+            traced = [traces.under(each, spans.get(each.id, traces.NONE)) for each in commands]
+            await self._log.publish([to_record(each, Topic.COMMANDS) for each in traced])
             crash.point("timers-told")
-            for each, command in zip(due, commands, strict=True):
-                with work.handling(command):
-                    logger.info("told that its time was over at %s", each.due_at.isoformat())
+            self._told = {each.id for each in commands}
+            for command in traced:
+                if command.id in spans:
+                    spans[command.id].end()
+                    with work.handling(command):
+                        logger.info("its time is over")
             metrics.DEADLINES.inc(len(due))
         return len(due)
+
+    def _span(self, command: Envelope) -> traces.Span:
+        # Whatever it waited for does not come: this begins a trace of its own.
+        about = {f"gostack.{name}": text for name, text in work.described(command).items()}
+        return traces.begin("tell deadline", traces.PRODUCER, root=True, about=about)
 
     def _command(self, due: Due, now: datetime) -> Envelope:
         turn = int((now - due.due_at).total_seconds() // REPEAT_SECONDS)

@@ -238,7 +238,7 @@ def to_record(envelope: Envelope, topic: str, key: str = "", partition: int | No
         "ce_verdict": envelope.verdict,
         "ce_ifmatch": envelope.if_match,
         "ce_fingerprint": envelope.fingerprint,
-        "ce_traceparent": envelope.traceparent,
+        "traceparent": envelope.traceparent,
         "ce_causeplace": envelope.cause_place,
     }
     headers += [(name, str(value).encode()) for name, value in optional.items() if value not in (None, "")]
@@ -298,7 +298,8 @@ def from_record(record: Record) -> Envelope:
             verdict=headers.get("ce_verdict"),  # type: ignore[arg-type]
             if_match=int(headers["ce_ifmatch"]) if "ce_ifmatch" in headers else None,
             fingerprint=headers.get("ce_fingerprint", ""),
-            traceparent=headers.get("ce_traceparent", ""),
+            # Earlier releases wrote it with the prefix of an attribute.
+            traceparent=headers.get("traceparent") or headers.get("ce_traceparent", ""),
             cause_place=headers.get("ce_causeplace", ""),
         )
     except KeyError as missing:

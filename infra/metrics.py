@@ -110,6 +110,9 @@ OVERLOADS = _counter(
 )
 LOAD = _gauge("gostack_api_load", "api", "how much there is of what is bounded, over all API processes", "bound")
 VERDICTS_AWAITED = _gauge("gostack_api_verdicts_awaited", "api", "commands whose verdict requests are waiting for")
+SPANS = _counter(
+    "gostack_spans_total", "all", "spans that the collector of traces took (`sent`), or did not (`lost`)", "result"
+)
 
 EVERY = ("process_start_time_seconds", "process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds")
 """Of each process, by prometheus_client itself; a changed start time is a restart."""

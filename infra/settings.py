@@ -161,6 +161,20 @@ class Metrics(Section):
     every: float = Field(5.0, gt=0, le=60, description="seconds between measurements of lag")
 
 
+class Traces(Section):
+    """OpenTelemetry traces, from a request to the hypervisor; off unless there is an endpoint."""
+
+    endpoint: str = Field(
+        "",
+        pattern=r"^(https?://\S+)?$",
+        description="URL of an OTLP collector (HTTP, protobuf), such as http://127.0.0.1:4318; empty: no traces. "
+        "Its credentials go into the environment: OTEL_EXPORTER_OTLP_HEADERS",
+    )
+    sample: float = Field(
+        1.0, ge=0, le=1, description="share of requests that are traced, of those that bring no traceparent with them"
+    )
+
+
 class Settings(BaseSettings):
     """All sections."""
 
@@ -176,6 +190,7 @@ class Settings(BaseSettings):
     agent: Agent = Field(default_factory=lambda: Agent())
     secrets: Secrets = Field(default_factory=lambda: Secrets())
     metrics: Metrics = Field(default_factory=lambda: Metrics())
+    traces: Traces = Field(default_factory=lambda: Traces())
 
     @classmethod
     def settings_customise_sources(

@@ -19,7 +19,7 @@ from typing import Any
 from domain.aggregates import AGGREGATES
 from domain.errors import UnknownMessage
 from domain.messages import Envelope, Event, Key, Record, Topic, from_record, read
-from infra import crash, metrics, work
+from infra import crash, metrics, traces, work
 from infra.log.log import Log, Positions, TopicPartition
 from projections.store import Batch, Entry, Kept, Snapshot, Store
 from projections.view import Change, Row
@@ -75,6 +75,8 @@ class Projector:
         self._most = most
         self._cache: OrderedDict[Key, _Folded] = OrderedDict()
         self._positions: dict[TopicPartition, int] = {}
+        self._traced: Positions = {}
+        """From where on events get spans: what was there before is caught up with."""
         self.latest: datetime | None = None
         """Time of the last event that was projected."""
 
@@ -82,6 +84,7 @@ class Projector:
         """Project until told to stop. Raises VersionGap, NotMoved, StoreUnavailable, LogUnavailable."""
         count = await self._log.partitions(Topic.EVENTS)
         await self.start([TopicPartition(Topic.EVENTS, number) for number in range(count)])
+        await self.trace()
         reader = await self._log.reader(self._positions, PATIENCE)
         try:
             while not until():
@@ -90,6 +93,11 @@ class Projector:
                     await self.apply(records)
         finally:
             await reader.close()
+
+    async def trace(self) -> None:
+        """What comes from now on gets spans; only a projector that serves does this. Raises LogUnavailable."""
+        if traces.on():
+            self._traced = {each: end for each, (_, end) in (await self._log.bounds([Topic.EVENTS])).items()}
 
     async def start(self, partitions: Sequence[TopicPartition]) -> None:
         """Go on where the store stands."""
@@ -116,7 +124,7 @@ class Projector:
     async def apply(self, records: Sequence[Record]) -> None:
         """Project these records, which follow one another in each partition."""
         crash.point("projector-fetched")
-        began = time.monotonic()
+        began, began_ns = time.monotonic(), time.time_ns()
         batch = Batch()
         found: list[tuple[Record, Envelope]] = []
         for record in records:
@@ -144,6 +152,10 @@ class Projector:
             self.latest = found[-1][1].time
         metrics.PROJECTOR_SECONDS.observe(time.monotonic() - began)
         metrics.PROJECTOR_RECORDS.observe(len(records))
+        if self._traced:
+            for record, envelope in found:
+                if record.offset >= self._traced[_partition(record)]:
+                    traces.handling("project", envelope, record.place, at=began_ns).end()
         if logger.isEnabledFor(logging.DEBUG):
             for record, envelope in found:
                 with work.handling(envelope, record.place):

@@ -14,7 +14,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.real.cluster import SERVICES, Cluster, running
+from tests.harness.collector import Collected, Collector, receiving
+from tests.real.cluster import SERVICES, Cluster, free_port, running
 
 pytestmark = pytest.mark.real
 ROOT = Path(__file__).parents[2]
@@ -24,8 +25,14 @@ SECRET = "not-for-any-log"
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    with running(hosts=2, settings={"GOSTACK_LOG__LEVEL": "debug"}) as made:
+def collector() -> Iterator[Collector]:
+    with receiving() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def cluster(collector: Collector) -> Iterator[Cluster]:
+    with running(2, {"GOSTACK_LOG__LEVEL": "debug", "GOSTACK_TRACES__ENDPOINT": collector.url}) as made:
         yield made
 
 
@@ -141,6 +148,25 @@ def test_ready_with_no_secret_told(cluster: Cluster, http: httpx.Client) -> None
     assert cluster.postgres.password_file.read_text().strip() not in http.get("/config").text
 
 
+def test_a_boot_is_one_trace_over_all_processes(cluster: Cluster, collector: Collector, http: httpx.Client) -> None:
+    _furnished(http)
+    answer = http.post("/instances", json={"name": "traced", "flavor": "small", "image": "tiny", "network": "lan"})
+    trace = answer.headers["traceresponse"].split("-")[1]
+    assert _ended(http, answer.json()["task_id"])["status"] == "finished"
+
+    def own() -> list[Collected]:
+        return [span for span in collector.spans() if span.trace == trace]
+
+    cluster.wait("the trace has its end", lambda: "project task.finished" in {span.name for span in own()}, WAIT)
+    ends = {"job StartGuest", "project task.finished", "send instance.boot", "POST /v1/instances", "place"}
+    cluster.wait("every process has told its part", lambda: ends <= {span.name for span in own()}, WAIT)
+    assert {span.service for span in own()} == {
+        f"gostack-{name}" for name in ("api", "engine", "scheduler", "agent", "projector")
+    }
+    known = {span.id for span in own()}
+    assert {span.name for span in own() if span.parent not in known} == {"POST /v1/instances"}
+
+
 def test_every_line_of_every_process_is_an_object_and_tells_no_secret(cluster: Cluster) -> None:
     said: dict[str, set[str]] = {}
     for name in SERVICES:
@@ -161,8 +187,6 @@ def _api(cluster: Cluster, **settings: str) -> subprocess.Popen[bytes]:
 
 
 def test_sigterm_ends_it_in_good_order_with_a_follower_attached(cluster: Cluster) -> None:
-    from tests.real.cluster import free_port
-
     port = free_port()
     process = _api(cluster, GOSTACK_API__PORT=str(port), GOSTACK_API__HOSTS_PORT=str(free_port()))
     url = f"http://127.0.0.1:{port}"

@@ -93,6 +93,7 @@ class World:
         positions = await self.store.positions(list(await self.log.bounds([Topic.EVENTS])))
         # Projector.run() does this before it reads; here reading is driven from outside.
         projector._positions = dict(positions)
+        await projector.trace()
         self._parts["projector"] = Part("projector", await self.log.reader(positions), projector.apply)
 
     async def _start_agents(self) -> None:
