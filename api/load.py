@@ -38,7 +38,7 @@ MEMORY = 0.2
 """How much a look changes the rate that is believed in."""
 RELIEF = 2
 """So many times as much may be there for what relieves."""
-UNDER_WAY = ("queued", "running", "cancelling", "undoing")
+UNDER_WAY = ["queued", "running", "cancelling", "undoing"]
 MAKES_TASK = frozenset(action.command for action in ACTIONS.values() if action.flow.steps)
 CELL_KINDS = frozenset({"host", "zone"})
 """Kinds whose commands pass through the scheduler of a cell."""

@@ -234,9 +234,9 @@ async def test_a_row_of_the_same_version_is_written_anew(store: Store) -> None:
 
 
 async def test_rows_are_counted_by_a_column(store: Store) -> None:
-    assert await store.tally("instances", "project", Condition("status", "in", ("active",))) == {}
+    assert await store.tally("instances", "project", Condition("status", "in", ["active"])) == {}
     await keep(store, row("one"), row("two", project="q"), row("three"), row("four", project="q", status="error"))
-    assert await store.tally("instances", "project", Condition("status", "in", ("active", "x"))) == {"p": 2, "q": 1}
+    assert await store.tally("instances", "project", Condition("status", "in", ["active", "x"])) == {"p": 2, "q": 1}
     assert await store.tally("instances", "status", Condition("project", "=", "q")) == {"active": 1, "error": 1}
 
 
