@@ -285,6 +285,19 @@ class EventDocument(Document):
     data: dict[str, Any]
 
 
+class IncidentDocument(Document):
+    """What a task or a thing lived through, to be folded again elsewhere."""
+
+    format: str = Field(description="gostack-incident")
+    version: int = Field(description="of the format: a reader refuses one that it does not know")
+    made: str
+    about: dict[str, str] = Field(description="task or subject, with its id")
+    incident: list[str] = Field(description="ids of the events that were asked for, the oldest first")
+    events: list[EventDocument] = Field(
+        description="those, and before them the whole history of every subject that they have"
+    )
+
+
 class MomentDocument(Document):
     """A moment, as it was asked for."""
 

@@ -237,6 +237,14 @@ EVENT: dict[str, Any] = {
     "place": {"topic": "gostack.events", "partition": 3, "offset": 41},
     "data": {"power": "shutdown", "vm_state": "stopped", "at": LATER},
 }
+INCIDENT: dict[str, Any] = {
+    "format": "gostack-incident",
+    "version": 1,
+    "made": LATER,
+    "about": {"subject": f"instance/{INSTANCE_ID}"},
+    "incident": [EVENT_ID],
+    "events": [EVENT],
+}
 DIFFERENCE: dict[str, Any] = {
     "id": INSTANCE_ID,
     "from": {"at": "10m", "version": 9},

@@ -61,6 +61,7 @@ STATUS: dict[type[Refusal], int] = {
     own.Overloaded: 429,
     own.NotAppliedYet: 504,
     own.ProjectionBusy: 409,
+    own.TooLargeForAFile: 422,
     own.NoHostYet: 409,
     own.AgentUnreachable: 502,
     own.AgentRefused: 409,

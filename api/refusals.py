@@ -78,6 +78,13 @@ class ProjectionBusy(Refusal):
     hint = "Ask again when it has ended."
 
 
+class TooLargeForAFile(Refusal):
+    """What happened to all that {about} touched is more than {most}, the most that one file holds."""
+
+    code = "too-large-for-a-file"
+    hint = "Name an earlier moment as until, or read the history in pages."
+
+
 class NoHostYet(Refusal):
     """Instance {id} is {status} and has no host: there is nobody to ask."""
 

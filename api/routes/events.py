@@ -2,14 +2,15 @@
 
 from typing import Annotated
 
+import orjson
 from fastapi import APIRouter, Header, Query, Request
 from pydantic import Field, field_validator
 from sse_starlette.sse import EventSourceResponse
 from starlette.responses import Response
 
-from api import describe, examples, moments
-from api.asked import Given
-from api.documents import EventDocument, page_of
+from api import describe, examples, export, moments, resolve
+from api.asked import Given, Project
+from api.documents import EventDocument, IncidentDocument, page_of
 from api.events import entry_json, of_task
 from api.feed import Feed
 from api.positions import LONGEST
@@ -17,6 +18,7 @@ from api.reading import JSON, Strict, Words, caught_up, joined
 from api.services import Services
 from domain.errors import Invalid, NotFound
 from domain.interest import SUBJECT_ALLOWED, TYPES_ALLOWED, Interest, checked_subject, whole_types
+from domain.messages import Key
 from projections.store import HistoryQuery
 
 router = APIRouter(tags=["events"])
@@ -142,6 +144,51 @@ async def _stream(
     wanted = await interest(services, asked)
     content = feed.follow(await feed.start(last or begin or "", wanted.since), wanted)
     return EventSourceResponse(content, ping=0, send_timeout=SEND_TIMEOUT)
+
+
+class Export(Strict):
+    """What to write down: exactly one of task, instance and subject."""
+
+    task: str | None = Field(None, max_length=64, description="all that this task led to")
+    instance: str | None = Field(None, max_length=255, description="id or name")
+    subject: str | None = Field(None, max_length=128, description="KIND/ID")
+    until: str | None = Field(None, max_length=moments.LONGEST, description=f"nothing later: {moments.TIMES}")
+    after: str | None = Field(None, max_length=64)
+
+    @field_validator("subject")
+    @classmethod
+    def _is_subject(cls, given: str | None) -> str | None:
+        if given is not None:
+            Key.parse(given)
+        return given
+
+
+@router.get(
+    "/events/export",
+    summary="Write an incident down as one file",
+    responses=describe.answers(200, IncidentDocument, examples.INCIDENT, 404, 422, 504),
+)
+async def export_events(given: Given, project: Project, asked: Annotated[Export, Query()]) -> Response:
+    """The events of a task, or of one thing, and before them the whole history of all that they touched, so that they
+    can be folded again elsewhere. Bounded: at most 20,000 events and 32 MiB."""
+    named = [name for name in ("task", "instance", "subject") if getattr(asked, name)]
+    if len(named) != 1:
+        given_now = " and ".join(named) or "missing"
+        raise Invalid(field="task", value=given_now, allowed="exactly one of task, instance and subject is needed")
+    await caught_up(given, asked.after)
+    until = moments.time(given, "until", asked.until) if asked.until else None
+    if asked.task:
+        task = await resolve.found(given, "tasks", asked.task, project)
+        body = await export.of_task(given, orjson.loads(task.doc), until)
+    elif asked.instance:
+        instance = await resolve.found(given, "instances", asked.instance, project)
+        body = await export.of_subject(given, Key("instance", instance.id), until)
+    else:
+        subject = Key.parse(asked.subject or "")
+        if not await given.store.history(HistoryQuery(str(subject), limit=1)):
+            raise NotFound(kind=subject.kind, id=subject.id)
+        body = await export.of_subject(given, subject, until)
+    return Response(body, media_type=JSON)
 
 
 @router.get(

@@ -1,6 +1,7 @@
 """gs event: the log itself."""
 
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -11,7 +12,8 @@ from cli.gs.columns import moment, plain, printable
 from cli.gs.options import command
 from cli.gs.output import Format, one, write
 from cli.gs.parsing import moment_of
-from cli.gs.resources import EVENT
+from cli.gs.problems import Usage
+from cli.gs.resources import EVENT, TIME
 from cli.gs.standard import add_list, add_show, narrowing_options, signed
 
 app = typer.Typer()
@@ -74,3 +76,30 @@ def _line(event: dict[str, Any], call: Call) -> str:
     if call.wish.form is Format.CSV:
         return text.partition("\n")[2]
     return "---\n" + text if call.wish.form is Format.YAML else text.rstrip("\n").replace("\n", "\t") + "\n"
+
+
+@command(app)
+def export(
+    call: Call,
+    task: Annotated[str | None, typer.Option("--task", help="All that this task led to.")] = None,
+    instance: Annotated[str | None, typer.Option("--instance", help="All of this instance (name or ID).")] = None,
+    subject: Annotated[str | None, typer.Option("--subject", help="All of this aggregate: KIND/ID.")] = None,
+    until: Annotated[str | None, typer.Option("--until", help=f"Nothing later: {TIME}.")] = None,
+    file: Annotated[str | None, typer.Option("--file", metavar="FILE", help="Where to write it, not printed.")] = None,
+) -> None:
+    """Write an incident as one file: events, and the history of all they touched, to be folded again in a test."""
+    if sum(each is not None for each in (task, instance, subject)) != 1:
+        raise typer.BadParameter("Exactly one of --task, --instance and --subject is needed.")
+    if file is not None and Path(file).exists():
+        raise Usage(f"{file} exists already.", "Name another file, or remove it.")
+    answer = call.client.get("/events/export", task=task, instance=instance, subject=subject, until=until)
+    if file is None:
+        write(answer.text)
+        return
+    try:
+        Path(file).write_text(answer.text, encoding="utf-8")
+    except OSError as error:
+        raise Usage(f"{file} cannot be written: {error.strerror}.") from error
+    events = answer.items("events")
+    touched = len({event["subject"] for event in events})
+    call.note(f"{len(events)} events of {touched} aggregates are in {file}.")

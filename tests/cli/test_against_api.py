@@ -16,7 +16,9 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from cli.gs.main import app
+from domain.messages import Key
 from tests.cli.services import Running, in_memory, on_servers
+from tests.harness.incident import Incident
 
 SHOWN = ("-o", "json")
 
@@ -107,6 +109,22 @@ def test_the_life_of_an_instance(gs: User) -> None:
     assert gs("instance", "delete", "--hard", "life", "-f", "status", "-o", "value") == "deleted\n"
     assert gs.json("instance", "show-deleted", "life")["id"] == booted["id"]
     assert "There is no instance life" in gs.fails(3, "instance", "show", "life")
+
+
+def test_an_incident_is_written_to_a_file(gs: User, tmp_path: Path) -> None:
+    ident = gs.json(*BOOT, "--name", "noted", "--password", "only-the-guest-knows")["id"]
+    task = gs.json("task", "list", "--instance", "noted")[0]["id"]
+    file = tmp_path / "incident.json"
+    assert f"are in {file}" in gs.run("event", "export", "--task", task, "--file", str(file)).stderr
+    incident = Incident.of(file.read_bytes())
+    state = incident.states()[Key("instance", ident)]
+    assert (state.name, state.vm_state) == ("noted", "active")
+    assert "only-the-guest-knows" not in file.read_text()
+    assert "exists already" in gs.fails(2, "event", "export", "--task", task, "--file", str(file))
+    assert Incident.of(gs("event", "export", "--instance", "noted")).subjects == [Key("instance", ident)]
+    gs.fails(2, "event", "export")
+    assert "gostack.instance.created.v1" in gs("event", "list", "--type", "instance.*", "--subject", ident)
+    assert "such as instance.*" in gs.fails(1, "event", "list", "--type", "A")
 
 
 def test_asking_for_what_is_so_already(gs: User) -> None:

@@ -36,6 +36,7 @@ from domain.jobs import (
 )
 from domain.messages import Envelope, Event, Key, Message, Outgoing
 from domain.task import DeadlinePassed
+from tests.harness.incident import Incident
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 CELL = "cell-1"
@@ -75,6 +76,14 @@ class Scenario:
     number: int = 0
     id: str = str(uuid.UUID(int=1))
     last: list[Event] = field(default_factory=list)
+
+    @classmethod
+    def given(cls, incident: Incident) -> "Scenario":
+        """An instance whose story so far is in an exported file: the one that the file is about."""
+        (own,) = {each.subject for each in incident.asked_for if each.subject.kind == "instance"}
+        now = incident.states()[own]
+        events = [each.data for each in incident.events if each.subject == own and isinstance(each.data, Event)]
+        return cls(now=now, events=events, time=incident.events[-1].time, id=own.id)
 
     def send(self, message: Message, **about: Any) -> "Scenario":
         """Decide on one record and apply what follows; raises the Refusal."""

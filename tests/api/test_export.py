@@ -1,0 +1,162 @@
+"""An incident is written down through the API and lived through again: the same states, and nothing secret."""
+
+import json
+from typing import Any
+
+import orjson
+import pytest
+
+from cli.check import KINDS, TOPICS
+from commands.refill import Part, refill
+from domain.aggregates import AGGREGATES
+from domain.instance.actions.delete import DeleteInstance
+from domain.jobs import JobError
+from domain.messages import Key, Topic
+from tests.api.api import Api
+from tests.harness.incident import Incident
+from tests.harness.world import World
+
+PASSWORD, USER_DATA = "s3cret-of-the-guest", "#!/bin/sh\necho user-data-of-the-guest"
+
+
+async def exported(api: Api, **asked: str) -> str:
+    answer = await api.http.get("/v1/events/export", params=asked)
+    assert answer.status_code == 200, answer.text
+    return answer.text
+
+
+async def lived_again(incident: Incident) -> World:
+    """A world that has lived through this, and nothing else."""
+    world = World()
+    world.now = incident.made
+    await world.log.publish(incident.records)
+    ledgers = {"engine": world.engine_ledger, "scheduler": world.scheduler_ledger}
+    parts = [Part(ledger, KINDS[name], TOPICS[name]) for name, ledger in ledgers.items()]
+    await refill(world.log, parts, world.segments, world.now)
+    await world.start()
+    await world.settle()
+    return world
+
+
+def state_of(world: World, key: Key) -> Any:
+    """As its events on the log make it."""
+    state: Any = None
+    for event in world.events(key):
+        state = AGGREGATES[key.kind].evolve(state, event, key.id)
+    return state
+
+
+async def test_a_failed_task_is_lived_through_again_from_its_file(api: Api) -> None:
+    await api.booted("first")
+    api.world.agents.failures["StartGuest"] = JobError(code="job-failed", message="no KVM here")
+    given = await api.boot("web", password=PASSWORD, user_data=USER_DATA)
+    task = await api.ended(given["task_id"])
+    assert task["status"] == "failed"
+    text = await exported(api, task=given["task_id"])
+    incident = Incident.of(text)
+    assert incident.about == {"task": given["task_id"]}
+    web = Key("instance", given["id"])
+    assert web in incident.subjects
+    assert {key.kind for key in incident.subjects} == {"instance", "host", "network"}
+    assert [each.id for each in incident.asked_for] == [
+        event["id"] for event in (await api.get("/events", task=given["task_id"], limit=1000))["events"]
+    ]
+    assert incident.states() == {key: state_of(api.world, key) for key in incident.subjects}
+
+    again = await lived_again(incident)
+    assert await again.document("instances", given["id"]) == await api.get(f"/instances/{given['id']}")
+    assert await again.document("tasks", given["task_id"]) == task
+    host = next(key for key in incident.subjects if key.kind == "host")
+    here, there = await api.get(f"/hosts/{host.id}"), await again.document("hosts", host.id)
+    assert {**there, "health": ""} == {**here, "health": ""}
+    assert (await again.send(web, DeleteInstance(ignore=True)))["verdict"] == "accepted"
+
+
+async def test_the_file_of_a_task_ends_with_it(api: Api) -> None:
+    web = await api.booted("web")
+    task = (await api.get("/tasks"))["tasks"][0]["id"]
+    before = await exported(api, task=task)
+    await api.post(f"/instances/{web['id']}/actions/stop", {}, 202)
+    await api.booted("other")
+    after = await exported(api, task=task)
+    assert json.loads(before)["events"] == json.loads(after)["events"]
+    assert Incident.of(after).states()[Key("instance", web["id"])].vm_state == "active"
+
+
+async def test_the_file_of_one_of_several_tasks_leaves_the_other_instances_out(api: Api) -> None:
+    given = await api.boot(count=2)
+    await api.world.settle()
+    one = given["instances"][0]
+    incident = Incident.of(await exported(api, task=one["task_id"]))
+    instances = [key for key in incident.subjects if key.kind == "instance"]
+    assert instances == [Key("instance", one["instance_id"])]
+    assert "host" in {key.kind for key in incident.subjects}
+
+
+async def test_the_file_of_a_thing(api: Api) -> None:
+    web = await api.booted("web")
+    whole = (await api.get(f"/instances/{web['id']}/history", limit=1000))["events"]
+    by_name = json.loads(await exported(api, instance="web"))
+    assert by_name["events"] == whole
+    by_subject = json.loads(await exported(api, subject=f"instance/{web['id']}"))
+    assert by_subject["events"] == whole
+    cut = json.loads(await exported(api, instance="web", until=whole[3]["time"]))
+    assert cut["events"] == [event for event in whole if event["time"] <= whole[3]["time"]]
+    flavor = json.loads(await exported(api, subject=f"flavor/{web['flavor']['id']}"))
+    assert [event["data"]["name"] for event in flavor["events"]] == ["small"]
+
+
+async def test_nothing_secret_is_in_a_file(api: Api) -> None:
+    given = await api.boot("web", password=PASSWORD, user_data=USER_DATA)
+    await api.ended(given["task_id"])
+    for asked in ({"task": given["task_id"]}, {"instance": "web"}):
+        text = await exported(api, **asked)
+        assert PASSWORD not in text
+        assert "user-data-of-the-guest" not in text
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "says"),
+    [
+        ({}, 422, "exactly one of"),
+        ({"task": "x", "instance": "y"}, 422, "exactly one of"),
+        ({"task": "x"}, 404, "no task x"),
+        ({"instance": "nothing"}, 404, "no instance nothing"),
+        ({"subject": "instance"}, 422, "KIND/ID"),
+        ({"subject": "instance/nothing"}, 404, "no instance nothing"),
+        ({"instance": "web", "until": "then"}, 422, "how long ago"),
+    ],
+)
+async def test_what_cannot_be_written_down(api: Api, asked: dict[str, str], status: int, says: str) -> None:
+    await api.booted("web")
+    refused = await api.get("/events/export", status, **asked)
+    assert says in refused["detail"]
+
+
+@pytest.mark.parametrize(("bound", "most"), [("MOST_EVENTS", 10), ("MOST_BYTES", 1 << 10)])
+async def test_a_file_is_bounded(api: Api, monkeypatch: pytest.MonkeyPatch, bound: str, most: int) -> None:
+    await api.booted("web")
+    monkeypatch.setattr(f"api.export.{bound}", most)
+    task = (await api.get("/tasks"))["tasks"][0]["id"]
+    assert (await api.get("/events/export", 422, task=task))["code"] == "too-large-for-a-file"
+
+
+def test_a_file_of_another_format_is_refused() -> None:
+    text = orjson.dumps({"format": "gostack-incident", "version": 2, "events": []})
+    with pytest.raises(ValueError, match="is not gostack-incident 1"):
+        Incident.of(text)
+
+
+def test_a_file_that_lacks_an_event_is_refused() -> None:
+    incident = Incident.kept("boot-failed")
+    cut = [each for each in incident.events if each.aggversion != 3]
+    with pytest.raises(ValueError, match="version 4 follows 2"):
+        Incident(incident.about, incident.made, cut, [], []).states()
+
+
+async def test_kept_incidents_can_still_be_lived_through() -> None:
+    incident = Incident.kept("boot-failed")
+    world = await lived_again(incident)
+    for key, state in incident.states().items():
+        assert state_of(world, key) == state
+    assert world.log.all(Topic.EVENTS)
