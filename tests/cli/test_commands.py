@@ -48,7 +48,7 @@ COMMANDS = {
     "zone": "list show create delete add-host remove-host",
     "task": "list show history wait cancel",
     "job": "list show",
-    "event": "list show follow dead",
+    "event": "list show follow export dead",
     "scheduler": "filters weights explain",
     "config": "show get",
 }
