@@ -23,6 +23,7 @@ from api.routes import (
     projections,
     scheduler,
     service,
+    simulation,
     tasks,
     zones,
 )
@@ -48,6 +49,7 @@ ROUTES = (
     commands,
     projections,
     scheduler,
+    simulation,
     service,
 )
 

@@ -303,6 +303,69 @@ PLACEMENTS: dict[str, Any] = {
         }
     ],
 }
+SCORES: dict[str, Any] = {
+    "id": INSTANCE_ID,
+    "time": NOW,
+    "place": {"topic": "gostack.events", "partition": 5, "offset": 17},
+    "hosts": 2,
+    "differs": "",
+    "scores": [
+        {"id": HOST_ID, "name": "h1", "score": 1.75, "left_out_by": "", "leaves_out": ""},
+        {"id": COMMAND_ID, "name": "h2", "score": None, "left_out_by": "vcpu", "leaves_out": "short of vCPUs"},
+    ],
+    "next": None,
+}
+SIMULATE: dict[str, Any] = {
+    "policy": {"weights": {"free-memory": -1.0}, "ratios": {"vcpus": 8.0}},
+    "from": "2d",
+    "to": "1h",
+}
+_LOAD: dict[str, Any] = {
+    "hosts": 2,
+    "hosts_used": 2,
+    "vcpus": {"used": 4, "total": 32},
+    "memory": {"used": 8 << 30, "total": 128 << 30},
+    "disk": {"used": 80 << 30, "total": 2 << 40},
+    "placed": 1,
+    "refused": 0,
+    "refusals": {},
+    "largest_flavor": "large",
+}
+_HELD: dict[str, Any] = {"instances": 2, "vcpus": 2, "memory": 4 << 30, "disk": 40 << 30}
+SIMULATION: dict[str, Any] = {
+    "policy": {
+        "filters": ["enabled-and-up", "vcpu", "memory", "disk"],
+        "weights": {"free-memory": -1.0},
+        "ratios": {"vcpus": 8.0, "memory": 1.0, "disk": 1.0},
+    },
+    "from": NOW,
+    "to": NOW,
+    "next": None,
+    "requests": 1,
+    "moved": 1,
+    "was": _LOAD,
+    "would": {**_LOAD, "hosts_used": 1},
+    "reproduced": {"same": 1, "differ": 0, "unknown": 0, "why": []},
+    "moves": [{"was": "h1", "would": "h2", "count": 1}],
+    "more_moves": 0,
+    "hosts": [
+        {"id": HOST_ID, "name": "h1", "vcpus": 16, "memory": 64 << 30, "disk": 1 << 40, "was": _HELD, "would": _HELD}
+    ],
+    "more_hosts": 0,
+    "placements": [
+        {
+            "time": NOW,
+            "instance_id": INSTANCE_ID,
+            "vcpus": 1,
+            "memory": 2 << 30,
+            "disk": 20 << 30,
+            "was": {"id": HOST_ID, "name": "h1"},
+            "would": {"id": COMMAND_ID, "name": "h2"},
+            "why": "h2 scores 0, h1 -1",
+            "place": {"topic": "gostack.events", "partition": 5, "offset": 17},
+        }
+    ],
+}
 ACCEPTED: dict[str, Any] = {"task_id": COMMAND_ID, "command_id": COMMAND_ID, "id": INSTANCE_ID}
 BOOT: dict[str, Any] = {
     "name": "web",

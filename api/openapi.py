@@ -20,6 +20,7 @@ from infra.secrets.memory import MemorySecrets
 from infra.secrets.segments import MemorySegments
 from infra.settings import Settings
 from projections.memory import MemoryStore
+from projections.replays import ReplaysHere
 from projections.runs_memory import MemoryRuns
 
 
@@ -33,6 +34,7 @@ def described() -> bytes:
         log=log,
         store=store,
         runs=MemoryRuns(),
+        replays=ReplaysHere(log),
         secrets=secrets,
         segments=MemorySegments(),
         settings=settings,

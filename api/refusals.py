@@ -85,6 +85,13 @@ class TooLargeForAFile(Refusal):
     hint = "Name an earlier moment as until, or read the history in pages."
 
 
+class ReplayTooLong(Refusal):
+    """Going through the past again took longer than {seconds} s."""
+
+    code = "replay-too-long"
+    hint = "An operator may allow more (api.replay_timeout); the log has to be read from its beginning in it."
+
+
 class NoHostYet(Refusal):
     """Instance {id} is {status} and has no host: there is nobody to ask."""
 

@@ -34,6 +34,7 @@ from infra.secrets.seal import Seal
 from infra.secrets.segments import PostgresSegments
 from infra.settings import Settings
 from projections.postgres import PostgresStore
+from projections.replays import ReplaysApart
 from projections.runs_postgres import PostgresRuns
 from projections.view import Query
 
@@ -85,6 +86,7 @@ async def made(settings: Settings, token: str) -> AsyncIterator[Services]:
             log=log,
             store=store,
             runs=PostgresRuns(settings.db.dsn),
+            replays=ReplaysApart(settings.log.bootstrap, settings.api.replay_timeout),
             secrets=secrets,
             segments=PostgresSegments(settings.db.dsn),
             settings=settings,

@@ -17,6 +17,7 @@ from infra.log.log import Log
 from infra.secrets.secrets import SecretStore
 from infra.secrets.segments import Segments
 from infra.settings import Settings
+from projections.replays import Replays
 from projections.runs import Runs
 from projections.store import Store
 
@@ -37,6 +38,8 @@ class Services:
     """The read models."""
     runs: Runs
     """What is done to the read models as a whole."""
+    replays: Replays
+    """Who goes through the scheduler's past again."""
     secrets: SecretStore
     segments: Segments
     settings: Settings

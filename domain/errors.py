@@ -141,6 +141,19 @@ class NoValidHost(Refusal):
     hint = "Free capacity, enable a host, or ask for less."
 
 
+class PastMissing(Refusal):
+    """The past cannot be gone through again: {what}."""
+
+    code = "past-missing"
+
+
+class PastTooLong(Refusal):
+    """More than {most} decisions lie between the two moments."""
+
+    code = "past-too-long"
+    hint = "Name moments that are closer together."
+
+
 class Parked(Refusal):
     """{kind} {id} is parked: a record for it could not be applied ({why})."""
 

@@ -57,6 +57,12 @@ class Api(Section):
     hosts_port: int = Field(7481, ge=1, le=65535, description="TCP port for agents")
     verdict_timeout: float = Field(2.0, gt=0, le=60, description="seconds a request waits for the engine's verdict")
     read_timeout: float = Field(10.0, gt=0, le=60, description="seconds a read with after= waits for its projection")
+    replay_timeout: float = Field(
+        45.0,
+        gt=0,
+        le=600,
+        description="seconds in which the past must be gone through again, for gs scheduler simulate",
+    )
     max_body: int = Field(1 << 20, ge=1024, description="bytes a JSON request body may have")
     ready_lag: int = Field(
         10_000, ge=0, description="events that the read models may be behind while /readyz says ready"

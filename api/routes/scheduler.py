@@ -1,5 +1,6 @@
 """The scheduler: what it filters and weighs by, and how it placed an instance."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import orjson
@@ -9,19 +10,36 @@ from starlette.responses import Response
 
 from api import describe, examples, resolve
 from api.asked import Given, Project
-from api.documents import Placements, SchedulerDocument
+from api.documents import Placements, SchedulerDocument, Scores
 from api.reading import JSON, Strict, caught_up
+from api.replayed import own_ratios, replayed
+from domain.errors import Invalid, NotFound, PastMissing
 from domain.scheduling.filters import FILTERS
 from domain.scheduling.policy import DEFAULT
+from domain.scheduling.scores import HostScore, Look
 from projections.placements import Placement, placements
+from projections.store import Entry
+from projections.view import UnknownMarker
 
 router = APIRouter(tags=["scheduler"])
+
+MOST_SCORES = 10_000
 
 
 class Explained(Strict):
     """How to read it."""
 
     after: str | None = Field(None, max_length=64)
+
+
+class Scoring(Explained):
+    """Of which placement, and which part of the hosts."""
+
+    at: str | None = Field(
+        None, max_length=300, description="where the placement stands, TOPIC/PARTITION/OFFSET; else the newest"
+    )
+    limit: int = Field(1000, ge=1, le=MOST_SCORES, description="hosts in a page")
+    marker: str | None = Field(None, max_length=64, description="id of the last host of the page before")
 
 
 @router.get(
@@ -56,6 +74,72 @@ async def instance_placements(
     return Response(orjson.dumps({"id": found.id, "placements": told}), media_type=JSON)
 
 
+@router.get(
+    "/instances/{ref}/placements/scores",
+    summary="Read what every host scored when an instance was placed",
+    responses=describe.answers(200, Scores, examples.SCORES, 404, 409, 422, 429, 504),
+)
+async def placement_scores(given: Given, project: Project, ref: str, asked: Annotated[Scoring, Query()]) -> Response:
+    """The best first, then those that filters left out. It is not kept: the past is gone through again for it."""
+    await caught_up(given, asked.after)
+    found = await resolve.found(given, "instances", ref, project)
+    placement = _at(await placements(given.store, found.id), found.id, asked.at)
+    entry = placement.entry
+    look = Look(entry.id, entry.time, DEFAULT, own_ratios(given))
+    scored = await replayed(given, given.replays.scores(look))
+    if scored is None:
+        raise PastMissing(what=f"{entry.topic}:{entry.partition}:{entry.offset} is no placement there")
+    shown, following = _page(scored.hosts, asked)
+    body = {
+        "id": found.id,
+        "time": entry.time,
+        "place": _place(entry),
+        "hosts": len(scored.hosts),
+        "differs": scored.differs,
+        "scores": [_score(each) for each in shown],
+        "next": following,
+    }
+    return Response(orjson.dumps(body), media_type=JSON)
+
+
+def _at(found: Sequence[Placement], ident: str, place: str | None) -> Placement:
+    """The placement at this place on the log; the newest, where none is named."""
+    if not found:
+        raise NotFound(kind="placement of instance", id=ident)
+    if place is None:
+        return found[-1]
+    for each in found:
+        if place.replace("/", ":") == f"{each.entry.topic}:{each.entry.partition}:{each.entry.offset}":
+            return each
+    known = ", ".join(f"{each.entry.topic}/{each.entry.partition}/{each.entry.offset}" for each in found)
+    raise Invalid(field="at", value=place, allowed=f"the instance was placed at {known}")
+
+
+def _page(hosts: Sequence[HostScore], asked: Scoring) -> tuple[Sequence[HostScore], str | None]:
+    begin = 0
+    if asked.marker is not None:
+        begin = next((number for number, host in enumerate(hosts, 1) if host.id == asked.marker), 0)
+        if not begin:
+            raise UnknownMarker(asked.marker)
+    shown = hosts[begin : begin + asked.limit]
+    return shown, shown[-1].id if begin + asked.limit < len(hosts) else None
+
+
+def _score(host: HostScore) -> dict[str, object]:
+    story = FILTERS[host.left_out_by].story if host.left_out_by else ""
+    return {
+        "id": host.id,
+        "name": host.name,
+        "score": host.score,
+        "left_out_by": host.left_out_by,
+        "leaves_out": story,
+    }
+
+
+def _place(entry: Entry) -> dict[str, object]:
+    return {"topic": entry.topic, "partition": entry.partition, "offset": entry.offset}
+
+
 def _told(placement: Placement, host_name: str) -> dict[str, object]:
     filters, before = [], placement.report.total
     for count in placement.report.counts:
@@ -71,5 +155,5 @@ def _told(placement: Placement, host_name: str) -> dict[str, object]:
         "hosts": placement.report.total,
         "filters": filters,
         "best": [each.model_dump() for each in placement.report.best],
-        "place": {"topic": entry.topic, "partition": entry.partition, "offset": entry.offset},
+        "place": _place(entry),
     }

@@ -5,7 +5,7 @@ Why a table: list, show and delete of every group are made from a row here, so t
 
 from dataclasses import dataclass
 
-from cli.gs.columns import Column, count, place, used_of_total
+from cli.gs.columns import Column, bytes_in_words, count, place, used_of_total
 
 
 @dataclass(frozen=True)
@@ -234,6 +234,56 @@ FILTERED = Resource(
     "filter", "filters", (Column("filter"), Column("left_out"), Column("left"), Column("leaves_out")), named=False
 )
 SCORE = Resource("score", "best", (Column("host"), Column("score")), named=False)
+HOST_SCORE = Resource(
+    "score",
+    "scores",
+    (Column("name", "host"), Column("score"), Column("left_out_by", "left out by"), Column("leaves_out")),
+    named=False,
+)
+LOAD = Resource(
+    "cell",
+    "cells",
+    (
+        Column("cell"),
+        Column("placed"),
+        Column("refused"),
+        Column("refusals"),
+        Column("hosts_used", "hosts used"),
+        Column("hosts", "of"),
+        Column("vcpus", form=used_of_total),
+        Column("memory"),
+        Column("disk"),
+        Column("largest_flavor", "largest flavor"),
+    ),
+    named=False,
+)
+MOVE = Resource("move", "moves", (Column("was"), Column("would"), Column("count")), named=False)
+SIMULATED_HOST = Resource(
+    "host",
+    "hosts",
+    (
+        Column("name", "host"),
+        *(
+            Column(f"{cell}.{field}", f"{cell} {field}", form)
+            for field, form in (("instances", None), ("vcpus", None), ("memory", bytes_in_words))
+            for cell in ("was", "would")
+        ),
+    ),
+)
+PLACED = Resource(
+    "placement",
+    "placements",
+    (
+        Column("time"),
+        Column("instance_id", "instance"),
+        Column("vcpus"),
+        Column("memory"),
+        Column("was.name", "was"),
+        Column("would.name", "would"),
+        Column("why"),
+    ),
+    named=False,
+)
 INTERFACE = Resource(
     "interface",
     "interfaces",

@@ -1,14 +1,18 @@
-"""gs scheduler: what it filters and weighs by, and how it placed an instance."""
+"""gs scheduler: what it filters and weighs by, how it placed an instance, and what another policy would have done."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from cli.gs.call import Call
+from cli.gs.columns import place
 from cli.gs.options import command
 from cli.gs.output import Format
-from cli.gs.resources import FILTER, FILTERED, INSTANCE, SCORE, WEIGHT
-from cli.gs.standard import argument
+from cli.gs.policy import read_policy
+from cli.gs.problems import Usage
+from cli.gs.resources import FILTER, FILTERED, HOST_SCORE, INSTANCE, LOAD, MOVE, PLACED, SCORE, SIMULATED_HOST, WEIGHT
+from cli.gs.standard import MOMENT, argument
 
 app = typer.Typer()
 
@@ -26,8 +30,23 @@ def weights(call: Call) -> None:
 
 
 @command(app)
-def explain(call: Call, which: Annotated[str, argument(INSTANCE)]) -> None:
+def explain(
+    call: Call,
+    which: Annotated[str, argument(INSTANCE)],
+    every: Annotated[bool, typer.Option("--all", help="Every host's score in the newest placement.")] = False,
+    at: Annotated[
+        str | None, typer.Option("--at", metavar="PLACE", help="With --all: of the placement that stands there.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", "-l", min=1, help="With --all: at most so many.")] = None,
+    marker: Annotated[str | None, typer.Option("--marker", help="With --all: only what follows this ID.")] = None,
+) -> None:
     """Tell how an instance was placed: what each filter left out, and the best scores."""
+    if every:
+        _tell_all(call, INSTANCE.path(call.ident(INSTANCE, which), "placements", "scores"), at, limit, marker)
+        return
+    for flag, given in (("--at", at), ("--limit", limit), ("--marker", marker)):
+        if given is not None:
+            raise Usage(f"{flag} goes with --all.")
     answer = call.client.get(INSTANCE.path(call.ident(INSTANCE, which), "placements"))
     if call.wish.raw or call.wish.form is not Format.TABLE or call.wish.fields:
         call.show_answer(answer)
@@ -37,7 +56,65 @@ def explain(call: Call, which: Annotated[str, argument(INSTANCE)]) -> None:
         call.note(f"Instance {which} was never to be placed.")
     for each in placed:
         where = each["host"]["name"] or each["host"]["id"] if each["host"] else "no host"
-        call.note(f"{each['time'][:19]}Z: {where}, of {each['hosts']} hosts")
+        call.note(f"{each['time'][:19]}Z: {where}, of {each['hosts']} hosts ({place(each['place'])})")
         call.listing(each["filters"], FILTERED.columns)
         if each["best"]:
             call.listing(each["best"], SCORE.columns)
+
+
+def _tell_all(call: Call, path: str, at: str | None, limit: int | None, marker: str | None) -> None:
+    answer = call.client.get(path, at=at, limit=limit, marker=marker)
+    if differs := answer.get("differs"):
+        call.note(f"This is not just as it was decided: {differs}.")
+    if call.wish.form is Format.TABLE and not call.wish.raw:
+        call.note(f"{str(answer.get('time'))[:19]}Z: {answer.get('hosts')} hosts ({place(answer.get('place'))})")
+    call.table(answer, HOST_SCORE)
+
+
+@command(app)
+def simulate(
+    call: Call,
+    policy: Annotated[
+        Path,
+        typer.Option(
+            "--policy",
+            metavar="FILE",
+            help="YAML or JSON with filters (a list), weights and ratios (by name); what it leaves out is as it is.",
+            show_default=False,
+        ),
+    ],
+    begin: Annotated[
+        str, typer.Option("--from", metavar="MOMENT", help=f"The first request's moment: {MOMENT}.", show_default=False)
+    ],
+    end: Annotated[str | None, typer.Option("--to", metavar="MOMENT", help="Up to when; now, unless given.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", "-l", min=1, help="At most so many requests.")] = None,
+) -> None:
+    """Tell what would have gone where under another policy, against what did. It changes nothing."""
+    body = {"policy": read_policy(policy), "from": begin, "to": end, "limit": limit}
+    answer = call.client.write("POST", "/scheduler/simulate", {key: value for key, value in body.items() if value})
+    if call.wish.raw or call.wish.form is not Format.TABLE or call.wish.fields:
+        call.show_answer(answer)
+    else:
+        _tell(call, answer.body)
+    if following := answer.get("next"):
+        call.note(f"There are more requests: --from {following} goes on there, from what really was by then.")
+
+
+def _tell(call: Call, found: dict[str, Any]) -> None:
+    call.note(f"{found['requests']} requests from {found['from'][:19]}Z to {found['to'][:19]}Z: {found['moved']} moved")
+    reproduced = found["reproduced"]
+    for each in reproduced["why"]:
+        call.note(f"{each['count']} are not decided now as they were then: {each['why']}")
+    if reproduced["unknown"]:
+        call.note(f"{reproduced['unknown']} refusals are left out: an earlier release did not tell what was asked for")
+    call.listing([{"cell": name, **found[name]} for name in ("was", "would")], LOAD.columns)
+    for resource, documents, more in (
+        (MOVE, found["moves"], found["more_moves"]),
+        (SIMULATED_HOST, found["hosts"], found["more_hosts"]),
+        (PLACED, [each for each in found["placements"] if each["was"] != each["would"]], 0),
+    ):
+        if documents:
+            call.note("")
+            call.listing(documents, resource.columns)
+        if more:
+            call.note(f"and {more} {resource.plural} more")

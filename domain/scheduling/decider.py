@@ -133,7 +133,7 @@ def _place(request: PlaceInstance, cell: Cell) -> Outcome:
         return Outcome(outgoing=[_placed(request.reply, cell.table.hosts[held])])
     choice = choose(request, cell.table, cell.policy)
     if choice.host_id is None:
-        problem = refusal(choice.report, cell.policy)
+        problem = refusal(choice.report)
         refused = PlacementRefused(
             instance_id=request.instance_id,
             vcpus=request.vcpus,

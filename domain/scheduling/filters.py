@@ -44,12 +44,28 @@ def _arch(request: Demand, table: HostTable, rows: slice) -> Mask:
     return np.asarray(table.arch[rows] == code(request.arch))
 
 
-ENABLED_AND_UP = Filter("enabled-and-up", "disabled or not up", lambda request, table, rows: table.ready[rows])
+def _ready(request: Demand, table: HostTable, rows: slice) -> Mask:
+    return table.ready[rows]
+
+
+def _vcpu(request: Demand, table: HostTable, rows: slice) -> Mask:
+    return table.free_vcpus[rows] >= request.vcpus
+
+
+def _memory(request: Demand, table: HostTable, rows: slice) -> Mask:
+    return table.free_memory[rows] >= request.memory
+
+
+def _disk(request: Demand, table: HostTable, rows: slice) -> Mask:
+    return table.free_disk[rows] >= request.disk
+
+
+ENABLED_AND_UP = Filter("enabled-and-up", "disabled or not up", _ready)
 ZONE = Filter("zone", "in another zone", _zone)
 WANTED_HOST = Filter("wanted-host", "not the host asked for", _wanted)
 ARCH = Filter("arch", "of another architecture", _arch)
-VCPU = Filter("vcpu", "short of vCPUs", lambda request, table, rows: table.free_vcpus[rows] >= request.vcpus)
-MEMORY = Filter("memory", "short of memory", lambda request, table, rows: table.free_memory[rows] >= request.memory)
-DISK = Filter("disk", "short of disk", lambda request, table, rows: table.free_disk[rows] >= request.disk)
+VCPU = Filter("vcpu", "short of vCPUs", _vcpu)
+MEMORY = Filter("memory", "short of memory", _memory)
+DISK = Filter("disk", "short of disk", _disk)
 
 FILTERS = {each.name: each for each in (ENABLED_AND_UP, ZONE, WANTED_HOST, ARCH, VCPU, MEMORY, DISK)}

@@ -44,8 +44,19 @@ class Choice:
     report: PlacementReport
 
 
-def choose(request: Demand, table: HostTable, policy: Policy) -> Choice:
-    """The host that the policy prefers; among equals the one registered first. No host: the report tells why."""
+@dataclass(frozen=True)
+class Weighed:
+    """What the filters left, and how much it weighs."""
+
+    counts: tuple[FilterCount, ...]
+    rows: npt.NDArray[np.int64]
+    """Of the hosts that are left."""
+    scores: Vector
+    """Of each of these."""
+
+
+def weigh(request: Demand, table: HostTable, policy: Policy) -> Weighed:
+    """All hosts through the filters, and those that are left on the scales."""
     rows = slice(0, len(table))
     mask = np.ones(len(table), dtype=np.bool_)
     counts = []
@@ -53,16 +64,33 @@ def choose(request: Demand, table: HostTable, policy: Policy) -> Choice:
         mask = mask & each.mask(request, table, rows)
         counts.append(FilterCount(filter=each.name, left=int(mask.sum())))
     left = np.flatnonzero(mask)
-    if not len(left):
-        return Choice(None, PlacementReport(total=len(table), counts=tuple(counts)))
     scores = np.zeros(len(left))
     for weigher, weight in policy.weighers:
         scores += weight * scaled(weigher.vector(table, rows)[left])
+    return Weighed(tuple(counts), left, scores)
+
+
+def choose(request: Demand, table: HostTable, policy: Policy) -> Choice:
+    """The host that the policy prefers; among equals the one registered first. No host: the report tells why."""
+    weighed = weigh(request, table, policy)
+    left, scores = weighed.rows, weighed.scores
+    if not len(left):
+        return Choice(None, PlacementReport(total=len(table), counts=weighed.counts))
     order = ordered(scores, table.ranks[left], BEST)
     best = tuple(
         Score(host=table.hosts[table.ids[left[each]]].name, score=round(float(scores[each]), 4)) for each in order
     )
-    return Choice(table.ids[left[order[0]]], PlacementReport(total=len(table), counts=tuple(counts), best=best))
+    return Choice(table.ids[left[order[0]]], PlacementReport(total=len(table), counts=weighed.counts, best=best))
+
+
+def left_out_by(request: Demand, table: HostTable, policy: Policy) -> list[Filter | None]:
+    """Of each row, the first filter that leaves it out; None where all leave it."""
+    rows = slice(0, len(table))
+    first: list[Filter | None] = [None] * len(table)
+    for each in reversed(policy.filters):
+        for row in np.flatnonzero(~each.mask(request, table, rows)):
+            first[row] = each
+    return first
 
 
 def ordered(scores: Vector, ranks: npt.NDArray[np.int64], most: int) -> list[int]:
@@ -77,14 +105,14 @@ def ordered(scores: Vector, ranks: npt.NDArray[np.int64], most: int) -> list[int
     return found
 
 
-def refusal(report: PlacementReport, policy: Policy) -> NoValidHost:
+def refusal(report: PlacementReport) -> NoValidHost:
     """The report as a refusal that tells people how many hosts each filter left out."""
-    stories = {each.name: each.story for each in policy.filters}
     before = report.total
     told = []
     for count in report.counts:
         if count.left < before:
-            told.append(f"{before - count.left} {stories[count.filter]}")
+            story = FILTERS[count.filter].story if count.filter in FILTERS else f"left out by {count.filter}"
+            told.append(f"{before - count.left} {story}")
         before = count.left
     counts = {count.filter: count.left for count in report.counts}
     return NoValidHost(total=report.total, story=", ".join(told) or "there are none", counts=counts)

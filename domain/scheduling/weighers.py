@@ -16,9 +16,21 @@ class Weigher:
     vector: Callable[[HostTable, slice], Vector]
 
 
-FREE_MEMORY = Weigher("free-memory", lambda table, rows: table.free_memory[rows])
-FREE_VCPU = Weigher("free-vcpu", lambda table, rows: table.free_vcpus[rows])
-FEWEST_BUILDING = Weigher("fewest-building", lambda table, rows: -table.recent[rows])
+def _free_memory(table: HostTable, rows: slice) -> Vector:
+    return table.free_memory[rows]
+
+
+def _free_vcpus(table: HostTable, rows: slice) -> Vector:
+    return table.free_vcpus[rows]
+
+
+def _few(table: HostTable, rows: slice) -> Vector:
+    return -table.recent[rows]
+
+
+FREE_MEMORY = Weigher("free-memory", _free_memory)
+FREE_VCPU = Weigher("free-vcpu", _free_vcpus)
+FEWEST_BUILDING = Weigher("fewest-building", _few)
 """The scheduler knows placements, not builds: those made last stand for those that are still building."""
 
 WEIGHERS = {each.name: each for each in (FREE_MEMORY, FREE_VCPU, FEWEST_BUILDING)}

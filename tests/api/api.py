@@ -18,6 +18,7 @@ from api.load import Load
 from api.services import Services
 from api.verdicts import Verdicts
 from infra.settings import Settings
+from projections.replays import ReplaysHere
 from projections.runs_memory import MemoryRuns
 from tests.harness.world import World
 
@@ -141,6 +142,7 @@ async def serving(directory: Path, **api_settings: Any) -> AsyncIterator[Api]:
         log=world.log,
         store=world.store,
         runs=MemoryRuns(),
+        replays=ReplaysHere(world.log),
         secrets=world.secrets,
         segments=world.segments,
         settings=settings,

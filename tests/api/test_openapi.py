@@ -75,6 +75,8 @@ def test_every_example_fits_its_shape() -> None:
         (documents.Causes, examples.CAUSES),
         (documents.SchedulerDocument, examples.SCHEDULER),
         (documents.Placements, examples.PLACEMENTS),
+        (documents.Scores, examples.SCORES),
+        (documents.Simulation, examples.SIMULATION),
         (documents.RunDocument, examples.RUN),
         (documents.ParkedDocument, examples.PARKED),
     ):

@@ -47,3 +47,41 @@ async def test_of_several_in_one_request_each_has_its_own(api: Api) -> None:
         chain = await api.get(f"/instances/{each['instance_id']}/why")
         assert len([step for step in chain["steps"] if step["subject"].startswith("host/")]) == 1
         assert len({step["subject"] for step in chain["steps"] if step["subject"].startswith("instance/")}) == 1
+
+
+async def test_every_hosts_score_is_found_again(api: Api) -> None:
+    await api.world.host("h2")
+    await api.world.host("h3", vcpus=32)
+    await api.world.host("h4", zone="east")
+    await api.booted("first", zone="default")
+    await api.booted("web", zone="default")
+    (placement,) = (await api.get("/instances/web/placements"))["placements"]
+    found = await api.get("/instances/web/placements/scores")
+    assert (found["hosts"], found["differs"], found["next"]) == (4, "", None)
+    assert (found["time"], found["place"]) == (placement["time"], placement["place"])
+    left = [(each["name"], each["score"]) for each in found["scores"] if each["score"] is not None]
+    assert left[:3] == [(each["host"], each["score"]) for each in placement["best"]]
+    out = [(each["name"], each["left_out_by"], each["leaves_out"]) for each in found["scores"][len(left) :]]
+    assert out == [("h4", "zone", "in another zone")]
+    first = await api.get("/instances/web/placements/scores", limit=3)
+    rest = await api.get("/instances/web/placements/scores", limit=3, marker=first["next"])
+    assert (first["scores"] + rest["scores"], rest["next"]) == (found["scores"], None)
+
+
+async def test_of_a_refused_placement_every_host_says_what_left_it_out(api: Api) -> None:
+    await api.post("/flavors", {"name": "huge", "core": 200, "memory": 1 << 30})
+    await api.ended((await api.boot("big", flavor="huge"))["task_id"])
+    (score,) = (await api.get("/instances/big/placements/scores"))["scores"]
+    assert (score["name"], score["score"], score["left_out_by"]) == ("h1", None, "vcpu")
+
+
+async def test_of_which_placement_scores_are_told_can_be_chosen(api: Api) -> None:
+    instance = await api.booted("web")
+    path = f"/instances/{instance['id']}/placements"
+    (placement,) = (await api.get(path))["placements"]
+    at = "/".join(str(placement["place"][name]) for name in ("topic", "partition", "offset"))
+    assert (await api.get(f"{path}/scores", at=at))["place"] == placement["place"]
+    told = await api.get(f"{path}/scores", 422, at="gostack.events/0/999")
+    assert at in told["detail"]
+    assert (await api.get(f"{path}/scores", 422, marker="x"))["code"] == "invalid"
+    assert (await api.get(f"{path}/scores", 422, limit=0))["code"] == "invalid"

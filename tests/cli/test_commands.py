@@ -49,7 +49,7 @@ COMMANDS = {
     "task": "list show history wait cancel",
     "job": "list show",
     "event": "list show follow export dead",
-    "scheduler": "filters weights explain",
+    "scheduler": "filters weights explain simulate",
     "config": "show get",
 }
 COMMON = ["--debug", "--json", "-o", "--output", "--wait", "--no-wait", "--timeout", "-f", "--fields"]

@@ -337,13 +337,13 @@ def test_a_refusal_tells_what_every_filter_left_out_in_words_and_numbers() -> No
     )
     choice = choose(request(zone="z1"), hosts, DEFAULT)
     assert choice.host_id is None
-    problem = refusal(choice.report, DEFAULT)
+    problem = refusal(choice.report)
     assert str(problem) == "No valid host: of 4 hosts, 1 disabled or not up, 1 in another zone, 2 short of memory."
     assert problem.values["counts"]["memory"] == 0
 
 
 def test_a_cell_without_hosts_says_so() -> None:
-    assert "of 0 hosts, there are none" in str(refusal(choose(request(), table(), DEFAULT).report, DEFAULT))
+    assert "of 0 hosts, there are none" in str(refusal(choose(request(), table(), DEFAULT).report))
 
 
 def test_the_table_grows_past_its_first_rows() -> None:

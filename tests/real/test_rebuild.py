@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -97,3 +98,34 @@ def test_read_models_are_rebuilt_and_rolled_back_under_load(cluster: Cluster) ->
     assert cluster.processes["projector"].starts == 1
     kinds = [run["kind"] for run in gs(cluster, "projection", "runs")]
     assert kinds == ["verify", "rebuild", "verify", "rollback", "verify", "rebuild", "verify", "rollback"]
+
+
+def all_active(cluster: Cluster) -> int:
+    """How many there are, once all are."""
+    found: list[Any] = []
+
+    def come_up() -> bool:
+        found[:] = gs(cluster, "instance", "list", "--limit", "1000")
+        return all(each["status"] == "active" for each in found)
+
+    cluster.wait("all are active", come_up)
+    return len(found)
+
+
+def test_a_policy_is_tried_on_the_past(cluster: Cluster, tmp_path: Path) -> None:
+    """In a process of its own, beside an API that answers meanwhile; after a scheduler that was killed as before."""
+    for name in ("first", "second"):
+        for number in range(3):
+            boot(cluster.url, f"{name}-{number}")
+        placed = all_active(cluster)
+        if name == "first":
+            cluster.processes["scheduler"].kill()
+    same, packing = tmp_path / "same.yaml", tmp_path / "packing.yaml"
+    same.write_text("{}")
+    packing.write_text("weights: {free-memory: -1}\n")
+    found = gs(cluster, "scheduler", "simulate", "--policy", str(same), "--from", "1h", "--limit", "10000")
+    assert found["reproduced"] == {"same": placed, "differ": 0, "unknown": 0, "why": []}
+    assert (found["requests"], found["moved"]) == (placed, 0)
+    found = gs(cluster, "scheduler", "simulate", "--policy", str(packing), "--from", "1h", "--limit", "10000")
+    assert found["moved"] > 0
+    assert (found["was"]["hosts_used"], found["would"]["hosts_used"]) == (4, 1)

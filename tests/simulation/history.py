@@ -8,7 +8,7 @@ import hashlib
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from random import Random
 
 import orjson
@@ -20,7 +20,12 @@ from domain.instance.state import Instance
 from domain.jobs import JOBS, Power, Target
 from domain.messages import Command, Key, Topic
 from domain.network.messages import CreateNetwork
+from domain.scheduling.policy import DEFAULT
+from domain.scheduling.simulation import Question
+from domain.scheduling.simulation import simulate as simulate_placements
+from domain.scheduling.table import Ratios
 from domain.task import CancelTask
+from projections.cell import SKEW, past
 from tests.domain.instances import NETWORK, boot_command
 from tests.simulation.cluster import Cluster
 from tests.simulation.loop import simulate
@@ -110,6 +115,7 @@ async def _run(actions: Sequence[Action], random: Random) -> End:
     problems = list(report.lines)
     if report.moving:
         problems.append(f"after {PATIENCE:g} s still on its way: {report.moving}")
+    problems += await _decided_otherwise(cluster)
     for state in report.seen.instances:
         if state.task:
             problems.append(f"instance {state.id} is still at {state.task}")
@@ -133,6 +139,15 @@ async def _rest(cluster: Cluster) -> Report:
         if (not report.lines and not report.moving and ended) or loop.time() > until:
             return report
         pause = min(pause * 2, 600.0)
+
+
+async def _decided_otherwise(cluster: Cluster) -> list[str]:
+    """Placements that the past, gone through again by the scheduler's own policy, does not make as they were made."""
+    begin, end = datetime.min.replace(tzinfo=UTC) + SKEW, datetime.max.replace(tzinfo=UTC) - SKEW
+    question = Question(DEFAULT, Ratios(), DEFAULT, Ratios(), begin, end, most=1 << 30)
+    found = simulate_placements(await past(cluster.log, begin, end), question)
+    otherwise = [f"placement at {each.place}: {each.why}" for each in found.decided if each.was != each.would]
+    return otherwise + [f"{count} placements: {why}" for why, count in found.unlike.items()]
 
 
 def _id(random: Random) -> str:

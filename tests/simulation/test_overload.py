@@ -25,6 +25,7 @@ from domain.network.messages import CreateNetwork
 from infra.secrets.memory import MemorySecrets
 from infra.secrets.segments import MemorySegments
 from infra.settings import Settings
+from projections.replays import ReplaysHere
 from projections.runs_memory import MemoryRuns
 from projections.view import Condition
 from tests.domain.instances import NETWORK
@@ -94,6 +95,7 @@ def serve(cluster: Cluster, directory: Path) -> Services:
         log=cluster.log,
         store=cluster.store,
         runs=MemoryRuns(),
+        replays=ReplaysHere(cluster.log),
         secrets=secrets,
         segments=MemorySegments(),
         settings=settings,

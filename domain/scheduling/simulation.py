@@ -1,0 +1,266 @@
+"""What would have gone where under another policy: a cell's past with other choices in it.
+
+From the window's first request on there are two cells. In the one everything is as it was. In the other the hosts
+register, leave and fail just as they did, but every request is decided by the other policy on the hosts as its own
+choices left them. An instance is given up there when it was given up; one that was refused then, and is placed there,
+stays to the end, since nobody can tell how long it would have been wanted.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from domain.host.messages import HostClaimReleased, PlacementRefused, PlacementReport
+from domain.host.state import Host, evolve
+from domain.messages import Event
+from domain.scheduling.policy import Choice, Policy, left_out_by, refusal, weigh
+from domain.scheduling.replay import Past, Place, Placing, Sight, decide, differs, placing
+from domain.scheduling.table import Ratios
+
+RESOURCES = ("vcpus", "memory", "disk")
+
+
+@dataclass(frozen=True)
+class Size:
+    """A flavor, as far as it has to fit somewhere."""
+
+    name: str
+    vcpus: int
+    memory: int
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is to be found out."""
+
+    policy: Policy
+    ratios: Ratios
+    own: Policy
+    """That the scheduler has, with its ratios: what happened is decided once more by these, to see whether the past is
+    understood."""
+    own_ratios: Ratios
+    since: datetime
+    until: datetime
+    """Requests from the first moment on and before the second."""
+    most: int
+    """Requests that are decided."""
+    sizes: Sequence[Size] = ()
+
+
+@dataclass(frozen=True)
+class Decided:
+    """A request: the host that it got and the host that it would have got; empty for none."""
+
+    time: datetime
+    place: Place
+    instance_id: str
+    vcpus: int
+    memory: int
+    disk: int
+    was: str
+    would: str
+    why: str
+    """Why they differ."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """How full a cell is."""
+
+    hosts: int
+    hosts_used: int
+    used: dict[str, int]
+    total: dict[str, int]
+    """Of vcpus, memory and disk, as the hosts have them, whatever is promised of each."""
+    refused: dict[str, int]
+    """Requests by the filter that left no host."""
+    largest: str
+    """Of the sizes, the largest that would still be placed somewhere; empty for none."""
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A host at the end, in both cells."""
+
+    id: str
+    name: str
+    total: dict[str, int]
+    was: dict[str, int]
+    would: dict[str, int]
+    """What is held of each resource, and `instances`."""
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """What was found out."""
+
+    decided: tuple[Decided, ...]
+    was: Load
+    would: Load
+    hosts: tuple[Filled, ...]
+    moves: tuple[tuple[str, str, int], ...]
+    """From one host to another, and how often; the most frequent first. Empty names are refusals."""
+    names: dict[str, str]
+    """Host id -> name."""
+    unlike: Counter[str]
+    """Why requests are not decided as they were when their own policy decides them once more, and how many."""
+    unknown: int
+    """Refusals of an earlier release, which do not tell what was asked for: they are left out."""
+    next: datetime | None
+    """Where to go on; None where all of the window was decided."""
+    reached: datetime
+
+
+@dataclass
+class _Tally:
+    """A cell in the making."""
+
+    sight: Sight
+    refused: Counter[str] = field(default_factory=Counter)
+
+
+def simulate(past: Past, question: Question, enough: Callable[[], bool] = lambda: False) -> Simulated:
+    """Decide the requests of the window. It ends before its end where `most` were decided, or `enough` says so."""
+    hosts = dict(past.hosts)
+    was = would = None
+    decided: list[Decided] = []
+    unlike: Counter[str] = Counter()
+    unknown = 0
+    following: datetime | None = None
+    last = question.since
+    for fact in past.facts:
+        moment = fact.time
+        if moment >= question.until:
+            break
+        placed = placing(fact)
+        if moment >= question.since and was is None:
+            was = _Tally(Sight(question.own_ratios, dict(hosts)))
+            would = _Tally(Sight(question.ratios, dict(hosts)))
+        if was is None or would is None:
+            _remember(hosts, fact.subject.id, fact.event)
+            continue
+        if placed is not None:
+            if moment > last and decided and (len(decided) >= question.most or enough()):
+                following = moment
+                break
+            last = moment
+            if why := differs(placed, decide(placed, was.sight, question.own)):
+                unlike[why] += 1
+            if placed.event.vcpus:
+                decided.append(_decide(placed, was, would, question.policy))
+            else:
+                unknown += 1
+        _apply(placed, fact.subject.id, fact.event, was.sight, would.sight)
+    if was is None or would is None:
+        was, would = _Tally(Sight(question.own_ratios, dict(hosts))), _Tally(Sight(question.ratios, dict(hosts)))
+    moves = Counter((each.was, each.would) for each in decided if each.was != each.would)
+    return Simulated(
+        decided=tuple(decided),
+        was=_load(was, question.sizes),
+        would=_load(would, question.sizes),
+        hosts=tuple(_filled(host, would.sight.hosts[host.id]) for host in was.sight.hosts.values()),
+        moves=tuple((*pair, count) for pair, count in moves.most_common()),
+        names={host.id: host.name for host in was.sight.hosts.values()},
+        unlike=unlike,
+        unknown=unknown,
+        next=following,
+        reached=following or question.until,
+    )
+
+
+def _remember(hosts: dict[str, Host], host_id: str, event: Event) -> None:
+    if not isinstance(event, PlacementRefused):
+        hosts[host_id] = evolve(hosts.get(host_id), event, host_id)
+
+
+def _apply(placed: Placing | None, host_id: str, event: Event, was: Sight, would: Sight) -> None:
+    """What happened, in the cell where it did; and in the other what is not its own to decide."""
+    if isinstance(event, PlacementRefused):
+        return
+    was.apply(host_id, event)
+    if isinstance(event, HostClaimReleased):
+        would.release(event.instance_id)
+    elif placed is None:
+        would.apply(host_id, event)
+
+
+def _decide(placed: Placing, was: _Tally, would: _Tally, policy: Policy) -> Decided:
+    event, sight = placed.event, would.sight
+    if not placed.host_id:
+        was.refused[_none_left(event.report)] += 1
+    chosen = sight.table.claimed_by.get(event.instance_id, "")
+    why = ""
+    if not chosen:
+        choice = decide(placed, sight, policy)
+        chosen = choice.host_id or ""
+        if not chosen:
+            would.refused[_none_left(choice.report)] += 1
+        if chosen != placed.host_id:
+            why = _why(placed, choice, sight, policy)
+        if chosen:
+            sight.claim(chosen, event)
+    elif chosen != placed.host_id:
+        why = "it was placed there before"
+    return Decided(
+        time=placed.fact.time,
+        place=placed.fact.place,
+        instance_id=event.instance_id,
+        vcpus=event.vcpus,
+        memory=event.memory,
+        disk=event.disk,
+        was=placed.host_id,
+        would=chosen,
+        why=why,
+    )
+
+
+def _why(placed: Placing, choice: Choice, sight: Sight, policy: Policy) -> str:
+    """Why it gets another host, or none, or one at all."""
+    table = sight.table
+    if not choice.host_id:
+        return str(refusal(choice.report))
+    name = sight.hosts[choice.host_id].name
+    if not placed.host_id:
+        return f"{name} would do; it was refused: {refusal(placed.event.report)}"
+    before, row = sight.hosts[placed.host_id].name, table.rows[placed.host_id]
+    if (by := left_out_by(placed.event, table, policy)[row]) is not None:
+        return f"{before} would be {by.story}"
+    weighed = weigh(placed.event, table, policy)
+    score = dict(zip(weighed.rows.tolist(), weighed.scores.tolist(), strict=True))
+    mine, other = score[table.rows[choice.host_id]], score[row]
+    if mine == other:
+        return f"{name} and {before} score {mine:.4g} both, and {name} is older"
+    return f"{name} scores {mine:.4g}, {before} {other:.4g}"
+
+
+def _none_left(report: PlacementReport) -> str:
+    return next((count.filter for count in report.counts if not count.left), "no hosts")
+
+
+def _load(tally: _Tally, sizes: Sequence[Size]) -> Load:
+    hosts, table = tally.sight.hosts.values(), tally.sight.table
+    rows = slice(0, len(table))
+    free = table.ready[rows], table.free_vcpus[rows], table.free_memory[rows]
+
+    def fits(size: Size) -> bool:
+        ready, vcpus, memory = free
+        return bool((ready & (vcpus >= size.vcpus) & (memory >= size.memory)).any())
+
+    by_size = sorted(sizes, key=lambda size: (size.memory, size.vcpus), reverse=True)
+    return Load(
+        hosts=len(hosts),
+        hosts_used=sum(bool(host.claims) for host in hosts),
+        used={name: sum(host.used(name) for host in hosts) for name in RESOURCES},
+        total={name: sum(getattr(host.inventory, name) for host in hosts) for name in RESOURCES},
+        refused=dict(tally.refused.most_common()),
+        largest=next((size.name for size in by_size if fits(size)), ""),
+    )
+
+
+def _filled(was: Host, would: Host) -> Filled:
+    def held(host: Host) -> dict[str, int]:
+        return {"instances": len(host.claims), **{name: host.used(name) for name in RESOURCES}}
+
+    total = {name: int(getattr(was.inventory, name)) for name in RESOURCES}
+    return Filled(was.id, was.name, total, held(was), held(would))

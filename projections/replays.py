@@ -1,0 +1,157 @@
+"""Going through a cell's past again, beside the service that asks for it.
+
+Why a process: the log is read from its beginning, and thousands of decisions are made; nobody else should wait for
+that, it must end when its time is over, and what it took is given back.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import datetime
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from typing import Any, Protocol
+
+import uvloop
+
+from domain import catalog
+from domain.errors import Refusal
+from domain.scheduling.replay import Past
+from domain.scheduling.scores import Look, Scored, scored
+from domain.scheduling.simulation import Question, Simulated, simulate
+from infra.log.kafka import KafkaLog
+from infra.log.log import Log, LogUnavailable
+from projections.cell import past
+from projections.rebuild import end_with_parent
+
+GRACE = 5.0
+"""Seconds that are waited for what was found until its time was over."""
+SHARE = 0.8
+"""Of the time, for the decisions to end in, so that there is an answer."""
+
+
+class ReplayBusy(Exception):
+    """One is under way, and only one is at a time."""
+
+
+class ReplayOverdue(Exception):
+    """The log could not be read in the time there was."""
+
+
+class Asked(Protocol):
+    """A question about the past between two moments."""
+
+    @property
+    def since(self) -> datetime:
+        """The first."""
+
+    @property
+    def until(self) -> datetime:
+        """The second."""
+
+
+class Replays(Protocol):
+    """Who goes through the past."""
+
+    async def simulate(self, question: Question) -> Simulated:
+        """Another policy on it. Raises PastMissing, PastTooLong, ReplayBusy, ReplayOverdue, LogUnavailable."""
+
+    async def scores(self, look: Look) -> Scored | None:
+        """A placement in it; None where it has no such. Raises what simulate() raises."""
+
+
+class ReplaysHere:
+    """In a thread of this process, on any log."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+
+    async def simulate(self, question: Question) -> Simulated:
+        """Another policy on it. Raises PastMissing, PastTooLong, LogUnavailable."""
+        return await asyncio.to_thread(simulate, await past(self._log, question.since, question.until), question)
+
+    async def scores(self, look: Look) -> Scored | None:
+        """A placement in it. Raises PastMissing, PastTooLong, LogUnavailable."""
+        return await asyncio.to_thread(scored, await past(self._log, look.since, look.until), look)
+
+
+class ReplaysApart:
+    """In a process of their own, one at a time."""
+
+    def __init__(self, bootstrap: str, seconds: float) -> None:
+        self._bootstrap = bootstrap
+        self._seconds = seconds
+        self._running = asyncio.Lock()
+
+    async def simulate(self, question: Question) -> Simulated:
+        """Another policy on it. Raises PastMissing, PastTooLong, ReplayBusy, ReplayOverdue, LogUnavailable."""
+        found = await self._answer(simulate, question)
+        assert isinstance(found, Simulated)
+        return found
+
+    async def scores(self, look: Look) -> Scored | None:
+        """A placement in it. Raises what simulate() raises."""
+        found = await self._answer(scored, look)
+        assert found is None or isinstance(found, Scored)
+        return found
+
+    async def _answer(self, answer: Callable[..., Any], asked: Asked) -> Any:
+        if self._running.locked():
+            raise ReplayBusy
+        async with self._running:
+            context = get_context("spawn")
+            receiver, sender = context.Pipe(duplex=False)
+            given = (sender, self._bootstrap, answer, asked, self._seconds)
+            process = context.Process(target=_process, args=given)
+            await asyncio.to_thread(process.start)
+            sender.close()
+            try:
+                if not await asyncio.to_thread(receiver.poll, self._seconds + GRACE):
+                    raise ReplayOverdue
+                found, error = await asyncio.to_thread(_received, receiver)
+            finally:
+                process.kill()
+                await asyncio.to_thread(process.join)
+                receiver.close()
+        match error:
+            case type(), dict():
+                raise error[0](**error[1])
+            case str():
+                raise LogUnavailable(error)
+        return found
+
+
+def _received(receiver: Connection) -> Any:
+    try:
+        return receiver.recv()
+    except EOFError as ended:
+        raise RuntimeError("the process ended without an answer") from ended
+
+
+def _process(sender: Connection, bootstrap: str, answer: Callable[..., Any], asked: Asked, seconds: float) -> None:
+    """Sends what was found, and what was wrong: a refusal as its class and values, a log that is away as text."""
+    end_with_parent()
+    assert catalog.MESSAGES
+    until = time.monotonic() + seconds * SHARE
+    found: Any = None
+    error: tuple[type[Refusal], dict[str, Any]] | str | None = None
+    try:
+        found = answer(uvloop.run(_read(bootstrap, asked.since, asked.until)), asked, _over(until))
+    except Refusal as refusal:
+        error = type(refusal), refusal.values
+    except LogUnavailable as away:
+        error = str(away)
+    sender.send((found, error))
+    sender.close()
+
+
+def _over(until: float) -> Callable[[], bool]:
+    return lambda: time.monotonic() > until
+
+
+async def _read(bootstrap: str, since: datetime, until: datetime) -> Past:
+    log = KafkaLog(bootstrap)
+    try:
+        return await past(log, since, until)
+    finally:
+        await log.close()
