@@ -2,13 +2,18 @@
 
 import asyncio
 import time
-from typing import Annotated, Any
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from infra import traces
 from infra.lines import set_up
+from infra.log.log import Log, LogUnavailable
 from infra.settings import Settings, load
+
+Done = TypeVar("Done")
 
 app = typer.Typer(no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
 topics = typer.Typer(no_args_is_help=True, help="The topics of the log.")
@@ -114,6 +119,82 @@ def check(
     if report.moving:
         typer.echo(f"still on its way: {report.moving}")
     raise typer.Exit(1 if report.lines else 3 if report.moving else 0)
+
+
+@app.command()
+def archive(
+    directory: Annotated[Path, typer.Argument(help="Where the archive is, or is to be.")],
+    check: Annotated[bool, typer.Option("--check", help="Only read it all, and compare the checksums.")] = False,
+) -> None:
+    """Write every record of the log that is not in the archive yet into it.
+
+    It can be stopped and run again at any time, beside everything else.
+    """
+    from infra.archive import manifest as of
+    from infra.archive.archive import archive
+    from infra.archive.errors import ArchiveError
+
+    settings = _settings()
+    try:
+        if check:
+            manifest = of.load(directory)
+            problems = [str(each) for each in manifest.problems()]
+            files = [segment for segments in manifest.segments.values() for segment in segments]
+            for problem in problems:
+                typer.echo(problem, err=True)
+            typer.echo(
+                f"{sum(each.records for each in files)} records in {len(files)} segments, "
+                f"{sum(each.bytes for each in files)} bytes; {len(problems)} damaged"
+            )
+            raise typer.Exit(1 if problems else 0)
+        done = asyncio.run(_with_log(settings, lambda log: archive(log, directory, _progress)))
+    except (ArchiveError, LogUnavailable, OSError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from error
+    for line in done.lost:
+        typer.echo(line, err=True)
+    typer.echo(f"{done.records} records were added, {done.segments} segments were written")
+
+
+@app.command()
+def restore(directory: Annotated[Path, typer.Argument(help="Where the archive is.")]) -> None:
+    """Fill an empty Kafka from an archive: the same records at the same positions.
+
+    Everything else must be stopped. Run again, it goes on where it was cut off.
+    """
+    from infra.archive.errors import ArchiveError
+    from infra.archive.restore import Restored, restore
+    from infra.log.topics import PartitionCountDiffers, apply
+
+    settings = _settings()
+
+    async def run(log: Log) -> Restored:
+        await apply(settings.log.bootstrap)
+        return await restore(log, directory, _progress)
+
+    try:
+        done = asyncio.run(_with_log(settings, run))
+    except (ArchiveError, LogUnavailable, OSError, PartitionCountDiffers) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from error
+    typer.echo(
+        f"{done.records} records were restored, {done.found} positions were there; "
+        f"{done.fillers} are held by fillers where the archived log had no record"
+    )
+
+
+def _progress(line: str) -> None:
+    typer.echo(line, err=True)
+
+
+async def _with_log(settings: Settings, work: Callable[[Log], Awaitable[Done]]) -> Done:
+    from infra.log.kafka import KafkaLog
+
+    log = KafkaLog(settings.log.bootstrap, settings.log.request_timeout)
+    try:
+        return await work(log)
+    finally:
+        await log.close()
 
 
 @projection.command("rebuild")

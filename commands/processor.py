@@ -38,6 +38,7 @@ from domain.task import CommandRefused, CommandSatisfied
 from infra import crash, metrics, traces, work
 from infra.db.ledger import Change, Conflict, Ledger, Move, Opened, Row
 from infra.db.outbox import pack, unpack
+from infra.log.behind import must_reach
 from infra.log.log import Log, TopicPartition
 
 logger = logging.getLogger(__name__)
@@ -167,7 +168,9 @@ class Processor:
 
     async def assigned(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         """These partitions are this worker's from now on. Sends what an earlier owner could not, and says where to
-        read from; what was remembered of aggregates is forgotten, since another may have changed them."""
+        read from; what was remembered of aggregates is forgotten, since another may have changed them.
+
+        Raises LogBehind, LogUnavailable, LedgerUnavailable."""
         self._forget()
         # In this order: whatever an earlier owner commits after this leaves a position that is not here, and what it
         # committed before is in the outbox. Nothing of its can come on the log after what follows from it.
@@ -176,6 +179,8 @@ class Processor:
             await self._log.publish(records)
             crash.point("assigned-published")
             await self._ledger.sent([number])
+        # Read last: what an earlier owner took was on the log before.
+        await must_reach(self._log, positions)
         self._positions = positions
         self._outbox.set(0)
         metrics.ASSIGNED.labels(self.name).set(len(self._positions))
@@ -217,7 +222,7 @@ class Processor:
 
     async def _step(self, records: Sequence[Record]) -> int:
         fresh, moves = await self._fresh(records)
-        if not fresh:
+        if not moves:
             return 0
         crash.point("step-fetched")
         began = time.monotonic()
@@ -288,7 +293,8 @@ class Processor:
             if record.offset > expected:
                 await self._allow_gap(record, partition, expected)
             ends[partition] = record.offset + 1
-            fresh.append(record)
+            if not record.filler:
+                fresh.append(record)
         return fresh, [Move(each, self._positions[each], end) for each, end in ends.items()]
 
     async def _allow_gap(self, record: Record, partition: TopicPartition, expected: int) -> None:

@@ -214,7 +214,7 @@ async def _start(log: Log, partition: TopicPartition, first: int, found: Consequ
             await reader.close()
     start, passed, lost = max(first, upto), set(), 0
     later: set[bytes | None] = set()
-    for record in reversed([each for each in window if each.offset < upto]):
+    for record in reversed([each for each in window if each.offset < upto and not each.filler]):
         headers = dict(record.headers)
         subject, ident = headers.get("ce_subject"), _text(headers.get("ce_id"))
         if record.offset in found.offsets.get(partition, ()) or subject in later:

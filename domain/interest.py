@@ -44,6 +44,8 @@ class Interest:
 
     def wants(self, record: Record) -> bool:
         """Whether a record of the log is one."""
+        if record.filler:
+            return False
         headers = {name: value.decode() for name, value in record.headers}
         subject = headers.get("ce_subject", "")
         return (

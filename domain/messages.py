@@ -160,6 +160,10 @@ class Outgoing:
     partition: int | None = None
 
 
+FILLER = "gostack_filler"
+"""The one header of a record that says nothing and holds a position."""
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """What the log takes and gives: bytes and headers. `offset` is -1 until the log has given it one."""
@@ -170,6 +174,13 @@ class Record:
     headers: tuple[tuple[str, bytes], ...] = ()
     partition: int | None = None
     offset: int = -1
+    timestamp: int = field(default=-1, compare=False)
+    """Milliseconds since 1970 at which the log took it; -1 until it has. Nothing is decided by it."""
+
+    @property
+    def filler(self) -> bool:
+        """Whether it says nothing: a restored log has these at positions at which the one before had no record."""
+        return len(self.headers) == 1 and self.headers[0][0] == FILLER
 
     @property
     def place(self) -> str:

@@ -36,6 +36,10 @@ POINTS = {
     "projector-folded": "rows are made, and not written",
     "projector-written": "rows are written in the transaction, and not committed",
     "projector-applied": "rows and positions are committed",
+    "archive-taken": "a segment's records are taken, and it has no name",
+    "archive-named": "a segment has its name, and is in no manifest",
+    "archive-saved": "the manifest is saved, and files that it does without are still there",
+    "restore-put": "some of the archive's records are on the log",
 }
 
 

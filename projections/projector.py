@@ -20,6 +20,7 @@ from domain.aggregates import AGGREGATES
 from domain.errors import UnknownMessage
 from domain.messages import Envelope, Event, Key, Record, Topic, from_record, read
 from infra import crash, metrics, traces, work
+from infra.log.behind import must_reach
 from infra.log.log import Log, Positions, TopicPartition
 from projections.store import Batch, Entry, Kept, Snapshot, Store
 from projections.view import Change, Row
@@ -81,9 +82,10 @@ class Projector:
         """Time of the last event that was projected."""
 
     async def run(self, until: Callable[[], bool] = lambda: False) -> None:
-        """Project until told to stop. Raises VersionGap, NotMoved, StoreUnavailable, LogUnavailable."""
+        """Project until told to stop. Raises LogBehind, VersionGap, NotMoved, StoreUnavailable, LogUnavailable."""
         count = await self._log.partitions(Topic.EVENTS)
         await self.start([TopicPartition(Topic.EVENTS, number) for number in range(count)])
+        await must_reach(self._log, self._positions)
         await self.trace()
         reader = await self._log.reader(self._positions, PATIENCE)
         try:
@@ -131,6 +133,8 @@ class Projector:
             partition = _partition(record)
             batch.start.setdefault(partition, self._positions[partition])
             batch.end[partition] = record.offset + 1
+            if record.filler:
+                continue
             try:
                 found.append((record, from_record(record)))
             except UnknownMessage as error:

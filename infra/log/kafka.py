@@ -10,13 +10,16 @@ from datetime import datetime
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka import TopicPartition as KafkaPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.errors import KafkaError, OutOfOrderSequenceNumber
 
 from domain.messages import Record
 from infra.log.log import LogUnavailable, Positions, Reader, TopicPartition
-from infra.log.topics import TOPICS
+from infra.log.topics import TOPICS, keep_times
 
 MAX_RECORD = 1 << 20
+COMMITTED = "read_committed"
+"""GoStack writes no transactions; where somebody else did, what they took back was never said."""
 MAX_FETCH = 8 << 20
 PATIENT_BYTES = 256 << 10
 """What a patient reader waits for, as long as its patience lasts."""
@@ -42,10 +45,15 @@ class KafkaReader:
                 headers=tuple(record.headers),
                 partition=partition.partition,
                 offset=record.offset,
+                timestamp=record.timestamp,
             )
             for partition, records in found.items()
             for record in records
         ]
+
+    async def position(self, partition: TopicPartition) -> int:
+        """Behind what was given of this partition, and behind what the log has there for itself."""
+        return int(await self._consumer.position(KafkaPartition(*partition)))
 
     async def close(self) -> None:
         """Stop reading."""
@@ -75,6 +83,7 @@ class KafkaLog:
                             key=record.key,
                             partition=record.partition,
                             headers=list(record.headers),
+                            timestamp_ms=record.timestamp if record.timestamp >= 0 else None,
                         )
                         for record in records
                     ]
@@ -132,6 +141,7 @@ class KafkaLog:
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self._bootstrap,
             enable_auto_commit=False,
+            isolation_level=COMMITTED,
             auto_offset_reset="earliest",
             fetch_max_bytes=MAX_FETCH,
             max_partition_fetch_bytes=MAX_RECORD * 2,
@@ -144,6 +154,27 @@ class KafkaLog:
         for partition, offset in partitions.items():
             consumer.seek(partition, offset)
         return KafkaReader(consumer)
+
+    async def keep_times(self, keep: bool) -> None:
+        """Whether records from now on keep the times they have, or get the log's. Raises LogUnavailable."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                await keep_times(self._bootstrap, keep)
+        except (KafkaError, TimeoutError, OSError) as error:
+            raise LogUnavailable(f"{self._bootstrap}: {error!r}") from error
+
+    async def trim(self, positions: Positions) -> None:
+        """Let go of the records before these offsets, as retention would. Raises LogUnavailable."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap)
+        await self._start(admin)
+        try:
+            await admin.delete_records(
+                {KafkaPartition(*each): RecordsToDelete(offset) for each, offset in positions.items()}
+            )
+        except KafkaError as error:
+            raise LogUnavailable(str(error)) from error
+        finally:
+            await admin.close()
 
     async def close(self) -> None:
         """Let go of all connections."""
@@ -179,19 +210,21 @@ class KafkaLog:
     async def _ask(self) -> AIOKafkaConsumer:
         async with self._lock:
             if self._asker is None:
-                consumer = AIOKafkaConsumer(bootstrap_servers=self._bootstrap, enable_auto_commit=False)
+                consumer = AIOKafkaConsumer(
+                    bootstrap_servers=self._bootstrap, enable_auto_commit=False, isolation_level=COMMITTED
+                )
                 await self._start(consumer)
                 self._asker = consumer
             return self._asker
 
-    async def _start(self, client: AIOKafkaConsumer | AIOKafkaProducer) -> None:
+    async def _start(self, client: AIOKafkaConsumer | AIOKafkaProducer | AIOKafkaAdminClient) -> None:
         try:
             # What it runs behind it lives on, and is not part of what is worked on when it happens to be made.
             starting = asyncio.create_task(client.start(), context=Context())
             await asyncio.wait_for(starting, self._timeout)
         except (KafkaError, TimeoutError, OSError) as error:
             try:
-                await client.stop()
+                await (client.close() if isinstance(client, AIOKafkaAdminClient) else client.stop())
             except KafkaError:
                 pass
             raise LogUnavailable(f"{self._bootstrap}: {error!r}") from error

@@ -32,6 +32,9 @@ class Reader(Protocol):
     async def fetch(self, most: int, wait: float) -> list[Record]:
         """At most `most` records; none when nothing came within `wait` seconds."""
 
+    async def position(self, partition: TopicPartition) -> int:
+        """Behind what was given of this partition, and behind what the log has there for itself."""
+
     async def close(self) -> None:
         """Stop reading."""
 
@@ -55,6 +58,13 @@ class Log(Protocol):
     async def reader(self, positions: Positions, patience: float = 0.0) -> Reader:
         """Read these partitions from these offsets. `patience`: seconds that records may lie before they are given,
         so that more come together; a reader nobody waits for costs the log a fraction of one that is in a hurry."""
+
+    async def keep_times(self, keep: bool) -> None:
+        """Whether records from now on keep the times they have, or get the log's, as they must but while it is made
+        again from an archive. Raises LogUnavailable."""
+
+    async def trim(self, positions: Positions) -> None:
+        """Let go of the records before these offsets, as retention would. Raises LogUnavailable."""
 
     async def close(self) -> None:
         """Let go of all connections."""

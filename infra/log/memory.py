@@ -25,6 +25,8 @@ class MemoryLog:
         self._times: dict[TopicPartition, list[datetime]] = defaultdict(list)
         """When each was appended."""
         self._clock = clock
+        self._firsts: dict[TopicPartition, int] = defaultdict(int)
+        self._keep_times = False
         self._arrived = asyncio.Event()
 
     async def publish(self, records: Sequence[Record]) -> None:
@@ -35,8 +37,11 @@ class MemoryLog:
                 partition = (murmur2(record.key) & 0x7FFFFFFF) % self._counts[record.topic]
             place = TopicPartition(record.topic, partition)
             target = self._records[place]
-            target.append(replace(record, partition=partition, offset=len(target)))
-            self._times[place].append(self._clock())
+            kept = self._keep_times and record.timestamp >= 0
+            now = datetime.fromtimestamp(record.timestamp / 1000, UTC) if kept else self._clock()
+            took = record.timestamp if kept else int(now.timestamp() * 1000)
+            target.append(replace(record, partition=partition, offset=len(target), timestamp=took))
+            self._times[place].append(now)
         self._arrived.set()
         self._arrived = asyncio.Event()
 
@@ -47,7 +52,7 @@ class MemoryLog:
     async def bounds(self, topics: Sequence[str]) -> dict[TopicPartition, tuple[int, int]]:
         """Per partition, the first offset there is and the next to be given."""
         every = [TopicPartition(topic, number) for topic in topics for number in range(self._counts[topic])]
-        return {each: (0, len(self._records[each])) for each in every}
+        return {each: (self._firsts[each], len(self._records[each])) for each in every}
 
     async def offsets_at(self, topics: Sequence[str], moment: datetime) -> dict[TopicPartition, int]:
         """Per partition, the offset of the first record appended at or after this moment; the next to be given where
@@ -58,13 +63,23 @@ class MemoryLog:
         """Read these partitions from these offsets."""
         return MemoryReader(self, dict(positions))
 
+    async def keep_times(self, keep: bool) -> None:
+        """Whether records from now on keep the times they have."""
+        self._keep_times = keep
+
+    async def trim(self, positions: Positions) -> None:
+        """Let go of the records before these offsets."""
+        for each, offset in positions.items():
+            self._firsts[each] = max(self._firsts[each], offset)
+
     async def close(self) -> None:
         """Nothing to let go of."""
 
     def take(self, positions: dict[TopicPartition, int], most: int) -> list[Record]:
         """Records from the positions on, which are moved."""
         found: list[Record] = []
-        for each, offset in positions.items():
+        for each, wanted in positions.items():
+            offset = max(wanted, self._firsts[each])
             taken = self._records[each][offset : offset + most - len(found)]
             positions[each] = offset + len(taken)
             found += taken
@@ -84,7 +99,10 @@ class MemoryLog:
     def all(self, topic: str) -> list[Record]:
         """Every record of a topic, partition by partition."""
         return [
-            record for number in range(self._counts[topic]) for record in self._records[TopicPartition(topic, number)]
+            record
+            for number in range(self._counts[topic])
+            for record in self._records[TopicPartition(topic, number)]
+            if record.offset >= self._firsts[TopicPartition(topic, number)]
         ]
 
 
@@ -102,6 +120,10 @@ class MemoryReader:
             await self._log.wait(wait)
             found = self._log.take(self._positions, most)
         return found
+
+    async def position(self, partition: TopicPartition) -> int:
+        """Behind what was given of this partition."""
+        return self._positions[partition]
 
     async def close(self) -> None:
         """Nothing to stop."""

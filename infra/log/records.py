@@ -8,20 +8,28 @@ from infra.log.log import Log, Positions, TopicPartition
 FETCH = 1000
 
 
-async def records(log: Log, topic: Topic, ends: Positions | None = None) -> AsyncIterator[Record]:
-    """Every record of a topic, up to the end that it has now, or up to these offsets."""
+async def records(
+    log: Log, topic: Topic, ends: Positions | None = None, begins: Positions | None = None
+) -> AsyncIterator[Record]:
+    """Every record of a topic that says something, up to the end that it has now, or up to these offsets; from the
+    first there is, or from these offsets. Raises LogUnavailable."""
     bounds = await log.bounds([topic])
     upto = {each: end if ends is None else ends.get(each, first) for each, (first, end) in bounds.items()}
-    reached = {each: first for each, (first, _) in bounds.items() if first < upto[each]}
+    starts = {each: max(first, (begins or {}).get(each, first)) for each, (first, _) in bounds.items()}
+    reached = {each: start for each, start in starts.items() if start < upto[each]}
     if not reached:
         return
     reader = await log.reader(dict(reached))
     try:
         while any(offset < upto[each] for each, offset in reached.items()):
-            for record in await reader.fetch(FETCH, 1.0):
+            found = await reader.fetch(FETCH, 1.0)
+            for record in found:
                 partition = TopicPartition(record.topic, record.partition or 0)
                 reached[partition] = record.offset + 1
-                if record.offset < upto[partition]:
+                if record.offset < upto[partition] and not record.filler:
                     yield record
+            if not found:
+                # The end of a transaction is a record of the log's own: it is passed, and nobody is given it.
+                reached = {each: max(at, await reader.position(each)) for each, at in reached.items()}
     finally:
         await reader.close()

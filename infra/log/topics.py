@@ -7,12 +7,16 @@ every key in it. They start generous instead.
 from dataclasses import dataclass
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from domain.messages import Topic
 
 DAY = 24 * 3600 * 1000
 FOREVER = -1
+TIME, LOGS_TIME, RECORDS_TIME = "message.timestamp.type", "LogAppendTime", "CreateTime"
+OWN_CONFIG = 1
+"""What the protocol calls a topic's own configuration, beside the broker's and the defaults."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ async def apply(bootstrap: str, replication: int = 1) -> list[str]:
                         topic_configs={
                             "retention.ms": str(declared.retention_ms),
                             "cleanup.policy": "delete",
-                            "message.timestamp.type": "LogAppendTime",
+                            TIME: LOGS_TIME,
                         },
                     )
                     for declared in missing
@@ -88,5 +92,30 @@ async def apply(bootstrap: str, replication: int = 1) -> list[str]:
                     raise error(topic)
                 lines.append(f"{topic}: created")
         return sorted(lines)
+    finally:
+        await admin.close()
+
+
+async def keep_times(bootstrap: str, keep: bool) -> None:
+    """Let records that come keep their own time, or get the log's, as is declared. Raises KafkaError.
+
+    Kafka puts a topic's configuration in the place of what was there, so all of it is read and written again.
+    """
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        asked = [ConfigResource(ConfigResourceType.TOPIC, str(topic)) for topic in TOPICS]
+        wanted = []
+        for answer in await admin.describe_configs(asked):
+            for code, _, _, topic, entries in answer.resources:
+                if code:
+                    raise for_code(code)(topic)
+                own = {name: value for name, value, _, source, *_ in entries if source == OWN_CONFIG}
+                own[TIME] = RECORDS_TIME if keep else LOGS_TIME
+                wanted.append(ConfigResource(ConfigResourceType.TOPIC, topic, own))
+        for answer in await admin.alter_configs(wanted):
+            for code, _, _, topic in answer.resources:
+                if code:
+                    raise for_code(code)(topic)
     finally:
         await admin.close()

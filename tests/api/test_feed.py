@@ -12,6 +12,7 @@ from api import positions
 from api.feed import Feed
 from cli.gs.sse import parse
 from domain.interest import Interest
+from domain.messages import FILLER, Record, Topic
 from tests.api.api import Api
 
 
@@ -270,3 +271,13 @@ async def test_followers_are_bounded(api: Api, monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize("offsets", [[], [0], [0, 127, 128, 300, 2**40], [5] * 12])
 def test_positions_are_words_and_back(offsets: list[int]) -> None:
     assert positions.decode(positions.encode(offsets)) == offsets
+
+
+async def test_fillers_of_a_restored_log_are_no_events(api: Api) -> None:
+    everywhere = await api.world.log.bounds([Topic.EVENTS])
+    filler = ((FILLER, b"1"),)
+    await api.world.log.publish([Record(each.topic, b"", b"", filler, each.partition) for each in everywhere])
+    await api.booted("web")
+    found = await Follower(api.app.state.feed, "beginning").take(5)
+    assert all(event["id"] for _, event in found)
+    assert (await api.get("/projections"))["projections"][0]["lag"] == 0

@@ -121,6 +121,43 @@ async def test_a_reader_waits_for_what_comes_and_gives_nothing_when_nothing_does
         await reader.close()
 
 
+async def test_what_was_let_go_of_is_not_given_and_positions_stay(log: Log) -> None:
+    partition = TopicPartition(Topic.REPORTS, 7)
+    _, start = (await log.bounds([Topic.REPORTS]))[partition]
+    await log.publish([Record(Topic.REPORTS, b"k", str(number).encode(), partition=7) for number in range(10)])
+    await log.trim({partition: start + 4})
+    assert (await log.bounds([Topic.REPORTS]))[partition] == (start + 4, start + 10)
+    assert [each.value for each in await read(log, {partition: start}, 6)] == [b"4", b"5", b"6", b"7", b"8", b"9"]
+
+
+async def test_a_record_keeps_its_time_where_it_is_asked_to(log: Log) -> None:
+    partition = TopicPartition(Topic.DEAD, 0)
+    _, start = (await log.bounds([Topic.DEAD]))[partition]
+    sent = Record(Topic.DEAD, b"k", b"v", partition=0, timestamp=1_600_000_000_000)
+    for keep in (True, False):
+        await log.keep_times(keep)
+        await log.publish([sent])
+    kept, own = await read(log, {partition: start}, 2)
+    assert kept.timestamp == sent.timestamp
+    assert own.timestamp > sent.timestamp + 86_400_000
+
+
+async def test_a_reader_knows_how_far_it_is(log: Log) -> None:
+    partition = TopicPartition(Topic.REPORTS, 8)
+    _, start = (await log.bounds([Topic.REPORTS]))[partition]
+    await log.publish([Record(Topic.REPORTS, b"k", str(number).encode(), partition=8) for number in range(10)])
+    reader = await log.reader({partition: start})
+    try:
+        assert await reader.position(partition) == start
+        found: list[Record] = []
+        async with asyncio.timeout(20):
+            while len(found) < 3:
+                found += await reader.fetch(1, 0.5)
+        assert await reader.position(partition) == start + 3
+    finally:
+        await reader.close()
+
+
 async def read_one(reader: object) -> Record:
     while True:
         found = await reader.fetch(10, 1.0)  # type: ignore[attr-defined]

@@ -38,6 +38,8 @@ class TestAgents:
         """Do the jobs in these records."""
         answers = []
         for record in records:
+            if record.filler:
+                continue
             cause = from_record(record)
             if isinstance(cause.data, DispatchHostJobs):
                 self.taken.append(cause.data)

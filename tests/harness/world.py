@@ -73,6 +73,13 @@ class World:
         self.now += TICK
         return self.now
 
+    async def move_to(self, log: MemoryLog) -> None:
+        """Every process is stopped, and started again on another log. Raises LogBehind."""
+        self.log = log
+        self._parts.clear()
+        self.timers = Timers(self.engine_ledger, log, self.clock, inbox_keep=86400.0)
+        await self.start()
+
     async def start(self) -> None:
         """Every part begins where it left off: at the log's beginning in a new world."""
         partitions = await self.log.partitions(Topic.JOBS)
@@ -191,5 +198,5 @@ class World:
 
     def events(self, subject: Key | None = None) -> list[Event]:
         """Facts on the log: an aggregate's, in order; or all."""
-        found = [from_record(record) for record in self.log.all(Topic.EVENTS)]
+        found = [from_record(record) for record in self.log.all(Topic.EVENTS) if not record.filler]
         return [each.data for each in found if subject in (None, each.subject) and isinstance(each.data, Event)]

@@ -39,6 +39,6 @@ def test_what_is_no_point_is_refused() -> None:
 
 
 def test_every_point_is_somewhere_in_the_code() -> None:
-    rooms = ("agent", "api", "commands", "projections")
+    rooms = ("agent", "api", "commands", "infra", "projections")
     text = "".join(path.read_text() for room in rooms for path in (ROOT / room).rglob("*.py"))
     assert set(re.findall(r'crash\.point\("([^"]*)"\)', text)) == set(POINTS)

@@ -92,6 +92,9 @@ class Script(MemoryLog):
     async def reader(self, positions: Positions, patience: float = 0.0) -> Reader:
         return ScriptReader(self, dict(positions))
 
+    async def bounds(self, topics: Sequence[str]) -> dict[TopicPartition, tuple[int, int]]:
+        return dict.fromkeys(await super().bounds(topics), (0, 1 << 40))
+
     @property
     def over(self) -> bool:
         return not self.batches
@@ -110,6 +113,9 @@ class ScriptReader:
         return [
             each for each in batch if each.offset >= self._positions[TopicPartition(each.topic, each.partition or 0)]
         ]
+
+    async def position(self, partition: TopicPartition) -> int:
+        return self._positions[partition]
 
     async def close(self) -> None:
         pass

@@ -9,7 +9,7 @@ from random import Random
 from domain.messages import Record
 from infra.db.ledger import LedgerUnavailable
 from infra.db.memory import MemoryLedger, MemoryStep
-from infra.log.log import LogUnavailable, Positions, Reader
+from infra.log.log import LogUnavailable, Positions, Reader, TopicPartition
 from infra.log.memory import MemoryLog
 from projections.memory import MemoryStore
 from projections.store import Batch, StoreUnavailable
@@ -92,6 +92,9 @@ class SimulatedReader:
             await asyncio.sleep(wait)
             return []
         return await self._reader.fetch(self._weather.random.randint(1, most), wait)
+
+    async def position(self, partition: TopicPartition) -> int:
+        return await self._reader.position(partition)
 
     async def close(self) -> None:
         await self._reader.close()

@@ -1,0 +1,203 @@
+"""The log into files: all of it, and the next time what is new.
+
+An archive is a cut through all partitions in which nothing stands whose cause does not: a log made of it can be folded
+and gone on with. Ends of partitions cannot be asked for at one moment, so the cut is taken, and moved on where a
+record names a cause behind it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from domain.messages import Record, Topic
+from infra import crash
+from infra.archive.errors import OtherLog
+from infra.archive.lock import alone
+from infra.archive.manifest import Manifest, Segment, Span, opened
+from infra.archive.segment import UNFINISHED, Writer, fingerprint, whole
+from infra.log.log import Log, TopicPartition
+from infra.log.records import records
+from infra.log.topics import TOPICS
+
+SEGMENT_BYTES = 32 << 20
+"""Bytes of lines after which a segment is full."""
+SMALL_BYTES = 1 << 20
+"""A segment of fewer bytes is gone on with, so that an archive that is kept up by the minute has few files."""
+SAVE_EVERY = 16
+"""Segments after which the manifest is saved, so that a run that is cut off goes on from there."""
+CAUSES = ("ce_causeplace", "gostack_place")
+
+Told = Callable[[str], None]
+
+
+@dataclass
+class Archived:
+    """What a run did."""
+
+    records: int = 0
+    segments: int = 0
+    lost: list[str] = field(default_factory=list)
+    """What retention removed before it was archived."""
+
+
+async def archive(log: Log, directory: Path, told: Told = lambda line: None) -> Archived:
+    """Write what the archive does not have yet. Raises Damaged, OtherLog, ArchiveBusy, LogUnavailable, OSError."""
+    with alone(directory, make=True):
+        run = _Run(log, opened(directory), told)
+        try:
+            await run.all()
+        finally:
+            run.drop()
+        return run.done
+
+
+class _Run:
+    def __init__(self, log: Log, manifest: Manifest, told: Told) -> None:
+        self.done = Archived()
+        self._log = log
+        self._manifest = manifest
+        self._directory = manifest.directory
+        self._told = told
+        self._writers: dict[TopicPartition, Writer] = {}
+        self._replaced: list[str] = []
+        """Files whose records stand in others by now."""
+        self._causes: dict[TopicPartition, int] = {}
+        """Per partition, the position behind the last cause of what was taken."""
+
+    async def all(self) -> None:
+        for path in self._directory.glob(f"*{UNFINISHED}"):
+            path.unlink()
+        bounds = await self._log.bounds(list(TOPICS))
+        self._begin(bounds)
+        self._look_again()
+        ends = {each: end for each, (_, end) in bounds.items()}
+        wanted = ends
+        while wanted:
+            for topic in TOPICS:
+                await self._take(topic, wanted)
+            wanted = await self._behind(ends)
+            ends |= wanted
+        self._manifest.spans = {
+            each: Span(begin=span.begin, end=ends.get(each, span.end)) for each, span in self._manifest.spans.items()
+        }
+        self._save()
+
+    def drop(self) -> None:
+        for writer in self._writers.values():
+            writer.drop()
+
+    def _begin(self, bounds: dict[TopicPartition, tuple[int, int]]) -> None:
+        spans = self._manifest.spans
+        for topic, count in self._manifest.counts().items():
+            now = sum(each.topic == topic for each in bounds)
+            if now != count:
+                raise OtherLog(f"{topic} has {now} partitions, the archive has it with {count}")
+        for each, (first, end) in bounds.items():
+            spans.setdefault(each, Span(begin=first, end=first))
+            reached = self._manifest.reached(each)
+            place = f"{each.topic}:{each.partition}"
+            if end < reached:
+                raise OtherLog(
+                    f"{place} ends at {end}, the archive has it up to {reached}: "
+                    "the log is another one, or has lost its end"
+                )
+            if first > reached:
+                self.done.lost.append(f"{place}: {reached} to {first} were removed before they were archived")
+
+    def _look_again(self) -> None:
+        """What a run that was cut off left behind the spans has causes, too."""
+        for each, segments in self._manifest.segments.items():
+            for segment in segments:
+                if segment.last >= self._manifest.spans[each].end:
+                    for record in segment.read(self._directory):
+                        self._note(record)
+
+    async def _behind(self, ends: dict[TopicPartition, int]) -> dict[TopicPartition, int]:
+        behind = {each: upto for each, upto in self._causes.items() if upto > ends.get(each, upto)}
+        if not behind:
+            return {}
+        # A record may name a place that is none.
+        bounds = await self._log.bounds(sorted({each.topic for each in behind}))
+        upto = {each: min(end, bounds[each][1]) for each, end in behind.items()}
+        return {each: end for each, end in upto.items() if end > ends[each]}
+
+    async def _take(self, topic: Topic, ends: dict[TopicPartition, int]) -> None:
+        known = {each: found[-1] for each, found in self._manifest.segments.items() if each.topic == topic and found}
+        news = {each: end for each, end in ends.items() if each.topic == topic and end > self._manifest.reached(each)}
+        begins = {each: known[each].last if each in known else self._manifest.reached(each) for each in news}
+        before = self.done.records
+        async for record in records(self._log, topic, news, begins):
+            each = TopicPartition(record.topic, record.partition or 0)
+            last = known.get(each)
+            if last is not None and record.offset <= last.last:
+                if record.offset == last.last and fingerprint(record) != last.fingerprint:
+                    raise OtherLog(f"{record.place} is not the record that the archive has there: another log")
+                continue
+            self._add(each, record)
+        for each in list(self._writers):
+            self._finish(each)
+        if self.done.records > before:
+            self._told(f"{topic}: {self.done.records - before} records")
+
+    def _add(self, each: TopicPartition, record: Record) -> None:
+        writer = self._writers.get(each)
+        if writer is None:
+            writer = self._writers[each] = self._open(each, record)
+        writer.add(record)
+        self._note(record)
+        self.done.records += 1
+        if writer.taken >= SEGMENT_BYTES:
+            self._finish(each)
+
+    def _open(self, each: TopicPartition, record: Record) -> Writer:
+        tail = self._manifest.segments[each][-1:]
+        if not tail or tail[0].bytes >= SMALL_BYTES:
+            return Writer(self._directory, each.topic, each.partition, record.offset)
+        before = whole(self._directory / tail[0].file, tail[0].bytes, tail[0].sha256)
+        return Writer(self._directory, each.topic, each.partition, tail[0].first, before)
+
+    def _finish(self, each: TopicPartition) -> None:
+        writer = self._writers[each]
+        crash.point("archive-taken")
+        name, length, sha256 = writer.finish()
+        del self._writers[each]
+        crash.point("archive-named")
+        assert writer.last is not None
+        segments = self._manifest.segments[each]
+        count = writer.records
+        if segments and segments[-1].first == writer.first:
+            gone = segments.pop()
+            count += gone.records
+            self._replaced.append(gone.file)
+        segments.append(
+            Segment(
+                file=name,
+                topic=each.topic,
+                partition=each.partition,
+                first=writer.first,
+                last=writer.last.offset,
+                records=count,
+                bytes=length,
+                sha256=sha256,
+                fingerprint=fingerprint(writer.last),
+            )
+        )
+        self.done.segments += 1
+        if self.done.segments % SAVE_EVERY == 0:
+            self._save()
+
+    def _save(self) -> None:
+        self._manifest.save()
+        crash.point("archive-saved")
+        for name in self._replaced:
+            (self._directory / name).unlink(missing_ok=True)
+        self._replaced.clear()
+
+    def _note(self, record: Record) -> None:
+        for name, value in record.headers:
+            if name in CAUSES and value:
+                topic, _, rest = value.decode(errors="replace").partition(":")
+                partition, _, offset = rest.partition(":")
+                if topic in set(TOPICS) and partition.isdecimal() and offset.isdecimal():
+                    cause = TopicPartition(topic, int(partition))
+                    self._causes[cause] = max(self._causes.get(cause, 0), int(offset) + 1)
