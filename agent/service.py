@@ -25,6 +25,8 @@ from infra.log.log import Log, TopicPartition
 logger = logging.getLogger(__name__)
 
 FETCH = 500
+SOON = 0.02
+"""Seconds for which waiting would cost more than it spreads."""
 
 
 @dataclass(frozen=True)
@@ -152,10 +154,16 @@ class AgentService:
                 await look_at(runner, instance_id)
 
     async def _beat(self) -> None:
+        """Spread over the interval: a thousand hosts heard at once would hold up the answers to their jobs."""
+        begin = asyncio.get_running_loop().time()
         while True:
-            for runner in self.runners.values():
+            runners = list(self.runners.values())
+            for number, runner in enumerate(runners, 1):
                 await self._sender.put(self._heartbeat(runner))
-            await asyncio.sleep(self._options.heartbeat)
+                due = begin + self._options.heartbeat * number / len(runners)
+                if (rest := due - asyncio.get_running_loop().time()) > min(SOON, self._options.heartbeat / 2):
+                    await asyncio.sleep(rest)
+            begin = max(begin + self._options.heartbeat, asyncio.get_running_loop().time())
 
     def _heartbeat(self, runner: HostRunner) -> Record:
         now = self._clock()

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -24,6 +25,7 @@ from infra.log.log import TopicPartition
 from tests.agent.bench import BOOT, PATIENCE, Hypervisor, dispatch, ident, job_record, no_secrets, outcomes
 from tests.domain.instances import NETWORK, boot_command
 from tests.harness.world import CELL, World
+from tests.simulation.loop import simulate
 
 INSTANCE = Key("instance", ident(1))
 NO_HOST = HostIdentity(id=ident(66), name="stranger", epoch=1, partition=0)
@@ -173,6 +175,22 @@ async def test_hosts_send_heartbeats_with_epoch_and_guests(site: Site) -> None:
     beats = site.said(Topic.REPORTS, Heartbeat)
     assert {(beat.host_id, beat.epoch) for beat in beats} == {(site.host().id, 1)}
     assert len({from_record(record).id for record in site.world.log.all(Topic.REPORTS)}) == len(beats)
+
+
+def test_heartbeats_of_many_hosts_are_spread_over_the_interval(tmp_path: Path) -> None:
+    async def said() -> list[int]:
+        site = Site(tmp_path, tuple(f"h{number}" for number in range(100)))
+        site.service = site.agent(options=replace(OPTIONS, heartbeat=10.0, reconcile=1000.0))
+        counts = [0]
+        async with running(site), site.working():
+            for _ in range(20):
+                await asyncio.sleep(1.0)
+                counts.append(len(site.said(Topic.REPORTS, Heartbeat)))
+        return [after - before for before, after in itertools.pairwise(counts)]
+
+    said_each_second = simulate(said())
+    assert max(said_each_second) <= 12
+    assert sum(said_each_second) in range(195, 206)
 
 
 # Taking jobs

@@ -139,8 +139,13 @@ class Cluster:
         """Until the API lists every host. Raises TimeoutError with the processes' last words."""
 
         def there() -> bool:
-            answer = httpx.get(f"{self.url}/v1/hosts", params={"limit": 1000}, timeout=5)
-            return answer.status_code == 200 and len(answer.json()["hosts"]) == self._hosts
+            found: int = 0
+            marker: str | None = ""
+            while marker is not None:
+                page = {"limit": "1000"} | ({"marker": marker} if marker else {})
+                answer = httpx.get(f"{self.url}/v1/hosts", params=page, timeout=5).raise_for_status().json()
+                found, marker = found + len(answer["hosts"]), answer["next"]
+            return found == self._hosts
 
         self.wait("all hosts are registered", there)
 
