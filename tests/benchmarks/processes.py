@@ -36,6 +36,13 @@ def usage(roots: Mapping[str, int]) -> dict[str, tuple[float, int]]:
     return totals
 
 
+def busy() -> float:
+    """CPU seconds that all of the machine's processors have worked since it started."""
+    fields = [int(each) for each in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    idle, waiting = fields[3], fields[4]
+    return (sum(fields) - idle - waiting) / TICKS
+
+
 def percentile(values: Iterable[float], percent: float) -> float:
     """The value that so many percent of the values do not exceed; nan of none."""
     ordered = sorted(values)

@@ -9,9 +9,6 @@ import asyncio
 import json
 import os
 import platform
-import time
-import uuid
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,135 +19,28 @@ from rich.console import Console
 from rich.table import Table
 
 from domain import catalog
-from domain.messages import Topic
+from domain.messages import Record
 from infra.log.kafka import KafkaLog
-from tests.benchmarks import lists, placements, rebuild, steps
-from tests.benchmarks.processes import percentile, spread, usage
+from infra.log.log import TopicPartition
+from tests.benchmarks import guests, hops, lists, nova, placements, rebuild, steps
+from tests.benchmarks.boots import Load
+from tests.benchmarks.processes import spread
 from tests.real.cluster import Cluster, running
 
 WRITTEN = Path(__file__).parents[2] / ".gostack" / "bench" / "latest.json"
-ENDS = {b"gostack.task.finished.v1": True, b"gostack.task.failed.v1": False}
-PATIENCE = 180.0
+LONE = 20
+NOVA_BOOTS, NOVA_AT_ONCE = 100, 20
 
 
-@dataclass
-class Boots:
-    """One round of boots."""
-
-    count: int
-    at_once: int
-    seconds: float = 0.0
-    posts: list[float] = field(default_factory=list)
-    active: list[float] = field(default_factory=list)
-    failed: int = 0
-    cpu: dict[str, float] = field(default_factory=dict)
-    memory: dict[str, int] = field(default_factory=dict)
-    records: int = 0
-
-    def figures(self) -> dict[str, Any]:
-        """What is told of it."""
-        cpu_ms = {name: round(seconds * 1000 / self.count, 2) for name, seconds in self.cpu.items()}
-        return {
-            "boots": self.count,
-            "at_once": self.at_once,
-            "failed": self.failed,
-            "boots_per_second": round(self.count / self.seconds, 1),
-            "post_ms": {p: round(percentile(self.posts, p) * 1000, 1) for p in (50, 95, 99)},
-            "active_ms": {p: round(percentile(self.active, p) * 1000, 1) for p in (50, 95, 99)},
-            "cpu_ms_per_boot": round(sum(cpu_ms.values()), 2),
-            "cpu_ms_per_boot_by_process": cpu_ms,
-            "log_records_per_boot": round(self.records / self.count, 1),
-            "resident_mib": {name: round(size / 2**20) for name, size in self.memory.items()},
-        }
-
-
-class Load:
-    """The client."""
-
-    def __init__(self, cluster: Cluster, session: aiohttp.ClientSession, log: KafkaLog) -> None:
-        self._cluster = cluster
-        self._session = session
-        self._log = log
-        self._ended: dict[str, asyncio.Future[bool]] = {}
-
-    def _roots(self) -> dict[str, int]:
-        roots = {name: process.process.pid for name, process in self._cluster.processes.items()}
-        for server in (self._cluster.kafka, self._cluster.postgres):
-            roots[server.name] = server.pid
-        return roots
-
-    async def prepare(self) -> None:
-        """An image, a flavor and a network."""
-        async with self._session.post("/v1/images/uploads", data=b"\0" * (1 << 20)) as answer:
-            checksum = (await answer.json())["checksum"]
-        for path, body in (
-            ("/v1/images", {"name": "bench", "checksum": checksum}),
-            ("/v1/flavors", {"name": "bench", "core": 1, "memory": 128 << 20}),
-            ("/v1/networks", {"name": "bench", "cidr": "10.64.0.0/16"}),
-        ):
-            async with self._session.post(path, json=body) as answer:
-                answer.raise_for_status()
-
-    async def _tail(self, started: asyncio.Event) -> None:
-        bounds = await self._log.bounds([Topic.EVENTS])
-        reader = await self._log.reader({each: end for each, (_, end) in bounds.items()})
-        started.set()
-        try:
-            while True:
-                for record in await reader.fetch(1000, 0.2):
-                    headers = dict(record.headers)
-                    kind = headers.get("ce_type", b"")
-                    waiting = self._ended.get(headers.get("ce_subject", b"").decode(errors="replace").partition("/")[2])
-                    if kind in ENDS and waiting and not waiting.done():
-                        waiting.set_result(ENDS[kind])
-        finally:
-            await reader.close()
-
-    async def _ends(self) -> int:
-        topics = [Topic.COMMANDS, Topic.SCHEDULING, Topic.EVENTS, Topic.JOBS, Topic.RESULTS]
-        return sum(end for _, end in (await self._log.bounds(topics)).values())
-
-    async def boots(self, count: int, at_once: int) -> Boots:
-        """Boot so many, so many at once, and wait until each has ended."""
-        round_ = Boots(count, at_once)
-        started = asyncio.Event()
-        tail = asyncio.create_task(self._tail(started))
-        await started.wait()
-        slots = asyncio.Semaphore(at_once)
-        before, records = usage(self._roots()), await self._ends()
-        begin = time.perf_counter()
-        try:
-            await asyncio.gather(*(self._boot(round_, slots, number) for number in range(count)))
-            round_.seconds = time.perf_counter() - begin
-        finally:
-            tail.cancel()
-        after = usage(self._roots())
-        round_.records = await self._ends() - records
-        round_.cpu = {name: after[name][0] - before[name][0] for name in after}
-        round_.memory = {name: size for name, (_, size) in after.items()}
-        return round_
-
-    async def _boot(self, round_: Boots, slots: asyncio.Semaphore, number: int) -> None:
-        async with slots:
-            ident = str(uuid.uuid4())
-            ended = self._ended[ident] = asyncio.get_running_loop().create_future()
-            body = {
-                "name": f"bench-{number}",
-                "flavor": "bench",
-                "image": "bench",
-                "network": "bench",
-                "instance_uuid": ident,
-            }
-            begin = time.perf_counter()
-            async with self._session.post("/v1/instances", json=body) as answer:
-                text = await answer.text()
-                if answer.status != 202:
-                    raise RuntimeError(f"{answer.status}: {text[:300]}")
-            round_.posts.append(time.perf_counter() - begin)
-            if not await asyncio.wait_for(ended, PATIENCE):
-                round_.failed += 1
-            round_.active.append(time.perf_counter() - begin)
-            del self._ended[ident]
+async def _since(log: KafkaLog, before: dict[TopicPartition, int]) -> list[Record]:
+    """What came on the log since then."""
+    reader, found = await log.reader(before), []
+    try:
+        while some := await reader.fetch(1000, 1.0):
+            found += some
+    finally:
+        await reader.close()
+    return found
 
 
 async def measure(cluster: Cluster, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -163,25 +53,37 @@ async def measure(cluster: Cluster, arguments: argparse.Namespace) -> dict[str, 
         await load.prepare()
         # The broker's JVM and the databases' caches are slower at first than they will be for ever after.
         await load.boots(arguments.warm_up, arguments.at_once)
-        lone = await load.boots(20, 1)
+        idle = await load.idle(5.0)
+        before = await load.ends()
+        lone = await load.boots(LONE, 1)
+        count = hops.longest(await _since(log, before))
+        alone = await hops.measure(cluster.kafka.address, count)
         rounds = [await load.boots(arguments.boots, arguments.at_once) for _ in range(arguments.rounds)]
+        as_nova = await load.boots(NOVA_BOOTS, NOVA_AT_ONCE) if arguments.nova else None
         pages = await lists.measure(cluster, arguments.rows)
     await log.close()
     return {
         "at": datetime.now(UTC).isoformat(),
         "machine": {"cpus": os.cpu_count(), "python": platform.python_version(), "kernel": platform.release()},
         "hosts": arguments.hosts,
+        "idle_cores_by_process": idle,
         "lone_boot": lone.figures(),
+        "log_hops": alone,
         "boots": [each.figures() for each in rounds],
         "boots_per_second": spread([each.count / each.seconds for each in rounds]),
         "cpu_ms_per_boot": spread([each.figures()["cpu_ms_per_boot"] for each in rounds]),
         "warmed_up_by_boots": arguments.warm_up,
         "pages": pages,
+        **({"as_nova": as_nova.figures()} if as_nova else {}),
     }
 
 
 def _spread(found: dict[str, float]) -> str:
     return f"{found['median']:g} ({found['min']:g} to {found['max']:g})"
+
+
+def _ms(found: dict[int, float]) -> list[str]:
+    return [str(found[percent]) for percent in (50, 95, 99)]
 
 
 def show(result: dict[str, Any]) -> None:
@@ -194,19 +96,32 @@ def show(result: dict[str, Any]) -> None:
         for name, key in (("to active", "active_ms"), ("POST", "post_ms")):
             rate = f"{figures['boots_per_second']}/s" if name == "to active" else ""
             cpu = f"{figures['cpu_ms_per_boot']}" if name == "to active" else ""
-            table.add_row(f"{what}: {name}", rate, *(str(figures[key][p]) for p in (50, 95, 99)), cpu)
+            table.add_row(f"{what}: {name}", rate, *_ms(figures[key]), cpu)
+    alone = result["log_hops"]
+    table.add_row(f"  {alone['hops']} records, one after another, through the log alone", "", *_ms(alone["ms"]))
+    if peer := result.get("nova"):
+        what = f"Nova: {peer['boots']} boots, {peer['at_once']} at once"
+        rate, cost = f"{peer['boots_per_second']}/s", str(peer["cpu_ms_per_boot"] or "")
+        table.add_row(f"{what}: to ACTIVE", rate, *_ms(peer["active_ms"]), cost)
+        table.add_row(f"{what}: POST", "", *_ms(peer["post_ms"]))
+        same = result["as_nova"]
+        rate, cost = f"{same['boots_per_second']}/s", str(same["cpu_ms_per_boot"])
+        table.add_row("  the same here: to active", rate, *_ms(same["active_ms"]), cost)
+        table.add_row("  the same here: POST", "", *_ms(same["post_ms"]))
+    if guest := result.get("guests"):
+        what = "a real guest's boot by the agent, ms: "
+        table.add_row(what + _spread(guest["agent_ms"]), "")
+        table.add_row("  virsh with the same domain, ms: " + _spread(guest["virsh_ms"]), "")
     pages = result["pages"]
     table.add_row(
         f"GET /v1/instances?limit=50 of {pages['rows']}, filters mixed, {pages['at_once']} at once",
         _spread(pages["pages_per_second"]),
-        *(str(pages["ms"][p]) for p in (50, 95, 99)),
+        *_ms(pages["ms"]),
     )
     table.add_row("  the same through psycopg alone", _spread(pages["psycopg_pages_per_second"]))
     if placements := result.get("placements"):
         what = f"placements among {placements['hosts']} hosts"
-        table.add_row(
-            what, _spread(placements["placements_per_second"]), *(str(placements["ms"][p]) for p in (50, 95, 99))
-        )
+        table.add_row(what, _spread(placements["placements_per_second"]), *_ms(placements["ms"]))
         table.add_row("  a bare pass of numpy", _spread(placements["bare_numpy_per_second"]))
     if steps := result.get("steps"):
         for name, key in (("engine steps, records", "faust"), ("  in a plain loop over aiokafka", "bare_aiokafka")):
@@ -220,27 +135,35 @@ def show(result: dict[str, Any]) -> None:
     last = result["boots"][-1]
     print("CPU-ms a boot by process:", last["cpu_ms_per_boot_by_process"])
     print("log records a boot:", last["log_records_per_boot"], "- resident MiB:", last["resident_mib"])
+    print("client: CPU-ms a boot", last["client_cpu_ms_per_boot"], "- cores busy with other things meanwhile:", end=" ")
+    print(", ".join(str(each["cores_of_others"]) for each in result["boots"]))
+    print("cores busy while idle:", result["idle_cores_by_process"])
 
 
 def main() -> None:
     """Measure, show and write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--hosts", type=int, default=100)
-    parser.add_argument("--boots", type=int, default=300)
+    parser.add_argument("--boots", type=int, default=1000)
     parser.add_argument("--at-once", type=int, default=50)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--warm-up", type=int, default=600, help="boots that are not counted")
+    parser.add_argument("--warm-up", type=int, default=2000, help="boots that are not counted")
     parser.add_argument("--rows", type=int, default=20_000, help="instances in the lists")
-    parser.add_argument("--events", type=int, default=200_000, help="from which read models are rebuilt")
+    parser.add_argument("--events", type=int, default=1_000_000, help="from which read models are rebuilt")
     parser.add_argument("--only-boots", action="store_true", help="no placements, steps and rebuild")
+    parser.add_argument("--nova", metavar="URL", help="of a Nova beside which this is to be measured, up to /v2.1")
+    parser.add_argument("--nova-pids", type=Path, metavar="DIRECTORY", help="with the process ids of that Nova")
     arguments = parser.parse_args()
     assert catalog.MESSAGES
     with running(arguments.hosts) as cluster:
         result = uvloop.run(measure(cluster, arguments))
+    if arguments.nova:
+        result["nova"] = asyncio.run(nova.measure(arguments.nova, arguments.nova_pids, NOVA_BOOTS, NOVA_AT_ONCE))
     if not arguments.only_boots:
+        result["guests"] = guests.measure()
         result["placements"] = placements.measure()
         result["steps"] = steps.measure()
-        result["rebuild"] = rebuild.measure(arguments.events, 1)
+        result["rebuild"] = rebuild.measure(arguments.events)
     show(result)
     WRITTEN.parent.mkdir(parents=True, exist_ok=True)
     WRITTEN.write_text(json.dumps(result, indent=1) + "\n")

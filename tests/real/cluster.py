@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -96,8 +96,8 @@ class Cluster:
         """Base URL of the API."""
         return f"http://127.0.0.1:{self.environment['GOSTACK_API__PORT']}"
 
-    def start(self) -> None:
-        """Start all, and wait until the hosts are there."""
+    def start(self, fill: Callable[["Cluster"], None] | None = None) -> None:
+        """Start all, and wait until the hosts are there; before the first process, `fill` sees the empty servers."""
         self.kafka.start()
         self.postgres.start()
         secrets = self.directory / "secrets"
@@ -127,6 +127,8 @@ class Cluster:
             subprocess.run(
                 [sys.executable, "-m", "cli.gostack", *tool], env=self.environment, check=True, capture_output=True
             )
+        if fill:
+            fill(self)
         for name in SERVICES:
             # Others of the same kind that a test starts are members without a name.
             self.watched[name] = free_port()
@@ -136,7 +138,7 @@ class Cluster:
         self.wait_for_hosts()
 
     def wait_for_hosts(self) -> None:
-        """Until the API lists every host. Raises TimeoutError with the processes' last words."""
+        """Until the API lists every host of the agent. Raises TimeoutError with the processes' last words."""
 
         def there() -> bool:
             found: int = 0
@@ -144,7 +146,8 @@ class Cluster:
             while marker is not None:
                 page = {"limit": "1000"} | ({"marker": marker} if marker else {})
                 answer = httpx.get(f"{self.url}/v1/hosts", params=page, timeout=5).raise_for_status().json()
-                found, marker = found + len(answer["hosts"]), answer["next"]
+                found += sum(host["name"].startswith("sim") for host in answer["hosts"])
+                marker = answer["next"]
             return found == self._hosts
 
         self.wait("all hosts are registered", there)
@@ -187,10 +190,12 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def running(hosts: int, settings: dict[str, str] | None = None) -> Iterator[Cluster]:
+def running(
+    hosts: int, settings: dict[str, str] | None = None, fill: Callable[[Cluster], None] | None = None
+) -> Iterator[Cluster]:
     """A cluster for the time of a block."""
     with contextlib.ExitStack() as stack:
         cluster = Cluster(scratch(stack), hosts, settings)
         stack.callback(cluster.stop)
-        cluster.start()
+        cluster.start(fill)
         yield cluster

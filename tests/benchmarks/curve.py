@@ -1,0 +1,109 @@
+"""`make bench CURVE=1`: boots and lists among more hosts and more instances, each point on servers of its own.
+
+The instances that are there before are copies of those of real decisions, put on the log as facts; `gostack db refill`
+and a rebuild of the read models make everybody know them, as after the loss of the database.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import uvloop
+
+from infra.log.kafka import KafkaLog
+from tests.benchmarks import lists
+from tests.benchmarks.boots import Load
+from tests.benchmarks.processes import spread
+from tests.benchmarks.rebuild import INSTANCES, copies, story
+from tests.real.cluster import Cluster, running
+
+WRITTEN = Path(__file__).parents[2] / ".gostack" / "bench" / "curve.json"
+HOSTS = (100, 1_000, 5_000)
+EXISTING = (1_000, 20_000, 100_000)
+POINTS = [(hosts, EXISTING[0]) for hosts in HOSTS] + [(HOSTS[0], there) for there in EXISTING[1:]]
+BATCH = 2000
+
+
+async def _put(bootstrap: str, instances: int) -> int:
+    """Facts of so many instances, on the log; how many facts."""
+    log = KafkaLog(bootstrap)
+    told = await story(gone=False)
+    # What they followed from is on no log here.
+    alone = [replace(each, headers=tuple(pair for pair in each.headers if pair[0] != "ce_causeplace")) for each in told]
+    made = 0
+    for copy in copies(alone, -(-instances // INSTANCES) * len(alone)):
+        for start in range(0, len(copy), BATCH):
+            await log.publish(copy[start : start + BATCH])
+        made += len(copy)
+    await log.close()
+    return made
+
+
+def _fill(instances: int, told: dict[str, Any]) -> Callable[[Cluster], None]:
+    def fill(cluster: Cluster) -> None:
+        told["facts"] = asyncio.run(_put(cluster.kafka.address, instances))
+        for name, words in (("refill", ("db", "refill")), ("rebuild", ("projection", "rebuild"))):
+            begin = time.perf_counter()
+            command = [sys.executable, "-m", "cli.gostack", *words]
+            subprocess.run(command, env=cluster.environment, check=True, capture_output=True)
+            told[f"{name}_facts_per_second"] = round(told["facts"] / (time.perf_counter() - begin))
+
+    return fill
+
+
+async def _measure(cluster: Cluster, there: int, arguments: argparse.Namespace) -> dict[str, Any]:
+    log = KafkaLog(cluster.kafka.address)
+    async with aiohttp.ClientSession(cluster.url, timeout=aiohttp.ClientTimeout(total=60)) as session:
+        load = Load(cluster, session, log)
+        await load.prepare()
+        await load.boots(arguments.warm_up, arguments.at_once)
+        idle = await load.idle(10.0)
+        rounds = [await load.boots(arguments.boots, arguments.at_once) for _ in range(arguments.rounds)]
+        pages = await lists.measure(cluster, there, rounds=2)
+    await log.close()
+    return {
+        "idle_cores_by_process": idle,
+        "boots": [each.figures() for each in rounds],
+        "boots_per_second": spread([each.count / each.seconds for each in rounds]),
+        "pages": pages,
+    }
+
+
+def main() -> None:
+    """Measure each point, and write them."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--boots", type=int, default=600)
+    parser.add_argument("--at-once", type=int, default=50)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--warm-up", type=int, default=900)
+    parser.add_argument("--point", type=int, nargs=2, action="append", metavar=("HOSTS", "INSTANCES"))
+    arguments = parser.parse_args()
+    points = []
+    for hosts, there in arguments.point or POINTS:
+        told: dict[str, Any] = {"hosts": hosts, "instances": there}
+        with running(hosts, fill=_fill(there, told)) as cluster:
+            told |= uvloop.run(_measure(cluster, there, arguments))
+        points.append(told)
+        last = told["boots"][-1]
+        print(hosts, "hosts,", there, "instances:", told["boots_per_second"], "boots/s,", last["active_ms"], "ms")
+        print("  pages", told["pages"]["pages_per_second"], "/s,", told["pages"]["ms"], "ms", flush=True)
+    machine = {"cpus": os.cpu_count(), "python": platform.python_version(), "kernel": platform.release()}
+    WRITTEN.parent.mkdir(parents=True, exist_ok=True)
+    document = {"at": datetime.now(UTC).isoformat(), "machine": machine, "points": points}
+    WRITTEN.write_text(json.dumps(document, indent=1) + "\n")
+    print(f"written: {WRITTEN}")
+
+
+if __name__ == "__main__":
+    main()
