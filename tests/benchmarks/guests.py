@@ -28,7 +28,7 @@ class RealBench(Bench):
 
     def __init__(self, driver: LibvirtDriver, journal: Journal) -> None:
         super().__init__(journal=journal)
-        self.runner = HostRunner(HOST, driver, journal, self.sender, no_secrets, self.clock, parallel=4)
+        self.runner = HostRunner(HOST, driver, journal, self.sender, no_secrets, self.clock, 4, asyncio.Semaphore(4))
 
 
 def _virsh(uri: str, *words: str) -> float:
