@@ -2,10 +2,14 @@
 
 SQLite in WAL mode without waiting for the disk: it survives the death of the process, which is what happens; after
 the death of the machine no guest runs any more, and what is lost is asked for again when its deadline passes.
+
+It forgets by the times that dispatches carry, which are the engine's, and keeps the time before which it may have
+forgotten: a dispatch from before that is not known to be new, whatever clock this host has.
 """
 
 import sqlite3
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from pathlib import Path
 
 from domain.jobs import JobResult, Power
@@ -15,6 +19,7 @@ from infra.log.log import TopicPartition
 
 KEEP_SECONDS = 7 * 86400
 """As long as the log keeps jobs: one that could still be delivered is still known."""
+NEWEST, FORGOTTEN = "newest", "forgotten"
 
 TABLES = """
 create table if not exists positions (
@@ -23,6 +28,7 @@ create table if not exists positions (
 create table if not exists pending (dispatch_id text primary key, record blob not null);
 create table if not exists answered (dispatch_id text primary key, at int not null default (unixepoch()));
 create table if not exists done (job_id text primary key, result text not null, at int not null default (unixepoch()));
+create table if not exists times (name text primary key, at real not null);
 create table if not exists guests (instance_id text primary key, host_id text not null, power text not null);
 """
 
@@ -35,7 +41,6 @@ class Journal:
         self._db.execute("pragma journal_mode = wal")
         self._db.execute("pragma synchronous = normal")
         self._db.executescript(TABLES)
-        self._forget_old()
 
     def positions(self) -> dict[TopicPartition, int]:
         """Where to go on reading."""
@@ -53,6 +58,7 @@ class Journal:
                         "insert or ignore into pending values (?, ?)", (dispatch_id, pack([record]))
                     )
                     if cursor.rowcount:
+                        self._raise_to(NEWEST, _sent(record))
                         continue
                 known.add(dispatch_id)
             self._db.executemany(
@@ -71,19 +77,36 @@ class Journal:
         row = self._db.execute("select result from done where job_id = ?", (job_id,)).fetchone()
         return JobResult.model_validate_json(row[0]) if row else None
 
-    def finish(self, result: JobResult) -> None:
-        """A job succeeded."""
+    def finish(self, result: JobResult, sent: datetime) -> None:
+        """A job of a dispatch that was sent then succeeded."""
         self._db.execute(
-            "insert or replace into done (job_id, result) values (?, ?)",
-            (result.job_id, result.model_dump_json(exclude_defaults=True)),
+            "insert or replace into done (job_id, result, at) values (?, ?, ?)",
+            (result.job_id, result.model_dump_json(exclude_defaults=True), sent.timestamp()),
         )
 
     def answered(self, dispatch_ids: Iterable[str]) -> None:
         """These answers are on the log."""
         with self._transaction():
             for dispatch_id in dispatch_ids:
-                self._db.execute("delete from pending where dispatch_id = ?", (dispatch_id,))
-                self._db.execute("insert or ignore into answered (dispatch_id) values (?)", (dispatch_id,))
+                row = self._db.execute(
+                    "delete from pending where dispatch_id = ? returning record", (dispatch_id,)
+                ).fetchone()
+                if row is not None:
+                    sent = _sent(unpack(row[0])[0])
+                    self._db.execute("insert or ignore into answered values (?, ?)", (dispatch_id, sent))
+
+    def forget_old(self, now: datetime) -> None:
+        """Forget what was sent so long before the newest dispatch, or before now if that is earlier: a clock that is
+        wrong makes it keep more, never less."""
+        before = min(self._time(NEWEST), now.timestamp()) - KEEP_SECONDS
+        with self._transaction():
+            self._raise_to(FORGOTTEN, before)
+            self._db.execute("delete from answered where at < ?", (before,))
+            self._db.execute("delete from done where at < ?", (before,))
+
+    def may_have_forgotten(self, sent: datetime) -> bool:
+        """Whether a dispatch that was sent then may have been answered, and not be known any more."""
+        return sent.timestamp() < self._time(FORGOTTEN)
 
     def guests(self, host_id: str) -> dict[str, Power]:
         """Every guest of the host with what was last said of it."""
@@ -105,9 +128,20 @@ class Journal:
     def _transaction(self) -> "_Transaction":
         return _Transaction(self._db)
 
-    def _forget_old(self) -> None:
-        self._db.execute("delete from answered where at < unixepoch() - ?", (KEEP_SECONDS,))
-        self._db.execute("delete from done where at < unixepoch() - ?", (KEEP_SECONDS,))
+    def _time(self, name: str) -> float:
+        row = self._db.execute("select at from times where name = ?", (name,)).fetchone()
+        return float(row[0]) if row else 0.0
+
+    def _raise_to(self, name: str, at: float) -> None:
+        self._db.execute(
+            "insert into times values (?, ?) on conflict (name) do update set at = max(at, excluded.at)", (name, at)
+        )
+
+
+def _sent(record: Record) -> float:
+    """When the engine sent it, in Unix seconds; 0 where it does not say."""
+    told = dict(record.headers).get("ce_time")
+    return datetime.fromisoformat(told.decode()).timestamp() if told else 0.0
 
 
 class _Transaction:

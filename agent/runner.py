@@ -1,6 +1,7 @@
 """Runs the jobs of one host: for one instance in order, for different ones side by side, each at most once.
 
-Of a dispatch of an older epoch nothing is done: a host that was fenced and comes back does nothing stale. A job that
+Of a dispatch of an older epoch nothing is done: a host that was fenced and comes back does nothing stale. Nor of one
+from before all that the journal knows, which may have been done and forgotten. A job that
 succeeded before is answered from the journal; handlers are safe to run twice, so one that was cut off runs again.
 """
 
@@ -165,11 +166,17 @@ class HostRunner:
         assert isinstance(dispatch, DispatchHostJobs)
         results: list[JobResult] = []
         stale = dispatch.epoch < self.host.epoch
+        old = self._journal.may_have_forgotten(envelope.time)
         for call in dispatch.jobs:
             # What was done before the epoch changed is said, or nobody would know what there is to undo.
             result = self._journal.done(call.job_id)
             if result is None:
-                result = self._refused(call) if stale else await self._timed(envelope, dispatch, call)
+                if stale:
+                    result = self._refused(call)
+                elif old:
+                    result = self._too_old(call, envelope.time)
+                else:
+                    result = await self._timed(envelope, dispatch, call)
             results.append(result)
             if result.error is not None:
                 break
@@ -193,6 +200,12 @@ class HostRunner:
         """It may have run nevertheless: a process that ended in the middle of it told nobody."""
         message = f"Host {self.host.name} was registered anew, in epoch {self.host.epoch}."
         error = JobError(code="stale-epoch", message=message, details={"epoch": self.host.epoch})
+        return JobResult(job_id=call.job_id, name=call.name, error=error)
+
+    def _too_old(self, call: JobCall, sent: datetime) -> JobResult:
+        """It may have run: what was done so long ago is forgotten, so doing it now could be doing it twice."""
+        message = f"The job is of {sent.isoformat()}; what host {self.host.name} did then it does not know any more."
+        error = JobError(code="job-too-old", message=message, details={"sent": sent.isoformat()})
         return JobResult(job_id=call.job_id, name=call.name, error=error)
 
     def _sent(self, dispatch_id: str) -> None:
@@ -243,7 +256,7 @@ class HostRunner:
             slow.cancel()
         result = JobResult(job_id=call.job_id, name=call.name, facts=facts)
         crash.point("agent-acted")
-        self._journal.finish(result)
+        self._journal.finish(result, envelope.time)
         crash.point("agent-noted")
         for fact in facts:
             if isinstance(fact, PowerSeen):

@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 FETCH = 500
 SOON = 0.02
 """Seconds for which waiting would cost more than it spreads."""
+FORGET_SECONDS = 3600.0
+"""Between two looks for what the journal may forget."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ class AgentService:
     async def start(self) -> None:
         """Open the drivers and register the hosts."""
         assert catalog.MESSAGES
+        self._journal.forget_old(self._clock())
         before = await self._log.bounds([Topic.JOBS])
         candidates = []
         for name, driver in self._drivers.items():
@@ -94,6 +97,12 @@ class AgentService:
             group.create_task(self._beat())
             group.create_task(reconcile(list(self.runners.values()), self._options.reconcile))
             group.create_task(self._read())
+            group.create_task(self._forget())
+
+    async def _forget(self) -> None:
+        while True:
+            await asyncio.sleep(FORGET_SECONDS)
+            self._journal.forget_old(self._clock())
 
     async def _read(self) -> None:
         for record in self._journal.pending().values():

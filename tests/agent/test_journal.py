@@ -1,8 +1,8 @@
 """What the agent remembers across crashes."""
 
-import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ from domain.jobs import JobResult, Power, PowerSeen
 from domain.messages import Record
 from infra.log.log import TopicPartition
 
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 FIRST = TopicPartition("gostack.jobs", 3)
 SECOND = TopicPartition("gostack.jobs", 4)
 RECORD = Record("gostack.jobs", b"host", bytes(range(256)), (("ce_id", b"1"), ("odd", b"\xff")), 3, 17)
@@ -85,8 +86,8 @@ def test_work_and_position_are_taken_over_together_or_not_at_all(journal: Journa
 def test_the_result_of_a_job_that_succeeded_is_known(journal: Journal, again: Journal) -> None:
     result = JobResult(job_id="j", name="StartGuest", facts=(PowerSeen(fact="power", power=Power.RUNNING),))
     assert journal.done("j") is None
-    journal.finish(result)
-    journal.finish(result)
+    journal.finish(result, NOW)
+    journal.finish(result, NOW)
     assert again.done("j") == result
 
 
@@ -108,21 +109,64 @@ def test_a_guest_that_came_from_another_host_of_this_process_is_its_new_hosts(jo
     assert (journal.guests("h1"), journal.guests("h2")) == ({}, {"a": Power.RUNNING})
 
 
+# What is forgotten
+
+
+def sent(at: datetime) -> Record:
+    return replace(RECORD, headers=(*RECORD.headers, ("ce_time", at.isoformat().encode())))
+
+
+def filled(path: Path, age: float) -> Journal:
+    """What was sent so many seconds ago is done and answered; and the newest dispatch is of now."""
+    made = Journal(path)
+    old = NOW - timedelta(seconds=age)
+    made.accept({"a": sent(old), "waiting": sent(old), "new": sent(NOW)}, {FIRST: 5})
+    made.finish(JobResult(job_id="j", name="StartGuest"), old)
+    made.answered(["a"])
+    made.saw("h1", "g", Power.RUNNING)
+    return made
+
+
 @pytest.mark.parametrize(("age", "known"), [(KEEP_SECONDS - 60, True), (KEEP_SECONDS + 60, False)])
 def test_what_was_done_is_forgotten_when_nobody_can_ask_again(path: Path, age: int, known: bool) -> None:
-    first = Journal(path)
-    first.finish(JobResult(job_id="j", name="StartGuest"))
-    first.accept({"a": RECORD, "waiting": RECORD}, {FIRST: 5})
-    first.answered(["a"])
-    first.saw("h1", "g", Power.RUNNING)
-    first.close()
-    with sqlite3.connect(path) as database:
-        for table in ("done", "answered"):
-            database.execute(f"update {table} set at = at - ?", (age,))
-    database.close()
+    filled(path, age).close()
     after = Journal(path)
+    after.forget_old(NOW)
     assert (after.done("j") is not None) is known
-    assert (after.accept({"a": RECORD}, {}) == set()) is known
+    assert (after.accept({"a": sent(NOW - timedelta(seconds=age))}, {}) == set()) is known
+    assert after.may_have_forgotten(NOW - timedelta(seconds=age)) is not known
     assert "waiting" in after.pending()
     assert after.guests("h1") == {"g": Power.RUNNING}
     after.close()
+
+
+def test_a_journal_that_forgot_nothing_takes_everything_for_new(journal: Journal) -> None:
+    assert not journal.may_have_forgotten(NOW - timedelta(days=365))
+    journal.forget_old(NOW)
+    assert not journal.may_have_forgotten(NOW - timedelta(days=365))
+
+
+@pytest.mark.parametrize("ahead", [timedelta(days=-400), timedelta(days=400)])
+def test_a_wrong_clock_makes_it_forget_less_and_never_what_it_does_not_know_of(path: Path, ahead: timedelta) -> None:
+    made = filled(path, 60)
+    made.forget_old(NOW + ahead)
+    assert made.done("j") is not None
+    assert not made.may_have_forgotten(NOW - timedelta(seconds=60))
+    made.close()
+
+
+def test_what_may_have_been_forgotten_stays_so(path: Path) -> None:
+    made = filled(path, KEEP_SECONDS + 60)
+    made.forget_old(NOW)
+    made.close()
+    after = Journal(path)
+    after.forget_old(NOW - timedelta(days=400))
+    assert after.may_have_forgotten(NOW - timedelta(seconds=KEEP_SECONDS + 60))
+    assert not after.may_have_forgotten(NOW - timedelta(seconds=KEEP_SECONDS - 60))
+    after.close()
+
+
+def test_a_dispatch_from_the_future_makes_it_forget_nothing_of_today(journal: Journal) -> None:
+    journal.accept({"f": sent(NOW + timedelta(days=365))}, {})
+    journal.forget_old(NOW)
+    assert not journal.may_have_forgotten(NOW - timedelta(days=1))

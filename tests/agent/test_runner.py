@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -258,11 +259,11 @@ async def test_a_journal_that_fails_once_stops_neither_the_instance_nor_the_host
     class Full(Journal):
         full = True
 
-        def finish(self, result: JobResult) -> None:
+        def finish(self, result: JobResult, sent: datetime) -> None:
             if self.full:
                 self.full = False
                 raise sqlite3.OperationalError("database or disk is full")
-            super().finish(result)
+            super().finish(result, sent)
 
     async with working(Bench(Full(":memory:"))) as bench:
         first, second = dispatch(1, 1, "PrepareImage"), dispatch(2, 1, "PrepareImage")

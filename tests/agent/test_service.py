@@ -6,6 +6,7 @@ import itertools
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -276,6 +277,37 @@ async def test_more_than_a_process_may_hold_is_taken_up_after_a_restart(site: Si
     site.service = site.agent(options=replace(OPTIONS, held=3))
     async with site.working():
         await site.until(lambda: len(site.answers()) == len(sent))
+
+
+async def test_a_job_from_before_all_that_is_remembered_is_refused_and_answered(site: Site) -> None:
+    """A year later the journal has forgotten it, and the log, or somebody, delivers it again."""
+    async with site.working():
+        once = dispatch(1, 1, *BOOT, host=site.host())
+        await site.world.log.publish([job_record(once, site.host())])
+        await site.until(lambda: site.answers(once.dispatch_id))
+        await site.until(lambda: not site.service._journal.pending())
+    began = list(site.drivers["h1"].calls)
+    site.world.now += timedelta(days=365)
+    site.service = site.agent()
+    async with site.working() as service:
+        host = site.host()
+        late = dispatch(2, 2, "PrepareImage", host=host)
+        record = job_record(late, host)
+        headers = tuple(each for each in record.headers if each[0] != "ce_time")
+        now = site.world.clock().isoformat().encode()
+        await site.world.log.publish([replace(record, headers=(*headers, ("ce_time", now)))])
+        await site.until(lambda: site.answers(late.dispatch_id))
+        service._journal.forget_old(site.world.clock())
+        again = once.but(epoch=host.epoch)
+        await site.world.log.publish([job_record(again, host)])
+        await site.until(lambda: len(site.answers(once.dispatch_id)) == 2)
+    assert site.drivers["h1"].calls == began
+    answer = site.answers(once.dispatch_id)[-1]
+    assert outcomes(answer) == [(BOOT[0], "job-too-old")]
+    error = answer.results[0].error
+    assert error is not None
+    assert error.ran
+    assert error.message.startswith("The job is of 2026-01-01T")
 
 
 # Many hosts in one process

@@ -4,11 +4,16 @@ import asyncio
 import concurrent.futures
 import signal
 import time
+import uuid
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
 
+import httpx
 import pytest
 
-from domain.messages import Topic
+from domain.jobs import DispatchHostJobs, JobCall, JobError, JobsAnswered
+from domain.messages import Topic, from_record, to_record
 from infra.log.kafka import KafkaLog
 from infra.log.records import records
 from tests.real.cluster import Cluster, Process, running
@@ -99,3 +104,49 @@ def test_everything_on_the_log_delivered_again_changes_nothing(cluster: Cluster)
     assert asyncio.run(again()) > 100
     cluster.check()
     assert instances(cluster.url) == before
+
+
+def test_a_job_of_a_year_ago_is_refused_and_answered(cluster: Cluster) -> None:
+    ident = boot(cluster.url, "old")
+    cluster.wait("it is active", lambda: all_active(cluster, [ident]))
+    host = next(each["host"] for each in instances(cluster.url) if each["id"] == ident)
+    assert isinstance(host, dict)
+
+    def epoch() -> int:
+        return int(httpx.get(f"{cluster.url}/v1/hosts/{host['id']}", timeout=10).json()["epoch"])
+
+    before = epoch()
+    # Started again it forgets what is older than a week.
+    cluster.processes["agent"].kill()
+    cluster.wait("the host is registered again", lambda: epoch() > before)
+    now = epoch()
+
+    async def once_more() -> JobError | None:
+        log = KafkaLog(cluster.kafka.address)
+        try:
+            given = [record async for record in records(log, Topic.JOBS)]
+            envelopes = [(record, from_record(record)) for record in given if record.headers]
+            record, envelope = next((r, e) for r, e in reversed(envelopes) if e.subject.id == ident)
+            assert isinstance(envelope.data, DispatchHostJobs)
+            stop = JobCall(job_id=str(uuid.uuid4()), name="StopGuest")
+            data = envelope.data.but(dispatch_id=str(uuid.uuid4()), epoch=now, jobs=(stop,))
+            sent = replace(envelope, id=str(uuid.uuid4()), data=data, time=envelope.time - timedelta(days=365))
+            ends = {each: end for each, (_, end) in (await log.bounds([Topic.RESULTS])).items()}
+            key = record.key.decode()
+            await log.publish([to_record(sent, Topic.JOBS, key=key, partition=record.partition)])
+            reader = await log.reader(ends)
+            async with asyncio.timeout(30):
+                while True:
+                    for each in await reader.fetch(100, 0.5):
+                        answer = from_record(each).data
+                        if isinstance(answer, JobsAnswered) and answer.dispatch_id == data.dispatch_id:
+                            await reader.close()
+                            return answer.results[0].error
+        finally:
+            await log.close()
+
+    error = asyncio.run(once_more())
+    assert error is not None
+    assert error.code == "job-too-old"
+    assert all_active(cluster, [ident])
+    cluster.check()
