@@ -142,7 +142,7 @@ async def agent(settings: Settings) -> None:
     if settings.agent.driver == "libvirt" and (metadata_listener := listen()) is not None:
         working.append(asyncio.create_task(_serve(metadata(state), metadata_listener)))
     pulse = Pulse(settings.metrics.every)
-    if open_doors(settings.metrics.listen, settings.metrics.agent, pulse.problem):
+    if open_doors(settings.metrics.listen, settings.metrics.agent, pulse):
         working.append(asyncio.create_task(measure(pulse, service.look, (LogUnavailable,))))
     stopping = asyncio.create_task(stop.wait())
     done, _ = await asyncio.wait([*working, stopping], return_when=asyncio.FIRST_COMPLETED)

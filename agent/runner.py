@@ -100,6 +100,10 @@ class HostRunner:
         """Jobs of this instance run or wait."""
         return instance_id in self._queues
 
+    def unanswered(self) -> list[Envelope]:
+        """Dispatches that run or wait."""
+        return [envelope for queue in self._queues.values() for envelope in queue]
+
     def given(self, instance_id: str) -> int:
         """How many dispatches for this instance there were so far."""
         return self._given[instance_id]

@@ -19,7 +19,8 @@ from domain import catalog
 from domain.errors import UnknownMessage
 from domain.jobs import DispatchHostJobs, GuestSpec, Heartbeat
 from domain.messages import Envelope, Key, Record, Topic, derived_id, from_record, to_record
-from infra import crash, metrics, work
+from infra import crash, work
+from infra.log.lag import Lag, Lags, lags, measured
 from infra.log.log import Log, TopicPartition
 
 logger = logging.getLogger(__name__)
@@ -188,11 +189,13 @@ class AgentService:
         )
         return to_record(envelope, Topic.REPORTS)
 
-    async def look(self) -> None:
-        """Measure how many jobs were not fetched yet. Raises LogUnavailable."""
-        bounds = await self._log.bounds([Topic.JOBS])
-        waiting = sum(max(0, bounds[each][1] - max(at, bounds[each][0])) for each, at in self.reading.items())
-        metrics.LAG.labels("agent", str(Topic.JOBS)).set(waiting)
+    async def look(self) -> Lags:
+        """Measure what was not fetched yet, and what was and is not answered. Raises LogUnavailable."""
+        now = self._clock()
+        taken = [envelope.time for runner in self.runners.values() for envelope in runner.unanswered()]
+        held = Lag(len(taken), max(0.0, (now - min(taken)).total_seconds()) if taken else 0.0)
+        found = await lags(self._log, dict(self.reading), now, [Topic.JOBS])
+        return measured("agent", {**found, "dispatches": held})
 
     async def close(self) -> None:
         """Let go of the drivers; guests run on."""

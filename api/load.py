@@ -20,7 +20,8 @@ from domain.instance.actions import ACTIONS
 from domain.messages import Command, Topic
 from infra import metrics
 from infra.db.ledger import Ledger, LedgerUnavailable
-from infra.log.log import Log, LogUnavailable, Positions, TopicPartition
+from infra.log.lag import behind
+from infra.log.log import Log, LogUnavailable
 from infra.settings import Settings
 from projections.store import Store, StoreUnavailable
 from projections.view import Condition
@@ -179,8 +180,3 @@ class Load:
 
 def _reader(command: type[Command]) -> str:
     return SCHEDULER if command.kind in CELL_KINDS else ENGINE
-
-
-def behind(at: Positions, bounds: Mapping[TopicPartition, tuple[int, int]]) -> int:
-    """Records between these positions and the log's ends."""
-    return sum(max(0, bounds[each][1] - max(offset, bounds[each][0])) for each, offset in at.items())

@@ -28,6 +28,7 @@ from domain import catalog
 from infra import metrics
 from infra.db.postgres import PostgresLedger
 from infra.log.kafka import KafkaLog
+from infra.log.lag import Lags, measured
 from infra.probes import Pulse, measure, open_doors
 from infra.secrets.postgres import PostgresSecrets
 from infra.secrets.seal import Seal
@@ -138,13 +139,15 @@ async def serve(settings: Settings) -> None:
             loop.add_signal_handler(each, stop)
         pulse = Pulse(settings.metrics.every)
 
-        async def look() -> None:
+        async def look() -> Lags:
             metrics.VERDICTS_AWAITED.set(services.verdicts.waiting)
-            if problems := (await readiness(services))["problems"]:
-                raise NotReady("; ".join(problems))
+            told = await readiness(services)
+            if told["problems"]:
+                raise NotReady("; ".join(told["problems"]))
+            return measured("api", await services.verdicts.look(services.clock()))
 
         running = [services.verdicts.run(), services.forgetting.run(), sweep_for_ever(services), services.load.run()]
-        if open_doors(settings.metrics.listen, settings.metrics.api, pulse.problem):
+        if open_doors(settings.metrics.listen, settings.metrics.api, pulse):
             running.append(measure(pulse, look, (NotReady,)))
         behind = [asyncio.create_task(each) for each in running]
         serving = [asyncio.create_task(server.serve()) for server in servers]

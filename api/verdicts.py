@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from api.load import Load
@@ -18,6 +19,7 @@ from domain.instance.events import InstanceCreated
 from domain.messages import Envelope, Key, Record, Topic, Verdict, from_record
 from domain.task import CommandRefused, CommandSatisfied, TaskAccepted, TaskFailed, TaskFinished
 from infra import work
+from infra.log.lag import Lag, lags
 from infra.log.log import Log, LogUnavailable, TopicPartition
 
 logger = logging.getLogger(__name__)
@@ -128,6 +130,10 @@ class Verdicts:
                 if not self._waiting[ident]:
                     del self._waiting[ident]
                 future.cancel()
+
+    async def look(self, now: datetime) -> dict[str, Lag]:
+        """How far the tail is behind. Raises LogUnavailable."""
+        return await lags(self._log, dict(self._positions), now, [Topic.EVENTS])
 
     async def open(self) -> None:
         """Begin at the log's end; verdicts of what is published from now on will be seen. Raises LogUnavailable."""

@@ -20,7 +20,8 @@ from domain.host.messages import (
 from domain.jobs import Heartbeat
 from domain.messages import Envelope, Key, Record, Topic, derived_id, from_record, to_record
 from infra import work
-from infra.log.log import Log
+from infra.log.lag import Lag, lags
+from infra.log.log import Log, TopicPartition
 
 logger = logging.getLogger(__name__)
 
@@ -48,11 +49,13 @@ class Beats:
         self._grace = timedelta(seconds=grace)
         self._clock = clock
         self._hosts: dict[str, Pulse] = {}
+        self._at: dict[TopicPartition, int] = {}
 
     def take(self, records: Sequence[Record]) -> None:
         """Hear these."""
         now = self._clock()
         for record in records:
+            self._at[TopicPartition(record.topic, record.partition or 0)] = record.offset + 1
             if not dict(record.headers).get("ce_subject", b"").startswith(b"host/"):
                 continue
             try:
@@ -97,6 +100,10 @@ class Beats:
                 logger.warning("not heard for %s" if silent else "heard again after %s", self._grace)
         return records
 
+    async def look(self) -> dict[str, Lag]:
+        """What was not heard yet. Raises LogUnavailable."""
+        return await lags(self._log, dict(self._at), self._clock(), [Topic.REPORTS, Topic.EVENTS])
+
     async def run(self, suspect: Mapping[str, bool]) -> None:
         """Listen for ever, from now on; `suspect` are the hosts there are. Raises LogUnavailable."""
         now = self._clock()
@@ -104,7 +111,8 @@ class Beats:
             host_id: Pulse(None if is_suspect else now, is_suspect) for host_id, is_suspect in suspect.items()
         }
         bounds = await self._log.bounds([Topic.REPORTS, Topic.EVENTS])
-        reader = await self._log.reader({each: end for each, (_, end) in bounds.items()}, PATIENCE)
+        self._at = {each: end for each, (_, end) in bounds.items()}
+        reader = await self._log.reader(self._at, PATIENCE)
         try:
             while True:
                 self.take(await reader.fetch(FETCH, 1.0))

@@ -18,6 +18,7 @@ from domain.scheduling.table import Ratios
 from infra.collector import ease
 from infra.db.postgres import PostgresLedger
 from infra.log.kafka import KafkaLog
+from infra.log.lag import Lags, measured, together
 from infra.log.log import LogUnavailable
 from infra.log.topics import TOPICS
 from infra.probes import Pulse, measure, open_doors
@@ -52,7 +53,7 @@ def _work(name: str, rules: Rules, topics: tuple[Topic, ...], settings: Settings
     log = KafkaLog(settings.log.bootstrap, settings.log.request_timeout)
     port = getattr(settings.metrics, name)
     pulse = Pulse(settings.metrics.every)
-    open_doors(settings.metrics.listen, port, pulse.problem)
+    open_doors(settings.metrics.listen, port, pulse)
     worker = Worker(name, Processor(rules, ledger, log, topics, now), settings, pulse if port else None)
     ease()
     worker.run()
@@ -75,12 +76,14 @@ async def timers(settings: Settings) -> None:
     timers = [Timers(each, log, now, settings.worker.inbox_keep) for each in (engine_ledger, scheduler_ledger)]
     pulse = Pulse(settings.metrics.every)
 
-    async def look() -> None:
+    async def look() -> Lags:
         for each in timers:
             if each.problem:
                 raise LogUnavailable(each.problem)
+        late = together({str(number): each.late for number, each in enumerate(timers)})
+        return measured("timers", {**await beats.look(), "deadlines": late})
 
-    open_doors(settings.metrics.listen, settings.metrics.timers, pulse.problem)
+    open_doors(settings.metrics.listen, settings.metrics.timers, pulse)
     running = [
         *(asyncio.create_task(each.run()) for each in timers),
         asyncio.create_task(measure(pulse, look, (LogUnavailable,))),

@@ -39,6 +39,7 @@ from infra import crash, metrics, traces, work
 from infra.db.ledger import Change, Conflict, Ledger, Move, Opened, Row
 from infra.db.outbox import pack, unpack
 from infra.log.behind import must_reach
+from infra.log.lag import Lags, lags, measured
 from infra.log.log import Log, TopicPartition
 
 logger = logging.getLogger(__name__)
@@ -187,15 +188,10 @@ class Processor:
         metrics.ASSIGNMENTS.labels(self.name).inc()
         return dict(self._positions)
 
-    async def look(self) -> None:
-        """Measure what no step tells. Raises LogUnavailable, LedgerUnavailable."""
-        bounds = await self._log.bounds(self.topics)
-        waiting: Counter[str] = Counter({str(topic): 0 for topic in self.topics})
-        for each, offset in self._positions.items():
-            waiting[each.topic] += max(0, bounds[each][1] - offset)
-        for topic, count in waiting.items():
-            metrics.LAG.labels(self.name, topic).set(count)
+    async def look(self) -> Lags:
+        """Measure what no step tells; what waits. Raises LogUnavailable, LedgerUnavailable."""
         metrics.PARKED.labels(self.name).set(len(await self._ledger.parked()))
+        return measured(self.name, await lags(self._log, dict(self._positions), self._clock(), self.topics))
 
     async def lag(self) -> int:
         """How many records of this worker's partitions wait to be processed. Raises LogUnavailable."""

@@ -13,6 +13,7 @@ from domain.messages import Envelope, Topic, derived_id, to_record
 from domain.task import DeadlinePassed
 from infra import crash, metrics, traces, work
 from infra.db.ledger import Due, Ledger, LedgerUnavailable
+from infra.log.lag import NO_LAG, Lag
 from infra.log.log import Log, LogUnavailable
 
 logger = logging.getLogger(__name__)
@@ -34,6 +35,8 @@ class Timers:
         self._inbox_keep = timedelta(seconds=inbox_keep)
         self._told: set[str] = set()
         """Commands of the last look: they are sent at each look until they are done, and spoken of once."""
+        self.late = NO_LAG
+        """Deadlines that stood at the last look, at most so many as one look takes."""
         self.problem = ""
         """Why the last look failed; empty where it did not."""
 
@@ -41,6 +44,7 @@ class Timers:
         """Tell whom it concerns what is due now; how much that is. Raises LedgerUnavailable, LogUnavailable."""
         now = self._clock()
         due = await self._ledger.due(now, MOST)
+        self.late = Lag(len(due), (now - min(each.due_at for each in due)).total_seconds() if due else 0.0)
         if due:
             crash.point("timers-looked")
             commands = [self._command(each, now) for each in due]

@@ -52,11 +52,20 @@ def _histogram(name: str, processes: str, meaning: str, buckets: tuple[float, ..
 
 
 WORKERS = "engine, scheduler"
+EVERYONE = "all"
 
 LAG = _gauge(
     "gostack_lag_records",
-    "engine, scheduler, projector, agent",
-    "records of a topic, of this process's partitions or its hosts', that it has not done yet",
+    EVERYONE,
+    "records of a topic, of this process's partitions or its hosts', that it has not done yet; and, in place of a "
+    "topic, `deadlines` that stand, `dispatches` that a host has taken and not answered",
+    "process",
+    "topic",
+)
+LAG_SECONDS = _gauge(
+    "gostack_lag_seconds",
+    EVERYONE,
+    "seconds that the oldest of these has waited; 0 where none does",
     "process",
     "topic",
 )
@@ -88,9 +97,6 @@ PROJECTOR_SECONDS = _histogram(
     "gostack_projector_batch_seconds", "projector", "seconds to fold and store a batch of events", SECONDS
 )
 PROJECTOR_RECORDS = _histogram("gostack_projector_batch_records", "projector", "events in a batch", RECORDS)
-PROJECTOR_LAG_SECONDS = _gauge(
-    "gostack_projector_lag_seconds", "projector", "age of the read models: of the last event they have, 0 if none waits"
-)
 JOB_SECONDS = _histogram(
     "gostack_job_seconds", "agent", "seconds a job took; `result` is `done` or the error's code", LONG_SECONDS,
     "job", "result",

@@ -1,7 +1,7 @@
 """The door for those who watch a process: /metrics, /healthz and /readyz, on a port of its own.
 
 Why a thread: a process whose loop hangs still answers /metrics, and its /readyz says that it hangs. Nothing here
-touches what the process works with; `ready` reads what its loop has written down.
+touches what the process works with; a pulse is what its loop has written down.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from prometheus_client import make_wsgi_app
 from prometheus_client.exposition import ThreadingWSGIServer
 
+from infra.log.lag import Lags
 from infra.metrics import REGISTRY
 
 SLACK = 4
@@ -40,9 +41,12 @@ class Pulse:
         self.every = every
         self._beat: float | None = None
         self._problem = "not measured yet"
+        self.lags: Lags = {}
+        """What waited when it was measured last."""
 
-    def beat(self) -> None:
-        """All is well now."""
+    def beat(self, found: Lags | None = None) -> None:
+        """All is well now; `found` waits."""
+        self.lags = found or {}
         self._beat = time.monotonic()
         self._problem = ""
 
@@ -58,12 +62,11 @@ class Pulse:
         return f"nothing measured for {silent:.0f} s" if silent > self.every * SLACK else ""
 
 
-async def measure(pulse: Pulse, look: Callable[[], Awaitable[None]], away: tuple[type[Exception], ...]) -> None:
+async def measure(pulse: Pulse, look: Callable[[], Awaitable[Lags]], away: tuple[type[Exception], ...]) -> None:
     """Look every now and then, for ever; `away` are the errors of a look that are waited out."""
     while True:
         try:
-            await look()
-            pulse.beat()
+            pulse.beat(await look())
         except away as error:
             pulse.miss(str(error))
         await asyncio.sleep(pulse.every)
@@ -72,8 +75,8 @@ async def measure(pulse: Pulse, look: Callable[[], Awaitable[None]], away: tuple
 Start = Callable[[str, list[tuple[str, str]]], Any]
 
 
-def doors(ready: Callable[[], str]) -> Callable[[dict[str, Any], Start], Iterable[bytes]]:
-    """The WSGI application (PEP 3333). `ready` says why the process is not, or nothing."""
+def doors(pulse: Pulse) -> Callable[[dict[str, Any], Start], Iterable[bytes]]:
+    """The WSGI application (PEP 3333)."""
     metrics: Any = make_wsgi_app(REGISTRY)
 
     def serve(environ: dict[str, Any], start: Start) -> Iterable[bytes]:
@@ -83,10 +86,11 @@ def doors(ready: Callable[[], str]) -> Callable[[dict[str, Any], Start], Iterabl
                 found: Iterable[bytes] = metrics(environ, start)
                 return found
             case "/healthz":
-                told = {"status": "ok"}
+                told: dict[str, Any] = {"status": "ok"}
             case "/readyz":
-                problem = ready()
+                problem = pulse.problem()
                 told = {"status": "not ready", "problem": problem} if problem else {"status": "ready"}
+                told["lag"] = {name: each._asdict() for name, each in pulse.lags.items()}
             case _:
                 start("404 Not Found", [("Content-Type", "text/plain")])
                 return [b"/metrics, /healthz or /readyz\n"]
@@ -96,10 +100,10 @@ def doors(ready: Callable[[], str]) -> Callable[[dict[str, Any], Start], Iterabl
     return serve
 
 
-def open_doors(address: str, port: int, ready: Callable[[], str]) -> WSGIServer | None:
+def open_doors(address: str, port: int, pulse: Pulse) -> WSGIServer | None:
     """Serve from now on, until the process ends or shutdown() is called; None where the port is 0. Raises OSError."""
     if not port:
         return None
-    server = make_server(address, port, doors(ready), ThreadingWSGIServer, handler_class=Quiet)
+    server = make_server(address, port, doors(pulse), ThreadingWSGIServer, handler_class=Quiet)
     threading.Thread(target=server.serve_forever, name="probes", daemon=True).start()
     return server

@@ -70,6 +70,12 @@ class Api(Section):
     ready_waiting: int = Field(
         10_000, ge=0, description="records that may wait for engine, or for scheduler, while /readyz says ready"
     )
+    ready_age: float = Field(
+        60.0,
+        gt=0,
+        description="seconds that an event may wait for the read models, or a record for engine or scheduler, while "
+        "/readyz says ready",
+    )
     max_in_flight: int = Field(1000, ge=1, description="commands that may wait for a verdict; more are answered 429")
     max_waiting: int = Field(
         10_000,

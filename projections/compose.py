@@ -26,7 +26,7 @@ async def projector(settings: Settings) -> None:
         asyncio.get_running_loop().add_signal_handler(each, stop.set)
     projector = Projector(log, store)
     pulse = Pulse(settings.metrics.every)
-    open_doors(settings.metrics.listen, settings.metrics.projector, pulse.problem)
+    open_doors(settings.metrics.listen, settings.metrics.projector, pulse)
     beside = [asyncio.create_task(operate(settings))]
     if settings.metrics.projector:
         look = partial(projector.look, lambda: datetime.now(UTC))

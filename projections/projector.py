@@ -21,6 +21,7 @@ from domain.errors import UnknownMessage
 from domain.messages import Envelope, Event, Key, Record, Topic, from_record, read
 from infra import crash, metrics, traces, work
 from infra.log.behind import must_reach
+from infra.log.lag import Lags, lags, measured
 from infra.log.log import Log, Positions, TopicPartition
 from projections.store import Batch, Entry, Kept, Snapshot, Store
 from projections.view import Change, Row
@@ -78,8 +79,6 @@ class Projector:
         self._positions: dict[TopicPartition, int] = {}
         self._traced: Positions = {}
         """From where on events get spans: what was there before is caught up with."""
-        self.latest: datetime | None = None
-        """Time of the last event that was projected."""
 
     async def run(self, until: Callable[[], bool] = lambda: False) -> None:
         """Project until told to stop. Raises LogBehind, VersionGap, NotMoved, StoreUnavailable, LogUnavailable."""
@@ -152,8 +151,6 @@ class Projector:
             self._cache.clear()
             raise
         self._positions |= batch.end
-        if found:
-            self.latest = found[-1][1].time
         metrics.PROJECTOR_SECONDS.observe(time.monotonic() - began)
         metrics.PROJECTOR_RECORDS.observe(len(records))
         if self._traced:
@@ -165,13 +162,9 @@ class Projector:
                 with work.handling(envelope, record.place):
                     logger.debug("projected")
 
-    async def look(self, clock: Callable[[], datetime]) -> None:
+    async def look(self, clock: Callable[[], datetime]) -> Lags:
         """Measure how far the read models are behind. Raises LogUnavailable."""
-        bounds = await self._log.bounds([Topic.EVENTS])
-        lag = sum(max(0, bounds[each][1] - max(offset, bounds[each][0])) for each, offset in self._positions.items())
-        metrics.LAG.labels("projector", str(Topic.EVENTS)).set(lag)
-        age = (clock() - self.latest).total_seconds() if lag and self.latest else 0.0
-        metrics.PROJECTOR_LAG_SECONDS.set(max(0.0, age))
+        return measured("projector", await lags(self._log, dict(self._positions), clock(), [Topic.EVENTS]))
 
     async def _warm(self, keys: set[Key]) -> None:
         cold = [key for key in keys if key not in self._cache]

@@ -12,12 +12,13 @@ from starlette.responses import Response
 from api import describe
 from api.asked import Given
 from api.documents import Document
-from api.load import READ_BY, behind
+from api.load import READ_BY
 from api.reading import JSON
 from api.services import Services
 from domain.messages import Topic
 from infra.db.ledger import LedgerUnavailable
-from infra.log.log import LogUnavailable
+from infra.log.lag import lags, together
+from infra.log.log import LogUnavailable, Positions
 from infra.settings import explain
 from projections.store import StoreUnavailable
 
@@ -25,6 +26,7 @@ router = APIRouter(tags=["service"])
 health = APIRouter(tags=["service"])
 
 HIDDEN = "***"
+READ_MODELS = "read models"
 
 
 class Setting(Document):
@@ -62,8 +64,12 @@ class Readiness(Document):
     database: str
     lag: int | None
     """Events that the read models are behind."""
+    lag_seconds: float | None
+    """For how long the oldest of these has waited."""
     waiting: dict[str, int]
     """Records that wait for engine and scheduler."""
+    waiting_seconds: dict[str, float]
+    """For how long the oldest of these has waited."""
     problems: list[str]
     """What stands in the way."""
 
@@ -126,7 +132,9 @@ async def healthz() -> Response:
             "log": "ok",
             "database": "ok",
             "lag": 0,
+            "lag_seconds": 0.0,
             "waiting": {"engine": 0, "scheduler": 0},
+            "waiting_seconds": {"engine": 0.0, "scheduler": 0.0},
             "problems": [],
         },
     ),
@@ -147,24 +155,45 @@ async def readiness(services: Services) -> dict[str, Any]:
     for name, count in told["waiting"].items():
         if count > limits.ready_waiting:
             problems.append(f"{count} records wait for the {name}; {limits.ready_waiting} are allowed")
+    ages = {READ_MODELS: told["lag_seconds"] or 0.0, **told["waiting_seconds"]}
+    problems += [
+        f"what is oldest has waited {seconds:.0f} s for the {name}; {limits.ready_age:g} s are allowed"
+        for name, seconds in ages.items()
+        if seconds > limits.ready_age
+    ]
     return {"status": "not ready" if problems else "ready", **told, "problems": problems}
 
 
 async def _parts(services: Services) -> dict[str, Any]:
-    told: dict[str, Any] = {"log": "ok", "database": "ok", "lag": None, "waiting": {}}
+    told: dict[str, Any] = {
+        "log": "ok",
+        "database": "ok",
+        "lag": None,
+        "lag_seconds": None,
+        "waiting": {},
+        "waiting_seconds": {},
+    }
     bounds = {}
     try:
         bounds = await services.log.bounds([Topic.EVENTS, *(topic for topics in READ_BY.values() for topic in topics)])
     except LogUnavailable as error:
         told["log"] = f"unreachable: {error}"
+    at: dict[str, Positions] = {}
     try:
-        events = [each for each in bounds if each.topic == Topic.EVENTS]
-        at = await services.store.positions(events)
+        positions = await services.store.positions([each for each in bounds if each.topic == Topic.EVENTS])
         if bounds:
-            told["lag"] = behind(at, bounds)
+            at[READ_MODELS] = positions
             for name, ledger in services.deciding.items():
-                read = [each for each in bounds if each.topic in READ_BY[name]]
-                told["waiting"][name] = behind(await ledger.reached(read), bounds)
+                at[name] = await ledger.reached([each for each in bounds if each.topic in READ_BY[name]])
     except (StoreUnavailable, LedgerUnavailable) as error:
         told["database"] = f"unreachable: {error}"
+    try:
+        for name, each in at.items():
+            found = together(await lags(services.log, each, services.clock(), bounds=bounds))
+            if name == READ_MODELS:
+                told["lag"], told["lag_seconds"] = found
+            else:
+                told["waiting"][name], told["waiting_seconds"][name] = found
+    except LogUnavailable as error:
+        told["log"] = f"unreachable: {error}"
     return told

@@ -6,7 +6,7 @@ No transactions: the client speaks the old protocol, which does not fence a zomb
 import asyncio
 from collections.abc import Sequence
 from contextvars import Context
-from datetime import datetime
+from datetime import UTC, datetime
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka import TopicPartition as KafkaPartition
@@ -21,6 +21,8 @@ MAX_RECORD = 1 << 20
 COMMITTED = "read_committed"
 """GoStack writes no transactions; where somebody else did, what they took back was never said."""
 MAX_FETCH = 8 << 20
+PEEK_BYTES = 16 << 10
+PEEK_MS = 500
 PATIENT_BYTES = 256 << 10
 """What a patient reader waits for, as long as its patience lasts."""
 
@@ -69,6 +71,8 @@ class KafkaLog:
         self._producer: AIOKafkaProducer | None = None
         self._lock = asyncio.Lock()
         self._asker: AIOKafkaConsumer | None = None
+        self._peeker: AIOKafkaConsumer | None = None
+        self._peeking = asyncio.Lock()
 
     async def publish(self, records: Sequence[Record]) -> None:
         """Append these, in order within a partition; returns when every replica has them. Raises LogUnavailable."""
@@ -136,6 +140,29 @@ class KafkaLog:
             for each, end in ends.items()
         }
 
+    async def appended(self, positions: Positions) -> dict[TopicPartition, datetime]:
+        """When the first record at or behind each of these offsets was appended; without those behind which there is
+        none, or whose broker does not give it in time. Raises LogUnavailable."""
+        found: dict[TopicPartition, datetime] = {}
+        async with self._peeking:
+            consumer = await self._peek()
+            left = {KafkaPartition(*each) for each in positions}
+            consumer.assign(list(left))
+            try:
+                for each, offset in positions.items():
+                    consumer.seek(KafkaPartition(*each), offset)
+                while left and (got := await consumer.getmany(*left, timeout_ms=PEEK_MS, max_records=1)):
+                    for partition, records in got.items():
+                        left.discard(partition)
+                        consumer.pause(partition)
+                        at = records[0].timestamp / 1000
+                        found[TopicPartition(*partition)] = datetime.fromtimestamp(at, UTC)
+            except KafkaError as error:
+                raise LogUnavailable(str(error)) from error
+            finally:
+                consumer.unsubscribe()
+        return found
+
     async def reader(self, positions: Positions, patience: float = 0.0) -> Reader:
         """Read these partitions from these offsets; one that retention has removed is read from the first there is."""
         consumer = AIOKafkaConsumer(
@@ -183,6 +210,9 @@ class KafkaLog:
         if self._asker is not None:
             asker, self._asker = self._asker, None
             await asker.stop()
+        if self._peeker is not None:
+            peeker, self._peeker = self._peeker, None
+            await peeker.stop()
 
     async def _open(self) -> AIOKafkaProducer:
         async with self._lock:
@@ -216,6 +246,21 @@ class KafkaLog:
                 await self._start(consumer)
                 self._asker = consumer
             return self._asker
+
+    async def _peek(self) -> AIOKafkaConsumer:
+        if self._peeker is None:
+            consumer = AIOKafkaConsumer(
+                bootstrap_servers=self._bootstrap,
+                enable_auto_commit=False,
+                isolation_level=COMMITTED,
+                auto_offset_reset="earliest",
+                # One record is wanted; a larger one is given nevertheless.
+                max_partition_fetch_bytes=PEEK_BYTES,
+                fetch_max_wait_ms=100,
+            )
+            await self._start(consumer)
+            self._peeker = consumer
+        return self._peeker
 
     async def _start(self, client: AIOKafkaConsumer | AIOKafkaProducer | AIOKafkaAdminClient) -> None:
         try:

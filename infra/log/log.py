@@ -55,6 +55,10 @@ class Log(Protocol):
         """Per partition, the offset of the first record appended at or after this moment; the next to be given where
         there is none. Raises LogUnavailable."""
 
+    async def appended(self, positions: Positions) -> dict[TopicPartition, datetime]:
+        """When the first record at or behind each of these offsets was appended, by the log's clock; without those
+        behind which there is none. Raises LogUnavailable."""
+
     async def reader(self, positions: Positions, patience: float = 0.0) -> Reader:
         """Read these partitions from these offsets. `patience`: seconds that records may lie before they are given,
         so that more come together; a reader nobody waits for costs the log a fraction of one that is in a hurry."""

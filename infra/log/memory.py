@@ -59,6 +59,12 @@ class MemoryLog:
         there is none."""
         return {each: bisect_left(self._times[each], moment) for each in await self.bounds(topics)}
 
+    async def appended(self, positions: Positions) -> dict[TopicPartition, datetime]:
+        """When the first record at or behind each of these offsets was appended."""
+        return {
+            each: self._times[each][offset] for each, offset in positions.items() if offset < len(self._times[each])
+        }
+
     async def reader(self, positions: Positions, patience: float = 0.0) -> Reader:
         """Read these partitions from these offsets."""
         return MemoryReader(self, dict(positions))

@@ -22,6 +22,7 @@ from domain.instance.actions.stop import StopInstance
 from domain.jobs import GuestObserved, Heartbeat, JobsAnswered, Power
 from domain.messages import Key, Message, Record, Topic, from_record, named_id
 from domain.network.messages import CreateNetwork
+from infra.log.lag import Lag
 from infra.log.log import TopicPartition
 from tests.agent.bench import BOOT, PATIENCE, Hypervisor, dispatch, ident, job_record, no_secrets, outcomes
 from tests.domain.instances import NETWORK, boot_command
@@ -400,3 +401,19 @@ async def test_a_hypervisor_that_does_not_let_go_keeps_the_agent_from_nothing(si
     async with site.working():
         assert other._watcher is not None
     assert other._watcher is None
+
+
+async def test_what_was_taken_and_is_not_answered_waits_and_ages(site: Site) -> None:
+    async with site.working():
+        await boot(site)
+        assert (await site.service.look())["dispatches"] == Lag(0, 0.0)
+        gate = site.drivers["h1"].hold("StopGuest", INSTANCE.id)
+        await site.world.send(INSTANCE, StopInstance())
+        await site.until(lambda: site.drivers["h1"].began("StopGuest"))
+        site.world.now += timedelta(seconds=30)
+        found = await site.service.look()
+        assert found["dispatches"].records == 1
+        assert 30 <= found["dispatches"].seconds < 31
+        assert found["gostack.jobs"] == Lag(0, 0.0)
+        gate.set()
+        await site.instance("stopped")

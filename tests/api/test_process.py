@@ -167,6 +167,39 @@ def test_a_boot_is_one_trace_over_all_processes(cluster: Cluster, collector: Col
     assert {span.name for span in own() if span.parent not in known} == {"POST /v1/instances"}
 
 
+def test_every_process_says_what_waits_and_for_how_long(cluster: Cluster) -> None:
+    waits = {
+        "engine": {"gostack.commands", "gostack.results"},
+        "scheduler": {"gostack.scheduling"},
+        "timers": {"gostack.events", "gostack.reports", "deadlines"},
+        "projector": {"gostack.events"},
+        "api": {"gostack.events"},
+        "agent": {"gostack.jobs", "dispatches"},
+    }
+    for name, port in cluster.watched.items():
+        url = f"http://127.0.0.1:{port}/readyz"
+        cluster.wait(f"{name} is ready", lambda url=url: httpx.get(url).status_code == 200)
+        assert httpx.get(url).json()["lag"].keys() == waits[name]
+    projector = cluster.processes["projector"]
+    projector.kill(signal.SIGSTOP)
+    try:
+        httpx.post(f"{cluster.url}/v1/zones", json={"name": "old"}, timeout=WAIT)
+
+        def old() -> bool:
+            told = httpx.get(f"{cluster.url}/readyz", timeout=WAIT).json()
+            return bool(told["lag"] >= 1 and told["lag_seconds"] > 1)
+
+        cluster.wait("the event that is not projected has an age", old)
+    finally:
+        projector.kill(signal.SIGCONT)
+
+    def done() -> bool:
+        told = httpx.get(f"{cluster.url}/readyz", timeout=WAIT).json()
+        return bool((told["lag"], told["lag_seconds"]) == (0, 0.0))
+
+    cluster.wait("it is projected", done)
+
+
 def test_every_line_of_every_process_is_an_object_and_tells_no_secret(cluster: Cluster) -> None:
     said: dict[str, set[str]] = {}
     for name in SERVICES:

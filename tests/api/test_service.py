@@ -24,7 +24,9 @@ async def test_alive_and_ready(empty: Api) -> None:
         "log": "ok",
         "database": "ok",
         "lag": 0,
+        "lag_seconds": 0.0,
         "waiting": {"engine": 0, "scheduler": 0},
+        "waiting_seconds": {"engine": 0.0, "scheduler": 0.0},
         "problems": [],
     }
 
@@ -64,6 +66,26 @@ async def test_not_ready_says_who_decides_nothing(empty: Api) -> None:
     empty.world.stopped.clear()
     await empty.world.settle()
     assert (await empty.http.get("/readyz")).status_code == 200
+
+
+async def test_not_ready_says_what_nobody_takes(empty: Api) -> None:
+    empty.world.stopped.add("scheduler")
+    await empty.post("/zones", {"name": "z"}, 202)
+    assert (await empty.http.get("/readyz")).status_code == 200
+    empty.world.now += timedelta(seconds=61)
+    told = await empty.http.get("/readyz")
+    assert told.status_code == 503
+    assert 61 <= told.json()["waiting_seconds"]["scheduler"] < 62
+    assert told.json()["problems"] == ["what is oldest has waited 61 s for the scheduler; 60 s are allowed"]
+
+
+async def test_not_ready_says_that_lists_are_old(empty: Api) -> None:
+    empty.world.stopped.add("projector")
+    await empty.post("/zones", {"name": "z"})
+    empty.world.now += timedelta(seconds=61)
+    told = (await empty.http.get("/readyz")).json()
+    assert told["lag_seconds"] > 61
+    assert told["problems"] == ["what is oldest has waited 61 s for the read models; 60 s are allowed"]
 
 
 def _allow(api: Api, **limits: int) -> None:

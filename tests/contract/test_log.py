@@ -93,6 +93,21 @@ async def test_a_moment_has_an_offset_in_each_partition(log: Log) -> None:
     assert await log.offsets_at([Topic.EVENTS], datetime(1960, 1, 1, tzinfo=UTC)) == first
 
 
+async def test_the_log_knows_when_it_took_a_record(log: Log) -> None:
+    start = await ends(log)
+    await log.publish([record(f"key-{number}", "v" * 30_000) for number in range(40)])
+    behind = {each: offset for each, offset in start.items() if (await ends(log))[each] > offset}
+    assert len(behind) > 1
+    found = await log.appended(start)
+    assert found.keys() == behind.keys()
+    assert {abs((datetime.now(UTC) - each).total_seconds()) < 60 for each in found.values()} == {True}
+    # Again, and of others: nothing of the first look is in the way.
+    assert await log.appended(behind) == found
+    one = next(iter(behind))
+    assert await log.appended({one: behind[one]}) == {one: found[one]}
+    assert await log.appended(await ends(log)) == {}
+
+
 async def test_a_partition_can_be_named(log: Log) -> None:
     before = (await log.bounds([Topic.JOBS]))[TopicPartition(Topic.JOBS, 41)][1]
     await log.publish([Record(topic=Topic.JOBS, key=b"h", value=b"v", partition=41)])

@@ -65,6 +65,8 @@ class World:
         self.timers = Timers(self.engine_ledger, self.log, self.clock, inbox_keep=86400.0)
         self.stopped: set[str] = set()
         """Names of parts that do nothing: engine, scheduler, projector, agents."""
+        self.processors: dict[str, Processor] = {}
+        """Engine and scheduler."""
         self._parts: dict[str, Part] = {}
         self._stepping = asyncio.Lock()
 
@@ -92,6 +94,7 @@ class World:
 
     async def _start_processor(self, name: str, rules: Rules, ledger: MemoryLedger, topics: tuple[Topic, ...]) -> None:
         processor = Processor(rules, ledger, self.log, topics, self.clock)
+        self.processors[name] = processor
         positions = await processor.assigned(list(await self.log.bounds(topics)))
         self._parts[name] = Part(name, await self.log.reader(positions), processor.step)
 

@@ -14,6 +14,7 @@ import pytest
 
 from infra import metrics
 from infra.local.server import free_port
+from infra.log.lag import Lag, Lags
 from infra.probes import SLACK, Pulse, doors, measure, open_doors
 
 ROOT = Path(__file__).parents[2]
@@ -59,7 +60,7 @@ def test_the_registry_gives_what_the_page_promises_of_each_process() -> None:
 @pytest.fixture
 def served() -> Iterator[tuple[str, Pulse]]:
     pulse, port = Pulse(5.0), free_port()
-    server = open_doors("127.0.0.1", port, pulse.problem)
+    server = open_doors("127.0.0.1", port, pulse)
     assert isinstance(server, WSGIServer)
     yield f"http://127.0.0.1:{port}", pulse
     server.shutdown()
@@ -82,15 +83,18 @@ def test_a_process_is_probed_at_its_port(served: tuple[str, Pulse]) -> None:
     assert _get(f"{url}/healthz") == (200, '{"status": "ok"}\n')
     status, told = _get(f"{url}/readyz")
     assert (status, json.loads(told)["problem"]) == (503, "not measured yet")
-    pulse.beat()
-    assert _get(f"{url}/readyz") == (200, '{"status": "ready"}\n')
+    pulse.beat({"gostack.jobs": Lag(3, 1.5)})
+    waits = {"gostack.jobs": {"records": 3, "seconds": 1.5}}
+    status, told = _get(f"{url}/readyz")
+    assert (status, json.loads(told)) == (200, {"status": "ready", "lag": waits})
     pulse.miss("no broker")
-    assert json.loads(_get(f"{url}/readyz")[1]) == {"status": "not ready", "problem": "no broker"}
+    told = _get(f"{url}/readyz")[1]
+    assert json.loads(told) == {"status": "not ready", "problem": "no broker", "lag": waits}
     assert _get(f"{url}/other")[0] == 404
 
 
 def test_without_a_port_nothing_is_served() -> None:
-    assert open_doors("127.0.0.1", 0, lambda: "") is None
+    assert open_doors("127.0.0.1", 0, Pulse(5.0)) is None
 
 
 def test_a_loop_that_hangs_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,13 +116,14 @@ async def test_what_is_away_is_waited_out_and_told(monkeypatch: pytest.MonkeyPat
     looks = iter([ConnectionError("no database"), None])
     problems = []
 
-    async def look() -> None:
+    async def look() -> Lags:
         problems.append(pulse.problem())
         match next(looks, "over"):
             case Exception() as error:
                 raise error
             case "over":
                 raise asyncio.CancelledError
+        return {}
 
     with pytest.raises(asyncio.CancelledError):
         await measure(pulse, look, (ConnectionError,))
@@ -127,6 +132,6 @@ async def test_what_is_away_is_waited_out_and_told(monkeypatch: pytest.MonkeyPat
 
 def test_the_door_answers_as_wsgi_asks() -> None:
     said: list[Any] = []
-    body = doors(lambda: "")({"PATH_INFO": "/healthz"}, lambda status, headers: said.append((status, headers)))
+    body = doors(Pulse(5.0))({"PATH_INFO": "/healthz"}, lambda status, headers: said.append((status, headers)))
     assert list(body) == [b'{"status": "ok"}\n']
     assert said == [("200 OK", [("Content-Type", "application/json")])]
