@@ -64,8 +64,12 @@ class Text(logging.Formatter):
         return line
 
 
-def set_up(process: str, format: Format, level: str, stream: IO[str] = sys.stderr) -> None:
-    """From now on, this is how the process speaks. Its last words too: an error that ends it is a line as any other."""
+def set_up(process: str, format: Format, level: str, stream: IO[str] | None = None) -> None:
+    """From now on the process speaks like this, to standard error unless told otherwise.
+
+    Its last words too: an error that ends it is a line as any other.
+    """
+    stream = stream or sys.stderr
     as_text = stream.isatty() if format == "auto" else format == "text"
     handler = logging.StreamHandler(stream)
     handler.setFormatter(Text() if as_text else Json(process))

@@ -21,8 +21,10 @@ import uvloop
 from psycopg import sql
 
 from domain import catalog
+from infra.lines import set_up
 from infra.log.kafka import KafkaLog
 from infra.log.log import Positions, TopicPartition
+from infra.settings import load
 from projections.postgres import (
     SCHEMA,
     PostgresStore,
@@ -143,6 +145,8 @@ def end_with_parent() -> None:
 def _fill_share(bootstrap: str, dsn: str, ends: Positions) -> None:
     """What one process does of it: these partitions."""
     assert catalog.MESSAGES
+    settings = load()
+    set_up("projector", settings.log.format, settings.log.level)
     # It ends soon, and what is folded has no cycles.
     gc.disable()
     uvloop.run(_project(bootstrap, dsn, ends))

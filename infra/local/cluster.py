@@ -204,7 +204,7 @@ class Cluster:
         if not token.exists():
             account.write(token, secrets.token_hex(32) + "\n")
         shared: Sections = {"images": {"store": layout.images}, "secrets": {"key_file": key, "agent_token_file": token}}
-        log: Sections = {"log": {"bootstrap": f"{LOOPBACK}:{KAFKA_PORT}"}}
+        log: Sections = {"log": {"bootstrap": f"{LOOPBACK}:{KAFKA_PORT}", "format": "text"}}
         for_hosts = str(self.bridge.address) if self.hosts else LOOPBACK
         listen: dict[str, str | int | Path] = {
             "listen": LOOPBACK,
