@@ -83,7 +83,7 @@ def create_app(services: Services) -> FastAPI:
     )
     app.state.services = services
     app.state.feed = Feed(services.log, services.clock)
-    app.state.dead = DeadRecords(services.log, services.clock)
+    app.state.dead = DeadRecords(services.log, services.store, services.clock, services.settings.api.read_timeout)
     for route in ROUTES:
         app.include_router(route.router, prefix="/v1")
     app.include_router(service.health)

@@ -1,188 +1,129 @@
-"""Dead records: gostack.dead folded to what is in it and what was done about each.
+"""Dead records: what a person does about each, as records of the log; what there is of them is a read model.
 
-Why from the log and not from a table: the topic has one partition, should be empty, and says itself what was retried
-and dropped; all there is to remember fits in memory. A record is dead once, whichever process put it there again: its
-id is made of the place it came from.
+Whoever acts waits first until the read model has all of gostack.dead, and after it until it has what was done: so two
+who act on one record see each other, whichever process they ask.
 """
 
 import asyncio
-from collections import OrderedDict
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 import orjson
 
 from api.asked import Asked
+from api.reading import FIRST_PAUSE, LONGEST_PAUSE
+from api.refusals import NotAppliedYet
 from domain.aggregates import AGGREGATES
-from domain.dead import DeadDropped, DeadEvent, DeadRetried
+from domain.dead import DEAD, RETRIED, DeadDropped, DeadEvent, DeadRetried
 from domain.errors import GoStackError, Invalid, NotFound, WrongStatus
-from domain.messages import Envelope, Key, Message, Record, Topic, derived_id, from_record, named_id, to_record
+from domain.messages import Envelope, Key, Message, Record, Topic, derived_id, from_record, to_record
 from domain.parking import ReleaseAggregate
 from infra.log.log import Log, LogUnavailable, TopicPartition
+from projections.dead import PLACE, WHY
+from projections.store import Store
 
 SOURCE = "gostack/api"
 PARTITION = TopicPartition(Topic.DEAD, 0)
-MOST = 10_000
-"""Dead records that are remembered, the newest; older ones are still in the topic."""
-FETCH = 500
+VIEW = "dead"
 WAIT = 5.0
-PLACE, WHY = "gostack_place", "gostack_why"
 RETRIED_TO = {Topic.COMMANDS, Topic.SCHEDULING, Topic.RESULTS, Topic.JOBS, Topic.REPORTS}
 DECIDED = {Topic.COMMANDS, Topic.SCHEDULING, Topic.RESULTS}
 """Topics whose records are for an aggregate, which may be parked because of one."""
-DEAD, RETRIED, DROPPED = "dead", "retried", "dropped"
-
-
-@dataclass(frozen=True)
-class Dead:
-    """A dead record, without its value."""
-
-    id: str
-    offset: int
-    headers: dict[str, str]
-    status: str = DEAD
-    closed: datetime | None = None
-    by: str = ""
-    reason: str = ""
-
-    def document(self) -> dict[str, Any]:
-        """As it is listed."""
-        return {
-            "id": self.id,
-            "status": self.status,
-            "place": self.headers.get(PLACE, ""),
-            "why": self.headers.get(WHY, ""),
-            "type": self.headers.get("ce_type", ""),
-            "subject": self.headers.get("ce_subject", ""),
-            "time": self.headers.get("ce_time", ""),
-            "actor": self.headers.get("ce_actor", ""),
-            "project_id": self.headers.get("ce_project", ""),
-            "correlation_id": self.headers.get("ce_correlationid", ""),
-            "closed": self.closed.isoformat() if self.closed else None,
-            "closed_by": self.by,
-            "closed_reason": self.reason,
-        }
+Document = dict[str, Any]
 
 
 class DeadRecords:
-    """What this process knows of the topic; it looks for more each time it is asked."""
+    """What is done about them."""
 
-    def __init__(self, log: Log, clock: Callable[[], datetime]) -> None:
+    def __init__(self, log: Log, store: Store, clock: Callable[[], datetime], patience: float) -> None:
+        """`patience`: seconds for which the read model is waited for."""
         self._log = log
+        self._store = store
         self._clock = clock
-        self._found: OrderedDict[str, Dead] = OrderedDict()
-        self._next = 0
+        self._patience = patience
         self._lock = asyncio.Lock()
 
-    async def newest_first(self) -> list[Dead]:
-        """All that is remembered. Raises LogUnavailable."""
-        async with self._lock:
-            await self._catch_up()
-            return list(reversed(self._found.values()))
+    async def get(self, ident: str) -> tuple[Document, Record]:
+        """One, with its record as it lies in the topic. Raises NotFound, LogUnavailable, StoreUnavailable."""
+        dead = await self._known(ident)
+        return dead, await self._record(dead)
 
-    async def get(self, ident: str) -> tuple[Dead, Record]:
-        """One, with its record as it lies in the topic. Raises NotFound, LogUnavailable."""
-        async with self._lock:
-            await self._catch_up()
-            dead = self._known(ident)
-            return dead, await self._record(dead)
-
-    async def retry(self, asked: Asked, ident: str) -> Dead:
+    async def retry(self, asked: Asked, ident: str) -> Document:
         """Put it on its topic again; what it was for is released before. One that was retried stays so.
 
-        Raises NotFound, WrongStatus, Invalid, LogUnavailable.
+        Raises NotFound, WrongStatus, Invalid, NotAppliedYet, LogUnavailable, StoreUnavailable.
         """
         async with self._lock:
-            await self._catch_up()
-            dead = self._known(ident)
-            if dead.status == RETRIED:
+            await self._caught_up()
+            dead = await self._known(ident)
+            if dead["status"] == RETRIED:
                 return dead
-            if dead.status != DEAD:
-                raise WrongStatus(kind="Dead record", id=ident, status=dead.status, action="retry", allowed=DEAD)
+            if dead["status"] != DEAD:
+                raise WrongStatus(kind="Dead record", id=ident, status=dead["status"], action="retry", allowed=DEAD)
             record = await self._record(dead)
             again = _again(dead, record)
             # The record goes before the fact: after a fall between them it is sent twice, under one id.
-            await self._log.publish([*self._release(asked, dead, record, again), again])
-            await self._log.publish([self._fact(asked, dead, DeadRetried(record_id=_retry_id(dead)))])
-            await self._catch_up()
-            return self._known(ident)
+            await self._log.publish([*self._release(asked, ident, record, again), again])
+            await self._log.publish([self._fact(asked, ident, DeadRetried(record_id=_retry_id(ident)))])
+            await self._caught_up()
+            return await self._known(ident)
 
-    async def drop(self, asked: Asked, ident: str) -> Dead:
-        """It needs no more care. Raises NotFound, WrongStatus, LogUnavailable."""
+    async def drop(self, asked: Asked, ident: str) -> Document:
+        """It needs no more care. Raises what retry() raises."""
         async with self._lock:
-            await self._catch_up()
-            dead = self._known(ident)
-            if dead.status == RETRIED:
-                raise WrongStatus(kind="Dead record", id=ident, status=dead.status, action="drop", allowed=DEAD)
-            if dead.status == DEAD:
-                await self._log.publish([self._fact(asked, dead, DeadDropped())])
-                await self._catch_up()
-            return self._known(ident)
+            await self._caught_up()
+            dead = await self._known(ident)
+            if dead["status"] == RETRIED:
+                raise WrongStatus(kind="Dead record", id=ident, status=dead["status"], action="drop", allowed=DEAD)
+            if dead["status"] == DEAD:
+                await self._log.publish([self._fact(asked, ident, DeadDropped())])
+                await self._caught_up()
+            return await self._known(ident)
 
-    def _known(self, ident: str) -> Dead:
-        if ident not in self._found:
+    async def _known(self, ident: str) -> Document:
+        found = await self._store.get(VIEW, ident)
+        if found is None:
             raise NotFound(kind="dead record", id=ident)
-        return self._found[ident]
+        doc: Document = orjson.loads(found.doc)
+        return doc
 
-    async def _catch_up(self) -> None:
-        first, end = (await self._log.bounds([Topic.DEAD]))[PARTITION]
-        self._next = max(self._next, first)
-        if self._next >= end:
-            return
-        reader = await self._log.reader({PARTITION: self._next})
-        try:
-            while self._next < end:
-                records = await reader.fetch(FETCH, WAIT)
-                if not records:
-                    raise LogUnavailable(f"{Topic.DEAD} gave nothing within {WAIT} s")
-                for record in records:
-                    self._take(record)
-                    self._next = record.offset + 1
-        finally:
-            await reader.close()
+    async def _caught_up(self) -> None:
+        """Until the read model has what the topic has now. Raises NotAppliedYet."""
+        _, end = (await self._log.bounds([Topic.DEAD]))[PARTITION]
+        until = time.monotonic() + self._patience
+        pause = FIRST_PAUSE
+        while (await self._store.positions([PARTITION]))[PARTITION] < end:
+            if time.monotonic() + pause > until:
+                raise NotAppliedYet(after=f"{Topic.DEAD}/{PARTITION.partition}/{end - 1}")
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
 
-    def _take(self, record: Record) -> None:
-        headers = {name: (value or b"").decode(errors="replace") for name, value in record.headers}
-        if PLACE in headers:
-            ident = named_id("dead", headers[PLACE])
-            self._found.setdefault(ident, Dead(ident, record.offset, headers))
-            while len(self._found) > MOST:
-                self._found.popitem(last=False)
-            return
-        try:
-            fact = from_record(record)
-        except GoStackError:
-            return
-        dead = self._found.get(fact.subject.id)
-        if isinstance(fact.data, DeadEvent) and dead is not None and dead.status == DEAD:
-            status = RETRIED if isinstance(fact.data, DeadRetried) else DROPPED
-            self._found[dead.id] = replace(dead, status=status, closed=fact.time, by=fact.actor, reason=fact.reason)
-
-    async def _record(self, dead: Dead) -> Record:
-        reader = await self._log.reader({PARTITION: dead.offset})
+    async def _record(self, dead: Document) -> Record:
+        reader = await self._log.reader({PARTITION: dead["offset"]})
         try:
             records = await reader.fetch(1, WAIT)
         finally:
             await reader.close()
-        if not records or records[0].offset != dead.offset:
-            raise LogUnavailable(f"{Topic.DEAD}:0:{dead.offset} was not given within {WAIT} s")
+        if not records or records[0].offset != dead["offset"]:
+            raise LogUnavailable(f"{Topic.DEAD}:0:{dead['offset']} was not given within {WAIT} s")
         return records[0]
 
-    def _release(self, asked: Asked, dead: Dead, record: Record, again: Record) -> list[Record]:
+    def _release(self, asked: Asked, ident: str, record: Record, again: Record) -> list[Record]:
         try:
             subject = from_record(record).subject
         except GoStackError:
             return []
         if again.topic not in DECIDED or subject.kind not in AGGREGATES:
             return []
-        envelope = self._envelope(asked, derived_id(dead.id, "release"), ReleaseAggregate(), subject)
+        envelope = self._envelope(asked, derived_id(ident, "release"), ReleaseAggregate(), subject)
         # Beside the record itself, so that it is dealt with before it.
         return [replace(to_record(envelope, again.topic, partition=again.partition), key=again.key)]
 
-    def _fact(self, asked: Asked, dead: Dead, fact: DeadEvent) -> Record:
-        envelope = self._envelope(asked, derived_id(dead.id, fact.type_name), fact, Key("dead", dead.id))
+    def _fact(self, asked: Asked, ident: str, fact: DeadEvent) -> Record:
+        envelope = self._envelope(asked, derived_id(ident, fact.type_name), fact, Key("dead", ident))
         return to_record(envelope, Topic.DEAD)
 
     def _envelope(self, asked: Asked, ident: str, data: Message, subject: Key) -> Envelope:
@@ -208,15 +149,15 @@ def payload(record: Record) -> Any:
         return record.value.decode(errors="replace")
 
 
-def _retry_id(dead: Dead) -> str:
-    return derived_id(dead.id, "retry")
+def _retry_id(ident: str) -> str:
+    return derived_id(ident, "retry")
 
 
-def _again(dead: Dead, record: Record) -> Record:
-    topic, _, rest = dead.headers[PLACE].partition(":")
+def _again(dead: Document, record: Record) -> Record:
+    topic, _, rest = dead["place"].partition(":")
     partition = rest.partition(":")[0]
     if topic not in RETRIED_TO or not partition.isdecimal():
-        raise Invalid(field="place", value=dead.headers[PLACE][:80], allowed="it must lie in a topic that is read")
+        raise Invalid(field="place", value=dead["place"][:80], allowed="it must lie in a topic that is read")
     headers = [(name, value) for name, value in record.headers if name not in (PLACE, WHY, "ce_id")]
-    headers.append(("ce_id", _retry_id(dead).encode()))
+    headers.append(("ce_id", _retry_id(dead["id"]).encode()))
     return Record(topic, record.key, record.value, tuple(headers), int(partition))

@@ -560,6 +560,7 @@ class DeadDocument(Document):
     closed: str | None = Field(description="when it was retried or dropped")
     closed_by: str
     closed_reason: str
+    offset: int = Field(description="of the record in gostack.dead")
 
 
 class DeadWhole(DeadDocument):

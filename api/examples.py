@@ -283,6 +283,7 @@ DEAD: dict[str, Any] = {
     "closed": None,
     "closed_by": "",
     "closed_reason": "",
+    "offset": 7,
 }
 DEAD_WHOLE: dict[str, Any] = {**DEAD, "headers": {"gostack_place": "gostack.commands:3:41"}, "data": {}}
 RELEASED: dict[str, Any] = {"subject": f"instance/{INSTANCE_ID}", "released": True, "command_id": COMMAND_ID}

@@ -19,6 +19,7 @@ from commands.engine import EngineRules
 from commands.processor import Entry, Rules, restored
 from commands.refill import Part, Refilled, refill
 from domain import catalog
+from domain.dead import DEAD
 from domain.errors import UnknownMessage
 from domain.host.state import Host
 from domain.instance.state import Instance, VmState
@@ -92,7 +93,11 @@ class Seen:
     parked: dict[Key, str] = field(default_factory=dict)
     guests: dict[str, Mapping[str, str]] = field(default_factory=dict)
     silent: list[str] = field(default_factory=list)
-    dead: int = 0
+
+    @property
+    def dead(self) -> int:
+        """Dead records about which nobody did anything."""
+        return sum(dead.status == DEAD for _, dead in self.folded.dead.values())
 
     @property
     def instances(self) -> Iterator[Instance]:
@@ -263,7 +268,6 @@ async def look(parts: Parts) -> Report:
         seen.deadlines |= {due.key: due for due in await ledger.due(END_OF_TIME, EVERYTHING)}
         seen.parked |= await ledger.parked()
     await _guests(parts, seen)
-    seen.dead = sum(end - first for first, end in (await parts.log.bounds([Topic.DEAD])).values())
     ahead = sum(entry.version > folded.versions.get(key, 0) for key, entry in seen.stored.items())
     moving = {
         "records to be decided": waiting,

@@ -109,7 +109,7 @@ def check(
     folded = report.seen.folded
     typer.echo(
         f"{folded.events} events, {len(folded.states)} aggregates, {len(report.seen.decided)} commands, "
-        f"{folded.repeated} repeated and {report.seen.dead} dead records"
+        f"{folded.repeated} repeated and {report.seen.dead} dead records to be dealt with"
     )
     for invariant in INVARIANTS:
         problems = report.problems[invariant.__name__]

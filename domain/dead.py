@@ -1,12 +1,15 @@
-"""Dead records: what a person did about each.
+"""Dead records: what nobody could read or apply, and what a person did about each.
 
 These facts stand on gostack.dead itself, behind the record they are about, so that the topic tells its whole story in
-one order.
+one order. A record is dead once, whichever process put it there again: its id is made of the place it came from.
 """
 
+from datetime import datetime
 from typing import ClassVar
 
-from domain.messages import Event
+from domain.messages import Envelope, Event, Model
+
+DEAD, RETRIED, DROPPED = "dead", "retried", "dropped"
 
 
 class DeadEvent(Event):
@@ -24,3 +27,42 @@ class DeadRetried(DeadEvent):
 
 class DeadDropped(DeadEvent):
     """It is to be left as it is."""
+
+
+class DeadFound(Event):
+    """A dead record, as whoever reads the topic finds it. It has no type name: it is never written."""
+
+    offset: int
+    """In gostack.dead."""
+    place: str
+    """Topic, partition and offset that it came from."""
+    why: str
+    type: str
+    subject: str
+    time: str
+    actor: str
+    project: str
+    correlation: str
+
+
+class Dead(Model):
+    """A dead record, without what it says."""
+
+    id: str
+    found: DeadFound
+    status: str = DEAD
+    closed: datetime | None = None
+    by: str = ""
+    reason: str = ""
+
+
+def evolve(now: Dead | None, envelope: Envelope) -> Dead | None:
+    """The record after this; as it was where nothing follows: it was found before, or somebody was quicker."""
+    match envelope.data:
+        case DeadFound() as found if now is None:
+            return Dead(id=envelope.subject.id, found=found)
+        case DeadRetried() | DeadDropped() if now is not None and now.status == DEAD:
+            status = RETRIED if isinstance(envelope.data, DeadRetried) else DROPPED
+            return now.but(status=status, closed=envelope.time, by=envelope.actor, reason=envelope.reason)
+        case _:
+            return now

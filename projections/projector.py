@@ -12,23 +12,27 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from domain.aggregates import AGGREGATES
+from domain.dead import Dead
+from domain.dead import evolve as evolve_dead
 from domain.errors import UnknownMessage
 from domain.messages import Envelope, Event, Key, Record, Topic, from_record, read
 from infra import crash, metrics, traces, work
 from infra.log.behind import must_reach
 from infra.log.lag import Lags, lags, measured
 from infra.log.log import Log, Positions, TopicPartition
+from projections.dead import read_dead
 from projections.store import Batch, Entry, Kept, Snapshot, Store
 from projections.view import Change, Row
 from projections.views import VIEWS
 
 logger = logging.getLogger(__name__)
 
+READS = (Topic.EVENTS, Topic.DEAD)
 MOST = 1000
 CACHE = 20_000
 PATIENCE = 0.02
@@ -69,7 +73,7 @@ class _Folded:
 
 
 class Projector:
-    """Reads gostack.events into a store."""
+    """Reads gostack.events, and gostack.dead, into a store."""
 
     def __init__(self, log: Log, store: Store, most: int = MOST) -> None:
         self._log = log
@@ -82,8 +86,7 @@ class Projector:
 
     async def run(self, until: Callable[[], bool] = lambda: False) -> None:
         """Project until told to stop. Raises LogBehind, VersionGap, NotMoved, StoreUnavailable, LogUnavailable."""
-        count = await self._log.partitions(Topic.EVENTS)
-        await self.start([TopicPartition(Topic.EVENTS, number) for number in range(count)])
+        await self.start(list(await self._log.bounds(READS)))
         await must_reach(self._log, self._positions)
         await self.trace()
         reader = await self._log.reader(self._positions, PATIENCE)
@@ -98,7 +101,7 @@ class Projector:
     async def trace(self) -> None:
         """What comes from now on gets spans; only a projector that serves does this. Raises LogUnavailable."""
         if traces.on():
-            self._traced = {each: end for each, (_, end) in (await self._log.bounds([Topic.EVENTS])).items()}
+            self._traced = {each: end for each, (_, end) in (await self._log.bounds(READS)).items()}
 
     async def start(self, partitions: Sequence[TopicPartition]) -> None:
         """Go on where the store stands."""
@@ -128,20 +131,26 @@ class Projector:
         began, began_ns = time.monotonic(), time.time_ns()
         batch = Batch()
         found: list[tuple[Record, Envelope]] = []
+        dead: list[tuple[Record, Envelope]] = []
         for record in records:
             partition = _partition(record)
             batch.start.setdefault(partition, self._positions[partition])
             batch.end[partition] = record.offset + 1
             if record.filler:
                 continue
+            if record.topic == Topic.DEAD:
+                if said := read_dead(record):
+                    dead.append((record, said))
+                continue
             try:
                 found.append((record, from_record(record)))
             except UnknownMessage as error:
                 with work.handling(None, record.place):
                     logger.error("event left out: %s", error)
-        await self._warm({envelope.subject for _, envelope in found if envelope.aggversion})
+        await self._warm({each.subject for _, each in found if each.aggversion} | {each.subject for _, each in dead})
         try:
             changes = [change for record, envelope in found if (change := self._fold(batch, record, envelope))]
+            changes += [change for record, envelope in dead if (change := self._bury(batch, record, envelope))]
             _project(batch, changes)
             self._snapshots(batch, changes)
             crash.point("projector-folded")
@@ -164,7 +173,7 @@ class Projector:
 
     async def look(self, clock: Callable[[], datetime]) -> Lags:
         """Measure how far the read models are behind. Raises LogUnavailable."""
-        return measured("projector", await lags(self._log, dict(self._positions), clock(), [Topic.EVENTS]))
+        return measured("projector", await lags(self._log, dict(self._positions), clock(), READS))
 
     async def _warm(self, keys: set[Key]) -> None:
         cold = [key for key in keys if key not in self._cache]
@@ -193,6 +202,17 @@ class Projector:
         batch.history.append(_entry(record, envelope))
         return Change(envelope, before, after, (record.topic, record.partition or 0, record.offset))
 
+    def _bury(self, batch: Batch, record: Record, envelope: Envelope) -> Change | None:
+        """What a word of gostack.dead changes. History has none of them, so each state is written down at once."""
+        folded = self._cache[envelope.subject]
+        before, after = folded.state, evolve_dead(folded.state, envelope)
+        if after is before:
+            return None
+        folded.version, folded.state, folded.offset = folded.version + 1, after, record.offset
+        batch.states[envelope.subject] = folded.snapshot()
+        place = (record.topic, record.partition or 0, record.offset)
+        return Change(replace(envelope, aggversion=folded.version), before, after, place)
+
     def _snapshots(self, batch: Batch, changes: Sequence[Change]) -> None:
         """States that are due, and those that nobody asked for lately, as these changes left them."""
         for key in {change.key for change in changes if change.version}:
@@ -209,6 +229,8 @@ def _partition(record: Record) -> TopicPartition:
 
 
 def _folded(key: Key, kept: Kept) -> _Folded:
+    if key.kind == "dead":
+        return _Folded(kept.version, Dead.model_validate_json(kept.state), kept.version, len(kept.state))
     aggregate = AGGREGATES[key.kind]
     state: Any = aggregate.state.model_validate_json(kept.state) if kept.state else None
     for type_name, data in kept.tail:

@@ -1,15 +1,18 @@
 """Fold the log from its beginning and compare the read models with it: rows are folds, and this is the proof."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
 
 from domain.aggregates import AGGREGATES
+from domain.dead import Dead
+from domain.dead import evolve as evolve_dead
 from domain.errors import UnknownMessage
 from domain.messages import Envelope, Event, Key, Record, Topic, from_record
 from infra.log.log import Log, Positions
 from infra.log.records import records
+from projections.dead import read_dead
 from projections.store import Frozen, Store
 from projections.told import Told, nobody
 from projections.view import Change, Row
@@ -30,6 +33,8 @@ class Folded:
     rows: dict[str, dict[str, Row]] = field(default_factory=lambda: {name: {} for name in VIEWS})
     verdicts: dict[str, set[str]] = field(default_factory=dict)
     """Command id -> the ids of its verdict events."""
+    dead: dict[Key, tuple[int, Dead]] = field(default_factory=dict)
+    """Dead records, with how many of their facts were applied."""
     events: int = 0
     repeated: int = 0
     behind: int = 0
@@ -54,9 +59,20 @@ class Folded:
         self.events += 1
         if envelope.verdict:
             self.verdicts.setdefault(envelope.causation, set()).add(envelope.id)
-        change = Change(envelope, before, after, (record.topic, record.partition or 0, record.offset))
+        self._project(Change(envelope, before, after, (record.topic, record.partition or 0, record.offset)))
+
+    def bury(self, record: Record, envelope: Envelope) -> None:
+        """Apply what gostack.dead says; what leads to nothing is left out."""
+        version, before = self.dead.get(envelope.subject, (0, None))
+        after = evolve_dead(before, envelope)
+        if after is not None and after is not before:
+            self.dead[envelope.subject] = version + 1, after
+            place = (record.topic, record.partition or 0, record.offset)
+            self._project(Change(replace(envelope, aggversion=version + 1), before, after, place))
+
+    def _project(self, change: Change) -> None:
         for view in VIEWS.values():
-            if key.kind in view.kinds:
+            if change.key.kind in view.kinds:
                 known = self.rows[view.name]
                 for row in view.rows(change):
                     if row.id not in known or known[row.id].version <= row.version:
@@ -66,9 +82,9 @@ class Folded:
 
 
 async def fold(log: Log, ends: Positions | None = None, told: Told = nobody) -> Folded:
-    """gostack.events: all, or what lies before these offsets."""
+    """gostack.events and gostack.dead: all, or what lies before these offsets."""
     folded = Folded()
-    bounds = await log.bounds([Topic.EVENTS])
+    bounds = await log.bounds([Topic.EVENTS, Topic.DEAD])
     last = sum(end for _, end in bounds.values())
     total = last if ends is None else sum(ends.get(each, 0) for each in bounds)
     folded.behind = last - total
@@ -81,6 +97,9 @@ async def fold(log: Log, ends: Positions | None = None, told: Told = nobody) -> 
             folded.take(record, from_record(record))
         except UnknownMessage as error:
             folded.problems.append(str(error))
+    async for record in records(log, Topic.DEAD, ends):
+        if said := read_dead(record):
+            folded.bury(record, said)
     await told(total, total)
     return folded
 

@@ -1,6 +1,7 @@
 """Every read model: one file each, one row here."""
 
 from projections.catalog import FLAVORS, IMAGES, KEYPAIRS, ZONES
+from projections.dead import DEAD_VIEW
 from projections.hosts import HOSTS
 from projections.instances import INSTANCES
 from projections.jobs import JOBS_VIEW
@@ -24,6 +25,7 @@ VIEWS: dict[str, View] = {
         PORTS,
         ZONES,
         PARKED,
+        DEAD_VIEW,
         VERDICTS,
     )
 }

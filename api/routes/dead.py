@@ -1,6 +1,6 @@
 """Dead records: what nobody could read or apply, and what a person does about it."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import orjson
 from fastapi import APIRouter, Query, Request
@@ -8,11 +8,13 @@ from pydantic import Field
 from starlette.responses import Response
 
 from api import describe, examples
-from api.asked import Asking
-from api.dead import Dead, DeadRecords, payload
+from api.asked import Asking, Given
+from api.dead import VIEW, DeadRecords, payload
 from api.documents import DeadDocument, DeadWhole, page_of
 from api.reading import JSON, Strict, joined
-from projections.view import UnknownMarker
+from projections.dead import headers_of
+from projections.view import Condition
+from projections.view import Query as Wanted
 
 router = APIRouter(prefix="/events/dead", tags=["events"])
 
@@ -30,18 +32,12 @@ class DeadList(Strict):
 @router.get(
     "", summary="List dead records", responses=describe.listed(page_of("dead", DeadDocument), "dead", examples.DEAD)
 )
-async def list_dead(request: Request, asked: Annotated[DeadList, Query()]) -> Response:
-    """The newest first; at most the last 10,000."""
-    found = await _records(request).newest_first()
-    if asked.marker:
-        places = [each.id for each in found]
-        if asked.marker not in places:
-            raise UnknownMarker(asked.marker)
-        found = found[places.index(asked.marker) + 1 :]
-    wanted = [each for each in found if _wants(asked, each)]
-    shown = wanted[: asked.limit]
-    docs = [orjson.dumps(each.document()) for each in shown]
-    return joined("dead", docs, shown[-1].id if len(wanted) > len(shown) else None)
+async def list_dead(given: Given, asked: Annotated[DeadList, Query()]) -> Response:
+    """The newest first."""
+    same = {"status": asked.status, "kind": asked.kind, "subject": asked.subject}
+    where = tuple(Condition(column, "=", value) for column, value in same.items() if value is not None)
+    found = await given.store.page(VIEW, Wanted(where=where, limit=asked.limit, marker=asked.marker or ""))
+    return joined(VIEW, found.docs, found.last_id if found.more else None)
 
 
 @router.get(
@@ -50,9 +46,7 @@ async def list_dead(request: Request, asked: Annotated[DeadList, Query()]) -> Re
 async def show_dead(request: Request, ident: str) -> Response:
     """With all its headers, and what it says, as far as it can be read."""
     dead, record = await _records(request).get(ident)
-    return Response(
-        orjson.dumps({**dead.document(), "headers": dead.headers, "data": payload(record)}), media_type=JSON
-    )
+    return Response(orjson.dumps({**dead, "headers": headers_of(record), "data": payload(record)}), media_type=JSON)
 
 
 @router.post(
@@ -80,14 +74,5 @@ def _records(request: Request) -> DeadRecords:
     return found
 
 
-def _answer(dead: Dead) -> Response:
-    return Response(orjson.dumps(dead.document()), media_type=JSON)
-
-
-def _wants(asked: DeadList, dead: Dead) -> bool:
-    subject = dead.headers.get("ce_subject", "")
-    return (
-        asked.status in (None, dead.status)
-        and asked.subject in (None, subject)
-        and asked.kind in (None, subject.partition("/")[0])
-    )
+def _answer(dead: dict[str, Any]) -> Response:
+    return Response(orjson.dumps(dead), media_type=JSON)

@@ -49,7 +49,7 @@ class RunList(Strict):
 )
 async def list_projections(given: Given) -> Response:
     """All are made of the same events in the same transactions, so all are equally far behind."""
-    bounds = await given.log.bounds([Topic.EVENTS])
+    bounds = await given.log.bounds([Topic.EVENTS, Topic.DEAD])
     at = await given.store.positions(list(bounds))
     missing = {each: at[each] for each, (_, end) in bounds.items() if at[each] < end}
     lag = sum(bounds[each][1] - offset for each, offset in missing.items())

@@ -2,11 +2,13 @@
 
 import pytest
 
+from api.asked import Asked
+from api.dead import DeadRecords
 from domain.dead import DeadDropped, DeadRetried
 from domain.instance import decider
 from domain.instance.actions.stop import StopInstance
 from domain.instance.state import Instance
-from domain.messages import Decision, Envelope, Record, Topic, from_record
+from domain.messages import Decision, Envelope, Record, Topic, from_record, named_id
 from tests.api.api import Api
 
 
@@ -55,3 +57,45 @@ async def test_what_cannot_be_read_is_shown_and_dropped(empty: Api) -> None:
     assert len((await empty.get("/events/dead", status="dead"))["dead"]) == 1
     assert (await empty.get("/events/dead", 422, marker="x"))["code"] == "invalid"
     assert (await empty.get("/events/dead/x", 404))["code"] == "not-found"
+
+
+async def test_a_job_that_a_host_could_not_read_is_retried_in_its_partition(api: Api) -> None:
+    world = api.world
+    world.stopped.add("agents")
+    given = await api.boot("web")
+    await world.settle()
+    (job,) = world.log.all(Topic.JOBS)
+    assert await world._parts["agents"].reader.fetch(10, 0) == [job], "the agent takes it, and cannot read it"
+    about = (("gostack_place", job.place.encode()), ("gostack_why", b"no JSON"))
+    await world.log.publish([Record(Topic.DEAD, job.key, job.value, (*job.headers, *about))])
+    await world.settle()
+    (dead,) = (await api.get("/events/dead", status="dead"))["dead"]
+    assert (dead["place"], dead["subject"]) == (job.place, f"instance/{given['id']}")
+    commands = len(world.log.all(Topic.COMMANDS)), len(world.log.all(Topic.SCHEDULING))
+    assert (await api.post(f"/events/dead/{dead['id']}/retry", status=200))["status"] == "retried"
+    _, again = world.log.all(Topic.JOBS)
+    assert (again.key, again.value, again.partition) == (job.key, job.value, job.partition)
+    assert from_record(again).id != from_record(job).id
+    assert (len(world.log.all(Topic.COMMANDS)), len(world.log.all(Topic.SCHEDULING))) == commands, "nothing is released"
+    world.stopped.discard("agents")
+    assert (await api.ended(given["task_id"]))["status"] == "finished"
+
+
+async def test_what_another_process_did_is_seen(empty: Api) -> None:
+    await empty.world.log.publish([Record(Topic.COMMANDS, b"k", b"\xff", (("ce_type", b"unheard-of"),), 3)])
+    await empty.world.settle()
+    (dead,) = (await empty.get("/events/dead"))["dead"]
+    services = empty.services
+    other = DeadRecords(services.log, services.store, services.clock, 1.0)
+    asked = Asked("bob", "admin", "", "", named_id("command", "x"), False, "", None)
+    assert (await other.drop(asked, dead["id"]))["closed_by"] == "bob"
+    assert (await empty.post(f"/events/dead/{dead['id']}/retry", status=409))["code"] == "wrong-status"
+
+
+async def test_nothing_is_done_while_the_read_model_is_behind(empty: Api) -> None:
+    empty.world.stopped.add("projector")
+    await empty.world.log.publish([Record(Topic.COMMANDS, b"k", b"\xff", (("ce_type", b"unheard-of"),), 3)])
+    await empty.world.settle()
+    before = len(empty.world.log.all(Topic.DEAD))
+    told = await empty.post("/events/dead/x/drop", status=504)
+    assert (told["code"], len(empty.world.log.all(Topic.DEAD))) == ("not-applied-yet", before)

@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 from cli.check import INVARIANTS, AgentSilent, Parts, Report, check
+from domain.dead import DeadDropped
 from domain.host.state import Host
 from domain.instance.actions.stop import StopInstance
 from domain.instance.state import Instance
@@ -16,6 +17,7 @@ from infra.db.ledger import Due, Row
 from tests.domain.instances import NETWORK, boot_command
 from tests.harness.agents import host_key
 from tests.harness.world import START, World
+from tests.projections.test_dead import closed, dead
 
 WEB = Key("instance", "00000000-0000-0000-0000-000000000001")
 H1, H2 = host_key("h1"), host_key("h2")
@@ -124,6 +126,13 @@ async def test_a_command_without_a_verdict_and_one_with_two(world: World) -> Non
     await world.log.publish([to_record(again, Topic.EVENTS)])
     await world.settle()
     assert any("2 verdicts" in each for each in broken(await checked(world))["verdicts"])
+
+
+async def test_dead_records_are_counted_until_something_is_done_about_them(world: World) -> None:
+    await world.log.publish([dead(1), dead(2), dead(2), closed(1, DeadDropped())])
+    await world.settle()
+    report = await checked(world)
+    assert (report.seen.dead, broken(report), report.moving) == (1, {}, "")
 
 
 async def test_a_task_without_a_deadline_and_one_whose_deadline_nobody_told(world: World) -> None:

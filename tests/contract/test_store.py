@@ -9,13 +9,17 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from domain.dead import DeadDropped, DeadRetried
 from domain.messages import Key
 from infra.log.log import TopicPartition
+from infra.log.memory import MemoryLog
 from projections.memory import MemoryStore
 from projections.postgres import SCHEMA, PostgresStore, create_tables
 from projections.store import Batch, Entry, HistoryQuery, Kept, NotMoved, Snapshot, Store
+from projections.verify import compare
 from projections.view import Condition, Found, Operator, Query, Row, UnknownMarker
 from projections.views import VIEWS
+from tests.projections.test_dead import closed, dead, ident, project, rows
 
 NOW = datetime(2026, 1, 1, 12, 30, 15, 123456, tzinfo=UTC)
 FIRST = TopicPartition("gostack.events", 0)
@@ -503,3 +507,22 @@ async def test_a_search_after_an_unknown_entry_is_refused(store: Store) -> None:
 async def test_a_subject_that_is_none_is_no_question(store: Store) -> None:
     with pytest.raises(ValueError, match="KIND/ID"):
         await store.history(HistoryQuery(subject="instance"))
+
+
+# Dead records, of which nothing is certain
+
+
+async def test_dead_records_are_rows_whatever_they_hold(store: Store) -> None:
+    log = MemoryLog()
+    odd = [{"ce_subject": b"x" * 100_000}, {"ce_subject": b"a\0b/\xff"}, {"ce_time": b"\0"}, {"ce_type": b""}]
+    await log.publish([dead(number, **headers) for number, headers in enumerate(odd)])
+    await project(store, log, 2)
+    await log.publish([closed(1, DeadDropped()), closed(1, DeadRetried(record_id="r")), dead(2)])
+    await project(store, log, 1)
+    assert [each["id"] for each in await rows(store)] == [ident(number) for number in (3, 2, 1, 0)]
+    assert [each["id"] for each in await rows(store, status="dropped")] == [ident(1)]
+    assert [each["id"] for each in await rows(store, status="dead", kind="instance")] == [ident(3), ident(2)]
+    page = await store.page("dead", Query(limit=2, marker=ident(2)))
+    assert [orjson.loads(doc)["offset"] for doc in page.docs] == [1, 0]
+    _, problems = await compare(log, store)
+    assert problems == []

@@ -100,7 +100,7 @@ class World:
 
     async def _start_projector(self) -> None:
         projector = Projector(self.log, self.store)
-        positions = await self.store.positions(list(await self.log.bounds([Topic.EVENTS])))
+        positions = await self.store.positions(list(await self.log.bounds([Topic.EVENTS, Topic.DEAD])))
         # Projector.run() does this before it reads; here reading is driven from outside.
         projector._positions = dict(positions)
         await projector.trace()

@@ -1,0 +1,98 @@
+"""Dead records: gostack.dead as a read model.
+
+The topic holds records as they came, of which nothing is certain, not even a time; their order in it is. So a row's
+moment is made of its place there.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+
+from domain.dead import Dead, DeadEvent, DeadFound
+from domain.errors import GoStackError
+from domain.messages import Envelope, Key, Record, from_record, named_id
+from projections.view import Change, Column, Row, View
+
+PLACE, WHY = "gostack_place", "gostack_why"
+LONGEST = 1000
+"""Characters of what a row tells; the record itself has all."""
+LONGEST_FOUND_BY = 200
+BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def headers_of(record: Record) -> dict[str, str]:
+    """As text, however they were written."""
+    return {name: (value or b"").decode(errors="replace") for name, value in record.headers}
+
+
+def read_dead(record: Record) -> Envelope | None:
+    """What a record of the topic says: that one was found dead, or what became of one; None for neither."""
+    headers = headers_of(record)
+    if PLACE in headers:
+        return _found(record, headers)
+    try:
+        envelope = from_record(record)
+    except GoStackError:
+        return None
+    return envelope if isinstance(envelope.data, DeadEvent) else None
+
+
+def _found(record: Record, headers: Mapping[str, str]) -> Envelope:
+    def told(name: str) -> str:
+        return headers.get(name, "").replace("\0", "\ufffd")[:LONGEST]
+
+    ident = named_id("dead", headers[PLACE])
+    found = DeadFound(
+        offset=record.offset,
+        place=told(PLACE),
+        why=told(WHY),
+        type=told("ce_type"),
+        subject=told("ce_subject"),
+        time=told("ce_time"),
+        actor=told("ce_actor"),
+        project=told("ce_project"),
+        correlation=told("ce_correlationid"),
+    )
+    moment = BEGINNING + timedelta(microseconds=record.offset)
+    return Envelope(ident, found, Key("dead", ident), moment, source="", correlation="")
+
+
+def rows(change: Change) -> Iterable[Row]:
+    """The record's row."""
+    dead = change.after
+    if not isinstance(dead, Dead):
+        return
+    found = dead.found
+    yield Row(
+        id=dead.id,
+        version=change.version,
+        created=BEGINNING + timedelta(microseconds=found.offset),
+        columns={
+            "status": dead.status,
+            "kind": found.subject.partition("/")[0][:LONGEST_FOUND_BY],
+            "subject": found.subject[:LONGEST_FOUND_BY],
+        },
+        doc={
+            "id": dead.id,
+            "status": dead.status,
+            "place": found.place,
+            "why": found.why,
+            "type": found.type,
+            "subject": found.subject,
+            "time": found.time,
+            "actor": found.actor,
+            "project_id": found.project,
+            "correlation_id": found.correlation,
+            "closed": dead.closed,
+            "closed_by": dead.by,
+            "closed_reason": dead.reason,
+            "offset": found.offset,
+        },
+    )
+
+
+DEAD_VIEW = View(
+    name="dead",
+    kinds=frozenset({"dead"}),
+    rows=rows,
+    columns=(Column("status", indexed=True), Column("kind", indexed=True), Column("subject", indexed=True)),
+)
