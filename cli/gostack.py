@@ -275,7 +275,8 @@ def database_refill() -> None:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from error
     typer.echo(
-        f"{done.aggregates} aggregates from {done.events} events; {done.undecided} records are still to be decided"
+        f"{done.aggregates} aggregates, {done.parked} of them parked, from {done.events} events; "
+        f"{done.undecided} records are still to be decided"
     )
     for ident in done.halves:
         typer.echo(f"instance {ident}: the last decision is on the log in part, its task has no deadline", err=True)

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from opentelemetry.trace import SpanKind
 
+from commands.lost import must_know
 from domain.aggregates import AGGREGATES
 from domain.errors import GoStackError, Parked, Refusal, VersionConflict
 from domain.jobs import JobError, JobResult, JobsAnswered, Reply
@@ -171,8 +172,10 @@ class Processor:
         """These partitions are this worker's from now on. Sends what an earlier owner could not, and says where to
         read from; what was remembered of aggregates is forgotten, since another may have changed them.
 
-        Raises LogBehind, LogUnavailable, LedgerUnavailable."""
+        Raises DatabaseLost, LogBehind, LogUnavailable, LedgerUnavailable.
+        """
         self._forget()
+        await must_know(self._log, self._ledger, self._rules.source)
         # In this order: whatever an earlier owner commits after this leaves a position that is not here, and what it
         # committed before is in the outbox. Nothing of its can come on the log after what follows from it.
         positions = await self._ledger.positions(partitions)

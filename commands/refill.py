@@ -18,9 +18,10 @@ from commands.engine import EngineRules
 from domain import catalog
 from domain.aggregates import AGGREGATES
 from domain.errors import UnknownMessage
-from domain.messages import Event, Key, Record, Topic, from_record
+from domain.messages import Envelope, Event, Key, Record, Topic, from_record
 from domain.network.messages import CreateNetwork
 from domain.network.state import Network
+from domain.parking import AggregateParked, ParkingEvent
 from infra.db.ledger import Change, Ledger, Move
 from infra.log.log import Log, TopicPartition
 from infra.log.records import records
@@ -54,6 +55,7 @@ class Refilled:
 
     events: int = 0
     aggregates: int = 0
+    parked: int = 0
     undecided: int = 0
     """Records on the log that are still to be decided."""
     halves: list[str] = field(default_factory=list)
@@ -92,6 +94,24 @@ class Consequences:
             self.offsets[partition] = {each for each in known if each >= end - WINDOW}
 
 
+@dataclass
+class Parking:
+    """What is parked, as its facts say. They have no version, so one that was published twice is told by its id."""
+
+    parked: dict[Key, str] = field(default_factory=dict)
+    _seen: set[str] = field(default_factory=set)
+
+    def take(self, envelope: Envelope) -> None:
+        """Learn from an event."""
+        if not isinstance(envelope.data, ParkingEvent) or envelope.id in self._seen:
+            return
+        self._seen.add(envelope.id)
+        if isinstance(envelope.data, AggregateParked):
+            self.parked.setdefault(envelope.subject, envelope.data.why)
+        else:
+            self.parked.pop(envelope.subject, None)
+
+
 async def refill(
     log: Log, parts: Iterable[Part], segments: Segments, now: datetime, keep: timedelta = timedelta(days=7)
 ) -> Refilled:
@@ -107,10 +127,10 @@ async def refill(
     for topic in CONSEQUENCES[1:]:
         async for record in records(log, topic):
             found.take(record)
-    states, versions, done = await _fold(log, found)
+    states, versions, parked, done = await _fold(log, found)
     await segments.raise_to(await _highest_segment(log, states) + 1)
     for part in parts:
-        await _fill(log, part, states, versions, found, done)
+        await _fill(log, part, states, versions, parked, found, done)
     return done
 
 
@@ -123,9 +143,10 @@ async def _must_be_empty(log: Log, part: Part) -> None:
             raise NotEmpty(f"the database is not empty: it has {len(rows)} aggregates of kind {kind}")
 
 
-async def _fold(log: Log, found: Consequences) -> tuple[dict[Key, Any], dict[Key, int], Refilled]:
+async def _fold(log: Log, found: Consequences) -> tuple[dict[Key, Any], dict[Key, int], dict[Key, str], Refilled]:
     states: dict[Key, Any] = {}
     versions: dict[Key, int] = {}
+    parking = Parking()
     done = Refilled()
     for partition, (first, _) in (await log.bounds([Topic.EVENTS])).items():
         if first:
@@ -138,6 +159,7 @@ async def _fold(log: Log, found: Consequences) -> tuple[dict[Key, Any], dict[Key
             # What was lost by that, if anything, shows as a gap in the versions.
             continue
         done.events += 1
+        parking.take(envelope)
         key, version = envelope.subject, envelope.aggversion
         if version is None or version <= versions.get(key, 0):
             continue
@@ -146,7 +168,7 @@ async def _fold(log: Log, found: Consequences) -> tuple[dict[Key, Any], dict[Key
         assert isinstance(envelope.data, Event)
         states[key] = AGGREGATES[key.kind].evolve(states.get(key), envelope.data, key.id)
         versions[key] = version
-    return states, versions, done
+    return states, versions, parking.parked, done
 
 
 async def _highest_segment(log: Log, states: Mapping[Key, Any]) -> int:
@@ -169,6 +191,7 @@ async def _fill(
     part: Part,
     states: Mapping[Key, Any],
     versions: Mapping[Key, int],
+    parked: Mapping[Key, str],
     found: Consequences,
     done: Refilled,
 ) -> None:
@@ -192,8 +215,10 @@ async def _fill(
         opened = await step.open(moves, [], [])
         if len(opened.moved) != len(moves):
             raise NotEmpty("somebody works on the database: stop engine, scheduler and timers first")
-        await step.close(changes, sorted(ids), [], [])
+        standing = [(key, why) for key, why in parked.items() if key.kind in part.kinds]
+        await step.close(changes, sorted(ids), [], standing)
     done.aggregates += len(changes)
+    done.parked += len(standing)
 
 
 async def _start(log: Log, partition: TopicPartition, first: int, found: Consequences) -> tuple[int, set[str], int]:

@@ -26,6 +26,7 @@ from typing import Any
 import faust
 from faust.types import TP
 
+from commands.lost import DatabaseLost
 from commands.processor import Processor
 from domain.messages import Record
 from infra.db.ledger import LedgerUnavailable
@@ -121,6 +122,9 @@ class Worker:
             ]
             try:
                 positions = await self._processor.assigned(assigned)
+            except DatabaseLost as error:
+                logger.critical("%s", error)
+                _end()
             except Exception:
                 logger.exception("cannot read the positions")
                 _end()

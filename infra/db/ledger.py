@@ -112,6 +112,9 @@ class Ledger(Protocol):
     async def reached(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         """The same, for those who only look: it changes nothing and stands in nobody's way."""
 
+    async def empty(self) -> bool:
+        """Whether it remembers nothing: as it is when it is made, before the first step."""
+
     def step(self) -> AbstractAsyncContextManager[Step]:
         """One transaction, committed where the block ends without an exception. Raises LedgerUnavailable."""
 

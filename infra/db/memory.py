@@ -38,6 +38,10 @@ class MemoryLedger:
         """The same, for those who only look: it changes nothing and stands in nobody's way."""
         return {each: self._positions.get(each, 0) for each in partitions}
 
+    async def empty(self) -> bool:
+        """Whether it remembers nothing."""
+        return not (any(self._positions.values()) or self._rows or self._inbox)
+
     async def all(self, kind: str) -> dict[Key, Row]:
         """Every aggregate of a kind."""
         return {key: row for key, row in self._rows.items() if key.kind == kind}

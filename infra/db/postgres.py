@@ -97,6 +97,12 @@ select topic, partition, 0 from unnest(%s::text[], %s::int[]) as k (topic, parti
 on conflict do nothing
 """
 
+EMPTY = """
+select not exists (select from {schema}.positions where next_offset > 0)
+   and not exists (select from {schema}.aggregates)
+   and not exists (select from {schema}.inbox)
+"""
+
 POSITIONS = "select topic, partition, next_offset from {schema}.positions"
 
 
@@ -263,6 +269,12 @@ class PostgresLedger:
             rows = await connection.execute(self._sql(POSITIONS))
             known = {TopicPartition(topic, number): offset for topic, number, offset in await rows.fetchall()}
         return {each: known.get(each, 0) for each in partitions}
+
+    async def empty(self) -> bool:
+        """Whether it remembers nothing."""
+        async with self._open() as connection:
+            found = await (await connection.execute(self._sql(EMPTY))).fetchone()
+            return bool(found and found[0])
 
     async def all(self, kind: str) -> dict[Key, Row]:
         """Every aggregate of a kind."""

@@ -1,20 +1,25 @@
 """An empty database is filled from the log: what was known is known again, and nothing is decided twice."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import pytest
 
 from cli.check import END_OF_TIME, EVERYTHING, KINDS, TOPICS
 from commands.engine import EngineRules
+from commands.lost import DatabaseLost, must_know
 from commands.processor import Entry, restored
 from commands.refill import LogIncomplete, NotEmpty, Part, Refilled, refill
 from commands.timers import Timers
+from domain.instance import decider
 from domain.instance.actions.delete import DeleteInstance
+from domain.instance.actions.start import StartInstance
 from domain.instance.actions.stop import StopInstance
 from domain.instance.state import Instance, VmState
-from domain.messages import Envelope, Key, Record, Topic, from_record, to_record
+from domain.messages import Command, Decision, Envelope, Key, Record, Topic, from_record, to_record
 from domain.network.messages import CreateNetwork
+from domain.parking import ReleaseAggregate
 from infra.db.ledger import Due
 from infra.db.memory import MemoryLedger
 from infra.log.log import TopicPartition
@@ -222,3 +227,84 @@ async def test_a_log_without_one_of_its_events_is_refused(world: World) -> None:
             held.remove(mine[1])
     with pytest.raises(LogIncomplete, match="version 3 follows 1"):
         await lose_database(world)
+
+
+@contextmanager
+def broken(command: type[Command]) -> Iterator[None]:
+    """Deciding on this command fails as it should not."""
+    decide = decider.decide
+
+    def fails(now: Instance | None, envelope: Envelope, cell: str) -> Decision:
+        if isinstance(envelope.data, command):
+            raise ZeroDivisionError("boom")
+        return decide(now, envelope, cell)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(decider, "decide", fails)
+        yield
+
+
+async def test_what_is_parked_stays_parked(world: World) -> None:
+    with broken(StartInstance):
+        await world.send(WEB, StartInstance())
+    with broken(StopInstance):
+        await world.send(LATE, StopInstance())
+    await world.send(LATE, ReleaseAggregate())
+    before = await world.engine_ledger.parked()
+    assert before == {WEB: "ZeroDivisionError: boom"}
+    done = await lose_database(world)
+    assert (await world.engine_ledger.parked(), await world.scheduler_ledger.parked()) == (before, {})
+    assert done.parked == 1
+    assert (await world.send(WEB, StartInstance()))["code"] == "parked"
+    await world.send(WEB, ReleaseAggregate())
+    await lose_database(world)
+    assert await world.engine_ledger.parked() == {}
+    assert (await world.send(WEB, StartInstance()))["verdict"] == "accepted"
+
+
+async def test_parking_that_was_published_twice_counts_once(world: World) -> None:
+    with broken(StartInstance):
+        await world.send(WEB, StartInstance())
+    await world.send(WEB, ReleaseAggregate())
+    parked = next(each for each in world.log.all(Topic.EVENTS) if b"aggregate-parked" in dict(each.headers)["ce_type"])
+    await world.log.publish([parked])
+    await lose_database(world)
+    assert await world.engine_ledger.parked() == {}
+
+
+@pytest.mark.parametrize("name", ["engine", "scheduler"])
+async def test_nobody_decides_on_an_empty_database_beside_a_log_that_is_not(world: World, name: str) -> None:
+    setattr(world, f"{name}_ledger", MemoryLedger())
+    before = size(world)
+    with pytest.raises(DatabaseLost, match=f"gostack/{name} decided.*gostack db refill"):
+        await world.start()
+    assert size(world) == before
+
+
+async def test_a_first_worker_finds_an_empty_database_and_begins() -> None:
+    world = World()
+    world.stopped.add("engine")
+    await world.start()
+    await world.host()
+    assert world.events()
+    assert await world.engine_ledger.empty()
+    await world.start()
+    world.stopped.clear()
+    await world.send(Key("network", NETWORK), CreateNetwork(name="lan", cidr="10.0.0.0/28", segment=7))
+    assert world.events(Key("network", NETWORK))
+
+
+class Behind(MemoryLedger):
+    """Empty when it is first looked at; by the second look another worker has begun."""
+
+    looks = 0
+
+    async def empty(self) -> bool:
+        self.looks += 1
+        return self.looks == 1
+
+
+async def test_a_worker_that_another_was_quicker_than_begins(world: World) -> None:
+    world.engine_ledger = Behind()
+    await must_know(world.log, world.engine_ledger, "gostack/engine")
+    assert world.engine_ledger.looks > 1

@@ -62,6 +62,17 @@ async def test_who_only_looks_is_told_the_positions_and_changes_none(ledger: Led
     assert await ledger.reached([FIRST, SECOND]) == {FIRST: 5, SECOND: 0}
 
 
+@pytest.mark.parametrize("what", ["position", "id", "state"])
+async def test_it_is_empty_until_something_was_done(ledger: Ledger, what: str) -> None:
+    await ledger.positions([FIRST])
+    assert await ledger.empty()
+    async with ledger.step() as step:
+        await step.open([Move(FIRST, 0, 5)] if what == "position" else [], [], [])
+        changes = [change(key(), 0, 1)] if what == "state" else []
+        await step.close(changes, [str(uuid.uuid4())] if what == "id" else [], [], [])
+    assert not await ledger.empty()
+
+
 async def test_nothing_of_a_step_that_fails_is_kept(ledger: Ledger) -> None:
     await ledger.positions([FIRST])
     one = key()

@@ -37,6 +37,14 @@ def active(cluster: Cluster, count: int) -> None:
     cluster.wait(f"{count} instances are active", all_run)
 
 
+def refuses_to_begin(cluster: Cluster) -> None:
+    """What an engine does on the empty database, and where it says why."""
+    engine = run(cluster, "gostack engine")
+    assert engine.returncode == 1, engine.stdout + engine.stderr
+    assert "Fill the database from the log first: gostack db refill" in engine.stderr
+    assert "Traceback" not in engine.stderr
+
+
 def test_a_lost_database_is_filled_from_the_log() -> None:
     with running(2) as cluster:
         prepare(cluster)
@@ -51,6 +59,8 @@ def test_a_lost_database_is_filled_from_the_log() -> None:
             connection.execute(f"drop database {database} with (force)".encode())
             connection.execute(f"create database {database}".encode())
         for line in steps():
+            if line == "gostack db refill":
+                refuses_to_begin(cluster)
             done = run(cluster, line)
             assert done.returncode == 0, done.stdout + done.stderr
         again = run(cluster, "gostack db refill")

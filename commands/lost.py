@@ -1,0 +1,28 @@
+"""A database that is empty beside a log that is not: nobody may begin to decide on it.
+
+Why a guard: to a worker a lost database looks like a new one. It would read every command again from the beginning and
+decide it by today's rules, and hosts would do everything a second time.
+"""
+
+from domain.messages import Topic
+from infra.db.ledger import Ledger
+from infra.log.log import Log
+from infra.log.records import records
+
+
+class DatabaseLost(Exception):
+    """The database knows nothing of what stands on the log; only a person can say what is to be done."""
+
+
+async def must_know(log: Log, ledger: Ledger, source: str) -> None:
+    """Raises DatabaseLost where the log has what this source decided, and the ledger remembers nothing;
+    LogUnavailable, LedgerUnavailable."""
+    if not await ledger.empty():
+        return
+    async for record in records(log, Topic.EVENTS):
+        # A first worker may have begun meanwhile: what it published was stored before.
+        if dict(record.headers).get("ce_source") == source.encode() and await ledger.empty():
+            raise DatabaseLost(
+                f"the database is empty, and {record.place} says what {source} decided: all of it would be decided "
+                "again. Fill the database from the log first: gostack db refill (docs/operations.md)"
+            )
