@@ -6,7 +6,7 @@ sorted, since no clock is further off than that.
 """
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from domain.errors import PastMissing, PastTooLong, UnknownMessage
 from domain.host.messages import PlacementRefused
@@ -18,6 +18,8 @@ from infra.log.records import records
 
 SKEW = timedelta(hours=1)
 """By which the times of decisions may be out of their order."""
+EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+"""Nothing was decided before, nor will be after."""
 MOST_FACTS = 500_000
 """Decisions of a window."""
 HOST = b"host/"
@@ -28,7 +30,7 @@ class _Cell:
     """The past in the making."""
 
     def __init__(self, since: datetime, until: datetime) -> None:
-        self._early, self._late = since - SKEW, until + SKEW
+        self._early, self._late = max(since, EARLIEST) - SKEW, min(until, LATEST) + SKEW
         self._hosts: dict[str, Host] = {}
         self._versions: dict[str, int] = {}
         self._kept: set[str] = set()

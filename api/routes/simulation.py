@@ -10,7 +10,7 @@ from starlette.responses import Response
 from api import describe, examples
 from api.asked import Given
 from api.documents import Simulation
-from api.moments import FORMATS, LONGEST, moment
+from api.moments import LONGEST, TIMES, time
 from api.reading import JSON, Strict
 from api.replayed import own_ratios, replayed
 from api.services import Services
@@ -52,7 +52,7 @@ class Asked(Strict):
     """Under which policy, and what of the past."""
 
     policy: PolicyBody = PolicyBody()
-    begin: str = Field(alias="from", max_length=LONGEST, description=FORMATS)
+    begin: str = Field(alias="from", max_length=LONGEST, description=TIMES)
     end: str | None = Field(None, alias="to", max_length=LONGEST, description="now, unless given")
     limit: int = Field(1000, ge=1, le=MOST, description="requests that are decided; next says where to go on")
 
@@ -70,11 +70,8 @@ async def simulate(given: Given, asked: Annotated[Asked, Body(examples=[examples
 
 
 async def _question(given: Services, asked: Asked) -> Question:
-    since = moment(given, "from", asked.begin).time
-    until = moment(given, "to", asked.end).time if asked.end is not None else given.clock()
-    if since is None or until is None:
-        field = "from" if since is None else "to"
-        raise Invalid(field=field, value=asked.begin if since is None else asked.end, allowed="it must be a time")
+    since = time(given, "from", asked.begin)
+    until = time(given, "to", asked.end) if asked.end is not None else given.clock()
     if since >= until:
         raise Invalid(field="from", value=since.isoformat(), allowed=f"it must be before to, {until.isoformat()}")
     policy = asked.policy

@@ -12,7 +12,7 @@ from cli.gs.output import Format
 from cli.gs.policy import read_policy
 from cli.gs.problems import Usage
 from cli.gs.resources import FILTER, FILTERED, HOST_SCORE, INSTANCE, LOAD, MOVE, PLACED, SCORE, SIMULATED_HOST, WEIGHT
-from cli.gs.standard import MOMENT, argument
+from cli.gs.standard import TIME, argument
 
 app = typer.Typer()
 
@@ -84,7 +84,7 @@ def simulate(
         ),
     ],
     begin: Annotated[
-        str, typer.Option("--from", metavar="MOMENT", help=f"The first request's moment: {MOMENT}.", show_default=False)
+        str, typer.Option("--from", metavar="MOMENT", help=f"The first request's: {TIME}.", show_default=False)
     ],
     end: Annotated[str | None, typer.Option("--to", metavar="MOMENT", help="Up to when; now, unless given.")] = None,
     limit: Annotated[int | None, typer.Option("--limit", "-l", min=1, help="At most so many requests.")] = None,

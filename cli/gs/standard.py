@@ -18,6 +18,7 @@ from cli.gs.resources import CHANGE, EVENT, Narrowing, Resource
 
 Choose = Callable[[dict[str, Any]], tuple[Column, ...]]
 """The columns that a list command's own switches ask for besides."""
+TIME = "a moment (ISO 8601, or Unix seconds), or how long ago (90s, 10m, 3h, 2d)"
 MOMENT = "a moment (ISO 8601, or Unix seconds), how long ago (90s, 10m, 3h, 2d), or topic/partition/offset"
 
 PAGE: tuple[tuple[str, Any, Any], ...] = (

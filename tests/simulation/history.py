@@ -25,7 +25,7 @@ from domain.scheduling.simulation import Question
 from domain.scheduling.simulation import simulate as simulate_placements
 from domain.scheduling.table import Ratios
 from domain.task import CancelTask
-from projections.cell import SKEW, past
+from projections.cell import past
 from tests.domain.instances import NETWORK, boot_command
 from tests.simulation.cluster import Cluster
 from tests.simulation.loop import simulate
@@ -143,7 +143,7 @@ async def _rest(cluster: Cluster) -> Report:
 
 async def _decided_otherwise(cluster: Cluster) -> list[str]:
     """Placements that the past, gone through again by the scheduler's own policy, does not make as they were made."""
-    begin, end = datetime.min.replace(tzinfo=UTC) + SKEW, datetime.max.replace(tzinfo=UTC) - SKEW
+    begin, end = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
     question = Question(DEFAULT, Ratios(), DEFAULT, Ratios(), begin, end, most=1 << 30)
     found = simulate_placements(await past(cluster.log, begin, end), question)
     otherwise = [f"placement at {each.place}: {each.why}" for each in found.decided if each.was != each.would]
