@@ -263,10 +263,12 @@ SIMULATED_HOST = Resource(
     "hosts",
     (
         Column("name", "host"),
+        Column("was.instances", "instances"),
+        Column("would.instances", "would"),
         *(
-            Column(f"{cell}.{field}", f"{cell} {field}", form)
-            for field, form in (("instances", None), ("vcpus", None), ("memory", bytes_in_words))
-            for cell in ("was", "would")
+            Column(path, title, form)
+            for field, form in (("vcpus", None), ("memory", bytes_in_words), ("disk", bytes_in_words))
+            for path, title in ((f"was.{field}", field), (f"would.{field}", "would"), (field, "of"))
         ),
     ),
 )
