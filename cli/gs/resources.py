@@ -263,12 +263,12 @@ SIMULATED_HOST = Resource(
     "hosts",
     (
         Column("name", "host"),
-        Column("was.instances", "instances"),
+        Column("was.instances", "instances was"),
         Column("would.instances", "would"),
         *(
             Column(path, title, form)
             for field, form in (("vcpus", None), ("memory", bytes_in_words), ("disk", bytes_in_words))
-            for path, title in ((f"was.{field}", field), (f"would.{field}", "would"), (field, "of"))
+            for path, title in ((f"was.{field}", f"{field} was"), (f"would.{field}", "would"), (field, "of"))
         ),
     ),
 )
