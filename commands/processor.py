@@ -260,7 +260,8 @@ class Processor:
         self._count(batch)
         if number:
             self._outbox.set(len(batch.outbox))
-            await self._log.publish(batch.outbox)
+            for part in crash.parted("step-half-published", batch.outbox):
+                await self._log.publish(part)
             crash.point("step-published")
             await self._ledger.sent([number])
             self._outbox.set(0)

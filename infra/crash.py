@@ -8,7 +8,11 @@ variable a point costs a comparison.
 
 import os
 import signal
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
 
 VARIABLE = "GOSTACK_CRASH"
 
@@ -17,6 +21,7 @@ POINTS = {
     "step-moved": "positions are moved and aggregates read, in a transaction that is open",
     "step-stored": "all is written in the transaction, and not committed",
     "step-committed": "the transaction is committed, nothing is published",
+    "step-half-published": "of the records of one publication half are on the log",
     "step-published": "all is published, and still in the outbox",
     "step-done": "the outbox is empty",
     "assigned-published": "what an earlier owner left in the outbox is published again, and still there",
@@ -32,6 +37,15 @@ POINTS = {
     "agent-noted": "the journal knows what was done",
     "agent-answering": "before the answer is sent",
     "agent-answered": "the answer is on the log, and the journal does not know",
+    "libvirt-disk-made": "a guest has a disk, and libvirt does not know it",
+    "libvirt-half-plugged": "a guest's networks are there, and its addresses are not",
+    "libvirt-defined": "libvirt knows the guest, and nobody was told",
+    "libvirt-starting": "a guest's networks were looked at, and it is off",
+    "libvirt-started": "the guest runs, and nobody was told",
+    "libvirt-destroyed": "the guest that is to be forgotten is off, and still defined",
+    "libvirt-undefined": "libvirt has forgotten the guest, and nobody was told",
+    "libvirt-half-unplugged": "a guest's addresses are taken away, and its networks are there",
+    "libvirt-disk-gone": "a guest's directory is removed, and nobody was told",
     "projector-fetched": "events were fetched",
     "projector-folded": "rows are made, and not written",
     "projector-written": "rows are written in the transaction, and not committed",
@@ -71,6 +85,18 @@ def wishes(text: str) -> dict[str, Wish]:
 
 
 _wishes = wishes(os.environ.get(VARIABLE, ""))
+
+
+def parted(name: str, things: Sequence[T]) -> Iterator[Sequence[T]]:
+    """All of them at once; or, where this process is to die at the point, one half, the point, and the other half."""
+    if name not in _wishes:
+        yield things
+        return
+    half = (len(things) + 1) // 2
+    yield things[:half]
+    point(name)
+    if things[half:]:
+        yield things[half:]
 
 
 def point(name: str) -> None:

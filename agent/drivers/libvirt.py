@@ -30,7 +30,7 @@ from agent.drivers.instance_files import HostFiles
 from agent.drivers.network import GuestNetworks
 from domain.host.messages import Inventory
 from domain.jobs import GuestSpec, ImageRef, Power
-from infra import work
+from infra import crash, work
 from infra.settings import Settings
 
 POLL = 0.2
@@ -156,12 +156,18 @@ class LibvirtDriver:
         def work() -> None:
             files.make()
             root_disk.create(files.disk, guest.image, self._images.path(guest.image), guest.disk)
+            crash.point("libvirt-disk-made")
 
         await self._connection.run(work)
 
     async def delete_disk(self, instance_id: str) -> None:
         """Remove the instance's directory."""
-        await self._connection.run(lambda: self._files.remove(instance_id))
+
+        def work() -> None:
+            self._files.remove(instance_id)
+            crash.point("libvirt-disk-gone")
+
+        await self._connection.run(work)
 
     async def write_config_drive(self, guest: GuestSpec, secrets: Secrets) -> None:
         """Write the metadata documents and, where the guest wants one, the ISO image with them."""
@@ -182,6 +188,7 @@ class LibvirtDriver:
 
         def work(connection: libvirt.virConnect) -> None:
             self._networks.plug(connection, guest)
+            crash.point("libvirt-half-plugged")
             for nic in guest.nics:
                 self._files.give_address(nic.ip, guest.id)
 
@@ -193,6 +200,7 @@ class LibvirtDriver:
         def work(connection: libvirt.virConnect) -> None:
             for nic in guest.nics:
                 self._files.take_address(nic.ip, guest.id)
+            crash.point("libvirt-half-unplugged")
             self._networks.unplug(connection, guest)
 
         await self._connection.call(work)
@@ -206,6 +214,7 @@ class LibvirtDriver:
             machine = domain_xml.Machine(self._kvm, self._address, self._networks.uplink.mtu(), self._cache)
             backing = self._images.path(guest.image)
             connection.defineXML(domain_xml.domain_xml(guest, files, backing, machine, _password()))
+            crash.point("libvirt-defined")
 
         await self._connection.call(work)
 
@@ -214,12 +223,14 @@ class LibvirtDriver:
 
         def work(domain: libvirt.virDomain) -> None:
             _turn_off(domain)
+            crash.point("libvirt-destroyed")
             domain.undefineFlags(
                 libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
                 | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
                 | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
                 | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
             )
+            crash.point("libvirt-undefined")
 
         await self._with(instance_id, work)
 
@@ -237,11 +248,13 @@ class LibvirtDriver:
                     domain.resume()
                     return True
             self._networks.ensure(connection, domain_xml.networks(domain.XMLDesc()))
+            crash.point("libvirt-starting")
             try:
                 domain.create()
             except libvirt.libvirtError:
                 if not domain.isActive():
                     raise
+            crash.point("libvirt-started")
             return True
 
         if not await self._connection.call(work):

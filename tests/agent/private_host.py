@@ -97,12 +97,7 @@ class PrivateHost:
 
     def enter(self) -> None:
         """Move the calling thread into the network namespace."""
-        handle = os.open(f"/run/netns/{self.name}", os.O_RDONLY)
-        try:
-            if ctypes.CDLL(None, use_errno=True).setns(handle, CLONE_NEWNET):
-                raise OSError(ctypes.get_errno(), "setns")
-        finally:
-            os.close(handle)
+        enter(self.name)
 
     def end_guest(self, instance_id: str) -> None:
         """End the guest's process, as a fault of it would."""
@@ -206,3 +201,13 @@ class Wire:
     def close(self) -> None:
         """Remove it; the hosts' interfaces went with the hosts."""
         subprocess.run(["ip", "link", "del", "dev", self.name], check=True)
+
+
+def enter(name: str) -> None:
+    """Move the calling thread into the network namespace of that name. Raises OSError."""
+    handle = os.open(f"/run/netns/{name}", os.O_RDONLY)
+    try:
+        if ctypes.CDLL(None, use_errno=True).setns(handle, CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), "setns")
+    finally:
+        os.close(handle)

@@ -19,9 +19,9 @@ for number in range(5):
 """
 
 
-def run(value: str) -> tuple[int, str]:
+def run(value: str, script: str = SCRIPT) -> tuple[int, str]:
     environment = {**os.environ, "GOSTACK_CRASH": value}
-    done = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", script], env=environment, cwd=ROOT, capture_output=True, text=True)
     return done.returncode, done.stdout
 
 
@@ -33,6 +33,19 @@ def test_a_process_dies_at_the_nth_passing_and_only_once(tmp_path: Path) -> None
     assert run("") == (0, "0\n1\n2\n3\n4\n")
 
 
+def test_what_is_done_in_parts_is_done_at_once_unless_the_process_is_to_die_between_them(tmp_path: Path) -> None:
+    script = """
+from infra import crash
+for number in range(2):
+    for part in crash.parted("step-half-published", [1, 2, 3]):
+        print(part, flush=True)
+"""
+    assert run("", script) == (0, "[1, 2, 3]\n" * 2)
+    assert run("step-moved", script) == (0, "[1, 2, 3]\n" * 2)
+    assert run("step-half-published:2", script) == (-9, "[1, 2]\n[3]\n[1, 2]\n")
+    assert run("step-half-published:9", script.replace("[1, 2, 3]", "[1]")) == (0, "[1]\n" * 2)
+
+
 def test_what_is_no_point_is_refused() -> None:
     with pytest.raises(ValueError, match="'nowhere' is no crash point; there are step-fetched"):
         wishes("step-moved:2,nowhere")
@@ -41,4 +54,4 @@ def test_what_is_no_point_is_refused() -> None:
 def test_every_point_is_somewhere_in_the_code() -> None:
     rooms = ("agent", "api", "commands", "infra", "projections")
     text = "".join(path.read_text() for room in rooms for path in (ROOT / room).rglob("*.py"))
-    assert set(re.findall(r'crash\.point\("([^"]*)"\)', text)) == set(POINTS)
+    assert set(re.findall(r'crash\.(?:point|parted)\("([^"]*)"', text)) == set(POINTS)

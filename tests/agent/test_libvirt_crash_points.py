@@ -1,0 +1,102 @@
+"""An agent's process dies between two calls of libvirt; another does the same again, and there is one guest, then none.
+
+With a real libvirtd and QEMU in a host of its own: what half a deed leaves there is theirs to say. The process that
+dies runs the driver alone; that an agent does again what it did not answer: tests/real/test_crash_points.py.
+"""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from agent.drivers.driver import Secrets
+from domain.jobs import GuestSpec, Power
+from infra.crash import POINTS, VARIABLE
+from tests.agent import private_host
+from tests.agent.private_host import PrivateHost
+from tests.agent.samples import a_guest, an_image
+
+pytestmark = pytest.mark.real
+
+ROOT = Path(__file__).parents[2]
+TAKING_APART = ("libvirt-destroyed", "libvirt-undefined", "libvirt-half-unplugged", "libvirt-disk-gone")
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[PrivateHost]:
+    if lacking := private_host.missing():
+        pytest.skip(f"a host of its own needs {lacking}")
+    with private_host.directory() as directory:
+        made = PrivateHost(directory / "host")
+        yield made
+        made.close()
+
+
+async def work(uri: str, state: Path, executor: ThreadPoolExecutor, guest: GuestSpec, what: str) -> dict[str, Power]:
+    """What an agent's jobs do for the guest: `build` it, or take it `apart`; the guests that there are then."""
+    from agent.drivers.libvirt import LibvirtDriver
+
+    async def nobody(instance_id: str) -> None:
+        """Not told."""
+
+    driver = LibvirtDriver(uri, state, str(state / "store"), executor=executor)
+    await driver.open(nobody)
+    try:
+        if what == "build":
+            await driver.prepare_image(guest.image)
+            await driver.create_disk(guest)
+            await driver.write_config_drive(guest, Secrets())
+            await driver.plug(guest)
+            await driver.define(guest)
+            await driver.start(guest.id)
+        else:
+            await driver.undefine(guest.id)
+            await driver.unplug(guest)
+            await driver.delete_disk(guest.id)
+        return await driver.guests()
+    finally:
+        await driver.close()
+
+
+def main(uri: str, namespace: str, state: str, guest: str, what: str) -> None:
+    """The process that dies."""
+    entered = ThreadPoolExecutor(4, initializer=lambda: private_host.enter(namespace))
+    asyncio.run(work(uri, Path(state), entered, GuestSpec.model_validate_json(guest), what))
+
+
+def dies(host: PrivateHost, state: Path, guest: GuestSpec, what: str, point: str) -> None:
+    """A process of its own begins this, and dies at the point."""
+    words = [host.uri, host.name, str(state), guest.model_dump_json(), what]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.agent.test_libvirt_crash_points", *words],
+        env={**os.environ, VARIABLE: point},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+@pytest.mark.parametrize("point", [point for point in POINTS if point.startswith("libvirt-")])
+async def test_what_a_dead_agent_began_is_done_by_the_next(host: PrivateHost, point: str) -> None:
+    state = host.directory / point
+    await asyncio.to_thread((state / "store").mkdir, parents=True)
+    guest = a_guest(an_image(state / "store"))
+    if point not in TAKING_APART:
+        await asyncio.to_thread(dies, host, state, guest, "build", point)
+    assert await work(host.uri, state, host.executor(), guest, "build") == {guest.id: Power.RUNNING}
+    if point in TAKING_APART:
+        await asyncio.to_thread(dies, host, state, guest, "apart", point)
+    assert await work(host.uri, state, host.executor(), guest, "apart") == {}
+    assert not list((state / "instances").glob("*"))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
