@@ -1,12 +1,16 @@
 """Heartbeats: a host that is not heard for a while is suspect, and gets no new instances until it is heard again.
 
 Suspect says that we do not know, not that its guests are gone: nothing is moved or fenced because of it.
+
+Silence is measured by how long nothing came, not by what clocks say: a host's may be wrong, and this one's may jump.
+What lay on the log while nobody listened counts as heard when it is read; a dead host is then suspect a grace later.
 """
 
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from domain.errors import UnknownMessage
 from domain.host.messages import (
@@ -34,26 +38,35 @@ PATIENCE = 1.0
 class Pulse:
     """What is known of a host."""
 
-    heard: datetime | None
-    """None: not heard since it is suspect."""
+    heard: float | None
+    """When, in seconds of no particular beginning. None: not heard since it is suspect."""
     suspect: bool = False
-    told: datetime | None = None
+    told: float | None = None
 
 
 class Beats:
     """Listens to reports and to the facts about hosts."""
 
-    def __init__(self, log: Log, cell: str, grace: float, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        log: Log,
+        cell: str,
+        grace: float,
+        clock: Callable[[], datetime],
+        elapsed: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`elapsed`: seconds of no particular beginning, which never jump."""
         self._log = log
         self._cell = cell
-        self._grace = timedelta(seconds=grace)
+        self._grace = grace
         self._clock = clock
+        self._elapsed = elapsed
         self._hosts: dict[str, Pulse] = {}
         self._at: dict[TopicPartition, int] = {}
 
     def take(self, records: Sequence[Record]) -> None:
         """Hear these."""
-        now = self._clock()
+        now = self._elapsed()
         for record in records:
             self._at[TopicPartition(record.topic, record.partition or 0)] = record.offset + 1
             if not dict(record.headers).get("ce_subject", b"").startswith(b"host/"):
@@ -64,8 +77,7 @@ class Beats:
                 continue
             match envelope.data:
                 case Heartbeat(host_id=host_id):
-                    if envelope.time > now - self._grace:
-                        self._hosts.setdefault(host_id, Pulse(now)).heard = now
+                    self._hosts.setdefault(host_id, Pulse(now)).heard = now
                 case HostRegistered():
                     self._hosts[envelope.subject.id] = Pulse(now)
                 case HostSuspected():
@@ -79,25 +91,25 @@ class Beats:
 
     def changes(self) -> list[Record]:
         """Commands for hosts whose silence or voice is news; each is told again only after the grace."""
-        now = self._clock()
+        now, moment = self._elapsed(), self._clock()
         records = []
         for host_id, pulse in self._hosts.items():
             silent = pulse.heard is None or now - pulse.heard > self._grace
             if silent == pulse.suspect or (pulse.told and now - pulse.told < self._grace):
                 continue
             pulse.told = now
-            command_id = derived_id(host_id, "beats", now.isoformat())
+            command_id = derived_id(host_id, "beats", moment.isoformat())
             envelope = Envelope(
                 id=command_id,
                 data=SuspectHost() if silent else HearHost(),
                 subject=Key("host", host_id),
-                time=now,
+                time=moment,
                 source="gostack/beats",
                 correlation=command_id,
             )
             records.append(to_record(envelope, Topic.SCHEDULING, key=self._cell))
             with work.handling(envelope):
-                logger.warning("not heard for %s" if silent else "heard again after %s", self._grace)
+                logger.warning("not heard for %g s" if silent else "heard again after %g s", self._grace)
         return records
 
     async def look(self) -> dict[str, Lag]:
@@ -106,7 +118,7 @@ class Beats:
 
     async def run(self, suspect: Mapping[str, bool]) -> None:
         """Listen for ever, from now on; `suspect` are the hosts there are. Raises LogUnavailable."""
-        now = self._clock()
+        now = self._elapsed()
         self._hosts |= {
             host_id: Pulse(None if is_suspect else now, is_suspect) for host_id, is_suspect in suspect.items()
         }

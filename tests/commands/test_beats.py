@@ -5,6 +5,8 @@ import contextlib
 import uuid
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from commands.beats import Beats
 from commands.processor import Processor
 from commands.scheduler import SchedulerRules
@@ -37,7 +39,9 @@ class Ward:
     def __init__(self) -> None:
         self.now = START
         self.log = MemoryLog()
-        self.beats = Beats(self.log, "cell", GRACE, lambda: self.now)
+        self.wrong = timedelta()
+        """How far the clock is ahead."""
+        self.beats = Beats(self.log, "cell", GRACE, lambda: self.now + self.wrong, lambda: self.now.timestamp())
         self.number = 0
 
     def record(self, message: Message, host: str = HOST, age: float = 0.0) -> Record:
@@ -113,9 +117,19 @@ def test_a_host_that_registers_is_heard() -> None:
     assert ward.later(GRACE + 1).changes() == [(HOST, SuspectHost)]
 
 
-def test_an_old_heartbeat_says_nothing_about_now() -> None:
-    ward = Ward().take(registered()).later(GRACE + 1).beat(age=GRACE)
-    assert ward.changes() == [(HOST, SuspectHost)]
+@pytest.mark.parametrize("age", [-3600, GRACE, 3600])
+def test_a_host_whose_clock_is_wrong_is_heard_like_any_other(age: float) -> None:
+    ward = Ward().take(registered()).later(GRACE + 1).beat(age=age)
+    assert ward.changes() == []
+    assert ward.later(GRACE + 1).changes() == [(HOST, SuspectHost)]
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_clock_that_jumps_makes_no_host_silent_and_none_heard(hours: int) -> None:
+    ward = Ward().take(registered()).take(registered(), host=OTHER).later(GRACE - 1).beat()
+    ward.wrong = timedelta(hours=hours)
+    assert ward.changes() == []
+    assert ward.later(2).changes() == [(OTHER, SuspectHost)]
 
 
 def test_hosts_are_told_apart() -> None:

@@ -453,6 +453,21 @@ async def test_a_worker_remembers_nothing_of_a_step_that_failed() -> None:
     assert [each.aggversion for each in bench.on(Topic.EVENTS)] == [1, 2]
 
 
+async def test_while_the_log_takes_nothing_no_more_is_decided_however_often_a_worker_starts() -> None:
+    bench = await started()
+    bench.log.room = 0
+    await MemoryLog.publish(bench.log, [to_record(about(SMALL, which, which), Topic.COMMANDS) for which in (1, 2)])
+    with pytest.raises(LogUnavailable):
+        await bench.step()
+    await MemoryLog.publish(bench.log, [to_record(about(SMALL, which, which), Topic.COMMANDS) for which in (3, 4)])
+    for _ in range(5):
+        with pytest.raises(LogUnavailable):
+            await Bench(bench.ledger, bench.log).start()
+        assert len(await bench.ledger.unsent()) == 1
+    bench.log.room = None
+    assert await (await Bench(bench.ledger, bench.log).start()).step() == 2
+
+
 @pytest.mark.parametrize("room", [0, 1])
 async def test_what_was_committed_and_not_published_is_published_by_the_next_worker(room: int) -> None:
     bench = await started()

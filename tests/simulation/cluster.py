@@ -116,7 +116,7 @@ class Cluster:
         await asyncio.gather(*running)
 
     async def _beats(self, process: Process) -> None:
-        await Beats(self.log, CELL, GRACE, process.clock).run({})
+        await Beats(self.log, CELL, GRACE, process.clock, asyncio.get_running_loop().time).run({})
 
     async def _projector(self, process: Process) -> None:
         await Projector(self.log, self.store).run()
