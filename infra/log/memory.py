@@ -28,6 +28,8 @@ class MemoryLog:
         self._firsts: dict[TopicPartition, int] = defaultdict(int)
         self._keep_times = False
         self._arrived = asyncio.Event()
+        self.size = 0
+        """Records that were ever appended."""
 
     async def publish(self, records: Sequence[Record]) -> None:
         """Append these."""
@@ -42,6 +44,7 @@ class MemoryLog:
             took = record.timestamp if kept else int(now.timestamp() * 1000)
             target.append(replace(record, partition=partition, offset=len(target), timestamp=took))
             self._times[place].append(now)
+        self.size += len(records)
         self._arrived.set()
         self._arrived = asyncio.Event()
 
@@ -118,13 +121,24 @@ class MemoryReader:
     def __init__(self, log: MemoryLog, positions: dict[TopicPartition, int]) -> None:
         self._log = log
         self._positions = positions
+        self._nothing_at = -1
+        """How long the log was when there was nothing new for this reader."""
 
     async def fetch(self, most: int, wait: float) -> list[Record]:
         """At most `most` records; none when nothing came within `wait` seconds."""
-        found = self._log.take(self._positions, most)
+        found = self._take(most)
         if not found and wait > 0:
             await self._log.wait(wait)
-            found = self._log.take(self._positions, most)
+            found = self._take(most)
+        return found
+
+    def _take(self, most: int) -> list[Record]:
+        if self._nothing_at == self._log.size:
+            return []
+        size = self._log.size
+        found = self._log.take(self._positions, most)
+        if not found:
+            self._nothing_at = size
         return found
 
     async def position(self, partition: TopicPartition) -> int:

@@ -1,14 +1,23 @@
-"""The processes of a small GoStack on simulated parts: two engines, a scheduler, timers, beats, a projector, agents."""
+"""The processes of a small GoStack on simulated parts: an API, two engines, a scheduler, timers, beats, a projector,
+agents."""
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
+from typing import Any, cast
 
 from agent.drivers.driver import Driver, Secrets
 from agent.drivers.simulated import SimulatedDriver
 from agent.journal import Journal
 from agent.service import AgentService, Options
+from api.asked import Asked
+from api.gateway import Outcome, Wish, carry_out
+from api.load import Load
+from api.refusals import Overloaded, Unavailable
+from api.services import Services
+from api.verdicts import Judgement, Verdicts
 from cli.check import Parts, Report, look
 from commands.beats import Beats
 from commands.engine import EngineRules
@@ -18,18 +27,24 @@ from commands.timers import Timers
 from domain import catalog
 from domain.host.state import Host
 from domain.jobs import GuestSpec
-from domain.messages import Command, Envelope, Key, Topic, to_record
+from domain.messages import Command, Key, Topic
 from domain.scheduling.table import Ratios
+from infra.db.ledger import LedgerUnavailable
 from infra.log.log import LogUnavailable, TopicPartition
+from infra.settings import Settings
 from projections.projector import Projector
+from projections.store import StoreUnavailable
 from tests.simulation.parts import SimulatedLedger, SimulatedLog, SimulatedStore, Weather
 from tests.simulation.processes import Process
 
 CELL = "default"
 GRACE = 15.0
 INBOX_KEEP = 86400.0
-CELL_KINDS = {"host", "zone"}
 RETRY = 1.0
+CLIENT_PATIENCE = 60.0
+SETTINGS = Settings()
+NOT_ASKED = ("runs", "replays", "secrets", "segments", "forgetting", "agents", "blobs")
+"""What an API has besides, and needs for no command here."""
 
 
 @dataclass
@@ -49,6 +64,30 @@ class Group:
             self.share[owner] += [each for each in self.partitions if each.partition == number]
 
 
+class Request:
+    """What a client asks, and waits for."""
+
+    def __init__(self, asked: Asked, wish: Wish) -> None:
+        self._asked = asked
+        self._wish = wish
+        self.outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+
+    async def answer(self, services: Services) -> None:
+        """Do it."""
+
+        async def wish() -> Wish:
+            return self._wish
+
+        outcome = await carry_out(services, self._asked, wish)
+        if not self.outcome.done():
+            self.outcome.set_result(outcome)
+
+    def failed(self, answering: asyncio.Task[None]) -> None:
+        """Tell the client what the API did not survive, unless the API died: then nobody tells."""
+        if not answering.cancelled() and (error := answering.exception()) and not self.outcome.done():
+            self.outcome.set_exception(error)
+
+
 class Cluster:
     """All of it."""
 
@@ -64,6 +103,9 @@ class Cluster:
         }
         self._journals = {name: Journal(":memory:") for name in self.drivers}
         self._groups: dict[str, Group] = {}
+        self._requests: asyncio.Queue[Request] = asyncio.Queue()
+        self.answered: dict[str, Judgement] = {}
+        """What clients were told, by command id."""
         self.processes = {
             name: Process(name, random, run)
             for name, run in (
@@ -73,6 +115,7 @@ class Cluster:
                 ("timers", self._timers),
                 ("beats", self._beats),
                 ("projector", self._projector),
+                ("api", self._api),
                 *((name, self._agent) for name in self.drivers),
             )
         }
@@ -132,20 +175,50 @@ class Cluster:
         await service.start()
         await service.run()
 
-    async def send(self, ident: str, subject: Key, data: Command) -> None:
-        """As a patient client: the same command until the log has it."""
-        now = next(iter(self.processes.values())).clock()
-        envelope = Envelope(
-            id=ident, data=data, subject=subject, time=now, source="gostack/api", correlation=ident, actor="ann"
+    async def _api(self, process: Process) -> None:
+        """From the request on; what reads and answers HTTP before that has threads, which have no place here."""
+        load = Load(SETTINGS, self.log, self.store, self.ledgers)
+        verdicts = Verdicts(self.log, lambda _: None, load)
+        await verdicts.open()
+        services = Services(
+            log=self.log,
+            store=self.store,
+            settings=SETTINGS,
+            clock=process.clock,
+            verdicts=verdicts,
+            load=load,
+            deciding=self.ledgers,
+            **dict.fromkeys(NOT_ASKED, cast(Any, None)),
         )
-        cell = subject.kind in CELL_KINDS
-        record = to_record(envelope, Topic.SCHEDULING if cell else Topic.COMMANDS, key=CELL if cell else "")
+        reading = asyncio.create_task(verdicts.run())
+        while not reading.done():
+            request = await self._requests.get()
+            await load.look()
+            answering = asyncio.create_task(request.answer(services))
+            answering.add_done_callback(request.failed)
+
+    async def send(self, ident: str, subject: Key, data: Command) -> Judgement:
+        """As a patient client: the same request under the same key until it is answered; the verdict."""
+        asked = Asked(
+            actor="ann",
+            project="p",
+            reason="",
+            traceparent="",
+            command_id=ident,
+            keyed=True,
+            fingerprint=ident,
+            if_match=None,
+        )
         while True:
-            try:
-                await self.log.publish([record])
-                return
-            except LogUnavailable:
-                await asyncio.sleep(RETRY)
+            request = Request(asked, Wish(subject, data))
+            self._requests.put_nowait(request)
+            with suppress(Unavailable, Overloaded, LedgerUnavailable, LogUnavailable, StoreUnavailable, TimeoutError):
+                async with asyncio.timeout(CLIENT_PATIENCE):
+                    outcome = await request.outcome
+                if outcome.judgement is not None:
+                    self.answered[ident] = outcome.judgement
+                    return outcome.judgement
+            await asyncio.sleep(RETRY)
 
     async def look(self) -> Report:
         """Whether all is as it must be."""

@@ -6,19 +6,20 @@ Why a script and not random calls: it can be printed, shortened until only what 
 import asyncio
 import hashlib
 import uuid
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from random import Random
 
 import orjson
 
+from api.verdicts import Judgement
 from cli.check import Report
 from domain.instance.actions import ACTIONS
 from domain.instance.actions.update import UpdateInstance
 from domain.instance.state import Instance
 from domain.jobs import JOBS, Power, Target
-from domain.messages import Command, Key, Topic
+from domain.messages import Command, Key, Topic, from_record
 from domain.network.messages import CreateNetwork
 from domain.scheduling.policy import DEFAULT
 from domain.scheduling.simulation import Question
@@ -116,6 +117,7 @@ async def _run(actions: Sequence[Action], random: Random) -> End:
     if report.moving:
         problems.append(f"after {PATIENCE:g} s still on its way: {report.moving}")
     problems += await _decided_otherwise(cluster)
+    problems += _answered_otherwise(cluster)
     for state in report.seen.instances:
         if state.task:
             problems.append(f"instance {state.id} is still at {state.task}")
@@ -150,6 +152,20 @@ async def _decided_otherwise(cluster: Cluster) -> list[str]:
     return otherwise + [f"{count} placements: {why}" for why, count in found.unlike.items()]
 
 
+def _answered_otherwise(cluster: Cluster) -> list[str]:
+    """Clients that were told something else than the log says."""
+    said = {
+        envelope.causation: Judgement.of_event(envelope)
+        for envelope in map(from_record, cluster.log.all(Topic.EVENTS))
+        if envelope.verdict
+    }
+    return [
+        f"command {ident}: the client was told {told}, the log says {said.get(ident)}"
+        for ident, told in cluster.answered.items()
+        if told != said.get(ident)
+    ]
+
+
 def _id(random: Random) -> str:
     return str(uuid.UUID(int=random.getrandbits(128), version=4))
 
@@ -160,7 +176,7 @@ def _instance(number: int) -> Key:
 
 async def _act(cluster: Cluster, action: Action, clients: list[asyncio.Task[None]], random: Random) -> None:
     def send(subject: Key, command: Command) -> None:
-        clients.append(asyncio.create_task(cluster.send(_id(random), subject, command)))
+        clients.append(asyncio.create_task(_sent(cluster.send(_id(random), subject, command))))
 
     loop = asyncio.get_running_loop()
     names = list(cluster.processes)
@@ -204,6 +220,10 @@ async def _act(cluster: Cluster, action: Action, clients: list[asyncio.Task[None
             await asyncio.sleep(action.seconds)
         case verb:
             send(key, ACTIONS[verb].command())
+
+
+async def _sent(request: Awaitable[object]) -> None:
+    await request
 
 
 async def _state(cluster: Cluster, key: Key) -> Instance | None:
