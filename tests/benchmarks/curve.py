@@ -62,9 +62,26 @@ def _fill(instances: int, told: dict[str, Any]) -> Callable[[Cluster], None]:
     return fill
 
 
+async def _silence(session: aiohttp.ClientSession) -> None:
+    """Until the hosts of the copies, which have no agent, are known to be silent: nothing is to be placed there."""
+    async with asyncio.timeout(120):
+        while True:
+            up, marker = 0, ""
+            while marker is not None:
+                page = {"limit": "1000"} | ({"marker": marker} if marker else {})
+                async with session.get("/v1/hosts", params=page) as answer:
+                    found = await answer.json()
+                up += sum(each["health"] == "up" and not each["name"].startswith("sim") for each in found["hosts"])
+                marker = found["next"]
+            if not up:
+                return
+            await asyncio.sleep(1)
+
+
 async def _measure(cluster: Cluster, there: int, arguments: argparse.Namespace) -> dict[str, Any]:
     log = KafkaLog(cluster.kafka.address)
     async with aiohttp.ClientSession(cluster.url, timeout=aiohttp.ClientTimeout(total=60)) as session:
+        await _silence(session)
         load = Load(cluster, session, log)
         await load.prepare()
         await load.boots(arguments.warm_up, arguments.at_once)

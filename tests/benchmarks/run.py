@@ -22,7 +22,7 @@ from domain import catalog
 from domain.messages import Record
 from infra.log.kafka import KafkaLog
 from infra.log.log import TopicPartition
-from tests.benchmarks import guests, hops, lists, nova, placements, rebuild, steps
+from tests.benchmarks import guests, hops, lists, nova, placements, rebuild, steps, takeover
 from tests.benchmarks.boots import Load
 from tests.benchmarks.processes import spread
 from tests.real.cluster import Cluster, running
@@ -112,6 +112,10 @@ def show(result: dict[str, Any]) -> None:
         what = "a real guest's boot by the agent, ms: "
         table.add_row(what + _spread(guest["agent_ms"]), "")
         table.add_row("  virsh with the same domain, ms: " + _spread(guest["virsh_ms"]), "")
+    if stood := result.get("takeover"):
+        what = "an engine is killed: boots stand still for, s: "
+        table.add_row(what + _spread(stood["restarted_seconds"]) + ", it is started again", "")
+        table.add_row(what + _spread(stood["taken_over_seconds"]) + ", another one takes over", "")
     pages = result["pages"]
     table.add_row(
         f"GET /v1/instances?limit=50 of {pages['rows']}, filters mixed, {pages['at_once']} at once",
@@ -161,6 +165,7 @@ def main() -> None:
         result["nova"] = asyncio.run(nova.measure(arguments.nova, arguments.nova_pids, NOVA_BOOTS, NOVA_AT_ONCE))
     if not arguments.only_boots:
         result["guests"] = guests.measure()
+        result["takeover"] = takeover.measure()
         result["placements"] = placements.measure()
         result["steps"] = steps.measure()
         result["rebuild"] = rebuild.measure(arguments.events)

@@ -65,6 +65,14 @@ class Process:
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(sign)
 
+    def kill_for_good(self) -> None:
+        """End it without a word, and do not start it again."""
+        self._wanted = False
+        self.kill()
+        self.process.wait()
+        self._keeper.join(5)
+        self._log.close()
+
     def stop(self) -> None:
         """End it for good."""
         self._wanted = False
