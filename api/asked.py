@@ -61,7 +61,13 @@ async def asked(
     if_match: Annotated[
         str | None, Header(max_length=64, description="the ETag that the resource must still have")
     ] = None,
-    traceparent: Annotated[str, Header(max_length=LONGEST_HEADER, description="W3C trace context")] = "",
+    traceparent: Annotated[
+        str,
+        Header(
+            max_length=LONGEST_HEADER,
+            description="W3C trace context; the answer's traceresponse says which trace a request is part of",
+        ),
+    ] = "",
 ) -> Asked:
     """The request's origin and identity. Raises Invalid."""
     project = x_gostack_project or ADMIN
