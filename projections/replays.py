@@ -19,8 +19,10 @@ from domain.errors import Refusal
 from domain.scheduling.replay import Past
 from domain.scheduling.scores import Look, Scored, scored
 from domain.scheduling.simulation import Question, Simulated, simulate
+from infra.lines import set_up
 from infra.log.kafka import KafkaLog
 from infra.log.log import Log, LogUnavailable
+from infra.settings import load
 from projections.cell import past
 from projections.rebuild import end_with_parent
 
@@ -132,6 +134,8 @@ def _process(sender: Connection, bootstrap: str, answer: Callable[..., Any], ask
     """Sends what was found, and what was wrong: a refusal as its class and values, a log that is away as text."""
     end_with_parent()
     assert catalog.MESSAGES
+    settings = load()
+    set_up("api", settings.log.format, settings.log.level)
     until = time.monotonic() + seconds * SHARE
     found: Any = None
     error: tuple[type[Refusal], dict[str, Any]] | str | None = None
