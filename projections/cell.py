@@ -54,7 +54,7 @@ class _Cell:
         if of_host and host not in self._kept and envelope.time < self._early:
             self._hosts[host] = evolve(self._hosts.get(host), envelope.data, host)
         elif of_host or envelope.time >= self._early:
-            self._kept.add(host)
+            self._kept |= {host} if of_host else set()
             place = (record.topic, record.partition or 0, record.offset)
             cause = _cause(headers.get("ce_causeplace", b""), record)
             fact = Fact(envelope.id, envelope.subject, version, envelope.time, cause, place, envelope.data)
