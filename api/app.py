@@ -25,6 +25,7 @@ from api.routes import (
     service,
     simulation,
     tasks,
+    usage,
     zones,
 )
 from api.samples import complete
@@ -50,6 +51,7 @@ ROUTES = (
     projections,
     scheduler,
     simulation,
+    usage,
     service,
 )
 

@@ -712,6 +712,17 @@ class ParkedDocument(Parking):
     parked: bool
 
 
+class UsageDocument(Document):
+    """What a project uses."""
+
+    project_id: str
+    instances: int = Field(description="that are not deleted for good")
+    vcpus: int = Field(description="held on hosts")
+    memory: int = Field(description="bytes held on hosts")
+    disk: int = Field(description="bytes held on hosts")
+    ports: int
+
+
 DOCUMENTS: dict[str, type[Document]] = {
     "instances": InstanceDocument,
     "tasks": TaskDocument,

@@ -139,6 +139,14 @@ PARKED: dict[str, Any] = {
     "place": "gostack.commands:3:17",
     "since": NOW,
 }
+USAGE: dict[str, Any] = {
+    "project_id": "admin",
+    "instances": 3,
+    "vcpus": 6,
+    "memory": 6 << 30,
+    "disk": 60 << 30,
+    "ports": 4,
+}
 PROJECTION: dict[str, Any] = {"name": "instances", "rows": 20000, "lag": 12, "lag_seconds": 0.04}
 RUN: dict[str, Any] = {
     "id": COMMAND_ID,

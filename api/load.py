@@ -1,8 +1,8 @@
 """How much is under way, and what may still be begun: the bounds on work that was accepted and is not done.
 
 Why measured and not counted a request: an API process is one of several, and what it asks of log and database must
-not grow with the load. So it looks twice a second, and in between counts what it lets in itself. What is on its way
-between two looks comes on top, so a bound may be passed by that much.
+not grow with the load. So it looks twice a second, and counts what it lets in itself until the look after the next:
+what was let in just before a look may not be seen by it. What other processes let in meanwhile comes on top.
 
 Why some commands pass: who deletes, cancels, releases or disables ends an overload. They are kept out at twice the
 bound only, and by tasks never: even what ends work must not wait without end.
@@ -63,6 +63,8 @@ class Meter:
     """As it was seen last."""
     begun: int = 0
     """Let in since then."""
+    settling: int = 0
+    """Let in between the two looks before; seen or not."""
     rate: float = 0.0
     """How many are done a second, as far as there was something to do."""
     turned: float = 0.0
@@ -71,13 +73,14 @@ class Meter:
     @property
     def there(self) -> int:
         """How much there is."""
-        return self.now + self.begun
+        return self.now + self.settling + self.begun
 
     def seen(self, now: int, done: int, seconds: float, begun: int) -> None:
-        """So much is there now, and so much was done in this time; `begun` of those let in are in it."""
+        """So much is there now, and so much was done in this time; `begun` had been let in before the look."""
         if self.now:
             self.rate += (done / seconds - self.rate) * (MEMORY if self.rate else 1.0)
         self.now = now
+        self.settling = begun
         self.begun -= begun
         self.turned = max(0.0, self.turned - max(done, 1))
 
@@ -102,6 +105,7 @@ class Load:
         self._meters = {name: Meter() for name in METERS}
         self._projects: Counter[str] = Counter()
         self._begun: Counter[str] = Counter()
+        self._settling: Counter[str] = Counter()
         self._positions: dict[str, int] = {}
         self._looked: float | None = None
         self._ended_before = 0
@@ -120,7 +124,7 @@ class Load:
         if command in MAKES_TASK and not command.relieves:
             meter = self._meters[TASKS]
             self._check(TASKS, meter.there, count, limits.max_tasks, meter)
-            own = self._projects[project] + self._begun[project]
+            own = self._projects[project] + self._settling[project] + self._begun[project]
             self._check(PROJECT, own, count, limits.max_project_tasks, self._share(project))
 
     def begins(self, command: type[Command], project: str, count: int) -> None:
@@ -142,7 +146,7 @@ class Load:
         """A project's tasks end at its share of the rate at which all do."""
         whole = self._meters[TASKS]
         share = self._projects[project] / whole.now if whole.now else 1.0
-        return Meter(self._projects[project], self._begun[project], whole.rate * share)
+        return Meter(self._projects[project], self._begun[project], self._settling[project], whole.rate * share)
 
     async def look(self) -> None:
         """Measure. Raises LogUnavailable, LedgerUnavailable, StoreUnavailable."""
@@ -152,7 +156,8 @@ class Load:
         at = {}
         for name, ledger in self._deciding.items():
             at[name] = await ledger.reached([each for each in bounds if each.topic in READ_BY[name]])
-        tasks = await self._store.tally("tasks", "project", Condition("status", "in", UNDER_WAY))
+        found = await self._store.totals("tasks", "project", [Condition("status", "in", UNDER_WAY)])
+        tasks = {project: count for project, (count,) in found.items()}
         now = asyncio.get_running_loop().time()
         seconds = max(now - (now if self._looked is None else self._looked), LEAST)
         self._looked = now
@@ -164,6 +169,7 @@ class Load:
         self._meters[TASKS].seen(sum(tasks.values()), ended - self._ended_before, seconds, begun[TASKS])
         self._ended_before = ended
         self._projects = Counter(tasks)
+        self._settling = of_projects
         self._begun = Counter({name: count for name, count in (self._begun - of_projects).items() if count})
         for name, measured in self._meters.items():
             metrics.LOAD.labels(name).set(measured.now)

@@ -6,6 +6,7 @@ mistake; it is waited for.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -179,6 +180,25 @@ def claims(seen: Seen) -> Iterator[str]:
             yield f"instance {instance.id} is deleted and still has a host"
 
 
+def usage(seen: Seen) -> Iterator[str]:
+    """What a project's instances use is what hosts hold for it."""
+    instances = {instance.id: instance for instance in seen.instances}
+    uses: Counter[tuple[str, str]] = Counter()
+    held: Counter[tuple[str, str]] = Counter()
+    for host in seen.hosts:
+        for instance_id, claim in host.claims.items():
+            instance = instances.get(instance_id)
+            if instance is None or instance.task is not None or instance.host is None or instance.host.id != host.id:
+                continue
+            sizes = {"vCPUs": instance.flavor.core, "memory": instance.flavor.memory, "disk": instance.disk}
+            uses.update({(instance.project, what): size for what, size in sizes.items()})
+            kept = {"vCPUs": claim.vcpus, "memory": claim.memory, "disk": claim.disk}
+            held.update({(claim.project, what): size for what, size in kept.items()})
+    for project, what in sorted({*uses, *held}):
+        if (used := uses[project, what]) != (kept_for := held[project, what]):
+            yield f"project {project} uses {used} of {what}, and hosts hold {kept_for} for it"
+
+
 def states(seen: Seen) -> Iterator[str]:
     """What engine and scheduler remember is what the events make."""
     for key, version in seen.folded.versions.items():
@@ -246,6 +266,7 @@ INVARIANTS: tuple[Callable[[Seen], Iterator[str]], ...] = (
     deadlines,
     dues,
     claims,
+    usage,
     states,
     parked,
     rows,

@@ -1,6 +1,5 @@
 """Read models in memory: the twin of PostgreSQL's, for fast tests."""
 
-from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -110,11 +109,17 @@ class MemoryStore:
         """Rows of a view."""
         return len(self._rows[view])
 
-    async def tally(self, view: str, by: str, where: Condition) -> dict[str, int]:
-        """How many rows there are of each value of a column of text, among those for which this holds."""
-        return dict(
-            Counter(row.columns[by] for row in self._rows[view].values() if _holds(row.columns[where.column], where))
-        )
+    async def totals(
+        self, view: str, by: str, where: Sequence[Condition], sums: Sequence[Sequence[str]] = ()
+    ) -> dict[str, tuple[int, ...]]:
+        """By each value of a column of text, among the rows for which this holds: how many there are, and the sums of
+        the whole numbers that their documents have at these paths. It reads every such row."""
+        found: dict[str, tuple[int, ...]] = {}
+        for row in self._select(view, where):
+            numbers = (1, *(_number(row.doc, path) for path in sums))
+            before = found.get(row.columns[by], (0,) * len(numbers))
+            found[row.columns[by]] = tuple(map(sum, zip(before, numbers, strict=True)))
+        return found
 
     async def history(self, query: HistoryQuery) -> list[Entry]:
         """Events, oldest first. Raises UnknownMarker, ValueError for what is no subject."""
@@ -156,6 +161,13 @@ class MemoryStore:
             if all(_holds((row.columns | {"created": row.created})[each.column], each) for each in conditions)
         ]
         return sorted(rows, key=lambda row: (row.created, row.id), reverse=True)
+
+
+def _number(doc: dict[str, Any], path: Sequence[str]) -> int:
+    found: Any = doc
+    for name in path:
+        found = found[name]
+    return int(found)
 
 
 def _order(entry: Entry) -> tuple[datetime | int, ...]:

@@ -118,6 +118,12 @@ select topic, partition, 0 from unnest(%s::text[], %s::int[]) as k (topic, parti
 on conflict do nothing
 """
 
+# PostgreSQL reads no JSON that has a NUL in any of its texts, whatever is looked for in it.
+READABLE = r"""
+(case when strpos(doc, '\u0000') = 0 then doc
+      else regexp_replace(doc, '(?<!\\)((?:\\\\)*)\\u0000', '\1', 'g') end)::json
+""".strip()
+
 OPERATORS = {"=": "=", "!=": "<>", ">=": ">=", "<=": "<="}
 
 
@@ -406,17 +412,21 @@ class PostgresStore:
             row = await rows.fetchone()
         return int(row[0]) if row else 0
 
-    async def tally(self, view: str, by: str, where: Condition) -> dict[str, int]:
-        """How many rows there are of each value of a column of text, among those for which this holds."""
-        clause, values = _where(VIEWS[view], (where,))
+    async def totals(
+        self, view: str, by: str, where: Sequence[Condition], sums: Sequence[Sequence[str]] = ()
+    ) -> dict[str, tuple[int, ...]]:
+        """By each value of a column of text, among the rows for which this holds: how many there are, and the sums of
+        the whole numbers that their documents have at these paths. It reads every such row."""
+        clause, values = _where(VIEWS[view], where)
+        numbers = [sql.SQL(f", sum(({READABLE} #>> %s)::bigint)")] * len(sums)
         async with self._connect() as connection:
             rows = await connection.execute(
-                sql.SQL("select {0}, count(*) from {1} {2} group by {0}").format(
-                    sql.Identifier(by), self._table(VIEWS[view]), clause
+                sql.SQL("select {0}, count(*){1} from {2} {3} group by {0}").format(
+                    sql.Identifier(by), sql.SQL("").join(numbers), self._table(VIEWS[view]), clause
                 ),
-                values,
+                [*map(list, sums), *values],
             )
-            return {str(value): int(count) for value, count in await rows.fetchall()}
+            return {str(value): tuple(map(int, counted)) for value, *counted in await rows.fetchall()}
 
     async def history(self, query: HistoryQuery) -> list[Entry]:
         """Events, oldest first. Raises UnknownMarker, ValueError for what is no subject."""

@@ -142,8 +142,11 @@ class Store(Protocol):
     async def count(self, view: str) -> int:
         """Rows of a view."""
 
-    async def tally(self, view: str, by: str, where: Condition) -> dict[str, int]:
-        """How many rows there are of each value of a column of text, among those for which this holds."""
+    async def totals(
+        self, view: str, by: str, where: Sequence[Condition], sums: Sequence[Sequence[str]] = ()
+    ) -> dict[str, tuple[int, ...]]:
+        """By each value of a column of text, among the rows for which this holds: how many there are, and the sums of
+        the whole numbers that their documents have at these paths. It reads every such row."""
 
     async def history(self, query: HistoryQuery) -> list[Entry]:
         """Events, oldest first. Raises UnknownMarker, ValueError for what is no subject."""

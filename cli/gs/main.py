@@ -24,6 +24,7 @@ GROUPS: dict[str, str] = {
     "job": "Steps of tasks, as they were sent to hosts.",
     "keypair": "Public keys, put into guests.",
     "network": "Networks of instances.",
+    "project": "What each project uses.",
     "projection": "Read models: how far they are, made anew, compared with the log.",
     "parked": "What takes no commands until it is released.",
     "port": "Addresses of networks, for instances to come.",

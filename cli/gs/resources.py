@@ -300,6 +300,20 @@ PARKED = Resource(
     named=False,
     selects=False,
 )
+USAGE = Resource(
+    "project",
+    "usage",
+    (
+        PROJECT,
+        Column("instances"),
+        Column("vcpus"),
+        Column("memory", form=bytes_in_words),
+        Column("disk", form=bytes_in_words),
+        Column("ports"),
+    ),
+    named=False,
+    selects=False,
+)
 PROJECTION = Resource(
     "projection",
     "projections",

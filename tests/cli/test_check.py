@@ -7,7 +7,7 @@ from datetime import timedelta
 import orjson
 import pytest
 
-from cli.check import INVARIANTS, AgentSilent, Parts, Report, check
+from cli.check import INVARIANTS, AgentSilent, Parts, Report, check, usage
 from domain.dead import DeadDropped
 from domain.host.state import Host
 from domain.instance.actions.stop import StopInstance
@@ -174,6 +174,26 @@ async def test_a_state_that_is_not_what_the_events_make(world: World) -> None:
     world.engine_ledger._rows[WEB] = Row(row.version + 1, row.state)
     report = await checked(world)
     assert (broken(report), report.moving) == ({}, "1 states ahead of the read models")
+
+
+async def test_a_claim_of_another_size_or_project_than_its_instance(world: World) -> None:
+    def changed(host: Host) -> Host:
+        claim = host.claims[WEB.id].but(project="other", vcpus=7)
+        return host.but(claims={WEB.id: claim})
+
+    parts = await checked(world)
+    found = next(each for each in parts.seen.hosts if WEB.id in each.claims)
+    seen = parts.seen
+    seen.folded.states[host_key(found.name)] = changed(found)
+    instance = await state(world)
+    assert list(usage(seen)) == [
+        f"project admin uses {instance.disk} of disk, and hosts hold 0 for it",
+        f"project admin uses {instance.flavor.memory} of memory, and hosts hold 0 for it",
+        "project admin uses 1 of vCPUs, and hosts hold 0 for it",
+        f"project other uses 0 of disk, and hosts hold {instance.disk} for it",
+        f"project other uses 0 of memory, and hosts hold {instance.flavor.memory} for it",
+        "project other uses 0 of vCPUs, and hosts hold 7 for it",
+    ]
 
 
 async def test_an_aggregate_that_is_parked(world: World) -> None:

@@ -73,7 +73,7 @@ def row(ident: str, version: int = 1, seconds: float = 0, **columns: Any) -> Row
         version=version,
         created=NOW + timedelta(seconds=seconds),
         columns={**whole, **columns},
-        doc={"id": ident, "version": version, "name": columns.get("name", ident), "text": 'ü"\u0000\n'},
+        doc={"id": ident, "version": version, "name": columns.get("name", ident), "text": 'ü"\u0000\u0000\\u0000\n'},
     )
 
 
@@ -237,11 +237,14 @@ async def test_a_row_of_the_same_version_is_written_anew(store: Store) -> None:
     assert await ids(store, Condition("name", "=", "b")) == ["one"]
 
 
-async def test_rows_are_counted_by_a_column(store: Store) -> None:
-    assert await store.tally("instances", "project", Condition("status", "in", ["active"])) == {}
-    await keep(store, row("one"), row("two", project="q"), row("three"), row("four", project="q", status="error"))
-    assert await store.tally("instances", "project", Condition("status", "in", ["active", "x"])) == {"p": 2, "q": 1}
-    assert await store.tally("instances", "status", Condition("project", "=", "q")) == {"active": 1, "error": 1}
+async def test_rows_are_counted_and_summed_by_a_column(store: Store) -> None:
+    active = Condition("status", "in", ["active", "x"])
+    assert await store.totals("instances", "project", [active]) == {}
+    await keep(store, row("one"), row("two", 3, project="q"), row("three", 5), row("four", project="q", status="error"))
+    assert await store.totals("instances", "project", [active]) == {"p": (2,), "q": (1,)}
+    of_q = [Condition("project", "=", "q")]
+    assert await store.totals("instances", "status", of_q, [["version"]]) == {"active": (1, 3), "error": (1, 1)}
+    assert await store.totals("instances", "project", [active, *of_q], [["version"], ["version"]]) == {"q": (1, 3, 3)}
 
 
 async def test_rows_that_are_gone_are_gone_and_others_stay(store: Store) -> None:

@@ -130,8 +130,8 @@ async def overload(directory: Path, seed: int, kills: tuple[str, ...]) -> tuple[
     async def watch() -> None:
         nonlocal most
         while True:
-            tasks = await cluster.store.tally("tasks", "project", Condition("status", "in", UNDER_WAY))
-            most = max(most, sum(tasks.values()))
+            tasks = await cluster.store.totals("tasks", "project", [Condition("status", "in", UNDER_WAY)])
+            most = max(most, sum(count for (count,) in tasks.values()))
             await asyncio.sleep(SEEN_EVERY)
 
     behind.append(asyncio.create_task(watch()))
