@@ -64,9 +64,8 @@ class MemoryLog:
 
     async def appended(self, positions: Positions) -> dict[TopicPartition, datetime]:
         """When the first record at or behind each of these offsets was appended."""
-        return {
-            each: self._times[each][offset] for each, offset in positions.items() if offset < len(self._times[each])
-        }
+        there = {each: max(offset, self._firsts[each]) for each, offset in positions.items()}
+        return {each: self._times[each][at] for each, at in there.items() if at < len(self._times[each])}
 
     async def reader(self, positions: Positions, patience: float = 0.0) -> Reader:
         """Read these partitions from these offsets."""

@@ -143,6 +143,9 @@ async def test_what_was_let_go_of_is_not_given_and_positions_stay(log: Log) -> N
     await log.trim({partition: start + 4})
     assert (await log.bounds([Topic.REPORTS]))[partition] == (start + 4, start + 10)
     assert [each.value for each in await read(log, {partition: start}, 6)] == [b"4", b"5", b"6", b"7", b"8", b"9"]
+    first = await log.appended({partition: start + 4})
+    assert first.keys() == {partition}
+    assert await log.appended({partition: start}) == first
 
 
 async def test_a_record_keeps_its_time_where_it_is_asked_to(log: Log) -> None:
