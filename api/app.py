@@ -26,6 +26,7 @@ from api.routes import (
     simulation,
     tasks,
     usage,
+    webhooks,
     zones,
 )
 from api.samples import complete
@@ -47,6 +48,7 @@ ROUTES = (
     jobs,
     dead,
     events,
+    webhooks,
     commands,
     projections,
     scheduler,

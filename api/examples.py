@@ -16,6 +16,7 @@ ZONE_ID = "f0a1b2c3-3e4f-5d6a-9c8b-4a5f6e7d8c88"
 KEYPAIR_ID = "a2b3c4d5-4f5a-5e7b-8d9c-5b6a7f8e9d99"
 JOB_ID = "b3c4d5e6-5a6b-5f8c-9eAd-6c7b8a9f0eaa".lower()
 EVENT_ID = "c4d5e6f7-6b7c-5a9d-8fbe-7d8c9b0a1fbb"
+WEBHOOK_ID = "d5e6f7a8-7c8d-5bae-8acf-8e9d0c1b2acc"
 CHECKSUM = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 NOW = "2025-11-24T02:15:30.123456+00:00"
 LATER = "2025-11-24T02:15:36.654321+00:00"
@@ -193,6 +194,45 @@ KEYPAIR: dict[str, Any] = {
     "deleted": None,
     "version": 1,
 }
+WEBHOOK_SECRET = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
+WEBHOOK: dict[str, Any] = {
+    "id": WEBHOOK_ID,
+    "project_id": "admin",
+    "name": "billing",
+    "description": "",
+    "url": "https://billing.example.com/gostack",
+    "wanted": {
+        "types": ["gostack.instance.created.*", "gostack.task.*"],
+        "subject": "",
+        "actor": "",
+        "project_id": "admin",
+        "task": "",
+    },
+    "status": "enabled",
+    "reason": "",
+    "secret_changed": NOW,
+    "created": NOW,
+    "updated": NOW,
+    "deleted": None,
+    "version": 1,
+    "delivery": {
+        "delivered": 41,
+        "behind": 0,
+        "position": "AAECAw",
+        "failures": 0,
+        "next_attempt": None,
+        "last_event": EVENT_ID,
+        "last_at": LATER,
+        "last_status": 204,
+        "last_error": None,
+    },
+}
+WEBHOOK_BODY: dict[str, Any] = {
+    "name": "billing",
+    "url": "https://billing.example.com/gostack",
+    "wanted": {"types": ["instance.created.*", "task.*"], "project_id": "admin"},
+}
+WEBHOOK_TEST: dict[str, Any] = {"delivered": True, "status": 204, "error": None, "event_id": EVENT_ID}
 NETWORK: dict[str, Any] = {
     "id": NETWORK_ID,
     "name": "lan",

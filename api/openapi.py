@@ -19,6 +19,8 @@ from infra.log.memory import MemoryLog
 from infra.secrets.memory import MemorySecrets
 from infra.secrets.segments import MemorySegments
 from infra.settings import Settings
+from infra.webhooks.memory import MemoryDeliveries
+from infra.webhooks.sender import Sender
 from projections.memory import MemoryStore
 from projections.replays import ReplaysHere
 from projections.runs_memory import MemoryRuns
@@ -44,6 +46,8 @@ def described() -> bytes:
         agents=Agents(store, ""),
         blobs=Blobs("", 0),
         load=load,
+        deliveries=MemoryDeliveries(),
+        sender=Sender(1, allow_private=False),
     )
     schema = create_app(services).openapi()
     return orjson.dumps(schema, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n"

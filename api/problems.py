@@ -19,8 +19,10 @@ from api.given import explain
 from domain import errors
 from domain.errors import Refusal
 from infra import work
+from infra.db.ledger import LedgerUnavailable
 from infra.log.log import LogUnavailable
 from infra.secrets.secrets import SecretsUnavailable
+from infra.webhooks.deliveries import DeliveriesUnavailable
 from projections.store import StoreUnavailable
 from projections.view import UnknownMarker
 
@@ -63,6 +65,7 @@ STATUS: dict[type[Refusal], int] = {
     own.Overloaded: 429,
     own.NotAppliedYet: 504,
     own.ProjectionBusy: 409,
+    own.TooManyWebhooks: 409,
     own.TooLargeForAFile: 422,
     own.ReplayTooLong: 422,
     own.NoHostYet: 409,
@@ -169,7 +172,7 @@ def install(app: FastAPI, max_body: int) -> None:
     app.add_exception_handler(Refusal, refused)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)
-    for down in (LogUnavailable, StoreUnavailable, SecretsUnavailable):
+    for down in (LogUnavailable, StoreUnavailable, SecretsUnavailable, DeliveriesUnavailable, LedgerUnavailable):
         app.add_exception_handler(down, unavailable)
     app.add_exception_handler(UnknownMarker, unknown_marker)
     app.add_exception_handler(Exception, broken)

@@ -78,6 +78,13 @@ class ProjectionBusy(Refusal):
     hint = "Ask again when it has ended."
 
 
+class TooManyWebhooks(Refusal):
+    """There are {most} webhooks, which is the most there may be."""
+
+    code = "too-many-webhooks"
+    hint = "Delete one, or raise webhooks.most."
+
+
 class TooLargeForAFile(Refusal):
     """What happened to all that {about} touched is more than {most}, the most that one file holds."""
 

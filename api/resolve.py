@@ -20,6 +20,7 @@ KINDS = {
     "ports": "port",
     "hosts": "host",
     "zones": "zone",
+    "webhooks": "webhook",
     "tasks": "task",
     "jobs": "job",
 }

@@ -18,6 +18,7 @@ REFS = {
     "ports": "db",
     "hosts": "h1",
     "zones": "east",
+    "webhooks": "billing",
     "tasks": examples.COMMAND_ID,
     "jobs": examples.JOB_ID,
     "events": examples.EVENT_ID,

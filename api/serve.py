@@ -34,6 +34,8 @@ from infra.secrets.postgres import PostgresSecrets
 from infra.secrets.seal import Seal
 from infra.secrets.segments import PostgresSegments
 from infra.settings import Settings
+from infra.webhooks.postgres import PostgresDeliveries
+from infra.webhooks.sender import Sender
 from projections.postgres import PostgresStore
 from projections.replays import ReplaysApart
 from projections.runs_postgres import PostgresRuns
@@ -81,6 +83,11 @@ async def made(settings: Settings, token: str) -> AsyncIterator[Services]:
         deciding = {name: PostgresLedger(settings.db.dsn, name) for name in READ_BY}
         for ledger in deciding.values():
             stack.push_async_callback(ledger.close)
+        deliveries = PostgresDeliveries(settings.db.dsn, pool_size=2)
+        await deliveries.open()
+        stack.push_async_callback(deliveries.close)
+        sender = Sender(settings.webhooks.timeout, allow_private=settings.webhooks.allow_private)
+        stack.push_async_callback(sender.close)
         forgetting = Forgetting(secrets)
         load = Load(settings, log, store, deciding)
         services = Services(
@@ -97,6 +104,8 @@ async def made(settings: Settings, token: str) -> AsyncIterator[Services]:
             agents=agents,
             blobs=Blobs(settings.images.store, settings.images.max_size),
             load=load,
+            deliveries=deliveries,
+            sender=sender,
             deciding=deciding,
         )
         await raise_segments(services)

@@ -17,6 +17,8 @@ from infra.log.log import Log
 from infra.secrets.secrets import SecretStore
 from infra.secrets.segments import Segments
 from infra.settings import Settings
+from infra.webhooks.deliveries import Deliveries
+from infra.webhooks.sender import Sender
 from projections.replays import Replays
 from projections.runs import Runs
 from projections.store import Store
@@ -49,6 +51,10 @@ class Services:
     agents: Agents
     blobs: Blobs
     load: Load
+    deliveries: Deliveries
+    """How far each webhook has been told: only looked at."""
+    sender: Sender
+    """Of tests of webhooks."""
     deciding: Mapping[str, Ledger] = field(default_factory=dict)
     """Where engine and scheduler stand, by their names: only looked at, to tell how much waits for them."""
     known: TTLCache[tuple[str, str, str], dict[str, Any]] = field(default_factory=_known)

@@ -30,9 +30,13 @@ async def sweep(services: Services) -> int:
     lost = set(await services.secrets.held(now - NEVER_BOOTED, MOST))
     forgotten = 0
     for instance_id in await services.secrets.held(now - SETTLED, MOST):
-        found = await services.store.get("instances", instance_id)
+        kind, _, ident = instance_id.rpartition("/")
+        found = await services.store.get("webhooks" if kind else "instances", ident)
         if found is None:
             needed = instance_id not in lost
+        elif kind:
+            # What a webhook is signed with is needed as long as it is there.
+            needed = orjson.loads(found.doc)["deleted"] is None
         else:
             task = orjson.loads(found.doc)["task"]
             needed = task is not None and task["action"] == READS_SECRETS

@@ -38,7 +38,7 @@ from projections.store import Store
 from projections.verify import Folded, differences, fold
 
 KINDS: Mapping[str, tuple[str, ...]] = {
-    "engine": ("instance", "network", "flavor", "image", "keypair"),
+    "engine": ("instance", "network", "flavor", "image", "keypair", "webhook"),
     "scheduler": ("host", "zone"),
 }
 """Ledger -> the kinds of aggregates in it."""

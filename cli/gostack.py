@@ -77,6 +77,14 @@ def timers() -> None:
 
 
 @app.command()
+def webhooks() -> None:
+    """Events to users' own endpoints."""
+    from commands.compose import webhooks as run
+
+    _run(run(_settings("webhooks")))
+
+
+@app.command()
 def projector() -> None:
     """The projector: events into read models."""
     from projections.compose import projector as run

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import uuid
 from datetime import UTC, datetime
 
 import uvloop
@@ -11,6 +12,7 @@ from commands.engine import EngineRules
 from commands.processor import Processor, Rules, restored
 from commands.scheduler import SchedulerRules
 from commands.timers import Timers
+from commands.webhooks import Deliverer, Parts
 from domain import catalog
 from domain.host.state import Health
 from domain.messages import Topic
@@ -18,11 +20,15 @@ from domain.scheduling.table import Ratios
 from infra.collector import ease
 from infra.db.postgres import PostgresLedger
 from infra.log.kafka import KafkaLog
-from infra.log.lag import Lags, measured, together
+from infra.log.lag import Lags, lags, measured, together
 from infra.log.log import LogUnavailable
 from infra.log.topics import TOPICS
 from infra.probes import Pulse, measure, open_doors
+from infra.secrets.postgres import PostgresSecrets
+from infra.secrets.seal import Seal
 from infra.settings import Settings
+from infra.webhooks.postgres import PostgresDeliveries
+from infra.webhooks.sender import Sender
 
 
 def now() -> datetime:
@@ -96,3 +102,40 @@ async def timers(settings: Settings) -> None:
             task.result()
         task.cancel()
     await log.close()
+
+
+async def webhooks(settings: Settings) -> None:
+    """Tell webhooks until a signal comes. Raises OSError and KeyInvalid for the key file, and what ends a courier."""
+    assert catalog.MESSAGES
+    log = KafkaLog(settings.log.bootstrap, settings.log.request_timeout)
+    ledger = PostgresLedger(settings.db.dsn, "engine")
+    deliveries = PostgresDeliveries(settings.db.dsn)
+    await deliveries.open()
+    secrets = PostgresSecrets(settings.db.dsn, Seal.from_file(settings.secrets.key_file))
+    await secrets.open()
+    policy = settings.webhooks
+    sender = Sender(policy.timeout, allow_private=policy.allow_private)
+    deliverer = Deliverer(Parts(log, ledger, deliveries, secrets, sender, policy, now, str(uuid.uuid4())))
+    stop = asyncio.Event()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(each, stop.set)
+    pulse = Pulse(settings.metrics.every)
+
+    async def look() -> Lags:
+        if deliverer.problem:
+            raise LogUnavailable(deliverer.problem)
+        return measured("webhooks", await lags(log, deliverer.furthest_behind(), now(), (Topic.EVENTS,)))
+
+    open_doors(settings.metrics.listen, settings.metrics.webhooks, pulse)
+    telling = asyncio.create_task(deliverer.run())
+    running = [telling, asyncio.create_task(measure(pulse, look, (LogUnavailable,)))]
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait([*running, stopping], return_when=asyncio.FIRST_COMPLETED)
+    for task in running:
+        task.cancel()
+    ended = await asyncio.gather(*running, return_exceptions=True)
+    for part in (sender, deliveries, secrets, ledger, log):
+        await part.close()
+    for error in ended:
+        if isinstance(error, Exception):
+            raise error

@@ -11,12 +11,13 @@ from domain.instance import decider as instance
 from domain.keypair import keypair
 from domain.messages import Decision, Envelope, Event, Key, Outcome
 from domain.network import decider as network
+from domain.webhook import webhook
 
 Decide = Callable[[Any, Envelope], Decision]
 
 
 class EngineRules:
-    """Instances, networks, flavors, images, keypairs."""
+    """Instances, networks, flavors, images, keypairs, webhooks."""
 
     source = "gostack/engine"
     preload: tuple[str, ...] = ()
@@ -28,6 +29,7 @@ class EngineRules:
             "flavor": flavor.decide,
             "image": image.decide,
             "keypair": keypair.decide,
+            "webhook": webhook.decide,
         }
 
     def keys(self, envelope: Envelope) -> Sequence[Key]:

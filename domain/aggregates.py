@@ -13,6 +13,7 @@ from domain.keypair import keypair
 from domain.messages import Event, Model
 from domain.network import evolve as network
 from domain.network.state import Network
+from domain.webhook import webhook
 from domain.zone import zone
 
 
@@ -30,6 +31,7 @@ AGGREGATES: dict[str, Aggregate] = {
     "image": Aggregate(image.Image, image.evolve),
     "keypair": Aggregate(keypair.Keypair, keypair.evolve),
     "network": Aggregate(Network, network.evolve),
+    "webhook": Aggregate(webhook.Webhook, webhook.evolve),
     "host": Aggregate(host.Host, host.evolve),
     "zone": Aggregate(zone.Zone, zone.evolve),
 }

@@ -116,6 +116,12 @@ OVERLOADS = _counter(
 )
 LOAD = _gauge("gostack_api_load", "api", "how much there is of what is bounded, over all API processes", "bound")
 VERDICTS_AWAITED = _gauge("gostack_api_verdicts_awaited", "api", "commands whose verdict requests are waiting for")
+WEBHOOK_ATTEMPTS = _counter(
+    "gostack_webhook_attempts_total",
+    "webhooks",
+    "attempts to tell a webhook of an event: `taken` or `failed`",
+    "result",
+)
 SPANS = _counter(
     "gostack_spans_total", "all", "spans that the collector of traces took (`sent`), or did not (`lost`)", "result"
 )
@@ -134,9 +140,10 @@ def page() -> str:
         "Each process serves `/metrics` for Prometheus, `/healthz` and `/readyz` at `metrics.listen` and its own port",
         "of the section `metrics` in [Settings](settings.md); 0, the default, serves none. Several of a kind on one",
         "machine each need a port of their own (`GOSTACK_METRICS__ENGINE=7479 gostack engine`). The local cluster",
-        "serves them at 7471 (engine), 7472 (scheduler), 7473 (timers), 7474 (projector), 7475 (api) and 7476 (agents,",
-        "each at its host's address). A dashboard for Grafana is in [infra/grafana](../infra/grafana/gostack.json);",
-        "what to watch, and what to do, in [Operations](operations.md#what-to-watch).",
+        "serves them at 7471 (engine), 7472 (scheduler), 7473 (timers), 7474 (projector), 7475 (api), 7476 (agents,",
+        "each at its host's address) and 7477 (webhooks). A dashboard for Grafana is in",
+        "[infra/grafana](../infra/grafana/gostack.json); what to watch, and what to do, in",
+        "[Operations](operations.md#what-to-watch).",
         "",
         "| name | kind | labels | of | meaning |",
         "|---|---|---|---|---|",

@@ -160,6 +160,19 @@ class Secrets(Section):
     )
 
 
+class Webhooks(Section):
+    """What is sent to users' own endpoints."""
+
+    allow_private: bool = Field(
+        False, description="endpoints may have addresses that are not of the public internet: loopback, private, others"
+    )
+    timeout: float = Field(10.0, gt=0, le=20, description="seconds an endpoint may take to answer")
+    attempts: int = Field(16, ge=1, le=1000, description="attempts in a row that fail until a webhook is disabled")
+    first_pause: float = Field(5.0, gt=0, le=3600, description="seconds until the second attempt; doubled at each one")
+    longest_pause: float = Field(3600.0, gt=0, le=86400, description="seconds between two attempts at most")
+    most: int = Field(100, ge=0, le=1000, description="webhooks there may be")
+
+
 class Metrics(Section):
     """What each process tells those who watch it: /metrics, /healthz and /readyz at a port of its own; 0 is none."""
 
@@ -168,6 +181,7 @@ class Metrics(Section):
     scheduler: int = Field(0, ge=0, le=65535, description="TCP port of the scheduler's")
     timers: int = Field(0, ge=0, le=65535, description="TCP port of the timers'")
     projector: int = Field(0, ge=0, le=65535, description="TCP port of the projector's")
+    webhooks: int = Field(0, ge=0, le=65535, description="TCP port of the webhooks'")
     api: int = Field(0, ge=0, le=65535, description="TCP port of the API's")
     agent: int = Field(0, ge=0, le=65535, description="TCP port of the agent's")
     every: float = Field(5.0, gt=0, le=60, description="seconds between measurements of lag")
@@ -201,6 +215,7 @@ class Settings(BaseSettings):
     images: Images = Field(default_factory=lambda: Images())
     agent: Agent = Field(default_factory=lambda: Agent())
     secrets: Secrets = Field(default_factory=lambda: Secrets())
+    webhooks: Webhooks = Field(default_factory=lambda: Webhooks())
     metrics: Metrics = Field(default_factory=lambda: Metrics())
     traces: Traces = Field(default_factory=lambda: Traces())
 

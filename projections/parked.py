@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from domain.aggregates import AGGREGATES
 from domain.parking import AggregateParked, AggregateReleased
 from projections.view import Change, Column, Row, View
 
@@ -26,7 +27,7 @@ def rows(change: Change) -> Iterable[Row]:
 
 PARKED = View(
     name="parked",
-    kinds=frozenset({"instance", "network", "flavor", "image", "keypair", "host", "zone"}),
+    kinds=frozenset(AGGREGATES),
     rows=rows,
     columns=(Column("kind"), Column("parked", "boolean")),
 )

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from domain.aggregates import AGGREGATES
 from domain.instance.state import Instance
 from domain.task import CommandRefused, CommandSatisfied, TaskAccepted
 from projections.view import Change, Column, Row, View
@@ -46,7 +47,7 @@ def _boots(change: Change) -> bool:
 
 VERDICTS = View(
     name="verdicts",
-    kinds=frozenset({"instance", "network", "flavor", "image", "keypair", "host", "zone"}),
+    kinds=frozenset(AGGREGATES),
     rows=rows,
     columns=(Column("subject"), Column("verdict")),
 )

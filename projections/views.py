@@ -10,6 +10,7 @@ from projections.parked import PARKED
 from projections.tasks import TASKS
 from projections.verdicts import VERDICTS
 from projections.view import View
+from projections.webhooks import WEBHOOKS
 
 VIEWS: dict[str, View] = {
     view.name: view
@@ -24,6 +25,7 @@ VIEWS: dict[str, View] = {
         NETWORKS,
         PORTS,
         ZONES,
+        WEBHOOKS,
         PARKED,
         DEAD_VIEW,
         VERDICTS,

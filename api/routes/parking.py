@@ -20,7 +20,7 @@ from projections.view import Condition, Query
 
 router = APIRouter(tags=["parking"])
 
-Kind = Literal["instance", "network", "flavor", "image", "keypair", "host", "zone"]
+Kind = Literal["instance", "network", "flavor", "image", "keypair", "webhook", "host", "zone"]
 
 
 VIEW = "parked"

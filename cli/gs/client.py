@@ -37,7 +37,7 @@ GRAIN = 0.001  # seconds; less than this left is none
 READ_TIMEOUT = 60.0  # seconds; above what the service may wait for a read model
 TOO_MANY = 429
 TRY_AGAIN = frozenset({TOO_MANY, 502, 503, 504})
-SECRETS = frozenset({"password", "admin_password", "user_data", "private_key", "token", "authorization"})
+SECRETS = frozenset({"password", "admin_password", "user_data", "private_key", "token", "secret", "authorization"})
 MASK = "********"
 SHOWN_OF_A_BODY = 4000  # characters of a body that is no JSON
 

@@ -30,6 +30,7 @@ GROUPS: dict[str, str] = {
     "port": "Addresses of networks, for instances to come.",
     "scheduler": "What hosts are chosen by, and how an instance was placed.",
     "task": "Accepted commands that take time.",
+    "webhook": "Endpoints that are told of events.",
     "zone": "Groups of hosts that fail together.",
 }
 

@@ -213,6 +213,12 @@ EVENT = Resource(
     named=False,
     selects=False,
 )
+WEBHOOK = Resource(
+    "webhook",
+    "webhooks",
+    (ID, NAME, Column("url"), Column("wanted.types", "types"), Column("status"), Column("reason"), CREATED),
+    narrowings=(BY_NAME, Narrowing("--status", "enabled or disabled."), BY_PROJECT),
+)
 CHANGE = Resource("change", "changes", (Column("field"), Column("old"), Column("new")), named=False, selects=False)
 CAUSE = Resource(
     "step",

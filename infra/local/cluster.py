@@ -27,11 +27,19 @@ from infra.local.server import LOOPBACK, Server
 from infra.local.supervisor import RUNNING, Program, Supervisor
 
 API_PORT, API_HOSTS_PORT = 7480, 7481
-METRICS_PORTS = {"engine": 7471, "scheduler": 7472, "timers": 7473, "projector": 7474, "api": 7475, "agent": 7476}
+METRICS_PORTS = {
+    "engine": 7471,
+    "scheduler": 7472,
+    "timers": 7473,
+    "projector": 7474,
+    "api": 7475,
+    "agent": 7476,
+    "webhooks": 7477,
+}
 KAFKA_PORT, KAFKA_HOSTS_PORT, KAFKA_CONTROLLER_PORT = 19092, 19093, 19094
 POSTGRES_PORT = 15432
 SUBNET = "10.97.0.0/24"
-WORKERS = ("engine", "scheduler", "timers", "projector", "api")
+WORKERS = ("engine", "scheduler", "timers", "projector", "webhooks", "api")
 SIMULATED = "simulated-agent"
 PATIENCE = 60.0
 HYPERVISOR = ("virtlogd", "libvirtd")
@@ -217,6 +225,8 @@ class Cluster:
             "db": {"dsn": postgres.dsn},
             "api": listen,
             "worker": {"instance": "local"},
+            # To be tried on this machine, where whoever reaches the API reaches all else, too.
+            "webhooks": {"allow_private": True},
             "metrics": metrics,
         }
         agent: Sections = {"agent": {"control": f"http://{for_hosts}:{API_HOSTS_PORT}"}, "metrics": metrics}

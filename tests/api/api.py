@@ -1,6 +1,7 @@
 """The API on a running world, with what most tests need made: a host, a flavor, an image, a network."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ from api.load import Load
 from api.services import Services
 from api.verdicts import Verdicts
 from infra.settings import Settings
+from infra.webhooks.memory import MemoryDeliveries
+from infra.webhooks.sender import Sender
 from projections.replays import ReplaysHere
 from projections.runs_memory import MemoryRuns
 from tests.harness.world import World
@@ -26,6 +29,7 @@ GIB = 1 << 30
 MIB = 1 << 20
 TOKEN = "agents-and-api"
 VERDICT_TIMEOUT = 0.5
+SEND_TIMEOUT = 10.0
 READ_TIMEOUT = 0.5
 
 
@@ -133,7 +137,9 @@ async def serving(directory: Path, **api_settings: Any) -> AsyncIterator[Api]:
         update={"verdict_timeout": VERDICT_TIMEOUT, "read_timeout": READ_TIMEOUT, **api_settings}
     )
     settings.images = settings.images.model_copy(update={"store": str(directory / "images"), "max_size": 4 * MIB})
+    settings.webhooks = settings.webhooks.model_copy(update={"allow_private": True})
     door = HostDoor()
+    sender = Sender(SEND_TIMEOUT, allow_private=True, tls=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
     forgetting = Forgetting(world.secrets)
     deciding = {"engine": world.engine_ledger, "scheduler": world.scheduler_ledger}
     load = Load(settings, world.log, world.store, deciding)
@@ -152,6 +158,8 @@ async def serving(directory: Path, **api_settings: Any) -> AsyncIterator[Api]:
         agents=Agents(world.store, TOKEN, httpx.MockTransport(door)),
         blobs=Blobs(settings.images.store, settings.images.max_size),
         load=load,
+        deliveries=MemoryDeliveries(),
+        sender=sender,
         deciding=deciding,
     )
     app = create_app(services)
@@ -161,6 +169,7 @@ async def serving(directory: Path, **api_settings: Any) -> AsyncIterator[Api]:
     async with world.running(), behind(verdicts.run(), forgetting.run(), load.run()), client as http:
         yield Api(http, app, world, services, door)
     await services.agents.close()
+    await sender.close()
 
 
 @asynccontextmanager

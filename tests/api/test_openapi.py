@@ -51,6 +51,7 @@ EXAMPLES = {
     "networks": examples.NETWORK,
     "ports": examples.PORT,
     "zones": examples.ZONE,
+    "webhooks": examples.WEBHOOK,
 }
 
 

@@ -15,7 +15,7 @@ from tests.harness.world import World
 from tests.real.cluster import running
 
 PATIENCE = 30.0
-SLOW = {"GOSTACK_AGENT__LATENCY": "0.3"}
+SLOW = {"GOSTACK_AGENT__LATENCY": "0.3", "GOSTACK_WEBHOOKS__ALLOW_PRIVATE": "true"}
 
 
 @dataclass(frozen=True)

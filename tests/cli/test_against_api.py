@@ -6,8 +6,10 @@ What a user types is typed here; nothing between the command line and the log is
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from cli.gs.main import app
 from domain.messages import Key
 from tests.cli.services import Running, in_memory, on_servers
 from tests.harness.incident import Incident
+from tests.harness.receiver import is_signed
 
 SHOWN = ("-o", "json")
 
@@ -125,6 +128,57 @@ def test_an_incident_is_written_to_a_file(gs: User, tmp_path: Path) -> None:
     gs.fails(2, "event", "export")
     assert "gostack.instance.created.v1" in gs("event", "list", "--type", "instance.*", "--subject", ident)
     assert "such as instance.*" in gs.fails(1, "event", "list", "--type", "A")
+
+
+def test_a_webhook_from_its_secret_to_its_end(gs: User) -> None:
+    with endpoint() as (url, got):
+        made = gs.run("webhook", "create", "hook", "--url", url, "--type", "task.*,host.*", "--actor", "ann", *SHOWN)
+        assert made.exit_code == 0, made.output
+        assert "shown only now" in made.stderr
+        hook = json.loads(made.stdout)
+        assert hook["secret"].startswith("whsec_")
+        assert hook["wanted"]["types"] == ["gostack.task.*", "gostack.host.*"]
+        assert "hook" in gs("webhook", "list", "--status", "enabled")
+        assert "secret" not in gs.json("webhook", "show", "hook")
+        assert gs.json("webhook", "test", "hook")["delivered"] is True
+        headers, body = got.pop()
+        assert is_signed(hook["secret"], headers, body)
+        renewed = gs.json("webhook", "update", "hook", "--new-secret", "--type", "", "--description", "d")
+        assert (renewed["wanted"]["types"], renewed["wanted"]["actor"], renewed["description"]) == ([], "ann", "d")
+        gs("webhook", "test", "hook")
+        headers, body = got.pop()
+        assert is_signed(hook["secret"], headers, body)
+        assert is_signed(renewed["secret"], headers, body)
+        assert gs.json("webhook", "retry", "hook")["status"] == "enabled"
+    assert gs.run("webhook", "test", "hook").exit_code == 1
+    assert "exists already" in gs.fails(1, "webhook", "create", "hook", "--url", url)
+    assert "http or https" in gs.fails(1, "webhook", "create", "other", "--url", "ftp://x")
+    gs.fails(2, "webhook", "update", "hook")
+    gs("webhook", "delete", "hook")
+    assert "There is no webhook hook" in gs.fails(3, "webhook", "show", "hook")
+
+
+@contextmanager
+def endpoint() -> Iterator[tuple[str, list[tuple[dict[str, str], bytes]]]]:
+    """An endpoint that takes everything, and what it got: headers and body."""
+    got: list[tuple[dict[str, str], bytes]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            got.append((dict(self.headers), self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/hook", got
+        finally:
+            server.shutdown()
 
 
 def test_asking_for_what_is_so_already(gs: User) -> None:

@@ -50,6 +50,7 @@ COMMANDS = {
     "job": "list show",
     "event": "list show follow export dead",
     "scheduler": "filters weights explain simulate",
+    "webhook": "list show create update delete test retry",
     "config": "show get",
 }
 COMMON = ["--debug", "--json", "-o", "--output", "--wait", "--no-wait", "--timeout", "-f", "--fields"]

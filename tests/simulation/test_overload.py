@@ -25,6 +25,8 @@ from domain.network.messages import CreateNetwork
 from infra.secrets.memory import MemorySecrets
 from infra.secrets.segments import MemorySegments
 from infra.settings import Settings
+from infra.webhooks.memory import MemoryDeliveries
+from infra.webhooks.sender import Sender
 from projections.replays import ReplaysHere
 from projections.runs_memory import MemoryRuns
 from projections.view import Condition
@@ -105,6 +107,8 @@ def serve(cluster: Cluster, directory: Path) -> Services:
         agents=Agents(cluster.store, "token"),
         blobs=Blobs(str(directory), 1),
         load=load,
+        deliveries=MemoryDeliveries(),
+        sender=Sender(1, allow_private=False),
         deciding=cluster.ledgers,
     )
 

@@ -1,0 +1,138 @@
+"""gs webhook: endpoints that are told of events. A secret is shown once, when the service makes it."""
+
+from typing import Annotated, Any
+
+import typer
+
+from cli.gs.call import Call
+from cli.gs.options import command
+from cli.gs.parsing import moment_of, one_name, words
+from cli.gs.problems import Failed, Refused
+from cli.gs.resources import BY_PROJECT, EVENT, TIME, WEBHOOK, Narrowing
+from cli.gs.standard import add_delete, add_list, add_show, argument
+
+app = typer.Typer()
+
+Text = str | None
+Which = Annotated[str, argument(WEBHOOK)]
+
+
+def _filter(flag: str) -> Narrowing:
+    return next(each for each in (*EVENT.narrowings, BY_PROJECT) if each.flag == flag)
+
+
+def _option(flag: str) -> Any:
+    return typer.Option(flag, help=_filter(flag).help)
+
+
+Types = Annotated[list[str] | None, _option("--type")]
+Subject = Annotated[Text, _option("--subject")]
+Actor = Annotated[Text, _option("--actor")]
+OfProject = Annotated[Text, _option("--project-id")]
+Task = Annotated[Text, _option("--task")]
+Description = Annotated[Text, typer.Option("--description", help="What it is for.")]
+
+add_list(app, WEBHOOK)
+add_show(app, WEBHOOK)
+
+
+@command(app, writes=True)
+def create(
+    call: Call,
+    url: Annotated[str, typer.Option("--url", help="Where to send: http or https.", show_default=False)],
+    argument: Annotated[Text, typer.Argument(metavar="NAME", help="Its name, or --name.")] = None,
+    name: Annotated[Text, typer.Option("--name", help="Its name.")] = None,
+    description: Description = None,
+    types: Types = None,
+    subject: Subject = None,
+    actor: Actor = None,
+    project_id: OfProject = None,
+    task: Task = None,
+    start: Annotated[
+        Text, typer.Option("--from", metavar="beginning|now|ID", help="Where to begin; an ID as of gs event follow.")
+    ] = None,
+    since: Annotated[Text, typer.Option("--since", help=f"Where to begin: {TIME}.")] = None,
+) -> None:
+    """Tell an endpoint of events, and show the secret that they are signed with, once."""
+    body: dict[str, Any] = {
+        "name": one_name(argument, name),
+        "url": url,
+        "description": description,
+        "wanted": _wanted(types, subject, actor, project_id, task),
+        "from": start,
+        "since": moment_of(since) if since else None,
+    }
+    answer = call.client.write("POST", WEBHOOK.path(), _given(body))
+    _told_once(call, answer, needed=f"Webhook {body['name']} was made")
+
+
+@command(app, writes=True)
+def update(
+    call: Call,
+    which: Which,
+    name: Annotated[Text, typer.Option("--name", help="A new name.")] = None,
+    url: Annotated[Text, typer.Option("--url", help="Where to send from now on.")] = None,
+    description: Description = None,
+    types: Types = None,
+    subject: Subject = None,
+    actor: Actor = None,
+    project_id: OfProject = None,
+    task: Task = None,
+    new_secret: Annotated[
+        bool, typer.Option("--new-secret", help="Make a new secret; the one before goes on signing for a day.")
+    ] = False,
+) -> None:
+    """Change a webhook; what is not given stays. A filter is removed by an empty text."""
+    wanted = _wanted(types, subject, actor, project_id, task)
+    body = _given({"name": name, "url": url, "description": description, "wanted": wanted, "new_secret": new_secret})
+    if not body:
+        raise typer.BadParameter("Nothing is to be changed.")
+    ident = call.ident(WEBHOOK, which)
+    answer = call.client.write("PATCH", WEBHOOK.path(ident), body)
+    _told_once(call, answer, needed=f"Webhook {which} has a new secret" if new_secret else "", ident=ident)
+
+
+add_delete(app, WEBHOOK)
+
+
+@command(app)
+def test(call: Call, which: Which) -> None:
+    """Send one event that is on no log; the status is 0 only when the endpoint took it."""
+    answer = call.client.write("POST", WEBHOOK.path(call.ident(WEBHOOK, which), "test"), {})
+    call.show_answer(answer)
+    if not answer.get("delivered"):
+        raise Failed
+
+
+@command(app, writes=True)
+def retry(call: Call, which: Which) -> None:
+    """Try at once what was not taken, and enable a webhook that was disabled."""
+    ident = call.ident(WEBHOOK, which)
+    call.written(WEBHOOK, call.client.write("POST", WEBHOOK.path(ident, "retry"), {}), ident)
+
+
+def _wanted(types: list[str] | None, subject: Text, actor: Text, project_id: Text, task: Text) -> dict[str, Any] | None:
+    given = {
+        "types": [each for each in words(types) or () if each] if types else None,
+        "subject": subject,
+        "actor": actor,
+        "project_id": project_id,
+        "task": task,
+    }
+    return {name: value for name, value in given.items() if value is not None} or None
+
+
+def _given(body: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in body.items() if value is not None and value is not False}
+
+
+def _told_once(call: Call, answer: Any, needed: str, ident: str = "") -> None:
+    secret = answer.get("secret")
+    if needed and not secret:
+        raise Refused(
+            f"{needed}, but the answer with its secret was lost, and it is told once.",
+            "gs webhook update --new-secret makes another.",
+        )
+    call.written(WEBHOOK, answer, ident, extra={"secret": secret} if secret else None)
+    if secret:
+        call.note("The secret is shown only now: the receiver checks signatures with it.")

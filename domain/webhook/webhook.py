@@ -1,0 +1,204 @@
+"""Webhooks: somebody's HTTP endpoint that is told of events, those that it asked for, from one place on the log on.
+
+What is decided is on the log: that it exists, what it wants, that it was disabled and why. How far it has been told is
+not: that moves with every event, and who tells keeps it. Its secret is neither: the log holds a reference.
+"""
+
+from datetime import datetime, timedelta
+from typing import ClassVar
+
+from domain.errors import AlreadyExists, NotFound
+from domain.interest import Interest
+from domain.messages import Command, Decision, Envelope, Event, Model
+
+OVERLAP = timedelta(hours=24)
+"""So long what is sent is signed with the secret before, too, so that a receiver can change over."""
+
+
+class Wanted(Model):
+    """Which events."""
+
+    types: tuple[str, ...] = ()
+    subject: str = ""
+    actor: str = ""
+    project_id: str = ""
+    task: str = ""
+
+    @property
+    def interest(self) -> Interest:
+        """As a filter."""
+        return Interest(self.subject, self.types, self.actor, self.project_id, self.task)
+
+
+class Webhook(Model):
+    """A webhook."""
+
+    id: str
+    project: str
+    name: str
+    description: str = ""
+    url: str
+    wanted: Wanted
+    begins: tuple[int, ...]
+    """Offsets of gostack.events, by partition, that it is told from."""
+    secret_ref: str
+    old_secret_ref: str = ""
+    secret_changed: datetime
+    enabled: bool = True
+    reason: str = ""
+    """Why it is disabled."""
+    turn: int = 1
+    """Grows whenever it is to be tried at once, whatever failed before."""
+    created: datetime
+    updated: datetime
+    deleted: datetime | None = None
+
+    def secret_refs(self, now: datetime) -> tuple[str, ...]:
+        """Of the secrets to sign with at this time."""
+        if self.old_secret_ref and now - self.secret_changed < OVERLAP:
+            return self.secret_ref, self.old_secret_ref
+        return (self.secret_ref,)
+
+
+class WebhookCommand(Command):
+    """A wish about a webhook."""
+
+    abstract: ClassVar[bool] = True
+    kind = "webhook"
+
+
+class CreateWebhook(WebhookCommand):
+    """Tell an endpoint of events."""
+
+    name: str
+    description: str = ""
+    url: str
+    wanted: Wanted
+    begins: tuple[int, ...]
+    secret_ref: str
+
+
+class UpdateWebhook(WebhookCommand):
+    """Change a webhook; what is not given stays. Where it has got to stays, too."""
+
+    name: str | None = None
+    description: str | None = None
+    url: str | None = None
+    wanted: Wanted | None = None
+    secret_ref: str | None = None
+
+
+class DisableWebhook(WebhookCommand):
+    """Tell it no more, for a reason, unless it was to be tried again meanwhile."""
+
+    relieves: ClassVar[bool] = True
+
+    reason: str
+    turn: int
+
+
+class RetryWebhook(WebhookCommand):
+    """Try at once, and enable it where it is disabled: it goes on where it had got to."""
+
+
+class DeleteWebhook(WebhookCommand):
+    """Delete a webhook."""
+
+    relieves: ClassVar[bool] = True
+
+
+class WebhookEvent(Event):
+    """A fact about a webhook."""
+
+    abstract: ClassVar[bool] = True
+    kind = "webhook"
+
+
+class WebhookCreated(WebhookEvent):
+    """It exists."""
+
+    project: str
+    name: str
+    description: str = ""
+    url: str
+    wanted: Wanted
+    begins: tuple[int, ...]
+    secret_ref: str
+    at: datetime
+
+
+class WebhookUpdated(WebhookEvent):
+    """It changed; None means as before."""
+
+    name: str | None = None
+    description: str | None = None
+    url: str | None = None
+    wanted: Wanted | None = None
+    secret_ref: str | None = None
+    at: datetime
+
+
+class WebhookDisabled(WebhookEvent):
+    """It is told no more."""
+
+    reason: str
+    at: datetime
+
+
+class WebhookRetried(WebhookEvent):
+    """It is told again, at once."""
+
+    at: datetime
+
+
+class WebhookDeleted(WebhookEvent):
+    """It is gone."""
+
+    at: datetime
+
+
+def evolve(now: Webhook | None, event: Event, subject_id: str) -> Webhook:
+    """The webhook after this event. Raises TypeError for an event that is none of a webhook's."""
+    match event:
+        case WebhookCreated():
+            given = {name: getattr(event, name) for name in WebhookCreated.model_fields if name != "at"}
+            return Webhook(id=subject_id, created=event.at, updated=event.at, secret_changed=event.at, **given)
+        case WebhookUpdated() if now:
+            changes = {name: value for name, value in event if value is not None and name != "at"}
+            if event.url is not None:
+                changes["turn"] = now.turn + 1
+            if event.secret_ref is not None:
+                changes |= {"old_secret_ref": now.secret_ref, "secret_changed": event.at}
+            return now.but(updated=event.at, **changes)
+        case WebhookDisabled() if now:
+            return now.but(enabled=False, reason=event.reason, updated=event.at)
+        case WebhookRetried() if now:
+            return now.but(enabled=True, reason="", turn=now.turn + 1, updated=event.at)
+        case WebhookDeleted() if now:
+            return now.but(deleted=event.at, updated=event.at)
+        case _:
+            raise TypeError(f"{event.type_name} does not apply to webhook {subject_id}")
+
+
+def decide(now: Webhook | None, envelope: Envelope) -> Decision:
+    """Facts. Raises a Refusal where the webhook cannot do it."""
+    at, ident = envelope.time, envelope.subject.id
+    if isinstance(envelope.data, CreateWebhook):
+        if now is not None and now.deleted is None:
+            raise AlreadyExists(kind="webhook", id=envelope.data.name)
+        given = dict(envelope.data)
+        return Decision([WebhookCreated(project=envelope.project, at=at, **given)])
+    if now is None or now.deleted is not None:
+        raise NotFound(kind="webhook", id=ident)
+    match envelope.data:
+        case UpdateWebhook() as command:
+            changes = {name: value for name, value in command if value is not None and value != getattr(now, name)}
+            return Decision([WebhookUpdated(at=at, **changes)] if changes else [])
+        case DisableWebhook(reason=reason, turn=turn):
+            return Decision([WebhookDisabled(reason=reason, at=at)] if now.enabled and turn == now.turn else [])
+        case RetryWebhook():
+            return Decision([WebhookRetried(at=at)])
+        case DeleteWebhook():
+            return Decision([WebhookDeleted(at=at)])
+        case other:
+            raise TypeError(f"{other.type_name} is nothing a webhook decides")

@@ -1,0 +1,49 @@
+"""Deliveries in memory: the twin of PostgreSQL's, for fast tests."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from infra.webhooks.deliveries import Delivery
+
+
+class MemoryDeliveries:
+    """Dictionaries."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, Delivery] = {}
+        self._held: dict[str, tuple[str, datetime]] = {}
+
+    async def take(
+        self, ident: str, begins: Sequence[int], holder: str, now: datetime, until: datetime
+    ) -> Delivery | None:
+        """Hold a webhook's until then; None while another holds it."""
+        by, end = self._held.get(ident, (holder, until))
+        if by != holder and end > now:
+            return None
+        self._held[ident] = (holder, until)
+        return self._kept.setdefault(ident, Delivery(ident, tuple(begins)))
+
+    async def keep(self, delivery: Delivery, holder: str, until: datetime) -> bool:
+        """Keep how far it is; False where another holds it."""
+        if self._held.get(delivery.id, ("", until))[0] != holder:
+            return False
+        self._held[delivery.id] = (holder, until)
+        self._kept[delivery.id] = delivery
+        return True
+
+    async def leave(self, ident: str, holder: str) -> None:
+        """Let another have it at once."""
+        if self._held.get(ident, ("", None))[0] == holder:
+            del self._held[ident]
+
+    async def get(self, ident: str) -> Delivery | None:
+        """A webhook's, or None."""
+        return self._kept.get(ident)
+
+    async def forget(self, ident: str) -> None:
+        """The webhook is gone."""
+        self._kept.pop(ident, None)
+        self._held.pop(ident, None)
+
+    async def close(self) -> None:
+        """Nothing to let go of."""

@@ -1,0 +1,42 @@
+"""Webhooks as they are listed: what was decided about each. How far it has been told, its teller keeps."""
+
+from collections.abc import Iterable
+
+from domain.webhook.webhook import Webhook
+from projections.view import Change, Column, Row, View, aggregate
+
+UNTOLD = {"project", "begins", "secret_ref", "old_secret_ref", "turn"}
+
+
+def _rows(change: Change) -> Iterable[Row]:
+    now = change.after
+    if not isinstance(now, Webhook):
+        return
+    doc = {
+        **now.model_dump(mode="json", exclude=UNTOLD),
+        "project_id": now.project,
+        "status": "enabled" if now.enabled else "disabled",
+        "version": change.version,
+    }
+    del doc["enabled"]
+    yield Row(
+        id=now.id,
+        version=change.version,
+        created=now.created,
+        columns={
+            "name": now.name,
+            "project": now.project,
+            "status": doc["status"],
+            "deleted": now.deleted is not None,
+        },
+        doc=doc,
+    )
+
+
+WEBHOOKS = View(
+    name="webhooks",
+    kinds=frozenset({"webhook"}),
+    rows=_rows,
+    columns=(Column("name", indexed=True), Column("project"), Column("status"), Column("deleted", "boolean")),
+    about=aggregate,
+)

@@ -1,0 +1,228 @@
+"""Webhooks through the API: made, shown, changed, tested; their secret told once and on no log."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from api import positions, sweep
+from api.routes.webhooks import OWNER
+from commands.webhooks import Courier, Deliverer, Parts
+from domain.messages import Topic
+from tests.api.api import Api, behind
+from tests.harness.receiver import REFUSED, TAKEN, Receiver, is_signed, receiving
+
+FAR = "https://hooks.example.com/gostack"
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    async with receiving() as made:
+        yield made
+
+
+def parts(api: Api) -> Parts:
+    """All that tells webhooks, beside this API."""
+    services = api.services
+    return Parts(
+        services.log,
+        services.deciding["engine"],
+        services.deliveries,
+        services.secrets,
+        services.sender,
+        services.settings.webhooks,
+        services.clock,
+        "here",
+    )
+
+
+async def test_a_webhook_is_made_told_shown_and_deleted(api: Api, receiver: Receiver) -> None:
+    made = await api.post("/webhooks", {"name": "hook", "url": receiver.url, "wanted": {"types": ["instance.*"]}})
+    assert made["status"] == "enabled"
+    assert made["wanted"]["types"] == ["gostack.instance.*"]
+    secret = made.pop("secret")
+    shown = await api.get("/webhooks/hook")
+    assert (shown.pop("delivery"), shown) == (None, made)
+    assert (await api.get("/webhooks"))["webhooks"] == [made]
+    assert (await api.get("/webhooks", status="disabled"))["webhooks"] == []
+    async with behind(Deliverer(parts(api)).run()):
+        web = await api.booted("web")
+        shown = await shown_as(api, lambda hook: hook["delivery"] and hook["delivery"]["delivered"] >= 1)
+    message = receiver.got[0]
+    assert message.event["subject"] == f"instance/{web['id']}"
+    assert message.event["data"]["name"] == "web"
+    assert is_signed(secret, message.headers, message.body)
+    delivery = shown["delivery"]
+    assert (delivery["failures"], delivery["last_status"], delivery["last_error"]) == (0, 204, None)
+    assert len(positions.decode(delivery["position"])) == 12
+    await api.delete("/webhooks/hook")
+    await api.get("/webhooks/hook", 404)
+    assert (await api.get("/webhooks", deleted="true"))["webhooks"][0]["id"] == made["id"]
+
+
+async def test_a_secret_is_told_once_and_stands_nowhere(api: Api) -> None:
+    answer = await api.http.post("/v1/webhooks", json={"name": "hook", "url": FAR}, headers={"Idempotency-Key": "k"})
+    secret = answer.json()["secret"]
+    assert secret.startswith("whsec_")
+    again = await api.http.post("/v1/webhooks", json={"name": "hook", "url": FAR}, headers={"Idempotency-Key": "k"})
+    assert again.json().get("secret") is None
+    assert again.json()["id"] == answer.json()["id"]
+    renewed = await api.patch("/webhooks/hook", {"new_secret": True})
+    assert renewed["secret"] not in ("", secret)
+    assert renewed["secret_changed"] > answer.json()["secret_changed"]
+    for path in ("/webhooks", "/webhooks/hook", "/events?limit=1000"):
+        text = (await api.http.get(f"/v1{path}")).text
+        assert "whsec_" not in text
+        assert secret not in text
+    for topic in (Topic.COMMANDS, Topic.EVENTS):
+        assert all(b"whsec_" not in record.value for record in api.world.log.all(topic))
+
+
+async def test_a_webhook_is_changed_field_by_field(api: Api) -> None:
+    wanted = {"types": ["task.*"], "actor": "ann"}
+    await api.post("/webhooks", {"name": "hook", "url": FAR, "wanted": wanted, "description": "d"})
+    changed = await api.patch("/webhooks/hook", {"wanted": {"types": ["host.*"]}, "name": "other"})
+    assert changed["wanted"] == {
+        "types": ["gostack.host.*"],
+        "actor": "ann",
+        "subject": "",
+        "project_id": "",
+        "task": "",
+    }
+    assert (changed["name"], changed["description"], changed["url"]) == ("other", "d", FAR)
+    cleared = await api.patch("/webhooks/other", {"wanted": {"types": [], "actor": ""}})
+    assert (cleared["wanted"]["types"], cleared["wanted"]["actor"]) == ([], "")
+    stale = await api.http.patch("/v1/webhooks/other", json={"name": "x"}, headers={"If-Match": '"1"'})
+    assert stale.status_code == 412
+
+
+async def test_what_a_task_leads_to_is_told_as_lists_have_it(api: Api, receiver: Receiver) -> None:
+    given = await api.boot(count=2)
+    await api.world.settle()
+    one = given["instances"][0]
+    body = {"name": "hook", "url": receiver.url, "wanted": {"task": one["task_id"]}, "from": "beginning"}
+    made = await api.post("/webhooks", body)
+    assert made["wanted"]["subject"] == f"instance/{one['instance_id']}"
+    async with behind(Deliverer(parts(api)).run()):
+        expected = (await api.get("/events", task=one["task_id"], limit=1000))["events"]
+        await receiver.wait(len(expected))
+    assert [each.id for each in receiver.got] == [event["id"] for event in expected]
+
+
+async def test_where_a_webhook_begins(api: Api, receiver: Receiver) -> None:
+    feed = api.app.state.feed
+    here = positions.encode(await feed.start("now"))
+    await api.post("/zones", {"name": "a"})
+    await api.world.settle()
+    api.world.now += timedelta(minutes=10)
+    since = api.world.now.isoformat()
+    await api.post("/zones", {"name": "b"})
+    await api.world.settle()
+    wanted = {"types": ["zone.created.*"]}
+    for name, begin, expected in (
+        ("1", {"from": "beginning"}, ["default", "a", "b"]),
+        ("2", {"from": here}, ["a", "b"]),
+        ("3", {"since": since}, ["b"]),
+        ("4", {}, []),
+    ):
+        receiver.got.clear()
+        await api.post("/webhooks", {"name": name, "url": receiver.url, "wanted": wanted, **begin})
+        (webhook,) = [each for each in await Deliverer(parts(api)).look() if each.name == name]
+        await Courier(replace(parts(api), holder=name), webhook).round()
+        assert sorted(each.event["data"]["name"] for each in receiver.got) == sorted(expected)
+
+
+async def test_a_test_says_what_the_endpoint_said(api: Api, receiver: Receiver) -> None:
+    await api.post("/webhooks", {"name": "hook", "url": receiver.url})
+    before = len(api.world.log.all(Topic.EVENTS))
+    told = await api.post("/webhooks/hook/test", {}, 200)
+    assert (told["delivered"], told["status"], told["error"]) == (True, 204, None)
+    (message,) = receiver.got
+    assert (message.id, message.event["type"]) == (told["event_id"], "gostack.webhook.tested.v1")
+    receiver.answer = lambda message: REFUSED
+    told = await api.post("/webhooks/hook/test", {}, 200)
+    assert (told["delivered"], told["status"], told["error"]) == (False, 500, "it answers 500")
+    assert len(api.world.log.all(Topic.EVENTS)) == before
+    await api.post("/webhooks/none/test", {}, 404)
+
+
+async def test_a_disabled_webhook_says_why_and_is_retried(api: Api, receiver: Receiver) -> None:
+    api.services.settings.webhooks = api.services.settings.webhooks.model_copy(
+        update={"attempts": 2, "first_pause": 0.001}
+    )
+    receiver.answer = lambda message: REFUSED
+    await api.post("/webhooks", {"name": "hook", "url": receiver.url, "wanted": {"types": ["zone.*"]}})
+    async with behind(Deliverer(parts(api)).run()):
+        await api.post("/zones", {"name": "a"})
+        shown = await shown_as(api, lambda hook: hook["status"] == "disabled")
+        assert "it answers 500" in shown["reason"]
+        assert shown["delivery"]["last_status"] == 500
+        receiver.answer = lambda message: TAKEN
+        retried = await api.post("/webhooks/hook/retry", {}, 200)
+        assert (retried["status"], retried["reason"]) == ("enabled", "")
+        shown = await shown_as(api, lambda hook: hook["delivery"]["delivered"] == 1)
+    assert (shown["delivery"]["failures"], shown["delivery"]["last_error"]) == (0, None)
+    assert len({each.id for each in receiver.got}) == 1
+    assert len(receiver.got) == 3
+
+
+async def shown_as(api: Api, holds: Callable[[Any], bool]) -> Any:
+    """The webhook, once this holds of it."""
+    async with asyncio.timeout(20):
+        while not holds(shown := await api.get("/webhooks/hook")):  # noqa: ASYNC110  # a read model tells nobody
+            await asyncio.sleep(0.01)
+    return shown
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "says"),
+    [
+        ({"url": "ftp://example.com"}, "url", "http or https"),
+        ({"url": "http://user:word@example.com"}, "url", "without user"),
+        ({"url": "http://example.com/" + "x" * 2048}, "url", "2048"),
+        ({"url": "http://127.0.0.1:8000/"}, "url", "allow_private"),
+        ({"url": "http://localhost/"}, "url", "allow_private"),
+        ({"url": "http://169.254.169.254/"}, "url", "allow_private"),
+        ({"name": ""}, "name", "at least"),
+        ({"wanted": {"types": ["A"]}}, "wanted.types", "such as instance.*"),
+        ({"wanted": {"types": ["a"] * 17}}, "wanted.types", "16 of them"),
+        ({"wanted": {"subject": "web"}}, "wanted.subject", "KIND/ID"),
+        ({"wanted": {"type": "x"}}, "wanted.type", "no such field"),
+        ({"from": "x"}, "from", "now or beginning"),
+        ({"since": "soon"}, "since", "how long ago"),
+        ({"from": "now", "since": "1h"}, "since", "without from"),
+    ],
+)
+async def test_what_is_no_webhook(api: Api, body: dict[str, Any], field: str, says: str) -> None:
+    api.services.settings.webhooks = api.services.settings.webhooks.model_copy(update={"allow_private": False})
+    refused = await api.post("/webhooks", {"name": "hook", "url": FAR, **body}, 422)
+    assert field in refused["detail"]
+    assert says in refused["detail"]
+    assert (await api.get("/webhooks"))["webhooks"] == []
+
+
+async def test_names_are_unique_and_webhooks_bounded(api: Api) -> None:
+    api.services.settings.webhooks = api.services.settings.webhooks.model_copy(update={"most": 2})
+    await api.post("/webhooks", {"name": "a", "url": FAR})
+    assert (await api.post("/webhooks", {"name": "a", "url": FAR}, 409))["code"] == "already-exists"
+    await api.post("/webhooks", {"name": "b", "url": FAR})
+    assert (await api.post("/webhooks", {"name": "c", "url": FAR}, 409))["code"] == "too-many-webhooks"
+    await api.delete("/webhooks/a")
+    await api.post("/webhooks", {"name": "a", "url": FAR})
+    assert (await api.patch("/webhooks/a", {"name": "b"}, 409))["code"] == "already-exists"
+
+
+async def test_its_secret_is_kept_while_it_is_there(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep, "SETTLED", timedelta(days=-365 * 100))
+    monkeypatch.setattr(sweep, "NEVER_BOOTED", timedelta(days=-365 * 100))
+    made = await api.post("/webhooks", {"name": "hook", "url": FAR})
+    owner = OWNER + made["id"]
+    assert await sweep.sweep(api.services) == 0
+    far = api.world.now + timedelta(days=365 * 100)
+    assert await api.services.secrets.held(far, 10) == [owner]
+    await api.delete("/webhooks/hook")
+    assert await sweep.sweep(api.services) == 1
+    assert await api.services.secrets.held(far, 10) == []
