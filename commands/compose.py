@@ -22,6 +22,7 @@ from infra.db.postgres import PostgresLedger
 from infra.log.kafka import KafkaLog
 from infra.log.lag import Lags, lags, measured, together
 from infra.log.log import LogUnavailable
+from infra.log.recent import Recent
 from infra.log.topics import TOPICS
 from infra.probes import Pulse, measure, open_doors
 from infra.secrets.postgres import PostgresSecrets
@@ -115,7 +116,8 @@ async def webhooks(settings: Settings) -> None:
     await secrets.open()
     policy = settings.webhooks
     sender = Sender(policy.timeout, allow_private=policy.allow_private)
-    deliverer = Deliverer(Parts(log, ledger, deliveries, secrets, sender, policy, now, str(uuid.uuid4())))
+    recent = Recent(log, Topic.EVENTS)
+    deliverer = Deliverer(Parts(log, ledger, deliveries, secrets, sender, policy, now, recent, str(uuid.uuid4())))
     stop = asyncio.Event()
     for each in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(each, stop.set)

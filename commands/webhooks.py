@@ -25,6 +25,7 @@ from domain.webhook.webhook import DisableWebhook, Webhook
 from infra import metrics, work
 from infra.db.ledger import Ledger, LedgerUnavailable
 from infra.log.log import Log, LogUnavailable, Reader, TopicPartition
+from infra.log.recent import Recent
 from infra.secrets.secrets import SecretStore, SecretsUnavailable
 from infra.settings import Webhooks as Policy
 from infra.webhooks.deliveries import Deliveries, DeliveriesUnavailable, Delivery
@@ -62,6 +63,7 @@ class Parts:
     sender: Sender
     policy: Policy
     clock: Callable[[], datetime]
+    recent: Recent
     holder: str
     """This process, among those that hold leases."""
     chance: Callable[[], float] = random.random
@@ -133,7 +135,7 @@ class Courier:
             return LOOK_SECONDS
         if delivery.next_at is not None and delivery.next_at > now:
             return min(LOOK_SECONDS, (delivery.next_at - now).total_seconds())
-        records = await (await self._reading(delivery.offsets)).fetch(BATCH, FETCH_SECONDS)
+        records = await self._next(delivery.offsets)
         if not records:
             return 0.0
         keys = [key for ref in webhook.secret_refs(now) if (key := await parts.secrets.get(ref)) is not None]
@@ -152,6 +154,18 @@ class Courier:
                 await self._begin_anew()
             self._delivery, self._held_until = taken, now + LEASE
         return self._delivery
+
+    async def _next(self, offsets: Sequence[int]) -> list[Record]:
+        """What follows these offsets, as soon as there is something; none if that takes too long."""
+        recent = self._parts.recent
+        records = recent.after(offsets, BATCH)
+        if records is None:
+            return await (await self._reading(offsets)).fetch(BATCH, FETCH_SECONDS)
+        await self._close()
+        if not records:
+            await recent.wait(FETCH_SECONDS)
+            records = recent.after(offsets, BATCH)
+        return records or []
 
     async def _reading(self, offsets: Sequence[int]) -> Reader:
         """A reader that gives what follows these offsets next."""
@@ -175,7 +189,8 @@ class Courier:
         by_partition: dict[int, list[Record]] = defaultdict(list)
         for record in records:
             by_partition[record.partition or 0].append(record)
-            self._read[record.partition or 0] = record.offset + 1
+            if self._reader is not None:
+                self._read[record.partition or 0] = record.offset + 1
         lanes = {number: Lane(own, own[0].offset) for number, own in by_partition.items()}
         until = asyncio.get_running_loop().time() + ROUND_SECONDS
         side_by_side = asyncio.Semaphore(MOST_AT_ONCE)
@@ -302,6 +317,7 @@ class Deliverer:
 
     async def run(self) -> None:
         """Until cancelled."""
+        reading = asyncio.create_task(self._read_recent())
         try:
             while True:
                 try:
@@ -312,7 +328,17 @@ class Deliverer:
                     logger.warning("trying again: %s", error)
                 await asyncio.sleep(LOOK_SECONDS)
         finally:
-            await asyncio.gather(*(self._stop(ident) for ident in list(self._couriers)))
+            reading.cancel()
+            stopping = [self._stop(ident) for ident in list(self._couriers)]
+            await asyncio.gather(reading, *stopping, return_exceptions=True)
+
+    async def _read_recent(self) -> None:
+        while True:
+            try:
+                await self._parts.recent.run()
+            except LogUnavailable as error:
+                logger.warning("trying again: %s", error)
+            await asyncio.sleep(AWAY_SECONDS)
 
     async def arrange(self, webhooks: Sequence[Webhook]) -> None:
         """A courier for each of these, and for no other. Raises what a courier ended by."""

@@ -12,6 +12,7 @@ from api import positions, sweep
 from api.routes.webhooks import OWNER
 from commands.webhooks import Courier, Deliverer, Parts
 from domain.messages import Topic
+from infra.log.recent import Recent
 from tests.api.api import Api, behind
 from tests.harness.receiver import REFUSED, TAKEN, Receiver, is_signed, receiving
 
@@ -35,6 +36,7 @@ def parts(api: Api) -> Parts:
         services.sender,
         services.settings.webhooks,
         services.clock,
+        Recent(services.log, Topic.EVENTS),
         "here",
     )
 

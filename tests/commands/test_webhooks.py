@@ -22,6 +22,7 @@ from domain.webhook.webhook import (
     Wanted,
     Webhook,
 )
+from infra.log.recent import Recent
 from infra.settings import Webhooks as Policy
 from infra.webhooks.memory import MemoryDeliveries
 from infra.webhooks.sender import Sender, new_secret
@@ -50,6 +51,7 @@ class Telling:
             sender,
             POLICY,
             world.clock,
+            Recent(world.log, Topic.EVENTS),
             "here",
             chance=lambda: 1.0,
         )
@@ -354,3 +356,33 @@ async def test_who_ends_in_good_order_leaves_it_to_others_at_once(telling: Telli
     await telling.flavors("b")
     await (await telling.courier("there")).round()
     assert telling.names()[-1] == "b"
+
+
+async def test_many_that_wait_at_the_end_read_the_log_once(telling: Telling, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = 0
+    reader = telling.world.log.reader
+
+    async def counted(*given: Any) -> Any:
+        nonlocal opened
+        opened += 1
+        return await reader(*given)
+
+    monkeypatch.setattr("commands.webhooks.FETCH_SECONDS", 0.05)
+    for number in range(5):
+        key = Key("webhook", derived_id(SEED, number))
+        await telling.world.secrets.put(key.id, f"webhook/{key.id}", new_secret())
+        command = CreateWebhook(
+            name=str(number), url=telling.receiver.url, wanted=Wanted(**FLAVORS), begins=BEGINNING, secret_ref=key.id
+        )
+        await telling.world.send(key, command)
+    await telling.flavors("old")
+    running = asyncio.create_task(Deliverer(telling.parts).run())
+    await telling.receiver.wait(5)
+    monkeypatch.setattr(telling.world.log, "reader", counted)
+    for number in range(10):
+        await telling.flavors(f"new{number}")
+        await telling.receiver.wait(5 + 5 * (number + 1))
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert opened <= 5
+    assert sorted(telling.names()) == sorted(["old", *(f"new{number}" for number in range(10))] * 5)

@@ -1,0 +1,82 @@
+"""The newest records of a topic, read once for all in this process who are nearly at its end.
+
+Why: a reader of the log costs the same whether anything comes or not, so a hundred who wait at the end would cost a
+hundred times that. Whoever is further behind than what is kept here reads by itself until it has come up.
+"""
+
+import asyncio
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Sequence
+from operator import attrgetter
+
+from domain.messages import Record, Topic
+from infra.log.log import Log
+
+FETCH = 500
+FETCH_SECONDS = 1.0
+MOST_OF_A_PARTITION = 500
+
+
+class Recent:
+    """A window on a topic's end. Empty until it runs."""
+
+    def __init__(self, log: Log, topic: Topic, most: int = MOST_OF_A_PARTITION) -> None:
+        """`most`: records of each partition that are kept."""
+        self._log = log
+        self._topic = topic
+        self._most = most
+        self._begins: list[int] = []
+        """Per partition, from which offset on all is here."""
+        self._kept: list[deque[Record]] = []
+        self._arrived = asyncio.Event()
+
+    async def run(self) -> None:
+        """Read for ever, from the end on. Raises LogUnavailable: run again, it begins at the end as it is then."""
+        bounds = await self._log.bounds([self._topic])
+        ends = {each: bounds[each][1] for each in sorted(bounds)}
+        reader = await self._log.reader(ends)
+        self._begins = list(ends.values())
+        self._kept = [deque() for _ in ends]
+        try:
+            while True:
+                self._add(await reader.fetch(FETCH, FETCH_SECONDS))
+        finally:
+            self._begins, self._kept = [], []
+            self._wake()
+            await reader.close()
+
+    def after(self, offsets: Sequence[int], most: int) -> list[Record] | None:
+        """At most so many records from these offsets on, by partition; None where not all of them are here."""
+        if len(offsets) != len(self._begins):
+            return None
+        if any(at < first for at, first in zip(offsets, self._begins, strict=True)):
+            return None
+        found: list[Record] = []
+        for at, kept in zip(offsets, self._kept, strict=True):
+            if kept and kept[-1].offset >= at:
+                first = bisect_left(kept, at, key=attrgetter("offset"))
+                found += [kept[index] for index in range(first, min(len(kept), first + most - len(found)))]
+        return found
+
+    async def wait(self, seconds: float) -> None:
+        """Until something came, or the time is over."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._arrived.wait()
+        except TimeoutError:
+            pass
+
+    def _add(self, records: Sequence[Record]) -> None:
+        for record in records:
+            number = record.partition or 0
+            kept = self._kept[number]
+            kept.append(record)
+            if len(kept) > self._most:
+                self._begins[number] = kept.popleft().offset + 1
+        if records:
+            self._wake()
+
+    def _wake(self) -> None:
+        self._arrived.set()
+        self._arrived = asyncio.Event()
