@@ -224,20 +224,23 @@ class Courier:
         count = delivery.delivered + sum(lane.delivered for lane in lanes.values())
         kept = replace(delivery, offsets=tuple(reached), delivered=count)
         failed = [lane for lane in lanes.values() if lane.failing]
-        # Of several that fail, the one that was waited for before counts: else a receiver that takes all but one event
-        # would never be disabled, and nobody would see that one.
-        telling = next((lane for lane in failed if lane.failing == delivery.failing), failed[0] if failed else None)
-        telling = telling or next((lane for lane in lanes.values() if lane.outcome), None)
+        again = next((lane for lane in failed if lane.failing == delivery.failing), None)
+        telling = again or next(iter(failed), None) or next((lane for lane in lanes.values() if lane.outcome), None)
         pause = 0.0
         if telling is not None and telling.outcome is not None and telling.last is not None:
-            failures = 0
-            if telling.failing:
-                failures = delivery.failures + 1 if telling.failing == delivery.failing else 1
+            # An event that was not taken counts until it is: else a receiver that takes all but one would never be
+            # disabled, and nobody would see that one.
+            failures, failing = delivery.failures, delivery.failing
+            if failing and _passed(failing, reached):
+                failures, failing = 0, ""
+            if failed and (again or not failing or count == delivery.delivered):
+                failures, failing = failures + 1, failing or telling.failing
+            if failed:
                 pause = self._pause(failures, telling.outcome.retry_after)
             kept = replace(
                 kept,
                 failures=failures,
-                failing=telling.failing,
+                failing=failing,
                 next_at=now + timedelta(seconds=pause) if pause else None,
                 last_event=cloud_event(telling.last)[0],
                 last_at=now,
@@ -274,6 +277,12 @@ class Courier:
             project=webhook.project,
         )
         await parts.log.publish([to_record(envelope, Topic.COMMANDS)])
+
+
+def _passed(place: str, reached: Sequence[int]) -> bool:
+    """Whether the event at this place is done."""
+    _, partition, offset = place.rsplit(":", 2)
+    return reached[int(partition)] > int(offset)
 
 
 def _message(wanted: Interest, record: Record) -> tuple[str, bytes] | None:

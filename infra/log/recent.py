@@ -47,16 +47,18 @@ class Recent:
             await reader.close()
 
     def after(self, offsets: Sequence[int], most: int) -> list[Record] | None:
-        """At most so many records from these offsets on, by partition; None where not all of them are here."""
+        """At most so many records from these offsets on, an equal share of each partition; None where not all are
+        here."""
         if len(offsets) != len(self._begins):
             return None
         if any(at < first for at, first in zip(offsets, self._begins, strict=True)):
             return None
+        share = max(1, most // len(offsets))
         found: list[Record] = []
         for at, kept in zip(offsets, self._kept, strict=True):
             if kept and kept[-1].offset >= at:
                 first = bisect_left(kept, at, key=attrgetter("offset"))
-                found += [kept[index] for index in range(first, min(len(kept), first + most - len(found)))]
+                found += [kept[index] for index in range(first, min(len(kept), first + share))]
         return found
 
     async def wait(self, seconds: float) -> None:

@@ -220,6 +220,22 @@ async def test_one_event_that_is_never_taken_disables_it_though_others_are(telli
     assert (await telling.world.document("webhooks", HOOK.id))["status"] == "disabled"
 
 
+async def test_one_that_is_down_is_disabled_however_much_waits_for_it(
+    telling: Telling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    courier = await telling.hook(**FLAVORS)
+    await telling.flavors(*(f"f{number}" for number in range(30)))
+    telling.receiver.answer = lambda message: REFUSED
+    # Each time another share of what waits comes first.
+    for batch in (1, 40, 2, 40, 3):
+        monkeypatch.setattr("commands.webhooks.BATCH", batch)
+        await courier.round()
+        telling.world.now += timedelta(minutes=2)
+    await telling.world.settle()
+    assert (await telling.world.document("webhooks", HOOK.id))["status"] == "disabled"
+    assert (await telling.kept()).failures == POLICY.attempts
+
+
 async def test_a_receiver_that_is_gone_is_not_asked_again(telling: Telling) -> None:
     courier = await telling.hook(**FLAVORS)
     await telling.flavors("a")
