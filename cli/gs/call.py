@@ -72,9 +72,12 @@ class Call:
         if self.wish.raw:
             write(answer.text + "\n")
             return
-        self.listing(answer.items(resource.plural), columns or resource.columns)
+        shown = answer.items(resource.plural)
+        self.listing(shown, columns or resource.columns)
         if following := answer.get("next"):
-            self.note(f"There are more: --marker {following}")
+            # A page of events ends where it has looked at as many as it may, whatever it found.
+            there = "There are more" if shown else "None so far, and there is more to look at"
+            self.note(f"{there}: --marker {following}")
 
     def listing(self, documents: Sequence[Document], columns: Sequence[Column]) -> None:
         """Print documents."""

@@ -62,3 +62,11 @@ def test_a_stream_that_ends_is_not_gone_on_with(gs: Gs, service: Service) -> Non
     since, until = (datetime.fromisoformat(asked.url.params[name]) for name in ("since", "until"))
     assert until - since == pytest.approx(timedelta(hours=1), abs=timedelta(seconds=30))
     assert "from" not in asked.url.params
+
+
+def test_a_page_that_looked_and_found_nothing_is_not_the_end(gs: Gs, service: Service) -> None:
+    service.on("GET /v1/events", {"events": [], "next": "e"})
+    shown = gs("event", "list", "--actor", "ann", "--since", "1d")
+    assert shown.exit_code == 0
+    assert "None so far, and there is more to look at: --marker e" in shown.stderr
+    assert dict(service.asked[0].url.params) == {"actor": "ann", "since": "1d"}
