@@ -253,7 +253,7 @@ class WebhookDocument(Document):
     updated: str
     deleted: str | None
     version: int
-    delivery: DeliveryDocument | None = Field(None, description="where one webhook is shown, once it was told first")
+    delivery: DeliveryDocument | None = Field(None, description="once it was told first; where it is read")
 
 
 class SecretWebhook(WebhookDocument):

@@ -1,5 +1,6 @@
 """Webhooks: endpoints of users that are told of events."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import orjson
@@ -16,7 +17,7 @@ from api.events import of_task
 from api.feed import begins_at
 from api.gateway import Wish
 from api.positions import LONGEST
-from api.reading import JSON, Many, One, Strict, caught_up, etag, known, only, page
+from api.reading import JSON, Many, One, Strict, caught_up, etag, joined, known, only
 from api.refusals import TooManyWebhooks
 from api.services import Services
 from commands.engine import EngineRules
@@ -34,8 +35,9 @@ from domain.webhook.webhook import (
     WebhookCommand,
 )
 from infra.webhooks.addresses import LONGEST_URL, checked_url
+from infra.webhooks.deliveries import Delivery
 from infra.webhooks.sender import cloud_event, new_secret
-from projections.view import Condition, Found
+from projections.view import Condition
 from projections.view import Query as Page
 
 router = APIRouter(tags=["webhooks"])
@@ -153,11 +155,15 @@ async def create_webhook(
     responses=describe.listed(page_of(VIEW, WebhookDocument), VIEW, examples.WEBHOOK),
 )
 async def list_webhooks(given: Given, asked: Annotated[WebhookList, Query()]) -> Response:
-    """The newest first. How far each has been told, it shows alone."""
+    """The newest first, each with how far it has been told."""
     where = [Condition("deleted", "=", asked.deleted)]
     same = {"name": asked.name, "project": asked.project_id, "status": asked.status}
     where += [Condition(column, "=", value) for column, value in same.items() if value]
-    return await page(given, VIEW, asked, where)
+    wanted = known(VIEW, asked.fields)
+    await caught_up(given, asked.after)
+    page = await given.store.page(VIEW, Page(tuple(where), asked.limit, asked.marker or "", asked.skip))
+    docs = [only(doc, wanted) for doc in await _told(given, page.docs)]
+    return joined(VIEW, docs, page.last_id if page.more else None)
 
 
 @router.get(
@@ -169,17 +175,24 @@ async def show_webhook(given: Given, project: Project, ref: str, asked: Annotate
     """By id or name, with how far it has been told and what came of the last attempt."""
     await caught_up(given, asked.after)
     found = await resolve.found(given, VIEW, ref, project)
-    doc = orjson.dumps({**orjson.loads(found.doc), "delivery": await _delivery(given, found)})
+    (doc,) = await _told(given, [found.doc])
     # The version says nothing of the delivery, so this is never answered with 304.
     return Response(only(doc, known(VIEW, asked.fields)), 200, {"ETag": etag(found.version)}, JSON)
 
 
-async def _delivery(services: Services, found: Found) -> dict[str, Any] | None:
-    kept = await services.deliveries.get(found.id)
-    if kept is None:
-        return None
-    bounds = await services.log.bounds([Topic.EVENTS])
+async def _told(services: Services, docs: Sequence[bytes]) -> list[bytes]:
+    """Documents with how far each webhook has been told."""
+    webhooks = [orjson.loads(doc) for doc in docs]
+    kept = await services.deliveries.get([each["id"] for each in webhooks])
+    bounds = await services.log.bounds([Topic.EVENTS]) if kept else {}
     ends = [bounds[each][1] for each in sorted(bounds)]
+    return [
+        orjson.dumps({**each, "delivery": _delivery(kept[each["id"]], ends) if each["id"] in kept else None})
+        for each in webhooks
+    ]
+
+
+def _delivery(kept: Delivery, ends: Sequence[int]) -> dict[str, Any]:
     return {
         "delivered": kept.delivered,
         "behind": sum(max(0, end - at) for end, at in zip(ends, kept.offsets, strict=True)),

@@ -216,7 +216,16 @@ EVENT = Resource(
 WEBHOOK = Resource(
     "webhook",
     "webhooks",
-    (ID, NAME, Column("url"), Column("wanted.types", "types"), Column("status"), Column("reason"), CREATED),
+    (
+        ID,
+        NAME,
+        Column("url"),
+        Column("wanted.types", "types"),
+        Column("status"),
+        Column("delivery.behind", "behind"),
+        Column("delivery.failures", "failures"),
+        Column("reason"),
+    ),
     narrowings=(BY_NAME, Narrowing("--status", "enabled or disabled."), BY_PROJECT),
 )
 CHANGE = Resource("change", "changes", (Column("field"), Column("old"), Column("new")), named=False, selects=False)

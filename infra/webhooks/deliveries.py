@@ -56,8 +56,8 @@ class Deliveries(Protocol):
     async def leave(self, ident: str, holder: str) -> None:
         """Let another have it at once. Raises DeliveriesUnavailable."""
 
-    async def get(self, ident: str) -> Delivery | None:
-        """A webhook's, or None before it is told first. Raises DeliveriesUnavailable."""
+    async def get(self, idents: Sequence[str]) -> dict[str, Delivery]:
+        """Those of these webhooks; one that was not told yet has none. Raises DeliveriesUnavailable."""
 
     async def forget(self, ident: str) -> None:
         """The webhook is gone. Raises DeliveriesUnavailable."""

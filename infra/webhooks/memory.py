@@ -36,9 +36,9 @@ class MemoryDeliveries:
         if self._held.get(ident, ("", None))[0] == holder:
             del self._held[ident]
 
-    async def get(self, ident: str) -> Delivery | None:
-        """A webhook's, or None."""
-        return self._kept.get(ident)
+    async def get(self, idents: Sequence[str]) -> dict[str, Delivery]:
+        """Those of these webhooks."""
+        return {ident: self._kept[ident] for ident in idents if ident in self._kept}
 
     async def forget(self, ident: str) -> None:
         """The webhook is gone."""

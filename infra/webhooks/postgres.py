@@ -31,7 +31,7 @@ update webhook_deliveries
 
 LEAVE = "update webhook_deliveries set holder = '' where id = %s and holder = %s"
 
-GET = f"select {COLUMNS} from webhook_deliveries where id = %s"  # noqa: S608
+GET = f"select {COLUMNS} from webhook_deliveries where id = any(%s)"  # noqa: S608
 
 FORGET = "delete from webhook_deliveries where id = %s"
 
@@ -69,7 +69,8 @@ class PostgresDeliveries:
         given = {"id": ident, "begins": list(begins), "holder": holder, "now": now, "until": until}
         async with self._connect() as connection:
             rows = await connection.execute(TAKE, given)
-            return _delivery(await rows.fetchone())
+            row = await rows.fetchone()
+        return _delivery(row) if row else None
 
     async def keep(self, delivery: Delivery, holder: str, until: datetime) -> bool:
         """Keep how far it is; False where another holds it. Raises DeliveriesUnavailable."""
@@ -83,11 +84,11 @@ class PostgresDeliveries:
         async with self._connect() as connection:
             await connection.execute(LEAVE, (ident, holder))
 
-    async def get(self, ident: str) -> Delivery | None:
-        """A webhook's, or None. Raises DeliveriesUnavailable."""
+    async def get(self, idents: Sequence[str]) -> dict[str, Delivery]:
+        """Those of these webhooks. Raises DeliveriesUnavailable."""
         async with self._connect() as connection:
-            rows = await connection.execute(GET, (ident,))
-            return _delivery(await rows.fetchone())
+            rows = await connection.execute(GET, (list(idents),))
+            return {row[0]: _delivery(row) for row in await rows.fetchall()}
 
     async def forget(self, ident: str) -> None:
         """The webhook is gone. Raises DeliveriesUnavailable."""
@@ -99,8 +100,6 @@ class PostgresDeliveries:
         await self._pool.close()
 
 
-def _delivery(row: tuple[Any, ...] | None) -> Delivery | None:
-    if row is None:
-        return None
+def _delivery(row: tuple[Any, ...]) -> Delivery:
     ident, offsets, *rest = row
     return Delivery(ident, tuple(offsets), *rest)

@@ -51,6 +51,7 @@ async def test_only_some_fields(empty: Api) -> None:
 @pytest.mark.parametrize("view", VIEWS)
 async def test_every_list_and_every_document_is_as_described(api: Api, view: str) -> None:
     await api.post("/keypairs", {"name": "laptop"})
+    await api.post("/webhooks", {"name": "hook", "url": "https://example.com/"})
     await api.booted("web")
     page = await api.get(f"/{view}")
     assert set(page) == {view, "next"}

@@ -232,5 +232,6 @@ def test_what_relieves_is_what_ends_work_and_nothing_that_makes_it() -> None:
     assert relieving == {
         *("DeleteInstance", "HardDeleteInstance", "ResetInstance", "CancelTask", "ReleaseAggregate"),
         *("DeleteFlavor", "DeleteImage", "DeleteKeypair", "DeleteNetwork", "DeletePort", "DeleteZone"),
+        *("DeleteWebhook", "DisableWebhook"),
         *("RegisterHost", "EnableHost", "DisableHost", "AssignZone", "SuspectHost", "HearHost"),
     }

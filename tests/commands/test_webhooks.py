@@ -82,7 +82,7 @@ class Telling:
         return [each.event["data"]["name"] for each in (self.receiver.got if messages is None else messages)]
 
     async def kept(self) -> Any:
-        return await self.deliveries.get(HOOK.id)
+        return (await self.deliveries.get([HOOK.id])).get(HOOK.id)
 
 
 FLAVORS: dict[str, Any] = {"types": ("gostack.flavor.*",)}

@@ -35,12 +35,12 @@ async def deliveries(request: pytest.FixtureRequest) -> AsyncIterator[Deliveries
 async def test_a_new_one_begins_where_it_is_to_begin_and_a_known_one_where_it_had_got_to(
     deliveries: Deliveries,
 ) -> None:
-    assert await deliveries.get(WEB) is None
+    assert await deliveries.get([WEB]) == {}
     new = await deliveries.take(WEB, (1, 2), "a", NOW, NOW + MINUTE)
     assert new == Delivery(WEB, (1, 2))
     moved = Delivery(WEB, (3, 2), 2, 5, 1, "0:3", NOW, "e", NOW, 500, "it says 500")
     assert await deliveries.keep(moved, "a", NOW + MINUTE)
-    assert await deliveries.get(WEB) == moved
+    assert await deliveries.get([WEB, "other"]) == {WEB: moved}
     assert await deliveries.take(WEB, (9, 9), "a", NOW, NOW + MINUTE) == moved
 
 
@@ -49,7 +49,7 @@ async def test_one_holds_it_at_a_time(deliveries: Deliveries) -> None:
     assert mine is not None
     assert await deliveries.take(WEB, (0,), "b", NOW, NOW + MINUTE) is None
     assert not await deliveries.keep(replace(mine, offsets=(7,)), "b", NOW + MINUTE)
-    assert await deliveries.get(WEB) == mine
+    assert await deliveries.get([WEB]) == {WEB: mine}
     assert await deliveries.take(WEB, (0,), "a", NOW + MINUTE / 2, NOW + 2 * MINUTE) == mine
     assert await deliveries.take(WEB, (0,), "b", NOW + MINUTE, NOW + 3 * MINUTE) is None
 
@@ -74,6 +74,6 @@ async def test_what_is_gone_is_forgotten(deliveries: Deliveries) -> None:
     mine = await deliveries.take(WEB, (0,), "a", NOW, NOW + MINUTE)
     await deliveries.forget(WEB)
     await deliveries.forget(WEB)
-    assert await deliveries.get(WEB) is None
+    assert await deliveries.get([WEB]) == {}
     assert mine is not None
     assert not await deliveries.keep(mine, "a", NOW + MINUTE)

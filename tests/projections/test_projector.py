@@ -43,6 +43,7 @@ from domain.network.messages import CreateNetwork, CreatePort, DeleteNetwork, De
 from domain.network.state import Network
 from domain.parking import AggregateParked, AggregateReleased
 from domain.task import CancelTask
+from domain.webhook.webhook import CreateWebhook, DisableWebhook, Wanted, Webhook
 from domain.zone.zone import CreateZone, DeleteZone
 from infra.log.log import Positions, Reader, TopicPartition
 from infra.log.memory import MemoryLog
@@ -192,6 +193,8 @@ async def tell() -> list[Record]:
     await say(flavor, small, small, UpdateFlavor(core=2), UpdateFlavor(core=2), DeleteFlavor(), small)
     image = CreateImage(name="tiny", checksum="0" * 64, format="qcow2", size=1, virtual_size=1)
     await say(Key("image", ident(61)), image, DeleteImage())
+    hook = CreateWebhook(name="h", url="http://h", wanted=Wanted(types=("a", "b")), begins=(1,), secret_ref="s")
+    await say(Key("webhook", ident(63)), hook, DisableWebhook(reason="r", turn=1))
     await say(Key("keypair", ident(62)), CreateKeypair(name="k", public_key="x", fingerprint="y"), DeleteKeypair())
     zone = Key("zone", named_id("zone", "z"))
     await say(zone, CreateZone(name="z"), DeleteZone(), CreateZone(name="z"))
@@ -304,6 +307,10 @@ async def test_rows_say_what_the_states_say(story: list[Record], expected: dict[
                 assert (doc["status"], doc["health"]) == ("enabled" if state.enabled else "disabled", state.health)
             case Network():
                 assert (doc["cidr"], doc["ports"], doc["segment"]) == (state.cidr, len(state.ports), state.segment)
+            case Webhook():
+                assert (doc["url"], doc["wanted"]) == (state.url, state.wanted.model_dump(mode="json"))
+                assert (doc["status"], doc["reason"]) == ("enabled" if state.enabled else "disabled", state.reason)
+                assert not doc.keys() & {"secret_ref", "old_secret_ref"}
             case _:
                 rest = {name: value for name, value in state.model_dump(mode="json").items() if name != "project"}
                 assert {name: doc[name] for name in rest} == rest
