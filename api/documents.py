@@ -343,6 +343,13 @@ class EventDocument(Document):
     data: dict[str, Any]
 
 
+class BeginDocument(Document):
+    """A subject as its events made it that are too many for a file."""
+
+    version: int
+    state: dict[str, Any] = Field(description="as the release keeps it that wrote the file")
+
+
 class IncidentDocument(Document):
     """What a task or a thing lived through, to be folded again elsewhere."""
 
@@ -350,9 +357,12 @@ class IncidentDocument(Document):
     version: int = Field(description="of the format: a reader refuses one that it does not know")
     made: str
     about: dict[str, str] = Field(description="task or subject, with its id")
+    begins: dict[str, BeginDocument] = Field(
+        description="subjects with more than 2,000 events before the incident: the state that the older ones had made"
+    )
     incident: list[str] = Field(description="ids of the events that were asked for, the oldest first")
     events: list[EventDocument] = Field(
-        description="those, and before them the whole history of every subject that they have"
+        description="those, and before them the history of every subject that they have"
     )
 
 

@@ -290,6 +290,7 @@ INCIDENT: dict[str, Any] = {
     "version": 1,
     "made": LATER,
     "about": {"subject": f"instance/{INSTANCE_ID}"},
+    "begins": {},
     "incident": [EVENT_ID],
     "events": [EVENT],
 }

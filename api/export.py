@@ -5,17 +5,20 @@ Nothing secret is in it, since nothing secret is in an event: what a guest alone
 """
 
 import heapq
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 from datetime import datetime
 from operator import attrgetter
+from typing import Any
 
 import orjson
 
 from api.events import entry_json
 from api.refusals import TooLargeForAFile
 from api.services import Services
-from domain.messages import Key
+from domain.aggregates import AGGREGATES
+from domain.messages import Event, Key, read
 from projections.moments import entries
 from projections.store import Entry, HistoryQuery
 
@@ -24,10 +27,12 @@ VERSION = 1
 AT_ONCE = 1000
 MOST_EVENTS = 20_000
 MOST_BYTES = 32 << 20
+MOST_BEFORE = 2000
+"""Events of one aggregate; what was longer before the incident stands in the file as the state that it had made."""
 
 
 async def of_task(services: Services, doc: dict[str, str], until: datetime | None) -> bytes:
-    """The file of a task, from its document. Raises TooLargeForAFile, StoreUnavailable."""
+    """The file of a task, from its document. Raises TooLargeForAFile, TooManyEvents, StoreUnavailable."""
     own = Key.parse(doc["subject"])
     query = HistoryQuery(task=doc["correlation_id"], until=until)
     # Several tasks may have been asked for at once; then other instances have their own.
@@ -40,7 +45,7 @@ async def of_task(services: Services, doc: dict[str, str], until: datetime | Non
 
 
 async def of_subject(services: Services, subject: Key, until: datetime | None) -> bytes:
-    """The file of one thing. Raises TooLargeForAFile, StoreUnavailable."""
+    """The file of one thing. Raises TooLargeForAFile, TooManyEvents, StoreUnavailable."""
     query = HistoryQuery(str(subject), until=until)
     found = [each async for each in _every(services, query, str(subject))]
     return await _file(services, {"subject": str(subject)}, found)
@@ -60,28 +65,58 @@ async def _every(services: Services, query: HistoryQuery, about: str) -> AsyncIt
         marker = page[-1].id
 
 
+@dataclass
+class Past:
+    """A subject's history as it goes into a file: the newest events, and before them what the older ones had made."""
+
+    subject: Key
+    first: int
+    """Offset of its first event in the incident."""
+    last: int
+    events: deque[Entry] = field(default_factory=deque)
+    version: int = 0
+    state: Any = None
+
+    def add(self, entry: Entry) -> None:
+        """One more event; where many went before the incident, the oldest becomes part of the state."""
+        self.events.append(entry)
+        if len(self.events) > MOST_BEFORE and self.events[0].offset < self.first:
+            oldest = self.events.popleft()
+            if oldest.version > self.version:
+                event = read(oldest.type, oldest.data)
+                assert isinstance(event, Event)
+                self.state = AGGREGATES[self.subject.kind].evolve(self.state, event, self.subject.id)
+                self.version = oldest.version
+
+
 async def _file(services: Services, about: dict[str, str], incident: list[Entry]) -> bytes:
     (what,) = about.values()
-    last: dict[Key, Entry] = {}
+    pasts: dict[Key, Past] = {}
     for entry in incident:
-        before = last.get(entry.subject)
-        if before is None or before.offset < entry.offset:
-            last[entry.subject] = entry
+        past = pasts.setdefault(entry.subject, Past(entry.subject, entry.offset, entry.offset))
+        past.first, past.last = min(past.first, entry.offset), max(past.last, entry.offset)
     whole: dict[int, list[Entry]] = defaultdict(list)
     count = 0
-    for subject, upto in last.items():
-        async for entry in entries(services.store, subject):
-            if entry.offset > upto.offset:
+    for past in pasts.values():
+        async for entry in entries(services.store, past.subject):
+            if entry.offset > past.last:
                 break
-            whole[entry.partition].append(entry)
-            count += 1
-            if count > MOST_EVENTS:
+            past.add(entry)
+            if count + len(past.events) > MOST_EVENTS:
                 raise TooLargeForAFile(about=what, most=f"{MOST_EVENTS} events")
+        count += len(past.events)
+        for entry in past.events:
+            whole[entry.partition].append(entry)
     head = {
         "format": FORMAT,
         "version": VERSION,
         "made": services.clock(),
         "about": about,
+        "begins": {
+            str(past.subject): {"version": past.version, "state": past.state.model_dump(mode="json")}
+            for past in pasts.values()
+            if past.state is not None
+        },
         "incident": [entry.id for entry in incident],
     }
     # By time, and each partition in its own order, which is what a fold needs.

@@ -170,7 +170,8 @@ class Export(Strict):
 )
 async def export_events(given: Given, project: Project, asked: Annotated[Export, Query()]) -> Response:
     """The events of a task, or of one thing, and before them the whole history of all that they touched, so that they
-    can be folded again elsewhere. Bounded: at most 20,000 events and 32 MiB."""
+    can be folded again elsewhere. Bounded: at most 20,000 events and 32 MiB; of a subject's past the last 2,000 events,
+    and the state that those before had made."""
     named = [name for name in ("task", "instance", "subject") if getattr(asked, name)]
     if len(named) != 1:
         given_now = " and ".join(named) or "missing"

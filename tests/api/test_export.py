@@ -141,6 +141,26 @@ async def test_a_file_is_bounded(api: Api, monkeypatch: pytest.MonkeyPatch, boun
     assert (await api.get("/events/export", 422, task=task))["code"] == "too-large-for-a-file"
 
 
+@pytest.mark.parametrize("most", [0, 1, 3, 1000])
+async def test_a_long_past_stands_in_the_file_as_the_state_it_made(
+    api: Api, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr("api.export.MOST_BEFORE", most)
+    for number in range(3):
+        await api.booted(f"before{number}")
+    given = await api.boot("web")
+    await api.ended(given["task_id"])
+    incident = Incident.of(await exported(api, task=given["task_id"]))
+    assert incident.states() == {key: state_of(api.world, key) for key in incident.subjects}
+    host = next(key for key in incident.subjects if key.kind == "host")
+    assert (host in incident.begins) is (most < 1000)
+    own = [each for each in incident.events if each.subject == host]
+    asked_for = [each for each in incident.asked_for if each.subject == host]
+    assert own[-len(asked_for) :] == asked_for
+    if most < 1000:
+        assert len(own) == max(most, len(asked_for))
+
+
 def test_a_file_of_another_format_is_refused() -> None:
     text = orjson.dumps({"format": "gostack-incident", "version": 2, "events": []})
     with pytest.raises(ValueError, match="is not gostack-incident 1"):
@@ -151,7 +171,7 @@ def test_a_file_that_lacks_an_event_is_refused() -> None:
     incident = Incident.kept("boot-failed")
     cut = [each for each in incident.events if each.aggversion != 3]
     with pytest.raises(ValueError, match="version 4 follows 2"):
-        Incident(incident.about, incident.made, cut, [], []).states()
+        Incident(incident.about, incident.made, cut, [], [], {}).states()
 
 
 async def test_kept_incidents_can_still_be_lived_through() -> None:

@@ -27,7 +27,9 @@ class Incident:
     asked_for: list[Envelope]
     """Those that the export was asked for; the others are what was before."""
     records: list[Record]
-    """The events as they lie on a log."""
+    """The events as they lie on a log; nobody can read from there what begins with a state."""
+    begins: dict[Key, tuple[int, Any]]
+    """Version and state of aggregates whose first events are not in the file: they were too many."""
 
     @classmethod
     def of(cls, text: str | bytes) -> "Incident":
@@ -45,6 +47,13 @@ class Incident:
             events=events,
             asked_for=[by_id[ident] for ident in document["incident"]],
             records=records,
+            begins={
+                (key := Key.parse(subject)): (
+                    begin["version"],
+                    AGGREGATES[key.kind].state.model_validate(begin["state"]),
+                )
+                for subject, begin in document.get("begins", {}).items()
+            },
         )
 
     @classmethod
@@ -59,7 +68,7 @@ class Incident:
 
     def states(self) -> dict[Key, Any]:
         """Each aggregate as its events make it. Raises ValueError where one is missing."""
-        found: dict[Key, tuple[int, Any]] = {}
+        found = dict(self.begins)
         for each in self.events:
             if each.aggversion is None:
                 continue
