@@ -1,6 +1,7 @@
 """`gostack`: starts each process, and holds the operator's tools. The one place that may import every room."""
 
 import asyncio
+import os
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -143,6 +144,8 @@ def archive(
     from infra.archive.errors import ArchiveError
 
     settings = _settings()
+    # It holds everything that anybody ever asked for.
+    os.umask(0o077)
     try:
         if check:
             manifest = of.load(directory)

@@ -38,6 +38,7 @@ class Process:
         """Of its next start."""
         self._log: IO[bytes] = log.open("ab")
         self._wanted = True
+        self._starting = threading.Lock()
         self.starts = 0
         self.process = self._start()
         self._keeper = threading.Thread(target=self._keep, daemon=True)
@@ -58,7 +59,9 @@ class Process:
             self.process.wait()
             if self._wanted:
                 time.sleep(0.5)
-                self.process = self._start()
+                with self._starting:
+                    if self._wanted:
+                        self.process = self._start()
 
     def kill(self, sign: signal.Signals = signal.SIGKILL) -> None:
         """End it without a word; it is started again."""
@@ -75,7 +78,8 @@ class Process:
 
     def stop(self) -> None:
         """End it for good."""
-        self._wanted = False
+        with self._starting:
+            self._wanted = False
         self.process.terminate()
         try:
             self.process.wait(15)

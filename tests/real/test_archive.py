@@ -134,6 +134,7 @@ def test_a_lost_log_is_made_again_from_its_archive() -> None:
         for line in backup:
             done(cluster, line)
         booted(cluster, *(f"more-{number}" for number in range(BOOTS)))
+        assert {path.stat().st_mode & 0o077 for path in (cluster.directory / "archive").iterdir()} == {0}
         was = listed(cluster)
         stop(cluster)
         for line in backup:

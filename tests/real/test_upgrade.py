@@ -1,0 +1,158 @@
+"""Processes are restarted one by one, and more are started, as docs/operations.md says, while instances are booted."""
+
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.real.cluster import Cluster, Process, free_port, running
+from tests.real.test_archive import steps
+from tests.real.test_crashes import boot, instances, prepare
+
+pytestmark = pytest.mark.real
+
+ROOT = Path(__file__).parents[2]
+PARTITIONS = {"engine": 24, "scheduler": 12}
+PAUSE = 0.4
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with running(10, {"GOSTACK_AGENT__KEEP_GUESTS": "true"}) as found:
+        prepare(found)
+        yield found
+
+
+@contextmanager
+def load(cluster: Cluster, name: str) -> Iterator[list[str]]:
+    """Boots, one after the other, until the block is over; then all of them are active and all is as it must be."""
+    over = threading.Event()
+    booted: list[str] = []
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            while not over.wait(PAUSE):
+                booted.append(boot(cluster.url, f"{name}-{len(booted)}"))
+        except BaseException as failure:
+            failures.append(failure)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield booted
+    finally:
+        over.set()
+        thread.join()
+    assert failures == []
+
+    def all_active() -> bool:
+        found = {str(each["id"]): each["status"] for each in instances(cluster.url)}
+        return all(found.get(ident) == "active" for ident in booted)
+
+    cluster.wait(f"all {len(booted)} are active", all_active)
+    assert len(booted) == len(set(booted))
+    cluster.check()
+
+
+def more(cluster: Cluster, booted: list[str], count: int = 3) -> None:
+    """So many are booted from now on, and active."""
+    wanted = len(booted) + count
+
+    def active() -> bool:
+        found = {str(each["id"]): each["status"] for each in instances(cluster.url)}
+        return len(booted) >= wanted and all(found.get(ident) == "active" for ident in booted[:wanted])
+
+    cluster.wait(f"{count} more are active", active)
+
+
+def ready(port: int) -> bool:
+    return httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=5).status_code == 200
+
+
+def assigned(port: int) -> int:
+    text = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=5).text
+    found = [line.split()[1] for line in text.splitlines() if line.startswith("gostack_assigned_partitions{")]
+    return int(float(found[0])) if found else 0
+
+
+def restart(cluster: Cluster, name: str) -> None:
+    process = cluster.processes[name]
+    starts = process.starts
+    process.kill(signal.SIGTERM)
+    cluster.wait(f"{name} is started again", lambda: process.starts > starts)
+    cluster.wait(f"{name} is ready", lambda: ready(cluster.watched[name]))
+
+
+def test_a_rolling_restart_under_load_loses_nothing(cluster: Cluster) -> None:
+    with load(cluster, "rolling") as booted:
+        more(cluster, booted, 1)
+        for line in steps("Upgrade, and any restart"):
+            _, *words = line.split()
+            if len(words) > 1:
+                done = subprocess.run(
+                    [sys.executable, "-m", "cli.gostack", *words],
+                    env=cluster.environment,
+                    cwd=ROOT,
+                    capture_output=True,
+                    text=True,
+                )
+                assert done.returncode == 0, done.stdout + done.stderr
+            else:
+                restart(cluster, words[0])
+                more(cluster, booted, 1)
+
+
+@contextmanager
+def another(cluster: Cluster, line: str) -> Iterator[tuple[Process, int]]:
+    """The process that a line of the page starts, and its port for those who watch."""
+    *settings, _, name = line.split()
+    port = free_port()
+    environment = dict(each.split("=", 1) for each in settings) | {f"GOSTACK_METRICS__{name.upper()}": str(port)}
+    process = Process(name, {**cluster.environment, **environment}, cluster.directory / f"second-{name}.log")
+    try:
+        yield process, port
+    finally:
+        process.stop()
+
+
+def test_a_second_engine_shares_the_partitions_and_gives_them_back(cluster: Cluster) -> None:
+    first = cluster.watched["engine"]
+    with load(cluster, "engines") as booted:
+        with another(cluster, steps("More workers")[0]) as (_, second):
+
+            def shared() -> bool:
+                return assigned(first) == assigned(second) == PARTITIONS["engine"] / 2
+
+            cluster.wait("both have half of them", shared)
+            more(cluster, booted)
+        cluster.wait("the first has all again", lambda: assigned(first) == PARTITIONS["engine"])
+        more(cluster, booted)
+
+
+def test_a_second_scheduler_takes_over(cluster: Cluster) -> None:
+    first = cluster.processes["scheduler"]
+    with load(cluster, "schedulers") as booted, another(cluster, steps("More workers")[1]) as (_, second):
+        cluster.wait("it is a member", lambda: assigned(second) > 0)
+        first.stop()
+        cluster.wait("it has all", lambda: assigned(second) == PARTITIONS["scheduler"])
+        more(cluster, booted)
+        cluster.processes["scheduler"] = Process(
+            "scheduler", first.environment, cluster.directory / "scheduler-again.log"
+        )
+        cluster.wait("the first is back", lambda: assigned(cluster.watched["scheduler"]) > 0)
+        more(cluster, booted)
+
+
+def test_a_second_projector_does_no_harm(cluster: Cluster) -> None:
+    first = cluster.processes["projector"]
+    before = first.starts
+    with load(cluster, "projectors") as booted, another(cluster, "gostack projector") as (second, _):
+        cluster.wait("one of them ended itself", lambda: first.starts + second.starts > before + 1)
+        more(cluster, booted)
