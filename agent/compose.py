@@ -6,7 +6,6 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from agent.metadata import listen, metadata
 from agent.service import AgentService, Options
 from domain.jobs import GuestSpec
 from domain.messages import named_id
+from infra.clock import now
 from infra.log.kafka import KafkaLog
 from infra.log.log import LogUnavailable
 from infra.probes import Pulse, measure, open_doors
@@ -31,11 +31,6 @@ logger = logging.getLogger(__name__)
 
 SECRET_SECONDS = 10.0
 SECRET_TRIES = 5
-
-
-def now() -> datetime:
-    """The time, UTC."""
-    return datetime.now(UTC)
 
 
 def host_names(settings: Settings) -> list[str]:

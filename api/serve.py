@@ -6,7 +6,6 @@ import logging
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
@@ -26,6 +25,7 @@ from api.sweep import sweep_for_ever
 from api.verdicts import Verdicts
 from domain import catalog
 from infra import metrics
+from infra.clock import now
 from infra.db.postgres import PostgresLedger
 from infra.log.kafka import KafkaLog
 from infra.log.lag import Lags, measured
@@ -70,7 +70,7 @@ async def made(settings: Settings, token: str) -> AsyncIterator[Services]:
     """
     assert catalog.MESSAGES
     async with contextlib.AsyncExitStack() as stack:
-        log = KafkaLog(settings.log.bootstrap, settings.log.request_timeout)
+        log = KafkaLog(settings.log.bootstrap, settings.api.log_timeout)
         stack.push_async_callback(log.close)
         store = PostgresStore(settings.db.dsn, settings.db.pool_size)
         await store.open()
@@ -98,7 +98,7 @@ async def made(settings: Settings, token: str) -> AsyncIterator[Services]:
             secrets=secrets,
             segments=PostgresSegments(settings.db.dsn),
             settings=settings,
-            clock=lambda: datetime.now(UTC),
+            clock=now,
             verdicts=Verdicts(log, forgetting.later, load),
             forgetting=forgetting,
             agents=agents,

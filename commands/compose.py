@@ -3,7 +3,6 @@
 import asyncio
 import signal
 import uuid
-from datetime import UTC, datetime
 
 import uvloop
 
@@ -17,6 +16,7 @@ from domain import catalog
 from domain.host.state import Health
 from domain.messages import Topic
 from domain.scheduling.table import Ratios
+from infra.clock import now
 from infra.collector import ease
 from infra.db.postgres import PostgresLedger
 from infra.log.kafka import KafkaLog
@@ -30,11 +30,6 @@ from infra.secrets.seal import Seal
 from infra.settings import Settings
 from infra.webhooks.postgres import PostgresDeliveries
 from infra.webhooks.sender import Sender
-
-
-def now() -> datetime:
-    """The time, UTC."""
-    return datetime.now(UTC)
 
 
 def engine(settings: Settings) -> None:

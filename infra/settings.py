@@ -56,6 +56,7 @@ class Api(Section):
     hosts_listen: str = Field("127.0.0.1", description="address at which hosts' agents fetch secrets and images")
     hosts_port: int = Field(7481, ge=1, le=65535, description="TCP port for agents")
     verdict_timeout: float = Field(2.0, gt=0, le=60, description="seconds a request waits for the engine's verdict")
+    log_timeout: float = Field(10.0, gt=0, le=60, description="seconds a request waits for the log; then it gets 503")
     read_timeout: float = Field(10.0, gt=0, le=60, description="seconds a read with after= waits for its projection")
     replay_timeout: float = Field(
         45.0,

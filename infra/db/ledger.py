@@ -127,8 +127,10 @@ class Ledger(Protocol):
     async def sent(self, numbers: Sequence[int]) -> None:
         """These outboxes are on the log."""
 
-    async def due(self, now: datetime, most: int) -> list[Due]:
-        """What is due, longest first; nothing of what is parked, which could not hear of it."""
+    async def due(self, now: datetime, most: int, sure: bool = False) -> list[Due]:
+        """What is due, longest first; nothing of what is parked, which could not hear of it.
+
+        `sure`: only what is due by the database's clock, too, where it has one of its own."""
 
     async def parked(self) -> dict[Key, str]:
         """Aggregates that take no commands, and why."""

@@ -80,7 +80,8 @@ SEND = "insert into {schema}.outbox (records) values (%s) returning id"
 
 DUE = """
 select a.kind, a.id, a.due_id, a.due_at from {schema}.aggregates a
- where a.due_at <= %s and not exists (select from {schema}.parked p where p.kind = a.kind and p.id = a.id)
+ where a.due_at <= %s and (not %s or a.due_at <= clock_timestamp())
+   and not exists (select from {schema}.parked p where p.kind = a.kind and p.id = a.id)
  order by a.due_at limit %s
 """
 
@@ -312,10 +313,10 @@ class PostgresLedger:
                     await self._forgetter.close()
                 raise LedgerUnavailable(str(error) or repr(error)) from error
 
-    async def due(self, now: datetime, most: int) -> list[Due]:
-        """What is due, longest first."""
+    async def due(self, now: datetime, most: int, sure: bool = False) -> list[Due]:
+        """What is due, longest first; `sure`: only what this database's own clock says, too."""
         async with self._open() as connection:
-            rows = await connection.execute(self._sql(DUE), (now, most))
+            rows = await connection.execute(self._sql(DUE), (now, sure, most))
             return [Due(Key(kind, ident), due_id, due_at) for kind, ident, due_id, due_at in await rows.fetchall()]
 
     async def parked(self) -> dict[Key, str]:

@@ -4,6 +4,7 @@ No transactions: the client speaks the old protocol, which does not fence a zomb
 """
 
 import asyncio
+import time
 from collections.abc import Sequence
 from contextvars import Context
 from datetime import UTC, datetime
@@ -23,6 +24,9 @@ COMMITTED = "read_committed"
 MAX_FETCH = 8 << 20
 PEEK_BYTES = 16 << 10
 PEEK_MS = 500
+ENDING_SECONDS = 5.0
+AGAIN_SECONDS = 0.5
+"""After an attempt that failed, for so long no other is made."""
 PATIENT_BYTES = 256 << 10
 """What a patient reader waits for, as long as its patience lasts."""
 
@@ -73,6 +77,9 @@ class KafkaLog:
         self._asker: AIOKafkaConsumer | None = None
         self._peeker: AIOKafkaConsumer | None = None
         self._peeking = asyncio.Lock()
+        self._ending: set[asyncio.Task[None]] = set()
+        self._failed: tuple[float, str] | None = None
+        """When, and of what, the last attempt to reach it failed."""
 
     async def publish(self, records: Sequence[Record]) -> None:
         """Append these, in order within a partition; returns when every replica has them. Raises LogUnavailable."""
@@ -118,10 +125,11 @@ class KafkaLog:
         consumer = await self._ask()
         asked = [KafkaPartition(topic, number) for topic in topics for number in range(await self.partitions(topic))]
         try:
-            begins = await consumer.beginning_offsets(asked)
-            ends = await consumer.end_offsets(asked)
-        except KafkaError as error:
-            raise LogUnavailable(str(error)) from error
+            async with asyncio.timeout(self._timeout):
+                begins = await consumer.beginning_offsets(asked)
+                ends = await consumer.end_offsets(asked)
+        except (KafkaError, TimeoutError) as error:
+            raise LogUnavailable(f"asking for the ends of {len(asked)} partitions: {error!r}") from error
         return {TopicPartition(*each): (begins[each], ends[each]) for each in asked}
 
     async def offsets_at(self, topics: Sequence[str], moment: datetime) -> dict[TopicPartition, int]:
@@ -188,7 +196,8 @@ class KafkaLog:
             async with asyncio.timeout(self._timeout):
                 await keep_times(self._bootstrap, keep)
         except (KafkaError, TimeoutError, OSError) as error:
-            raise LogUnavailable(f"{self._bootstrap}: {error!r}") from error
+            self._failed = (time.monotonic(), f"{self._bootstrap}: {error!r}")
+            raise LogUnavailable(self._failed[1]) from error
 
     async def trim(self, positions: Positions) -> None:
         """Let go of the records before these offsets, as retention would. Raises LogUnavailable."""
@@ -207,6 +216,7 @@ class KafkaLog:
         """Let go of all connections."""
         if self._producer is not None:
             await self._forget(self._producer)
+        await asyncio.gather(*self._ending)
         if self._asker is not None:
             asker, self._asker = self._asker, None
             await asker.stop()
@@ -232,8 +242,14 @@ class KafkaLog:
         async with self._lock:
             if self._producer is producer:
                 self._producer = None
+        ending = asyncio.create_task(self._end(producer), context=Context())
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
+
+    async def _end(self, producer: AIOKafkaProducer) -> None:
+        """Behind whoever was refused: a producer whose broker is away takes its time to end."""
         try:
-            await asyncio.wait_for(producer.stop(), 5)
+            await asyncio.wait_for(producer.stop(), ENDING_SECONDS)
         except (KafkaError, TimeoutError):
             pass
 
@@ -263,6 +279,9 @@ class KafkaLog:
         return self._peeker
 
     async def _start(self, client: AIOKafkaConsumer | AIOKafkaProducer | AIOKafkaAdminClient) -> None:
+        if self._failed and time.monotonic() - self._failed[0] < AGAIN_SECONDS:
+            # Else those who wait for the same would try one after another, each as long as the one before.
+            raise LogUnavailable(self._failed[1])
         try:
             # What it runs behind it lives on, and is not part of what is worked on when it happens to be made.
             starting = asyncio.create_task(client.start(), context=Context())

@@ -180,6 +180,22 @@ async def test_a_parked_aggregate_says_why(ledger: Ledger) -> None:
         assert (await step.open([], [], [one])).parked == {one: "bad record"}
 
 
+@pytest.mark.parametrize("ledger", [pytest.param("postgres", marks=pytest.mark.real)], indirect=True)
+async def test_what_only_the_callers_clock_says_is_due_is_not_sure(ledger: Ledger) -> None:
+    one, two, now = key(), key(), datetime.now(UTC)
+    changes = [
+        change(one, 0, 1, due_at=now + timedelta(minutes=30), due_id="later"),
+        change(two, 0, 1, due_at=now - timedelta(minutes=30), due_id="before"),
+    ]
+    async with ledger.step() as step:
+        await step.open([], [], [])
+        await step.close(changes, [], [], [])
+    ahead, behind = now + timedelta(hours=1), now - timedelta(hours=1)
+    assert [due.due_id for due in await ledger.due(ahead, 10)] == ["before", "later"]
+    assert [due.due_id for due in await ledger.due(ahead, 10, sure=True)] == ["before"]
+    assert await ledger.due(behind, 10, sure=True) == []
+
+
 async def test_what_is_parked_is_not_due_until_it_is_released(ledger: Ledger) -> None:
     one = key()
     async with ledger.step() as step:

@@ -135,3 +135,41 @@ def test_a_record_of_nonsense_is_laid_aside_and_nothing_stops(cluster: Cluster) 
     cluster.wait("it is laid aside", lambda: len(asyncio.run(dead())) >= before + 3)
     assert {name: process.starts for name, process in cluster.processes.items()} == starts
     assert any(record.value == bytes(range(256)) for record in asyncio.run(dead()))
+
+
+def test_far_more_than_the_bounds_allow_is_told_when_to_come_again_and_all_that_is_accepted_ends(
+    cluster: Cluster,
+) -> None:
+    api = cluster.processes["api"]
+    before, starts = api.environment, api.starts
+    api.environment = {**before, "GOSTACK_API__MAX_TASKS": "4", "GOSTACK_API__MAX_IN_FLIGHT": "6"}
+    api.kill()
+    cluster.wait("the API has small bounds", lambda: api.starts > starts and instances(cluster.url) is not None)
+    waits: list[int] = []
+
+    def patient(number: int) -> str:
+        body = {"name": f"many-{number}", "flavor": "small", "image": "tiny", "network": "lan"}
+        key = {"Idempotency-Key": str(uuid.uuid4())}
+        end = time.monotonic() + 120
+        while time.monotonic() < end:
+            answer = httpx.post(f"{cluster.url}/v1/instances", json=body, headers=key, timeout=10)
+            if answer.status_code == 202:
+                return str(answer.json()["id"])
+            assert (answer.status_code, answer.json()["code"]) == (429, "overloaded"), answer.text
+            waits.append(int(answer.headers["Retry-After"]))
+            time.sleep(waits[-1])
+        raise TimeoutError(body["name"])
+
+    with concurrent.futures.ThreadPoolExecutor(BOOTS) as pool:
+        ids = list(pool.map(patient, range(BOOTS)))
+    assert len(waits) > 10
+    assert all(1 <= seconds <= 30 for seconds in waits)
+
+    def all_active() -> bool:
+        found = {str(each["id"]): each["status"] for each in instances(cluster.url)}
+        return all(found.get(ident) == "active" for ident in ids)
+
+    cluster.wait("all that was accepted is active", all_active)
+    api.environment = before
+    api.kill()
+    cluster.check()
