@@ -220,10 +220,10 @@ async def change_webhook(
     """Where it has got to stays. A new URL is tried at once. Honours If-Match."""
     if body.url is not None:
         _checked(given, body.url)
-    secret = ""
+    secret = superseded = ""
 
     async def wish() -> Wish:
-        nonlocal secret
+        nonlocal secret, superseded
         now = await resolve.alive(given, VIEW, ref, asked.project)
         if body.name is not None:
             await _free(given, body.name, asked.project, now["id"])
@@ -232,6 +232,7 @@ async def change_webhook(
             wanted = await _wanted(given, body.wanted, Wanted.model_validate(now["wanted"]))
         secret_ref = None
         if body.new_secret:
+            superseded = (await _decided(given, now["id"])).old_secret_ref
             secret_ref, secret = await _secret(given, asked, now["id"])
         command = UpdateWebhook(
             name=body.name, description=body.description, url=body.url, wanted=wanted, secret_ref=secret_ref
@@ -239,6 +240,8 @@ async def change_webhook(
         return Wish(Key("webhook", now["id"]), command)
 
     outcome = await gateway.carry_out(given, asked, wish)
+    if superseded and outcome.judgement is not None and outcome.judgement.verdict == "accepted":
+        await given.secrets.drop(superseded)
     return await answer(given, outcome, VIEW, more={"secret": secret} if secret else None)
 
 
@@ -269,10 +272,7 @@ async def test_webhook(given: Given, asked: Asking, ref: str) -> Response:
     """Once, at once, also where it is disabled: signed like any other, of type gostack.webhook.tested.v1. The answer
     says what the endpoint said."""
     ident = (await resolve.alive(given, VIEW, ref, asked.project))["id"]
-    row = (await given.deciding["engine"].all("webhook")).get(Key("webhook", ident))
-    if row is None:
-        raise NotFound(kind="webhook", id=ref)
-    webhook: Webhook = restored(EngineRules(""), Key("webhook", ident), row).state
+    webhook = await _decided(given, ident)
     now = given.clock()
     keys = [key for each in webhook.secret_refs(now) if (key := await given.secrets.get(each)) is not None]
     said = {
@@ -295,6 +295,16 @@ async def test_webhook(given: Given, asked: Asking, ref: str) -> Response:
         "event_id": event_id,
     }
     return Response(orjson.dumps(told), media_type=JSON)
+
+
+async def _decided(services: Services, ident: str) -> Webhook:
+    """The webhook as the engine has it, with what no document tells. Raises NotFound, LedgerUnavailable."""
+    key = Key("webhook", ident)
+    row = (await services.deciding["engine"].all("webhook")).get(key)
+    if row is None:
+        raise NotFound(kind="webhook", id=ident)
+    webhook: Webhook = restored(EngineRules(""), key, row).state
+    return webhook
 
 
 def _checked(services: Services, url: str) -> None:

@@ -25,6 +25,10 @@ class MemorySecrets:
         """Remove all that is kept for an instance."""
         self._kept = {ref: kept for ref, kept in self._kept.items() if kept[0] != instance_id}
 
+    async def drop(self, ref: str) -> None:
+        """Remove what is behind one reference."""
+        self._kept.pop(ref, None)
+
     async def held(self, before: datetime, most: int) -> list[str]:
         """Instances for which something is kept since before this moment, longest first."""
         oldest = sorted(self._kept.values(), key=lambda kept: kept[2])

@@ -18,6 +18,8 @@ PUT = "insert into secrets (id, instance_id, sealed) values (%s, %s, %s) on conf
 
 GET = "select sealed from secrets where id = %s"
 
+DROP = "delete from secrets where id = %s"
+
 FORGET = "delete from secrets where instance_id = %s"
 
 HELD = "select instance_id from secrets where at < %s group by instance_id order by min(at) limit %s"
@@ -67,6 +69,11 @@ class PostgresSecrets:
         """Remove all that is kept for an instance. Raises SecretsUnavailable."""
         async with self._connect() as connection:
             await connection.execute(FORGET, (instance_id,))
+
+    async def drop(self, ref: str) -> None:
+        """Remove what is behind one reference. Raises SecretsUnavailable."""
+        async with self._connect() as connection:
+            await connection.execute(DROP, (ref,))
 
     async def held(self, before: datetime, most: int) -> list[str]:
         """Instances for which something is kept since before this moment, longest first. Raises SecretsUnavailable."""

@@ -34,6 +34,9 @@ class SecretStore(Protocol):
     async def forget(self, instance_id: str) -> None:
         """Remove all that is kept for an instance; none is success. Raises SecretsUnavailable."""
 
+    async def drop(self, ref: str) -> None:
+        """Remove what is behind one reference; nothing is success. Raises SecretsUnavailable."""
+
     async def held(self, before: datetime, most: int) -> list[str]:
         """Instances for which something is kept since before this moment, longest first. Raises SecretsUnavailable."""
 

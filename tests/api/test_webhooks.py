@@ -84,6 +84,18 @@ async def test_a_secret_is_told_once_and_stands_nowhere(api: Api) -> None:
         assert all(b"whsec_" not in record.value for record in api.world.log.all(topic))
 
 
+async def test_no_more_than_two_secrets_of_a_webhook_are_kept(api: Api) -> None:
+    made = await api.post("/webhooks", {"name": "hook", "url": FAR})
+    refs = []
+    for _ in range(4):
+        await api.patch("/webhooks/hook", {"new_secret": True})
+        (webhook,) = await Deliverer(parts(api)).look()
+        refs.append(webhook.secret_ref)
+        assert webhook.id == made["id"]
+    kept = [await api.services.secrets.get(ref) is not None for ref in refs]
+    assert kept == [False, False, True, True]
+
+
 async def test_a_webhook_is_changed_field_by_field(api: Api) -> None:
     wanted = {"types": ["task.*"], "actor": "ann"}
     await api.post("/webhooks", {"name": "hook", "url": FAR, "wanted": wanted, "description": "d"})

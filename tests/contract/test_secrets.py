@@ -58,6 +58,14 @@ async def test_what_is_put_is_got_until_it_is_forgotten(store: SecretStore) -> N
     assert await store.get("c") == "other"
 
 
+async def test_one_of_several_is_dropped(store: SecretStore) -> None:
+    await store.put("one", "i", "a")
+    await store.put("two", "i", "b")
+    for _ in range(2):
+        await store.drop("one")
+    assert (await store.get("one"), await store.get("two")) == (None, "b")
+
+
 async def test_a_reference_that_is_taken_keeps_what_it_has(store: SecretStore) -> None:
     await store.put("a", "one", "first")
     await store.put("a", "one", "second")
