@@ -13,7 +13,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from domain.messages import Key
 from infra import crash
-from infra.db.pool import alive_if_idle
+from infra.db.pool import MOST_WAITING, alive_if_idle
 from infra.log.log import TopicPartition
 from projections.arrays import Blobs, EncodedTexts, Texts
 from projections.store import (
@@ -219,6 +219,7 @@ class PostgresStore:
             max_size=pool_size,
             open=False,
             timeout=10,
+            max_waiting=MOST_WAITING,
             kwargs={
                 "autocommit": True,
                 "prepare_threshold": 2,

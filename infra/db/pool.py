@@ -12,6 +12,8 @@ from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
 IDLE_SECONDS = 1.0
+MOST_WAITING = 1000
+"""Who may wait for a connection of a pool; others are refused at once, as if the database were away."""
 
 _used: WeakKeyDictionary[AsyncConnection[Any], float] = WeakKeyDictionary()
 

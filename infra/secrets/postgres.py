@@ -9,7 +9,7 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from infra.db.pool import alive_if_idle
+from infra.db.pool import MOST_WAITING, alive_if_idle
 from infra.secrets.seal import Seal
 from infra.secrets.secrets import SecretsUnavailable
 
@@ -36,6 +36,7 @@ class PostgresSecrets:
             max_size=pool_size,
             open=False,
             timeout=10,
+            max_waiting=MOST_WAITING,
             kwargs={"autocommit": True, "prepare_threshold": 2, "options": "-c statement_timeout=10000"},
             check=alive_if_idle,
         )

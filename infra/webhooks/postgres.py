@@ -10,7 +10,7 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from infra.db.pool import alive_if_idle
+from infra.db.pool import MOST_WAITING, alive_if_idle
 from infra.webhooks.deliveries import DeliveriesUnavailable, Delivery
 
 COLUMNS = ", ".join(each.name for each in fields(Delivery))
@@ -46,6 +46,7 @@ class PostgresDeliveries:
             max_size=pool_size,
             open=False,
             timeout=10,
+            max_waiting=MOST_WAITING,
             kwargs={"autocommit": True, "prepare_threshold": 2, "options": "-c statement_timeout=10000"},
             check=alive_if_idle,
         )

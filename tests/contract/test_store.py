@@ -1,5 +1,6 @@
 """The contract of the read models' store: the twin in memory and PostgreSQL answer alike."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,7 +16,7 @@ from infra.log.log import TopicPartition
 from infra.log.memory import MemoryLog
 from projections.memory import MemoryStore
 from projections.postgres import SCHEMA, PostgresStore, create_tables
-from projections.store import Batch, Entry, HistoryQuery, Kept, NotMoved, Snapshot, Store
+from projections.store import Batch, Entry, HistoryQuery, Kept, NotMoved, Snapshot, Store, StoreUnavailable
 from projections.verify import compare
 from projections.view import Condition, Found, Operator, Query, Row, UnknownMarker
 from projections.views import VIEWS
@@ -529,3 +530,20 @@ async def test_dead_records_are_rows_whatever_they_hold(store: Store) -> None:
     assert [orjson.loads(doc)["offset"] for doc in page.docs] == [1, 0]
     _, problems = await compare(log, store)
     assert problems == []
+
+
+@pytest.mark.real
+async def test_those_who_are_too_many_to_wait_for_a_connection_are_refused_at_once(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("projections.postgres.MOST_WAITING", 1)
+    store = PostgresStore(dsn, pool_size=1)
+    await store.open()
+    async with store.frozen():
+        patient = asyncio.create_task(store.count("instances"))
+        await asyncio.sleep(0)
+        with pytest.raises(StoreUnavailable):
+            await store.count("instances")
+        assert not patient.done()
+    assert await patient >= 0
+    await store.close()
