@@ -4,7 +4,7 @@ agents."""
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from random import Random
 from typing import Any, cast
 
@@ -43,7 +43,10 @@ INBOX_KEEP = 86400.0
 RETRY = 1.0
 CLIENT_PATIENCE = 60.0
 SETTINGS = Settings()
-NOT_ASKED = ("runs", "replays", "secrets", "segments", "forgetting", "agents", "blobs")
+GIVES_UP = 3600.0
+"""Seconds after which a client has had no answer because there is none."""
+ASKED = {"log", "store", "settings", "clock", "verdicts", "load", "deciding", "known"}
+NOT_ASKED = [each.name for each in fields(Services) if each.name not in ASKED]
 """What an API has besides, and needs for no command here."""
 
 
@@ -209,7 +212,9 @@ class Cluster:
             fingerprint=ident,
             if_match=None,
         )
-        while True:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + GIVES_UP
+        while loop.time() < until:
             request = Request(asked, Wish(subject, data))
             self._requests.put_nowait(request)
             with suppress(Unavailable, Overloaded, LedgerUnavailable, LogUnavailable, StoreUnavailable, TimeoutError):
@@ -219,6 +224,7 @@ class Cluster:
                     self.answered[ident] = outcome.judgement
                     return outcome.judgement
             await asyncio.sleep(RETRY)
+        raise RuntimeError(f"command {ident} was not answered for {GIVES_UP:g} s: {self.failures}")
 
     async def look(self) -> Report:
         """Whether all is as it must be."""
