@@ -332,6 +332,8 @@ class Deliverer:
                 try:
                     await self.arrange(await self.look())
                     self.problem = ""
+                    if reading.done():
+                        reading.result()
                 except AWAY as error:
                     self.problem = str(error)
                     logger.warning("trying again: %s", error)
