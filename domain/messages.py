@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict
 
 from domain.errors import UnknownMessage
 from domain.upcasting import earlier, today, upcast
+from domain.values import frozen
 
 SYSTEM = "system"
 
@@ -108,7 +109,7 @@ def type_name(kind: str, class_name: str, revision: int) -> str:
     return f"gostack.{kind}.{'-'.join(rest or own)}.v{revision}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Key:
     """Which aggregate: its kind and id. Written `instance/ID` as a CloudEvents subject."""
 
@@ -127,7 +128,7 @@ class Key:
         return cls(kind, ident)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Envelope:
     """A message with what is said about it: who, when, about what, because of what."""
 
@@ -149,7 +150,7 @@ class Envelope:
     cause_place: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Outgoing:
     """A message that a decision wants sent; the processor makes its envelope."""
 
@@ -164,7 +165,7 @@ FILLER = "gostack_filler"
 """The one header of a record that says nothing and holds a position."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Record:
     """What the log takes and gives: bytes and headers. `offset` is -1 until the log has given it one."""
 

@@ -1,6 +1,6 @@
 """Jobs: every step that was sent, to whom, how often, and what became of it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 
 from domain.flow import Dispatch, Task, calls
 from domain.instance.state import Instance
@@ -9,16 +9,16 @@ from domain.task import StepFailed, StepsDispatched, StepsFinished, StepStarted
 from projections.view import Change, Column, Row, View
 
 
-def about(change: Change) -> str | None:
+def about(change: Change) -> Hashable | None:
     """A dispatch that went out, or is done as it went out; for everything else, itself."""
     event = change.envelope.data
     match event:
         case StepsDispatched(dispatch=dispatch):
-            return f"{event.task_id} {dispatch.direction} {dispatch.steps}"
+            return event.task_id, dispatch.direction, dispatch.steps
         case StepsFinished() if change.before.task.dispatch:
             dispatch = change.before.task.dispatch
             if event.steps == dispatch.steps:
-                return f"{event.task_id} {dispatch.direction} {dispatch.steps}"
+                return event.task_id, dispatch.direction, dispatch.steps
         case StepStarted() | StepFailed():
             pass
         case _:

@@ -11,7 +11,7 @@ only now and then, or when they leave memory: history has what came since.
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -249,7 +249,7 @@ def _project(batch: Batch, changes: Sequence[Change]) -> None:
         # Rows of different kinds are different rows, so only the order within a kind counts.
         concerned: Iterable[Change] = [change for kind in view.kinds for change in by_kind.get(kind, ())]
         if view.about is not None:
-            last: dict[str, Change] = {}
+            last: dict[Hashable, Change] = {}
             for change in concerned:
                 if (about := view.about(change)) is not None:
                     last.pop(about, None)
@@ -272,13 +272,20 @@ def _project(batch: Batch, changes: Sequence[Change]) -> None:
             batch.gone[view.name] = gone
 
 
+def _type_name(record: Record) -> str:
+    for name, value in record.headers:
+        if name == "ce_type":
+            return value.decode()
+    raise KeyError("ce_type")
+
+
 def _entry(record: Record, envelope: Envelope) -> Entry:
     return Entry(
         subject=envelope.subject,
         version=envelope.aggversion or 0,
         id=envelope.id,
         # As it was written, like the data that it tells how to read.
-        type=next(value for name, value in record.headers if name == "ce_type").decode(),
+        type=_type_name(record),
         time=envelope.time,
         topic=record.topic,
         partition=record.partition or 0,

@@ -4,12 +4,13 @@ Why documents: a page of a list is read as it is sent, nothing is put together a
 any depth. A view is a file: its columns, and a pure function from a change to its rows.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
 from domain.messages import Envelope, Key
+from domain.values import frozen
 
 ColumnType = Literal["text", "bigint", "boolean", "timestamptz", "text[]"]
 
@@ -23,7 +24,7 @@ class Column:
     indexed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Row:
     """A row as it is to be: whole, so that applying it twice is the same as once."""
 
@@ -36,7 +37,7 @@ class Row:
     """As orjson takes it: moments as they are, which it writes in ISO 8601."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Change:
     """An event with the state of its aggregate before and after. A notice has neither."""
 
@@ -68,7 +69,7 @@ class View:
     columns: tuple[Column, ...] = ()
     gone: Callable[[Change], Iterable[str]] = field(default=lambda change: ())
     """Ids of rows that this change removes."""
-    about: Callable[[Change], str | None] | None = None
+    about: Callable[[Change], Hashable | None] | None = None
     """What a change's rows are of, None where it has none: of changes about the same, the last has all that there is to
     say, whatever came between. Where it is not given, every change's rows count."""
 
