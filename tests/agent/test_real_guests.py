@@ -236,7 +236,7 @@ async def test_the_metadata_service_stands_in_for_a_config_drive(place: Place) -
     with host.real.executor() as inside:
         opened_socket = await asyncio.get_running_loop().run_in_executor(inside, listen)
     assert opened_socket is not None
-    server = Quiet(uvicorn.Config(metadata(host.state), log_level="warning", lifespan="off"))
+    server = Quiet(uvicorn.Config(metadata(host.state), log_config=None, access_log=False, lifespan="off"))
     serving = asyncio.create_task(server.serve([opened_socket]))
     async with opened(host, place.store) as driver:
         await run(driver, guest, Secrets(user_data="#!/bin/sh\necho user data of $(hostname)\n"))
