@@ -290,7 +290,7 @@ def test_a_task_is_cancelled_unless_that_comes_too_late(gs: User) -> None:
 
 def test_the_timeout_leaves_the_task_running(gs: User) -> None:
     with gs.busy("agents"):
-        said = gs.fails(124, *BOOT, "--name", "slow", "--timeout", "0.5")
+        said = gs.fails(124, *BOOT, "--name", "slow", "--timeout", "1.2")
     task = said.rpartition("gs task wait ")[2].strip()
     assert gs("task", "wait", task, "-f", "status", "-o", "value") == "finished\n"
 
