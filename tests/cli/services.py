@@ -69,7 +69,9 @@ class Thread:
         async with serving(self._directory) as self.api:
             for name in ("h1", "h2"):
                 await self.api.world.host(name)
-            self._server = uvicorn.Server(uvicorn.Config(self.api.app, log_config=None, access_log=False, lifespan="off"))
+            self._server = uvicorn.Server(
+                uvicorn.Config(self.api.app, log_config=None, access_log=False, lifespan="off")
+            )
             self._ready.set()
             await self._server.serve([self._socket])
 
