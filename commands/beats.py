@@ -4,6 +4,7 @@ Suspect says that we do not know, not that its guests are gone: nothing is moved
 
 Silence is measured by how long nothing came, not by what clocks say: a host's may be wrong, and this one's may jump.
 What lay on the log while nobody listened counts as heard when it is read; a dead host is then suspect a grace later.
+So the log is asked, too: while it does not answer nobody can be heard, and all silence begins anew when it does.
 """
 
 import logging
@@ -32,6 +33,8 @@ logger = logging.getLogger(__name__)
 FETCH = 1000
 PATIENCE = 1.0
 """Seconds; small beside any grace."""
+AT_ONCE = 2.0
+"""Seconds in which a log that is there has answered."""
 
 
 @dataclass
@@ -116,6 +119,15 @@ class Beats:
         """What was not heard yet. Raises LogUnavailable."""
         return await lags(self._log, dict(self._at), self._clock(), [Topic.REPORTS, Topic.EVENTS])
 
+    async def ask_log(self) -> None:
+        """Where it did not answer at once, nothing could be heard. Raises LogUnavailable."""
+        began = self._elapsed()
+        await self._log.bounds([Topic.REPORTS])
+        now = self._elapsed()
+        if now - began > AT_ONCE:
+            for pulse in self._hosts.values():
+                pulse.heard = now if pulse.heard is not None else None
+
     async def run(self, suspect: Mapping[str, bool]) -> None:
         """Listen for ever, from now on; `suspect` are the hosts there are. Raises LogUnavailable."""
         now = self._elapsed()
@@ -128,6 +140,7 @@ class Beats:
         try:
             while True:
                 self.take(await reader.fetch(FETCH, 1.0))
+                await self.ask_log()
                 if commands := self.changes():
                     await self._log.publish(commands)
         finally:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import uuid
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -24,6 +25,7 @@ from domain.jobs import Heartbeat
 from domain.messages import Envelope, Key, Message, Record, Topic, from_record, to_record
 from domain.scheduling.table import Ratios
 from infra.db.memory import MemoryLedger
+from infra.log.log import TopicPartition
 from infra.log.memory import MemoryLog
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -130,6 +132,20 @@ def test_a_clock_that_jumps_makes_no_host_silent_and_none_heard(hours: int) -> N
     ward.wrong = timedelta(hours=hours)
     assert ward.changes() == []
     assert ward.later(2).changes() == [(OTHER, SuspectHost)]
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(60.0, []), (0.5, [(HOST, SuspectHost)])])
+async def test_while_the_log_does_not_answer_nobody_is_silent(seconds: float, told: list[object]) -> None:
+    ward = Ward().take(registered()).later(GRACE)
+    bounds = ward.log.bounds
+
+    async def slow(topics: Sequence[str]) -> dict[TopicPartition, tuple[int, int]]:
+        ward.later(seconds)
+        return await bounds(topics)
+
+    ward.log.bounds = slow  # type: ignore[method-assign]
+    await ward.beats.ask_log()
+    assert ward.changes() == told
 
 
 def test_hosts_are_told_apart() -> None:
