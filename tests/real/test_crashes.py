@@ -103,40 +103,6 @@ def test_a_process_killed_in_the_middle_of_fifty_boots_loses_and_doubles_nothing
     cluster.check()
 
 
-def test_a_record_of_nonsense_is_laid_aside_and_nothing_stops(cluster: Cluster) -> None:
-    async def poison() -> int:
-        log = KafkaLog(cluster.kafka.address)
-        nonsense = [
-            Record(topic=topic, key=b"\xff\xfe", value=bytes(range(256)), headers=(("ce_type", b"\x80"),))
-            for topic in (Topic.COMMANDS, Topic.RESULTS, Topic.SCHEDULING, Topic.EVENTS)
-        ]
-        nonsense += [Record(topic=Topic.JOBS, key=b"x", value=b"{", partition=number) for number in range(0, 96, 8)]
-        try:
-            before = sum([1 async for _ in records(log, Topic.DEAD)])
-            await log.publish(nonsense)
-            return before
-        finally:
-            await log.close()
-
-    async def dead() -> list[Record]:
-        log = KafkaLog(cluster.kafka.address)
-        try:
-            return [record async for record in records(log, Topic.DEAD)]
-        finally:
-            await log.close()
-
-    before = asyncio.run(poison())
-    starts = {name: process.starts for name, process in cluster.processes.items()}
-    instance_id = boot(cluster.url, "after-the-poison")
-    cluster.wait(
-        "an instance boots after it",
-        lambda: [each["status"] for each in instances(cluster.url) if each["id"] == instance_id] == ["active"],
-    )
-    cluster.wait("it is laid aside", lambda: len(asyncio.run(dead())) >= before + 3)
-    assert {name: process.starts for name, process in cluster.processes.items()} == starts
-    assert any(record.value == bytes(range(256)) for record in asyncio.run(dead()))
-
-
 def test_far_more_than_the_bounds_allow_is_told_when_to_come_again_and_all_that_is_accepted_ends(
     cluster: Cluster,
 ) -> None:
@@ -173,3 +139,37 @@ def test_far_more_than_the_bounds_allow_is_told_when_to_come_again_and_all_that_
     api.environment = before
     api.kill()
     cluster.check()
+
+
+def test_a_record_of_nonsense_is_laid_aside_and_nothing_stops(cluster: Cluster) -> None:
+    async def poison() -> int:
+        log = KafkaLog(cluster.kafka.address)
+        nonsense = [
+            Record(topic=topic, key=b"\xff\xfe", value=bytes(range(256)), headers=(("ce_type", b"\x80"),))
+            for topic in (Topic.COMMANDS, Topic.RESULTS, Topic.SCHEDULING, Topic.EVENTS)
+        ]
+        nonsense += [Record(topic=Topic.JOBS, key=b"x", value=b"{", partition=number) for number in range(0, 96, 8)]
+        try:
+            before = sum([1 async for _ in records(log, Topic.DEAD)])
+            await log.publish(nonsense)
+            return before
+        finally:
+            await log.close()
+
+    async def dead() -> list[Record]:
+        log = KafkaLog(cluster.kafka.address)
+        try:
+            return [record async for record in records(log, Topic.DEAD)]
+        finally:
+            await log.close()
+
+    before = asyncio.run(poison())
+    starts = {name: process.starts for name, process in cluster.processes.items()}
+    instance_id = boot(cluster.url, "after-the-poison")
+    cluster.wait(
+        "an instance boots after it",
+        lambda: [each["status"] for each in instances(cluster.url) if each["id"] == instance_id] == ["active"],
+    )
+    cluster.wait("it is laid aside", lambda: len(asyncio.run(dead())) >= before + 3)
+    assert {name: process.starts for name, process in cluster.processes.items()} == starts
+    assert any(record.value == bytes(range(256)) for record in asyncio.run(dead()))
