@@ -142,14 +142,14 @@ def archive(
     from infra.archive import manifest as of
     from infra.archive.archive import archive
     from infra.archive.errors import ArchiveError
+    from infra.archive.lock import alone
 
     settings = _settings()
-    # It holds everything that anybody ever asked for.
-    os.umask(0o077)
     try:
         if check:
-            manifest = of.load(directory)
-            problems = [str(each) for each in manifest.problems()]
+            with alone(directory):
+                manifest = of.load(directory)
+                problems = [str(each) for each in manifest.problems()]
             files = [segment for segments in manifest.segments.values() for segment in segments]
             for problem in problems:
                 typer.echo(problem, err=True)
@@ -158,6 +158,8 @@ def archive(
                 f"{sum(each.bytes for each in files)} bytes; {len(problems)} damaged"
             )
             raise typer.Exit(1 if problems else 0)
+        # It holds everything that anybody ever asked for.
+        os.umask(0o077)
         done = asyncio.run(_with_log(settings, lambda log: archive(log, directory, _progress)))
     except (ArchiveError, LogUnavailable, OSError) as error:
         typer.echo(str(error), err=True)

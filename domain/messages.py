@@ -163,6 +163,7 @@ class Outgoing:
 
 FILLER = "gostack_filler"
 """The one header of a record that says nothing and holds a position."""
+FILLER_HEADERS = ((FILLER, b"1"),)
 
 
 @frozen

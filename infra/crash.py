@@ -53,6 +53,7 @@ POINTS = {
     "archive-taken": "a segment's records are taken, and it has no name",
     "archive-named": "a segment has its name, and is in no manifest",
     "archive-saved": "the manifest is saved, and files that it does without are still there",
+    "restore-filled": "positions without a record in the archive are held by fillers, and nobody looked at them",
     "restore-put": "some of the archive's records are on the log",
 }
 

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from domain.messages import FILLER, Record
+from domain.messages import FILLER_HEADERS, Record
 from infra import crash
 from infra.archive.archive import Told
 from infra.archive.errors import CannotRestore, NotEmpty
@@ -23,6 +23,8 @@ from infra.log.topics import TOPICS
 
 CHUNK_RECORDS = 2000
 CHUNK_BYTES = 4 << 20
+GAP = 100_000
+"""Positions that are filled at a time."""
 FETCH = 1000
 WAIT = 1.0
 TRIES = 30
@@ -115,8 +117,30 @@ async def _given(reader: Reader, end: int) -> AsyncIterator[Record]:
                 yield record
 
 
-def _positions(manifest: Manifest, each: TopicPartition, start: int) -> Iterator[Record]:
-    """What is to lie at each position from `start` to the end of the span. Raises Damaged."""
+@dataclass(frozen=True)
+class _Gap:
+    """Positions at which the archived log had no record."""
+
+    first: int
+    end: int
+    time: int
+    """Of a neighbour, so that times never go back along a partition."""
+
+    def fillers(self, each: TopicPartition) -> list[Record]:
+        """What is to lie there."""
+        return [
+            Record(each.topic, b"", b"", FILLER_HEADERS, each.partition, position, self.time)
+            for position in range(self.first, self.end)
+        ]
+
+    def parts(self) -> Iterator["_Gap"]:
+        """It, in pieces of a bounded size."""
+        for first in range(self.first, self.end, GAP):
+            yield _Gap(first, min(first + GAP, self.end), self.time)
+
+
+def _pieces(manifest: Manifest, each: TopicPartition, start: int) -> Iterator[Record | _Gap]:
+    """What is to lie from `start` to the end of the span. Raises Damaged."""
     at = start
     time = -1
     end = manifest.spans[each].end
@@ -126,23 +150,33 @@ def _positions(manifest: Manifest, each: TopicPartition, start: int) -> Iterator
         for record in segment.read(manifest.directory):
             if start <= record.offset < end:
                 time = record.timestamp
-                yield from (_filler(each, position, time) for position in range(at, record.offset))
+                yield from _Gap(at, record.offset, time).parts()
                 yield record
                 at = record.offset + 1
-    yield from (_filler(each, position, time) for position in range(at, end))
+    yield from _Gap(at, end, time).parts()
 
 
-def _filler(each: TopicPartition, position: int, time: int) -> Record:
-    # Of its neighbour's time, so that times never go back along a partition.
-    return Record(each.topic, b"", b"", ((FILLER, b"1"),), each.partition, position, time)
+def _positions(manifest: Manifest, each: TopicPartition, start: int) -> Iterator[Record]:
+    """The same, a record a position."""
+    for piece in _pieces(manifest, each, start):
+        yield from piece.fillers(each) if isinstance(piece, _Gap) else (piece,)
 
 
 async def _fill(log: Log, manifest: Manifest, each: TopicPartition, start: int, done: Restored) -> None:
     chunk: list[Record] = []
     size = 0
-    for record in _positions(manifest, each, start):
-        chunk.append(record)
-        size += len(record.key) + len(record.value)
+    for piece in _pieces(manifest, each, start):
+        if isinstance(piece, _Gap):
+            if chunk:
+                await _put(log, each, chunk, done)
+                chunk, size = [], 0
+            await log.fill(each, piece.end - piece.first, piece.time)
+            crash.point("restore-filled")
+            await _must_end(log, each, piece.end)
+            done.fillers += piece.end - piece.first
+            continue
+        chunk.append(piece)
+        size += len(piece.key) + len(piece.value)
         if len(chunk) >= CHUNK_RECORDS or size >= CHUNK_BYTES:
             await _put(log, each, chunk, done)
             chunk, size = [], 0
@@ -153,15 +187,17 @@ async def _fill(log: Log, manifest: Manifest, each: TopicPartition, start: int, 
 async def _put(log: Log, each: TopicPartition, chunk: list[Record], done: Restored) -> None:
     await log.publish(chunk)
     crash.point("restore-put")
+    await _must_end(log, each, chunk[-1].offset + 1)
+    done.records += len(chunk)
+
+
+async def _must_end(log: Log, each: TopicPartition, wanted: int) -> None:
     _, end = (await log.bounds([each.topic]))[each]
-    if end != chunk[-1].offset + 1:
+    if end != wanted:
         raise CannotRestore(
-            f"{each.topic}:{each.partition} ends at {end} where {chunk[-1].offset + 1} was due: somebody else writes "
-            "to it, or the log took something twice; begin anew with an empty log"
+            f"{each.topic}:{each.partition} ends at {end} where {wanted} was due: somebody else writes to it, or the "
+            "log took something twice; begin anew with an empty log"
         )
-    fillers = sum(record.filler for record in chunk)
-    done.fillers += fillers
-    done.records += len(chunk) - fillers
 
 
 async def _begin_where_it_began(log: Log, manifest: Manifest) -> None:

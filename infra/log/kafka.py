@@ -14,7 +14,7 @@ from aiokafka import TopicPartition as KafkaPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.errors import KafkaError, OutOfOrderSequenceNumber
 
-from domain.messages import Record
+from domain.messages import FILLER_HEADERS, Record
 from infra.log.log import LogUnavailable, Positions, Reader, TopicPartition
 from infra.log.topics import TOPICS, keep_times
 
@@ -198,6 +198,35 @@ class KafkaLog:
         except (KafkaError, TimeoutError, OSError) as error:
             self._failed = (time.monotonic(), f"{self._bootstrap}: {error!r}")
             raise LogUnavailable(self._failed[1]) from error
+
+    async def fill(self, partition: TopicPartition, count: int, timestamp: int) -> None:
+        """Append so many records that say nothing, a compressed batch at a time. Raises LogUnavailable: some of them
+        may be there."""
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self._bootstrap,
+            enable_idempotence=True,
+            acks="all",
+            max_batch_size=MAX_RECORD,
+            max_request_size=2 * MAX_RECORD,
+            compression_type="gzip",
+            request_timeout_ms=int(self._timeout * 1000),
+        )
+        await self._start(producer)
+        time = timestamp if timestamp >= 0 else None
+        try:
+            while count:
+                batch = producer.create_batch()
+                held = 0
+                while held < count and batch.append(timestamp=time, key=b"", value=b"", headers=list(FILLER_HEADERS)):
+                    held += 1
+                batch.close()
+                async with asyncio.timeout(self._timeout):
+                    await (await producer.send_batch(batch, partition.topic, partition=partition.partition))
+                count -= held
+        except (KafkaError, TimeoutError) as error:
+            raise LogUnavailable(f"filling {partition.topic}:{partition.partition}: {error!r}") from error
+        finally:
+            await producer.stop()
 
     async def trim(self, positions: Positions) -> None:
         """Let go of the records before these offsets, as retention would. Raises LogUnavailable."""

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from aiokafka.partitioner import murmur2
 
-from domain.messages import Record
+from domain.messages import FILLER_HEADERS, Record
 from infra.log.log import Positions, Reader, TopicPartition
 from infra.log.topics import TOPICS
 
@@ -74,6 +74,11 @@ class MemoryLog:
     async def keep_times(self, keep: bool) -> None:
         """Whether records from now on keep the times they have."""
         self._keep_times = keep
+
+    async def fill(self, partition: TopicPartition, count: int, timestamp: int) -> None:
+        """Append so many records that say nothing."""
+        filler = Record(partition.topic, b"", b"", FILLER_HEADERS, partition.partition, timestamp=timestamp)
+        await self.publish([filler] * count)
 
     async def trim(self, positions: Positions) -> None:
         """Let go of the records before these offsets."""

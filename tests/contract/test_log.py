@@ -148,6 +148,18 @@ async def test_what_was_let_go_of_is_not_given_and_positions_stay(log: Log) -> N
     assert await log.appended({partition: start}) == first
 
 
+async def test_positions_are_filled_with_records_that_say_nothing(log: Log) -> None:
+    partition = TopicPartition(Topic.REPORTS, 9)
+    _, start = (await log.bounds([Topic.REPORTS]))[partition]
+    await log.fill(partition, 70_000, -1)
+    await log.publish([Record(Topic.REPORTS, b"k", b"v", partition=9)])
+    assert (await log.bounds([Topic.REPORTS]))[partition] == (0, start + 70_001)
+    first, *_ = await read(log, {partition: start}, 1)
+    before, last = await read(log, {partition: start + 69_999}, 2)
+    assert (first.filler, before.filler, last.filler) == (True, True, False)
+    assert (first.key, first.value, before.offset) == (b"", b"", start + 69_999)
+
+
 async def test_a_record_keeps_its_time_where_it_is_asked_to(log: Log) -> None:
     partition = TopicPartition(Topic.DEAD, 0)
     _, start = (await log.bounds([Topic.DEAD]))[partition]

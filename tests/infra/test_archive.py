@@ -449,22 +449,23 @@ async def test_a_first_run_that_is_cut_off_is_nothing_to_restore(
     assert (await archive(log, tmp_path)).records < 300 * len(TOPICS)
 
 
-@pytest.mark.parametrize("number", [1, 2, 9])
+@pytest.mark.parametrize(("point", "number"), [("restore-put", 1), ("restore-put", 9), ("restore-filled", 1)])
 async def test_a_restore_that_is_cut_off_is_gone_on_with(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str, number: int
 ) -> None:
     from infra.archive import restore as restoring
 
     monkeypatch.setattr(restoring, "CHUNK_RECORDS", 7)
+    monkeypatch.setattr(restoring, "GAP", 2)
     log, again = await filled(MemoryLog(), 100), MemoryLog()
     await log.trim({TopicPartition(Topic.REPORTS, 0): 3, TopicPartition(Topic.COMMANDS, 0): 1})
     await archive(log, tmp_path)
     with monkeypatch.context() as during:
-        kill_at(during, "restore-put", number)
+        kill_at(during, point, number)
         with pytest.raises(Killed):
             await restore(again, tmp_path)
     done = await restore(again, tmp_path)
-    assert 0 < done.found <= 7 * number
+    assert 0 < done.found <= 7 * number + 4
     await assert_same(log, again)
     assert (await restore(again, tmp_path)).records == 0, "what is there is left as it is"
 
