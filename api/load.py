@@ -35,6 +35,8 @@ LEAST = 0.001
 """Seconds that count as having passed between two looks, at least."""
 SHORTEST_WAIT, LONGEST_WAIT = 1, 30
 """Seconds that Retry-After may say."""
+UNKNOWN_WAIT = 2
+"""What it says before anything was measured."""
 MEMORY = 0.2
 """How much a look changes the rate that is believed in."""
 RELIEF = 2
@@ -65,8 +67,8 @@ class Meter:
     """Let in since then."""
     settling: int = 0
     """Let in between the two looks before; seen or not."""
-    rate: float = 0.0
-    """How many are done a second, as far as there was something to do."""
+    rate: float | None = None
+    """How many are done a second, as far as there was something to do; None where there was nothing yet."""
     turned: float = 0.0
     """Turned away, and expected to come back before those that are turned away next."""
 
@@ -78,7 +80,9 @@ class Meter:
     def seen(self, now: int, done: int, seconds: float, begun: int) -> None:
         """So much is there now, and so much was done in this time; `begun` had been let in before the look."""
         if self.now:
-            self.rate += (done / seconds - self.rate) * (MEMORY if self.rate else 1.0)
+            measured = done / seconds
+            before = self.rate or measured
+            self.rate = before + (measured - before) * MEMORY
         self.now = now
         self.settling = begun
         self.begun -= begun
@@ -87,7 +91,9 @@ class Meter:
     def wait(self, count: int, most: int) -> int:
         """Whole seconds until so many more may be let in, if all goes on as it does."""
         ahead = self.there + count - most + self.turned
-        self.turned = min(self.turned + count, self.rate * LONGEST_WAIT)
+        self.turned = min(self.turned + count, (self.rate or 0.0) * LONGEST_WAIT)
+        if self.rate is None:
+            return UNKNOWN_WAIT
         seconds = math.ceil(ahead / self.rate) if self.rate else LONGEST_WAIT
         return min(max(seconds, SHORTEST_WAIT), LONGEST_WAIT)
 
@@ -146,7 +152,12 @@ class Load:
         """A project's tasks end at its share of the rate at which all do."""
         whole = self._meters[TASKS]
         share = self._projects[project] / whole.now if whole.now else 1.0
-        return Meter(self._projects[project], self._begun[project], self._settling[project], whole.rate * share)
+        return Meter(
+            self._projects[project],
+            self._begun[project],
+            self._settling[project],
+            whole.rate * share if whole.rate is not None else None,
+        )
 
     async def look(self) -> None:
         """Measure. Raises LogUnavailable, LedgerUnavailable, StoreUnavailable."""

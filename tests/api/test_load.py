@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from api.load import LONGEST_WAIT, SHORTEST_WAIT, Meter
+from api.load import LONGEST_WAIT, MEMORY, SHORTEST_WAIT, UNKNOWN_WAIT, Meter
 from domain.messages import MESSAGES, Command, Topic
 from infra.metrics import REGISTRY
 from tests.api.api import Api, serving
@@ -189,14 +189,15 @@ def test_the_wait_is_what_the_excess_takes_at_the_measured_rate() -> None:
     assert meter((1000, 0), (1000, 100)).wait(1, 1000) == SHORTEST_WAIT
 
 
-def test_nothing_measured_or_nothing_done_is_the_longest_wait() -> None:
-    assert Meter(now=10).wait(1, 10) == LONGEST_WAIT
+def test_nothing_done_is_the_longest_wait_and_nothing_measured_a_short_one() -> None:
+    assert Meter(now=10).wait(1, 10) == UNKNOWN_WAIT
+    assert meter((10, 0), (10, 0)).wait(1, 10) == LONGEST_WAIT
     stopped = meter((1000, 0), (1000, 100), *[(1000, 0)] * 40)
     assert stopped.wait(1, 900) == LONGEST_WAIT
 
 
 def test_an_idle_time_says_nothing_of_the_rate() -> None:
-    assert meter((1000, 0), (1000, 100), (0, 1000), *[(0, 0)] * 50).rate >= 100
+    assert meter((1000, 0), (1000, 100), (0, 1000), *[(0, 0)] * 50).rate == 100 + (1000 - 100) * MEMORY
 
 
 def test_those_who_are_turned_away_are_asked_to_come_back_one_after_another() -> None:
@@ -208,7 +209,7 @@ def test_those_who_are_turned_away_are_asked_to_come_back_one_after_another() ->
     for _ in range(1000):
         busy.wait(10, 100)
     busy.seen(100, 10, 1.0, 0)
-    assert busy.turned <= busy.rate * LONGEST_WAIT
+    assert busy.turned <= (busy.rate or 0) * LONGEST_WAIT
     for _ in range(200):
         busy.seen(50, 10, 1.0, 0)
     assert busy.turned == 0
