@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -77,10 +77,12 @@ def listening() -> Iterator[tuple[str, Endpoint]]:
 
 
 def test_every_event_arrives_in_order_whoever_is_killed() -> None:
-    with running(1, SETTINGS) as cluster, listening() as (url, endpoint):
+    with running(1, SETTINGS) as cluster, listening() as (url, endpoint), ExitStack() as stack:
+        workers = []
         for number in range(WORKERS):
             log = cluster.directory / f"webhooks-{number}.log"
-            cluster.processes[f"webhooks-{number}"] = Process("webhooks", cluster.environment, log)
+            workers.append(Process("webhooks", cluster.environment, log))
+            stack.callback(workers[-1].stop)
         with httpx.Client(base_url=f"{cluster.url}/v1") as api:
             made = api.post("/webhooks", json={"name": "hook", "url": url, "wanted": {"types": ["flavor.*"]}}).json()
             names = [f"f{number}" for number in range(FLAVORS)]
@@ -88,8 +90,8 @@ def test_every_event_arrives_in_order_whoever_is_killed() -> None:
                 assert api.post("/flavors", json={"name": name, "core": 1, "memory": 1 << 30}).status_code == 201
                 assert api.patch(f"/flavors/{name}", json={"core": 2}).status_code == 200
                 if number in (FLAVORS // 4, FLAVORS // 2):
-                    for worker in range(WORKERS):
-                        cluster.processes[f"webhooks-{worker}"].kill()
+                    for worker in workers:
+                        worker.kill()
             wanted = [event for event in _events(api) if event["type"].startswith("gostack.flavor.")]
             assert len(wanted) == 2 * FLAVORS
             # A lease of one that was killed stands for a minute.
