@@ -177,7 +177,7 @@ def test_every_process_says_what_waits_and_for_how_long(cluster: Cluster) -> Non
         "engine": {"gostack.commands", "gostack.results"},
         "scheduler": {"gostack.scheduling"},
         "timers": {"gostack.events", "gostack.reports", "deadlines"},
-        "projector": {"gostack.events"},
+        "projector": {"gostack.events", "gostack.dead"},
         "api": {"gostack.events"},
         "agent": {"gostack.jobs", "dispatches"},
     }
