@@ -9,7 +9,10 @@ import asyncio
 import json
 import os
 import platform
+import shlex
+import subprocess
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,8 +85,8 @@ def _spread(found: dict[str, float]) -> str:
     return f"{found['median']:g} ({found['min']:g} to {found['max']:g})"
 
 
-def _ms(found: dict[int, float]) -> list[str]:
-    return [str(found[percent]) for percent in (50, 95, 99)]
+def _ms(found: dict[str, float]) -> list[str]:
+    return [str(found[percent]) for percent in ("50", "95", "99")]
 
 
 def show(result: dict[str, Any]) -> None:
@@ -154,25 +157,39 @@ def main() -> None:
     parser.add_argument("--warm-up", type=int, default=2000, help="boots that are not counted")
     parser.add_argument("--rows", type=int, default=20_000, help="instances in the lists")
     parser.add_argument("--events", type=int, default=1_000_000, help="from which read models are rebuilt")
+    parser.add_argument("--rebuilds", type=int, default=3, help="so many times")
     parser.add_argument("--only-boots", action="store_true", help="no placements, steps and rebuild")
     parser.add_argument("--nova", metavar="URL", help="of a Nova beside which this is to be measured, up to /v2.1")
+    parser.add_argument("--nova-start", metavar="COMMAND", help="that starts it when its turn comes")
     parser.add_argument("--nova-pids", type=Path, metavar="DIRECTORY", help="with the process ids of that Nova")
     arguments = parser.parse_args()
     assert catalog.MESSAGES
     with running(arguments.hosts) as cluster:
         result = uvloop.run(measure(cluster, arguments))
+    _write(result)
     if arguments.nova:
+        if arguments.nova_start:
+            subprocess.run(shlex.split(arguments.nova_start), check=True, stdout=subprocess.DEVNULL)
         result["nova"] = asyncio.run(nova.measure(arguments.nova, arguments.nova_pids, NOVA_BOOTS, NOVA_AT_ONCE))
     if not arguments.only_boots:
-        result["guests"] = guests.measure()
-        result["takeover"] = takeover.measure()
-        result["placements"] = placements.measure()
-        result["steps"] = steps.measure()
-        result["rebuild"] = rebuild.measure(arguments.events)
-    show(result)
+        for name, part in (
+            ("guests", guests.measure),
+            ("takeover", takeover.measure),
+            ("placements", placements.measure),
+            ("steps", steps.measure),
+            ("rebuild", partial(rebuild.measure, arguments.events, arguments.rebuilds)),
+        ):
+            result[name] = part()
+            _write(result)
+    show(json.loads(_write(result)))
+    print(f"written: {WRITTEN.relative_to(Path.cwd()) if WRITTEN.is_relative_to(Path.cwd()) else WRITTEN}")
+
+
+def _write(result: dict[str, Any]) -> str:
+    """What there is by now: the last part may take long, or fail."""
     WRITTEN.parent.mkdir(parents=True, exist_ok=True)
     WRITTEN.write_text(json.dumps(result, indent=1) + "\n")
-    print(f"written: {WRITTEN.relative_to(Path.cwd()) if WRITTEN.is_relative_to(Path.cwd()) else WRITTEN}")
+    return WRITTEN.read_text()
 
 
 if __name__ == "__main__":

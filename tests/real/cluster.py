@@ -108,7 +108,7 @@ class Cluster:
         """Base URL of the API."""
         return f"http://127.0.0.1:{self.environment['GOSTACK_API__PORT']}"
 
-    def start(self, fill: Callable[["Cluster"], None] | None = None) -> None:
+    def start(self, fill: Callable[["Cluster"], None] | None = None, patience: float = PATIENCE) -> None:
         """Start all, and wait until the hosts are there; before the first process, `fill` sees the empty servers."""
         self.kafka.start()
         self.postgres.start()
@@ -147,9 +147,9 @@ class Cluster:
             own = {"GOSTACK_WORKER__INSTANCE": "first", f"GOSTACK_METRICS__{name.upper()}": str(self.watched[name])}
             environment = {**own, **self.environment}
             self.processes[name] = Process(name, environment, self.directory / f"{name}.log")
-        self.wait_for_hosts()
+        self.wait_for_hosts(patience)
 
-    def wait_for_hosts(self) -> None:
+    def wait_for_hosts(self, patience: float = PATIENCE) -> None:
         """Until the API lists every host of the agent. Raises TimeoutError with the processes' last words."""
 
         def there() -> bool:
@@ -162,7 +162,7 @@ class Cluster:
                 marker = answer["next"]
             return found == self._hosts
 
-        self.wait("all hosts are registered", there)
+        self.wait("all hosts are registered", there, patience)
 
     def wait(self, what: str, condition: object, patience: float = PATIENCE) -> None:
         """Until the condition holds; an API that does not answer is waited for."""
@@ -203,11 +203,14 @@ class Cluster:
 
 @contextlib.contextmanager
 def running(
-    hosts: int, settings: dict[str, str] | None = None, fill: Callable[[Cluster], None] | None = None
+    hosts: int,
+    settings: dict[str, str] | None = None,
+    fill: Callable[[Cluster], None] | None = None,
+    patience: float = PATIENCE,
 ) -> Iterator[Cluster]:
     """A cluster for the time of a block."""
     with contextlib.ExitStack() as stack:
         cluster = Cluster(scratch(stack), hosts, settings)
         stack.callback(cluster.stop)
-        cluster.start(fill)
+        cluster.start(fill, patience)
         yield cluster

@@ -1,0 +1,260 @@
+"""Prints docs/performance.md and its pictures from what the benchmarks wrote: no figure is copied by hand.
+
+`python -m tests.benchmarks.page` takes .gostack/bench/{latest,curve}.json to docs/performance/ and prints the page of
+them; without those files it prints the page of what is there already.
+"""
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pygal
+from pygal.style import CleanStyle
+
+ROOT = Path(__file__).parents[2]
+MEASURED = ROOT / ".gostack" / "bench"
+KEPT = ROOT / "docs" / "performance"
+TEXT = Path(__file__).with_name("page.md")
+PAGE = ROOT / "docs" / "performance.md"
+
+Figures = dict[str, Any]
+
+
+def _spread(found: Figures) -> str:
+    return f"{found['min']:,g} / {found['median']:,g} / {found['max']:,g}"
+
+
+def _ms(found: Figures) -> str:
+    return " / ".join(f"{found[percent]:,g}" for percent in ("50", "95", "99"))
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _rounds(rounds: Sequence[Figures], key: str, percent: str) -> str:
+    ordered = sorted(each[key][percent] for each in rounds)
+    return f"{ordered[0]:,g} / {ordered[len(ordered) // 2]:,g} / {ordered[-1]:,g}"
+
+
+def boots(bench: Figures) -> str:
+    """Boots on simulated hosts."""
+    rounds = bench["boots"]
+    first = rounds[0]
+    rows = [
+        ["boots a second", "100", _spread(bench["boots_per_second"])],
+        ["CPU-ms a boot, all processes, Kafka and PostgreSQL", "20", _spread(bench["cpu_ms_per_boot"])],
+        ["to active, p50, ms", "", _rounds(rounds, "active_ms", "50")],
+        ["to active, p95, ms", "1,500", _rounds(rounds, "active_ms", "95")],
+        ["POST until the verdict, p95, ms", "", _rounds(rounds, "post_ms", "95")],
+        ["cores that other work on the machine took meanwhile", "", _others(rounds)],
+    ]
+    told = _table(["", "aim", "min / median / max of the rounds"], rows)
+    by = rounds[-1]["cpu_ms_per_boot_by_process"]
+    shares = ", ".join(f"{name} {cost:g}" for name, cost in by.items())
+    return (
+        f"{len(rounds)} rounds of {first['boots']:,} boots, {first['at_once']} at once, over {bench['hosts']:,} "
+        f"simulated hosts, after {bench['warmed_up_by_boots']:,} that are not counted (the broker's JVM compiles "
+        f"itself meanwhile).\n\n{told}\n\nCPU-ms by process, last round: {shares}. A boot is "
+        f"{first['log_records_per_boot']:g} records on the log."
+    )
+
+
+def _others(rounds: Sequence[Figures]) -> str:
+    found = sorted(each["cores_of_others"] for each in rounds)
+    return f"{found[0]:g} / {found[len(found) // 2]:g} / {found[-1]:g}"
+
+
+def peer(bench: Figures) -> str:
+    """Nova, where it was there."""
+    if "nova" not in bench:
+        return "No Nova was there in this run; `make bench` takes the address of one (`--nova URL`)."
+    theirs, ours = bench["nova"], bench["as_nova"]
+    rows = [
+        [name, f"{each['boots_per_second']:g}", _ms(each["active_ms"]), _ms(each["post_ms"]), f"{cpu or ''}"]
+        for name, each, cpu in (
+            ("Nova 26.2.2, fake driver, 10 compute services", theirs, theirs["cpu_ms_per_boot"]),
+            ("GoStack, 100 simulated hosts", ours, ours["cpu_ms_per_boot"]),
+        )
+    ]
+    head = ["", "boots/s", "to active p50 / p95 / p99, ms", "POST p50 / p95 / p99, ms", "CPU-ms a boot"]
+    return f"{theirs['boots']} boots, {theirs['at_once']} at once, in the same run.\n\n{_table(head, rows)}"
+
+
+def others(bench: Figures) -> str:
+    """All that is not boots, each beside its limit."""
+    lone, alone, pages = bench["lone_boot"], bench["log_hops"], bench["pages"]
+    rows = [
+        [
+            "a lone boot on a simulated host, to active, p50 / p95 / p99, ms",
+            "100",
+            _ms(lone["active_ms"]),
+            f"{alone['hops']} records, one after another, through Kafka alone: {_ms(alone['ms'])}",
+        ],
+        [
+            f"`GET /v1/instances?limit=50` of {pages['rows']:,}, filters mixed, at any depth, a second",
+            "500",
+            f"{_spread(pages['pages_per_second'])}; p50 / p95 / p99 {_ms(pages['ms'])} ms",
+            f"the same SQL through psycopg: {_spread(pages['psycopg_pages_per_second'])}",
+        ],
+    ]
+    if guest := bench.get("guests"):
+        rows.append(
+            [
+                "a real guest's boot by the agent, ms",
+                "150 over virsh",
+                f"{_spread(guest['agent_ms'])}; over virsh {_spread(guest['over_virsh_ms'])}",
+                f"`virsh define` and `start` of the same XML: {_spread(guest['virsh_ms'])}",
+            ]
+        )
+    if stood := bench.get("takeover"):
+        for key, aim, what in (
+            ("restarted_seconds", "5", "it is started again"),
+            ("taken_over_seconds", "15", "another one takes over"),
+        ):
+            rows.append([f"an engine is killed, {what}: boots stand still, s", aim, _spread(stood[key]), ""])
+    if steps := bench.get("steps"):
+        rows.append(
+            [
+                f"engine step, {steps['out_each']} records out each, records a second",
+                "1,500 and 0.6 CPU-ms",
+                f"{_spread(steps['faust']['records_per_second'])}; "
+                f"CPU-ms {_spread(steps['faust']['cpu_ms_per_record'])}",
+                "the same step in a plain loop over aiokafka: "
+                f"{_spread(steps['bare_aiokafka']['records_per_second'])}; "
+                f"CPU-ms {_spread(steps['bare_aiokafka']['cpu_ms_per_record'])}",
+            ]
+        )
+    if placements := bench.get("placements"):
+        rows.append(
+            [
+                f"placements among {placements['hosts']:,} hosts, a second",
+                "1,000 and p99 5 ms",
+                f"{_spread(placements['placements_per_second'])}; p50 / p95 / p99 {_ms(placements['ms'])} ms",
+                f"a bare pass of numpy: {_spread(placements['bare_numpy_per_second'])}",
+            ]
+        )
+    if rebuild := bench.get("rebuild"):
+        rows.append(
+            [
+                f"read models made anew of {rebuild['events']:,} events, events a second",
+                "20,000",
+                _spread(rebuild["events_per_second"]),
+                f"COPY of the same rows, with indexes: {_spread(rebuild['copy_and_index_events_per_second'])}",
+            ]
+        )
+    return _table(["what", "aim", "min / median / max", "beside"], rows)
+
+
+def curve(points: Sequence[Figures]) -> str:
+    """The scale curve as a table."""
+    rows = [
+        [
+            f"{each['hosts']:,}",
+            f"{each['instances']:,}",
+            _spread(each["boots_per_second"]),
+            _rounds(each["boots"], "active_ms", "95"),
+            f"{each['boots'][-1]['cpu_ms_per_boot']:g}",
+            f"{sum(each['idle_cores_by_process'].values()):.2f}",
+            f"{each['pages']['ms']['99']:g}",
+            _others(each["boots"]),
+        ]
+        for each in points
+    ]
+    head = [
+        "hosts",
+        "instances before",
+        "boots/s",
+        "p95 to active, ms",
+        "CPU-ms a boot",
+        "cores when idle",
+        "list p99, ms",
+        "cores of others",
+    ]
+    return _table(head, rows)
+
+
+def memory(points: Sequence[Figures]) -> str:
+    """Resident memory by process as instances grow, and what an instance costs."""
+    fewest, *_ = same = sorted(
+        (each for each in points if each["hosts"] == points[0]["hosts"]), key=lambda each: int(each["instances"])
+    )
+    most = same[-1]
+    rows = []
+    for name in fewest["boots"][-1]["resident_mib"]:
+        sizes = [each["boots"][-1]["resident_mib"][name] for each in same]
+        growth = (sizes[-1] - sizes[0]) * 1024 / (most["instances"] - fewest["instances"])
+        rows.append([name, *(f"{size:,}" for size in sizes), f"{growth:.2f}"])
+    head = ["process, MiB", *(f"{each['instances']:,} instances" for each in same), "KiB an instance"]
+    return _table(head, rows)
+
+
+def draw(points: Sequence[Figures]) -> dict[str, bytes]:
+    """The pictures, by file name."""
+    first = points[0]
+    by_hosts = [each for each in points if each["instances"] == first["instances"]]
+    by_instances = [each for each in points if each["hosts"] == first["hosts"]]
+    return {
+        "hosts.svg": _picture("by hosts", [(each["hosts"], each) for each in by_hosts]),
+        "instances.svg": _picture("by instances that are there", [(each["instances"], each) for each in by_instances]),
+    }
+
+
+def _picture(title: str, found: Sequence[tuple[int, Figures]]) -> bytes:
+    chart = pygal.XY(
+        title=f"boots a second, and p99 of a page of the list in ms, {title}",
+        style=CleanStyle,
+        js=[],
+        no_prefix=True,
+        pretty_print=True,
+        disable_xml_declaration=False,
+        width=720,
+        height=360,
+        logarithmic=False,
+        xrange=(0, max(x for x, _ in found)),
+        range=(0, None),
+        x_labels=[x for x, _ in found],
+        legend_at_bottom=True,
+    )
+    chart.add("boots/s, median", [(x, each["boots_per_second"]["median"]) for x, each in found])
+    chart.add("boots/s, best", [(x, each["boots_per_second"]["max"]) for x, each in found])
+    chart.add("list p99, ms", [(x, each["pages"]["ms"]["99"]) for x, each in found])
+    return bytes(chart.render())
+
+
+def page(bench: Figures, points: Sequence[Figures]) -> str:
+    """The page."""
+    machine = bench["machine"]
+    text = TEXT.read_text()
+    return text.format(
+        date=bench["at"][:10],
+        machine=f"{machine['cpus']} CPUs, Python {machine['python']}, Linux {machine['kernel'].split('-')[0]}",
+        boots=boots(bench),
+        peer=peer(bench),
+        others=others(bench),
+        curve=curve(points),
+        memory=memory(points),
+    )
+
+
+def kept() -> str:
+    """The page of the figures that are kept."""
+    bench = json.loads((KEPT / "latest.json").read_text())
+    return page(bench, json.loads((KEPT / "curve.json").read_text())["points"])
+
+
+def main() -> None:
+    """Keep what was measured, draw it, and print the page."""
+    for name in ("latest.json", "curve.json"):
+        if (MEASURED / name).exists():
+            shutil.copyfile(MEASURED / name, KEPT / name)
+    for name, picture in draw(json.loads((KEPT / "curve.json").read_text())["points"]).items():
+        (KEPT / name).write_bytes(picture)
+    PAGE.write_text(kept())
+
+
+if __name__ == "__main__":
+    main()
