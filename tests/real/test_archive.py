@@ -130,7 +130,7 @@ def test_a_lost_log_is_made_again_from_its_archive() -> None:
         asyncio.run(transactions(cluster))
         backup, restore = steps("Backup"), steps("Kafka is lost")
         booted(cluster, *(f"before-{number}" for number in range(BOOTS)))
-        assert run(cluster, backup[0], "archive-named:20").returncode == KILLED
+        assert run(cluster, backup[0], "archive-named:8").returncode == KILLED
         for line in backup:
             done(cluster, line)
         booted(cluster, *(f"more-{number}" for number in range(BOOTS)))
