@@ -10,9 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pygal
-from pygal.style import CleanStyle
-
 ROOT = Path(__file__).parents[2]
 MEASURED = ROOT / ".gostack" / "bench"
 KEPT = ROOT / "docs" / "performance"
@@ -204,6 +201,10 @@ def draw(points: Sequence[Figures]) -> dict[str, bytes]:
 
 
 def _picture(title: str, found: Sequence[tuple[int, Figures]]) -> bytes:
+    # It puts an importer of the old kind into the process, of which Python warns at every import after.
+    import pygal
+    from pygal.style import CleanStyle
+
     chart = pygal.XY(
         title=f"boots a second, and p99 of a page of the list in ms, {title}",
         style=CleanStyle,
