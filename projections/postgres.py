@@ -9,11 +9,10 @@ from typing import Any
 import orjson
 import psycopg
 from psycopg import AsyncConnection, sql
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from domain.messages import Key
 from infra import crash
-from infra.db.pool import MOST_WAITING, alive_if_idle
+from infra.db.pool import Connections
 from infra.log.log import TopicPartition
 from projections.arrays import Blobs, EncodedTexts, Texts
 from projections.store import (
@@ -213,38 +212,17 @@ class PostgresStore:
         self._schema = schema
         self._bare = bare
         """History has no index yet, so nothing is looked for in it: every state is in a snapshot or with the caller."""
-        self._pool: AsyncConnectionPool[AsyncConnection[Any]] = AsyncConnectionPool(
-            dsn,
-            min_size=1,
-            max_size=pool_size,
-            open=False,
-            timeout=10,
-            max_waiting=MOST_WAITING,
-            kwargs={
-                "autocommit": True,
-                "prepare_threshold": 2,
-                "options": "-c statement_timeout=30000 -c synchronous_commit=off",
-            },
-            check=alive_if_idle,
-        )
+        self._connections = Connections(dsn, pool_size, StoreUnavailable, OPTIONS)
         self._remember = _sql(REMEMBER, schema)
         self._upserts = {view.name: self._upsert(view) for view in VIEWS.values()}
 
     async def open(self) -> None:
         """Connect; a database that is not there yet is waited for at use."""
-        await self._pool.open()
+        await self._connections.open()
 
     async def close(self) -> None:
         """Let go of all connections."""
-        await self._pool.close()
-
-    @asynccontextmanager
-    async def _connect(self) -> AsyncIterator[AsyncConnection[Any]]:
-        try:
-            async with self._pool.connection() as connection:
-                yield connection
-        except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
-            raise StoreUnavailable(str(error)) from error
+        await self._connections.close()
 
     def _table(self, view: View) -> sql.Identifier:
         return sql.Identifier(self._schema, view.name)
@@ -273,7 +251,7 @@ class PostgresStore:
     @asynccontextmanager
     async def frozen(self) -> AsyncIterator[PostgresFrozen]:
         """Them at this moment, for the time of a block. Raises StoreUnavailable."""
-        async with self._connect() as connection, connection.transaction():
+        async with self._connections.lend() as connection, connection.transaction():
             await connection.execute("set transaction isolation level repeatable read read only")
             rows = await connection.execute(
                 _sql("select topic, partition, next_offset from {schema}.positions", self._schema)
@@ -283,7 +261,7 @@ class PostgresStore:
 
     async def positions(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         """Where each partition is to be read from."""
-        async with self._connect() as connection:
+        async with self._connections.lend() as connection:
             await connection.execute(
                 _sql(ENSURE, self._schema),
                 ([each.topic for each in partitions], [each.partition for each in partitions]),
@@ -298,7 +276,7 @@ class PostgresStore:
         """The last snapshot of each aggregate that is known, with what came since."""
         asked = ([key.kind for key in keys], [key.id for key in keys])
         tails: dict[Key, list[tuple[str, bytes]]] = {}
-        async with self._connect() as connection:
+        async with self._connections.lend() as connection:
             rows = await connection.execute(_sql(STATES, self._schema), asked)
             known = {Key(kind, ident): (version, state) for kind, ident, version, state in await rows.fetchall()}
             if not self._bare:
@@ -311,7 +289,7 @@ class PostgresStore:
     async def apply(self, batch: Batch) -> None:
         """All of it in one transaction, with the positions. Raises NotMoved, StoreUnavailable."""
         # What the database loses in a fall it loses with the positions: it is read again.
-        async with self._connect() as connection, connection.transaction(), connection.cursor() as cursor:
+        async with self._connections.lend() as connection, connection.transaction(), connection.cursor() as cursor:
             moves = list(batch.end)
             await cursor.execute(
                 _sql(MOVE, self._schema),
@@ -348,7 +326,7 @@ class PostgresStore:
 
     async def get(self, view: str, ident: str) -> Found | None:
         """One document."""
-        async with self._connect() as connection:
+        async with self._connections.lend() as connection:
             rows = await connection.execute(
                 sql.SQL("select id, version, doc from {} where id = %s").format(self._table(VIEWS[view])), (ident,)
             )
@@ -359,7 +337,7 @@ class PostgresStore:
         """Documents with this name (at most 20), newest first; `where` narrows them by columns."""
         conditions = (Condition("name", "=", name), *(Condition(key, "=", value) for key, value in where.items()))
         clause, values = _where(VIEWS[view], conditions)
-        async with self._connect() as connection:
+        async with self._connections.lend() as connection:
             rows = await connection.execute(
                 sql.SQL("select id, version, doc from {} {} order by created desc, id desc limit {}").format(
                     self._table(VIEWS[view]), clause, sql.Literal(FOUND_AT_MOST)
@@ -372,7 +350,7 @@ class PostgresStore:
         """A page of documents, newest first. Raises UnknownMarker."""
         shape = VIEWS[view]
         after: tuple[Any, ...] | None = None
-        async with self._connect() as connection:
+        async with self._connections.lend() as connection:
             if query.marker:
                 rows = await connection.execute(
                     sql.SQL("select created, id from {} where id = %s").format(self._table(shape)), (query.marker,)
@@ -408,7 +386,7 @@ class PostgresStore:
 
     async def count(self, view: str) -> int:
         """Rows of a view."""
-        async with self._connect() as connection:
+        async with self._connections.lend() as connection:
             rows = await connection.execute(sql.SQL("select count(*) from {}").format(self._table(VIEWS[view])))
             row = await rows.fetchone()
         return int(row[0]) if row else 0
@@ -420,7 +398,7 @@ class PostgresStore:
         the whole numbers that their documents have at these paths. It reads every such row."""
         clause, values = _where(VIEWS[view], where)
         numbers = [sql.SQL(f", sum(({READABLE} #>> %s)::bigint)")] * len(sums)
-        async with self._connect() as connection:
+        async with self._connections.lend() as connection:
             rows = await connection.execute(
                 sql.SQL("select {0}, count(*){1} from {2} {3} group by {0}").format(
                     sql.Identifier(by), sql.SQL("").join(numbers), self._table(VIEWS[view]), clause
@@ -432,7 +410,7 @@ class PostgresStore:
     async def history(self, query: HistoryQuery) -> list[Entry]:
         """Events, oldest first. Raises UnknownMarker, ValueError for what is no subject."""
         driving, other, order = _asked(query)
-        async with self._connect() as connection:
+        async with self._connections.lend() as connection:
             await self._go_on_after(connection, query.marker, driving, order)
             driving.add_all(other)
             return await self._entries(connection, _sql("{schema}.history", self._schema), driving, order, query.limit)
@@ -442,7 +420,7 @@ class PostgresStore:
         driving, other, order = _asked(query)
         looked_at = sql.SQL("select {} from {} {} order by {}")
         table = sql.Identifier(self._schema, "history")
-        async with self._connect() as connection:
+        async with self._connections.lend() as connection:
             await self._go_on_after(connection, query.marker, driving, order)
             source = looked_at.format(sql.SQL("*"), table, driving.clause, order) + sql.SQL(" limit {}").format(most)
             whole = _Conditions(other.texts, [*driving.values, *other.values])
@@ -483,7 +461,7 @@ class PostgresStore:
 
     async def event(self, ident: str) -> Entry | None:
         """One event by its id."""
-        async with self._connect() as connection:
+        async with self._connections.lend() as connection:
             rows = await connection.execute(_sql(ENTRY + " {schema}.history where id = %s", self._schema), (ident,))
             row = await rows.fetchone()
         return _entry(row) if row else None

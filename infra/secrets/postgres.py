@@ -1,15 +1,8 @@
 """Secrets in PostgreSQL, each sealed before it leaves the process: a copy of the database opens none."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Any
 
-import psycopg
-from psycopg import AsyncConnection
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
-
-from infra.db.pool import MOST_WAITING, alive_if_idle
+from infra.db.pool import Connections
 from infra.secrets.seal import Seal
 from infra.secrets.secrets import SecretsUnavailable
 
@@ -30,55 +23,38 @@ class PostgresSecrets:
 
     def __init__(self, dsn: str, seal: Seal, pool_size: int = 4) -> None:
         self._seal = seal
-        self._pool: AsyncConnectionPool[AsyncConnection[Any]] = AsyncConnectionPool(
-            dsn,
-            min_size=1,
-            max_size=pool_size,
-            open=False,
-            timeout=10,
-            max_waiting=MOST_WAITING,
-            kwargs={"autocommit": True, "prepare_threshold": 2, "options": "-c statement_timeout=10000"},
-            check=alive_if_idle,
-        )
+        self._connections = Connections(dsn, pool_size, SecretsUnavailable)
 
     async def open(self) -> None:
         """Connect; a database that is not there yet is waited for at use."""
-        await self._pool.open()
-
-    @asynccontextmanager
-    async def _connect(self) -> AsyncIterator[AsyncConnection[Any]]:
-        try:
-            async with self._pool.connection() as connection:
-                yield connection
-        except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
-            raise SecretsUnavailable(str(error)) from error
+        await self._connections.open()
 
     async def put(self, ref: str, instance_id: str, value: str) -> None:
         """Keep a value, unless the reference is taken. Raises ValueError, SecretsUnavailable."""
         sealed = self._seal.close(value)
-        async with self._connect() as connection:
+        async with self._connections.lend() as connection:
             await connection.execute(PUT, (ref, instance_id, sealed))
 
     async def get(self, ref: str) -> str | None:
         """The value, or None. Raises SecretsUnavailable, cryptography.fernet.InvalidToken for another key's."""
-        async with self._connect() as connection:
+        async with self._connections.lend() as connection:
             rows = await connection.execute(GET, (ref,))
             row = await rows.fetchone()
         return self._seal.open(bytes(row[0])) if row else None
 
     async def forget(self, instance_id: str) -> None:
         """Remove all that is kept for an instance. Raises SecretsUnavailable."""
-        async with self._connect() as connection:
+        async with self._connections.lend() as connection:
             await connection.execute(FORGET, (instance_id,))
 
     async def drop(self, ref: str) -> None:
         """Remove what is behind one reference. Raises SecretsUnavailable."""
-        async with self._connect() as connection:
+        async with self._connections.lend() as connection:
             await connection.execute(DROP, (ref,))
 
     async def held(self, before: datetime, most: int) -> list[str]:
         """Instances for which something is kept since before this moment, longest first. Raises SecretsUnavailable."""
-        async with self._connect() as connection:
+        async with self._connections.lend() as connection:
             rows = await connection.execute(HELD, (before, most))
             return [instance_id for (instance_id,) in await rows.fetchall()]
 
@@ -88,4 +64,4 @@ class PostgresSecrets:
 
     async def close(self) -> None:
         """Let go of all connections."""
-        await self._pool.close()
+        await self._connections.close()

@@ -1,16 +1,11 @@
 """Deliveries in PostgreSQL."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import astuple, fields
 from datetime import datetime
 from typing import Any
 
-import psycopg
-from psycopg import AsyncConnection
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
-
-from infra.db.pool import MOST_WAITING, alive_if_idle
+from infra.db.pool import Connections
 from infra.webhooks.deliveries import DeliveriesUnavailable, Delivery
 
 COLUMNS = ", ".join(each.name for each in fields(Delivery))
@@ -40,35 +35,18 @@ class PostgresDeliveries:
     """The table of that name."""
 
     def __init__(self, dsn: str, pool_size: int = 4) -> None:
-        self._pool: AsyncConnectionPool[AsyncConnection[Any]] = AsyncConnectionPool(
-            dsn,
-            min_size=1,
-            max_size=pool_size,
-            open=False,
-            timeout=10,
-            max_waiting=MOST_WAITING,
-            kwargs={"autocommit": True, "prepare_threshold": 2, "options": "-c statement_timeout=10000"},
-            check=alive_if_idle,
-        )
+        self._connections = Connections(dsn, pool_size, DeliveriesUnavailable)
 
     async def open(self) -> None:
         """Connect; a database that is not there yet is waited for at use."""
-        await self._pool.open()
-
-    @asynccontextmanager
-    async def _connect(self) -> AsyncIterator[AsyncConnection[Any]]:
-        try:
-            async with self._pool.connection() as connection:
-                yield connection
-        except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
-            raise DeliveriesUnavailable(str(error)) from error
+        await self._connections.open()
 
     async def take(
         self, ident: str, begins: Sequence[int], holder: str, now: datetime, until: datetime
     ) -> Delivery | None:
         """Hold a webhook's until then; None while another holds it. Raises DeliveriesUnavailable."""
         given = {"id": ident, "begins": list(begins), "holder": holder, "now": now, "until": until}
-        async with self._connect() as connection:
+        async with self._connections.lend() as connection:
             rows = await connection.execute(TAKE, given)
             row = await rows.fetchone()
         return _delivery(row) if row else None
@@ -76,29 +54,29 @@ class PostgresDeliveries:
     async def keep(self, delivery: Delivery, holder: str, until: datetime) -> bool:
         """Keep how far it is; False where another holds it. Raises DeliveriesUnavailable."""
         ident, offsets, *rest = astuple(delivery)
-        async with self._connect() as connection:
+        async with self._connections.lend() as connection:
             kept = await connection.execute(KEEP, (list(offsets), *rest, until, ident, holder))
             return kept.rowcount == 1
 
     async def leave(self, ident: str, holder: str) -> None:
         """Let another have it at once. Raises DeliveriesUnavailable."""
-        async with self._connect() as connection:
+        async with self._connections.lend() as connection:
             await connection.execute(LEAVE, (ident, holder))
 
     async def get(self, idents: Sequence[str]) -> dict[str, Delivery]:
         """Those of these webhooks. Raises DeliveriesUnavailable."""
-        async with self._connect() as connection:
+        async with self._connections.lend() as connection:
             rows = await connection.execute(GET, (list(idents),))
             return {row[0]: _delivery(row) for row in await rows.fetchall()}
 
     async def forget(self, ident: str) -> None:
         """The webhook is gone. Raises DeliveriesUnavailable."""
-        async with self._connect() as connection:
+        async with self._connections.lend() as connection:
             await connection.execute(FORGET, (ident,))
 
     async def close(self) -> None:
         """Let go of all connections."""
-        await self._pool.close()
+        await self._connections.close()
 
 
 def _delivery(row: tuple[Any, ...]) -> Delivery:

@@ -536,7 +536,7 @@ async def test_dead_records_are_rows_whatever_they_hold(store: Store) -> None:
 async def test_those_who_are_too_many_to_wait_for_a_connection_are_refused_at_once(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("projections.postgres.MOST_WAITING", 1)
+    monkeypatch.setattr("infra.db.pool.MOST_WAITING", 1)
     store = PostgresStore(dsn, pool_size=1)
     await store.open()
     async with store.frozen():
