@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import httpx
 from fastapi import FastAPI
@@ -18,6 +19,10 @@ from api.forgetting import Forgetting
 from api.load import Load
 from api.services import Services
 from api.verdicts import Verdicts
+from domain.instance import decider
+from domain.instance.actions.stop import StopInstance
+from domain.instance.state import Instance
+from domain.messages import Decision, Envelope
 from infra.settings import Settings
 from infra.webhooks.memory import MemoryDeliveries
 from infra.webhooks.sender import Sender
@@ -116,6 +121,20 @@ class Api:
         given = await self.boot(name, **more)
         await self.ended(given["task_id"])
         return await self.get(f"/instances/{given['id']}")
+
+    async def parked(self, name: str = "web") -> Any:
+        """An instance that runs, and takes no commands since a stop of it met a fault."""
+        web = await self.booted(name)
+        decide = decider.decide
+
+        def broken(state: Instance | None, envelope: Envelope, cell: str) -> Decision:
+            if isinstance(envelope.data, StopInstance):
+                raise ZeroDivisionError("boom")
+            return decide(state, envelope, cell)
+
+        with patch.object(decider, "decide", broken):
+            assert (await self.post(f"/instances/{name}/actions/stop", status=409))["code"] == "parked"
+        return web
 
     async def ended(self, task_id: str) -> Any:
         """The task, once everything that follows has happened."""

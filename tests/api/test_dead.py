@@ -1,29 +1,14 @@
 """Dead records through the API: seen, retried once, dropped; who did it stands in the topic."""
 
-import pytest
-
 from api.asked import Asked
 from api.dead import DeadRecords
 from domain.dead import DeadDropped, DeadRetried
-from domain.instance import decider
-from domain.instance.actions.stop import StopInstance
-from domain.instance.state import Instance
-from domain.messages import Decision, Envelope, Record, Topic, from_record, named_id
+from domain.messages import Record, Topic, from_record, named_id
 from tests.api.api import Api
 
 
-async def test_a_record_that_could_not_be_applied_is_retried_once(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    web = await api.booted("web")
-    decide = decider.decide
-
-    def broken(state: Instance | None, envelope: Envelope, cell: str) -> Decision:
-        if isinstance(envelope.data, StopInstance):
-            raise ZeroDivisionError("boom")
-        return decide(state, envelope, cell)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(decider, "decide", broken)
-        assert (await api.post("/instances/web/actions/stop", status=409))["code"] == "parked"
+async def test_a_record_that_could_not_be_applied_is_retried_once(api: Api) -> None:
+    web = await api.parked("web")
     (dead,) = (await api.get("/events/dead", status="dead", kind="instance"))["dead"]
     assert (dead["subject"], dead["why"]) == (f"instance/{web['id']}", "ZeroDivisionError: boom")
     assert (await api.get("/events/dead", subject="instance/other"))["dead"] == []

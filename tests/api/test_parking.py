@@ -1,27 +1,12 @@
 """What is parked is released through the API, and the log says who did it."""
 
-import pytest
-
-from domain.instance import decider
-from domain.instance.actions.stop import StopInstance
-from domain.instance.state import Instance
-from domain.messages import Decision, Envelope, Key
+from domain.messages import Key
 from domain.parking import AggregateParked, AggregateReleased
 from tests.api.api import Api
 
 
-async def test_a_parked_instance_is_released_and_goes_on(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    web = await api.booted("web")
-    decide = decider.decide
-
-    def broken(state: Instance | None, envelope: Envelope, cell: str) -> Decision:
-        if isinstance(envelope.data, StopInstance):
-            raise ZeroDivisionError("boom")
-        return decide(state, envelope, cell)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(decider, "decide", broken)
-        assert (await api.post("/instances/web/actions/stop", status=409))["code"] == "parked"
+async def test_a_parked_instance_is_released_and_goes_on(api: Api) -> None:
+    web = await api.parked("web")
     assert (await api.post("/instances/web/actions/stop", status=409))["code"] == "parked"
     shown = await api.get("/instances/web")
     assert shown["parked"]["why"] == "ZeroDivisionError: boom"
