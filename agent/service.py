@@ -26,8 +26,8 @@ from infra.log.log import Log, TopicPartition
 logger = logging.getLogger(__name__)
 
 FETCH = 500
-SOON = 0.02
-"""Seconds for which waiting would cost more than it spreads."""
+SOON = 0.25
+"""Seconds whose heartbeats go together: one by one, each would be a request to the log of its own."""
 FORGET_SECONDS = 3600.0
 """Between two looks for what the journal may forget."""
 
