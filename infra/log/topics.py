@@ -4,6 +4,8 @@ Counts never change: a key's partition is its hash modulo the count, so growing 
 every key in it. They start generous instead.
 """
 
+import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -17,6 +19,10 @@ FOREVER = -1
 TIME, LOGS_TIME, RECORDS_TIME = "message.timestamp.type", "LogAppendTime", "CreateTime"
 OWN_CONFIG = 1
 """What the protocol calls a topic's own configuration, beside the broker's and the defaults."""
+KNOWN_SECONDS = 15.0
+LOOK_SECONDS = 0.02
+ACT_SECONDS = 0.5
+"""A broker that knows of a change has done by it long before."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,8 @@ class PartitionCountDiffers(Exception):
 
 
 async def apply(bootstrap: str, replication: int = 1) -> list[str]:
-    """Create what is missing; returns a line for each topic. Raises PartitionCountDiffers."""
+    """Create what is missing, and let records get the log's time again where a restore that never came to its end left
+    them their own; returns a line for each topic. Raises PartitionCountDiffers, KafkaError, TimeoutError."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
     try:
@@ -59,6 +66,7 @@ async def apply(bootstrap: str, replication: int = 1) -> list[str]:
         }
         lines = []
         missing = []
+        existed: list[Topic] = []
         for declared in TOPICS.values():
             count = existing.get(declared.topic)
             if count is None:
@@ -69,7 +77,13 @@ async def apply(bootstrap: str, replication: int = 1) -> list[str]:
                     "a count cannot be changed without breaking the order of keys"
                 )
             else:
-                lines.append(f"{declared.topic}: as declared")
+                existed.append(declared.topic)
+        if existed:
+            configured = await _own_configs(admin, existed)
+            astray = [topic for topic in existed if configured[topic].get(TIME) != LOGS_TIME]
+            if astray:
+                await keep_times(bootstrap, False, astray)
+            lines += [f"{topic}: {'mended' if topic in astray else 'as declared'}" for topic in existed]
         if missing:
             answer = await admin.create_topics(
                 [
@@ -96,26 +110,43 @@ async def apply(bootstrap: str, replication: int = 1) -> list[str]:
         await admin.close()
 
 
-async def keep_times(bootstrap: str, keep: bool) -> None:
-    """Let records that come keep their own time, or get the log's, as is declared. Raises KafkaError.
+async def keep_times(bootstrap: str, keep: bool, topics: Sequence[Topic] = tuple(TOPICS)) -> None:
+    """Let records that come to these keep their own time, or get the log's, as is declared. Raises KafkaError,
+    TimeoutError.
 
-    Kafka puts a topic's configuration in the place of what was there, so all of it is read and written again.
+    Kafka puts a topic's configuration in the place of what was there, so all of it is read and written again. It
+    answers when its controller has the change, and a broker stamps records by what was before until it has heard of
+    it: so the brokers are asked until they know, and given time to act on it.
     """
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
+    time = RECORDS_TIME if keep else LOGS_TIME
     try:
-        asked = [ConfigResource(ConfigResourceType.TOPIC, str(topic)) for topic in TOPICS]
-        wanted = []
-        for answer in await admin.describe_configs(asked):
-            for code, _, _, topic, entries in answer.resources:
-                if code:
-                    raise for_code(code)(topic)
-                own = {name: value for name, value, _, source, *_ in entries if source == OWN_CONFIG}
-                own[TIME] = RECORDS_TIME if keep else LOGS_TIME
-                wanted.append(ConfigResource(ConfigResourceType.TOPIC, topic, own))
+        wanted = [
+            ConfigResource(ConfigResourceType.TOPIC, topic, {**own, TIME: time})
+            for topic, own in (await _own_configs(admin, topics)).items()
+        ]
         for answer in await admin.alter_configs(wanted):
             for code, _, _, topic in answer.resources:
                 if code:
                     raise for_code(code)(topic)
+        async with asyncio.timeout(KNOWN_SECONDS):
+            known = False
+            while not known:
+                await asyncio.sleep(LOOK_SECONDS)
+                known = all(own.get(TIME) == time for own in (await _own_configs(admin, topics)).values())
+        await asyncio.sleep(ACT_SECONDS)
     finally:
         await admin.close()
+
+
+async def _own_configs(admin: AIOKafkaAdminClient, topics: Sequence[Topic]) -> dict[str, dict[str, str]]:
+    """What is configured for each topic itself. Raises KafkaError."""
+    asked = [ConfigResource(ConfigResourceType.TOPIC, str(topic)) for topic in topics]
+    found = {}
+    for answer in await admin.describe_configs(asked):
+        for code, _, _, topic, entries in answer.resources:
+            if code:
+                raise for_code(code)(topic)
+            found[topic] = {name: value for name, value, _, source, *_ in entries if source == OWN_CONFIG}
+    return found

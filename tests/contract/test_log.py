@@ -11,7 +11,7 @@ from domain.messages import Record, Topic
 from infra.log.kafka import KafkaLog
 from infra.log.log import Log, TopicPartition
 from infra.log.memory import MemoryLog
-from infra.log.topics import TOPICS, PartitionCountDiffers, apply
+from infra.log.topics import TOPICS, PartitionCountDiffers, apply, keep_times
 
 
 @pytest.fixture(params=["memory", pytest.param("kafka", marks=pytest.mark.real)])
@@ -209,6 +209,10 @@ async def test_applying_topics_again_changes_nothing_and_another_count_is_refuse
 ) -> None:
     bootstrap = real_servers.bootstrap  # type: ignore[attr-defined]
     await apply(bootstrap)
+    assert all(line.endswith("as declared") for line in await apply(bootstrap))
+    await keep_times(bootstrap, True, [Topic.DEAD])
+    astray = [line for line in await apply(bootstrap) if not line.endswith("as declared")]
+    assert astray == ["gostack.dead: mended"]
     assert all(line.endswith("as declared") for line in await apply(bootstrap))
     from dataclasses import replace
 
