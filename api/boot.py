@@ -251,11 +251,11 @@ async def keep_secrets(services: Services, body: BootBody, born: Sequence[Birth]
     Raises SecretsUnavailable.
     """
     password = body.password.get_secret_value() if body.password else new_password()
-    for birth in born:
-        await services.secrets.put(birth.password_ref, birth.instance_id, password)
-        if body.user_data:
+    kept = [await services.secrets.put(birth.password_ref, birth.instance_id, password) for birth in born]
+    if body.user_data:
+        for birth in born:
             await services.secrets.put(birth.user_data_ref, birth.instance_id, body.user_data.get_secret_value())
-    return await told_password(services, body, born)
+    return None if body.password else kept[0]
 
 
 async def told_password(services: Services, body: BootBody, born: Sequence[Birth]) -> str | None:

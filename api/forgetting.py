@@ -10,10 +10,12 @@ from infra.secrets.secrets import SecretStore, SecretsUnavailable
 logger = logging.getLogger(__name__)
 
 MOST_WAITING = 10_000
+PATIENCE = 0.2
+"""Seconds for which one is kept waiting for others: they are forgotten together."""
 
 
 class Forgetting:
-    """Forgets one instance's secrets after another, behind the tail of the log, which must not wait for a database."""
+    """Forgets instances' secrets behind the tail of the log, which must not wait for a database."""
 
     def __init__(self, secrets: SecretStore) -> None:
         self._secrets = secrets
@@ -27,9 +29,13 @@ class Forgetting:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            instance_id = await self._queue.get()
+            instance_ids = [await self._queue.get()]
+            await asyncio.sleep(PATIENCE)
+            while not self._queue.empty():
+                instance_ids.append(self._queue.get_nowait())
             try:
-                await self._secrets.forget(instance_id)
+                await self._secrets.forget(instance_ids)
             except SecretsUnavailable as error:
-                with work.doing(instance=instance_id):
-                    logger.error("its secrets stay until the next sweep: %s", error)
+                for instance_id in instance_ids:
+                    with work.doing(instance=instance_id):
+                        logger.error("its secrets stay until the next sweep: %s", error)

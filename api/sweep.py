@@ -41,7 +41,7 @@ async def sweep(services: Services) -> int:
             task = orjson.loads(found.doc)["task"]
             needed = task is not None and task["action"] == READS_SECRETS
         if not needed:
-            await services.secrets.forget(instance_id)
+            await services.secrets.forget([instance_id])
             forgotten += 1
     return forgotten
 

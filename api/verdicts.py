@@ -25,7 +25,8 @@ from infra.log.log import Log, LogUnavailable, TopicPartition
 logger = logging.getLogger(__name__)
 
 FETCH = 1000
-PATIENCE = 0.005
+GATHER = 0.01
+"""Seconds for which events wait for others while many come."""
 WAIT = 1.0
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 5.0
@@ -147,7 +148,7 @@ class Verdicts:
             try:
                 if not self._positions:
                     await self.open()
-                reader = await self._log.reader(self._positions, PATIENCE)
+                reader = await self._log.reader(self._positions, gather=GATHER)
                 try:
                     while True:
                         for record in await reader.fetch(FETCH, WAIT):

@@ -30,6 +30,7 @@ from commands.lost import DatabaseLost
 from commands.processor import Processor
 from domain.messages import Record
 from infra.db.ledger import LedgerUnavailable
+from infra.log.gathering import Gathering
 from infra.log.log import LogUnavailable, TopicPartition
 from infra.probes import Pulse, measure
 from infra.settings import Settings
@@ -39,6 +40,8 @@ logger = logging.getLogger(__name__)
 FAILED = 1
 """Exit status of a worker that could not go on; its supervisor starts it again."""
 FETCH_SECONDS = 1.0
+GATHER = 0.01
+"""Seconds for which records wait at the broker for others while many come."""
 BUSY = 4
 """Records in a step from which on there is load, so that waiting a little makes the next step cheaper."""
 
@@ -75,6 +78,7 @@ class Worker:
             loghandlers=[],
             debug=False,
         )
+        self._gathering = Gathering(GATHER)
         self._take_over_consumer()
         topic = self.app.topic(*map(str, processor.topics), value_type=bytes, key_type=bytes)
         # Nothing reaches it: an agent is how Faust is told what to subscribe to.
@@ -140,6 +144,8 @@ class Worker:
         sought anew: what was fetched and not put is fetched again."""
         while not (consumer.should_stop or fetcher.should_stop):
             found, _ = await consumer._wait_next_records(FETCH_SECONDS)
+            if aiokafkas := consumer._thread._consumer:
+                self._gathering.saw(aiokafkas, sum(map(len, (found or {}).values())))
             if found and consumer.flow_active:
                 await self._fetched.put([_record(each) for records in found.values() for each in records])
 

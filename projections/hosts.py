@@ -11,9 +11,7 @@ def rows(change: Change) -> Iterable[Row]:
     host = change.after
     if not isinstance(host, Host):
         return
-    resources = {
-        name: {"total": getattr(host.inventory, name), "used": host.used(name)} for name in ("vcpus", "memory", "disk")
-    }
+    resources = {name: {"total": getattr(host.inventory, name), "used": used} for name, used in host.used().items()}
     yield Row(
         id=host.id,
         version=change.version,

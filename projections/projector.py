@@ -8,6 +8,7 @@ What costs most is to write a thing down, so that is done once a batch however o
 only now and then, or when they leave memory: history has what came since.
 """
 
+import asyncio
 import logging
 import time
 from collections import OrderedDict
@@ -35,8 +36,13 @@ logger = logging.getLogger(__name__)
 READS = (Topic.EVENTS, Topic.DEAD)
 MOST = 1000
 CACHE = 20_000
-PATIENCE = 0.02
-"""Seconds for which records that came are kept waiting for others."""
+GATHER = 0.05
+"""Seconds for which records wait for others while many come."""
+PACE = 0.1
+"""Seconds from batch to batch while many records come, and not more than are read at once: a row that changes twice
+meanwhile is written once."""
+BUSY = 16
+"""Records in a batch that are many; with fewer, the pace is a fifth: what one command brings comes in small pieces."""
 
 SNAPSHOT_EVENTS = 16
 SNAPSHOT_BYTES = 256
@@ -75,10 +81,11 @@ class _Folded:
 class Projector:
     """Reads gostack.events, and gostack.dead, into a store."""
 
-    def __init__(self, log: Log, store: Store, most: int = MOST) -> None:
+    def __init__(self, log: Log, store: Store, most: int = MOST, pace: float = PACE) -> None:
         self._log = log
         self._store = store
         self._most = most
+        self._pace = pace
         self._cache: OrderedDict[Key, _Folded] = OrderedDict()
         self._positions: dict[TopicPartition, int] = {}
         self._traced: Positions = {}
@@ -89,12 +96,18 @@ class Projector:
         await self.start(list(await self._log.bounds(READS)))
         await must_reach(self._log, self._positions)
         await self.trace()
-        reader = await self._log.reader(self._positions, PATIENCE)
+        reader = await self._log.reader(self._positions, gather=GATHER)
+        clock = asyncio.get_running_loop().time
+        next_at = clock()
         try:
             while not until():
+                await asyncio.sleep(next_at - clock())
                 records = await reader.fetch(self._most, 0.2)
+                next_at = clock()
                 if records:
                     await self.apply(records)
+                if len(records) < self._most:
+                    next_at += self._pace if len(records) >= BUSY else self._pace / 5
         finally:
             await reader.close()
 
@@ -112,7 +125,7 @@ class Projector:
         left = {each for each, end in ends.items() if self._positions[each] < end}
         if not left:
             return
-        reader = await self._log.reader({each: self._positions[each] for each in left}, PATIENCE)
+        reader = await self._log.reader({each: self._positions[each] for each in left})
         try:
             while left:
                 found = await reader.fetch(self._most, 1.0)

@@ -331,8 +331,7 @@ async def _wanted(services: Services, body: WantedBody, before: Wanted) -> Wante
 async def _secret(services: Services, asked: Asked, webhook_id: str) -> tuple[str, str]:
     """Reference and secret; the same request again has the one that was kept first."""
     ref = derived_id(asked.command_id, "secret")
-    await services.secrets.put(ref, OWNER + webhook_id, new_secret())
-    return ref, await services.secrets.get(ref) or ""
+    return ref, await services.secrets.put(ref, OWNER + webhook_id, new_secret()) or ""
 
 
 async def _one(services: Services, asked: Asked, ref: str, command: WebhookCommand) -> Response:

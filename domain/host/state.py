@@ -54,9 +54,14 @@ class Host(Model):
     created: datetime
     updated: datetime
 
-    def used(self, resource: str) -> int:
-        """How much of `vcpus`, `memory` or `disk` is held."""
-        return sum(int(getattr(claim, resource)) for claim in self.claims.values())
+    def used(self) -> dict[str, int]:
+        """How much of `vcpus`, `memory` and `disk` is held."""
+        vcpus = memory = disk = 0
+        for claim in self.claims.values():
+            vcpus += claim.vcpus
+            memory += claim.memory
+            disk += claim.disk
+        return {"vcpus": vcpus, "memory": memory, "disk": disk}
 
 
 def evolve(now: Host | None, event: Event, subject_id: str) -> Host:

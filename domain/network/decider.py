@@ -130,7 +130,8 @@ def _unbind(now: Network, unbind: UnbindNetworkPort) -> Decision:
     answer = _answer(unbind.reply, PortUnbound(fact="port-unbound", nic=unbind.nic))
     port = now.ports.get(unbind.port_id)
     if port is None:
-        port = next((each for each in now.ports.values() if each.instance_id == unbind.instance_id), None)
+        bound = (each for each in now.ports.values() if each.instance_id == unbind.instance_id)
+        port = min(bound, key=lambda each: (each.created, each.id), default=None)
     if port is None or port.instance_id not in ("", unbind.instance_id):
         return Decision([], [answer])
     if not port.keep:

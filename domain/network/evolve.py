@@ -41,26 +41,23 @@ def evolve(now: Network | None, event: Event, subject_id: str) -> Network:
                 created=event.created,
             )
             return now.but(
-                ports={**now.ports, port.id: port},
-                taken={**now.taken, port.ip: port.id},
+                ports=now.ports.set(port.id, port),
+                taken=now.taken.set(port.ip, port.id),
                 hint=address_index(now, port.ip) + 1,
             )
         case PortBoundToInstance():
             bound = now.ports[event.port_id].but(instance_id=event.instance_id, host_id=event.host_id)
-            return now.but(ports={**now.ports, bound.id: bound})
+            return now.but(ports=now.ports.set(bound.id, bound))
         case PortFreed():
             free = now.ports[event.port_id].but(instance_id="", host_id="")
-            return now.but(ports={**now.ports, free.id: free})
+            return now.but(ports=now.ports.set(free.id, free))
         case PortDeleted():
             gone = now.ports[event.port_id]
-            return now.but(
-                ports={key: port for key, port in now.ports.items() if key != gone.id},
-                taken={ip: owner for ip, owner in now.taken.items() if ip != gone.ip},
-            )
+            return now.but(ports=now.ports.delete(gone.id), taken=now.taken.delete(gone.ip))
         case HostAddressGiven():
             return now.but(
                 hosts={**now.hosts, event.host_id: event.ip},
-                taken={**now.taken, event.ip: event.host_id},
+                taken=now.taken.set(event.ip, event.host_id),
                 hint=address_index(now, event.ip) + 1,
             )
         case _:

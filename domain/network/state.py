@@ -3,6 +3,7 @@
 import ipaddress
 from datetime import datetime
 
+from domain.maps import EMPTY, Table
 from domain.messages import Model
 
 LARGEST = 16
@@ -35,10 +36,10 @@ class Network(Model):
     created: datetime
     updated: datetime
     deleted: datetime | None = None
-    ports: dict[str, Port] = {}
+    ports: Table[Port] = EMPTY
     hosts: dict[str, str] = {}
     """Host id -> its own address in the network."""
-    taken: dict[str, str] = {}
+    taken: Table[str] = EMPTY
     """Address -> port id, or host id."""
     hint: int = 1
     """Where to look for a free address first."""

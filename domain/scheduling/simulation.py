@@ -248,10 +248,11 @@ def _load(tally: _Tally, sizes: Sequence[Size]) -> Load:
         return bool((ready & (vcpus >= size.vcpus) & (memory >= size.memory)).any())
 
     by_size = sorted(sizes, key=lambda size: (size.memory, size.vcpus), reverse=True)
+    used = [host.used() for host in hosts]
     return Load(
         hosts=len(hosts),
         hosts_used=sum(bool(host.claims) for host in hosts),
-        used={name: sum(host.used(name) for host in hosts) for name in RESOURCES},
+        used={name: sum(each[name] for each in used) for name in RESOURCES},
         total={name: sum(getattr(host.inventory, name) for host in hosts) for name in RESOURCES},
         refused=dict(tally.refused.most_common()),
         largest=next((size.name for size in by_size if fits(size)), ""),
@@ -260,7 +261,7 @@ def _load(tally: _Tally, sizes: Sequence[Size]) -> Load:
 
 def _filled(was: Host, would: Host) -> Filled:
     def held(host: Host) -> dict[str, int]:
-        return {"instances": len(host.claims), **{name: host.used(name) for name in RESOURCES}}
+        return {"instances": len(host.claims), **host.used()}
 
     total = {name: int(getattr(was.inventory, name)) for name in RESOURCES}
     return Filled(was.id, was.name, total, held(was), held(would))

@@ -93,9 +93,10 @@ class HostTable:
         self.ready[row] = host.enabled and host.health is Health.UP
         self.zone[row] = code(host.zone)
         self.arch[row] = code(host.inventory.arch)
-        self.free_vcpus[row] = host.inventory.vcpus * self._ratios.vcpus - host.used("vcpus")
-        self.free_memory[row] = host.inventory.memory * self._ratios.memory - host.used("memory")
-        self.free_disk[row] = host.inventory.disk * self._ratios.disk - host.used("disk")
+        used = host.used()
+        self.free_vcpus[row] = host.inventory.vcpus * self._ratios.vcpus - used["vcpus"]
+        self.free_memory[row] = host.inventory.memory * self._ratios.memory - used["memory"]
+        self.free_disk[row] = host.inventory.disk * self._ratios.disk - used["disk"]
 
     @property
     def ranks(self) -> npt.NDArray[np.int64]:

@@ -15,6 +15,7 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.errors import KafkaError, OutOfOrderSequenceNumber
 
 from domain.messages import FILLER_HEADERS, Record
+from infra.log.gathering import GATHERED_BYTES, LONGEST_MS, Gathering
 from infra.log.log import LogUnavailable, Positions, Reader, TopicPartition
 from infra.log.topics import TOPICS, keep_times
 
@@ -27,15 +28,14 @@ PEEK_MS = 500
 ENDING_SECONDS = 5.0
 AGAIN_SECONDS = 0.5
 """After an attempt that failed, for so long no other is made."""
-PATIENT_BYTES = 256 << 10
-"""What a patient reader waits for, as long as its patience lasts."""
 
 
 class KafkaReader:
     """A consumer without a group: positions are the caller's."""
 
-    def __init__(self, consumer: AIOKafkaConsumer) -> None:
+    def __init__(self, consumer: AIOKafkaConsumer, gathering: Gathering | None = None) -> None:
         self._consumer = consumer
+        self._gathering = gathering
 
     async def fetch(self, most: int, wait: float) -> list[Record]:
         """At most `most` records; none when nothing came within `wait` seconds. Raises LogUnavailable."""
@@ -43,6 +43,8 @@ class KafkaReader:
             found = await self._consumer.getmany(timeout_ms=int(wait * 1000), max_records=most)
         except KafkaError as error:
             raise LogUnavailable(str(error)) from error
+        if self._gathering:
+            self._gathering.saw(self._consumer, sum(map(len, found.values())))
         return [
             Record(
                 topic=partition.topic,
@@ -171,7 +173,7 @@ class KafkaLog:
                 consumer.unsubscribe()
         return found
 
-    async def reader(self, positions: Positions, patience: float = 0.0) -> Reader:
+    async def reader(self, positions: Positions, patience: float = 0.0, gather: float = 0.0) -> Reader:
         """Read these partitions from these offsets; one that retention has removed is read from the first there is."""
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self._bootstrap,
@@ -180,15 +182,15 @@ class KafkaLog:
             auto_offset_reset="earliest",
             fetch_max_bytes=MAX_FETCH,
             max_partition_fetch_bytes=MAX_RECORD * 2,
-            fetch_min_bytes=PATIENT_BYTES if patience else 1,
-            fetch_max_wait_ms=int(patience * 1000) or 100,
+            fetch_min_bytes=GATHERED_BYTES if patience else 1,
+            fetch_max_wait_ms=int(patience * 1000) or LONGEST_MS,
         )
         await self._start(consumer)
         partitions = {KafkaPartition(*each): offset for each, offset in positions.items()}
         consumer.assign(list(partitions))
         for partition, offset in partitions.items():
             consumer.seek(partition, offset)
-        return KafkaReader(consumer)
+        return KafkaReader(consumer, Gathering(gather) if gather else None)
 
     async def keep_times(self, keep: bool) -> None:
         """Whether records from now on keep the times they have, or get the log's. Raises LogUnavailable."""

@@ -59,9 +59,10 @@ class Log(Protocol):
         """When the first record at or behind each of these offsets was appended, by the log's clock; without those
         behind which there is none. Raises LogUnavailable."""
 
-    async def reader(self, positions: Positions, patience: float = 0.0) -> Reader:
+    async def reader(self, positions: Positions, patience: float = 0.0, gather: float = 0.0) -> Reader:
         """Read these partitions from these offsets. `patience`: seconds that records may lie before they are given,
-        so that more come together; a reader nobody waits for costs the log a fraction of one that is in a hurry."""
+        so that more come together; a reader nobody waits for costs the log a fraction of one that is in a hurry.
+        `gather`: the same, only while many come."""
 
     async def keep_times(self, keep: bool) -> None:
         """Whether records from now on keep the times they have, or get the log's, as they must but while it is made

@@ -67,7 +67,7 @@ class MemoryLog:
         there = {each: max(offset, self._firsts[each]) for each, offset in positions.items()}
         return {each: self._times[each][at] for each, at in there.items() if at < len(self._times[each])}
 
-    async def reader(self, positions: Positions, patience: float = 0.0) -> Reader:
+    async def reader(self, positions: Positions, patience: float = 0.0, gather: float = 0.0) -> Reader:
         """Read these partitions from these offsets."""
         return MemoryReader(self, dict(positions))
 

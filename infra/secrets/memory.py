@@ -1,5 +1,6 @@
 """Secrets in memory: the twin of PostgreSQL's, for fast tests. Sealed all the same, so that both fail alike."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from infra.secrets.seal import Seal
@@ -12,18 +13,19 @@ class MemorySecrets:
         self._seal = Seal.fresh()
         self._kept: dict[str, tuple[str, bytes, datetime]] = {}
 
-    async def put(self, ref: str, instance_id: str, value: str) -> None:
-        """Keep a value, unless the reference is taken. Raises ValueError."""
-        self._kept.setdefault(ref, (instance_id, self._seal.close(value), datetime.now(UTC)))
+    async def put(self, ref: str, instance_id: str, value: str) -> str:
+        """Keep a value, unless the reference is taken; what is kept. Raises ValueError."""
+        _, sealed, _ = self._kept.setdefault(ref, (instance_id, self._seal.close(value), datetime.now(UTC)))
+        return self._seal.open(sealed)
 
     async def get(self, ref: str) -> str | None:
         """The value, or None."""
         found = self._kept.get(ref)
         return self._seal.open(found[1]) if found else None
 
-    async def forget(self, instance_id: str) -> None:
-        """Remove all that is kept for an instance."""
-        self._kept = {ref: kept for ref, kept in self._kept.items() if kept[0] != instance_id}
+    async def forget(self, instance_ids: Sequence[str]) -> None:
+        """Remove all that is kept for these instances."""
+        self._kept = {ref: kept for ref, kept in self._kept.items() if kept[0] not in instance_ids}
 
     async def drop(self, ref: str) -> None:
         """Remove what is behind one reference."""

@@ -1,5 +1,6 @@
 """Secrets in PostgreSQL, each sealed before it leaves the process: a copy of the database opens none."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from infra.db.pool import Connections
@@ -13,7 +14,7 @@ GET = "select sealed from secrets where id = %s"
 
 DROP = "delete from secrets where id = %s"
 
-FORGET = "delete from secrets where instance_id = %s"
+FORGET = "delete from secrets where instance_id = any(%s)"
 
 HELD = "select instance_id from secrets where at < %s group by instance_id order by min(at) limit %s"
 
@@ -29,11 +30,12 @@ class PostgresSecrets:
         """Connect; a database that is not there yet is waited for at use."""
         await self._connections.open()
 
-    async def put(self, ref: str, instance_id: str, value: str) -> None:
-        """Keep a value, unless the reference is taken. Raises ValueError, SecretsUnavailable."""
+    async def put(self, ref: str, instance_id: str, value: str) -> str | None:
+        """Keep a value, unless the reference is taken; what is kept. Raises ValueError, SecretsUnavailable."""
         sealed = self._seal.close(value)
         async with self._connections.lend() as connection:
-            await connection.execute(PUT, (ref, instance_id, sealed))
+            made = await connection.execute(PUT, (ref, instance_id, sealed))
+        return value if made.rowcount else await self.get(ref)
 
     async def get(self, ref: str) -> str | None:
         """The value, or None. Raises SecretsUnavailable, cryptography.fernet.InvalidToken for another key's."""
@@ -42,10 +44,10 @@ class PostgresSecrets:
             row = await rows.fetchone()
         return self._seal.open(bytes(row[0])) if row else None
 
-    async def forget(self, instance_id: str) -> None:
-        """Remove all that is kept for an instance. Raises SecretsUnavailable."""
+    async def forget(self, instance_ids: Sequence[str]) -> None:
+        """Remove all that is kept for these instances. Raises SecretsUnavailable."""
         async with self._connections.lend() as connection:
-            await connection.execute(FORGET, (instance_id,))
+            await connection.execute(FORGET, (list(instance_ids),))
 
     async def drop(self, ref: str) -> None:
         """Remove what is behind one reference. Raises SecretsUnavailable."""

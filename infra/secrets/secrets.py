@@ -4,6 +4,7 @@ Why a port: the log is for ever and read by many, so it holds a reference only; 
 be forgotten. PostgreSQL and the twin in memory pass the same contract in tests/contract/test_secrets.py.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -22,8 +23,9 @@ class KeyInvalid(Exception):
 class SecretStore(Protocol):
     """Secrets by reference."""
 
-    async def put(self, ref: str, instance_id: str, value: str) -> None:
-        """Keep a value. A reference that is taken keeps what it has, so that a repeated request changes nothing.
+    async def put(self, ref: str, instance_id: str, value: str) -> str | None:
+        """Keep a value, and say what is kept: a reference that is taken keeps what it has, so that a repeated request
+        changes nothing; None where that was forgotten meanwhile.
 
         Raises ValueError where the value is longer than LONGEST, SecretsUnavailable.
         """
@@ -31,8 +33,8 @@ class SecretStore(Protocol):
     async def get(self, ref: str) -> str | None:
         """The value, or None where there is none (any more). Raises SecretsUnavailable."""
 
-    async def forget(self, instance_id: str) -> None:
-        """Remove all that is kept for an instance; none is success. Raises SecretsUnavailable."""
+    async def forget(self, instance_ids: Sequence[str]) -> None:
+        """Remove all that is kept for these instances; none is success. Raises SecretsUnavailable."""
 
     async def drop(self, ref: str) -> None:
         """Remove what is behind one reference; nothing is success. Raises SecretsUnavailable."""

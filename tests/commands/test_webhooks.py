@@ -328,7 +328,7 @@ async def test_a_new_secret_signs_and_the_one_before_goes_on_for_a_day(telling: 
 
 async def test_without_its_secret_nothing_is_sent(telling: Telling) -> None:
     courier = await telling.hook(**FLAVORS)
-    await telling.world.secrets.forget(f"webhook/{HOOK.id}")
+    await telling.world.secrets.forget([f"webhook/{HOOK.id}"])
     await telling.flavors("a")
     await courier.round()
     await telling.world.settle()

@@ -51,8 +51,8 @@ async def test_what_is_put_is_got_until_it_is_forgotten(store: SecretStore) -> N
     await store.put("b", "one", "user data")
     await store.put("c", "two", "other")
     assert await store.get("a") == "the pass wörd"
-    await store.forget("one")
-    await store.forget("one")
+    await store.forget(["one", "none"])
+    await store.forget(["one", "none"])
     assert await store.get("a") is None
     assert await store.get("b") is None
     assert await store.get("c") == "other"
@@ -67,8 +67,8 @@ async def test_one_of_several_is_dropped(store: SecretStore) -> None:
 
 
 async def test_a_reference_that_is_taken_keeps_what_it_has(store: SecretStore) -> None:
-    await store.put("a", "one", "first")
-    await store.put("a", "one", "second")
+    assert await store.put("a", "one", "first") == "first"
+    assert await store.put("a", "one", "second") == "first"
     assert await store.get("a") == "first"
 
 

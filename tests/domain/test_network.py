@@ -274,7 +274,7 @@ def test_unbinding_gives_the_address_back(lan: Lan) -> None:
     lan.send(bind()).send(unbind(nic=2))
     assert lan.kinds() == [PortDeleted]
     assert lan.fact() == PortUnbound(fact="port-unbound", nic=2)
-    assert (lan.state.ports, list(lan.state.taken.values())) == ({}, ["h1"])
+    assert (dict(lan.state.ports), list(lan.state.taken.values())) == ({}, ["h1"])
 
 
 def test_unbinding_keeps_a_port_that_was_there_before_its_instance(lan: Lan) -> None:
@@ -299,7 +299,7 @@ def test_unbinding_what_is_unbound_is_done_already(lan: Lan, again: int) -> None
 
 def test_unbinding_finds_the_port_of_a_bind_whose_answer_never_came(lan: Lan) -> None:
     lan.send(bind("made-by-the-lost-bind")).send(unbind(""))
-    assert (lan.kinds(), lan.state.ports) == ([PortDeleted], {})
+    assert (lan.kinds(), dict(lan.state.ports)) == ([PortDeleted], {})
 
 
 def test_unbinding_never_touches_another_instances_port(lan: Lan) -> None:
@@ -364,7 +364,7 @@ def test_whatever_is_asked_no_address_is_given_twice_and_none_is_lost(story: lis
         state = lan.state
         addresses = [each.ip for each in state.ports.values()] + list(state.hosts.values())
         assert len(set(addresses)) == len(addresses)
-        assert state.taken == {each.ip: each.id for each in state.ports.values()} | {
+        assert dict(state.taken) == {each.ip: each.id for each in state.ports.values()} | {
             own: host for host, own in state.hosts.items()
         }
         edges = {state.block.network_address, state.block.broadcast_address}

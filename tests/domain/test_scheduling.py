@@ -592,7 +592,7 @@ def test_whatever_happens_no_host_holds_more_than_it_has_and_no_instance_two_cla
                 if Key("host", f"h{which % 3}") in scene.states:
                     scene.send(Key("host", f"h{which % 3}"), DisableHost() if what == "disable" else EnableHost())
         hosts = [state for state in scene.states.values() if isinstance(state, Host)]
-        assert all(each.used("vcpus") <= 6 for each in hosts)
+        assert all(each.used()["vcpus"] <= 6 for each in hosts)
         claimed = [instance for each in hosts for instance in each.claims]
         assert len(set(claimed)) == len(claimed)
         assert scene.cell.table.claimed_by == {instance: each.id for each in hosts for instance in each.claims}

@@ -90,7 +90,7 @@ class Script(MemoryLog):
         super().__init__()
         self.batches = deque(batches)
 
-    async def reader(self, positions: Positions, patience: float = 0.0) -> Reader:
+    async def reader(self, positions: Positions, patience: float = 0.0, gather: float = 0.0) -> Reader:
         return ScriptReader(self, dict(positions))
 
     async def bounds(self, topics: Sequence[str]) -> dict[TopicPartition, tuple[int, int]]:
@@ -125,7 +125,7 @@ class ScriptReader:
 async def project(store: Store, *batches: Sequence[Record]) -> None:
     """A projector starts, takes these batches, and ends."""
     script = Script(batches)
-    await Projector(script, store).run(lambda: script.over)
+    await Projector(script, store, pace=0).run(lambda: script.over)
 
 
 def numbered(records: Sequence[Record]) -> list[Record]:
@@ -303,7 +303,7 @@ async def test_rows_say_what_the_states_say(story: list[Record], expected: dict[
                 assert doc["instances"] == len(state.claims)
                 for resource in ("vcpus", "memory", "disk"):
                     total = getattr(state.inventory, resource)
-                    assert doc[resource] == {"total": total, "used": state.used(resource)}
+                    assert doc[resource] == {"total": total, "used": state.used()[resource]}
                 assert (doc["status"], doc["health"]) == ("enabled" if state.enabled else "disabled", state.health)
             case Network():
                 assert (doc["cidr"], doc["ports"], doc["segment"]) == (state.cidr, len(state.ports), state.segment)

@@ -75,7 +75,7 @@ class SimulatedLog(MemoryLog):
             await super().publish([record])
         await self._weather.breathe()
 
-    async def reader(self, positions: Positions, patience: float = 0.0) -> Reader:
+    async def reader(self, positions: Positions, patience: float = 0.0, gather: float = 0.0) -> Reader:
         return SimulatedReader(await super().reader(positions, patience), self._weather)
 
 
