@@ -39,10 +39,10 @@ lint: setup  ## style, types and which room may import which
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy --strict . && $(BIN)/lint-imports
 
 test: lint  ## everything
-	@$(BIN)/pytest -q -n auto --dist loadfile -m "not real and not e2e" && $(BIN)/pytest -q -m real && $(BIN)/pytest -q -m e2e
+	@$(BIN)/pytest -q -n auto --dist worksteal -m "not real and not e2e" && $(BIN)/pytest -q -m real && $(BIN)/pytest -q -m e2e
 
 test-fast: lint  ## without servers: seconds
-	@$(BIN)/pytest -q -n auto --dist loadfile -m "not real and not e2e"
+	@$(BIN)/pytest -q -n auto --dist worksteal -m "not real and not e2e"
 
 test-real: setup  ## against a real Kafka, PostgreSQL and libvirt
 	@$(BIN)/pytest -q -m real

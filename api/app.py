@@ -76,6 +76,20 @@ def telemetry() -> TelemetryConfig:
 
 def create_app(services: Services) -> FastAPI:
     """The application that serves users."""
+    app = routed(services.settings.api.max_body)
+    serve(app, services)
+    return app
+
+
+def serve(app: FastAPI, services: Services) -> None:
+    """Let requests be answered by these from now on."""
+    app.state.services = services
+    app.state.feed = Feed(services.log, services.clock)
+    app.state.dead = DeadRecords(services.log, services.store, services.clock, services.settings.api.read_timeout)
+
+
+def routed(max_body: int) -> FastAPI:
+    """The routes, and what stands around them; nothing answers yet."""
     app = FastAPI(
         title="GoStack",
         version="1",
@@ -85,14 +99,11 @@ def create_app(services: Services) -> FastAPI:
         redoc_url=None,
         telemetry=telemetry(),
     )
-    app.state.services = services
-    app.state.feed = Feed(services.log, services.clock)
-    app.state.dead = DeadRecords(services.log, services.store, services.clock, services.settings.api.read_timeout)
     for route in ROUTES:
         app.include_router(route.router, prefix="/v1")
     app.include_router(service.health)
-    problems.install(app, services.settings.api.max_body)
-    app.add_middleware(BodyLimit, most=services.settings.api.max_body)
+    problems.install(app, max_body)
+    app.add_middleware(BodyLimit, most=max_body)
     app.add_middleware(Timing)
     complete(app)
     return app

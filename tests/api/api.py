@@ -5,6 +5,7 @@ import ssl
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -13,7 +14,7 @@ import httpx
 from fastapi import FastAPI
 
 from api.agents import Agents
-from api.app import create_app
+from api.app import routed, serve
 from api.blobs import Blobs
 from api.forgetting import Forgetting
 from api.load import Load
@@ -23,6 +24,7 @@ from domain.instance import decider
 from domain.instance.actions.stop import StopInstance
 from domain.instance.state import Instance
 from domain.messages import Decision, Envelope
+from infra import traces
 from infra.settings import Settings
 from infra.webhooks.memory import MemoryDeliveries
 from infra.webhooks.sender import Sender
@@ -181,7 +183,10 @@ async def serving(directory: Path, **api_settings: Any) -> AsyncIterator[Api]:
         sender=sender,
         deciding=deciding,
     )
-    app = create_app(services)
+    max_body = settings.api.max_body
+    # Where requests are traced, the application keeps the tracer of its first.
+    app = routed(max_body) if traces.on() else _routed(max_body)
+    serve(app, services)
     await verdicts.open()
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     client = httpx.AsyncClient(transport=transport, base_url="http://api.test")
@@ -189,6 +194,12 @@ async def serving(directory: Path, **api_settings: Any) -> AsyncIterator[Api]:
         yield Api(http, app, world, services, door)
     await services.agents.close()
     await sender.close()
+
+
+@cache
+def _routed(max_body: int) -> FastAPI:
+    """FastAPI works out its routes at an application's first requests, which takes longer than most tests."""
+    return routed(max_body)
 
 
 @asynccontextmanager
