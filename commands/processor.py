@@ -45,7 +45,7 @@ from infra.log.log import Log, TopicPartition
 
 logger = logging.getLogger(__name__)
 
-CACHE = 20_000
+CACHE = 8_000
 """Aggregates whose state is kept in memory between steps."""
 LARGE = 16 << 10
 """Bytes of a state from which on it is not stored whole at each step."""

@@ -293,9 +293,11 @@ def from_record(record: Record) -> Envelope:
     of it again after every start.
     """
     try:
-        headers = {name: value.decode() for name, value in record.headers}
-        if "\0" in "".join(headers.values()):
+        # Decoded together: one by one takes longer than all else here but the data.
+        texts = b"\0".join([value for _, value in record.headers]).decode().split("\0")
+        if len(texts) != len(record.headers):
             raise ValueError("a header holds a NUL, which no database can")
+        headers = {name: text for (name, _), text in zip(record.headers, texts, strict=True)}
         return Envelope(
             id=_uuid(headers["ce_id"]),
             data=read(headers["ce_type"], record.value),
@@ -317,8 +319,8 @@ def from_record(record: Record) -> Envelope:
         )
     except KeyError as missing:
         raise UnknownMessage(what=f"{missing} is not a known type or header", place=record.place) from missing
-    except AttributeError as missing:
-        raise UnknownMessage(what="a header has no value", place=record.place) from missing
+    except TypeError as missing:
+        raise UnknownMessage(what=f"a header has no value ({missing})", place=record.place) from missing
     except (ValueError, UnicodeDecodeError) as wrong:
         raise UnknownMessage(what=str(wrong)[:500], place=record.place) from wrong
 

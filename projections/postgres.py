@@ -169,6 +169,18 @@ def index_statements(schema: str) -> list[sql.Composed]:
     return statements
 
 
+def analyze_statements(schema: str) -> list[sql.Composed]:
+    """What makes the planner know a schema's tables, without their documents, which it never compares; a statement
+    does not wait for another."""
+    columns = {view.name: ["id", "created", *(column.name for column in view.columns)] for view in VIEWS.values()}
+    columns["states"] = ["kind", "id"]
+    columns["history"] = ["id", "kind", "subject_id", "at", "task", "correlation", "partition", "offset"]
+    return [
+        sql.SQL("analyze {} ({})").format(sql.Identifier(schema, table), sql.SQL(", ").join(map(sql.Identifier, names)))
+        for table, names in columns.items()
+    ]
+
+
 def _indexes(view: View, schema: str) -> Iterator[sql.Composed]:
     order = sql.SQL("created desc, id desc")
     wanted: list[tuple[str, sql.Composed]] = [("order", sql.SQL("({})").format(order))]

@@ -35,7 +35,8 @@ logger = logging.getLogger(__name__)
 
 READS = (Topic.EVENTS, Topic.DEAD)
 MOST = 1000
-CACHE = 20_000
+CACHE = 8_000
+"""Aggregates whose states are kept in memory: some 9 KiB each."""
 GATHER = 0.05
 """Seconds for which records wait for others while many come."""
 PACE = 0.1
@@ -125,13 +126,12 @@ class Projector:
         left = {each for each, end in ends.items() if self._positions[each] < end}
         if not left:
             return
+        bounds = {(topic, number): end for (topic, number), end in ends.items()}
         reader = await self._log.reader({each: self._positions[each] for each in left})
         try:
             while left:
                 found = await reader.fetch(self._most, 1.0)
-                records = [
-                    each for each in found if each.offset < ends[TopicPartition(each.topic, each.partition or 0)]
-                ]
+                records = [each for each in found if each.offset < bounds[each.topic, each.partition or 0]]
                 if records:
                     await self.apply(records)
                 left = {each for each in left if self._positions[each] < ends[each]}
@@ -145,9 +145,11 @@ class Projector:
         batch = Batch()
         found: list[tuple[Record, Envelope]] = []
         dead: list[tuple[Record, Envelope]] = []
+        partition = _partition(records[0])
         for record in records:
-            partition = _partition(record)
-            batch.start.setdefault(partition, self._positions[partition])
+            if (record.partition or 0, record.topic) != (partition.partition, partition.topic) or not batch.end:
+                partition = _partition(record)
+                batch.start.setdefault(partition, self._positions[partition])
             batch.end[partition] = record.offset + 1
             if record.filler:
                 continue

@@ -28,6 +28,7 @@ from infra.settings import load
 from projections.postgres import (
     SCHEMA,
     PostgresStore,
+    analyze_statements,
     create_bare_tables,
     create_tables,
     index_statements,
@@ -37,7 +38,7 @@ from projections.projector import Projector
 from projections.told import Told, nobody
 
 NEXT, PREVIOUS = "read_next", "read_previous"
-MOST = 2000
+MOST = 5000
 WORKERS = min(4, os.cpu_count() or 1)
 NEAR = 500
 """Events between the new generation and the old at which they are exchanged."""
@@ -117,7 +118,7 @@ async def _fill(bootstrap: str, dsn: str, told: Told, workers: int) -> int:
 async def _index(dsn: str) -> None:
     """Make the new generation's indexes, several at a time."""
 
-    def run(*statements: sql.Composed | bytes) -> None:
+    def run(*statements: sql.Composed) -> None:
         with psycopg.connect(dsn, autocommit=True) as connection:
             connection.execute("set maintenance_work_mem = '128MB'")
             for statement in statements:
@@ -126,8 +127,8 @@ async def _index(dsn: str) -> None:
     loop = asyncio.get_running_loop()
     with ThreadPoolExecutor(WORKERS) as pool:
         await loop.run_in_executor(pool, run, repeated_notices(NEXT))
-        await asyncio.gather(*(loop.run_in_executor(pool, run, each) for each in index_statements(NEXT)))
-        await loop.run_in_executor(pool, run, b"analyze")
+        for statements in (index_statements(NEXT), analyze_statements(NEXT)):
+            await asyncio.gather(*(loop.run_in_executor(pool, run, each) for each in statements))
 
 
 def end_with_parent() -> None:
