@@ -114,6 +114,18 @@ async def test_a_webhook_is_changed_field_by_field(api: Api) -> None:
     assert stale.status_code == 412
 
 
+async def test_a_subject_that_a_task_brought_goes_with_it(api: Api) -> None:
+    one, two = (await api.boot(count=2))["instances"]
+    await api.world.settle()
+    tasks = {"task": one["task_id"]}, {"task": two["task_id"]}, {"task": ""}
+    await api.post("/webhooks", {"name": "hook", "url": FAR, "wanted": {}})
+    of_tasks = [(await api.patch("/webhooks/hook", {"wanted": each}))["wanted"] for each in tasks]
+    assert [each["subject"] for each in of_tasks] == [f"instance/{each['instance_id']}" for each in (one, two)] + [""]
+    for each in ({"subject": "host/h1"}, *tasks):
+        changed = await api.patch("/webhooks/hook", {"wanted": {"actor": each.get("task", ""), **each}})
+        assert changed["wanted"]["subject"] == "host/h1", "it was asked for"
+
+
 async def test_what_a_task_leads_to_is_told_as_lists_have_it(api: Api, receiver: Receiver) -> None:
     given = await api.boot(count=2)
     await api.world.settle()
