@@ -90,6 +90,11 @@ class Server(ABC):
         return self
 
     @property
+    def runs(self) -> bool:
+        """Whether its first process is there."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
     def pid(self) -> int:
         """Its first process. Raises Failure where it does not run."""
         if self._process is None:
