@@ -94,6 +94,8 @@ def _empty(dsn: str) -> None:
     with psycopg.connect(dsn) as connection:
         for table in TABLES:
             connection.execute(f"truncate engine.{table}".encode())
+        # One that remembers nothing at all would not begin beside a log on which it decided already.
+        connection.execute("insert into engine.inbox (id) values (gen_random_uuid())")
 
 
 def _done(dsn: str) -> int:
