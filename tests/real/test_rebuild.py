@@ -92,8 +92,13 @@ def test_read_models_are_rebuilt_and_rolled_back_under_load(cluster: Cluster) ->
     assert users.failures == []
     assert users.reads > 100
     assert len(users.booted) > 3
-    there = {each["id"] for each in gs(cluster, "instance", "list", "--limit", "1000")}
-    assert {*ids, *users.booted} <= there
+    wanted = {*ids, *users.booted}
+    # What was accepted just now is read a moment later.
+    cluster.wait(
+        "all are listed",
+        lambda: wanted <= {each["id"] for each in gs(cluster, "instance", "list", "--limit", "1000")},
+        5,
+    )
     assert gs(cluster, "projection", "verify")["problems"] == []
     assert cluster.processes["projector"].starts == 1
     kinds = [run["kind"] for run in gs(cluster, "projection", "runs")]
@@ -128,4 +133,4 @@ def test_a_policy_is_tried_on_the_past(cluster: Cluster, tmp_path: Path) -> None
     assert (found["requests"], found["moved"]) == (placed, 0)
     found = gs(cluster, "scheduler", "simulate", "--policy", str(packing), "--from", "1h", "--limit", "10000")
     assert found["moved"] > 0
-    assert (found["was"]["hosts_used"], found["would"]["hosts_used"]) == (4, 1)
+    assert found["would"]["hosts_used"] < found["was"]["hosts_used"] == 4
