@@ -145,9 +145,9 @@ class Projector:
         batch = Batch()
         found: list[tuple[Record, Envelope]] = []
         dead: list[tuple[Record, Envelope]] = []
-        partition = _partition(records[0])
+        partition: TopicPartition | None = None
         for record in records:
-            if (record.partition or 0, record.topic) != (partition.partition, partition.topic) or not batch.end:
+            if partition is None or (record.topic, record.partition or 0) != partition:
                 partition = _partition(record)
                 batch.start.setdefault(partition, self._positions[partition])
             batch.end[partition] = record.offset + 1

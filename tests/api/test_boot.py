@@ -78,7 +78,7 @@ async def test_a_password_is_made_told_once_kept_sealed_and_forgotten(api: Api) 
 async def _password_is_forgotten(api: Api) -> None:
     """Soon after the boot's end."""
     async with asyncio.timeout(5):
-        while await api.world.secrets.get(api.world.agents.taken[-1].guest.password_ref) is not None:  # noqa: ASYNC110
+        while await api.world.secrets.get(api.world.agents.taken[-1].guest.password_ref) is not None:  # noqa: ASYNC110  # nobody is told
             await asyncio.sleep(0.01)
 
 
