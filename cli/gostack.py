@@ -247,8 +247,8 @@ def projection_rollback() -> None:
 
 @topics.command("apply")
 def topics_apply() -> None:
-    """Make the topics as they are declared, also where a restore that was given up left them otherwise; refuses to change
-    a partition count."""
+    """Make the topics as they are declared, also where a restore that was given up left them otherwise; refuses to
+    change a partition count."""
     from infra.log.topics import PartitionCountDiffers, apply
 
     try:
