@@ -9,6 +9,7 @@ from agent.runner import HostIdentity
 from domain.errors import UnknownMessage
 from domain.host.messages import HostRegistered, Inventory, RegisterHost
 from domain.messages import Envelope, Key, Record, Topic, derived_id, from_record, named_id, to_record
+from domain.task import CommandRefused
 from infra.log.log import Log, TopicPartition
 
 logger = logging.getLogger(__name__)
@@ -18,7 +19,7 @@ TRIES = 60
 
 
 class NotRegistered(Exception):
-    """The scheduler did not answer."""
+    """The scheduler did not answer, or would not have a host."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ async def register(
 ) -> Mapping[str, HostIdentity]:
     """Register these hosts; identities by host id.
 
-    Raises NotRegistered where the scheduler stays silent, LogUnavailable.
+    Raises NotRegistered where the scheduler stays silent or refuses one, LogUnavailable.
     """
     ends = {each: end for each, (_, end) in (await log.bounds([Topic.EVENTS])).items()}
     reader = await log.reader(ends)
@@ -80,6 +81,9 @@ def _take(
         except UnknownMessage:
             continue
         event = envelope.data
+        if isinstance(event, CommandRefused) and envelope.causation in commands:
+            host = wanted[envelope.subject.id].name
+            raise NotRegistered(f"{host} cannot be a host here: {event.message} {event.hint}".rstrip())
         if isinstance(event, HostRegistered) and envelope.subject.id in wanted and envelope.causation in commands:
             found[envelope.subject.id] = HostIdentity(
                 id=envelope.subject.id, name=event.name, epoch=event.epoch, partition=event.partition
@@ -91,7 +95,11 @@ def _command(candidate: Candidate, cell: str, now: datetime, attempt: int) -> tu
     envelope = Envelope(
         id=command_id,
         data=RegisterHost(
-            name=candidate.name, zone=candidate.zone, inventory=candidate.inventory, endpoint=candidate.endpoint
+            name=candidate.name,
+            zone=candidate.zone,
+            cell=cell,
+            inventory=candidate.inventory,
+            endpoint=candidate.endpoint,
         ),
         subject=Key("host", candidate.id),
         time=now,

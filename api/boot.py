@@ -21,6 +21,7 @@ from api.gateway import Wish
 from api.reading import Strict
 from api.refusals import NetworkNeeded
 from api.services import Services
+from domain.cells import DEFAULT_CELL, in_turn
 from domain.errors import AlreadyExists, Invalid, NotFound, NotSupportedYet, PortBusy
 from domain.instance.actions.boot import BootInstance
 from domain.jobs import FlavorRef, ImageRef, Nic
@@ -201,11 +202,17 @@ async def commands(services: Services, asked: Asked, body: BootBody, born: Seque
     refuse_what_is_not_yet(body)
     if body.instance_uuid and await services.store.get("instances", born[0].instance_id):
         raise AlreadyExists(kind="instance", id=born[0].instance_id)
+    cells: tuple[str, ...] | None = None
     if body.zone is not None:
         zone = await services.store.get("zones", named_id("zone", body.zone))
-        if zone is None or orjson.loads(zone.doc)["deleted"]:
+        where: dict[str, Any] = orjson.loads(zone.doc) if zone else {"deleted": True}
+        if where["deleted"]:
             raise NotFound(kind="zone", id=body.zone)
-    host = (await resolve.found(services, "hosts", body.host, asked.project)).id if body.host else ""
+        cells = (where.get("cell", DEFAULT_CELL),)
+    host = ""
+    if body.host:
+        found = await resolve.found(services, "hosts", body.host, asked.project)
+        host, cells = found.id, (orjson.loads(found.doc).get("cell", DEFAULT_CELL),)
     nics = await _nics(services, asked, body)
     public_key = ""
     if body.key_name is not None:
@@ -231,6 +238,7 @@ async def commands(services: Services, asked: Asked, body: BootBody, born: Seque
                     disk=_disk(body, image),
                     zone=body.zone or "",
                     wanted_host=host,
+                    cells=cells or in_turn(services.load.cells, birth.command_id),
                     key_name=body.key_name or "",
                     public_key=public_key,
                     config_drive=body.config_drive,

@@ -147,6 +147,7 @@ class HostDocument(Document):
     id: str
     name: str
     zone: str
+    cell: str
     status: str
     why_disabled: str
     health: str
@@ -310,6 +311,7 @@ class ZoneDocument(Document):
 
     id: str
     name: str
+    cell: str
     description: str
     created: str
     updated: str
@@ -513,7 +515,7 @@ class PolicyDocument(Document):
 
 
 class LoadDocument(Document):
-    """How full the cell is at the end."""
+    """How full the hosts are at the end."""
 
     hosts: int
     hosts_used: int

@@ -167,6 +167,7 @@ HOST: dict[str, Any] = {
     "id": HOST_ID,
     "name": "h1",
     "zone": "default",
+    "cell": "default",
     "status": "enabled",
     "why_disabled": "",
     "health": "up",
@@ -264,6 +265,7 @@ PORT: dict[str, Any] = {
 ZONE: dict[str, Any] = {
     "id": ZONE_ID,
     "name": "east",
+    "cell": "default",
     "description": "the east wing",
     "created": NOW,
     "updated": NOW,

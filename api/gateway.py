@@ -15,7 +15,9 @@ from api.load import CELL_KINDS
 from api.refusals import KeyReused, Unavailable
 from api.services import Services
 from api.verdicts import Judgement
+from domain.cells import DEFAULT_CELL
 from domain.messages import Command, Envelope, Key, Topic, derived_id, to_record
+from domain.zone.zone import CreateZone
 from infra import crash, traces, work
 from infra.log.log import LogUnavailable
 
@@ -81,7 +83,6 @@ async def send(services: Services, asked: Asked, wishes: Sequence[tuple[str, Wis
     command = type(wishes[0][1].data)
     admit(services, command, asked.project, len(wishes))
     services.load.begins(command, asked.project, len(wishes))
-    cell = services.settings.scheduling.cell
     ids = [ident for ident, _ in wishes]
     records = []
     kinds = {traces.short(wish.data.type_name) for _, wish in wishes}
@@ -107,7 +108,7 @@ async def send(services: Services, asked: Asked, wishes: Sequence[tuple[str, Wis
             traceparent=sending.traceparent or asked.traceparent,
         )
         if wish.subject.kind in CELL_KINDS:
-            records.append(to_record(envelope, Topic.SCHEDULING, key=cell))
+            records.append(to_record(envelope, Topic.SCHEDULING, key=await _cell(services, wish)))
         else:
             records.append(to_record(envelope, Topic.COMMANDS))
     if any(wish.subject.kind != "instance" for _, wish in wishes):
@@ -132,6 +133,14 @@ async def send(services: Services, asked: Asked, wishes: Sequence[tuple[str, Wis
     return [
         Outcome(ident, wish.subject, _own(asked, found[ident]) if ident in found else None) for ident, wish in wishes
     ]
+
+
+async def _cell(services: Services, wish: Wish) -> str:
+    """Who decides: the scheduler of the cell that the host or zone belongs to, or is to."""
+    if isinstance(wish.data, CreateZone):
+        return wish.data.cell
+    found = await services.store.get(f"{wish.subject.kind}s", wish.subject.id)
+    return str(orjson.loads(found.doc).get("cell", DEFAULT_CELL)) if found else DEFAULT_CELL
 
 
 def _own(asked: Asked, judgement: Judgement) -> Judgement:

@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 READ_BY = {"engine": (Topic.COMMANDS, Topic.RESULTS), "scheduler": (Topic.SCHEDULING,)}
 EVERY = 0.5
 """Seconds between two looks."""
+CELLS_EVERY = 5.0
+"""Seconds between two counts of each cell's hosts, which takes reading the row of every host."""
 LEAST = 0.001
 """Seconds that count as having passed between two looks, at least."""
 SHORTEST_WAIT, LONGEST_WAIT = 1, 30
@@ -112,6 +114,9 @@ class Load:
         self._projects: Counter[str] = Counter()
         self._begun: Counter[str] = Counter()
         self._settling: Counter[str] = Counter()
+        self.cells: dict[str, int] = {}
+        """How many hosts each cell has, as far as is known."""
+        self._counted: float | None = None
         self._positions: dict[str, int] = {}
         self._looked: float | None = None
         self._ended_before = 0
@@ -170,6 +175,9 @@ class Load:
         found = await self._store.totals("tasks", "project", [Condition("status", "in", UNDER_WAY)])
         tasks = {project: count for project, (count,) in found.items()}
         now = asyncio.get_running_loop().time()
+        if self._counted is None or now - self._counted >= CELLS_EVERY:
+            self.cells = {cell: hosts for cell, (hosts,) in (await self._store.totals("hosts", "cell", [])).items()}
+            self._counted = now
         seconds = max(now - (now if self._looked is None else self._looked), LEAST)
         self._looked = now
         for name, positions in at.items():

@@ -50,6 +50,7 @@ STATUS: dict[type[Refusal], int] = {
     errors.AddressTaken: 409,
     errors.PortBusy: 409,
     errors.HostGone: 404,
+    errors.OtherCell: 409,
     errors.NoValidHost: 409,
     errors.Parked: 409,
     errors.PastMissing: 409,

@@ -171,6 +171,8 @@ def claims(seen: Seen) -> Iterator[str]:
             yield f"instance {instance_id} holds claims on {len(hosts)} hosts: {names}"
         elif instance is None or instance.host is None:
             yield f"host {names} holds a claim for instance {instance_id}, which is not there"
+        elif hosts[0].cell != instance.cell:
+            yield f"host {names} is of cell {hosts[0].cell}, and its instance {instance_id} of {instance.cell}"
     for instance in instances.values():
         if instance.task is not None or instance.host is None:
             continue
@@ -213,7 +215,7 @@ def states(seen: Seen) -> Iterator[str]:
 
 def dues(seen: Seen) -> Iterator[str]:
     """Deadlines that the timers look for are those of the states."""
-    rules = EngineRules("")
+    rules = EngineRules()
     for key, entry in seen.stored.items():
         if key in seen.parked:
             continue
@@ -282,7 +284,7 @@ async def look(parts: Parts) -> Report:
         seen = Seen(parts.clock(), folded, await differences(folded, frozen), decided, waiting, unsent)
     # Read after the events: what is stored is never older than what is published.
     for name, ledger in parts.ledgers.items():
-        rules: Rules = EngineRules("")
+        rules: Rules = EngineRules()
         for kind in KINDS[name]:
             for key, row in (await ledger.all(kind)).items():
                 seen.stored[key] = restored(rules, key, row)

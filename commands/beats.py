@@ -9,19 +9,19 @@ So the log is asked, too: while it does not answer nobody can be heard, and all 
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from domain.errors import UnknownMessage
 from domain.host.messages import (
     HearHost,
-    HostEvent,
     HostHeard,
     HostRegistered,
     HostSuspected,
     SuspectHost,
 )
+from domain.host.state import Health, Host
 from domain.jobs import Heartbeat
 from domain.messages import Envelope, Key, Record, Topic, derived_id, from_record, to_record
 from infra import work
@@ -43,6 +43,8 @@ class Pulse:
 
     heard: float | None
     """When, in seconds of no particular beginning. None: not heard since it is suspect."""
+    cell: str
+    """Whose scheduler is told."""
     suspect: bool = False
     told: float | None = None
 
@@ -53,14 +55,12 @@ class Beats:
     def __init__(
         self,
         log: Log,
-        cell: str,
         grace: float,
         clock: Callable[[], datetime],
         elapsed: Callable[[], float] = time.monotonic,
     ) -> None:
         """`elapsed`: seconds of no particular beginning, which never jump."""
         self._log = log
-        self._cell = cell
         self._grace = grace
         self._clock = clock
         self._elapsed = elapsed
@@ -78,17 +78,16 @@ class Beats:
                 envelope = from_record(record)
             except UnknownMessage:
                 continue
+            known = self._hosts.get(envelope.subject.id)
             match envelope.data:
-                case Heartbeat(host_id=host_id):
-                    self._hosts.setdefault(host_id, Pulse(now)).heard = now
-                case HostRegistered():
-                    self._hosts[envelope.subject.id] = Pulse(now)
-                case HostSuspected():
-                    self._hosts.setdefault(envelope.subject.id, Pulse(None)).suspect = True
-                case HostHeard():
-                    self._hosts.setdefault(envelope.subject.id, Pulse(now)).suspect = False
-                case HostEvent():
-                    self._hosts.setdefault(envelope.subject.id, Pulse(now))
+                case HostRegistered(cell=cell):
+                    self._hosts[envelope.subject.id] = Pulse(now, cell)
+                case Heartbeat() if known:
+                    known.heard = now
+                case HostSuspected() if known:
+                    known.suspect = True
+                case HostHeard() if known:
+                    known.suspect = False
                 case _:
                     pass
 
@@ -110,7 +109,7 @@ class Beats:
                 source="gostack/beats",
                 correlation=command_id,
             )
-            records.append(to_record(envelope, Topic.SCHEDULING, key=self._cell))
+            records.append(to_record(envelope, Topic.SCHEDULING, key=pulse.cell))
             with work.handling(envelope):
                 logger.warning("not heard for %g s" if silent else "heard again after %g s", self._grace)
         return records
@@ -128,14 +127,17 @@ class Beats:
             for pulse in self._hosts.values():
                 pulse.heard = now if pulse.heard is not None else None
 
-    async def run(self, suspect: Mapping[str, bool]) -> None:
-        """Listen for ever, from now on; `suspect` are the hosts there are. Raises LogUnavailable."""
-        now = self._elapsed()
-        self._hosts |= {
-            host_id: Pulse(None if is_suspect else now, is_suspect) for host_id, is_suspect in suspect.items()
-        }
+    async def run(self, hosts: Callable[[], Awaitable[Sequence[Host]]]) -> None:
+        """Listen for ever, from now on, to the hosts there are and those that come. Raises LogUnavailable, and what
+        `hosts` raises."""
         bounds = await self._log.bounds([Topic.REPORTS, Topic.EVENTS])
         self._at = {each: end for each, (_, end) in bounds.items()}
+        # Asked after the log: who registered before its end is among them, and who does so later is read of there.
+        now = self._elapsed()
+        self._hosts |= {
+            host.id: Pulse(None if host.health is Health.SUSPECT else now, host.cell, host.health is Health.SUSPECT)
+            for host in await hosts()
+        }
         reader = await self._log.reader(self._at, PATIENCE)
         try:
             while True:

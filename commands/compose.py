@@ -13,7 +13,7 @@ from commands.scheduler import SchedulerRules
 from commands.timers import Timers
 from commands.webhooks import Deliverer, Parts
 from domain import catalog
-from domain.host.state import Health
+from domain.host.state import Host
 from domain.messages import Topic
 from domain.scheduling.table import Ratios
 from infra.clock import now
@@ -34,8 +34,7 @@ from infra.webhooks.sender import Sender
 
 def engine(settings: Settings) -> None:
     """Run the engine until a signal comes."""
-    rules = EngineRules(settings.scheduling.cell)
-    _work("engine", rules, (Topic.COMMANDS, Topic.RESULTS), settings)
+    _work("engine", EngineRules(), (Topic.COMMANDS, Topic.RESULTS), settings)
 
 
 def scheduler(settings: Settings) -> None:
@@ -67,16 +66,16 @@ async def timers(settings: Settings) -> None:
     log = KafkaLog(settings.log.bootstrap, settings.log.request_timeout)
     engine_ledger = PostgresLedger(settings.db.dsn, "engine")
     scheduler_ledger = PostgresLedger(settings.db.dsn, "scheduler")
-    hosts = {
-        key.id: restored(EngineRules(""), key, row).state.health is Health.SUSPECT
-        for key, row in (await scheduler_ledger.all("host")).items()
-    }
-    beats = Beats(log, settings.scheduling.cell, settings.scheduling.beat_grace, now)
+    beats = Beats(log, settings.scheduling.beat_grace, now)
     stop = asyncio.Event()
     for each in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(each, stop.set)
     timers = [Timers(each, log, now, settings.worker.inbox_keep) for each in (engine_ledger, scheduler_ledger)]
     pulse = Pulse(settings.metrics.every)
+
+    async def hosts() -> list[Host]:
+        rules = EngineRules()
+        return [restored(rules, key, row).state for key, row in (await scheduler_ledger.all("host")).items()]
 
     async def look() -> Lags:
         for each in timers:

@@ -1,8 +1,8 @@
-"""The engine: decides for every aggregate but those of the scheduler's cell."""
+"""The engine: decides for every aggregate but those of the schedulers' cells."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from domain.aggregates import AGGREGATES
 from domain.flavor import flavor
@@ -13,7 +13,22 @@ from domain.messages import Decision, Envelope, Event, Key, Outcome
 from domain.network import decider as network
 from domain.webhook import webhook
 
-Decide = Callable[[Any, Envelope], Decision]
+
+class Decider(Protocol):
+    """A kind's module."""
+
+    def decide(self, now: Any, envelope: Envelope, /) -> Decision:
+        """What follows from the record; raises a Refusal."""
+
+
+DECIDERS: dict[str, Decider] = {
+    "instance": instance,
+    "network": network,
+    "flavor": flavor,
+    "image": image,
+    "keypair": keypair,
+    "webhook": webhook,
+}
 
 
 class EngineRules:
@@ -22,16 +37,6 @@ class EngineRules:
     source = "gostack/engine"
     preload: tuple[str, ...] = ()
 
-    def __init__(self, cell: str) -> None:
-        self._deciders: dict[str, Decide] = {
-            "instance": lambda state, envelope: instance.decide(state, envelope, cell),
-            "network": network.decide,
-            "flavor": flavor.decide,
-            "image": image.decide,
-            "keypair": keypair.decide,
-            "webhook": webhook.decide,
-        }
-
     def keys(self, envelope: Envelope) -> Sequence[Key]:
         """Every record concerns its subject alone."""
         return (envelope.subject,)
@@ -39,7 +44,7 @@ class EngineRules:
     def decide(self, envelope: Envelope, states: Callable[[Key], Any]) -> Outcome:
         """What follows from the record; raises a Refusal."""
         key = envelope.subject
-        decision = self._deciders[key.kind](states(key), envelope)
+        decision = DECIDERS[key.kind].decide(states(key), envelope)
         return Outcome(events=[(key, event) for event in decision.events], outgoing=decision.outgoing)
 
     def evolve(self, key: Key, state: Any, event: Event) -> Any:
@@ -57,6 +62,10 @@ class EngineRules:
     def due(self, state: Any) -> tuple[datetime | None, str]:
         """An instance's task, or its purge, is due at some time."""
         return getattr(state, "due_at", None), getattr(state, "due_id", "")
+
+    def stream(self, state: Any) -> str:
+        """Nothing is preloaded."""
+        return ""
 
     def changed(self, key: Key, state: Any) -> None:
         """Nothing is derived."""

@@ -42,6 +42,7 @@ from infra.db.outbox import pack, unpack
 from infra.log.behind import must_reach
 from infra.log.lag import Lags, lags, measured
 from infra.log.log import Log, TopicPartition
+from infra.log.topics import partition_of
 
 logger = logging.getLogger(__name__)
 
@@ -87,6 +88,9 @@ class Rules(Protocol):
 
     def due(self, state: Any) -> tuple[datetime | None, str]:
         """When something must have happened, and what."""
+
+    def stream(self, state: Any) -> str:
+        """Of what is preloaded: the key of the records that lead to it, so that whoever has these has it."""
 
     def changed(self, key: Key, state: Any) -> None:
         """This is the state now, for what is derived from it."""
@@ -230,7 +234,7 @@ class Processor:
         envelopes = {record.place: found for record, found in zip(fresh, read, strict=True)}
         async with self._ledger.step() as step:
             wanted = {key for found in read if isinstance(found, Envelope) for key in self._rules.keys(found)}
-            missing = [key for key in wanted if key not in self._cache and key.kind not in self._rules.preload]
+            missing = [key for key in wanted if key not in self._cache and key not in self._pinned]
             ids = [found.id for found in read if isinstance(found, Envelope)]
             asked = {*missing, *self._perhaps_parked(read)}
             opened = await step.open(moves, ids, list(asked))
@@ -496,8 +500,9 @@ class Processor:
         for kind in self._rules.preload:
             for key, row in (await self._ledger.all(kind)).items():
                 entry = restored(self._rules, key, row)
-                self._remember(key, entry)
-                self._rules.changed(key, entry.state)
+                if partition_of(self.topics[0], self._rules.stream(entry.state)) in self._positions:
+                    self._remember(key, entry)
+                    self._rules.changed(key, entry.state)
         self._preloaded = True
 
     def _cached(self, key: Key) -> Entry:

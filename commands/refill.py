@@ -195,7 +195,7 @@ async def _fill(
     found: Consequences,
     done: Refilled,
 ) -> None:
-    rules = EngineRules("")
+    rules = EngineRules()
     changes = []
     for key, state in states.items():
         if key.kind in part.kinds:

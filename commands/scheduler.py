@@ -1,18 +1,19 @@
-"""The scheduler: decides for the hosts and zones of one cell, which it has in memory as columns."""
+"""The scheduler: decides for the hosts and zones of its cells, each of which it has in memory as columns."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
 from commands.engine import EngineRules
-from domain.host.messages import PlaceInstance
+from domain.cells import DEFAULT_CELL
+from domain.host.messages import AssignZone, PlaceInstance, RegisterHost, ReleaseInstance
 from domain.host.state import Host
 from domain.jobs import JobsAnswered
 from domain.messages import Envelope, Event, Key, Outcome
 from domain.scheduling.decider import Cell, decide, zone_id
 from domain.scheduling.policy import DEFAULT, Policy
 from domain.scheduling.table import HostTable, Ratios
-from domain.zone.zone import Zone
+from domain.zone.zone import CreateZone, Zone
 from infra import metrics, traces
 
 
@@ -26,24 +27,34 @@ class SchedulerRules:
         self._ratios = ratios
         self._partitions = partitions
         self._policy = policy
-        self._storage = EngineRules("")
+        self._storage = EngineRules()
         self.forget()
 
     def keys(self, envelope: Envelope) -> Sequence[Key]:
-        """All is in memory."""
-        return ()
+        """All of its cells is in memory; a name may be another cell's."""
+        match envelope.data:
+            case RegisterHost(zone=zone):
+                return envelope.subject, Key("zone", zone_id(zone))
+            case AssignZone(zone=zone):
+                return (Key("zone", zone_id(zone)),)
+            case CreateZone():
+                return (envelope.subject,)
+            case _:
+                return ()
 
     def decide(self, envelope: Envelope, states: Callable[[Key], Any]) -> Outcome:
         """What follows from the record; raises a Refusal."""
 
         def zone_of(name: str) -> Zone | None:
             zone: Zone | None = states(Key("zone", zone_id(name)))
-            return zone if zone is not None and zone.deleted is None else None
+            return zone
 
+        subject = states(envelope.subject)
+        cell = self._cell(_cell_name(envelope, subject))
         if not isinstance(envelope.data, PlaceInstance):
-            return decide(envelope, states(envelope.subject), zone_of, self._cell)
+            return decide(envelope, subject, zone_of, cell)
         with traces.span("place") as span:
-            outcome = decide(envelope, states(envelope.subject), zone_of, self._cell)
+            outcome = decide(envelope, subject, zone_of, cell)
             result = _placement(outcome)
             span.tell({"gostack.result": result})
         metrics.PLACEMENTS.labels(result).inc()
@@ -65,14 +76,34 @@ class SchedulerRules:
         """Nothing here has a deadline."""
         return None, ""
 
+    def stream(self, state: Any) -> str:
+        """The cell that a host or zone belongs to."""
+        return str(state.cell)
+
     def changed(self, key: Key, state: Any) -> None:
         """A host's row is written anew."""
         if isinstance(state, Host):
-            self._cell.table.put(state)
+            self._cell(state.cell).table.put(state)
 
     def forget(self) -> None:
-        """The table is made anew."""
-        self._cell = Cell(HostTable(self._ratios), self._policy, self._partitions)
+        """The tables are made anew."""
+        self._cells: dict[str, Cell] = {}
+
+    def _cell(self, name: str) -> Cell:
+        if name not in self._cells:
+            self._cells[name] = Cell(name, HostTable(self._ratios), self._policy, self._partitions)
+        return self._cells[name]
+
+
+def _cell_name(envelope: Envelope, subject: Host | Zone | None) -> str:
+    """Whose stream the record is of."""
+    match envelope.data:
+        case PlaceInstance() | ReleaseInstance():
+            return envelope.subject.id
+        case RegisterHost(cell=cell) | CreateZone(cell=cell):
+            return cell
+        case _:
+            return subject.cell if subject is not None else DEFAULT_CELL
 
 
 def _placement(outcome: Outcome) -> str:

@@ -309,7 +309,7 @@ class Deliverer:
         """The webhooks that are to be told. What is of those that are gone is forgotten. Raises what is in AWAY."""
         found = []
         for key, row in (await self._parts.ledger.all("webhook")).items():
-            webhook: Any = restored(EngineRules(""), key, row).state
+            webhook: Any = restored(EngineRules(), key, row).state
             if webhook.deleted is not None:
                 if webhook.id not in self._forgotten:
                     await self._stop(webhook.id)

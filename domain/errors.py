@@ -134,6 +134,13 @@ class HostGone(Refusal):
     code = "host-gone"
 
 
+class OtherCell(Refusal):
+    """{kind} {id} belongs to cell {cell}, for ever."""
+
+    code = "other-cell"
+    hint = "Name that cell, or take another name."
+
+
 class NoValidHost(Refusal):
     """No valid host: of {total} hosts, {story}."""
 

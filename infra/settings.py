@@ -114,7 +114,7 @@ class Instances(Section):
 class Scheduling(Section):
     """The scheduler's policy for its cell."""
 
-    cell: str = Field("default", description="the cell this scheduler serves and new hosts join")
+    cell: str = Field("default", description="the cell that this machine's hosts join")
     vcpu_ratio: float = Field(4.0, gt=0, description="virtual CPUs promised for each physical one")
     memory_ratio: float = Field(1.0, gt=0, description="memory promised for each byte there is")
     disk_ratio: float = Field(1.0, gt=0, description="disk promised for each byte there is")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from domain.cells import DEFAULT_CELL
 from domain.host.state import Host
 from projections.view import Change, Column, Row, View, aggregate
 
@@ -16,11 +17,18 @@ def rows(change: Change) -> Iterable[Row]:
         id=host.id,
         version=change.version,
         created=host.created,
-        columns={"name": host.name, "zone": host.zone, "enabled": host.enabled, "health": host.health},
+        columns={
+            "name": host.name,
+            "zone": host.zone,
+            "cell": host.cell,
+            "enabled": host.enabled,
+            "health": host.health,
+        },
         doc={
             "id": host.id,
             "name": host.name,
             "zone": host.zone,
+            "cell": host.cell,
             "status": "enabled" if host.enabled else "disabled",
             "why_disabled": host.why_disabled,
             "health": host.health,
@@ -46,6 +54,7 @@ HOSTS = View(
     columns=(
         Column("name", indexed=True),
         Column("zone"),
+        Column("cell", otherwise=DEFAULT_CELL),
         Column("enabled", "boolean"),
         Column("health"),
     ),

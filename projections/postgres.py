@@ -147,6 +147,16 @@ def create_bare_tables(connection: psycopg.Connection[Any], schema: str) -> None
                 "created timestamptz not null, doc text not null{columns})"
             ).format(table=sql.Identifier(schema, view.name), columns=columns)
         )
+        for column in view.columns:
+            if column.otherwise is not None:
+                connection.execute(
+                    sql.SQL("alter table {} add column if not exists {} {} not null default {}").format(
+                        sql.Identifier(schema, view.name),
+                        sql.Identifier(column.name),
+                        sql.SQL(column.type),
+                        sql.Literal(column.otherwise),
+                    )
+                )
 
 
 def create_indexes(connection: psycopg.Connection[Any], schema: str) -> None:

@@ -22,6 +22,8 @@ class Column:
     name: str
     type: ColumnType = "text"
     indexed: bool = False
+    otherwise: str | None = None
+    """Of one that an earlier release did not have: what the rows that it made are to have there."""
 
 
 @frozen

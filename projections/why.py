@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from domain.flow import Direction
 from domain.host.messages import HostClaimMade, HostClaimReleased, PlacementRefused
-from domain.instance.events import InstanceCreated, InstancePowerChanged
+from domain.instance.events import InstanceCellChanged, InstanceCreated, InstancePowerChanged
 from domain.messages import Event, Key, class_of, derived_id, read
 from domain.network.messages import HostAddressGiven, PortBoundToInstance, PortCreated
 from domain.task import (
@@ -156,13 +156,15 @@ def sentence(entry: Entry, event: Event) -> str:
             return "The host's resources are free again."
         case PlacementRefused():
             none = next((count.filter for count in event.report.counts if not count.left), "the filters")
-            return f"No host would do: of {event.report.total} hosts, {none} left none."
+            return f"No host of cell {event.cell} would do: of {event.report.total} hosts, {none} left none."
         case PortCreated():
             return f"The network took the address {event.ip}."
         case PortBoundToInstance():
             return "The network bound the port to the instance."
         case HostAddressGiven():
             return f"The network gave the host the address {event.ip}."
+        case InstanceCellChanged():
+            return f"Cell {event.before} has no host for it ({event.why}); it is asked for in cell {event.cell}."
         case InstancePowerChanged():
             return f"The hypervisor says that the guest is {event.power}: the instance is {event.vm_state}."
         case _:

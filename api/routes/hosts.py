@@ -27,6 +27,7 @@ class HostList(Many):
 
     name: str | None = Field(None, max_length=255)
     zone: str | None = Field(None, max_length=255)
+    cell: str | None = Field(None, max_length=255)
     status: Literal["enabled", "disabled"] | None = None
     health: Words | None = Field(None, description="any of these")
 
@@ -46,7 +47,7 @@ class Enabling(Strict):
 @router.get("/hosts", summary="List hosts", responses=describe.listed(page_of(VIEW, HostDocument), VIEW, examples.HOST))
 async def list_hosts(given: Given, asked: Annotated[HostList, Query()]) -> Response:
     """The newest first."""
-    same = {"name": asked.name, "zone": asked.zone}
+    same = {"name": asked.name, "zone": asked.zone, "cell": asked.cell}
     where = [Condition(column, "=", value) for column, value in same.items() if value]
     if asked.status:
         where.append(Condition("enabled", "=", asked.status == "enabled"))

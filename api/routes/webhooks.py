@@ -303,7 +303,7 @@ async def _decided(services: Services, ident: str) -> Webhook:
     row = (await services.deciding["engine"].all("webhook")).get(key)
     if row is None:
         raise NotFound(kind="webhook", id=ident)
-    webhook: Webhook = restored(EngineRules(""), key, row).state
+    webhook: Webhook = restored(EngineRules(), key, row).state
     return webhook
 
 

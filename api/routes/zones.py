@@ -13,6 +13,7 @@ from api.boot import NAME
 from api.documents import HostDocument, ZoneDocument, page_of
 from api.gateway import Wish
 from api.reading import Many, One, Strict, caught_up, document, page
+from domain.cells import DEFAULT_CELL
 from domain.errors import Invalid, NotFound
 from domain.host.messages import AssignZone
 from domain.messages import Key, named_id
@@ -30,6 +31,7 @@ class ZoneBody(Strict):
     """A zone to be."""
 
     name: str = Field(min_length=1, max_length=255, pattern=NAME)
+    cell: str = Field(DEFAULT_CELL, min_length=1, max_length=255, pattern=NAME, description="whose hosts it is of")
     description: str = Field("", max_length=1024)
 
 
@@ -64,7 +66,8 @@ async def create_zone(
     """Its name is its identity."""
 
     async def wish() -> Wish:
-        return Wish(Key("zone", named_id("zone", body.name)), CreateZone(name=body.name, description=body.description))
+        command = CreateZone(name=body.name, cell=body.cell, description=body.description)
+        return Wish(Key("zone", named_id("zone", body.name)), command)
 
     return await answer(given, await gateway.carry_out(given, asked, wish), VIEW, done=CREATED)
 

@@ -142,6 +142,7 @@ HOST = Resource(
         ID,
         NAME,
         Column("zone"),
+        Column("cell"),
         Column("status"),
         Column("health"),
         Column("instances"),
@@ -152,11 +153,12 @@ HOST = Resource(
     narrowings=(
         BY_NAME,
         Narrowing("--zone", "In this zone."),
+        Narrowing("--cell", "Of this cell."),
         Narrowing("--status", "enabled or disabled."),
         Narrowing("--health", "In one of these states: up,suspect."),
     ),
 )
-ZONE = Resource("zone", "zones", (ID, NAME, Column("description"), CREATED), narrowings=(BY_NAME,))
+ZONE = Resource("zone", "zones", (ID, NAME, Column("cell"), Column("description"), CREATED), narrowings=(BY_NAME,))
 TASK = Resource(
     "task",
     "tasks",
@@ -256,10 +258,10 @@ HOST_SCORE = Resource(
     named=False,
 )
 LOAD = Resource(
-    "cell",
-    "cells",
+    "fleet",
+    "fleets",
     (
-        Column("cell"),
+        Column("fleet"),
         Column("placed"),
         Column("refused"),
         Column("refusals"),

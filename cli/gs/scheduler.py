@@ -107,7 +107,7 @@ def _tell(call: Call, found: dict[str, Any]) -> None:
         call.note(f"{each['count']} are not decided now as they were then: {each['why']}")
     if reproduced["unknown"]:
         call.note(f"{reproduced['unknown']} refusals are left out: an earlier release did not tell what was asked for")
-    call.listing([{"cell": name, **found[name]} for name in ("was", "would")], LOAD.columns)
+    call.listing([{"fleet": name, **found[name]} for name in ("was", "would")], LOAD.columns)
     for resource, documents, more in (
         (MOVE, found["moves"], found["more_moves"]),
         (SIMULATED_HOST, found["hosts"], found["more_hosts"]),

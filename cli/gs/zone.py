@@ -23,12 +23,12 @@ def create(
     call: Call,
     argument: Annotated[str | None, typer.Argument(metavar="NAME", help="Its name, or --name.")] = None,
     name: Annotated[str | None, typer.Option("--name", help="Its name.")] = None,
+    cell: Annotated[str | None, typer.Option("--cell", help="Whose hosts it is of; default, unless given.")] = None,
     description: Annotated[str | None, typer.Option("--description", help="What it is.")] = None,
 ) -> None:
     """Create a zone."""
     body: dict[str, Any] = {"name": one_name(argument, name)}
-    if description is not None:
-        body["description"] = description
+    body |= {key: given for key, given in {"cell": cell, "description": description}.items() if given is not None}
     call.written(ZONE, call.client.write("POST", ZONE.path(), body))
 
 

@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import ClassVar
 
+from domain.cells import DEFAULT_CELL
 from domain.jobs import Reply
 from domain.messages import Command, Event, Model
 
@@ -32,6 +33,7 @@ class RegisterHost(HostCommand):
 
     name: str
     zone: str
+    cell: str = DEFAULT_CELL
     inventory: Inventory
     endpoint: str = ""
 
@@ -118,8 +120,11 @@ class HostEvent(Event):
 class HostRegistered(HostEvent):
     """Its agent runs, in this epoch; jobs of an older one are refused there."""
 
+    revision = 2
+
     name: str
     zone: str
+    cell: str
     inventory: Inventory
     endpoint: str
     partition: int
@@ -185,12 +190,13 @@ class HostClaimReleased(HostEvent):
 
 
 class PlacementRefused(Event):
-    """No host would do. Stands beside the cell's stream: nothing changed."""
+    """No host of the cell would do. Stands beside its stream: nothing changed."""
 
     kind = "scheduling"
-    revision = 2
+    revision = 3
 
     instance_id: str
+    cell: str
     vcpus: int
     """0 where an earlier release refused it and did not tell what was asked for."""
     memory: int

@@ -3,6 +3,7 @@
 from datetime import datetime
 from enum import StrEnum
 
+from domain.cells import DEFAULT_CELL
 from domain.host.messages import (
     HostClaimMade,
     HostClaimReleased,
@@ -41,6 +42,8 @@ class Host(Model):
     id: str
     name: str
     zone: str
+    cell: str = DEFAULT_CELL
+    """For ever: only one scheduler decides for it."""
     inventory: Inventory
     endpoint: str = ""
     partition: int
@@ -76,7 +79,7 @@ def evolve(now: Host | None, event: Event, subject_id: str) -> Host:
             "updated": event.at,
         }
         if now is None:
-            return Host(id=subject_id, zone=event.zone, created=event.at, **known)
+            return Host(id=subject_id, zone=event.zone, cell=event.cell, created=event.at, **known)
         return now.but(health=Health.UP, **known)
     if now is None:
         raise TypeError(f"{event.type_name} cannot be the first event of host {subject_id}")

@@ -33,7 +33,7 @@ from domain.task import (
 )
 
 
-def decide(now: Instance | None, envelope: Envelope, cell: str) -> Decision:
+def decide(now: Instance | None, envelope: Envelope) -> Decision:
     """Facts and messages for this record. No facts: it is so already, or it is old news.
 
     Raises a Refusal where the instance cannot do what is wished.
@@ -62,16 +62,16 @@ def decide(now: Instance | None, envelope: Envelope, cell: str) -> Decision:
             _observed(draft, observed, envelope)
         case other:
             raise TypeError(f"{other.type_name} is nothing an instance decides")
-    return Decision(list(draft.events), _messages(now, draft, cell))
+    return Decision(list(draft.events), _messages(now, draft))
 
 
-def _messages(now: Instance | None, draft: Draft, cell: str) -> list[Outgoing]:
+def _messages(now: Instance | None, draft: Draft) -> list[Outgoing]:
     sent = []
     state = now
     for event in draft.events:
         state = evolve(state, event, draft.id)
         if isinstance(event, StepsDispatched):
-            sent.append(outgoing(state, event, cell))
+            sent.append(outgoing(state, event))
     return sent
 
 

@@ -18,7 +18,7 @@ from domain.network.messages import BindNetworkPort, UnbindNetworkPort
 from domain.task import StepsDispatched
 
 
-def outgoing(instance: Instance, event: StepsDispatched, cell: str) -> Outgoing:
+def outgoing(instance: Instance, event: StepsDispatched) -> Outgoing:
     """The message that asks for the steps of this dispatch, addressed to whoever does them."""
     task = instance.task
     assert task is not None
@@ -28,11 +28,11 @@ def outgoing(instance: Instance, event: StepsDispatched, cell: str) -> Outgoing:
     reply = Reply(instance_id=instance.id, task_id=task.id, dispatch_id=event.dispatch.id, job_id=first.job_id)
     match first.name:
         case Place.__name__:
-            return Outgoing(Topic.SCHEDULING, Key("cell", cell), _place(instance, reply), key=cell)
+            return Outgoing(Topic.SCHEDULING, Key("cell", instance.cell), _place(instance, reply), key=instance.cell)
         case Release.__name__:
             host_id = instance.host.id if instance.host else ""
             release = ReleaseInstance(reply=reply, instance_id=instance.id, host_id=host_id)
-            return Outgoing(Topic.SCHEDULING, Key("cell", cell), release, key=cell)
+            return Outgoing(Topic.SCHEDULING, Key("cell", instance.cell), release, key=instance.cell)
         case BindPort.__name__ | UnbindPort.__name__:
             return _port(instance, first, reply)
         case _:

@@ -19,6 +19,8 @@ class InstanceEvent(Event):
 class InstanceCreated(InstanceEvent, InstanceSpec):
     """It exists from now on; nothing runs yet."""
 
+    revision = 2
+
     project: str
     owner: str
     created: datetime
@@ -46,6 +48,15 @@ class InstanceHostRenewed(InstanceEvent):
 
     host_id: str
     epoch: int
+
+
+class InstanceCellChanged(InstanceEvent):
+    """No host of the cell before would do: it is asked for in this one."""
+
+    cell: str
+    before: str
+    why: str
+    """What the cell before said."""
 
 
 class InstancePurgeScheduled(InstanceEvent):

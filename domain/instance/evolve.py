@@ -7,8 +7,10 @@ else.
 from collections.abc import Iterable
 from datetime import datetime
 
+from domain.cells import DEFAULT_CELL
 from domain.flow import Direction
 from domain.instance.events import (
+    InstanceCellChanged,
     InstanceCreated,
     InstanceHostRenewed,
     InstancePowerChanged,
@@ -34,7 +36,9 @@ from domain.task import (
 def evolve(now: Instance | None, event: Event, subject_id: str) -> Instance:
     """The instance after this event. Raises TypeError for an event that is none of an instance's."""
     if isinstance(event, InstanceCreated):
-        return Instance(id=subject_id, updated=event.created, **{name: getattr(event, name) for name in _CREATED})
+        cell = event.cells[0] if event.cells else DEFAULT_CELL
+        given = {name: getattr(event, name) for name in _CREATED}
+        return Instance(id=subject_id, updated=event.created, cell=cell, **given)
     if now is None:
         raise TypeError(f"{event.type_name} cannot be the first event of instance {subject_id}")
     match event:
@@ -51,6 +55,8 @@ def evolve(now: Instance | None, event: Event, subject_id: str) -> Instance:
             if now.host is None or now.host.id != event.host_id:
                 return now
             return now.but(host=now.host.but(epoch=event.epoch))
+        case InstanceCellChanged():
+            return now.but(cell=event.cell)
         case InstancePurgeScheduled():
             return now.but(purge_at=event.at, before_delete=event.before)
         case TaskAccepted():

@@ -6,6 +6,7 @@ way (which has a deadline) or ended. There is no third way, so nothing is ever s
 
 from datetime import datetime, timedelta
 
+from domain.errors import NoValidHost
 from domain.flow import (
     STALE_ATTEMPTS,
     Direction,
@@ -21,9 +22,9 @@ from domain.flow import (
 from domain.instance.action import Action, InstanceCommand
 from domain.instance.actions import ACTIONS
 from domain.instance.draft import Draft
-from domain.instance.events import InstanceHostRenewed
+from domain.instance.events import InstanceCellChanged, InstanceHostRenewed
 from domain.instance.state import Instance, VmState
-from domain.jobs import JobError, JobResult, JobsAnswered
+from domain.jobs import JobError, JobResult, JobsAnswered, Place
 from domain.messages import derived_id
 from domain.task import (
     StepFailed,
@@ -123,6 +124,9 @@ def answered(draft: Draft, answer: JobsAnswered, at: datetime) -> None:
         if call.job_id != result.job_id:
             return
         if result.error is not None:
+            if call.name == Place.__name__ and answer.dispatch_id != dispatch.id:
+                # It was sent again since: until that is answered, the cell may yet find a host.
+                return
             failed = result
             break
         good.append(result)
@@ -161,7 +165,16 @@ def _failed(
     assert task is not None
     attempt = dispatch.attempt + 1 if finished == 0 else 2
     index = dispatch.steps[finished]
-    most = attempts(calls(task, (index,), dispatch.direction))
+    job = calls(task, (index,), dispatch.direction)
+    most = attempts(job)
+    if job[0].name == Place.__name__:
+        most += draft.now.cells_before
+        if error.code == NoValidHost.code and not task.cancelled_by:
+            if draft.now.next_cell:
+                draft.emit(InstanceCellChanged(cell=draft.now.next_cell, before=draft.now.cell, why=error.message))
+                advance(draft, at, attempt)
+                return
+            error = _nowhere(draft.now, error)
     if error.code == "stale-epoch" and draft.now.host is not None:
         epoch = int(error.details.get("epoch", 0))
         if epoch > draft.now.host.epoch:
@@ -182,6 +195,14 @@ def _failed(
         to_undo = ()
     draft.emit(StepFailed(task_id=task.id, direction=dispatch.direction, step=index, fault=fault, to_undo=to_undo))
     advance(draft, at)
+
+
+def _nowhere(instance: Instance, error: JobError) -> JobError:
+    """The last cell's refusal, which does not speak of the others."""
+    if not instance.cells_before:
+        return error
+    others = ", ".join(instance.cells[: instance.cells_before])
+    return error.but(message=f"{error.message} That is cell {instance.cell}; {others} had none before it.")
 
 
 def _cancelled(task: Task) -> Fault:

@@ -19,6 +19,8 @@ class InstanceSpec(Model):
     """Bytes of the root disk."""
     zone: str = ""
     wanted_host: str = ""
+    cells: tuple[str, ...] = ()
+    """Where to ask for a place, in this order; none are named: in the default cell."""
     key_name: str = ""
     public_key: str = ""
     config_drive: bool = True

@@ -7,6 +7,7 @@ hypervisor last said) are the three facts behind it.
 from datetime import datetime
 from enum import StrEnum
 
+from domain.cells import DEFAULT_CELL
 from domain.flow import Fault, Task
 from domain.instance.spec import InstanceSpec
 from domain.jobs import GuestSpec, HostRef, Power
@@ -40,6 +41,8 @@ class Instance(InstanceSpec):
 
     vm_state: VmState = VmState.BUILDING
     power: Power = Power.NONE
+    cell: str = DEFAULT_CELL
+    """Where it has its place, or is asked for one."""
     host: HostRef | None = None
     task: Task | None = None
     queued: Task | None = None
@@ -67,6 +70,17 @@ class Instance(InstanceSpec):
             password_ref=self.password_ref,
             user_data_ref=self.user_data_ref,
         )
+
+    @property
+    def cells_before(self) -> int:
+        """How many cells had no host for it before the one that is asked now."""
+        return self.cells.index(self.cell) if self.cell in self.cells else 0
+
+    @property
+    def next_cell(self) -> str | None:
+        """Where to ask when this cell has no host for it; None where there is no other."""
+        following = self.cells[self.cells_before + 1 :]
+        return following[0] if following else None
 
     @property
     def due_at(self) -> datetime | None:

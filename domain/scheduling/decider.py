@@ -6,7 +6,7 @@ All of it passes through one stream in order, so claims never race. Claims are f
 from dataclasses import dataclass
 from typing import Any
 
-from domain.errors import AlreadyExists, HostGone, InUse, NotFound
+from domain.errors import AlreadyExists, HostGone, InUse, NotFound, OtherCell
 from domain.host.messages import (
     AssignZone,
     DisableHost,
@@ -46,6 +46,7 @@ from domain.zone.zone import CreateZone, DeleteZone, Zone, ZoneCreated, ZoneDele
 class Cell:
     """What deciding needs besides the record: the hosts, the policy, and how many partitions jobs have."""
 
+    name: str
     table: HostTable
     policy: Policy
     partitions: int
@@ -57,8 +58,8 @@ def zone_id(name: str) -> str:
 
 
 def decide(envelope: Envelope, subject: Any, zone_of: Any, cell: Cell) -> Outcome:
-    """Facts and answers. `subject` is the state of the envelope's subject; `zone_of` gives a zone by its name, or
-    None. Raises a Refusal."""
+    """Facts and answers. `subject` is the state of the envelope's subject; `zone_of` gives a zone by its name, deleted
+    or not, or None. Raises a Refusal."""
     match envelope.data:
         case PlaceInstance() as request:
             return _place(request, cell)
@@ -73,10 +74,14 @@ def decide(envelope: Envelope, subject: Any, zone_of: Any, cell: Cell) -> Outcom
 
 
 def _register(envelope: Envelope, register: RegisterHost, host: Host | None, zone_of: Any, cell: Cell) -> Outcome:
+    if host is not None and host.cell != cell.name:
+        raise OtherCell(kind="Host", id=host.name, cell=host.cell)
+    zone = _own_zone(zone_of(register.zone), cell.name) if host is None else None
     partition = host.partition if host else cell.table.least_used_partition(cell.partitions)
     registered = HostRegistered(
         name=register.name,
         zone=host.zone if host else register.zone,
+        cell=cell.name,
         inventory=register.inventory,
         endpoint=register.endpoint,
         partition=partition,
@@ -84,8 +89,8 @@ def _register(envelope: Envelope, register: RegisterHost, host: Host | None, zon
         at=envelope.time,
     )
     outcome = Outcome(events=[(envelope.subject, registered)])
-    if host is None and zone_of(register.zone) is None:
-        made = ZoneCreated(name=register.zone, description="made by its first host", at=envelope.time)
+    if host is None and (zone is None or zone.deleted):
+        made = ZoneCreated(name=register.zone, cell=cell.name, description="made by its first host", at=envelope.time)
         outcome.events.append((Key("zone", zone_id(register.zone)), made))
     return outcome
 
@@ -101,7 +106,8 @@ def _host(envelope: Envelope, host: Host | None, zone_of: Any) -> Outcome:
             same = not host.enabled and host.why_disabled == why
             event = None if same else HostDisabled(why=why, at=envelope.time)
         case AssignZone(zone=zone):
-            if zone_of(zone) is None:
+            found = _own_zone(zone_of(zone), host.cell)
+            if found is None or found.deleted:
                 raise NotFound(kind="zone", id=zone)
             event = None if host.zone == zone else HostZoneAssigned(zone=zone, at=envelope.time)
         case SuspectHost():
@@ -113,12 +119,22 @@ def _host(envelope: Envelope, host: Host | None, zone_of: Any) -> Outcome:
     return Outcome(events=[(envelope.subject, event)] if event else [])
 
 
+def _own_zone(zone: Zone | None, cell: str) -> Zone | None:
+    """The zone. Raises OtherCell: a name is its cell's for ever, since the others do not hear of what becomes of it."""
+    if zone is not None and zone.cell != cell:
+        raise OtherCell(kind="Zone", id=zone.name, cell=zone.cell)
+    return zone
+
+
 def _zone(envelope: Envelope, zone: Zone | None, cell: Cell) -> Outcome:
     alive = zone is not None and zone.deleted is None
     if isinstance(envelope.data, CreateZone):
         if alive:
             raise AlreadyExists(kind="zone", id=envelope.data.name)
-        created = ZoneCreated(name=envelope.data.name, description=envelope.data.description, at=envelope.time)
+        _own_zone(zone, cell.name)
+        created = ZoneCreated(
+            name=envelope.data.name, cell=cell.name, description=envelope.data.description, at=envelope.time
+        )
         return Outcome(events=[(envelope.subject, created)])
     if zone is None or not alive:
         raise NotFound(kind="zone", id=envelope.subject.id)
@@ -136,6 +152,7 @@ def _place(request: PlaceInstance, cell: Cell) -> Outcome:
         problem = refusal(choice.report)
         refused = PlacementRefused(
             instance_id=request.instance_id,
+            cell=cell.name,
             vcpus=request.vcpus,
             memory=request.memory,
             disk=request.disk,

@@ -1,4 +1,4 @@
-"""A cell's past, gone through again: the scheduler's own view of its hosts, made of the facts of them.
+"""The cells' past, gone through again: the schedulers' own view of their hosts, made of the facts of them.
 
 Why this is exact: a choice follows from the hosts' states, the request and the policy alone, all of which the facts
 tell, and every fact names the record that it was decided on, so the order of the decisions is known.
@@ -59,25 +59,43 @@ class Placing:
         """Whether the fact tells what was asked for; those of earlier releases do not."""
         return bool(self.event.arch)
 
+    def cell(self, hosts: Mapping[str, Host]) -> str:
+        """Whose scheduler decided it."""
+        event = self.event
+        return event.cell if isinstance(event, PlacementRefused) else hosts[self.fact.subject.id].cell
+
 
 @dataclass
 class Sight:
-    """Hosts, and the table that is made of them."""
+    """Hosts, and each cell's table that is made of them."""
 
     ratios: Ratios
     hosts: dict[str, Host] = field(default_factory=dict)
-    table: HostTable = field(init=False)
+    tables: dict[str, HostTable] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.table = HostTable(self.ratios)
         for host in self.hosts.values():
-            self.table.put(host)
+            self.table(host.cell).put(host)
+
+    def table(self, cell: str) -> HostTable:
+        """A cell's hosts."""
+        if cell not in self.tables:
+            self.tables[cell] = HostTable(self.ratios)
+        return self.tables[cell]
+
+    def table_of(self, placed: Placing) -> HostTable:
+        """The hosts that this request is, or was, to choose among."""
+        return self.table(placed.cell(self.hosts))
+
+    def holder(self, instance_id: str) -> str:
+        """The host that has a place for it; empty for none."""
+        return next((held for table in self.tables.values() if (held := table.claimed_by.get(instance_id))), "")
 
     def apply(self, host_id: str, event: Event) -> None:
         """The host after this event."""
         after = evolve(self.hosts.get(host_id), event, host_id)
         self.hosts[host_id] = after
-        self.table.put(after)
+        self.table(after.cell).put(after)
 
     def claim(self, host_id: str, event: HostClaimMade | PlacementRefused) -> None:
         """Hold there what was asked for."""
@@ -90,14 +108,14 @@ class Sight:
             arch=event.arch,
             zone=event.zone,
             wanted_host=event.wanted_host,
-            number=self.table.latest + 1,
+            number=self.table(self.hosts[host_id].cell).latest + 1,
             report=event.report,
         )
         self.apply(host_id, claim)
 
     def release(self, instance_id: str) -> None:
         """Whatever is held for it, wherever that is."""
-        if held := self.table.claimed_by.get(instance_id):
+        if held := self.holder(instance_id):
             self.apply(held, HostClaimReleased(instance_id=instance_id))
 
 
@@ -127,4 +145,4 @@ def differs(placed: Placing, choice: Choice) -> str:
 
 def decide(placed: Placing, sight: Sight, policy: Policy) -> Choice:
     """What this policy makes of the request."""
-    return choose(placed.event, sight.table, policy)
+    return choose(placed.event, sight.table_of(placed), policy)

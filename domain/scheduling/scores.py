@@ -8,7 +8,7 @@ from domain.host.state import Host, evolve
 from domain.scheduling.demand import Demand
 from domain.scheduling.policy import Policy, left_out_by, weigh
 from domain.scheduling.replay import Past, Sight, decide, differs, placing
-from domain.scheduling.table import Ratios
+from domain.scheduling.table import HostTable, Ratios
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class HostScore:
 
 @dataclass(frozen=True)
 class Scored:
-    """All hosts: the best first, then those that were left out, by name."""
+    """All hosts of the cell: the best first, then those that were left out, by name."""
 
     hosts: tuple[HostScore, ...]
     differs: str
@@ -59,14 +59,16 @@ def scored(past: Past, look: Look, enough: Callable[[], bool] = lambda: False) -
         placed = placing(fact)
         if placed is not None and fact.id == look.fact_id:
             sight = Sight(look.ratios, hosts)
-            return Scored(_all(sight, placed.event, look.policy), differs(placed, decide(placed, sight, look.policy)))
+            return Scored(
+                _all(sight.table_of(placed), placed.event, look.policy),
+                differs(placed, decide(placed, sight, look.policy)),
+            )
         if fact.version:
             hosts[fact.subject.id] = evolve(hosts.get(fact.subject.id), fact.event, fact.subject.id)
     return None
 
 
-def _all(sight: Sight, demand: Demand, policy: Policy) -> tuple[HostScore, ...]:
-    table = sight.table
+def _all(table: HostTable, demand: Demand, policy: Policy) -> tuple[HostScore, ...]:
     weighed = weigh(demand, table, policy)
     score = dict(zip(weighed.rows.tolist(), weighed.scores.tolist(), strict=True))
     out = left_out_by(demand, table, policy)

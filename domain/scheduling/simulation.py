@@ -1,9 +1,9 @@
-"""What would have gone where under another policy: a cell's past with other choices in it.
+"""What would have gone where under another policy: the past with other choices in it.
 
-From the window's first request on there are two cells. In the one everything is as it was. In the other the hosts
-register, leave and fail just as they did, but every request is decided by the other policy on the hosts as its own
-choices left them. An instance is given up there when it was given up; one that was refused then, and is placed there,
-stays to the end, since nobody can tell how long it would have been wanted.
+From the window's first request on there are two fleets. In the one everything is as it was. In the other the hosts
+register, leave and fail just as they did, but every request is decided by the other policy on the hosts of its cell as
+its own choices left them. An instance is given up there when it was given up; one that was refused then, and is placed
+there, stays to the end, since nobody can tell how long it would have been wanted.
 """
 
 from collections import Counter
@@ -66,7 +66,7 @@ class Decided:
 
 @dataclass(frozen=True)
 class Load:
-    """How full a cell is."""
+    """How full a fleet is."""
 
     hosts: int
     hosts_used: int
@@ -81,7 +81,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Filled:
-    """A host at the end, in both cells."""
+    """A host at the end, in both fleets."""
 
     id: str
     name: str
@@ -114,7 +114,7 @@ class Simulated:
 
 @dataclass
 class _Tally:
-    """A cell in the making."""
+    """A fleet in the making."""
 
     sight: Sight
     refused: Counter[str] = field(default_factory=Counter)
@@ -175,7 +175,7 @@ def _remember(hosts: dict[str, Host], host_id: str, event: Event) -> None:
 
 
 def _apply(placed: Placing | None, host_id: str, event: Event, was: Sight, would: Sight) -> None:
-    """What happened, in the cell where it did; and in the other what is not its own to decide."""
+    """What happened, in the fleet where it did; and in the other what is not its own to decide."""
     if isinstance(event, PlacementRefused):
         return
     was.apply(host_id, event)
@@ -189,7 +189,7 @@ def _decide(placed: Placing, was: _Tally, would: _Tally, policy: Policy) -> Deci
     event, sight = placed.event, would.sight
     if not placed.host_id:
         was.refused[_none_left(event.report)] += 1
-    chosen = sight.table.claimed_by.get(event.instance_id, "")
+    chosen = sight.holder(event.instance_id)
     why = ""
     if not chosen:
         choice = decide(placed, sight, policy)
@@ -217,7 +217,7 @@ def _decide(placed: Placing, was: _Tally, would: _Tally, policy: Policy) -> Deci
 
 def _why(placed: Placing, choice: Choice, sight: Sight, policy: Policy) -> str:
     """Why it gets another host, or none, or one at all."""
-    table = sight.table
+    table = sight.table_of(placed)
     if not choice.host_id:
         return str(refusal(choice.report))
     name = sight.hosts[choice.host_id].name
@@ -239,13 +239,13 @@ def _none_left(report: PlacementReport) -> str:
 
 
 def _load(tally: _Tally, sizes: Sequence[Size]) -> Load:
-    hosts, table = tally.sight.hosts.values(), tally.sight.table
-    rows = slice(0, len(table))
-    free = table.ready[rows], table.free_vcpus[rows], table.free_memory[rows]
+    hosts = tally.sight.hosts.values()
 
     def fits(size: Size) -> bool:
-        ready, vcpus, memory = free
-        return bool((ready & (vcpus >= size.vcpus) & (memory >= size.memory)).any())
+        return any(
+            (table.ready & (table.free_vcpus >= size.vcpus) & (table.free_memory >= size.memory)).any()
+            for table in tally.sight.tables.values()
+        )
 
     by_size = sorted(sizes, key=lambda size: (size.memory, size.vcpus), reverse=True)
     used = [host.used() for host in hosts]

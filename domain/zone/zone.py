@@ -1,8 +1,10 @@
-"""Zones: named groups of hosts that fail together. A host says which zone it is in; a zone says only that it exists."""
+"""Zones: named groups of hosts that fail together. A host says which zone it is in; a zone says that it exists, and in
+which cell, as whose its name is known for ever."""
 
 from datetime import datetime
 from typing import ClassVar
 
+from domain.cells import DEFAULT_CELL
 from domain.messages import Command, Event, Model
 
 
@@ -11,6 +13,7 @@ class Zone(Model):
 
     id: str
     name: str
+    cell: str = DEFAULT_CELL
     description: str = ""
     created: datetime
     updated: datetime
@@ -28,6 +31,7 @@ class CreateZone(ZoneCommand):
     """Create a zone."""
 
     name: str
+    cell: str = DEFAULT_CELL
     description: str = ""
 
 
@@ -47,7 +51,10 @@ class ZoneEvent(Event):
 class ZoneCreated(ZoneEvent):
     """It exists."""
 
+    revision = 2
+
     name: str
+    cell: str
     description: str = ""
     at: datetime
 
@@ -63,7 +70,12 @@ def evolve(now: Zone | None, event: Event, subject_id: str) -> Zone:
     match event:
         case ZoneCreated():
             return Zone(
-                id=subject_id, name=event.name, description=event.description, created=event.at, updated=event.at
+                id=subject_id,
+                name=event.name,
+                cell=event.cell,
+                description=event.description,
+                created=event.at,
+                updated=event.at,
             )
         case ZoneDeleted() if now:
             return now.but(deleted=event.at, updated=event.at)

@@ -7,11 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from aiokafka.partitioner import murmur2
-
 from domain.messages import FILLER_HEADERS, Record
 from infra.log.log import Positions, Reader, TopicPartition
-from infra.log.topics import TOPICS
+from infra.log.topics import TOPICS, number_of
 
 
 class MemoryLog:
@@ -36,7 +34,7 @@ class MemoryLog:
         for record in records:
             partition = record.partition
             if partition is None:
-                partition = (murmur2(record.key) & 0x7FFFFFFF) % self._counts[record.topic]
+                partition = number_of(record.key, self._counts[record.topic])
             place = TopicPartition(record.topic, partition)
             target = self._records[place]
             kept = self._keep_times and record.timestamp >= 0

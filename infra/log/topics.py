@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.partitioner import murmur2
 
 from domain.messages import Topic
+from infra.log.log import TopicPartition
 
 DAY = 24 * 3600 * 1000
 FOREVER = -1
@@ -47,6 +49,16 @@ TOPICS = {
         Declared(Topic.DEAD, 1, FOREVER, "records nobody could read or apply; for people"),
     )
 }
+
+
+def partition_of(topic: str, key: str) -> TopicPartition:
+    """Where records with this key lie, as Kafka's own clients choose it."""
+    return TopicPartition(topic, number_of(key.encode(), TOPICS[Topic(topic)].partitions))
+
+
+def number_of(key: bytes, partitions: int) -> int:
+    """The partition of a key, by Kafka's default partitioner."""
+    return int(murmur2(key) & 0x7FFFFFFF) % partitions
 
 
 class PartitionCountDiffers(Exception):

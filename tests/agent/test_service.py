@@ -17,6 +17,7 @@ from agent.journal import Journal
 from agent.registration import NotRegistered, job_positions
 from agent.runner import HostIdentity
 from agent.service import AgentService, Options
+from domain.cells import DEFAULT_CELL
 from domain.host.messages import HostRegistered
 from domain.instance.actions.stop import StopInstance
 from domain.jobs import GuestObserved, Heartbeat, JobsAnswered, Power
@@ -26,12 +27,12 @@ from infra.log.lag import Lag
 from infra.log.log import TopicPartition
 from tests.agent.bench import BOOT, PATIENCE, Hypervisor, dispatch, ident, job_record, no_secrets, outcomes
 from tests.domain.instances import NETWORK, boot_command
-from tests.harness.world import CELL, World
+from tests.harness.world import World
 from tests.simulation.loop import simulate
 
 INSTANCE = Key("instance", ident(1))
 NO_HOST = HostIdentity(id=ident(66), name="stranger", epoch=1, partition=0)
-OPTIONS = Options(cell=CELL, zone="z1", endpoint="http://agent", parallel=4, heartbeat=0.01, reconcile=0.01)
+OPTIONS = Options(cell=DEFAULT_CELL, zone="z1", endpoint="http://agent", parallel=4, heartbeat=0.01, reconcile=0.01)
 
 
 class Site:

@@ -129,10 +129,10 @@ class Api:
         web = await self.booted(name)
         decide = decider.decide
 
-        def broken(state: Instance | None, envelope: Envelope, cell: str) -> Decision:
+        def broken(state: Instance | None, envelope: Envelope) -> Decision:
             if isinstance(envelope.data, StopInstance):
                 raise ZeroDivisionError("boom")
-            return decide(state, envelope, cell)
+            return decide(state, envelope)
 
         with patch.object(decider, "decide", broken):
             assert (await self.post(f"/instances/{name}/actions/stop", status=409))["code"] == "parked"

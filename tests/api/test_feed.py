@@ -57,11 +57,11 @@ async def test_filters_of_a_list_hold_together(api: Api) -> None:
         return events
 
     assert await found(type="instance.*") == [e for e in whole if e["type"].startswith("gostack.instance.")]
-    some = [e for e in whole if e["type"].startswith("gostack.host.") or e["type"] == "gostack.zone.created.v1"]
-    assert await found(type="host.*,zone.created.v1") == some
+    some = [e for e in whole if e["type"].startswith("gostack.host.") or e["type"] == "gostack.zone.created.v2"]
+    assert await found(type="host.*,zone.created.v2") == some
     assert await found(subject=web["id"]) == [e for e in whole if e["subject"] == f"instance/{web['id']}"]
     assert await found(subject=web["id"], type="instance.created.*", actor="admin") == [
-        e for e in whole if e["subject"] == f"instance/{web['id']}" and e["type"] == "gostack.instance.created.v1"
+        e for e in whole if e["subject"] == f"instance/{web['id']}" and e["type"] == "gostack.instance.created.v2"
     ]
     assert await found(project_id="admin", type="flavor.*") == [e for e in whole if "flavor" in e["type"]]
     assert await found(project_id="none") == []
@@ -130,7 +130,7 @@ async def test_events_of_one_of_several_tasks(api: Api) -> None:
     one = given["instances"][0]
     events = (await api.get("/events", task=one["task_id"], limit=1000))["events"]
     assert {event["subject"] for event in events} == {f"instance/{one['instance_id']}"}
-    assert events[0]["type"] == "gostack.instance.created.v1"
+    assert events[0]["type"] == "gostack.instance.created.v2"
 
 
 class Follower:
@@ -179,7 +179,7 @@ async def test_the_feed_keeps_each_aggregates_order(api: Api) -> None:
 
 async def test_the_feed_from_now_on_and_its_filters(api: Api) -> None:
     feed: Feed = api.app.state.feed
-    wanted = Interest(types=("gostack.zone.created.v1",))
+    wanted = Interest(types=("gostack.zone.created.v2",))
     following = asyncio.create_task(Follower(feed, "now", wanted).take(2))
     await asyncio.sleep(0.05)
     await api.post("/flavors", {"name": "other", "core": 1, "memory": 1 << 30})
@@ -243,9 +243,9 @@ async def test_the_feed_over_http(api: Api) -> None:
         feed.closing = True
 
     for path, headers in (
-        ("/v1/events/stream?from=beginning&type=gostack.zone.created.v1", {}),
-        ("/v1/events?from=beginning&type=gostack.zone.created.v1", {"Accept": "text/event-stream"}),
-        ("/v1/events/stream?type=gostack.zone.created.v1", {"Last-Event-ID": positions.encode([0] * 12)}),
+        ("/v1/events/stream?from=beginning&type=gostack.zone.created.v2", {}),
+        ("/v1/events?from=beginning&type=gostack.zone.created.v2", {"Accept": "text/event-stream"}),
+        ("/v1/events/stream?type=gostack.zone.created.v2", {"Last-Event-ID": positions.encode([0] * 12)}),
     ):
         feed.closing = False
         stopping = asyncio.create_task(stop_soon())

@@ -116,7 +116,7 @@ def test_several_at_once(http: httpx.Client) -> None:
 
 def test_the_feed_resumes_over_another_connection(cluster: Cluster, http: httpx.Client) -> None:
     http.post("/zones", json={"name": "feed"})
-    params = {"from": "beginning", "type": "gostack.zone.created.v1"}
+    params = {"from": "beginning", "type": "gostack.zone.created.v2"}
 
     def read(count: int, last: str = "") -> list[tuple[str, str]]:
         headers = {"Last-Event-ID": last} if last else {}

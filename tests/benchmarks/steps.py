@@ -68,7 +68,7 @@ async def bare(settings: Settings) -> None:
     """The same step in a plain loop over aiokafka, until the log is done. Prints seconds and CPU seconds."""
     log = KafkaLog(settings.log.bootstrap)
     ledger = PostgresLedger(settings.db.dsn, "engine")
-    processor = Processor(EngineRules("default"), ledger, log, (Topic.COMMANDS,), now)
+    processor = Processor(EngineRules(), ledger, log, (Topic.COMMANDS,), now)
     bounds = await log.bounds([Topic.COMMANDS])
     positions = await processor.assigned(list(bounds))
     left = sum(end - positions[each] for each, (_, end) in bounds.items())

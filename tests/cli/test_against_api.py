@@ -107,7 +107,7 @@ def test_the_life_of_an_instance(gs: User) -> None:
     assert gs.json("instance", "interface-list", "life")[0]["ip"] == booted["addresses"][0]
     assert gs.json("instance", "update", "life", "--description", "new", "--metadata", "c=3")["metadata"] == {"c": "3"}
     types = [each["type"] for each in gs.json("instance", "history", "life", "-l", "1000")]
-    assert types[0] == "gostack.instance.created.v1"
+    assert types[0] == "gostack.instance.created.v2"
     assert "not deleted" in gs.fails(3, "instance", "show-deleted", booted["id"])
     assert gs("instance", "delete", "--hard", "life", "-f", "status", "-o", "value") == "deleted\n"
     assert gs.json("instance", "show-deleted", "life")["id"] == booted["id"]
@@ -126,7 +126,7 @@ def test_an_incident_is_written_to_a_file(gs: User, tmp_path: Path) -> None:
     assert "exists already" in gs.fails(2, "event", "export", "--task", task, "--file", str(file))
     assert Incident.of(gs("event", "export", "--instance", "noted")).subjects == [Key("instance", ident)]
     gs.fails(2, "event", "export")
-    assert "gostack.instance.created.v1" in gs("event", "list", "--type", "instance.*", "--subject", ident)
+    assert "gostack.instance.created.v2" in gs("event", "list", "--type", "instance.*", "--subject", ident)
     assert "such as instance.*" in gs.fails(1, "event", "list", "--type", "A")
 
 
@@ -366,7 +366,7 @@ def test_hosts_and_zones(gs: User) -> None:
 
 
 def test_events_are_listed_shown_and_followed(gs: User) -> None:
-    wanted = ("--type", "gostack.zone.created.v1")
+    wanted = ("--type", "gostack.zone.created.v2")
     listed = gs.json("event", "list", *wanted)
     assert gs.json("event", "show", listed[0]["id"])["data"]["name"] == "default"
     following = ("event", "follow", *wanted, "--timeout", "1.5")

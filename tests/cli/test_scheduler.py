@@ -31,7 +31,7 @@ def test_what_differs_is_told_in_tables(gs: Gs, service: Service, policy: Path) 
     sent = {"policy": {"weights": {"free-memory": -1}, "ratios": {"vcpus": 8}}, "from": "2d", "to": "1h", "limit": 5}
     assert json.loads(service.asked[0].content) == sent
     lines = [line.split() for line in done.stdout.splitlines()]
-    assert lines[0][:4] == ["CELL", "PLACED", "REFUSED", "REFUSALS"]
+    assert lines[0][:4] == ["FLEET", "PLACED", "REFUSED", "REFUSALS"]
     assert [line[0] for line in lines[1:3]] == ["was", "would"]
     assert ["h1", "h2", "1"] in lines
     assert "h2 scores 0, h1 -1" in done.stdout

@@ -103,7 +103,7 @@ class Bench:
         self.ledger = ledger or MemoryLedger()
         self.log = log or BreakingLog()
         self.topics = topics
-        self.processor = Processor(rules or EngineRules("cell"), self.ledger, self.log, topics, clock)
+        self.processor = Processor(rules or EngineRules(), self.ledger, self.log, topics, clock)
 
     async def start(self, numbers: Sequence[int] = range(COUNT)) -> "Bench":
         """Take these partitions."""
@@ -578,7 +578,7 @@ async def test_a_record_that_cannot_be_read_goes_to_the_dead_and_the_partition_g
 
 async def parked_bench(rules: Rules | None = None) -> Bench:
     """A worker whose flavor 1 was parked in an earlier step; flavor 2 is well."""
-    bench = await started(rules=rules or Explosive("cell"))
+    bench = await started(rules=rules or Explosive())
     await (await bench.send(about(SMALL), about(SMALL, 2, 2), about(BOOM, 1, 3))).step()
     return bench
 
@@ -610,7 +610,7 @@ async def test_later_commands_for_what_is_parked_are_refused_and_others_go_on() 
 
 
 async def test_a_command_behind_the_one_that_could_not_be_decided_is_refused_in_the_same_batch() -> None:
-    bench = await started(rules=Explosive("cell"))
+    bench = await started(rules=Explosive())
     late = about(UpdateFlavor(core=4), 1, 4)
     await (await bench.send(about(SMALL), about(BOOM, 1, 3), late)).step()
     assert bench.refusal(late).code == "parked"
@@ -651,7 +651,7 @@ async def test_what_fails_again_right_after_its_release_is_parked_again() -> Non
 
 async def test_a_crash_at_the_commit_parks_nothing() -> None:
     ledger = CrashingLedger()
-    bench = await started(ledger=ledger, rules=Explosive("cell"))
+    bench = await started(ledger=ledger, rules=Explosive())
     await (await bench.send(about(SMALL))).step()
     ledger.crash_in = 1
     await bench.send(about(BOOM, 1, 2))
@@ -677,7 +677,7 @@ async def test_an_answer_that_cannot_be_applied_is_not_answered_itself() -> None
         def decide(self, envelope: Envelope, states: Callable[[Key], Any]) -> Outcome:
             raise ZeroDivisionError
 
-    bench = await started(rules=Deaf("cell"))
+    bench = await started(rules=Deaf())
     answer = about(JobsAnswered(task_id="t", dispatch_id="d", results=()), 7, 1, "instance")
     await (await bench.send(answer)).step()
     assert len(bench.log.all(Topic.DEAD)) == 1
@@ -759,7 +759,7 @@ async def scheduler(ledger: Ledger | None = None, log: BreakingLog | None = None
 
 def register(which: int, number: int) -> Envelope:
     inventory = Inventory(vcpus=4, memory=100, disk=100)
-    return about(RegisterHost(name=f"h{which}", zone="z", inventory=inventory), which, number, "host")
+    return about(RegisterHost(name=f"h{which}", zone="z", cell=ident(1), inventory=inventory), which, number, "host")
 
 
 async def test_the_scheduler_knows_its_hosts_again_after_a_restart() -> None:
@@ -872,7 +872,7 @@ async def test_a_large_network_is_stored_by_its_tail_and_read_back_as_it_was(mon
         await step(*(CreatePort(port_id=f"{number}-{nth}") for nth in range(number % 3 + 1)))
         row = (await bench.ledger.all("network"))[key]
         whole, tails = whole + (not row.tail), tails + bool(row.tail)
-        anew = restored(EngineRules("cell"), key, row)
+        anew = restored(EngineRules(), key, row)
         assert anew.version == row.version == len(anew.state.ports) + 1
         assert anew.state == bench.processor._cache[key].state
     assert whole > 5

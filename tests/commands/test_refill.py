@@ -56,7 +56,7 @@ async def world() -> World:
 
 
 async def known(ledger: MemoryLedger, name: str) -> tuple[dict[Key, Entry], dict[Key, Due]]:
-    rules = EngineRules("")
+    rules = EngineRules()
     entries = {}
     for kind in KINDS[name]:
         for key, row in (await ledger.all(kind)).items():
@@ -234,10 +234,10 @@ def broken(command: type[Command]) -> Iterator[None]:
     """Deciding on this command fails as it should not."""
     decide = decider.decide
 
-    def fails(now: Instance | None, envelope: Envelope, cell: str) -> Decision:
+    def fails(now: Instance | None, envelope: Envelope) -> Decision:
         if isinstance(envelope.data, command):
             raise ZeroDivisionError("boom")
-        return decide(now, envelope, cell)
+        return decide(now, envelope)
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(decider, "decide", fails)

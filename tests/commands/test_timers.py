@@ -111,7 +111,7 @@ async def test_the_longest_due_come_first_and_no_more_at_once_than_a_step_takes(
 async def test_a_step_that_nobody_answers_is_given_up_in_the_end() -> None:
     """Timers and engine together: the task of a boot that no scheduler hears ends."""
     desk = Desk()
-    engine = Processor(EngineRules("cell"), desk.ledger, desk.log, (Topic.COMMANDS,), lambda: desk.now)
+    engine = Processor(EngineRules(), desk.ledger, desk.log, (Topic.COMMANDS,), lambda: desk.now)
     partitions = list(await desk.log.bounds([Topic.COMMANDS]))
     positions = await engine.assigned(partitions)
     boot = Envelope(ONE.id, boot_command(), ONE, START, "test", "c")

@@ -58,7 +58,7 @@ async def test_a_record_that_comes_again_has_no_second_span(spans: Spans) -> Non
 
 
 async def test_what_cannot_be_decided_is_an_error_of_its_span(spans: Spans) -> None:
-    bench = await started(rules=Explosive("cell"))
+    bench = await started(rules=Explosive())
     await (await bench.send(about(SMALL))).step()
     await (await bench.send(about(BOOM, 1, 2, traceparent=PARENT))).step()
     (span,) = spans.all()

@@ -39,7 +39,6 @@ from domain.task import DeadlinePassed
 from tests.harness.incident import Incident
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
-CELL = "cell-1"
 HOST = HostRef(id=str(uuid.UUID(int=7)), name="host-7", partition=3, epoch=1)
 NETWORK = str(uuid.UUID(int=99))
 
@@ -100,8 +99,8 @@ class Scenario:
             project="p",
             **about,
         )
-        decision = decide(self.now, envelope, CELL)
-        assert decide(self.now, envelope, CELL) == decision, "deciding twice gives the same"
+        decision = decide(self.now, envelope)
+        assert decide(self.now, envelope) == decision, "deciding twice gives the same"
         for event in decision.events:
             self.now = evolve(self.now, event, self.id)
         self.last = decision.events

@@ -2,6 +2,7 @@
 
 import pytest
 
+from domain.cells import DEFAULT_CELL
 from domain.errors import AlreadyExists
 from domain.flow import Direction
 from domain.instance.actions import ACTIONS
@@ -9,7 +10,7 @@ from domain.instance.actions.delete import HardDeleteInstance
 from domain.instance.state import VmState
 from domain.jobs import DispatchHostJobs, JobError
 from domain.messages import Topic
-from tests.domain.instances import CELL, HOST, NETWORK, Scenario, boot_command
+from tests.domain.instances import HOST, NETWORK, Scenario, boot_command
 
 STEPS = [
     "Place",
@@ -36,7 +37,7 @@ def test_steps_for_one_host_travel_together(instance: Scenario) -> None:
     instance.booted()
     topics = [(each.topic, each.subject.kind) for each in instance.sent]
     assert topics == [(Topic.SCHEDULING, "cell"), (Topic.COMMANDS, "network"), (Topic.JOBS, "instance")]
-    assert (instance.sent[0].key, instance.sent[1].subject.id) == (CELL, NETWORK)
+    assert (instance.sent[0].key, instance.sent[1].subject.id) == (DEFAULT_CELL, NETWORK)
     job = instance.sent[2]
     assert (job.partition, job.key) == (HOST.partition, HOST.id)
     assert isinstance(job.data, DispatchHostJobs)

@@ -106,7 +106,7 @@ def left(name: str, hosts: Sequence[Host], asked: PlaceInstance) -> list[str]:
 class Scene:
     """One cell's story: states by key, and the table that follows them, as the scheduler keeps them."""
 
-    cell: Cell = field(default_factory=lambda: Cell(HostTable(PLAIN), DEFAULT, PARTITIONS))
+    cell: Cell = field(default_factory=lambda: Cell("c", HostTable(PLAIN), DEFAULT, PARTITIONS))
     states: dict[Key, Any] = field(default_factory=dict)
     number: int = 0
     last: Outcome = field(default_factory=Outcome)
@@ -131,7 +131,7 @@ class Scene:
 
     def zone(self, name: str) -> Zone | None:
         zone: Zone | None = self.states.get(Key("zone", zone_id(name)))
-        return zone if zone and zone.deleted is None else None
+        return zone
 
     def register(self, name: str, zone: str = "z1", **inventory: Any) -> "Scene":
         whole: dict[str, Any] = {"vcpus": 8, "memory": 32 * GIB, "disk": 100 * GIB} | inventory
@@ -426,7 +426,7 @@ def test_placements_spread_over_equal_hosts(scene: Scene) -> None:
 
 
 def test_a_placement_counts_as_building_from_the_moment_it_is_made() -> None:
-    scene = Scene(Cell(HostTable(PLAIN), Policy((), ((FEWEST_BUILDING, 1.0),)), PARTITIONS))
+    scene = Scene(Cell("c", HostTable(PLAIN), Policy((), ((FEWEST_BUILDING, 1.0),)), PARTITIONS))
     scene.register("a").register("b")
     assert [scene.place(f"i{number}").placed().id for number in range(4)] == ["a", "b", "a", "b"]
 

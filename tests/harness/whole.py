@@ -11,13 +11,15 @@ from agent.drivers.driver import Driver, Secrets
 from agent.drivers.simulated import SimulatedDriver
 from agent.journal import Journal
 from agent.service import AgentService, Options
+from domain.cells import DEFAULT_CELL
 from domain.jobs import GuestSpec
 from infra.secrets.memory import MemorySecrets
 from tests.api.api import MIB, Api, serving
-from tests.harness.world import CELL
 
 PATIENCE = 20.0
-OPTIONS = Options(cell=CELL, zone="default", endpoint="http://agent", parallel=4, heartbeat=3600.0, reconcile=3600.0)
+OPTIONS = Options(
+    cell=DEFAULT_CELL, zone="default", endpoint="http://agent", parallel=4, heartbeat=3600.0, reconcile=3600.0
+)
 
 
 @asynccontextmanager

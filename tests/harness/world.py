@@ -19,8 +19,11 @@ from commands.processor import Processor, Rules
 from commands.scheduler import SchedulerRules
 from commands.timers import Timers
 from domain import catalog
+from domain.cells import DEFAULT_CELL
+from domain.host.messages import RegisterHost
 from domain.messages import Command, Envelope, Event, Key, Record, Topic, from_record, to_record
 from domain.scheduling.table import Ratios
+from domain.zone.zone import CreateZone
 from infra.db.memory import MemoryLedger
 from infra.log.log import Reader
 from infra.log.memory import MemoryLog
@@ -33,11 +36,10 @@ from tests.harness.agents import TestAgents, host_key, registration
 START = datetime(2026, 1, 1, tzinfo=UTC)
 TICK = timedelta(milliseconds=1)
 """What passes each time somebody asks for the time, so that no two things happen at once."""
-CELL = "default"
 MOST = 500
 STEPS = 10_000
 """After so many, what does not come to rest never will."""
-CELL_KINDS = {"host", "zone", "cell"}
+CELL_KINDS = {"host", "zone"}
 
 
 @dataclass
@@ -85,7 +87,7 @@ class World:
     async def start(self) -> None:
         """Every part begins where it left off: at the log's beginning in a new world."""
         partitions = await self.log.partitions(Topic.JOBS)
-        await self._start_processor("engine", EngineRules(CELL), self.engine_ledger, (Topic.COMMANDS, Topic.RESULTS))
+        await self._start_processor("engine", EngineRules(), self.engine_ledger, (Topic.COMMANDS, Topic.RESULTS))
         rules = SchedulerRules(Ratios(), partitions)
         await self._start_processor("scheduler", rules, self.scheduler_ledger, (Topic.SCHEDULING,))
         await self._start_projector()
@@ -185,11 +187,17 @@ class World:
             **{"actor": "admin", "project": "admin", **about},
         )
         if subject.kind in CELL_KINDS:
-            await self.log.publish([to_record(envelope, Topic.SCHEDULING, key=CELL)])
+            await self.log.publish([to_record(envelope, Topic.SCHEDULING, key=await self._cell(subject, data))])
         else:
             await self.log.publish([to_record(envelope, Topic.COMMANDS)])
         await self.settle()
         return await self.document("verdicts", command_id)
+
+    async def _cell(self, subject: Key, data: Command) -> str:
+        if isinstance(data, RegisterHost | CreateZone):
+            return data.cell
+        found = await self.store.get(f"{subject.kind}s", subject.id)
+        return str(orjson.loads(found.doc)["cell"]) if found else DEFAULT_CELL
 
     async def document(self, view: str, ident: str) -> dict[str, Any]:
         """A document of a read model; raises KeyError where there is none."""

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
-from domain.host.messages import HostClaimMade, PlacementRefused
+from domain.host.messages import HostClaimMade, HostRegistered, PlacementRefused
+from domain.instance.events import InstanceCreated
 from domain.messages import Key, Record, Topic, names_of
 from domain.network.messages import CreateNetwork
+from domain.zone.zone import ZoneCreated
 from projections.memory import MemoryStore
 from projections.moments import Moment, row_at
 from projections.placements import placements
@@ -22,10 +24,13 @@ from tests.harness.world import World
 from tests.projections.test_projector import instance_key, project
 
 ADDED = {
+    HostRegistered.type_name: {"cell"},
     HostClaimMade.type_name: {"arch", "zone", "wanted_host", "number"},
-    PlacementRefused.type_name: {"vcpus", "memory", "disk", "arch", "zone", "wanted_host"},
+    InstanceCreated.type_name: {"cells"},
+    PlacementRefused.type_name: {"cell", "vcpus", "memory", "disk", "arch", "zone", "wanted_host"},
+    ZoneCreated.type_name: {"cell"},
 }
-"""What the second revision tells and the first did not."""
+"""What the first revision did not tell."""
 
 
 def as_first_written(record: Record) -> Record:
@@ -35,7 +40,7 @@ def as_first_written(record: Record) -> Record:
     if added is None:
         return record
     value = {name: each for name, each in json.loads(record.value).items() if name not in added}
-    headers["ce_type"] = headers["ce_type"].replace(b".v2", b".v1")
+    headers["ce_type"] = headers["ce_type"][:-1] + b"1"
     return replace(record, value=json.dumps(value).encode(), headers=tuple(headers.items()))
 
 

@@ -1,5 +1,5 @@
-"""The processes of a small GoStack on simulated parts: an API, two engines, a scheduler, timers, beats, a projector,
-agents."""
+"""The processes of a small GoStack on simulated parts: an API, two engines, two schedulers for two cells, timers,
+beats, a projector, agents."""
 
 import asyncio
 from collections.abc import Sequence
@@ -21,10 +21,11 @@ from api.verdicts import Judgement, Verdicts
 from cli.check import Parts, Report, look
 from commands.beats import Beats
 from commands.engine import EngineRules
-from commands.processor import Processor, Rules
+from commands.processor import Processor, Rules, restored
 from commands.scheduler import SchedulerRules
 from commands.timers import Timers
 from domain import catalog
+from domain.host.messages import Inventory
 from domain.host.state import Host
 from domain.jobs import GuestSpec
 from domain.messages import Command, Key, Topic
@@ -37,7 +38,10 @@ from projections.store import StoreUnavailable
 from tests.simulation.parts import SimulatedLedger, SimulatedLog, SimulatedStore, Weather
 from tests.simulation.processes import Process
 
-CELL = "default"
+CELLS = ("default", "second")
+"""Of the hosts, by turns; a zone of the same name each."""
+ROOM = Inventory(vcpus=64, memory=2 << 30, disk=1 << 40)
+"""Of a host: two of the guests fit."""
 GRACE = 15.0
 INBOX_KEEP = 86400.0
 RETRY = 1.0
@@ -102,7 +106,8 @@ class Cluster:
         self.store = SimulatedStore(self.weather)
         self.ledgers = {"engine": SimulatedLedger(self.weather), "scheduler": SimulatedLedger(self.weather)}
         self.drivers = {
-            f"h{number}": SimulatedDriver(latency=0.02, seed=str(random.random())) for number in range(1, hosts + 1)
+            f"h{number}": SimulatedDriver(ROOM, latency=0.02, seed=str(random.random()))
+            for number in range(1, hosts + 1)
         }
         self._journals = {name: Journal(":memory:") for name in self.drivers}
         self._groups: dict[str, Group] = {}
@@ -114,7 +119,8 @@ class Cluster:
             for name, run in (
                 ("engine-1", self._engine),
                 ("engine-2", self._engine),
-                ("scheduler", self._scheduler),
+                ("scheduler-1", self._scheduler),
+                ("scheduler-2", self._scheduler),
                 ("timers", self._timers),
                 ("beats", self._beats),
                 ("projector", self._projector),
@@ -129,18 +135,18 @@ class Cluster:
         self._groups["engine"] = Group(list(bounds))
         self._groups["scheduler"] = Group(list(await self.log.bounds([Topic.SCHEDULING])))
         self.rebalance()
-        self._groups["scheduler"].split(self.random, ["scheduler"])
         for process in self.processes.values():
             process.start()
         while await self.store.count("hosts") < len(self.drivers):
             await self.log.wait(1)
 
     def rebalance(self) -> None:
-        """The engines' partitions are shared out anew."""
-        self._groups["engine"].split(self.random, ["engine-1", "engine-2"])
+        """The engines' and the schedulers' partitions are shared out anew."""
+        for name, group in self._groups.items():
+            group.split(self.random, [f"{name}-1", f"{name}-2"])
 
     async def _engine(self, process: Process) -> None:
-        await self._work(process, "engine", EngineRules(CELL), (Topic.COMMANDS, Topic.RESULTS))
+        await self._work(process, "engine", EngineRules(), (Topic.COMMANDS, Topic.RESULTS))
 
     async def _scheduler(self, process: Process) -> None:
         partitions = await self.log.partitions(Topic.JOBS)
@@ -162,7 +168,12 @@ class Cluster:
         await asyncio.gather(*running)
 
     async def _beats(self, process: Process) -> None:
-        await Beats(self.log, CELL, GRACE, process.clock, asyncio.get_running_loop().time).run({})
+        ledger = self.ledgers["scheduler"]
+
+        async def hosts() -> list[Host]:
+            return [restored(EngineRules(), key, row).state for key, row in (await ledger.all("host")).items()]
+
+        await Beats(self.log, GRACE, process.clock, asyncio.get_running_loop().time).run(hosts)
 
     async def _projector(self, process: Process) -> None:
         await Projector(self.log, self.store).run()
@@ -172,7 +183,8 @@ class Cluster:
             return Secrets()
 
         name = process.name
-        options = Options(cell=CELL, zone="default", endpoint=name, parallel=8, heartbeat=3.0, reconcile=5.0)
+        cell = CELLS[list(self.drivers).index(name) % len(CELLS)]
+        options = Options(cell=cell, zone=cell, endpoint=name, parallel=8, heartbeat=3.0, reconcile=5.0)
         drivers: dict[str, Driver] = {name: self.drivers[name]}
         service = AgentService(self.log, self._journals[name], drivers, secrets, process.clock, options)
         await service.start()

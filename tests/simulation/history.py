@@ -15,6 +15,7 @@ import orjson
 
 from api.verdicts import Judgement
 from cli.check import Report
+from domain.cells import in_turn
 from domain.instance.actions import ACTIONS
 from domain.instance.actions.update import UpdateInstance
 from domain.instance.state import Instance
@@ -28,7 +29,7 @@ from domain.scheduling.table import Ratios
 from domain.task import CancelTask
 from projections.cell import past
 from tests.domain.instances import NETWORK, boot_command
-from tests.simulation.cluster import Cluster
+from tests.simulation.cluster import CELLS, Cluster
 from tests.simulation.loop import simulate
 from tests.simulation.processes import factory
 
@@ -184,7 +185,8 @@ async def _act(cluster: Cluster, action: Action, clients: list[asyncio.Task[None
     key = _instance(action.which)
     match action.what:
         case "boot":
-            send(key, boot_command(name=f"i{action.which % INSTANCES}"))
+            cells = in_turn(dict.fromkeys(CELLS, 1), str(action.which))
+            send(key, boot_command(name=f"i{action.which % INSTANCES}", cells=cells))
         case "update":
             send(key, UpdateInstance(name=f"renamed-{action.which}"))
         case "cancel":

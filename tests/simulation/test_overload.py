@@ -164,7 +164,7 @@ async def overload(directory: Path, seed: int, kills: tuple[str, ...]) -> tuple[
     return offered, most
 
 
-@pytest.mark.parametrize("kills", [(), ("engine-1", "h1", "scheduler", "projector", "engine-2")])
+@pytest.mark.parametrize("kills", [(), ("engine-1", "h1", "scheduler-1", "projector", "engine-2")])
 def test_everything_accepted_ends_and_the_rest_is_told_when_to_come_again(
     tmp_path: Path, kills: tuple[str, ...]
 ) -> None:
