@@ -121,17 +121,19 @@ class HostRunner:
         if worked_on or known in (None, power):
             return
         self._telling[instance_id] = power
-        observed = GuestObserved(host_id=self.host.id, epoch=self.host.epoch, power=power)
+        await self._sender.put(self._observed(instance_id, power), lambda: self._told(instance_id, power))
+
+    def _observed(self, instance_id: str, power: Power) -> Record:
         now = self._clock()
         envelope = Envelope(
             id=derived_id(self.host.id, instance_id, power, now.isoformat()),
-            data=observed,
+            data=GuestObserved(host_id=self.host.id, epoch=self.host.epoch, power=power),
             subject=Key("instance", instance_id),
             time=now,
             source=f"gostack/agent/{self.host.name}",
             correlation=instance_id,
         )
-        await self._sender.put(to_record(envelope, Topic.RESULTS), lambda: self._told(instance_id, power))
+        return to_record(envelope, Topic.RESULTS)
 
     def _told(self, instance_id: str, power: Power) -> None:
         """The log has it. Noted before, it would never be said by a process that ended in between."""
@@ -198,7 +200,14 @@ class HostRunner:
             sending.end()
             self._sent(dispatch.dispatch_id)
 
-        await self._sender.put(self._answer(traces.under(envelope, sending), answer, "answer"), sent)
+        said = [self._answer(traces.under(envelope, sending), answer, "answer")]
+        power = self.known_guests().get(dispatch.instance_id)
+        if power is not None and not any(isinstance(fact, PowerSeen) for each in results for fact in each.facts):
+            # While an instance is worked on nobody heeds it: what was said last may have come after the work began.
+            said.append(self._observed(dispatch.instance_id, power))
+        for record in said[:-1]:
+            await self._sender.put(record)
+        await self._sender.put(said[-1], sent)
 
     def _refused(self, call: JobCall) -> JobResult:
         """It may have run nevertheless: a process that ended in the middle of it told nobody."""

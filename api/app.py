@@ -8,6 +8,7 @@ from api.body_limit import BodyLimit
 from api.dead import DeadRecords
 from api.feed import Feed
 from api.routes import (
+    cells,
     commands,
     dead,
     events,
@@ -43,6 +44,7 @@ ROUTES = (
     ports,
     hosts,
     zones,
+    cells,
     parking,
     tasks,
     jobs,

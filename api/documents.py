@@ -471,7 +471,8 @@ class PlacementDocument(Document):
 
     time: str
     host: PlacedOn | None = Field(description="null: no host would do")
-    hosts: int = Field(description="there were")
+    cell: str = Field(description="whose scheduler looked")
+    hosts: int = Field(description="the cell had")
     filters: list[FilteredDocument]
     best: list[ScoreDocument] = Field(description="the best three")
     place: Place
@@ -780,6 +781,18 @@ class ParkedDocument(Parking):
     id: str = Field(description="KIND/ID")
     kind: str
     parked: bool
+
+
+class CellDocument(Document):
+    """A cell: what its hosts have together."""
+
+    name: str
+    hosts: int
+    instances: int
+    vcpus: Resource
+    memory: Resource
+    disk: Resource
+    partition: int = Field(description="of gostack.scheduling: whoever has it decides for the cell")
 
 
 class UsageDocument(Document):

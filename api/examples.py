@@ -140,6 +140,15 @@ PARKED: dict[str, Any] = {
     "place": "gostack.commands:3:17",
     "since": NOW,
 }
+CELL: dict[str, Any] = {
+    "name": "default",
+    "hosts": 12,
+    "instances": 40,
+    "vcpus": {"total": 192, "used": 80},
+    "memory": {"total": 768 << 30, "used": 160 << 30},
+    "disk": {"total": 12 << 40, "used": 1 << 40},
+    "partition": 10,
+}
 USAGE: dict[str, Any] = {
     "project_id": "admin",
     "instances": 3,
@@ -348,6 +357,7 @@ PLACEMENTS: dict[str, Any] = {
         {
             "time": NOW,
             "host": {"id": HOST_ID, "name": "h1"},
+            "cell": "default",
             "hosts": 3,
             "filters": [{"filter": "vcpu", "left_out": 1, "left": 2, "leaves_out": "short of vCPUs"}],
             "best": [{"host": "h1", "score": 1.75}],

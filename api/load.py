@@ -116,7 +116,7 @@ class Load:
         self._settling: Counter[str] = Counter()
         self.cells: dict[str, int] = {}
         """How many hosts each cell has, as far as is known."""
-        self._counted: float | None = None
+        self._counted = 0.0
         self._positions: dict[str, int] = {}
         self._looked: float | None = None
         self._ended_before = 0
@@ -175,7 +175,7 @@ class Load:
         found = await self._store.totals("tasks", "project", [Condition("status", "in", UNDER_WAY)])
         tasks = {project: count for project, (count,) in found.items()}
         now = asyncio.get_running_loop().time()
-        if self._counted is None or now - self._counted >= CELLS_EVERY:
+        if not self.cells or now - self._counted >= CELLS_EVERY:
             self.cells = {cell: hosts for cell, (hosts,) in (await self._store.totals("hosts", "cell", [])).items()}
             self._counted = now
         seconds = max(now - (now if self._looked is None else self._looked), LEAST)

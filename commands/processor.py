@@ -497,10 +497,12 @@ class Processor:
     async def _preload(self) -> None:
         if self._preloaded:
             return
+        count = await self._log.partitions(self.topics[0])
+        mine = {each.partition for each in self._positions}
         for kind in self._rules.preload:
             for key, row in (await self._ledger.all(kind)).items():
                 entry = restored(self._rules, key, row)
-                if partition_of(self.topics[0], self._rules.stream(entry.state)) in self._positions:
+                if partition_of(self._rules.stream(entry.state).encode(), count) in mine:
                     self._remember(key, entry)
                     self._rules.changed(key, entry.state)
         self._preloaded = True

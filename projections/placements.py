@@ -21,6 +21,8 @@ class Placement:
 
     entry: Entry
     host_id: str
+    cell: str
+    """Whose scheduler looked; empty where that is its host's."""
     report: PlacementReport
 
 
@@ -33,7 +35,7 @@ async def placements(store: Store, instance_id: str) -> list[Placement]:
         if event_type is PlacementRefused:
             refused = read(entry.type, entry.data)
             assert isinstance(refused, PlacementRefused)
-            found.append(Placement(entry, "", refused.report))
+            found.append(Placement(entry, "", refused.cell, refused.report))
         elif event_type is StepsDispatched and entry.correlation not in requests:
             requests.append(entry.correlation)
     claims = []
@@ -43,5 +45,5 @@ async def placements(store: Store, instance_id: str) -> list[Placement]:
             claim = read(entry.type, entry.data)
             assert isinstance(claim, HostClaimMade)
             if claim.instance_id == instance_id:
-                claims.append(Placement(entry, entry.subject.id, claim.report))
+                claims.append(Placement(entry, entry.subject.id, "", claim.report))
     return sorted([*found, *claims], key=lambda each: each.entry.time)[-MOST:]

@@ -1,6 +1,6 @@
 """The scheduler: what it filters and weighs by, and how it placed an instance."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import orjson
@@ -13,6 +13,7 @@ from api.asked import Given, Project
 from api.documents import Placements, SchedulerDocument, Scores
 from api.reading import JSON, Strict, caught_up
 from api.replayed import own_ratios, replayed
+from domain.cells import DEFAULT_CELL
 from domain.errors import Invalid, NotFound, PastMissing
 from domain.scheduling.filters import FILTERS
 from domain.scheduling.policy import DEFAULT
@@ -70,7 +71,7 @@ async def instance_placements(
     told = []
     for each in await placements(given.store, found.id):
         host = await given.store.get("hosts", each.host_id) if each.host_id else None
-        told.append(_told(each, orjson.loads(host.doc)["name"] if host else ""))
+        told.append(_told(each, orjson.loads(host.doc) if host else {}))
     return Response(orjson.dumps({"id": found.id, "placements": told}), media_type=JSON)
 
 
@@ -140,7 +141,7 @@ def _place(entry: Entry) -> dict[str, object]:
     return {"topic": entry.topic, "partition": entry.partition, "offset": entry.offset}
 
 
-def _told(placement: Placement, host_name: str) -> dict[str, object]:
+def _told(placement: Placement, host: Mapping[str, str]) -> dict[str, object]:
     filters, before = [], placement.report.total
     for count in placement.report.counts:
         story = FILTERS[count.filter].story if count.filter in FILTERS else ""
@@ -151,7 +152,8 @@ def _told(placement: Placement, host_name: str) -> dict[str, object]:
     entry = placement.entry
     return {
         "time": entry.time,
-        "host": {"id": placement.host_id, "name": host_name} if placement.host_id else None,
+        "host": {"id": placement.host_id, "name": host.get("name", "")} if placement.host_id else None,
+        "cell": placement.cell or host.get("cell", DEFAULT_CELL),
         "hosts": placement.report.total,
         "filters": filters,
         "best": [each.model_dump() for each in placement.report.best],

@@ -15,6 +15,7 @@ from cli.gs.options import command
 from cli.gs.version import version
 
 GROUPS: dict[str, str] = {
+    "cell": "Parts of the fleet that are scheduled apart.",
     "config": "Settings in force, and where each came from.",
     "event": "The log itself: everything that ever happened.",
     "flavor": "Sizes that instances come in.",

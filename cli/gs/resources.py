@@ -317,6 +317,21 @@ PARKED = Resource(
     named=False,
     selects=False,
 )
+CELL = Resource(
+    "cell",
+    "cells",
+    (
+        Column("name", "cell"),
+        Column("hosts"),
+        Column("instances"),
+        Column("vcpus", form=used_of_total),
+        Column("memory"),
+        Column("disk"),
+        Column("partition"),
+    ),
+    named=False,
+    selects=False,
+)
 USAGE = Resource(
     "project",
     "usage",

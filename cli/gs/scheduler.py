@@ -56,7 +56,9 @@ def explain(
         call.note(f"Instance {which} was never to be placed.")
     for each in placed:
         where = each["host"]["name"] or each["host"]["id"] if each["host"] else "no host"
-        call.note(f"{each['time'][:19]}Z: {where}, of {each['hosts']} hosts ({place(each['place'])})")
+        call.note(
+            f"{each['time'][:19]}Z: {where}, of {each['hosts']} hosts of cell {each['cell']} ({place(each['place'])})"
+        )
         call.listing(each["filters"], FILTERED.columns)
         if each["best"]:
             call.listing(each["best"], SCORE.columns)

@@ -18,6 +18,7 @@ from domain.scheduling.policy import Choice, Policy, left_out_by, refusal, weigh
 from domain.scheduling.replay import Past, Place, Placing, Sight, decide, differs, placing
 from domain.scheduling.table import Ratios
 
+BEFORE = "it was placed there before"
 RESOURCES = ("vcpus", "memory", "disk")
 
 
@@ -189,7 +190,7 @@ def _decide(placed: Placing, was: _Tally, would: _Tally, policy: Policy) -> Deci
     event, sight = placed.event, would.sight
     if not placed.host_id:
         was.refused[_none_left(event.report)] += 1
-    chosen = sight.holder(event.instance_id)
+    chosen = sight.table_of(placed).claimed_by.get(event.instance_id, "")
     why = ""
     if not chosen:
         choice = decide(placed, sight, policy)
@@ -198,10 +199,12 @@ def _decide(placed: Placing, was: _Tally, would: _Tally, policy: Policy) -> Deci
             would.refused[_none_left(choice.report)] += 1
         if chosen != placed.host_id:
             why = _why(placed, choice, sight, policy)
-        if chosen:
+        if chosen and (elsewhere := sight.holder(event.instance_id)):
+            chosen, why = elsewhere, BEFORE
+        elif chosen:
             sight.claim(chosen, event)
     elif chosen != placed.host_id:
-        why = "it was placed there before"
+        why = BEFORE
     return Decided(
         time=placed.fact.time,
         place=placed.fact.place,

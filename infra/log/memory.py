@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from domain.messages import FILLER_HEADERS, Record
 from infra.log.log import Positions, Reader, TopicPartition
-from infra.log.topics import TOPICS, number_of
+from infra.log.topics import TOPICS, partition_of
 
 
 class MemoryLog:
@@ -34,7 +34,7 @@ class MemoryLog:
         for record in records:
             partition = record.partition
             if partition is None:
-                partition = number_of(record.key, self._counts[record.topic])
+                partition = partition_of(record.key, self._counts[record.topic])
             place = TopicPartition(record.topic, partition)
             target = self._records[place]
             kept = self._keep_times and record.timestamp >= 0

@@ -14,7 +14,6 @@ from aiokafka.errors import TopicAlreadyExistsError, for_code
 from aiokafka.partitioner import murmur2
 
 from domain.messages import Topic
-from infra.log.log import TopicPartition
 
 DAY = 24 * 3600 * 1000
 FOREVER = -1
@@ -51,13 +50,8 @@ TOPICS = {
 }
 
 
-def partition_of(topic: str, key: str) -> TopicPartition:
-    """Where records with this key lie, as Kafka's own clients choose it."""
-    return TopicPartition(topic, number_of(key.encode(), TOPICS[Topic(topic)].partitions))
-
-
-def number_of(key: bytes, partitions: int) -> int:
-    """The partition of a key, by Kafka's default partitioner."""
+def partition_of(key: bytes, partitions: int) -> int:
+    """Which of so many partitions the records with this key lie in: as Kafka's own clients choose it."""
     return int(murmur2(key) & 0x7FFFFFFF) % partitions
 
 

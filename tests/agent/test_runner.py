@@ -20,7 +20,7 @@ from domain.jobs import (
     Power,
     PowerSeen,
 )
-from domain.messages import from_record
+from domain.messages import Topic, from_record
 from tests.agent.bench import BOOT, HOST, Bench, dispatch, ident, outcomes, working, wrapped
 
 
@@ -415,6 +415,25 @@ async def test_a_guest_with_jobs_is_not_reported_since_they_are_the_reason() -> 
         await bench.until(lambda: bench.runner.idle)
         await look(bench.runner)
         assert await heard(bench) == []
+
+
+async def test_what_was_seen_before_a_job_that_says_nothing_of_it_is_said_again_behind_its_answer() -> None:
+    """Else it is lost where it came after the instance's task had begun, which heeds nothing but answers."""
+    async with working(Bench()) as bench:
+        await bench.boot(1)
+        await bench.driver.power_off_by_itself(ident(1))
+        await look(bench.runner)
+        bench.driver.failures["RebootGuest"] = 1.0
+        await bench.answered_all(dispatch(1, 1, "RebootGuest"))
+        await bench.until(lambda: bench.runner.idle)
+        await heard(bench)
+        said = [from_record(each) for each in bench.log.all(Topic.RESULTS)]
+        assert [type(each.data) for each in said if each.subject.id == ident(1)][1:] == [
+            GuestObserved,
+            JobsAnswered,
+            GuestObserved,
+        ]
+        assert observed(bench) == [(ident(1), Power.SHUTDOWN)] * 2
 
 
 async def test_what_a_job_did_to_a_guest_is_no_news() -> None:

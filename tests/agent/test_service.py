@@ -126,6 +126,13 @@ async def test_a_host_registers_with_what_it_has_and_learns_who_it_is(site: Site
         assert event.inventory == await site.drivers["h1"].inventory()
 
 
+async def test_a_host_that_the_scheduler_will_not_have_says_why(site: Site) -> None:
+    await site.world.host("h1", zone="z0")
+    site.service._options = replace(site.service._options, cell="east")
+    with pytest.raises(NotRegistered, match="h1 cannot be a host here: Host h1 belongs to cell default, for ever"):
+        await site.service.start()
+
+
 async def test_each_start_is_a_new_epoch(site: Site) -> None:
     for epoch in (1, 2, 3):
         async with site.working():

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from api.boot import GIB, NOT_YET
-from domain.messages import Topic, named_id
+from domain.instance.events import InstanceCreated
+from domain.messages import Key, Topic, named_id
 from tests.api.api import MIB, Api
 
 
@@ -304,6 +305,42 @@ async def test_the_root_disk_is_as_large_as_asked_and_never_smaller_than_the_ima
     assert "3 GiB" in refused["detail"]
     assert (await api.booted("a", image="big"))["disk"] == 3 * GIB
     assert (await api.booted("b", image="big", volume_size=5))["disk"] == 5 * GIB
+
+
+async def test_an_instance_is_asked_for_in_the_cell_of_its_zone_or_host_or_in_all(api: Api) -> None:
+    await api.world.host("h2", zone="east", cell="east")
+    await api.services.load.look()
+    assert api.services.load.cells == {"default": 1, "east": 1}
+    wanted: dict[str, dict[str, Any]] = {"zone": {"zone": "east"}, "host": {"host": "h2"}}
+    for name, place in wanted.items():
+        booted = await api.booted(name, **place)
+        assert booted["host"]["name"] == "h2"
+        (created,) = [e for e in api.world.events(Key("instance", booted["id"])) if isinstance(e, InstanceCreated)]
+        assert created.cells == ("east",)
+    first = set()
+    for number in range(12):
+        booted = await api.booted(f"any-{number}")
+        (created,) = [e for e in api.world.events(Key("instance", booted["id"])) if isinstance(e, InstanceCreated)]
+        assert set(created.cells) == {"default", "east"}
+        assert booted["host"]["name"] == {"default": "h1", "east": "h2"}[created.cells[0]]
+        first.add(created.cells[0])
+    assert first == {"default", "east"}
+
+
+async def test_where_one_cell_is_full_the_other_has_room(api: Api) -> None:
+    await api.world.host("h2", zone="east", cell="east", vcpus=1)
+    api.services.load.cells = {"default": 1, "east": 1}
+    await api.post("/flavors", {"name": "wide", "core": 5, "memory": 64 * MIB})
+    for number in range(8):
+        booted = await api.booted(f"wide-{number}", flavor="wide")
+        assert booted["host"]["name"] == "h1"
+    told = [
+        [(each["cell"], each["host"] and each["host"]["name"]) for each in found["placements"]]
+        for number in range(8)
+        if len((found := await api.get(f"/instances/wide-{number}/placements"))["placements"]) == 2
+    ]
+    assert told, "none was asked for in the small cell first"
+    assert all(each == [("east", None), ("default", "h1")] for each in told), told
 
 
 async def test_keypair_zone_host_and_the_rest_reach_the_command(api: Api) -> None:

@@ -197,9 +197,20 @@ async def test_zones_and_their_hosts(empty: Api) -> None:
     assert (await empty.delete("/zones/default/hosts/h1", 422))["code"] == "invalid"
     assert (await empty.post("/zones/west/hosts", {"host": "h1"}, 404))["values"]["kind"] == "zone"
     assert (await empty.post("/zones/east/hosts", {"host": "h9"}, 404))["values"]["kind"] == "host"
+    await empty.world.host("h5", zone="far", cell="far")
+    assert (await empty.get("/hosts/h5"))["cell"] == "far"
+    assert [each["name"] for each in (await empty.get("/hosts", cell="far"))["hosts"]] == ["h5"]
+    assert (await empty.post("/hosts/h5/actions/disable", {}, 200))["status"] == "disabled"
+    assert (await empty.post("/zones/east/hosts", {"host": "h5"}, 409))["code"] == "other-cell"
+    assert (await empty.post("/zones", {"name": "farther", "cell": "far"}))["cell"] == "far"
+    assert (await empty.post("/zones/farther/hosts", {"host": "h5"}, 200))["zone"] == "farther"
+    assert (await empty.delete("/zones/farther", 409))["code"] == "in-use"
+    assert (await empty.delete("/zones/far"))["deleted"]
+    assert (await empty.post("/zones", {"name": "far"}, 409))["code"] == "other-cell"
+    assert (await empty.delete("/zones/farther/hosts/h5", 409))["code"] == "other-cell"
     assert (await empty.delete("/zones/east"))["deleted"]
     assert (await empty.delete("/zones/east", 404))["code"] == "not-found"
-    assert [each["name"] for each in (await empty.get("/zones"))["zones"]] == ["default"]
+    assert [each["name"] for each in (await empty.get("/zones"))["zones"]] == ["farther", "default"]
 
 
 async def test_hosts_are_disabled_with_a_reason_and_enabled(empty: Api) -> None:

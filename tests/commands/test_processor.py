@@ -3,7 +3,7 @@
 import re
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -36,6 +36,7 @@ from infra.db.ledger import Conflict, Ledger
 from infra.db.memory import MemoryLedger, MemoryStep
 from infra.log.log import LogUnavailable, TopicPartition
 from infra.log.memory import MemoryLog
+from infra.log.topics import partition_of
 from tests.domain.instances import boot_command
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -802,6 +803,101 @@ async def test_a_placement_that_cannot_be_decided_does_not_stop_those_of_other_i
     await (await again.send(place(4, 9))).step()
     claimed = {each.data.instance_id for each in again.on(Topic.EVENTS) if isinstance(each.data, HostClaimMade)}
     assert claimed == {ident(8), ident(9)}
+
+
+# Cells, and who has which
+
+
+CELLS = {cell: partition_of(cell.encode(), COUNT) for cell in ("default", "east")}
+
+
+def join(which: int, number: int, cell: str, zone: str) -> Envelope:
+    inventory = Inventory(vcpus=4, memory=100, disk=100)
+    return about(RegisterHost(name=f"h{which}", zone=zone, cell=cell, inventory=inventory), which, number, "host")
+
+
+async def sent_to(log: BreakingLog, cell: str, *envelopes: Envelope) -> None:
+    await log.publish([to_record(each, Topic.SCHEDULING, key=cell) for each in envelopes])
+
+
+async def schedulers(ledger: Ledger | None = None) -> dict[str, Bench]:
+    """One for each cell, which share ledger and log."""
+    first = Bench(ledger, None, ExplosiveScheduler(Ratios(), 4), (Topic.SCHEDULING,))
+    second = Bench(first.ledger, first.log, ExplosiveScheduler(Ratios(), 4), (Topic.SCHEDULING,))
+    return {cell: await bench.start([CELLS[cell]]) for cell, bench in zip(CELLS, (first, second), strict=True)}
+
+
+def wish(number: int, instance: int, cell: str) -> Envelope:
+    return replace(place(number, instance), subject=Key("cell", cell))
+
+
+async def test_each_cell_places_on_its_own_hosts_whoever_decides_for_it() -> None:
+    assert len(set(CELLS.values())) == 2, "else one scheduler has both"
+    both = await schedulers()
+    log, ledger = both["default"].log, both["default"].ledger
+    for number, cell in enumerate(CELLS, 1):
+        await sent_to(log, cell, join(number, number, cell, cell), wish(10 + number, 10 + number, cell))
+        await both[cell].step()
+    alone = await Bench(ledger, log, ExplosiveScheduler(Ratios(), 4), (Topic.SCHEDULING,)).start()
+    for number, cell in enumerate(CELLS, 1):
+        await sent_to(log, cell, wish(20 + number, 20 + number, cell))
+    await alone.step()
+    claims = [
+        (each.subject.id, each.data.instance_id, each.data.report.total)
+        for each in alone.on(Topic.EVENTS)
+        if isinstance(each.data, HostClaimMade)
+    ]
+    assert sorted(claims) == [(ident(host), ident(turn + host), 1) for host in (1, 2) for turn in (10, 20)]
+
+
+async def test_a_name_that_another_cell_took_meanwhile_is_refused() -> None:
+    """The other scheduler began before there was such a host or zone: it learns of them when it needs to."""
+    both = await schedulers()
+    log = both["default"].log
+    await sent_to(log, "east", join(3, 1, "east", "x"))
+    await both["east"].step()
+    await sent_to(log, "default", join(1, 2, "default", "z"))
+    await both["default"].step()
+    host, zone, free = join(1, 3, "east", "y"), join(2, 4, "east", "z"), join(2, 5, "east", "y")
+    await sent_to(log, "east", host, zone, free)
+    await both["east"].step()
+    assert [both["east"].refusal(each).code for each in (host, zone)] == ["other-cell", "other-cell"]
+    assert both["east"].verdicts()[free.id] == ["accepted"]
+
+
+class Interrupted(MemoryLedger):
+    """A database in which something else happens between a step's reading and its writing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.meanwhile: Callable[[], Awaitable[object]] | None = None
+
+    @asynccontextmanager
+    async def step(self) -> AsyncIterator[MemoryStep]:
+        async with super().step() as step:
+            close = step.close
+
+            async def closed(*about: Any) -> int | None:
+                if happens := self.meanwhile:
+                    self.meanwhile = None
+                    await happens()
+                return await close(*about)
+
+            step.close = closed  # type: ignore[method-assign, assignment]
+            yield step
+
+
+async def test_a_name_that_two_cells_take_at_once_is_one_cells() -> None:
+    ledger = Interrupted()
+    both = await schedulers(ledger)
+    first, second = join(1, 1, "default", "z"), join(2, 2, "east", "z")
+    await sent_to(both["default"].log, "default", first)
+    await sent_to(both["east"].log, "east", second)
+    ledger.meanwhile = both["default"].step
+    await both["east"].step()
+    verdicts = both["east"].verdicts()
+    assert (verdicts[first.id], verdicts[second.id]) == (["accepted"], ["refused"])
+    assert both["east"].refusal(second).code == "other-cell"
 
 
 # What Faust carries

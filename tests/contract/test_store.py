@@ -547,3 +547,20 @@ async def test_those_who_are_too_many_to_wait_for_a_connection_are_refused_at_on
         assert not patient.done()
     assert await patient >= 0
     await store.close()
+
+
+@pytest.mark.real
+async def test_rows_of_an_earlier_release_have_what_they_would_have_had(dsn: str) -> None:
+    """Its tables have not every column of today's."""
+    with psycopg.connect(dsn) as connection:
+        connection.execute("truncate read.hosts")
+        connection.execute("alter table read.hosts drop column cell")
+        connection.execute(
+            "insert into read.hosts (id, version, created, doc, name, zone, enabled, health) "
+            "values ('h', 1, now(), '{}', 'h', 'z', true, 'up')"
+        )
+    create_tables(dsn)
+    postgres = PostgresStore(dsn, pool_size=2)
+    await postgres.open()
+    assert await postgres.totals("hosts", "cell", []) == {"default": (1,)}
+    await postgres.close()

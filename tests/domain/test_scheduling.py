@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domain.aggregates import AGGREGATES
-from domain.errors import AlreadyExists, HostGone, InUse, NotFound, Refusal
+from domain.errors import AlreadyExists, HostGone, InUse, NotFound, OtherCell, Refusal
 from domain.host.messages import (
     AssignZone,
     DisableHost,
@@ -483,6 +483,23 @@ def test_registering_again_raises_the_epoch_and_keeps_partition_zone_and_claims(
     assert not after.enabled, "who disabled it has to enable it"
     assert scene.zone("elsewhere") is None
     assert (after.created, after.updated) == (before.created, START + timedelta(seconds=scene.number))
+
+
+def test_what_is_of_another_cell_stays_there(scene: Scene) -> None:
+    other = Scene(Cell("d", HostTable(PLAIN), DEFAULT, PARTITIONS), states=scene.states)
+    inventory = Inventory(vcpus=1, memory=1, disk=1)
+    scene.register("a").send(zone_key("z2"), CreateZone(name="z2", cell="c"))
+    assert (scene.host("a").cell, scene.states[zone_key("z1")].cell) == ("c", "c")
+    elsewhere = RegisterHost(name="a", zone="z9", cell="d", inventory=inventory)
+    assert str(other.refused(Key("host", "a"), elsewhere, OtherCell)) == "Host a belongs to cell c, for ever."
+    into_z1 = RegisterHost(name="b", zone="z1", cell="d", inventory=inventory)
+    assert str(other.refused(Key("host", "b"), into_z1, OtherCell)) == "Zone z1 belongs to cell c, for ever."
+    other.register("b", zone="z3")
+    scene.refused(Key("host", "a"), AssignZone(zone="z3"), OtherCell)
+    other.refused(zone_key("z2"), CreateZone(name="z2", cell="d"), AlreadyExists)
+    scene.send(zone_key("z2"), DeleteZone())
+    other.refused(zone_key("z2"), CreateZone(name="z2", cell="d"), OtherCell)
+    assert scene.send(zone_key("z2"), CreateZone(name="z2", cell="c")).events() == [ZoneCreated]
 
 
 def test_hosts_share_partitions_as_evenly_as_may_be(scene: Scene) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from domain.cells import DEFAULT_CELL
 from domain.host.messages import Inventory, RegisterHost
 from domain.jobs import DispatchHostJobs, JobError, JobResult, JobsAnswered, Power, PowerSeen
 from domain.messages import Envelope, Key, Record, Topic, derived_id, from_record, named_id, to_record
@@ -90,7 +91,11 @@ def host_key(name: str) -> Key:
     return Key("host", named_id("host", name))
 
 
-def registration(name: str, zone: str = "default", endpoint: str = "", vcpus: int = 16) -> RegisterHost:
+def registration(
+    name: str, zone: str = "default", endpoint: str = "", vcpus: int = 16, cell: str = DEFAULT_CELL
+) -> RegisterHost:
     """What a host's agent says when it starts."""
     inventory = Inventory(vcpus=vcpus, memory=64 * GIB, disk=1024 * GIB)
-    return RegisterHost(name=name, zone=zone, inventory=inventory, endpoint=endpoint or f"http://{name}.test")
+    return RegisterHost(
+        name=name, zone=zone, cell=cell, inventory=inventory, endpoint=endpoint or f"http://{name}.test"
+    )
