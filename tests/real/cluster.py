@@ -20,6 +20,7 @@ from infra.local.postgres import Postgres
 from tests.servers import scratch
 
 PATIENCE = 60.0
+TREE = Path(__file__).parents[2]
 SERVICES = ("engine", "scheduler", "timers", "projector", "api", "agent")
 
 
@@ -32,8 +33,10 @@ def free_port() -> int:
 class Process:
     """One process that is started again whenever it ends."""
 
-    def __init__(self, name: str, environment: dict[str, str], log: Path) -> None:
+    def __init__(self, name: str, environment: dict[str, str], log: Path, tree: Path = TREE) -> None:
         self.name = name
+        self.tree = tree
+        """Whose code its next start runs."""
         self.environment = environment
         """Of its next start."""
         self._log: IO[bytes] = log.open("ab")
@@ -51,7 +54,7 @@ class Process:
             env=self.environment,
             stdout=self._log,
             stderr=subprocess.STDOUT,
-            cwd=Path(__file__).parents[2],
+            cwd=self.tree,
         )
 
     def _keep(self) -> None:
@@ -93,7 +96,9 @@ class Process:
 class Cluster:
     """Where everything is, and every process by name."""
 
-    def __init__(self, directory: Path, hosts: int, settings: dict[str, str] | None = None) -> None:
+    def __init__(self, directory: Path, hosts: int, settings: dict[str, str] | None = None, tree: Path = TREE) -> None:
+        """`tree`: whose code it begins with."""
+        self._tree = tree
         self.directory = directory
         self.kafka = Kafka(directory / "kafka")
         self.postgres = Postgres(directory / "postgres")
@@ -137,7 +142,11 @@ class Cluster:
         }
         for tool in (("topics", "apply"), ("db", "migrate")):
             subprocess.run(
-                [sys.executable, "-m", "cli.gostack", *tool], env=self.environment, check=True, capture_output=True
+                [sys.executable, "-m", "cli.gostack", *tool],
+                env=self.environment,
+                cwd=self._tree,
+                check=True,
+                capture_output=True,
             )
         if fill:
             fill(self)
@@ -146,7 +155,7 @@ class Cluster:
             self.watched[name] = free_port()
             own = {"GOSTACK_WORKER__INSTANCE": "first", f"GOSTACK_METRICS__{name.upper()}": str(self.watched[name])}
             environment = {**own, **self.environment}
-            self.processes[name] = Process(name, environment, self.directory / f"{name}.log")
+            self.processes[name] = Process(name, environment, self.directory / f"{name}.log", self._tree)
         self.wait_for_hosts(patience)
 
     def wait_for_hosts(self, patience: float = PATIENCE) -> None:
@@ -179,7 +188,7 @@ class Cluster:
         done = subprocess.run(
             [sys.executable, "-m", "cli.gostack", "check", "--patience", str(patience)],
             env=self.environment,
-            cwd=Path(__file__).parents[2],
+            cwd=TREE,
             capture_output=True,
             text=True,
         )
@@ -207,10 +216,11 @@ def running(
     settings: dict[str, str] | None = None,
     fill: Callable[[Cluster], None] | None = None,
     patience: float = PATIENCE,
+    tree: Path = TREE,
 ) -> Iterator[Cluster]:
     """A cluster for the time of a block."""
     with contextlib.ExitStack() as stack:
-        cluster = Cluster(scratch(stack), hosts, settings)
+        cluster = Cluster(scratch(stack), hosts, settings, tree)
         stack.callback(cluster.stop)
         cluster.start(fill, patience)
         yield cluster

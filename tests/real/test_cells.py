@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from tests.real.cluster import Cluster, Process, free_port, running
+from tests.real.test_archive import steps
 from tests.real.test_crashes import boot, instances, prepare
 
 pytestmark = pytest.mark.real
@@ -22,6 +23,13 @@ def cluster() -> Iterator[Cluster]:
     with running(HOSTS, {"GOSTACK_AGENT__LATENCY": "0.02", "GOSTACK_AGENT__KEEP_GUESTS": "true"}) as found:
         prepare(found)
         yield found
+
+
+def another(cluster: Cluster, line: str, more: dict[str, str]) -> Process:
+    """The process that a line of the page starts."""
+    *given, _, name = line.split()
+    environment = {**cluster.environment, **dict(each.split("=", 1) for each in given), **more}
+    return Process(name, environment, cluster.directory / f"another-{name}.log")
 
 
 def get(cluster: Cluster, path: str, **params: str) -> Any:
@@ -39,15 +47,11 @@ def assigned(port: int) -> float:
 
 def test_another_cell_has_hosts_zones_and_a_scheduler_of_its_own(cluster: Cluster) -> None:
     port = free_port()
-    own = {"GOSTACK_WORKER__INSTANCE": "second", "GOSTACK_METRICS__SCHEDULER": str(port)}
-    second = Process("scheduler", {**own, **cluster.environment}, cluster.directory / "second-scheduler.log")
-    east = {
-        "GOSTACK_SCHEDULING__CELL": "east",
-        "GOSTACK_AGENT__ZONE": "east",
-        "GOSTACK_AGENT__NAME": "far",
-        "GOSTACK_AGENT__STATE": str(cluster.directory / "far"),
-    }
-    agent = Process("agent", {**cluster.environment, **east}, cluster.directory / "far-agent.log")
+    far = {"GOSTACK_AGENT__NAME": "far", "GOSTACK_AGENT__STATE": str(cluster.directory / "far")}
+    agent, second = (
+        another(cluster, line, more)
+        for line, more in zip(steps("More cells"), (far, {"GOSTACK_METRICS__SCHEDULER": str(port)}), strict=True)
+    )
     try:
         cells = [("default", HOSTS), ("east", HOSTS)]
         cluster.wait(

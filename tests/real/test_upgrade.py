@@ -11,13 +11,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.real.cluster import Cluster, Process, free_port, running
+from tests.real.cluster import TREE, Cluster, Process, free_port, running
 from tests.real.test_archive import steps
 from tests.real.test_crashes import boot, instances, prepare
 
 pytestmark = pytest.mark.real
 
-ROOT = Path(__file__).parents[2]
+BEFORE_CELLS = "157b6c4ca82133ae1e8f3e60878ad29d51a0396f"
 PARTITIONS = {"engine": 24, "scheduler": 12}
 PAUSE = 0.4
 
@@ -90,23 +90,59 @@ def restart(cluster: Cluster, name: str) -> None:
     cluster.wait(f"{name} is ready", lambda: ready(cluster.watched[name]))
 
 
+def upgrade(cluster: Cluster, booted: list[str]) -> None:
+    """Step by step, as the page says, while instances are booted."""
+    for line in steps("Upgrade, and any restart"):
+        _, *words = line.split()
+        if len(words) > 1:
+            done = subprocess.run(
+                [sys.executable, "-m", "cli.gostack", *words],
+                env=cluster.environment,
+                cwd=TREE,
+                capture_output=True,
+                text=True,
+            )
+            assert done.returncode == 0, done.stdout + done.stderr
+        else:
+            cluster.processes[words[0]].tree = TREE
+            restart(cluster, words[0])
+            more(cluster, booted, 1)
+
+
 def test_a_rolling_restart_under_load_loses_nothing(cluster: Cluster) -> None:
     with load(cluster, "rolling") as booted:
         more(cluster, booted, 1)
-        for line in steps("Upgrade, and any restart"):
-            _, *words = line.split()
-            if len(words) > 1:
-                done = subprocess.run(
-                    [sys.executable, "-m", "cli.gostack", *words],
-                    env=cluster.environment,
-                    cwd=ROOT,
-                    capture_output=True,
-                    text=True,
-                )
-                assert done.returncode == 0, done.stdout + done.stderr
-            else:
-                restart(cluster, words[0])
-                more(cluster, booted, 1)
+        upgrade(cluster, booted)
+
+
+@pytest.fixture
+def earlier(tmp_path: Path) -> Path:
+    """The code of a release that wrote events, rows and states in other shapes than today's."""
+    found = subprocess.run(["git", "archive", BEFORE_CELLS], cwd=TREE, capture_output=True)
+    if found.returncode:
+        pytest.skip(f"the history does not go back to {BEFORE_CELLS[:7]}")
+    subprocess.run(["tar", "-x"], cwd=tmp_path, input=found.stdout, check=True)
+    return tmp_path
+
+
+def test_an_earlier_release_becomes_this_one_under_load(earlier: Path) -> None:
+    with running(10, {"GOSTACK_AGENT__KEEP_GUESTS": "true"}, tree=earlier) as cluster:
+        prepare(cluster)
+        with load(cluster, "upgraded") as booted:
+            more(cluster, booted)
+            url = f"{cluster.url}/v1/instances/{booted[0]}/history"
+            types = [each["type"] for each in httpx.get(url, timeout=10).raise_for_status().json()["events"]]
+            assert "gostack.instance.created.v1" in types, "it is an earlier release"
+            upgrade(cluster, booted)
+            more(cluster, booted)
+        hosts = httpx.get(f"{cluster.url}/v1/hosts", timeout=10).raise_for_status().json()["hosts"]
+        assert {each["cell"] for each in hosts} == {"default"}
+        ended = [
+            httpx.delete(f"{cluster.url}/v1/instances/{ident}", params={"hard": "true"}, timeout=10).status_code
+            for ident in booted[:2]
+        ]
+        assert ended == [202, 202], "what the earlier release made obeys this one"
+        cluster.check()
 
 
 @contextmanager
