@@ -9,7 +9,7 @@ among these meet their deadlines; commands among the records of the last step ar
 """
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -210,7 +210,9 @@ async def _fill(
         start, passed, lost = await _start(log, partition, first, found)
         ids |= passed
         moves.append(Move(partition, 0, start))
-        done.undecided += lost + end - max(first, found.upto.get(partition, 0))
+        done.undecided += lost
+        async for record in _between(log, partition, max(first, found.upto.get(partition, 0)), end):
+            done.undecided += not record.filler
     async with part.ledger.step() as step:
         opened = await step.open(moves, [], [])
         if len(opened.moved) != len(moves):
@@ -229,17 +231,10 @@ async def _start(log: Log, partition: TopicPartition, first: int, found: Consequ
     """
     upto = found.upto.get(partition, 0)
     begin = max(first, upto - WINDOW)
-    window: list[Record] = []
-    if begin < upto:
-        reader = await log.reader({partition: begin})
-        try:
-            while not window or window[-1].offset < upto - 1:
-                window += await reader.fetch(WINDOW, 1.0)
-        finally:
-            await reader.close()
+    window = [record async for record in _between(log, partition, begin, upto) if not record.filler]
     start, passed, lost = max(first, upto), set(), 0
     later: set[bytes | None] = set()
-    for record in reversed([each for each in window if each.offset < upto and not each.filler]):
+    for record in reversed(window):
         headers = dict(record.headers)
         subject, ident = headers.get("ce_subject"), _text(headers.get("ce_id"))
         if record.offset in found.offsets.get(partition, ()) or subject in later:
@@ -250,6 +245,20 @@ async def _start(log: Log, partition: TopicPartition, first: int, found: Consequ
             start = record.offset
             lost += 1
     return start, passed, lost
+
+
+async def _between(log: Log, partition: TopicPartition, begin: int, end: int) -> AsyncIterator[Record]:
+    """A partition's records from one offset on and before another, which the log has."""
+    if begin >= end:
+        return
+    reader = await log.reader({partition: begin})
+    try:
+        while await reader.position(partition) < end:
+            for record in await reader.fetch(WINDOW, 1.0):
+                if record.offset < end:
+                    yield record
+    finally:
+        await reader.close()
 
 
 def _text(header: bytes | None) -> str:

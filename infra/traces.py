@@ -28,6 +28,7 @@ from domain.messages import Envelope
 from infra import metrics, work
 
 if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import SpanProcessor
     from opentelemetry.sdk.trace.export import SpanExporter
 
 logger = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ About = Mapping[str, str]
 NOTHING: About = {}
 
 QUEUE = 4096
-"""Spans that wait for the collector; of more, the oldest are dropped."""
+"""Spans that wait for the collector; more are dropped, and counted."""
 BATCH = 512
 EVERY_MS = 1000
 EXPORT_SECONDS = 5
@@ -227,7 +228,6 @@ def set_up(process: str, endpoint: str, sample: float) -> None:
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor
     from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
 
     # What it says of a collector that is away, it says of each batch.
@@ -240,10 +240,7 @@ def set_up(process: str, endpoint: str, sample: float) -> None:
     made = TracerProvider(
         sampler=ParentBasedTraceIdRatio(sample), resource=Resource.create(about), shutdown_on_exit=False
     )
-    exporter = telling(OTLPSpanExporter(collector(endpoint), timeout=EXPORT_SECONDS), endpoint)
-    made.add_span_processor(
-        BatchSpanProcessor(exporter, max_queue_size=QUEUE, schedule_delay_millis=EVERY_MS, max_export_batch_size=BATCH)
-    )
+    made.add_span_processor(queue(telling(OTLPSpanExporter(collector(endpoint), timeout=EXPORT_SECONDS), endpoint)))
     _end_with_process(made.shutdown)
     use(made)
 
@@ -284,6 +281,40 @@ def telling(inner: "SpanExporter", endpoint: str) -> "SpanExporter":
             inner.shutdown()
 
     return Telling()
+
+
+def queue(inner: "SpanExporter", most: int = QUEUE) -> "SpanProcessor":
+    """Takes ended spans, and gives them to the exporter many at a time. While `most` wait, what comes is lost."""
+    from opentelemetry.sdk.trace import ReadableSpan
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+
+    counting = threading.Lock()
+    waiting = 0
+
+    class Leaving(SpanExporter):
+        def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+            nonlocal waiting
+            with counting:
+                waiting -= len(spans)
+            return inner.export(spans)
+
+        def shutdown(self) -> None:
+            inner.shutdown()
+
+    class Counted(BatchSpanProcessor):
+        def on_end(self, span: ReadableSpan) -> None:
+            nonlocal waiting
+            with counting:
+                full = waiting >= most
+                waiting += not full
+            if full:
+                metrics.SPANS.labels("lost").inc()
+            else:
+                super().on_end(span)
+
+    # Its own bound drops without a word, and is never reached.
+    room = most + BATCH
+    return Counted(Leaving(), max_queue_size=room, schedule_delay_millis=EVERY_MS, max_export_batch_size=BATCH)
 
 
 def _end_with_process(shutdown: Callable[[], None]) -> None:

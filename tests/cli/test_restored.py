@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cli.check import KINDS, TOPICS
-from commands.refill import Part, refill
+from commands.refill import Part, Refilled, refill
 from domain.instance.actions.stop import StopInstance
 from domain.instance.state import Instance, VmState
 from domain.messages import FILLER, Key, Record, Topic
@@ -44,7 +44,7 @@ async def assert_well(world: World) -> None:
     assert [each for each in world.log.all(Topic.DEAD) if not each.filler] == []
 
 
-async def lose_database(world: World) -> None:
+async def lose_database(world: World) -> Refilled:
     world.engine_ledger, world.scheduler_ledger = MemoryLedger(), MemoryLedger()
     world.store, world.segments = MemoryStore(), MemorySegments()
     ledgers = {"engine": world.engine_ledger, "scheduler": world.scheduler_ledger}
@@ -52,6 +52,7 @@ async def lose_database(world: World) -> None:
     done = await refill(world.log, parts, world.segments, world.now)
     assert done.halves == []
     await world.move_to(world.log)
+    return done
 
 
 async def test_every_reader_passes_fillers_over(world: World) -> None:
@@ -65,7 +66,7 @@ async def test_every_reader_passes_fillers_over(world: World) -> None:
     assert await vm_state(world, instance(5)) is VmState.ACTIVE
     assert await vm_state(world, WEB) is VmState.STOPPED
     await assert_well(world)
-    await lose_database(world)
+    assert (await lose_database(world)).undecided == 0, "a filler is nothing to be decided"
     await world.settle()
     await world.send(instance(6), boot_command(name="after"))
     assert await vm_state(world, instance(6)) is VmState.ACTIVE

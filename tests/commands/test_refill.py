@@ -106,7 +106,7 @@ async def test_nothing_is_decided_twice(world: World) -> None:
 async def test_what_waited_is_decided_once(world: World) -> None:
     world.stopped.add("engine")
     await world.log.publish([to_record(command(WEB, world), Topic.COMMANDS)])
-    await lose_database(world)
+    assert (await lose_database(world)).undecided == 1
     world.stopped.clear()
     await world.settle()
     assert (await state(world, WEB)).vm_state is VmState.SOFT_DELETED

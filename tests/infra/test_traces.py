@@ -3,6 +3,7 @@
 import logging
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,7 +13,7 @@ import pytest
 
 from domain.instance.actions.stop import StopInstance
 from domain.messages import Envelope, Key, Topic, from_record, named_id, to_record
-from infra import traces
+from infra import metrics, traces
 from tests.harness.collector import Collector, receiving
 from tests.harness.spans import Spans, collected
 
@@ -165,3 +166,30 @@ def test_a_collector_that_goes_and_comes_is_told_of_once_each(caplog: pytest.Log
         "the collector of traces at tempo does not answer",
         "the collector of traces at tempo answers again",
     ]
+
+
+def test_what_finds_the_queue_full_is_counted() -> None:
+    """Of ten spans a slow collector gets those for which there was room; the others are not forgotten."""
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+    go_on = threading.Event()
+
+    class Slow(SpanExporter):
+        def export(self, spans: object) -> SpanExportResult:
+            go_on.wait(30)
+            return SpanExportResult.SUCCESS
+
+    def counted(result: str) -> float:
+        return metrics.SPANS.labels(result)._value.get()  # type: ignore[no-any-return]
+
+    lost, sent = counted("lost"), counted("sent")
+    made = TracerProvider(shutdown_on_exit=False)
+    made.add_span_processor(traces.queue(traces.telling(Slow(), "http://tempo:4318"), most=4))
+    tracer = made.get_tracer("test")
+    for number in range(10):
+        tracer.start_span(f"span {number}").end()
+    assert counted("lost") - lost == 6
+    go_on.set()
+    made.shutdown()
+    assert counted("sent") - sent == 4
