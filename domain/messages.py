@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -109,8 +109,7 @@ def type_name(kind: str, class_name: str, revision: int) -> str:
     return f"gostack.{kind}.{'-'.join(rest or own)}.v{revision}"
 
 
-@frozen
-class Key:
+class Key(NamedTuple):
     """Which aggregate: its kind and id. Written `instance/ID` as a CloudEvents subject."""
 
     kind: str

@@ -1,11 +1,13 @@
 """Long lists for PostgreSQL's unnest, in its binary array format.
 
-Why not as plain lists: psycopg asks of every element what it is. These know, which is a third of the time that a batch
-of rows takes to be sent. Format: array_recv() in PostgreSQL's src/backend/utils/adt/arrayfuncs.c.
+Why not as plain lists: psycopg asks of every element what it is, and dumps each by itself. These know, and put all
+together at once, which is half of the time that a batch of rows takes to be sent. Formats: array_recv(), int8recv() and
+timestamptz_recv() in PostgreSQL's src/backend/utils/adt.
 """
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
 
 import psycopg
 from psycopg.abc import Buffer
@@ -16,6 +18,13 @@ _HEAD = struct.Struct("!iiIii").pack
 _LENGTH = struct.Struct("!i").pack
 TEXT, TEXTS = 25, 1009
 BYTEA, BLOBS = 17, 1001
+BIGINT, BIGINTS = 20, 1016
+TIMESTAMP, TIMESTAMPS = 1184, 1185
+EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+"""Of PostgreSQL's timestamps."""
+MICROSECOND = timedelta(microseconds=1)
+SHORT = 128
+"""A length below this is one ASCII character behind three NULs."""
 
 
 class Texts(list[str]):
@@ -30,11 +39,40 @@ class Blobs(list[bytes]):
     """For a parameter of type bytea[]."""
 
 
-def _array(of: int, elements: Iterable[bytes], count: int) -> bytes:
-    parts = [_HEAD(1 if count else 0, 0, of, count, 1)] if count else [struct.pack("!iiI", 0, 0, of)]
+class Bigints(list[int]):
+    """For a parameter of type bigint[]."""
+
+
+class Moments(list[datetime]):
+    """For a parameter of type timestamptz[]."""
+
+
+def _head(of: int, count: int) -> bytes:
+    return _HEAD(1, 0, of, count, 1) if count else struct.pack("!iiI", 0, 0, of)
+
+
+def _array(of: int, elements: Sequence[bytes]) -> bytes:
+    parts = [_head(of, len(elements))]
     for each in elements:
         parts += (_LENGTH(len(each)), each)
     return b"".join(parts)
+
+
+def _texts(elements: Sequence[str]) -> bytes:
+    """Ids are all of one length, so that their lengths are the same few bytes between them: one join, one encoding."""
+    lengths = set(map(len, elements))
+    if len(lengths) == 1 and (length := lengths.pop()) < SHORT:
+        between = "\0\0\0" + chr(length)
+        joined = between + between.join(elements)
+        if joined.isascii():
+            return _head(TEXT, len(elements)) + joined.encode()
+    return _array(TEXT, [each.encode() for each in elements])
+
+
+def _numbers(of: int, elements: Iterable[int], count: int) -> bytes:
+    pairs = [8] * (2 * count)
+    pairs[1::2] = elements
+    return _head(of, count) + struct.pack("!" + "iq" * count, *pairs)
 
 
 class TextsDumper(Dumper):
@@ -45,7 +83,7 @@ class TextsDumper(Dumper):
 
     def dump(self, obj: Texts) -> Buffer:
         """The array."""
-        return _array(TEXT, map(str.encode, obj), len(obj))
+        return _texts(obj)
 
 
 class EncodedTextsDumper(Dumper):
@@ -56,7 +94,7 @@ class EncodedTextsDumper(Dumper):
 
     def dump(self, obj: EncodedTexts) -> Buffer:
         """The array."""
-        return _array(TEXT, obj, len(obj))
+        return _array(TEXT, obj)
 
 
 class BlobsDumper(Dumper):
@@ -67,9 +105,33 @@ class BlobsDumper(Dumper):
 
     def dump(self, obj: Blobs) -> Buffer:
         """The array."""
-        return _array(BYTEA, obj, len(obj))
+        return _array(BYTEA, obj)
+
+
+class BigintsDumper(Dumper):
+    """bigint[]"""
+
+    format = Format.BINARY
+    oid = BIGINTS
+
+    def dump(self, obj: Bigints) -> Buffer:
+        """The array."""
+        return _numbers(BIGINT, obj, len(obj))
+
+
+class MomentsDumper(Dumper):
+    """timestamptz[]"""
+
+    format = Format.BINARY
+    oid = TIMESTAMPS
+
+    def dump(self, obj: Moments) -> Buffer:
+        """The array."""
+        return _numbers(TIMESTAMP, [(each - EPOCH) // MICROSECOND for each in obj], len(obj))
 
 
 psycopg.adapters.register_dumper(Texts, TextsDumper)
 psycopg.adapters.register_dumper(EncodedTexts, EncodedTextsDumper)
 psycopg.adapters.register_dumper(Blobs, BlobsDumper)
+psycopg.adapters.register_dumper(Bigints, BigintsDumper)
+psycopg.adapters.register_dumper(Moments, MomentsDumper)

@@ -1,7 +1,8 @@
 """A network as a fold: its addresses, who has them, and the ports."""
 
-import ipaddress
 from datetime import datetime
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network
 
 from domain.maps import EMPTY, Table
 from domain.messages import Model
@@ -45,19 +46,24 @@ class Network(Model):
     """Where to look for a free address first."""
 
     @property
-    def block(self) -> ipaddress.IPv4Network:
+    def block(self) -> IPv4Network:
         """Its addresses."""
-        return ipaddress.IPv4Network(self.cidr)
+        return _block(self.cidr)
+
+
+@lru_cache(1024)
+def _block(cidr: str) -> IPv4Network:
+    """Asked for at every change of a network, and each time the same."""
+    return IPv4Network(cidr)
 
 
 def mac_of(network: Network, ip: str) -> str:
     """A MAC address that is unique in the network because its address is: locally administered (IEEE 802, bit 2 of
     the first octet), then 16 bits of the segment, then the low 24 bits of the address."""
-    low = int(ipaddress.IPv4Address(ip)) & 0xFFFFFF
-    octets = (0x52, *network.segment.to_bytes(3, "big")[1:], *low.to_bytes(3, "big"))
-    return ":".join(f"{octet:02x}" for octet in octets)
+    low = int(IPv4Address(ip)) & 0xFFFFFF
+    return bytes((0x52, *network.segment.to_bytes(3, "big")[1:], *low.to_bytes(3, "big"))).hex(":")
 
 
 def address_index(network: Network, ip: str) -> int:
     """How far an address lies from the network's first."""
-    return int(ipaddress.IPv4Address(ip)) - int(network.block.network_address)
+    return int(IPv4Address(ip)) - int(network.block.network_address)
