@@ -7,6 +7,9 @@ PYTHON ?= $(shell for python in /usr/bin/python3 python3 python3.13 python3.12 p
 LOCAL := $(or $(PYTHON),$(error Python 3.11 or newer is needed: apt-get install python3.11 python3.11-venv)) -B -m infra.local
 OPTIONS = $(if $(HOSTS),--hosts $(HOSTS)) $(if $(SIMULATED),--simulated) $(if $(SUBNET),--subnet $(SUBNET))
 BIN := .venv/bin
+FAST := $(BIN)/pytest -q -n auto --dist worksteal -m "not real and not e2e"
+# Mostly they wait for servers; a file's tests share a cluster.
+REAL := $(BIN)/pytest -q -n 2 --dist loadfile -m real
 
 .DEFAULT_GOAL := help
 .PHONY: help demo up down status logs clean setup lint test test-fast test-real test-e2e simulate bench
@@ -39,13 +42,13 @@ lint: setup  ## style, types and which room may import which
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy --strict . && $(BIN)/lint-imports
 
 test: lint  ## everything
-	@$(BIN)/pytest -q -n auto --dist worksteal -m "not real and not e2e" && $(BIN)/pytest -q -m real && $(BIN)/pytest -q -m e2e
+	@$(FAST) && $(REAL) && $(BIN)/pytest -q -m e2e
 
 test-fast: lint  ## without servers: seconds
-	@$(BIN)/pytest -q -n auto --dist worksteal -m "not real and not e2e"
+	@$(FAST)
 
 test-real: setup  ## against a real Kafka, PostgreSQL and libvirt
-	@$(BIN)/pytest -q -m real
+	@$(REAL)
 
 test-e2e: setup  ## the local cluster from outside
 	@$(BIN)/pytest -q -m e2e

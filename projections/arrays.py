@@ -16,10 +16,9 @@ from psycopg.pq import Format
 
 _HEAD = struct.Struct("!iiIii").pack
 _LENGTH = struct.Struct("!i").pack
-TEXT, TEXTS = 25, 1009
-BYTEA, BLOBS = 17, 1001
-BIGINT, BIGINTS = 20, 1016
-TIMESTAMP, TIMESTAMPS = 1184, 1185
+TEXT, BYTEA, BIGINT, TIMESTAMP = 25, 17, 20, 1184
+"""PostgreSQL's numbers for the types of elements. That of the array the statement says itself, by a cast: a dumper that
+named it would serve every list of that type, also those that are psycopg's own to dump."""
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 """Of PostgreSQL's timestamps."""
 MICROSECOND = timedelta(microseconds=1)
@@ -79,7 +78,6 @@ class TextsDumper(Dumper):
     """text[]"""
 
     format = Format.BINARY
-    oid = TEXTS
 
     def dump(self, obj: Texts) -> Buffer:
         """The array."""
@@ -90,7 +88,6 @@ class EncodedTextsDumper(Dumper):
     """text[]"""
 
     format = Format.BINARY
-    oid = TEXTS
 
     def dump(self, obj: EncodedTexts) -> Buffer:
         """The array."""
@@ -101,7 +98,6 @@ class BlobsDumper(Dumper):
     """bytea[]"""
 
     format = Format.BINARY
-    oid = BLOBS
 
     def dump(self, obj: Blobs) -> Buffer:
         """The array."""
@@ -112,7 +108,6 @@ class BigintsDumper(Dumper):
     """bigint[]"""
 
     format = Format.BINARY
-    oid = BIGINTS
 
     def dump(self, obj: Bigints) -> Buffer:
         """The array."""
@@ -123,7 +118,6 @@ class MomentsDumper(Dumper):
     """timestamptz[]"""
 
     format = Format.BINARY
-    oid = TIMESTAMPS
 
     def dump(self, obj: Moments) -> Buffer:
         """The array."""

@@ -8,13 +8,13 @@ from typing import Any
 
 import orjson
 import psycopg
-from psycopg import AsyncConnection, sql
+from psycopg import AsyncConnection, AsyncCursor, sql
 
 from domain.messages import Key
 from infra import crash
 from infra.db.pool import Connections
 from infra.log.log import TopicPartition
-from projections.arrays import Blobs, EncodedTexts, Texts
+from projections.arrays import Bigints, Blobs, EncodedTexts, Moments, Texts
 from projections.store import (
     Batch,
     Entry,
@@ -230,12 +230,9 @@ class PostgresFrozen:
 class PostgresStore:
     """Read models in one schema of a PostgreSQL database."""
 
-    def __init__(self, dsn: str, pool_size: int = 10, schema: str = SCHEMA, bare: bool = False) -> None:
+    def __init__(self, dsn: str, pool_size: int = 10, schema: str = SCHEMA) -> None:
         self._schema = schema
-        self._bare = bare
-        """History has no index yet, so nothing is looked for in it: every state is in a snapshot or with the caller."""
         self._connections = Connections(dsn, pool_size, StoreUnavailable, OPTIONS)
-        self._remember = _sql(REMEMBER, schema)
         self._upserts = {view.name: self._upsert(view) for view in VIEWS.values()}
 
     async def open(self) -> None:
@@ -301,10 +298,8 @@ class PostgresStore:
         async with self._connections.lend() as connection:
             rows = await connection.execute(_sql(STATES, self._schema), asked)
             known = {Key(kind, ident): (version, state) for kind, ident, version, state in await rows.fetchall()}
-            if not self._bare:
-                rows = await connection.execute(_sql(SINCE, self._schema), asked)
-                for kind, ident, type_name, data in await rows.fetchall():
-                    tails.setdefault(Key(kind, ident), []).append((type_name, data))
+            for kind, ident, type_name, data in await self._since(connection, asked):
+                tails.setdefault(Key(kind, ident), []).append((type_name, data))
         found = {key: known.get(key, (0, b"")) for key in {**known, **tails}}
         return {key: Kept(*last, tuple(tails.get(key, ()))) for key, last in found.items()}
 
@@ -337,14 +332,26 @@ class PostgresStore:
                 )
             for name, rows in batch.rows.items():
                 if rows:
-                    await cursor.execute(self._upserts[name], _columns(VIEWS[name], list(rows.values())))
+                    await self._put(cursor, VIEWS[name], list(rows.values()))
             for name, idents in batch.gone.items():
                 await cursor.execute(
                     sql.SQL("delete from {} where id = any(%s)").format(self._table(VIEWS[name])), (list(idents),)
                 )
             if batch.history:
-                await cursor.execute(self._remember, _history(batch.history))
+                await self._remember(cursor, batch.history)
             crash.point("projector-written")
+
+    async def _since(self, connection: AsyncConnection[Any], asked: tuple[list[str], list[str]]) -> list[Any]:
+        """What came to each of these since its last snapshot, in order."""
+        return await (await connection.execute(_sql(SINCE, self._schema), asked)).fetchall()
+
+    async def _put(self, cursor: AsyncCursor[Any], view: View, rows: Sequence[Row]) -> None:
+        """Put these in the place of lower versions of themselves."""
+        await cursor.execute(self._upserts[view.name], _columns(view, rows))
+
+    async def _remember(self, cursor: AsyncCursor[Any], entries: Sequence[Entry]) -> None:
+        """Add these to history, those that it does not have."""
+        await cursor.execute(_sql(REMEMBER, self._schema), _history(entries))
 
     async def get(self, view: str, ident: str) -> Found | None:
         """One document."""
@@ -572,8 +579,8 @@ def _where(view: View, conditions: Iterable[Condition]) -> tuple[sql.Composable,
 def _columns(view: View, rows: Sequence[Row]) -> list[Any]:
     values: list[Any] = [
         Texts(row.id for row in rows),
-        [row.version for row in rows],
-        [row.created for row in rows],
+        Bigints(row.version for row in rows),
+        Moments(row.created for row in rows),
         EncodedTexts(orjson.dumps(row.doc) for row in rows),
     ]
     for column in view.columns:
@@ -594,13 +601,13 @@ def _history(entries: Sequence[Entry]) -> list[Any]:
     return [
         Texts(each.kind for each in subjects),
         Texts(each.id for each in subjects),
-        list(of.version),  # type: ignore[call-overload]
+        Bigints(of.version),  # type: ignore[call-overload]
         Texts(of.id),
         Texts(of.type),
-        list(of.time),  # type: ignore[call-overload]
+        Moments(of.time),  # type: ignore[call-overload]
         Texts(of.topic),
         list(of.partition),  # type: ignore[call-overload]
-        list(of.offset),  # type: ignore[call-overload]
+        Bigints(of.offset),  # type: ignore[call-overload]
         *(Texts(each) for each in (of.actor, of.project, of.task, of.correlation, of.causation, of.verdict)),
         Blobs(of.data),  # type: ignore[arg-type]
     ]

@@ -25,11 +25,11 @@ from infra.lines import set_up
 from infra.log.kafka import KafkaLog
 from infra.log.log import Positions, TopicPartition
 from infra.settings import load
+from projections.filling import FillingStore, create_unkeyed_tables, key_statements
 from projections.postgres import (
     SCHEMA,
     PostgresStore,
     analyze_statements,
-    create_bare_tables,
     create_tables,
     index_statements,
     repeated_notices,
@@ -62,7 +62,7 @@ async def rebuild(bootstrap: str, dsn: str, told: Told = nobody, workers: int = 
         _alone(connection)
         connection.execute(sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(NEXT)))
         with connection.transaction():
-            create_bare_tables(connection, NEXT)
+            create_unkeyed_tables(connection, NEXT)
         total = await _fill(bootstrap, dsn, told, workers)
         await _index(dsn)
         await _exchange(bootstrap, dsn, NEXT)
@@ -126,8 +126,8 @@ async def _index(dsn: str) -> None:
 
     loop = asyncio.get_running_loop()
     with ThreadPoolExecutor(WORKERS) as pool:
-        await loop.run_in_executor(pool, run, repeated_notices(NEXT))
-        for statements in (index_statements(NEXT), analyze_statements(NEXT)):
+        once = [repeated_notices(NEXT), *key_statements(NEXT)]
+        for statements in (once, index_statements(NEXT), analyze_statements(NEXT)):
             await asyncio.gather(*(loop.run_in_executor(pool, run, each) for each in statements))
 
 
@@ -155,7 +155,7 @@ def _fill_share(bootstrap: str, dsn: str, ends: Positions) -> None:
 
 async def _project(bootstrap: str, dsn: str, ends: Positions) -> None:
     log = KafkaLog(bootstrap)
-    store = PostgresStore(dsn, pool_size=1, schema=NEXT, bare=True)
+    store = FillingStore(dsn, pool_size=1, schema=NEXT)
     await store.open()
     try:
         projector = Projector(log, store, MOST)

@@ -40,6 +40,11 @@ def rows(change: Change) -> Iterable[Row]:
     )
 
 
+def about(change: Change) -> str | None:
+    """The command that the event is the verdict on."""
+    return change.envelope.causation if change.envelope.verdict is not None else None
+
+
 def _boots(change: Change) -> bool:
     """An instance's first event is its creation; the task follows at once."""
     return isinstance(change.after, Instance) and change.before is None
@@ -49,5 +54,6 @@ VERDICTS = View(
     name="verdicts",
     kinds=frozenset(AGGREGATES),
     rows=rows,
+    about=about,
     columns=(Column("subject"), Column("verdict")),
 )

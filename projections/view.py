@@ -5,7 +5,7 @@ any depth. A view is a file: its columns, and a pure function from a change to i
 """
 
 from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
@@ -60,6 +60,10 @@ class Change:
         return self.envelope.aggversion or 0
 
 
+def _nothing(change: Change) -> Iterable[str]:
+    return ()
+
+
 @dataclass(frozen=True)
 class View:
     """A read model. Every one has `id`, `version`, `created` and `doc` besides its columns."""
@@ -69,11 +73,16 @@ class View:
     """Kinds of aggregates whose events it reads."""
     rows: Callable[[Change], Iterable[Row]]
     columns: tuple[Column, ...] = ()
-    gone: Callable[[Change], Iterable[str]] = field(default=lambda change: ())
+    gone: Callable[[Change], Iterable[str]] = _nothing
     """Ids of rows that this change removes."""
     about: Callable[[Change], Hashable | None] | None = None
     """What a change's rows are of, None where it has none: of changes about the same, the last has all that there is to
     say, whatever came between. Where it is not given, every change's rows count."""
+
+    @property
+    def rising(self) -> bool:
+        """Whether a row of the same id says more the higher its version is, and none goes away."""
+        return self.about is not None and self.gone is _nothing
 
     def column(self, name: str) -> Column | None:
         """The column of that name, or None."""

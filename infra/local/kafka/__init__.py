@@ -4,6 +4,7 @@ The jars come by Maven from the pinned `pom.xml` beside this file, once, into th
 """
 
 import os
+import shutil
 import socket
 import struct
 import uuid
@@ -47,7 +48,13 @@ def jars(cache: Path | None = None) -> Path:
     fresh = library.with_name(f"lib.{os.getpid()}")
     goal = ["dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={fresh}"]
     run(["mvn", "-q", "-B", "-f", str(POM), *goal], account=owner, timeout=600)
-    fresh.rename(library)
+    try:
+        fresh.rename(library)
+    except OSError:
+        if not library.is_dir():
+            raise
+        # Another process had them first.
+        shutil.rmtree(fresh)
     return library
 
 

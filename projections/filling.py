@@ -1,0 +1,96 @@
+"""A generation of read models while it is filled: rows are only appended, by COPY, and nothing has an index that the
+filling itself does not need.
+
+Why: of what a rebuild writes most is written once. To look for a row that may be there, and to keep what it is looked
+for by, costs more than to leave out at the end what came again.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+import psycopg
+from psycopg import AsyncConnection, AsyncCursor, sql
+
+from projections.postgres import PostgresStore, create_bare_tables
+from projections.store import Entry
+from projections.view import Row, View
+from projections.views import VIEWS
+
+APPENDED = [view for view in VIEWS.values() if view.rising]
+"""Of two rows with one id the higher version counts, wherever they lie; no row goes away."""
+HISTORY = {
+    "kind": "text",
+    "subject_id": "text",
+    "version": "int8",
+    "id": "text",
+    "type": "text",
+    "at": "timestamptz",
+    "topic": "text",
+    "partition": "int4",
+    "offset": "int8",
+    "actor": "text",
+    "project": "text",
+    "task": "text",
+    "correlation": "text",
+    "causation": "text",
+    "verdict": "text",
+    "data": "bytea",
+}
+KEYS = """
+delete from {table} where ctid in (
+    select ctid from (
+        select ctid, row_number() over (partition by id order by version desc) as place from {table}
+    ) as rows where place > 1
+);
+alter table {table} add constraint {key} primary key (id)
+"""
+
+
+def create_unkeyed_tables(connection: psycopg.Connection[Any], schema: str) -> None:
+    """Tables as a FillingStore wants them. Raises psycopg.Error."""
+    create_bare_tables(connection, schema)
+    for view in APPENDED:
+        drop = sql.SQL("alter table {} drop constraint {}")
+        connection.execute(drop.format(sql.Identifier(schema, view.name), sql.Identifier(f"{view.name}_pkey")))
+
+
+def key_statements(schema: str) -> list[sql.Composed]:
+    """What leaves of each row the last, and gives the tables their keys; a statement does not wait for another."""
+    return [
+        sql.SQL(KEYS).format(table=sql.Identifier(schema, view.name), key=sql.Identifier(f"{view.name}_pkey"))
+        for view in APPENDED
+    ]
+
+
+class FillingStore(PostgresStore):
+    """Read models that are being made anew. Nothing is looked for in history: every state is in a snapshot or with the
+    caller."""
+
+    async def _since(self, connection: AsyncConnection[Any], asked: tuple[list[str], list[str]]) -> list[Any]:
+        return []
+
+    async def _put(self, cursor: AsyncCursor[Any], view: View, rows: Sequence[Row]) -> None:
+        if not view.rising:
+            await super()._put(cursor, view, rows)
+            return
+        types = {"id": "text", "version": "int8", "created": "timestamptz", "doc": "text"}
+        own = {column.name: column.type for column in view.columns}
+        types |= own
+        values = (
+            (row.id, row.version, row.created, orjson.dumps(row.doc).decode(), *map(row.columns.__getitem__, own))
+            for row in rows
+        )
+        await self._copy(cursor, view.name, types, values)
+
+    async def _remember(self, cursor: AsyncCursor[Any], entries: Sequence[Entry]) -> None:
+        values = ((*each.subject, *each[1:]) for each in entries)
+        await self._copy(cursor, "history", HISTORY, values)
+
+    async def _copy(self, cursor: AsyncCursor[Any], table: str, types: dict[str, str], rows: Any) -> None:
+        names = sql.SQL(", ").join(map(sql.Identifier, types))
+        into = sql.SQL("copy {} ({}) from stdin (format binary)").format(sql.Identifier(self._schema, table), names)
+        async with cursor.copy(into) as copy:
+            copy.set_types(list(types.values()))
+            for row in rows:
+                await copy.write_row(row)
