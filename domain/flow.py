@@ -163,11 +163,16 @@ def undo_order(task: Task, last: int) -> tuple[int, ...]:
     return tuple(index for index in range(last, -1, -1) if task.plan.steps[index].undo)
 
 
+def job_id(task: Task, direction: Direction, index: int) -> str:
+    """Of a step's job. It depends on task, step and direction alone, so that a second attempt has the same."""
+    return derived_id(task.id, direction, index)
+
+
 def calls(task: Task, steps: tuple[int, ...], direction: Direction) -> tuple[JobCall, ...]:
-    """The jobs for these steps. Ids depend on task, step and direction alone, so a second attempt has the same."""
+    """The jobs for these steps."""
     return tuple(
         JobCall(
-            job_id=derived_id(task.id, direction, index),
+            job_id=job_id(task, direction, index),
             name=job_name(task.plan, direction, index),
             args=task.plan.steps[index].args,
         )

@@ -50,13 +50,13 @@ class Model(BaseModel):
     def but(self, **changes: Any) -> Self:
         """A copy with these fields replaced; the new values are taken as they are.
 
-        What pydantic's model_copy() does, without its care for what a frozen model has not: a fold calls this some
-        thirty times a boot.
+        What pydantic's model_copy() does, without its care for what a frozen model has not, nor for which fields were
+        once given: a fold calls this some thirty times a boot.
         """
         cls = type(self)
         made = cls.__new__(cls)
         _set(made, "__dict__", {**self.__dict__, **changes})
-        _set(made, "__pydantic_fields_set__", self.__pydantic_fields_set__ | changes.keys())
+        _set(made, "__pydantic_fields_set__", self.__pydantic_fields_set__)
         _set(made, "__pydantic_extra__", None)
         _set(made, "__pydantic_private__", None)
         return made
@@ -147,6 +147,8 @@ class Envelope:
     fingerprint: str = ""
     traceparent: str = ""
     cause_place: str = ""
+    written: str = field(default="", compare=False)
+    """Type name on the record that it was read of: its data's, which may be an earlier revision than that of `data`."""
 
 
 @frozen
@@ -293,10 +295,11 @@ def from_record(record: Record) -> Envelope:
     """
     try:
         # Decoded together: one by one takes longer than all else here but the data.
-        texts = b"\0".join([value for _, value in record.headers]).decode().split("\0")
-        if len(texts) != len(record.headers):
+        names, values = zip(*record.headers, strict=True) if record.headers else ((), ())
+        texts = b"\0".join(values).decode().split("\0")
+        if values and len(texts) != len(values):
             raise ValueError("a header holds a NUL, which no database can")
-        headers = {name: text for (name, _), text in zip(record.headers, texts, strict=True)}
+        headers = dict(zip(names, texts, strict=False))
         return Envelope(
             id=_uuid(headers["ce_id"]),
             data=read(headers["ce_type"], record.value),
@@ -309,12 +312,13 @@ def from_record(record: Record) -> Envelope:
             project=headers.get("ce_project", ""),
             reason=headers.get("ce_reason", ""),
             aggversion=int(headers["ce_aggversion"]) if "ce_aggversion" in headers else None,
-            verdict=headers.get("ce_verdict"),  # type: ignore[arg-type]
+            verdict=headers.get("ce_verdict"),
             if_match=int(headers["ce_ifmatch"]) if "ce_ifmatch" in headers else None,
             fingerprint=headers.get("ce_fingerprint", ""),
             # Earlier releases wrote it with the prefix of an attribute.
             traceparent=headers.get("traceparent") or headers.get("ce_traceparent", ""),
             cause_place=headers.get("ce_causeplace", ""),
+            written=headers["ce_type"],
         )
     except KeyError as missing:
         raise UnknownMessage(what=f"{missing} is not a known type or header", place=record.place) from missing

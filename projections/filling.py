@@ -12,14 +12,14 @@ import orjson
 import psycopg
 from psycopg import AsyncConnection, AsyncCursor, sql
 
-from projections.postgres import PostgresStore, create_bare_tables
+from projections.postgres import HISTORY, PostgresStore, create_bare_tables, repeated_notices
 from projections.store import Entry
 from projections.view import Row, View
 from projections.views import VIEWS
 
 APPENDED = [view for view in VIEWS.values() if view.rising]
 """Of two rows with one id the higher version counts, wherever they lie; no row goes away."""
-HISTORY = {
+COLUMNS_OF_HISTORY = {
     "kind": "text",
     "subject_id": "text",
     "version": "int8",
@@ -55,12 +55,15 @@ def create_unkeyed_tables(connection: psycopg.Connection[Any], schema: str) -> N
         connection.execute(drop.format(sql.Identifier(schema, view.name), sql.Identifier(f"{view.name}_pkey")))
 
 
-def key_statements(schema: str) -> list[sql.Composed]:
-    """What leaves of each row the last, and gives the tables their keys; a statement does not wait for another."""
-    return [
-        sql.SQL(KEYS).format(table=sql.Identifier(schema, view.name), key=sql.Identifier(f"{view.name}_pkey"))
+def settling_statements(schema: str) -> dict[str, sql.Composed]:
+    """By table, what leaves of each row the last, and gives it its key."""
+    keys = {
+        view.name: sql.SQL(KEYS).format(
+            table=sql.Identifier(schema, view.name), key=sql.Identifier(f"{view.name}_pkey")
+        )
         for view in APPENDED
-    ]
+    }
+    return {HISTORY: repeated_notices(schema), **keys}
 
 
 class FillingStore(PostgresStore):
@@ -74,18 +77,19 @@ class FillingStore(PostgresStore):
         if not view.rising:
             await super()._put(cursor, view, rows)
             return
-        types = {"id": "text", "version": "int8", "created": "timestamptz", "doc": "text"}
+        # Text and bytes are written alike, and the documents are UTF-8 already.
+        types = {"id": "text", "version": "int8", "created": "timestamptz", "doc": "bytea"}
         own = {column.name: column.type for column in view.columns}
         types |= own
         values = (
-            (row.id, row.version, row.created, orjson.dumps(row.doc).decode(), *map(row.columns.__getitem__, own))
+            (row.id, row.version, row.created, orjson.dumps(row.doc), *map(row.columns.__getitem__, own))
             for row in rows
         )
         await self._copy(cursor, view.name, types, values)
 
     async def _remember(self, cursor: AsyncCursor[Any], entries: Sequence[Entry]) -> None:
         values = ((*each.subject, *each[1:]) for each in entries)
-        await self._copy(cursor, "history", HISTORY, values)
+        await self._copy(cursor, HISTORY, COLUMNS_OF_HISTORY, values)
 
     async def _copy(self, cursor: AsyncCursor[Any], table: str, types: dict[str, str], rows: Any) -> None:
         names = sql.SQL(", ").join(map(sql.Identifier, types))

@@ -2,9 +2,9 @@
 
 from collections.abc import Hashable, Iterable, Mapping
 
-from domain.flow import Dispatch, Task, calls
+from domain.flow import Dispatch, Task, job_id, job_name
 from domain.instance.state import Instance
-from domain.jobs import JOBS, JobCall, Target
+from domain.jobs import JOBS, Target
 from domain.task import StepFailed, StepsDispatched, StepsFinished, StepStarted
 from projections.view import Change, Column, Row, View
 
@@ -36,7 +36,7 @@ def rows(change: Change) -> Iterable[Row]:
             yield from _rows(change, change.after, change.after.task, dispatch, every)
         case StepStarted() if before.task.dispatch:
             task, dispatch = before.task, before.task.dispatch
-            names = {call.name: step for call, step in zip(_calls(task, dispatch), dispatch.steps, strict=True)}
+            names = {job_name(task.plan, dispatch.direction, step): step for step in dispatch.steps}
             if event.job in names:
                 yield from _rows(change, before, task, dispatch, {names[event.job]: "started"})
         case StepsFinished() if before.task.dispatch:
@@ -49,10 +49,6 @@ def rows(change: Change) -> Iterable[Row]:
             yield from _rows(change, before, before.task, dispatch, {event.step: "failed", **left}, event)
 
 
-def _calls(task: Task, dispatch: Dispatch) -> tuple[JobCall, ...]:
-    return calls(task, dispatch.steps, dispatch.direction)
-
-
 def _rows(
     change: Change,
     instance: Instance,
@@ -61,17 +57,18 @@ def _rows(
     statuses: Mapping[int, str],
     failed: StepFailed | None = None,
 ) -> Iterable[Row]:
-    for step, call in zip(dispatch.steps, _calls(task, dispatch), strict=True):
+    for step in dispatch.steps:
         status = statuses.get(step)
         if status is None:
             continue
-        target = JOBS[call.name].target
+        ident, name = job_id(task, dispatch.direction, step), job_name(task.plan, dispatch.direction, step)
+        target = JOBS[name].target
         host = instance.host if target is Target.HOST else None
         fault = failed.fault.model_dump() if failed and failed.step == step else None
         ended = status in ("finished", "failed", "skipped")
         doc = {
-            "id": call.job_id,
-            "name": call.name,
+            "id": ident,
+            "name": name,
             "status": status,
             "direction": dispatch.direction,
             "target": target,
@@ -81,7 +78,7 @@ def _rows(
             "instance_id": instance.id,
             "project_id": instance.project,
             "attempt": dispatch.attempt,
-            "args": call.args,
+            "args": task.plan.steps[step].args,
             "fault": fault,
             "dispatched": dispatch.sent,
             "deadline": dispatch.deadline,
@@ -89,7 +86,7 @@ def _rows(
             "version": change.version,
         }
         yield Row(
-            id=call.job_id,
+            id=ident,
             version=change.version,
             created=dispatch.sent,
             columns={
@@ -97,7 +94,7 @@ def _rows(
                 "task_id": task.id,
                 "instance_id": instance.id,
                 "host_id": doc["host_id"],
-                "name": call.name,
+                "name": name,
                 "status": status,
             },
             doc=doc,

@@ -61,13 +61,16 @@ delete from {schema}.history where version = 0 and ctid in (
 )"""
 """A notice has no version to be known again by, and may have come twice while nothing looked."""
 
+HISTORY = "history"
 HISTORY_INDEXES = (
     "create unique index if not exists history_pkey on {schema}.history (id)",
-    'create index if not exists history_place on {schema}.history (kind, subject_id, partition, "offset")',
+    # Ids first: of what begins alike PostgreSQL compares all, and kinds are few.
+    'create index if not exists history_of on {schema}.history (subject_id, kind, partition, "offset")',
     'create index if not exists history_at on {schema}.history (at, partition, "offset")',
     'create index if not exists history_correlation on {schema}.history (correlation, at, partition, "offset")',
     'create index if not exists history_task on {schema}.history (task, at, partition, "offset")',
     "drop index if exists {schema}.history_subject",
+    "drop index if exists {schema}.history_place",
 )
 
 ENTRY = """
@@ -162,8 +165,9 @@ def create_bare_tables(connection: psycopg.Connection[Any], schema: str) -> None
 def create_indexes(connection: psycopg.Connection[Any], schema: str) -> None:
     """What pages and documents are found by. Raises psycopg.Error."""
     connection.execute(repeated_notices(schema))
-    for statement in index_statements(schema):
-        connection.execute(statement)
+    for statements in index_statements(schema).values():
+        for statement in statements:
+            connection.execute(statement)
 
 
 def repeated_notices(schema: str) -> sql.Composed:
@@ -171,24 +175,23 @@ def repeated_notices(schema: str) -> sql.Composed:
     return _sql(REPEATED_NOTICES, schema)
 
 
-def index_statements(schema: str) -> list[sql.Composed]:
-    """What makes a schema's indexes; a statement does not wait for another."""
-    statements = [_sql(text, schema) for text in HISTORY_INDEXES]
-    for view in VIEWS.values():
-        statements += _indexes(view, schema)
-    return statements
+def index_statements(schema: str) -> dict[str, list[sql.Composed]]:
+    """What makes each table's indexes; a statement does not wait for another."""
+    of_views = {view.name: list(_indexes(view, schema)) for view in VIEWS.values()}
+    return {HISTORY: [_sql(text, schema) for text in HISTORY_INDEXES], **of_views}
 
 
-def analyze_statements(schema: str) -> list[sql.Composed]:
-    """What makes the planner know a schema's tables, without their documents, which it never compares; a statement
-    does not wait for another."""
+def analyze_statements(schema: str) -> dict[str, sql.Composed]:
+    """What makes the planner know each table, without its documents, which it never compares."""
     columns = {view.name: ["id", "created", *(column.name for column in view.columns)] for view in VIEWS.values()}
     columns["states"] = ["kind", "id"]
-    columns["history"] = ["id", "kind", "subject_id", "at", "task", "correlation", "partition", "offset"]
-    return [
-        sql.SQL("analyze {} ({})").format(sql.Identifier(schema, table), sql.SQL(", ").join(map(sql.Identifier, names)))
+    columns[HISTORY] = ["id", "kind", "subject_id", "at", "task", "correlation", "partition", "offset"]
+    return {
+        table: sql.SQL("analyze {} ({})").format(
+            sql.Identifier(schema, table), sql.SQL(", ").join(map(sql.Identifier, names))
+        )
         for table, names in columns.items()
-    ]
+    }
 
 
 def _indexes(view: View, schema: str) -> Iterator[sql.Composed]:

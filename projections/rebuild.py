@@ -9,7 +9,7 @@ events take; readers hold no name for longer than a statement, so none of them f
 import asyncio
 import gc
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import suppress
 from multiprocessing import get_context, parent_process
@@ -25,14 +25,13 @@ from infra.lines import set_up
 from infra.log.kafka import KafkaLog
 from infra.log.log import Positions, TopicPartition
 from infra.settings import load
-from projections.filling import FillingStore, create_unkeyed_tables, key_statements
+from projections.filling import FillingStore, create_unkeyed_tables, settling_statements
 from projections.postgres import (
     SCHEMA,
     PostgresStore,
     analyze_statements,
     create_tables,
     index_statements,
-    repeated_notices,
 )
 from projections.projector import Projector
 from projections.told import Told, nobody
@@ -116,19 +115,35 @@ async def _fill(bootstrap: str, dsn: str, told: Told, workers: int) -> int:
 
 
 async def _index(dsn: str) -> None:
-    """Make the new generation's indexes, several at a time."""
+    """Make the new generation's keys and indexes: several at a time, and of each table in their order."""
 
-    def run(*statements: sql.Composed) -> None:
+    def run(statement: sql.Composed) -> None:
         with psycopg.connect(dsn, autocommit=True) as connection:
-            connection.execute("set maintenance_work_mem = '128MB'")
-            for statement in statements:
-                connection.execute(statement)
+            # As many statements run at once as there are processors.
+            connection.execute("set maintenance_work_mem = '128MB'; set max_parallel_maintenance_workers = 0")
+            connection.execute(statement)
 
+    settling, indexes, analyzing = settling_statements(NEXT), index_statements(NEXT), analyze_statements(NEXT)
     loop = asyncio.get_running_loop()
     with ThreadPoolExecutor(WORKERS) as pool:
-        once = [repeated_notices(NEXT), *key_statements(NEXT)]
-        for statements in (once, index_statements(NEXT), analyze_statements(NEXT)):
-            await asyncio.gather(*(loop.run_in_executor(pool, run, each) for each in statements))
+
+        async def settle(table: str) -> None:
+            if table in settling:
+                await loop.run_in_executor(pool, run, settling[table])
+            await asyncio.gather(*(loop.run_in_executor(pool, run, each) for each in indexes.get(table, ())))
+            await loop.run_in_executor(pool, run, analyzing[table])
+
+        # What takes longest begins first.
+        await asyncio.gather(*(settle(table) for table in sorted(analyzing, key=_by_size(dsn))))
+
+
+def _by_size(dsn: str) -> Callable[[str], int]:
+    with psycopg.connect(dsn) as connection:
+        rows = connection.execute(
+            "select relname, pg_relation_size(oid) from pg_class where relnamespace = to_regnamespace(%s)", (NEXT,)
+        ).fetchall()
+    sizes = {str(table): int(size) for table, size in rows}
+    return lambda table: -sizes[table]
 
 
 def end_with_parent() -> None:
