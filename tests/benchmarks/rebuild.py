@@ -116,6 +116,13 @@ async def _stand_at_the_end(bootstrap: str, dsn: str) -> None:
     await log.close()
 
 
+def _rest(dsn: str) -> None:
+    """Have what the round before left to PostgreSQL's background done, so that each round begins alike."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("vacuum")
+        connection.execute("checkpoint")
+
+
 def _copy(dsn: str) -> tuple[float, float]:
     """COPY of every row from the new generation to bare tables: seconds, and seconds with indexes."""
     with psycopg.connect(dsn, autocommit=True) as source, psycopg.connect(dsn, autocommit=True) as target:
@@ -142,6 +149,7 @@ def measure(count: int = EVENTS, rounds: int = 3) -> dict[str, Any]:
         asyncio.run(_stand_at_the_end(found.bootstrap, found.dsn))
         rates, cpu, limits = [], [], []
         for _ in range(rounds):
+            _rest(found.dsn)
             begin, before = time.perf_counter(), usage({"all": os.getpid()})["all"][0]
             read = asyncio.run(rebuild(found.bootstrap, found.dsn))
             rates.append(read / (time.perf_counter() - begin))

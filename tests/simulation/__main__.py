@@ -4,8 +4,11 @@ import argparse
 import logging
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 
-from tests.simulation.history import run, script
+from tests.simulation.history import End, run, script
+
+SEEDS_AT_ONCE = 20
 
 
 def main() -> int:
@@ -24,18 +27,24 @@ def main() -> int:
         print(f"{end.events} events in {end.seconds:.0f} simulated seconds, mark {end.mark}")
         return 1 if end.problems else 0
     began, events, failed = time.monotonic(), 0, 0
-    for seed in range(asked.first, asked.first + asked.histories):
-        end = run(script(seed), seed)
-        events += end.events
-        if end.problems:
-            failed += 1
-            print(f"seed {seed}: {end.problems[0]}", flush=True)
+    seeds = range(asked.first, asked.first + asked.histories)
+    with ProcessPoolExecutor(initializer=logging.disable) as pool:
+        for seed, end in zip(seeds, pool.map(live, seeds, chunksize=SEEDS_AT_ONCE), strict=True):
+            events += end.events
+            if end.problems:
+                failed += 1
+                print(f"seed {seed}: {end.problems[0]}", flush=True)
     seconds = time.monotonic() - began
     print(
         f"{asked.histories} histories, {failed} failed, {events} events, "
         f"{asked.histories / seconds * 60:.0f} histories a minute"
     )
     return 1 if failed else 0
+
+
+def live(seed: int) -> End:
+    """Through the history that the seed makes."""
+    return run(script(seed), seed)
 
 
 if __name__ == "__main__":
