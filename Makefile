@@ -8,8 +8,8 @@ LOCAL := $(or $(PYTHON),$(error Python 3.11 or newer is needed: apt-get install 
 OPTIONS = $(if $(HOSTS),--hosts $(HOSTS)) $(if $(SIMULATED),--simulated) $(if $(SUBNET),--subnet $(SUBNET))
 BIN := .venv/bin
 FAST := $(BIN)/pytest -q -n auto --dist worksteal -m "not real and not e2e"
-# Mostly they wait for servers; a file's tests share a cluster.
-REAL := $(BIN)/pytest -q -n 2 --dist loadfile -m real
+# Mostly they wait for servers; a file's tests share a cluster. In order: by the count of tests the longest would come last.
+REAL := $(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m real
 
 .DEFAULT_GOAL := help
 .PHONY: help demo up down status logs clean setup lint test test-fast test-real test-e2e simulate bench
