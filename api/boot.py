@@ -21,7 +21,7 @@ from api.gateway import Wish
 from api.reading import Strict
 from api.refusals import NetworkNeeded
 from api.services import Services
-from domain.cells import DEFAULT_CELL, in_turn
+from domain.cells import in_turn
 from domain.errors import AlreadyExists, Invalid, NotFound, NotSupportedYet, PortBusy
 from domain.instance.actions.boot import BootInstance
 from domain.jobs import FlavorRef, ImageRef, Nic
@@ -208,11 +208,11 @@ async def commands(services: Services, asked: Asked, body: BootBody, born: Seque
         where: dict[str, Any] = orjson.loads(zone.doc) if zone else {"deleted": True}
         if where["deleted"]:
             raise NotFound(kind="zone", id=body.zone)
-        cells = (where.get("cell", DEFAULT_CELL),)
+        cells = (resolve.cell(where),)
     host = ""
     if body.host:
         found = await resolve.found(services, "hosts", body.host, asked.project)
-        host, cells = found.id, (orjson.loads(found.doc).get("cell", DEFAULT_CELL),)
+        host, cells = found.id, (resolve.cell(orjson.loads(found.doc)),)
     nics = await _nics(services, asked, body)
     public_key = ""
     if body.key_name is not None:

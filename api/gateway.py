@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import orjson
 
+from api import resolve
 from api.asked import Asked
 from api.load import CELL_KINDS
 from api.refusals import KeyReused, Unavailable
 from api.services import Services
 from api.verdicts import Judgement
-from domain.cells import DEFAULT_CELL
 from domain.messages import Command, Envelope, Key, Topic, derived_id, to_record
 from domain.zone.zone import CreateZone
 from infra import crash, traces, work
@@ -140,7 +140,7 @@ async def _cell(services: Services, wish: Wish) -> str:
     if isinstance(wish.data, CreateZone):
         return wish.data.cell
     found = await services.store.get(f"{wish.subject.kind}s", wish.subject.id)
-    return str(orjson.loads(found.doc).get("cell", DEFAULT_CELL)) if found else DEFAULT_CELL
+    return resolve.cell(orjson.loads(found.doc) if found else {})
 
 
 def _own(asked: Asked, judgement: Judgement) -> Judgement:

@@ -1,12 +1,14 @@
 """From what people write to ids: an id, or a name where it is unique."""
 
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
 from api.refusals import NameNotUnique
 from api.services import Services
+from domain.cells import DEFAULT_CELL
 from domain.errors import NotFound
 from projections.view import Found
 from projections.views import VIEWS
@@ -48,6 +50,11 @@ async def found(services: Services, view: str, ref: str, project: str) -> Found:
             raise NotFound(kind=KINDS[view], id=ref)
         return row
     return await _named(services, view, ref, project)
+
+
+def cell(doc: Mapping[str, Any]) -> str:
+    """The cell that a host's or zone's document tells; those that an earlier release wrote tell none."""
+    return str(doc.get("cell", DEFAULT_CELL))
 
 
 async def ident(services: Services, view: str, ref: str, project: str) -> str:

@@ -495,7 +495,7 @@ class Processor:
         return Change(key, before, entry.version, state, due_at, due_id, shed=shed)
 
     async def _preload(self) -> None:
-        if self._preloaded:
+        if self._preloaded or not self._rules.preload:
             return
         count = await self._log.partitions(self.topics[0])
         mine = {each.partition for each in self._positions}

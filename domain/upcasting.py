@@ -29,15 +29,7 @@ def _placement_refused(data: dict[str, Any]) -> dict[str, Any]:
     return {**data, "vcpus": 0, "memory": 0, "disk": 0, "arch": "", "zone": "", "wanted_host": ""}
 
 
-def _host_registered(data: dict[str, Any]) -> dict[str, Any]:
-    return {**data, "cell": DEFAULT_CELL}
-
-
-def _zone_created(data: dict[str, Any]) -> dict[str, Any]:
-    return {**data, "cell": DEFAULT_CELL}
-
-
-def _placement_refused_there(data: dict[str, Any]) -> dict[str, Any]:
+def _of_the_only_cell(data: dict[str, Any]) -> dict[str, Any]:
     return {**data, "cell": DEFAULT_CELL}
 
 
@@ -47,13 +39,11 @@ def _instance_created(data: dict[str, Any]) -> dict[str, Any]:
 
 UPCASTS: dict[str, Upcast] = {
     "gostack.host.claim-made.v1": Upcast("gostack.host.claim-made.v2", _claim_made),
-    "gostack.host.registered.v1": Upcast("gostack.host.registered.v2", _host_registered),
+    "gostack.host.registered.v1": Upcast("gostack.host.registered.v2", _of_the_only_cell),
     "gostack.instance.created.v1": Upcast("gostack.instance.created.v2", _instance_created),
     "gostack.scheduling.placement-refused.v1": Upcast("gostack.scheduling.placement-refused.v2", _placement_refused),
-    "gostack.scheduling.placement-refused.v2": Upcast(
-        "gostack.scheduling.placement-refused.v3", _placement_refused_there
-    ),
-    "gostack.zone.created.v1": Upcast("gostack.zone.created.v2", _zone_created),
+    "gostack.scheduling.placement-refused.v2": Upcast("gostack.scheduling.placement-refused.v3", _of_the_only_cell),
+    "gostack.zone.created.v1": Upcast("gostack.zone.created.v2", _of_the_only_cell),
 }
 """Type name as it was written -> the step to the next."""
 

@@ -112,7 +112,7 @@ class Instances(Section):
 
 
 class Scheduling(Section):
-    """The scheduler's policy for its cell."""
+    """The schedulers' policy, and the cell of this machine's hosts."""
 
     cell: str = Field("default", description="the cell that this machine's hosts join")
     vcpu_ratio: float = Field(4.0, gt=0, description="virtual CPUs promised for each physical one")

@@ -13,7 +13,6 @@ from api.asked import Given, Project
 from api.documents import Placements, SchedulerDocument, Scores
 from api.reading import JSON, Strict, caught_up
 from api.replayed import own_ratios, replayed
-from domain.cells import DEFAULT_CELL
 from domain.errors import Invalid, NotFound, PastMissing
 from domain.scheduling.filters import FILTERS
 from domain.scheduling.policy import DEFAULT
@@ -153,7 +152,7 @@ def _told(placement: Placement, host: Mapping[str, str]) -> dict[str, object]:
     return {
         "time": entry.time,
         "host": {"id": placement.host_id, "name": host.get("name", "")} if placement.host_id else None,
-        "cell": placement.cell or host.get("cell", DEFAULT_CELL),
+        "cell": placement.cell or resolve.cell(host),
         "hosts": placement.report.total,
         "filters": filters,
         "best": [each.model_dump() for each in placement.report.best],
