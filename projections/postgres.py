@@ -34,23 +34,26 @@ OPTIONS = "-c statement_timeout=30000 -c synchronous_commit=off"
 MOST_ALTERNATIVES = 16
 ROWS_AT_ONCE = 1000
 
-TABLES = """
-create schema if not exists {schema};
-create table if not exists {schema}.positions (
-    topic text not null, partition int not null, next_offset bigint not null, primary key (topic, partition)
-);
-create table if not exists {schema}.states (
-    kind text not null, id text not null, version bigint not null, "offset" bigint not null, state bytea not null,
-    primary key (kind, id)
-);
-alter table {schema}.states add column if not exists "offset" bigint not null default -1;
-create table if not exists {schema}.history (
-    id text not null, kind text not null, subject_id text not null, version bigint not null, type text not null,
-    at timestamptz not null, topic text not null, partition int not null, "offset" bigint not null,
-    actor text not null, project text not null, task text not null, correlation text not null,
-    causation text not null, verdict text not null, data bytea not null
-);
-"""
+TABLES = (
+    "create schema if not exists {schema}",
+    """
+    create table if not exists {schema}.positions (
+        topic text not null, partition int not null, next_offset bigint not null, primary key (topic, partition)
+    )""",
+    """
+    create table if not exists {schema}.states (
+        kind text not null, id text not null, version bigint not null, "offset" bigint not null, state bytea not null,
+        primary key (kind, id)
+    )""",
+    'alter table {schema}.states add column if not exists "offset" bigint not null default -1',
+    """
+    create table if not exists {schema}.history (
+        id text not null, kind text not null, subject_id text not null, version bigint not null, type text not null,
+        at timestamptz not null, topic text not null, partition int not null, "offset" bigint not null,
+        actor text not null, project text not null, task text not null, correlation text not null,
+        causation text not null, verdict text not null, data bytea not null
+    )""",
+)
 
 REPEATED_NOTICES = """
 delete from {schema}.history where version = 0 and ctid in (
@@ -131,14 +134,16 @@ OPERATORS = {"=": "=", "!=": "<>", ">=": ">=", "<=": "<="}
 
 def create_tables(dsn: str, schema: str = SCHEMA) -> None:
     """Make the tables of all views, and what they are found by, where they are missing. Raises psycopg.Error."""
-    with psycopg.connect(dsn) as connection:
+    # A statement is a transaction: a projector that works meanwhile locks tables too, in its own order.
+    with psycopg.connect(dsn, autocommit=True) as connection:
         create_bare_tables(connection, schema)
         create_indexes(connection, schema)
 
 
 def create_bare_tables(connection: psycopg.Connection[Any], schema: str) -> None:
     """Tables with what filling them needs, and no more. Raises psycopg.Error."""
-    connection.execute(_sql(TABLES, schema))
+    for statement in TABLES:
+        connection.execute(_sql(statement, schema))
     for view in VIEWS.values():
         columns = sql.SQL("").join(
             sql.SQL(", {} {} not null").format(sql.Identifier(column.name), sql.SQL(column.type))

@@ -564,3 +564,28 @@ async def test_rows_of_an_earlier_release_have_what_they_would_have_had(dsn: str
     await postgres.open()
     assert await postgres.totals("hosts", "cell", []) == {"default": (1,)}
     await postgres.close()
+
+
+@pytest.mark.real
+async def test_a_projector_that_holds_a_table_gets_the_others_while_tables_are_brought_up_to_date(dsn: str) -> None:
+    """Who made them would wait for that table, and the projector for one that it had: a deadlock."""
+    tables = ["states", "history", *VIEWS]
+    for last in tables:
+        with psycopg.connect(dsn) as projector, psycopg.connect(dsn, autocommit=True) as watcher:
+
+            def locked(table: str) -> sql.Composed:
+                return sql.SQL("lock table {} in row exclusive mode").format(sql.Identifier(SCHEMA, table))
+
+            projector.execute(locked(last))
+            making = asyncio.create_task(asyncio.to_thread(create_tables, dsn))
+            waiting = "select 1 from pg_locks where not granted and relation = %s::regclass"
+            for _ in range(1000):
+                if watcher.execute(waiting, (f"{SCHEMA}.{last}",)).fetchone():
+                    break
+                await asyncio.sleep(0.01)
+            else:
+                pytest.fail(f"making the tables did not come to {last}")
+            for table in tables:
+                projector.execute(locked(table))
+            projector.commit()
+            await making
