@@ -10,10 +10,12 @@ prefix `ce_`, the record's value is the data as JSON.
 import hashlib
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
+from operator import itemgetter
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict
@@ -299,26 +301,28 @@ def from_record(record: Record) -> Envelope:
         texts = b"\0".join(values).decode().split("\0")
         if values and len(texts) != len(values):
             raise ValueError("a header holds a NUL, which no database can")
-        headers = dict(zip(names, texts, strict=False))
+        found = _attributes(names)((*texts, *_ABSENT.values()))
+        ident, written, subject, time, source, correlation, causation, actor, project, reason = found[:10]
+        aggversion, verdict, if_match, fingerprint, traceparent, earlier_traceparent, cause_place = found[10:]
+        # By place: naming them takes as long as all the rest of it.
         return Envelope(
-            id=_uuid(headers["ce_id"]),
-            data=read(headers["ce_type"], record.value),
-            subject=Key.parse(headers["ce_subject"]),
-            time=_moment(headers["ce_time"]),
-            source=headers["ce_source"],
-            correlation=headers["ce_correlationid"],
-            causation=headers.get("ce_causationid", ""),
-            actor=headers.get("ce_actor", SYSTEM),
-            project=headers.get("ce_project", ""),
-            reason=headers.get("ce_reason", ""),
-            aggversion=int(headers["ce_aggversion"]) if "ce_aggversion" in headers else None,
-            verdict=headers.get("ce_verdict"),
-            if_match=int(headers["ce_ifmatch"]) if "ce_ifmatch" in headers else None,
-            fingerprint=headers.get("ce_fingerprint", ""),
-            # Earlier releases wrote it with the prefix of an attribute.
-            traceparent=headers.get("traceparent") or headers.get("ce_traceparent", ""),
-            cause_place=headers.get("ce_causeplace", ""),
-            written=headers["ce_type"],
+            _uuid(ident),
+            read(written, record.value),
+            Key.parse(subject),
+            _moment(time),
+            source,
+            correlation,
+            causation,
+            actor,
+            project,
+            reason,
+            None if aggversion is None else int(aggversion),
+            verdict,
+            None if if_match is None else int(if_match),
+            fingerprint,
+            traceparent or earlier_traceparent,
+            cause_place,
+            written,
         )
     except KeyError as missing:
         raise UnknownMessage(what=f"{missing} is not a known type or header", place=record.place) from missing
@@ -326,6 +330,33 @@ def from_record(record: Record) -> Envelope:
         raise UnknownMessage(what=f"a header has no value ({missing})", place=record.place) from missing
     except (ValueError, UnicodeDecodeError) as wrong:
         raise UnknownMessage(what=str(wrong)[:500], place=record.place) from wrong
+
+
+_REQUIRED = ("ce_id", "ce_type", "ce_subject", "ce_time", "ce_source", "ce_correlationid")
+_ABSENT = {
+    "ce_causationid": "",
+    "ce_actor": SYSTEM,
+    "ce_project": "",
+    "ce_reason": "",
+    "ce_aggversion": None,
+    "ce_verdict": None,
+    "ce_ifmatch": None,
+    "ce_fingerprint": "",
+    "traceparent": "",
+    # Earlier releases wrote it with the prefix of an attribute.
+    "ce_traceparent": "",
+    "ce_causeplace": "",
+}
+"""What counts where the header is not there."""
+
+
+@lru_cache(maxsize=1024)
+def _attributes(names: tuple[str, ...]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
+    """Out of the headers of these names, with what counts for absent ones behind them: those that make an envelope, in
+    the order of its fields. Few sets of names are ever seen. Raises KeyError for one that is missing."""
+    place = {name: number for number, name in enumerate(_ABSENT, len(names))}
+    place |= {name: number for number, name in enumerate(names)}
+    return itemgetter(*(place[name] for name in (*_REQUIRED, *_ABSENT)))
 
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").fullmatch

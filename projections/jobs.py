@@ -104,6 +104,7 @@ def _rows(
 JOBS_VIEW = View(
     name="jobs",
     kinds=frozenset({"instance"}),
+    events=frozenset({StepsDispatched, StepsFinished, StepStarted, StepFailed}),
     rows=rows,
     about=about,
     columns=(

@@ -96,6 +96,7 @@ NETWORKS = View(
 PORTS = View(
     name="ports",
     kinds=frozenset({"network"}),
+    events=frozenset({PortCreated, PortBoundToInstance, PortFreed, PortDeleted}),
     rows=port_rows,
     gone=port_gone,
     columns=(

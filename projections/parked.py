@@ -28,6 +28,7 @@ def rows(change: Change) -> Iterable[Row]:
 PARKED = View(
     name="parked",
     kinds=frozenset(AGGREGATES),
+    events=frozenset({AggregateParked, AggregateReleased}),
     rows=rows,
     columns=(Column("kind"), Column("parked", "boolean")),
 )

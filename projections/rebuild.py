@@ -120,7 +120,8 @@ async def _index(dsn: str) -> None:
     def run(statement: sql.Composed) -> None:
         with psycopg.connect(dsn, autocommit=True) as connection:
             # As many statements run at once as there are processors.
-            connection.execute("set maintenance_work_mem = '128MB'; set max_parallel_maintenance_workers = 0")
+            connection.execute("set maintenance_work_mem = '128MB'; set work_mem = '128MB'")
+            connection.execute("set max_parallel_maintenance_workers = 0")
             connection.execute(statement)
 
     settling, indexes, analyzing = settling_statements(NEXT), index_statements(NEXT), analyze_statements(NEXT)

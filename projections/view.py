@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from domain.messages import Envelope, Key
+from domain.messages import Envelope, Event, Key
 from domain.values import frozen
 
 ColumnType = Literal["text", "bigint", "boolean", "timestamptz", "text[]"]
@@ -75,6 +75,8 @@ class View:
     columns: tuple[Column, ...] = ()
     gone: Callable[[Change], Iterable[str]] = _nothing
     """Ids of rows that this change removes."""
+    events: frozenset[type[Event]] = frozenset()
+    """Those that it reads of them, where the others never say anything for it. None: all."""
     about: Callable[[Change], Hashable | None] | None = None
     """What a change's rows are of, None where it has none: of changes about the same, the last has all that there is to
     say, whatever came between. Where it is not given, every change's rows count."""

@@ -443,7 +443,7 @@ ENTRIES = [
     entry("a"),
     entry("b", seconds=1, offset=1, subject=Key("instance", "two"), actor="bob", type="t"),
     entry("c", seconds=2, offset=2, subject=Key("host", "one"), project="q", correlation="u"),
-    entry("d", seconds=3, offset=3, actor="bob", task="t"),
+    entry("d", seconds=3, offset=3, actor="bob", task="v"),
 ]
 ONE = "6f1c1f4e-0000-4000-8000-000000000001"
 OF_ONE_ID = [
@@ -466,6 +466,7 @@ FILTERS: list[tuple[dict[str, Any], str]] = [
     ({"project": "q"}, "c"),
     ({"task": "t"}, "abd"),
     ({"task": "u"}, "c"),
+    ({"task": "v"}, "d"),
     ({"since": NOW + timedelta(seconds=1)}, "bcd"),
     ({"until": NOW + timedelta(seconds=1)}, "ab"),
     ({"since": NOW + timedelta(seconds=1), "until": NOW + timedelta(seconds=2)}, "bc"),

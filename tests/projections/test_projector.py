@@ -50,7 +50,7 @@ from infra.log.memory import MemoryLog
 from projections.memory import MemoryStore
 from projections.projector import Projector, VersionGap
 from projections.store import HistoryQuery, NotMoved, Store
-from projections.view import Query
+from projections.view import Change, Query
 from projections.views import VIEWS
 from tests.domain.instances import NETWORK, boot_command
 from tests.harness.agents import host_key
@@ -315,6 +315,20 @@ async def test_rows_say_what_the_states_say(story: list[Record], expected: dict[
                 rest = {name: value for name, value in state.model_dump(mode="json").items() if name != "project"}
                 assert {name: doc[name] for name in rest} == rest
     assert not any(docs[view] for view in ("instances", "hosts", "networks", "flavors", "images", "keypairs", "zones"))
+
+
+def test_a_view_that_names_events_has_nothing_to_say_of_others(story: list[Record]) -> None:
+    found: dict[Key, Any] = {}
+    for record in story:
+        envelope = from_record(record)
+        event, key, before = envelope.data, envelope.subject, found.get(envelope.subject)
+        assert isinstance(event, Event)
+        if envelope.aggversion is not None:
+            found[key] = AGGREGATES[key.kind].evolve(before, event, key.id)
+        change = Change(envelope, before, found.get(key), ("t", 0, 0))
+        for view in VIEWS.values():
+            if key.kind in view.kinds and view.events and type(event) not in view.events:
+                assert [*view.rows(change), *view.gone(change)] == [], (view.name, event)
 
 
 async def test_rows_are_found_by_columns_that_say_what_the_documents_say(story: list[Record]) -> None:
