@@ -6,6 +6,7 @@ ids that are in the files of a directory, if that is given too.
 
 import asyncio
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ MADE, THERE = 202, 409
 POLL_SECONDS = 1.0
 """Between two looks at all servers: to ask for each of them would be most of what such a Nova can answer."""
 PATIENCE = 600.0
+FIRST_TRIES = 60
 
 
 def _cpu(pids: Path | None) -> float:
@@ -72,6 +74,15 @@ class Boots:
                     self._waiting.pop(ident).set_result(status)
 
 
+async def _first(boots: Boots) -> str:
+    """One that is not counted, once there is a host: a Nova that was just started has none for a while."""
+    for _ in range(FIRST_TRIES):
+        with suppress(RuntimeError):
+            return await boots.one()
+        await asyncio.sleep(1)
+    raise RuntimeError(f"none of {FIRST_TRIES} servers became active")
+
+
 async def measure(url: str, pids: Path | None, count: int = 100, at_once: int = 20) -> dict[str, Any]:
     """So many boots, so many at once, after one that is not counted; the servers are deleted afterwards."""
     timeout = aiohttp.ClientTimeout(total=120)
@@ -88,7 +99,7 @@ async def measure(url: str, pids: Path | None, count: int = 100, at_once: int = 
                 return await boots.one()
 
         try:
-            first = await one()
+            first = await _first(boots)
             boots.posts.clear()
             boots.active.clear()
             begin, before = time.perf_counter(), _cpu(pids)

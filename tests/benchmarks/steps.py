@@ -123,7 +123,7 @@ def _worker(environment: dict[str, str], dsn: str, count: int) -> tuple[float, f
     return seconds / part, cpu / part
 
 
-def measure(rounds: int = 3, count: int = RECORDS) -> dict[str, Any]:
+def measure(rounds: int = 5, count: int = RECORDS) -> dict[str, Any]:
     """Records a second and CPU milliseconds a record, under Faust and bare, in turn."""
     assert catalog.MESSAGES
     with servers() as found:
