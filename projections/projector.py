@@ -35,8 +35,8 @@ logger = logging.getLogger(__name__)
 
 READS = (Topic.EVENTS, Topic.DEAD)
 MOST = 1000
-CACHE = 8_000
-"""Aggregates whose states are kept in memory: some 9 KiB each."""
+CACHE = 5_000
+"""Aggregates whose states are kept in memory: some 12 KiB each."""
 GATHER = 0.05
 """Seconds for which records wait for others while many come."""
 PACE = 0.1
