@@ -259,7 +259,7 @@ def _project(batch: Batch, changes: Sequence[Change]) -> None:
     """The rows of these changes, which follow one another."""
     by_kind: dict[str, list[Change]] = {}
     for change in changes:
-        by_kind.setdefault(change.envelope.subject.kind, []).append(change)
+        by_kind.setdefault(change.key.kind, []).append(change)
     for view in VIEWS.values():
         # Rows of different kinds are different rows, so only the order within a kind counts.
         concerned: Iterable[Change] = [change for kind in view.kinds for change in by_kind.get(kind, ())]

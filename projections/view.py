@@ -76,7 +76,7 @@ class View:
     gone: Callable[[Change], Iterable[str]] = _nothing
     """Ids of rows that this change removes."""
     events: frozenset[type[Event]] = frozenset()
-    """Those that it reads of them, where the others never say anything for it. None: all."""
+    """Those that it reads, where no other ever says anything for it; empty: all."""
     about: Callable[[Change], Hashable | None] | None = None
     """What a change's rows are of, None where it has none: of changes about the same, the last has all that there is to
     say, whatever came between. Where it is not given, every change's rows count."""

@@ -440,7 +440,7 @@ async def test_history_after_an_unknown_entry_is_refused(store: Store) -> None:
 
 
 ENTRIES = [
-    entry("a"),
+    entry("a", task="t"),
     entry("b", seconds=1, offset=1, subject=Key("instance", "two"), actor="bob", type="t"),
     entry("c", seconds=2, offset=2, subject=Key("host", "one"), project="q", correlation="u"),
     entry("d", seconds=3, offset=3, actor="bob", task="v"),
