@@ -30,6 +30,7 @@ create table if not exists answered (dispatch_id text primary key, at int not nu
 create table if not exists done (job_id text primary key, result text not null, at int not null default (unixepoch()));
 create table if not exists times (name text primary key, at real not null);
 create table if not exists guests (instance_id text primary key, host_id text not null, power text not null);
+create index if not exists guests_of on guests (host_id);
 """
 
 
@@ -112,6 +113,13 @@ class Journal:
         """Every guest of the host with what was last said of it."""
         rows = self._db.execute("select instance_id, power from guests where host_id = ?", (host_id,))
         return {instance_id: Power(power) for instance_id, power in rows}
+
+    def guest(self, host_id: str, instance_id: str) -> Power | None:
+        """What was last said of this guest, if it is one of the host."""
+        row = self._db.execute(
+            "select power from guests where instance_id = ? and host_id = ?", (instance_id, host_id)
+        ).fetchone()
+        return Power(row[0]) if row else None
 
     def saw(self, host_id: str, instance_id: str, power: Power) -> None:
         """This was said of a guest."""

@@ -5,9 +5,11 @@ It reports facts and changes nothing. A hypervisor that does not answer says not
 
 import asyncio
 import logging
+from collections.abc import Sequence
 
 from agent.drivers.driver import DriverError
 from agent.runner import HostRunner
+from agent.turns import in_turn
 from domain.jobs import Power
 from infra import work
 
@@ -45,9 +47,7 @@ async def look_at(runner: HostRunner, instance_id: str) -> None:
     await runner.observe(instance_id, power, given)
 
 
-async def reconcile(runners: list[HostRunner], every: float) -> None:
-    """Look for ever, every `every` seconds."""
-    while True:
-        await asyncio.sleep(every)
-        for runner in runners:
-            await look(runner)
+async def reconcile(runners: Sequence[HostRunner], every: float) -> None:
+    """Look for ever, at each host every `every` seconds."""
+    await asyncio.sleep(every)
+    await in_turn(runners, every, look)

@@ -116,7 +116,7 @@ class HostRunner:
     async def observe(self, instance_id: str, power: Power, given: int) -> None:
         """Report what the hypervisor says of a guest, if that is news and no job is the reason: `given` is what given()
         said before the hypervisor was asked."""
-        known = self.known_guests().get(instance_id)
+        known = self.known_guest(instance_id)
         worked_on = self.busy(instance_id) or self.given(instance_id) != given
         if worked_on or known in (None, power):
             return
@@ -144,6 +144,10 @@ class HostRunner:
     def known_guests(self) -> dict[str, Power]:
         """Every guest of this host with what was last said of it."""
         return self._journal.guests(self.host.id) | self._telling
+
+    def known_guest(self, instance_id: str) -> Power | None:
+        """What was last said of this guest, if it is one of this host."""
+        return self._telling.get(instance_id) or self._journal.guest(self.host.id, instance_id)
 
     async def _work(self, instance_id: str) -> None:
         queue = self._queues[instance_id]
@@ -201,7 +205,7 @@ class HostRunner:
             self._sent(dispatch.dispatch_id)
 
         said = [self._answer(traces.under(envelope, sending), answer, "answer")]
-        power = self.known_guests().get(dispatch.instance_id)
+        power = self.known_guest(dispatch.instance_id)
         if power is not None and not any(isinstance(fact, PowerSeen) for each in results for fact in each.facts):
             # While an instance is worked on nobody heeds it: what was said last may have come after the work began.
             said.append(self._observed(dispatch.instance_id, power))

@@ -15,6 +15,7 @@ from agent.reconcile import look_at, reconcile
 from agent.registration import Candidate, job_positions, register
 from agent.runner import HostIdentity, HostRunner
 from agent.sender import Sender
+from agent.turns import in_turn
 from domain import catalog
 from domain.errors import UnknownMessage
 from domain.jobs import DispatchHostJobs, GuestSpec, Heartbeat
@@ -26,8 +27,6 @@ from infra.log.log import Log, TopicPartition
 logger = logging.getLogger(__name__)
 
 FETCH = 500
-SOON = 0.25
-"""Seconds whose heartbeats go together: one by one, each would be a request to the log of its own."""
 FORGET_SECONDS = 3600.0
 """Between two looks for what the journal may forget."""
 
@@ -95,8 +94,9 @@ class AgentService:
         """Take up what was left undone, and work until cancelled. Raises LogUnavailable where the log stays away."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._sender.run())
-            group.create_task(self._beat())
-            group.create_task(reconcile(list(self.runners.values()), self._options.reconcile))
+            runners = list(self.runners.values())
+            group.create_task(in_turn(runners, self._options.heartbeat, self._beat))
+            group.create_task(reconcile(runners, self._options.reconcile))
             group.create_task(self._read())
             group.create_task(self._forget())
 
@@ -160,20 +160,11 @@ class AgentService:
 
     async def _watch(self, instance_id: str) -> None:
         for runner in self.runners.values():
-            if instance_id in runner.known_guests():
+            if runner.known_guest(instance_id) is not None:
                 await look_at(runner, instance_id)
 
-    async def _beat(self) -> None:
-        """Spread over the interval: a thousand hosts heard at once would hold up the answers to their jobs."""
-        begin = asyncio.get_running_loop().time()
-        while True:
-            runners = list(self.runners.values())
-            for number, runner in enumerate(runners, 1):
-                await self._sender.put(self._heartbeat(runner))
-                due = begin + self._options.heartbeat * number / len(runners)
-                if (rest := due - asyncio.get_running_loop().time()) > min(SOON, self._options.heartbeat / 2):
-                    await asyncio.sleep(rest)
-            begin = max(begin + self._options.heartbeat, asyncio.get_running_loop().time())
+    async def _beat(self, runner: HostRunner) -> None:
+        await self._sender.put(self._heartbeat(runner))
 
     def _heartbeat(self, runner: HostRunner) -> Record:
         now = self._clock()

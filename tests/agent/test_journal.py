@@ -109,6 +109,34 @@ def test_a_guest_that_came_from_another_host_of_this_process_is_its_new_hosts(jo
     assert (journal.guests("h1"), journal.guests("h2")) == ({}, {"a": Power.RUNNING})
 
 
+def test_one_guest_is_known_of_its_host_alone(journal: Journal) -> None:
+    journal.saw("h1", "a", Power.SHUTDOWN)
+    assert journal.guest("h1", "a") is Power.SHUTDOWN
+    assert journal.guest("h2", "a") is None
+    assert journal.guest("h1", "b") is None
+
+
+def test_what_is_asked_of_one_host_costs_nothing_of_the_guests_of_others(journal: Journal) -> None:
+    def work() -> int:
+        """Tens of SQLite's instructions."""
+        done = [0]
+
+        def more() -> None:
+            done[0] += 1
+
+        journal._db.set_progress_handler(more, 10)
+        assert journal.guests("h1") == {"a": Power.RUNNING}
+        assert journal.guest("h1", "a") is Power.RUNNING
+        journal._db.set_progress_handler(None, 0)
+        return done[0]
+
+    journal.saw("h1", "a", Power.RUNNING)
+    alone = work()
+    for number in range(500):
+        journal.saw("h2", str(number), Power.RUNNING)
+    assert work() <= alone + 2
+
+
 # What is forgotten
 
 
