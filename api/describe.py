@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from api import examples
-from api.documents import Accepted, Document, Problem
+from api.documents.answers import Accepted, Problem
+from api.documents.document import Document
 from api.problems import MEDIA_TYPE
 
 Responses = dict[int | str, dict[str, Any]]

@@ -13,7 +13,7 @@ from fastapi import Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.responses import Response
 
-from api.documents import DOCUMENTS
+from api.documents.views import DOCUMENTS
 from api.refusals import NotAppliedYet
 from api.services import Services
 from domain.errors import Invalid

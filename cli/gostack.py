@@ -265,7 +265,7 @@ def database_migrate(
 ) -> None:
     """Bring the database to this release's schema."""
     from infra.db.migrate import migrate
-    from projections.postgres import create_tables
+    from projections.tables import create_tables
 
     target = dsn or _settings().db.dsn
     for name in migrate(target):

@@ -9,7 +9,7 @@ So the log is asked, too: while it does not answer nobody can be heard, and all 
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -127,7 +127,7 @@ class Beats:
             for pulse in self._hosts.values():
                 pulse.heard = now if pulse.heard is not None else None
 
-    async def run(self, hosts: Callable[[], Awaitable[Sequence[Host]]]) -> None:
+    async def run(self, hosts: Callable[[], Awaitable[Iterable[Host]]]) -> None:
         """Listen for ever, from now on, to the hosts there are and those that come. Raises LogUnavailable, and what
         `hosts` raises."""
         bounds = await self._log.bounds([Topic.REPORTS, Topic.EVENTS])

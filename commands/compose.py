@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import uuid
+from collections.abc import Iterator
 
 import uvloop
 
@@ -73,9 +74,10 @@ async def timers(settings: Settings) -> None:
     timers = [Timers(each, log, now, settings.worker.inbox_keep) for each in (engine_ledger, scheduler_ledger)]
     pulse = Pulse(settings.metrics.every)
 
-    async def hosts() -> list[Host]:
-        rules = EngineRules()
-        return [restored(rules, key, row).state for key, row in (await scheduler_ledger.all("host")).items()]
+    async def hosts() -> Iterator[Host]:
+        rules, rows = EngineRules(), await scheduler_ledger.all("host")
+        # One by one: together, with all their claims, they are large.
+        return (restored(rules, key, row).state for key, row in rows.items())
 
     async def look() -> Lags:
         for each in timers:

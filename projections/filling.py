@@ -12,8 +12,9 @@ import orjson
 import psycopg
 from psycopg import AsyncConnection, AsyncCursor, sql
 
-from projections.postgres import HISTORY, PostgresStore, create_bare_tables, repeated_notices
+from projections.postgres import PostgresStore
 from projections.store import Entry
+from projections.tables import HISTORY, create_bare_tables, repeated_notices
 from projections.view import Row, View
 from projections.views import VIEWS
 

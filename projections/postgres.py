@@ -1,13 +1,10 @@
-"""Read models in PostgreSQL. Tables follow from the views' columns; every one lies in a schema of its own, so that a
-new generation can be filled beside the one that serves."""
+"""The store of read models in PostgreSQL."""
 
-import re
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import orjson
-import psycopg
 from psycopg import AsyncConnection, AsyncCursor, sql
 
 from domain.messages import Key
@@ -15,6 +12,7 @@ from infra import crash
 from infra.db.pool import Connections
 from infra.log.log import TopicPartition
 from projections.arrays import Bigints, Blobs, EncodedTexts, Moments, Texts
+from projections.questions import Conditions, alternatives, of_history, where_clause
 from projections.store import (
     Batch,
     Entry,
@@ -23,61 +21,14 @@ from projections.store import (
     NotMoved,
     Searched,
     StoreUnavailable,
-    kinds_and_id,
 )
+from projections.tables import SCHEMA, in_schema
 from projections.view import Condition, Found, Page, Query, Row, UnknownMarker, View
 from projections.views import VIEWS
 
-SCHEMA = "read"
 FOUND_AT_MOST = 20
 OPTIONS = "-c statement_timeout=30000 -c synchronous_commit=off"
-MOST_ALTERNATIVES = 16
 ROWS_AT_ONCE = 1000
-
-TABLES = (
-    "create schema if not exists {schema}",
-    """
-    create table if not exists {schema}.positions (
-        topic text not null, partition int not null, next_offset bigint not null, primary key (topic, partition)
-    )""",
-    """
-    create table if not exists {schema}.states (
-        kind text not null, id text not null, version bigint not null, "offset" bigint not null, state bytea not null,
-        primary key (kind, id)
-    )""",
-    'alter table {schema}.states add column if not exists "offset" bigint not null default -1',
-    """
-    create table if not exists {schema}.history (
-        id text not null, kind text not null, subject_id text not null, version bigint not null, type text not null,
-        at timestamptz not null, topic text not null, partition int not null, "offset" bigint not null,
-        actor text not null, project text not null, task text not null, correlation text not null,
-        causation text not null, verdict text not null, data bytea not null
-    )""",
-)
-
-REPEATED_NOTICES = """
-delete from {schema}.history where version = 0 and ctid in (
-    select ctid from (
-        select ctid, row_number() over (partition by id order by partition, "offset") as time
-          from {schema}.history where version = 0
-    ) as notices where time > 1
-)"""
-"""A notice has no version to be known again by, and may have come twice while nothing looked."""
-
-HISTORY = "history"
-HISTORY_INDEXES = (
-    "create unique index if not exists history_pkey on {schema}.history (id)",
-    # Ids first: of what begins alike PostgreSQL compares all, and kinds are few.
-    'create index if not exists history_of on {schema}.history (subject_id, kind, partition, "offset")',
-    'create index if not exists history_at on {schema}.history (at, partition, "offset")',
-    'create index if not exists history_correlation on {schema}.history (correlation, at, partition, "offset")',
-    # Nearly every task is what its events' request asked for, and that index finds them.
-    'create index if not exists history_other_task on {schema}.history (task, at, partition, "offset") '
-    "where task <> '' and task <> correlation",
-    "drop index if exists {schema}.history_subject",
-    "drop index if exists {schema}.history_place",
-    "drop index if exists {schema}.history_task",
-)
 
 ENTRY = """
 select kind, subject_id, version, id, type, at, topic, partition, "offset", actor, project, task, correlation,
@@ -131,92 +82,6 @@ READABLE = r"""
 (case when strpos(doc, '\u0000') = 0 then doc
       else regexp_replace(doc, '(?<!\\)((?:\\\\)*)\\u0000', '\1', 'g') end)::json
 """.strip()
-
-OPERATORS = {"=": "=", "!=": "<>", ">=": ">=", "<=": "<="}
-
-
-def create_tables(dsn: str, schema: str = SCHEMA) -> None:
-    """Make the tables of all views, and what they are found by, where they are missing. Raises psycopg.Error."""
-    # A statement is a transaction: a projector that works meanwhile locks tables too, in its own order.
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        create_bare_tables(connection, schema)
-        create_indexes(connection, schema)
-
-
-def create_bare_tables(connection: psycopg.Connection[Any], schema: str) -> None:
-    """Tables with what filling them needs, and no more. Raises psycopg.Error."""
-    for statement in TABLES:
-        connection.execute(_sql(statement, schema))
-    for view in VIEWS.values():
-        columns = sql.SQL("").join(
-            sql.SQL(", {} {} not null").format(sql.Identifier(column.name), sql.SQL(column.type))
-            for column in view.columns
-        )
-        connection.execute(
-            sql.SQL(
-                "create table if not exists {table} (id text primary key, version bigint not null, "
-                "created timestamptz not null, doc text not null{columns})"
-            ).format(table=sql.Identifier(schema, view.name), columns=columns)
-        )
-        for column in view.columns:
-            if column.otherwise is not None:
-                connection.execute(
-                    sql.SQL("alter table {} add column if not exists {} {} not null default {}").format(
-                        sql.Identifier(schema, view.name),
-                        sql.Identifier(column.name),
-                        sql.SQL(column.type),
-                        sql.Literal(column.otherwise),
-                    )
-                )
-
-
-def create_indexes(connection: psycopg.Connection[Any], schema: str) -> None:
-    """What pages and documents are found by. Raises psycopg.Error."""
-    connection.execute(repeated_notices(schema))
-    for statements in index_statements(schema).values():
-        for statement in statements:
-            connection.execute(statement)
-
-
-def repeated_notices(schema: str) -> sql.Composed:
-    """The statement that leaves every notice in history once."""
-    return _sql(REPEATED_NOTICES, schema)
-
-
-def index_statements(schema: str) -> dict[str, list[sql.Composed]]:
-    """What makes each table's indexes; a statement does not wait for another."""
-    of_views = {view.name: list(_indexes(view, schema)) for view in VIEWS.values()}
-    return {HISTORY: [_sql(text, schema) for text in HISTORY_INDEXES], **of_views}
-
-
-def analyze_statements(schema: str) -> dict[str, sql.Composed]:
-    """What makes the planner know each table, without its documents, which it never compares."""
-    columns = {view.name: ["id", "created", *(column.name for column in view.columns)] for view in VIEWS.values()}
-    columns["states"] = ["kind", "id"]
-    columns[HISTORY] = ["id", "kind", "subject_id", "at", "task", "correlation", "partition", "offset"]
-    return {
-        table: sql.SQL("analyze {} ({})").format(
-            sql.Identifier(schema, table), sql.SQL(", ").join(map(sql.Identifier, names))
-        )
-        for table, names in columns.items()
-    }
-
-
-def _indexes(view: View, schema: str) -> Iterator[sql.Composed]:
-    order = sql.SQL("created desc, id desc")
-    wanted: list[tuple[str, sql.Composed]] = [("order", sql.SQL("({})").format(order))]
-    for column in view.columns:
-        if column.indexed:
-            text = "using gin ({})" if column.type == "text[]" else "({}, {})"
-            wanted.append((column.name, sql.SQL(text).format(sql.Identifier(column.name), order)))
-    for name, how in wanted:
-        yield sql.SQL("create index if not exists {} on {} {}").format(
-            sql.Identifier(f"{view.name}_{name}"), sql.Identifier(schema, view.name), how
-        )
-
-
-def _sql(text: str, schema: str) -> sql.Composed:
-    return sql.SQL(text).format(schema=sql.Identifier(schema))
 
 
 class PostgresFrozen:
@@ -284,7 +149,7 @@ class PostgresStore:
         async with self._connections.lend() as connection, connection.transaction():
             await connection.execute("set transaction isolation level repeatable read read only")
             rows = await connection.execute(
-                _sql("select topic, partition, next_offset from {schema}.positions", self._schema)
+                in_schema("select topic, partition, next_offset from {schema}.positions", self._schema)
             )
             at = {TopicPartition(topic, number): offset for topic, number, offset in await rows.fetchall()}
             yield PostgresFrozen(connection, self._schema, at)
@@ -293,11 +158,11 @@ class PostgresStore:
         """Where each partition is to be read from."""
         async with self._connections.lend() as connection:
             await connection.execute(
-                _sql(ENSURE, self._schema),
+                in_schema(ENSURE, self._schema),
                 ([each.topic for each in partitions], [each.partition for each in partitions]),
             )
             rows = await connection.execute(
-                _sql("select topic, partition, next_offset from {schema}.positions", self._schema)
+                in_schema("select topic, partition, next_offset from {schema}.positions", self._schema)
             )
             known = {TopicPartition(topic, number): offset for topic, number, offset in await rows.fetchall()}
         return {each: known[each] for each in partitions}
@@ -307,7 +172,7 @@ class PostgresStore:
         asked = ([key.kind for key in keys], [key.id for key in keys])
         tails: dict[Key, list[tuple[str, bytes]]] = {}
         async with self._connections.lend() as connection:
-            rows = await connection.execute(_sql(STATES, self._schema), asked)
+            rows = await connection.execute(in_schema(STATES, self._schema), asked)
             known = {Key(kind, ident): (version, state) for kind, ident, version, state in await rows.fetchall()}
             for kind, ident, type_name, data in await self._since(connection, asked):
                 tails.setdefault(Key(kind, ident), []).append((type_name, data))
@@ -320,7 +185,7 @@ class PostgresStore:
         async with self._connections.lend() as connection, connection.transaction(), connection.cursor() as cursor:
             moves = list(batch.end)
             await cursor.execute(
-                _sql(MOVE, self._schema),
+                in_schema(MOVE, self._schema),
                 (
                     [each.topic for each in moves],
                     [each.partition for each in moves],
@@ -332,7 +197,7 @@ class PostgresStore:
                 raise NotMoved(f"{len(moves) - cursor.rowcount} of {len(moves)} positions were not where expected")
             if batch.states:
                 await cursor.execute(
-                    _sql(STATE, self._schema),
+                    in_schema(STATE, self._schema),
                     (
                         [key.kind for key in batch.states],
                         [key.id for key in batch.states],
@@ -354,7 +219,7 @@ class PostgresStore:
 
     async def _since(self, connection: AsyncConnection[Any], asked: tuple[list[str], list[str]]) -> list[Any]:
         """What came to each of these since its last snapshot, in order."""
-        return await (await connection.execute(_sql(SINCE, self._schema), asked)).fetchall()
+        return await (await connection.execute(in_schema(SINCE, self._schema), asked)).fetchall()
 
     async def _put(self, cursor: AsyncCursor[Any], view: View, rows: Sequence[Row]) -> None:
         """Put these in the place of lower versions of themselves."""
@@ -362,7 +227,7 @@ class PostgresStore:
 
     async def _remember(self, cursor: AsyncCursor[Any], entries: Sequence[Entry]) -> None:
         """Add these to history, those that it does not have."""
-        await cursor.execute(_sql(REMEMBER, self._schema), _history(entries))
+        await cursor.execute(in_schema(REMEMBER, self._schema), _history(entries))
 
     async def get(self, view: str, ident: str) -> Found | None:
         """One document."""
@@ -376,7 +241,7 @@ class PostgresStore:
     async def find(self, view: str, name: str, where: dict[str, Any]) -> list[Found]:
         """Documents with this name (at most 20), newest first; `where` narrows them by columns."""
         conditions = (Condition("name", "=", name), *(Condition(key, "=", value) for key, value in where.items()))
-        clause, values = _where(VIEWS[view], conditions)
+        clause, values = where_clause(conditions)
         async with self._connections.lend() as connection:
             rows = await connection.execute(
                 sql.SQL("select id, version, doc from {} {} order by created desc, id desc limit {}").format(
@@ -399,8 +264,8 @@ class PostgresStore:
                 if after is None:
                     raise UnknownMarker(query.marker)
             parts, values = [], []
-            for conditions in _alternatives(shape, query.where):
-                clause, own = _where(shape, conditions)
+            for conditions in alternatives(shape, query.where):
+                clause, own = where_clause(conditions)
                 if after is not None:
                     clause += sql.SQL(" and (created, id) < (%s, %s)")
                     own += after
@@ -436,7 +301,7 @@ class PostgresStore:
     ) -> dict[str, tuple[int, ...]]:
         """By each value of a column of text, among the rows for which this holds: how many there are, and the sums of
         the whole numbers that their documents have at these paths. It reads every such row."""
-        clause, values = _where(VIEWS[view], where)
+        clause, values = where_clause(where)
         numbers = [sql.SQL(f", sum(({READABLE} #>> %s)::bigint)")] * len(sums)
         async with self._connections.lend() as connection:
             rows = await connection.execute(
@@ -449,21 +314,23 @@ class PostgresStore:
 
     async def history(self, query: HistoryQuery) -> list[Entry]:
         """Events, oldest first. Raises UnknownMarker, ValueError for what is no subject."""
-        driving, other, order = _asked(query)
+        driving, other, order = of_history(query)
         async with self._connections.lend() as connection:
             await self._go_on_after(connection, query.marker, driving, order)
             driving.add_all(other)
-            return await self._entries(connection, _sql("{schema}.history", self._schema), driving, order, query.limit)
+            return await self._entries(
+                connection, in_schema("{schema}.history", self._schema), driving, order, query.limit
+            )
 
     async def search(self, query: HistoryQuery, most: int) -> Searched:
         """Events that are found by looking at so many at most. Raises UnknownMarker, ValueError for no subject."""
-        driving, other, order = _asked(query)
+        driving, other, order = of_history(query)
         looked_at = sql.SQL("select {} from {} {} order by {}")
         table = sql.Identifier(self._schema, "history")
         async with self._connections.lend() as connection:
             await self._go_on_after(connection, query.marker, driving, order)
             source = looked_at.format(sql.SQL("*"), table, driving.clause, order) + sql.SQL(" limit {}").format(most)
-            whole = _Conditions(other.texts, [*driving.values, *other.values])
+            whole = Conditions(other.texts, [*driving.values, *other.values])
             rows = sql.SQL("({}) as looked_at").format(source)
             found = await self._entries(connection, rows, whole, order, query.limit + 1)
             if len(found) > query.limit:
@@ -474,7 +341,7 @@ class PostgresStore:
         return Searched(found, bound[0][0] if len(bound) > 1 else "")
 
     async def _go_on_after(
-        self, connection: AsyncConnection[Any], marker: str, conditions: "_Conditions", order: sql.SQL
+        self, connection: AsyncConnection[Any], marker: str, conditions: Conditions, order: sql.SQL
     ) -> None:
         if marker:
             table = sql.Identifier(self._schema, "history")
@@ -489,7 +356,7 @@ class PostgresStore:
         self,
         connection: AsyncConnection[Any],
         source: sql.Composed,
-        conditions: "_Conditions",
+        conditions: Conditions,
         order: sql.SQL,
         limit: int,
     ) -> list[Entry]:
@@ -502,89 +369,11 @@ class PostgresStore:
     async def event(self, ident: str) -> Entry | None:
         """One event by its id."""
         async with self._connections.lend() as connection:
-            rows = await connection.execute(_sql(ENTRY + " {schema}.history where id = %s", self._schema), (ident,))
+            rows = await connection.execute(
+                in_schema(ENTRY + " {schema}.history where id = %s", self._schema), (ident,)
+            )
             row = await rows.fetchone()
         return _entry(row) if row else None
-
-
-class _Conditions:
-    """Conditions that hold all together, with their values in order."""
-
-    def __init__(self, texts: Iterable[sql.Composable] = (), values: Iterable[Any] = ()) -> None:
-        self.texts = list(texts)
-        self.values = list(values)
-
-    def add(self, text: str | sql.Composable, *values: Any) -> None:
-        self.texts.append(sql.SQL(text) if isinstance(text, str) else text)
-        self.values += values
-
-    def add_all(self, other: "_Conditions") -> None:
-        self.texts += other.texts
-        self.values += other.values
-
-    @property
-    def clause(self) -> sql.Composable:
-        return sql.SQL("where ") + sql.SQL(" and ").join(self.texts) if self.texts else sql.SQL("")
-
-
-def _asked(query: HistoryQuery) -> tuple[_Conditions, _Conditions, sql.SQL]:
-    """What an index finds, what is looked at for the rest, and the order. Raises ValueError for what is no subject."""
-    driving, other = _Conditions(), _Conditions()
-    if query.subject:
-        kinds, ident = kinds_and_id(query.subject)
-        # Of one kind, the index has them in order.
-        driving.add("kind = %s" if len(kinds) == 1 else "kind = any(%s)", kinds[0] if len(kinds) == 1 else list(kinds))
-        driving.add("subject_id = %s", ident)
-    rest = other if query.subject else driving
-    if query.task:
-        rest.add("(correlation = %s or (task = %s and task <> '' and task <> correlation))", query.task, query.task)
-    if query.since:
-        rest.add("at >= %s", query.since)
-    if query.until:
-        rest.add("at <= %s", query.until)
-    if query.types:
-        names = [each for each in query.types if "*" not in each]
-        patterns = [_like(each) for each in query.types if "*" in each]
-        other.add("(type = any(%s) or type like any(%s))", names, patterns)
-    if query.actor:
-        other.add("actor = %s", query.actor)
-    if query.project:
-        other.add("project = %s", query.project)
-    # One subject's events lie in one partition: their order there is theirs, whatever the clocks said.
-    return driving, other, sql.SQL('partition, "offset"' if query.subject else 'at, partition, "offset"')
-
-
-def _like(pattern: str) -> str:
-    """A pattern with * as SQL has it."""
-    return re.sub(r"([\\%_])", r"\\\1", pattern).replace("*", "%")
-
-
-def _alternatives(view: View, conditions: Sequence[Condition]) -> list[Sequence[Condition]]:
-    """The same question once for each value of a column that may have several: each is then read off its index in
-    order, and no more of it than a page, however rare the value is. Together they are the answer, each row once."""
-    for number, each in enumerate(conditions):
-        column = view.column(each.column)
-        if each.operator == "in" and column is not None and column.indexed and len(each.value) <= MOST_ALTERNATIVES:
-            return [
-                (*conditions[:number], Condition(each.column, "=", value), *conditions[number + 1 :])
-                for value in dict.fromkeys(each.value)
-            ] or [conditions]
-    return [conditions]
-
-
-def _where(view: View, conditions: Iterable[Condition]) -> tuple[sql.Composable, list[Any]]:
-    parts: list[sql.Composable] = [sql.SQL("true")]
-    values: list[Any] = []
-    for each in conditions:
-        column = sql.Identifier(each.column)
-        if each.operator == "in":
-            parts.append(sql.SQL("{} = any(%s)").format(column))
-        elif each.operator == "contains":
-            parts.append(sql.SQL("{} @> array[%s]").format(column))
-        else:
-            parts.append(sql.SQL("{} {} %s").format(column, sql.SQL(OPERATORS[each.operator])))
-        values.append(each.value)
-    return sql.SQL("where ") + sql.SQL(" and ").join(parts), values
 
 
 def _columns(view: View, rows: Sequence[Row]) -> list[Any]:

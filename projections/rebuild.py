@@ -26,14 +26,9 @@ from infra.log.kafka import KafkaLog
 from infra.log.log import Positions, TopicPartition
 from infra.settings import load
 from projections.filling import FillingStore, create_unkeyed_tables, settling_statements
-from projections.postgres import (
-    SCHEMA,
-    PostgresStore,
-    analyze_statements,
-    create_tables,
-    index_statements,
-)
+from projections.postgres import PostgresStore
 from projections.projector import Projector
+from projections.tables import SCHEMA, analyze_statements, create_tables, index_statements
 from projections.told import Told, nobody
 
 NEXT, PREVIOUS = "read_next", "read_previous"

@@ -10,7 +10,8 @@ from starlette.responses import Response
 
 from api import describe, examples
 from api.asked import Given
-from api.documents import CellDocument, page_of
+from api.documents.document import page_of
+from api.documents.hosts import CellDocument
 from api.reading import MOST, Strict, caught_up, joined
 from domain.messages import Topic
 from infra.log.topics import TOPICS, partition_of

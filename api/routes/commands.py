@@ -10,7 +10,7 @@ from starlette.responses import Response
 from api import describe, examples, resolve
 from api.answers import problem_of
 from api.asked import Given
-from api.documents import CommandDocument
+from api.documents.answers import CommandDocument
 from api.reading import JSON, Strict, caught_up
 from api.verdicts import Judgement
 from domain.errors import Invalid

@@ -10,7 +10,8 @@ from starlette.responses import Response
 from api import describe, examples
 from api.asked import Asking, Given
 from api.dead import VIEW, DeadRecords, payload
-from api.documents import DeadDocument, DeadWhole, page_of
+from api.documents.document import page_of
+from api.documents.events import DeadDocument, DeadWhole
 from api.reading import JSON, Strict, joined
 from projections.dead import headers_of
 from projections.view import Condition

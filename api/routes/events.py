@@ -10,7 +10,8 @@ from starlette.responses import Response
 
 from api import describe, examples, export, moments, resolve
 from api.asked import Given, Project
-from api.documents import EventDocument, IncidentDocument, page_of
+from api.documents.document import page_of
+from api.documents.events import EventDocument, IncidentDocument
 from api.events import entry_json, of_task
 from api.feed import Feed
 from api.positions import LONGEST

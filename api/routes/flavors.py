@@ -11,7 +11,8 @@ from api import describe, examples, gateway, resolve
 from api.answers import CREATED, answer
 from api.asked import Asked, Asking, Given, Project
 from api.boot import NAME
-from api.documents import FlavorDocument, page_of
+from api.documents.catalog import FlavorDocument
+from api.documents.document import page_of
 from api.gateway import Wish
 from api.reading import MOST, Many, One, Strict, Words, caught_up, document, joined, page
 from api.services import Services

@@ -9,7 +9,10 @@ from starlette.responses import Response
 from api import describe, examples, gateway, moments, resolve
 from api.answers import answer
 from api.asked import Asked, Asking, Given, Project
-from api.documents import Difference, EventDocument, HostDocument, page_of
+from api.documents.document import page_of
+from api.documents.events import EventDocument
+from api.documents.hosts import HostDocument
+from api.documents.moments import Difference
 from api.gateway import Wish
 from api.reading import Many, Strict, Words, page
 from api.services import Services

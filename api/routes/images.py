@@ -10,7 +10,8 @@ from api import describe, examples, gateway, resolve
 from api.answers import CREATED, answer
 from api.asked import Asking, Given, Project
 from api.boot import NAME
-from api.documents import BlobDocument, ImageDocument, page_of
+from api.documents.catalog import BlobDocument, ImageDocument
+from api.documents.document import page_of
 from api.gateway import Wish
 from api.reading import Many, One, Strict, caught_up, document, page
 from domain.image.image import CreateImage, DeleteImage

@@ -13,16 +13,10 @@ from api import boot, describe, examples, gateway, moments, resolve, why
 from api.answers import answer, problem_of
 from api.asked import Asked, Asking, Given, Project
 from api.boot import NAME, BootBody, checked_metadata
-from api.documents import (
-    Booting,
-    Causes,
-    Difference,
-    Display,
-    EventDocument,
-    InstanceDocument,
-    Interfaces,
-    page_of,
-)
+from api.documents.document import page_of
+from api.documents.events import EventDocument
+from api.documents.instances import Booting, Display, InstanceDocument, Interfaces
+from api.documents.moments import Causes, Difference
 from api.gateway import Outcome, Wish
 from api.problems import response
 from api.reading import JSON, Many, One, Strict, Words, caught_up, page

@@ -8,7 +8,8 @@ from starlette.responses import Response
 
 from api import describe, examples, resolve
 from api.asked import Given, Project
-from api.documents import JobDocument, page_of
+from api.documents.document import page_of
+from api.documents.tasks import JobDocument
 from api.reading import Many, One, Words, caught_up, document, page
 from projections.view import Condition
 

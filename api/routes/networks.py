@@ -11,7 +11,10 @@ from api import describe, examples, gateway, moments, resolve
 from api.answers import CREATED, answer
 from api.asked import Asking, Given, Project
 from api.boot import NAME
-from api.documents import Difference, EventDocument, NetworkDocument, page_of
+from api.documents.document import page_of
+from api.documents.events import EventDocument
+from api.documents.moments import Difference
+from api.documents.networks import NetworkDocument
 from api.gateway import Wish
 from api.reading import Many, Strict, page
 from domain.messages import Key, derived_id

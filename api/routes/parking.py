@@ -11,7 +11,9 @@ from starlette.responses import Response
 from api import describe, examples, gateway, resolve
 from api.answers import answer
 from api.asked import Asking, Given
-from api.documents import ParkedDocument, Released, page_of
+from api.documents.answers import Released
+from api.documents.document import page_of
+from api.documents.instances import ParkedDocument
 from api.gateway import Wish
 from api.reading import JSON, MOST, Strict, joined
 from domain.messages import Key

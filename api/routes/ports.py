@@ -11,7 +11,9 @@ from api import describe, examples, gateway, resolve
 from api.answers import CREATED, answer
 from api.asked import Asking, Given, Project
 from api.boot import NAME
-from api.documents import Accepted, PortDocument, page_of
+from api.documents.answers import Accepted
+from api.documents.document import page_of
+from api.documents.networks import PortDocument
 from api.gateway import Wish
 from api.reading import Many, One, Strict, caught_up, document, page
 from domain.messages import Key, derived_id

@@ -10,7 +10,8 @@ from starlette.responses import Response
 
 from api import describe, examples
 from api.asked import Asking, Given
-from api.documents import ProjectionDocument, RunDocument, page_of
+from api.documents.document import page_of
+from api.documents.operations import ProjectionDocument, RunDocument
 from api.reading import JSON, MOST, Strict, joined
 from api.refusals import ProjectionBusy
 from api.services import Services

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from api import describe, examples, resolve
 from api.asked import Given, Project
-from api.documents import Placements, SchedulerDocument, Scores
+from api.documents.scheduling import Placements, SchedulerDocument, Scores
 from api.reading import JSON, Strict, caught_up
 from api.replayed import own_ratios, replayed
 from domain.errors import Invalid, NotFound, PastMissing

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from api import describe
 from api.asked import Given
-from api.documents import Document
+from api.documents.document import Document
 from api.load import READ_BY
 from api.reading import JSON
 from api.services import Services

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from api import describe, examples
 from api.asked import Given
-from api.documents import Simulation
+from api.documents.simulation import Simulation
 from api.moments import LONGEST, TIMES, time
 from api.reading import JSON, Strict
 from api.replayed import own_ratios, replayed

@@ -10,7 +10,9 @@ from starlette.responses import Response
 from api import describe, examples, gateway, moments, resolve
 from api.answers import answer
 from api.asked import Asking, Given, Project
-from api.documents import EventDocument, TaskDocument, page_of
+from api.documents.document import page_of
+from api.documents.events import EventDocument
+from api.documents.tasks import TaskDocument
 from api.gateway import Wish
 from api.reading import Many, Words, page
 from domain.messages import Key

@@ -10,7 +10,8 @@ from starlette.responses import Response
 
 from api import describe, examples
 from api.asked import Given
-from api.documents import UsageDocument, page_of
+from api.documents.document import page_of
+from api.documents.operations import UsageDocument
 from api.reading import MOST, Strict, caught_up, joined
 from projections.view import Condition
 

@@ -12,7 +12,8 @@ from api import describe, examples, gateway, moments, positions, resolve
 from api.answers import CREATED, answer
 from api.asked import Asked, Asking, Given, Project
 from api.boot import NAME
-from api.documents import SecretWebhook, WebhookDocument, WebhookTest, page_of
+from api.documents.document import page_of
+from api.documents.webhooks import SecretWebhook, WebhookDocument, WebhookTest
 from api.events import of_task
 from api.feed import begins_at
 from api.gateway import Wish

@@ -5,7 +5,7 @@ import uuid
 
 import pytest
 
-from api.documents import DOCUMENTS
+from api.documents.views import DOCUMENTS
 from tests.api.api import Api
 
 VIEWS = sorted(DOCUMENTS)

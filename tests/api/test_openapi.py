@@ -7,8 +7,16 @@ import orjson
 import pytest
 from pydantic import TypeAdapter
 
-from api import documents, examples
-from api.documents import DOCUMENTS
+from api import examples
+from api.documents.answers import Accepted, CommandDocument, Problem, Released
+from api.documents.catalog import BlobDocument
+from api.documents.events import DeadDocument, DeadWhole, EventDocument
+from api.documents.instances import Booting, Display, ParkedDocument
+from api.documents.moments import Causes, Difference
+from api.documents.operations import ProjectionDocument, RunDocument
+from api.documents.scheduling import Placements, SchedulerDocument, Scores
+from api.documents.simulation import Simulation
+from api.documents.views import DOCUMENTS
 from api.openapi import described
 
 GOLDEN = Path(__file__).parents[2] / "docs" / "openapi.json"
@@ -61,24 +69,24 @@ def test_every_example_fits_its_shape() -> None:
         DOCUMENTS[view].model_validate(example)
         assert set(example) == set(DOCUMENTS[view].model_fields)
     for shape, example in (
-        (documents.EventDocument, examples.EVENT),
-        (documents.Booting, examples.BOOTING),
-        (documents.Accepted, examples.ACCEPTED),
-        (documents.DeadDocument, examples.DEAD),
-        (documents.DeadWhole, examples.DEAD_WHOLE),
-        (documents.Released, examples.RELEASED),
-        (documents.Problem, examples.PROBLEM),
-        (documents.Display, examples.DISPLAY),
-        (documents.BlobDocument, examples.BLOB),
-        (documents.CommandDocument, examples.COMMAND),
-        (documents.ProjectionDocument, examples.PROJECTION),
-        (documents.Difference, examples.DIFFERENCE),
-        (documents.Causes, examples.CAUSES),
-        (documents.SchedulerDocument, examples.SCHEDULER),
-        (documents.Placements, examples.PLACEMENTS),
-        (documents.Scores, examples.SCORES),
-        (documents.Simulation, examples.SIMULATION),
-        (documents.RunDocument, examples.RUN),
-        (documents.ParkedDocument, examples.PARKED),
+        (EventDocument, examples.EVENT),
+        (Booting, examples.BOOTING),
+        (Accepted, examples.ACCEPTED),
+        (DeadDocument, examples.DEAD),
+        (DeadWhole, examples.DEAD_WHOLE),
+        (Released, examples.RELEASED),
+        (Problem, examples.PROBLEM),
+        (Display, examples.DISPLAY),
+        (BlobDocument, examples.BLOB),
+        (CommandDocument, examples.COMMAND),
+        (ProjectionDocument, examples.PROJECTION),
+        (Difference, examples.DIFFERENCE),
+        (Causes, examples.CAUSES),
+        (SchedulerDocument, examples.SCHEDULER),
+        (Placements, examples.PLACEMENTS),
+        (Scores, examples.SCORES),
+        (Simulation, examples.SIMULATION),
+        (RunDocument, examples.RUN),
+        (ParkedDocument, examples.PARKED),
     ):
         TypeAdapter(shape).validate_python(example)

@@ -22,8 +22,8 @@ from domain.messages import Command, Envelope, Key, Record, Topic, to_record
 from domain.network.messages import CreateNetwork
 from infra.log.kafka import KafkaLog
 from infra.log.topics import apply
-from projections.postgres import SCHEMA, create_bare_tables, create_indexes, create_tables
 from projections.rebuild import rebuild
+from projections.tables import SCHEMA, create_bare_tables, create_indexes, create_tables
 from projections.views import VIEWS
 from tests.benchmarks.processes import spread, usage
 from tests.domain.instances import NETWORK, boot_command

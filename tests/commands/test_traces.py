@@ -7,7 +7,7 @@ import pytest
 from domain.flavor.flavor import UpdateFlavor
 from domain.messages import Topic
 from infra.log.log import LogUnavailable
-from tests.commands.test_processor import BOOM, SMALL, Bench, Explosive, about, ident, started
+from tests.commands.bench import BOOM, SMALL, Bench, Explosive, about, ident, started
 from tests.commands.test_refill import lose_database
 from tests.commands.test_timers import ONE, Desk
 from tests.harness.spans import Spans, collected

@@ -15,8 +15,9 @@ from domain.messages import Key
 from infra.log.log import TopicPartition
 from infra.log.memory import MemoryLog
 from projections.memory import MemoryStore
-from projections.postgres import SCHEMA, PostgresStore, create_tables
+from projections.postgres import PostgresStore
 from projections.store import Batch, Entry, HistoryQuery, Kept, NotMoved, Snapshot, Store, StoreUnavailable
+from projections.tables import SCHEMA, create_tables
 from projections.verify import compare
 from projections.view import Condition, Found, Operator, Query, Row, UnknownMarker
 from projections.views import VIEWS

@@ -1,0 +1,37 @@
+"""Networks and ports."""
+
+from api.documents.document import Document
+
+
+class NetworkDocument(Document):
+    """A network."""
+
+    id: str
+    name: str
+    description: str
+    project_id: str
+    cidr: str
+    segment: int
+    ports: int
+    created: str
+    updated: str
+    deleted: str | None
+    version: int
+
+
+class PortDocument(Document):
+    """A port."""
+
+    id: str
+    name: str
+    project_id: str
+    network_id: str
+    network_name: str
+    ip: str
+    prefix: int
+    mac: str
+    instance_id: str
+    host_id: str
+    keep: bool
+    created: str
+    version: int

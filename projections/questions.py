@@ -1,0 +1,97 @@
+"""What is asked of the read models, as conditions of SQL."""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from psycopg import sql
+
+from projections.store import HistoryQuery, kinds_and_id
+from projections.view import Condition, View
+
+MOST_ALTERNATIVES = 16
+OPERATORS = {"=": "=", "!=": "<>", ">=": ">=", "<=": "<="}
+
+
+class Conditions:
+    """Conditions that hold all together, with their values in order."""
+
+    def __init__(self, texts: Iterable[sql.Composable] = (), values: Iterable[Any] = ()) -> None:
+        self.texts = list(texts)
+        self.values = list(values)
+
+    def add(self, text: str | sql.Composable, *values: Any) -> None:
+        """One more, with the values of its places."""
+        self.texts.append(sql.SQL(text) if isinstance(text, str) else text)
+        self.values += values
+
+    def add_all(self, other: "Conditions") -> None:
+        """All of the other's, too."""
+        self.texts += other.texts
+        self.values += other.values
+
+    @property
+    def clause(self) -> sql.Composable:
+        """They as a where clause, or nothing."""
+        return sql.SQL("where ") + sql.SQL(" and ").join(self.texts) if self.texts else sql.SQL("")
+
+
+def of_history(query: HistoryQuery) -> tuple[Conditions, Conditions, sql.SQL]:
+    """What an index finds, what is looked at for the rest, and the order. Raises ValueError for what is no subject."""
+    driving, other = Conditions(), Conditions()
+    if query.subject:
+        kinds, ident = kinds_and_id(query.subject)
+        # Of one kind, the index has them in order.
+        driving.add("kind = %s" if len(kinds) == 1 else "kind = any(%s)", kinds[0] if len(kinds) == 1 else list(kinds))
+        driving.add("subject_id = %s", ident)
+    rest = other if query.subject else driving
+    if query.task:
+        rest.add("(correlation = %s or (task = %s and task <> '' and task <> correlation))", query.task, query.task)
+    if query.since:
+        rest.add("at >= %s", query.since)
+    if query.until:
+        rest.add("at <= %s", query.until)
+    if query.types:
+        names = [each for each in query.types if "*" not in each]
+        patterns = [_like(each) for each in query.types if "*" in each]
+        other.add("(type = any(%s) or type like any(%s))", names, patterns)
+    if query.actor:
+        other.add("actor = %s", query.actor)
+    if query.project:
+        other.add("project = %s", query.project)
+    # One subject's events lie in one partition: their order there is theirs, whatever the clocks said.
+    return driving, other, sql.SQL('partition, "offset"' if query.subject else 'at, partition, "offset"')
+
+
+def _like(pattern: str) -> str:
+    """A pattern with * as SQL has it."""
+    return re.sub(r"([\\%_])", r"\\\1", pattern).replace("*", "%")
+
+
+def alternatives(view: View, conditions: Sequence[Condition]) -> list[Sequence[Condition]]:
+    """The same question once for each value of a column that may have several: each is then read off its index in
+    order, and no more of it than a page, however rare the value is. Together they are the answer, each row once."""
+    for number, each in enumerate(conditions):
+        column = view.column(each.column)
+        if each.operator == "in" and column is not None and column.indexed and len(each.value) <= MOST_ALTERNATIVES:
+            return [
+                (*conditions[:number], Condition(each.column, "=", value), *conditions[number + 1 :])
+                for value in dict.fromkeys(each.value)
+            ] or [conditions]
+    return [conditions]
+
+
+def where_clause(conditions: Iterable[Condition]) -> tuple[sql.Composable, list[Any]]:
+    """These as a where clause, and its values."""
+    parts: list[sql.Composable] = [sql.SQL("true")]
+    values: list[Any] = []
+    for each in conditions:
+        column = sql.Identifier(each.column)
+        if each.operator == "in":
+            parts.append(sql.SQL("{} = any(%s)").format(column))
+        elif each.operator == "contains":
+            parts.append(sql.SQL("{} @> array[%s]").format(column))
+        else:
+            parts.append(sql.SQL("{} {} %s").format(column, sql.SQL(OPERATORS[each.operator])))
+        values.append(each.value)
+    return sql.SQL("where ") + sql.SQL(" and ").join(parts), values
