@@ -17,9 +17,11 @@ from aiokafka.errors import KafkaError, OutOfOrderSequenceNumber
 from domain.messages import FILLER_HEADERS, Record
 from infra.log.gathering import GATHERED_BYTES, LONGEST_MS, Gathering
 from infra.log.log import LogUnavailable, Positions, Reader, TopicPartition
-from infra.log.topics import TOPICS, keep_times
+from infra.log.topics import TOPICS, keep_times, partition_of
 
 MAX_RECORD = 1 << 20
+MAX_BATCH = 1 << 18
+"""Of one partition, in one request: the client's own 16 KiB made several round trips of a step's records."""
 COMMITTED = "read_committed"
 """GoStack writes no transactions; where somebody else did, what they took back was never said."""
 MAX_FETCH = 8 << 20
@@ -89,12 +91,18 @@ class KafkaLog:
             producer = await self._open()
             try:
                 async with asyncio.timeout(self._timeout):
+                    counts = {
+                        topic: len(await producer.partitions_for(topic)) for topic in {each.topic for each in records}
+                    }
                     waiting = [
                         await producer.send(
                             record.topic,
                             value=record.value,
                             key=record.key,
-                            partition=record.partition,
+                            # The client would work it out anew for each record, from lists that it copies.
+                            partition=partition_of(record.key, counts[record.topic])
+                            if record.partition is None
+                            else record.partition,
                             headers=list(record.headers),
                             timestamp_ms=record.timestamp if record.timestamp >= 0 else None,
                         )
@@ -262,6 +270,7 @@ class KafkaLog:
                     bootstrap_servers=self._bootstrap,
                     enable_idempotence=True,
                     acks="all",
+                    max_batch_size=MAX_BATCH,
                     max_request_size=MAX_RECORD,
                     request_timeout_ms=int(self._timeout * 1000),
                 )

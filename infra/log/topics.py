@@ -7,6 +7,7 @@ every key in it. They start generous instead.
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
@@ -20,6 +21,8 @@ FOREVER = -1
 TIME, LOGS_TIME, RECORDS_TIME = "message.timestamp.type", "LogAppendTime", "CreateTime"
 OWN_CONFIG = 1
 """What the protocol calls a topic's own configuration, beside the broker's and the defaults."""
+HASHES = 1 << 14
+"""Keys whose hash is remembered: most records are of an aggregate that has just had others."""
 KNOWN_SECONDS = 15.0
 LOOK_SECONDS = 0.02
 ACT_SECONDS = 0.5
@@ -52,7 +55,12 @@ TOPICS = {
 
 def partition_of(key: bytes, partitions: int) -> int:
     """Which of so many partitions the records with this key lie in: as Kafka's own clients choose it."""
-    return int(murmur2(key) & 0x7FFFFFFF) % partitions
+    return _hash(key) % partitions
+
+
+@lru_cache(HASHES)
+def _hash(key: bytes) -> int:
+    return int(murmur2(key) & 0x7FFFFFFF)
 
 
 class PartitionCountDiffers(Exception):

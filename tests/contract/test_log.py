@@ -6,12 +6,13 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from aiokafka.partitioner import DefaultPartitioner
 
 from domain.messages import Record, Topic
 from infra.log.kafka import KafkaLog
 from infra.log.log import Log, TopicPartition
 from infra.log.memory import MemoryLog
-from infra.log.topics import TOPICS, PartitionCountDiffers, apply, keep_times
+from infra.log.topics import TOPICS, PartitionCountDiffers, apply, keep_times, partition_of
 
 
 @pytest.fixture(params=["memory", pytest.param("kafka", marks=pytest.mark.real)])
@@ -76,6 +77,22 @@ async def test_both_put_a_key_into_the_same_partition(log: Log) -> None:
     twin = MemoryLog()
     await twin.publish([record(key) for key in keys])
     assert found == {each.key: each.partition for each in twin.all(Topic.EVENTS)}
+
+
+def test_a_key_lies_where_kafkas_own_clients_put_it() -> None:
+    choose = DefaultPartitioner()
+    keys = [str(uuid.UUID(int=number * 7919)).encode()[: number % 37] for number in range(200)]
+    assert [partition_of(key, 12) for key in keys] == [choose(key, list(range(12)), []) for key in keys]
+
+
+async def test_records_that_fill_more_than_one_request_keep_their_order(log: Log) -> None:
+    start = await ends(log)
+    sizes = [1, 100_000, 900_000, *[20_000] * 40, 1]
+    await log.publish([record("large", f"{number}:".ljust(size, "x")) for number, size in enumerate(sizes)])
+    found = await read(log, start, len(sizes))
+    assert [(int(each.value.split(b":")[0]), len(each.value)) for each in found] == [
+        (number, max(size, len(f"{number}:"))) for number, size in enumerate(sizes)
+    ]
 
 
 async def test_a_moment_has_an_offset_in_each_partition(log: Log) -> None:
