@@ -144,6 +144,9 @@ async def no_secrets(guest: GuestSpec) -> Secrets:
 class Bench:
     """One host."""
 
+    patience = PATIENCE
+    """Seconds to wait for an answer."""
+
     journal: Journal = field(default_factory=lambda: Journal(":memory:"))
     driver: Hypervisor = field(default_factory=Hypervisor)
     log: MemoryLog = field(default_factory=MemoryLog)
@@ -195,7 +198,7 @@ class Bench:
 
     async def until(self, holds: Callable[[], bool]) -> None:
         """Wait until this is so."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(self.patience):
             while not holds():
                 await self.log.wait(0.005)
 

@@ -15,7 +15,7 @@ import aiohttp
 from domain.messages import Topic
 from infra.log.kafka import KafkaLog
 from infra.log.log import TopicPartition
-from tests.benchmarks.processes import busy, percentile, usage
+from tests.benchmarks.processes import busy, percentile, usage, yardstick
 from tests.real.cluster import Cluster
 
 TOPICS = (Topic.COMMANDS, Topic.SCHEDULING, Topic.EVENTS, Topic.JOBS, Topic.RESULTS)
@@ -40,6 +40,8 @@ class Boots:
     """CPU seconds of the client."""
     others: float = 0.0
     """CPU seconds of all else on the machine."""
+    yardstick: float = 0.0
+    """Of `processes.yardstick`, the mean of before and after."""
 
     def figures(self) -> dict[str, Any]:
         """What is told of it."""
@@ -55,6 +57,7 @@ class Boots:
             "cpu_ms_per_boot_by_process": cpu_ms,
             "client_cpu_ms_per_boot": round(self.client * 1000 / self.count, 2),
             "cores_of_others": round(self.others / self.seconds, 2),
+            "yardstick_ms": self.yardstick,
             "log_records_per_boot": round(self.records / self.count, 1),
             "resident_mib": {name: round(size / 2**20) for name, size in self.memory.items()},
         }
@@ -119,6 +122,7 @@ class Load:
         started = asyncio.Event()
         tail = asyncio.create_task(self._tail(started))
         await started.wait()
+        pace = yardstick()
         slots = asyncio.Semaphore(at_once)
         before, ends = usage(self._roots()), await self.ends()
         begin, client, all_before = time.perf_counter(), time.process_time(), busy()
@@ -133,6 +137,7 @@ class Load:
         round_.cpu = {name: after[name][0] - before[name][0] for name in after}
         round_.others = all_after - all_before - round_.client - sum(round_.cpu.values())
         round_.memory = {name: size for name, (_, size) in after.items()}
+        round_.yardstick = round((pace + yardstick()) / 2, 1)
         return round_
 
     async def _boot(self, round_: Boots, slots: asyncio.Semaphore, number: int) -> None:

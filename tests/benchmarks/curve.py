@@ -1,7 +1,9 @@
 """`make bench CURVE=1`: boots and lists among more hosts and more instances, each point on servers of its own.
 
-The instances that are there before are copies of those of real decisions, put on the log as facts; `gostack db refill`
-makes engine and scheduler know them, as after the loss of the database, and the projector reads them.
+Each point is measured in several turns, there and back again, so that a machine which becomes slower or quicker
+meanwhile does so to all of them. The instances that are there before are copies of those of real decisions, put on the
+log as facts; `gostack db refill` makes engine and scheduler know them, as after the loss of the database, and the
+projector reads them.
 """
 
 import argparse
@@ -24,7 +26,6 @@ import uvloop
 from infra.log.kafka import KafkaLog
 from tests.benchmarks import lists
 from tests.benchmarks.boots import Load
-from tests.benchmarks.processes import spread
 from tests.benchmarks.rebuild import INSTANCES, copies, story
 from tests.real.cluster import Cluster, running
 
@@ -90,41 +91,46 @@ async def _measure(cluster: Cluster, there: int, arguments: argparse.Namespace) 
         rounds = [await load.boots(arguments.boots, arguments.at_once) for _ in range(arguments.rounds)]
         pages = await lists.measure(cluster, there, rounds=2)
     await log.close()
-    return {
-        "idle_cores_by_process": idle,
-        "boots": [each.figures() for each in rounds],
-        "boots_per_second": spread([each.count / each.seconds for each in rounds]),
-        "pages": pages,
-    }
+    return {"idle_cores_by_process": idle, "boots": [each.figures() for each in rounds], "pages": pages}
+
+
+def _told(turn: dict[str, Any]) -> str:
+    last, pages = turn["boots"][-1], turn["pages"]
+    rates = ", ".join(f"{each['boots_per_second']:g}" for each in turn["boots"])
+    return (
+        f"{turn['hosts']} hosts, {turn['instances']} instances: {rates} boots/s, to active {last['active_ms']} ms, "
+        f"{last['cpu_ms_per_boot']} CPU-ms, yardstick {last['yardstick_ms']} ms; "
+        f"pages {pages['pages_per_second']['median']:g}/s, {pages['ms']} ms"
+    )
 
 
 def main() -> None:
-    """Measure each point, and write them."""
+    """Measure each point, and write what was found at each turn."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--boots", type=int, default=600)
     parser.add_argument("--at-once", type=int, default=50)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--warm-up", type=int, default=900)
+    parser.add_argument("--turns", type=int, default=2, help="so many times each point")
+    parser.add_argument("--warm-up", type=int, default=2000)
     parser.add_argument("--point", type=int, nargs=2, action="append", metavar=("HOSTS", "INSTANCES"))
     arguments = parser.parse_args()
-    points = []
-    for hosts, there in arguments.point or POINTS:
-        told: dict[str, Any] = {"hosts": hosts, "instances": there}
-        with running(hosts, fill=_fill(there, told), patience=CATCH_UP) as cluster:
-            told |= uvloop.run(_measure(cluster, there, arguments))
-        points.append(told)
-        last = told["boots"][-1]
-        print(hosts, "hosts,", there, "instances:", told["boots_per_second"], "boots/s,", last["active_ms"], "ms")
-        print("  pages", told["pages"]["pages_per_second"], "/s,", told["pages"]["ms"], "ms", flush=True)
-        _write(points)
+    wanted = [(hosts, there) for hosts, there in arguments.point or POINTS]
+    turns = []
+    for number in range(arguments.turns):
+        for hosts, there in wanted[:: -1 if number % 2 else 1]:
+            turn: dict[str, Any] = {"hosts": hosts, "instances": there, "at": datetime.now(UTC).isoformat()}
+            with running(hosts, fill=_fill(there, turn), patience=CATCH_UP) as cluster:
+                turn |= uvloop.run(_measure(cluster, there, arguments))
+            turns.append(turn)
+            print(_told(turn), flush=True)
+            _write(turns)
     print(f"written: {WRITTEN}")
 
 
-def _write(points: list[dict[str, Any]]) -> None:
+def _write(turns: list[dict[str, Any]]) -> None:
     machine = {"cpus": os.cpu_count(), "python": platform.python_version(), "kernel": platform.release()}
     WRITTEN.parent.mkdir(parents=True, exist_ok=True)
-    document = {"at": datetime.now(UTC).isoformat(), "machine": machine, "points": points}
-    WRITTEN.write_text(json.dumps(document, indent=1) + "\n")
+    WRITTEN.write_text(json.dumps({"at": turns[0]["at"], "machine": machine, "turns": turns}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -26,6 +26,9 @@ END = ("UndefineGuest", "UnplugPorts", "DeleteDisk")
 class RealBench(Bench):
     """The workbench with libvirt under it."""
 
+    patience = 60.0
+    """The first guest has the emulator read from the disk."""
+
     def __init__(self, driver: LibvirtDriver, journal: Journal) -> None:
         super().__init__(journal=journal)
         self.runner = HostRunner(HOST, driver, journal, self.sender, no_secrets, self.clock, 4, asyncio.Semaphore(4))

@@ -1,7 +1,7 @@
 """Prints docs/performance.md and its pictures from what the benchmarks wrote: no figure is copied by hand.
 
-`python -m tests.benchmarks.page` takes .gostack/bench/{latest,curve}.json to docs/performance/ and prints the page of
-them; without those files it prints the page of what is there already.
+`python -m tests.benchmarks.page` keeps .gostack/bench/latest.json among the runs in docs/performance/runs, takes
+curve.json beside it, and prints the page of the newest run, of the curve and, a line each, of all runs that are kept.
 """
 
 import json
@@ -10,9 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.benchmarks.processes import spread
+
 ROOT = Path(__file__).parents[2]
 MEASURED = ROOT / ".gostack" / "bench"
 KEPT = ROOT / "docs" / "performance"
+RUNS = KEPT / "runs"
 TEXT = Path(__file__).with_name("page.md")
 PAGE = ROOT / "docs" / "performance.md"
 
@@ -48,6 +51,7 @@ def boots(bench: Figures) -> str:
         ["to active, p95, ms", "1,500", _rounds(rounds, "active_ms", "95")],
         ["POST until the verdict, p95, ms", "", _rounds(rounds, "post_ms", "95")],
         ["cores that other work on the machine took meanwhile", "", _others(rounds)],
+        ["the yardstick, ms", "", _yardsticks(rounds)],
     ]
     told = _table(["", "aim", "min / median / max of the rounds"], rows)
     by = rounds[-1]["cpu_ms_per_boot_by_process"]
@@ -146,6 +150,65 @@ def others(bench: Figures) -> str:
     return _table(["what", "aim", "min / median / max", "beside"], rows)
 
 
+def every(runs: Sequence[Figures]) -> str:
+    """Whole runs, a line each: a machine that is shared is quicker in one hour than in the next."""
+    head = [
+        "run",
+        "yardstick, ms",
+        "boots/s",
+        "CPU-ms a boot",
+        "Nova's boots/s",
+        "list p99, ms",
+        "placements/s",
+        "engine step, records/s",
+        "rebuild, events/s",
+    ]
+    rows = [
+        [
+            f"[{each['at'][:16].replace('T', ' ')}](performance/runs/{_name(each)})",
+            _yardsticks(each["boots"]),
+            _spread(each["boots_per_second"]),
+            _spread(each["cpu_ms_per_boot"]),
+            f"{each['nova']['boots_per_second']:g}" if "nova" in each else "",
+            f"{each['pages']['ms']['99']:g}",
+            _spread(each["placements"]["placements_per_second"]),
+            _spread(each["steps"]["faust"]["records_per_second"]),
+            _spread(each["rebuild"]["events_per_second"]),
+        ]
+        for each in runs
+    ]
+    return _table(head, rows)
+
+
+def _name(run: Figures) -> str:
+    return f"{run['at'][:16].replace(':', '')}.json"
+
+
+def _yardsticks(rounds: Sequence[Figures]) -> str:
+    found = sorted(each["yardstick_ms"] for each in rounds if "yardstick_ms" in each)
+    return f"{found[0]:g} / {found[len(found) // 2]:g} / {found[-1]:g}" if found else ""
+
+
+def joined(turns: Sequence[Figures]) -> list[Figures]:
+    """The turns of each point together, in the order of the first turn."""
+    points: dict[tuple[int, int], Figures] = {}
+    for turn in turns:
+        point = points.setdefault(
+            (turn["hosts"], turn["instances"]),
+            {"hosts": turn["hosts"], "instances": turn["instances"], "boots": [], "idle": [], "pages": [], "mib": {}},
+        )
+        point["boots"] += turn["boots"]
+        point["idle"].append(sum(turn["idle_cores_by_process"].values()))
+        point["pages"].append(turn["pages"])
+        for name, size in turn["boots"][-1]["resident_mib"].items():
+            point["mib"][name] = max(size, point["mib"].get(name, 0))
+    for point in points.values():
+        point["boots_per_second"] = spread(each["boots_per_second"] for each in point["boots"])
+        point["cpu_ms_per_boot"] = spread(each["cpu_ms_per_boot"] for each in point["boots"])
+        point["list_p99"] = spread(each["ms"]["99"] for each in point["pages"])
+    return list(points.values())
+
+
 def curve(points: Sequence[Figures]) -> str:
     """The scale curve as a table."""
     rows = [
@@ -154,10 +217,10 @@ def curve(points: Sequence[Figures]) -> str:
             f"{each['instances']:,}",
             _spread(each["boots_per_second"]),
             _rounds(each["boots"], "active_ms", "95"),
-            f"{each['boots'][-1]['cpu_ms_per_boot']:g}",
-            f"{sum(each['idle_cores_by_process'].values()):.2f}",
-            f"{each['pages']['ms']['99']:g}",
-            _others(each["boots"]),
+            _spread(each["cpu_ms_per_boot"]),
+            f"{max(each['idle']):.2f}",
+            _spread(each["list_p99"]),
+            _yardsticks(each["boots"]),
         ]
         for each in points
     ]
@@ -169,22 +232,21 @@ def curve(points: Sequence[Figures]) -> str:
         "CPU-ms a boot",
         "cores when idle",
         "list p99, ms",
-        "cores of others",
+        "yardstick, ms",
     ]
     return _table(head, rows)
 
 
 def memory(points: Sequence[Figures]) -> str:
-    """Resident memory by process as instances grow, and what an instance costs."""
-    fewest, *_ = same = sorted(
+    """Resident memory by process as instances grow, the most of the turns, and what an instance costs."""
+    same = sorted(
         (each for each in points if each["hosts"] == points[0]["hosts"]), key=lambda each: int(each["instances"])
     )
-    most = same[-1]
+    more = (same[-1]["instances"] - same[0]["instances"]) / 1024
     rows = []
-    for name in fewest["boots"][-1]["resident_mib"]:
-        sizes = [each["boots"][-1]["resident_mib"][name] for each in same]
-        growth = (sizes[-1] - sizes[0]) * 1024 / (most["instances"] - fewest["instances"])
-        rows.append([name, *(f"{size:,}" for size in sizes), f"{growth:.2f}"])
+    for name in same[0]["mib"]:
+        sizes = [each["mib"][name] for each in same]
+        rows.append([name, *(f"{size:,}" for size in sizes), f"{(sizes[-1] - sizes[0]) / more:.2f}"])
     head = ["process, MiB", *(f"{each['instances']:,} instances" for each in same), "KiB an instance"]
     return _table(head, rows)
 
@@ -222,12 +284,13 @@ def _picture(title: str, found: Sequence[tuple[int, Figures]]) -> bytes:
     )
     chart.add("boots/s, median", [(x, each["boots_per_second"]["median"]) for x, each in found])
     chart.add("boots/s, best", [(x, each["boots_per_second"]["max"]) for x, each in found])
-    chart.add("list p99, ms", [(x, each["pages"]["ms"]["99"]) for x, each in found])
+    chart.add("list p99, ms", [(x, each["list_p99"]["median"]) for x, each in found])
     return bytes(chart.render())
 
 
-def page(bench: Figures, points: Sequence[Figures]) -> str:
-    """The page."""
+def page(runs: Sequence[Figures], points: Sequence[Figures]) -> str:
+    """The page, of the last of these runs."""
+    bench = runs[-1]
     machine = bench["machine"]
     text = TEXT.read_text()
     return text.format(
@@ -236,23 +299,29 @@ def page(bench: Figures, points: Sequence[Figures]) -> str:
         boots=boots(bench),
         peer=peer(bench),
         others=others(bench),
+        runs=every(runs),
         curve=curve(points),
         memory=memory(points),
     )
 
 
+def _points() -> list[Figures]:
+    return joined(json.loads((KEPT / "curve.json").read_text())["turns"])
+
+
 def kept() -> str:
     """The page of the figures that are kept."""
-    bench = json.loads((KEPT / "latest.json").read_text())
-    return page(bench, json.loads((KEPT / "curve.json").read_text())["points"])
+    return page([json.loads(each.read_text()) for each in sorted(RUNS.glob("*.json"))], _points())
 
 
 def main() -> None:
     """Keep what was measured, draw it, and print the page."""
-    for name in ("latest.json", "curve.json"):
-        if (MEASURED / name).exists():
-            shutil.copyfile(MEASURED / name, KEPT / name)
-    for name, picture in draw(json.loads((KEPT / "curve.json").read_text())["points"]).items():
+    RUNS.mkdir(exist_ok=True)
+    if (latest := MEASURED / "latest.json").exists():
+        shutil.copyfile(latest, RUNS / _name(json.loads(latest.read_text())))
+    if (found := MEASURED / "curve.json").exists():
+        shutil.copyfile(found, KEPT / "curve.json")
+    for name, picture in draw(_points()).items():
         (KEPT / name).write_bytes(picture)
     PAGE.write_text(kept())
 

@@ -1,11 +1,14 @@
-"""CPU time of processes and of all they started, read from /proc."""
+"""CPU time of processes and of all they started, read from /proc, and how fast the machine is just now."""
 
+import json
 import os
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
+YARDSTICK = json.dumps({f"field-{number}": [number, str(number), {"deep": None}] for number in range(100)})
 
 
 def _table() -> dict[int, tuple[int, float, int]]:
@@ -41,6 +44,17 @@ def busy() -> float:
     fields = [int(each) for each in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
     idle, waiting = fields[3], fields[4]
     return (sum(fields) - idle - waiting) / TICKS
+
+
+def yardstick() -> float:
+    """Milliseconds that the same piece of Python takes: where it takes longer, so does all that is measured beside it.
+
+    A machine that is shared works at one pace in one minute and at another in the next, which `busy` does not see.
+    """
+    begin = time.perf_counter()
+    for _ in range(2000):
+        json.dumps(json.loads(YARDSTICK))
+    return round((time.perf_counter() - begin) * 1000, 1)
 
 
 def percentile(values: Iterable[float], percent: float) -> float:

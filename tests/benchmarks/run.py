@@ -161,6 +161,7 @@ def main() -> None:
     parser.add_argument("--only-boots", action="store_true", help="no placements, steps and rebuild")
     parser.add_argument("--nova", metavar="URL", help="of a Nova beside which this is to be measured, up to /v2.1")
     parser.add_argument("--nova-start", metavar="COMMAND", help="that starts it when its turn comes")
+    parser.add_argument("--nova-stop", metavar="COMMAND", help="that ends it before what comes after")
     parser.add_argument("--nova-pids", type=Path, metavar="DIRECTORY", help="with the process ids of that Nova")
     arguments = parser.parse_args()
     assert catalog.MESSAGES
@@ -171,6 +172,9 @@ def main() -> None:
         if arguments.nova_start:
             subprocess.run(shlex.split(arguments.nova_start), check=True, stdout=subprocess.DEVNULL)
         result["nova"] = asyncio.run(nova.measure(arguments.nova, arguments.nova_pids, NOVA_BOOTS, NOVA_AT_ONCE))
+        _write(result)
+        if arguments.nova_stop:
+            subprocess.run(shlex.split(arguments.nova_stop), check=True, stdout=subprocess.DEVNULL)
     if not arguments.only_boots:
         for name, part in (
             ("guests", guests.measure),
