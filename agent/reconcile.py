@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from agent.drivers.driver import DriverError
 from agent.runner import HostRunner
-from agent.turns import in_turn
+from agent.turns import take_turns
 from domain.jobs import Power
 from infra import work
 
@@ -48,6 +48,6 @@ async def look_at(runner: HostRunner, instance_id: str) -> None:
 
 
 async def reconcile(runners: Sequence[HostRunner], every: float) -> None:
-    """Look for ever, at each host every `every` seconds."""
+    """Look for ever, at each host every `every` seconds; one that is slow to answer gets as long a rest."""
     await asyncio.sleep(every)
-    await in_turn(runners, every, look)
+    await take_turns(runners, every, look, rest=every)

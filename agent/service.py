@@ -15,7 +15,7 @@ from agent.reconcile import look_at, reconcile
 from agent.registration import Candidate, job_positions, register
 from agent.runner import HostIdentity, HostRunner
 from agent.sender import Sender
-from agent.turns import in_turn
+from agent.turns import take_turns
 from domain import catalog
 from domain.errors import UnknownMessage
 from domain.jobs import DispatchHostJobs, GuestSpec, Heartbeat
@@ -95,7 +95,7 @@ class AgentService:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._sender.run())
             runners = list(self.runners.values())
-            group.create_task(in_turn(runners, self._options.heartbeat, self._beat))
+            group.create_task(take_turns(runners, self._options.heartbeat, self._beat))
             group.create_task(reconcile(runners, self._options.reconcile))
             group.create_task(self._read())
             group.create_task(self._forget())

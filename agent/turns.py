@@ -11,15 +11,19 @@ SOON = 0.25
 """Seconds whose turns go together: what is said one by one is a request to the log each."""
 
 
-async def in_turn(of: Sequence[T], every: float, do: Callable[[T], Awaitable[None]]) -> None:
-    """Do it with each of these, again and again, once in `every` seconds."""
+async def take_turns(of: Sequence[T], every: float, do: Callable[[T], Awaitable[None]], rest: float = 0.0) -> None:
+    """Do it with each of these, again and again, once in `every` seconds; after a round that took longer, only when
+    `rest` seconds have passed."""
     loop = asyncio.get_running_loop()
     begin = loop.time()
-    while True:
+    while of:
         for number, each in enumerate(of, 1):
             await do(each)
-            rest = begin + every * number / len(of) - loop.time()
-            if rest > min(SOON, every / 2) or rest <= 0:
+            early = begin + every * number / len(of) - loop.time()
+            if early > min(SOON, every / 2) or early <= 0:
                 # Whoever is late lets others go on, too.
-                await asyncio.sleep(max(rest, 0))
-        begin = max(begin + every, loop.time())
+                await asyncio.sleep(max(early, 0))
+        begin += every
+        if loop.time() > begin:
+            await asyncio.sleep(rest)
+            begin = loop.time()

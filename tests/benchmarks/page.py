@@ -36,8 +36,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _rounds(rounds: Sequence[Figures], key: str, percent: str) -> str:
-    ordered = sorted(each[key][percent] for each in rounds)
-    return f"{ordered[0]:,g} / {ordered[len(ordered) // 2]:,g} / {ordered[-1]:,g}"
+    return _spread(spread(each[key][percent] for each in rounds))
 
 
 def boots(bench: Figures) -> str:
@@ -65,8 +64,8 @@ def boots(bench: Figures) -> str:
 
 
 def _others(rounds: Sequence[Figures]) -> str:
-    found = sorted(each["cores_of_others"] for each in rounds)
-    return f"{found[0]:g} / {found[len(found) // 2]:g} / {found[-1]:g}"
+    # Clocks are read one after another: a little below nothing is nothing.
+    return _spread(spread(max(0.0, each["cores_of_others"]) for each in rounds))
 
 
 def peer(bench: Figures) -> str:
@@ -171,9 +170,9 @@ def every(runs: Sequence[Figures]) -> str:
             _spread(each["cpu_ms_per_boot"]),
             f"{each['nova']['boots_per_second']:g}" if "nova" in each else "",
             f"{each['pages']['ms']['99']:g}",
-            _spread(each["placements"]["placements_per_second"]),
-            _spread(each["steps"]["faust"]["records_per_second"]),
-            _spread(each["rebuild"]["events_per_second"]),
+            _spread(each["placements"]["placements_per_second"]) if "placements" in each else "",
+            _spread(each["steps"]["faust"]["records_per_second"]) if "steps" in each else "",
+            _spread(each["rebuild"]["events_per_second"]) if "rebuild" in each else "",
         ]
         for each in runs
     ]
@@ -185,8 +184,8 @@ def _name(run: Figures) -> str:
 
 
 def _yardsticks(rounds: Sequence[Figures]) -> str:
-    found = sorted(each["yardstick_ms"] for each in rounds if "yardstick_ms" in each)
-    return f"{found[0]:g} / {found[len(found) // 2]:g} / {found[-1]:g}" if found else ""
+    found = [each["yardstick_ms"] for each in rounds if "yardstick_ms" in each]
+    return _spread(spread(found)) if found else ""
 
 
 def joined(turns: Sequence[Figures]) -> list[Figures]:
@@ -215,24 +214,28 @@ def curve(points: Sequence[Figures]) -> str:
         [
             f"{each['hosts']:,}",
             f"{each['instances']:,}",
+            f"{len(each['boots'])}",
             _spread(each["boots_per_second"]),
             _rounds(each["boots"], "active_ms", "95"),
             _spread(each["cpu_ms_per_boot"]),
             f"{max(each['idle']):.2f}",
             _spread(each["list_p99"]),
             _yardsticks(each["boots"]),
+            _others(each["boots"]),
         ]
         for each in points
     ]
     head = [
         "hosts",
         "instances before",
+        "rounds",
         "boots/s",
         "p95 to active, ms",
         "CPU-ms a boot",
         "cores when idle",
         "list p99, ms",
         "yardstick, ms",
+        "cores of others",
     ]
     return _table(head, rows)
 
@@ -242,7 +245,7 @@ def memory(points: Sequence[Figures]) -> str:
     same = sorted(
         (each for each in points if each["hosts"] == points[0]["hosts"]), key=lambda each: int(each["instances"])
     )
-    more = (same[-1]["instances"] - same[0]["instances"]) / 1024
+    more = (same[-1]["instances"] - same[0]["instances"]) / 1024 or float("nan")
     rows = []
     for name in same[0]["mib"]:
         sizes = [each["mib"][name] for each in same]
@@ -288,13 +291,14 @@ def _picture(title: str, found: Sequence[tuple[int, Figures]]) -> bytes:
     return bytes(chart.render())
 
 
-def page(runs: Sequence[Figures], points: Sequence[Figures]) -> str:
-    """The page, of the last of these runs."""
-    bench = runs[-1]
+def page(runs: Sequence[Figures], measured: Figures) -> str:
+    """The page, of the last of these runs and this curve."""
+    bench, points = runs[-1], joined(measured["turns"])
     machine = bench["machine"]
     text = TEXT.read_text()
     return text.format(
         date=bench["at"][:10],
+        curve_date=measured["at"][:10],
         machine=f"{machine['cpus']} CPUs, Python {machine['python']}, Linux {machine['kernel'].split('-')[0]}",
         boots=boots(bench),
         peer=peer(bench),
@@ -305,13 +309,14 @@ def page(runs: Sequence[Figures], points: Sequence[Figures]) -> str:
     )
 
 
-def _points() -> list[Figures]:
-    return joined(json.loads((KEPT / "curve.json").read_text())["turns"])
+def _curve() -> Figures:
+    found: Figures = json.loads((KEPT / "curve.json").read_text())
+    return found
 
 
 def kept() -> str:
     """The page of the figures that are kept."""
-    return page([json.loads(each.read_text()) for each in sorted(RUNS.glob("*.json"))], _points())
+    return page([json.loads(each.read_text()) for each in sorted(RUNS.glob("*.json"))], _curve())
 
 
 def main() -> None:
@@ -321,7 +326,7 @@ def main() -> None:
         shutil.copyfile(latest, RUNS / _name(json.loads(latest.read_text())))
     if (found := MEASURED / "curve.json").exists():
         shutil.copyfile(found, KEPT / "curve.json")
-    for name, picture in draw(_points()).items():
+    for name, picture in draw(joined(_curve()["turns"])).items():
         (KEPT / name).write_bytes(picture)
     PAGE.write_text(kept())
 

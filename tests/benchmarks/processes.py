@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from statistics import median
 
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -70,6 +71,6 @@ def spread(values: Iterable[float]) -> dict[str, float]:
     ordered = sorted(values)
     return {
         "min": round(ordered[0], 2),
-        "median": round(ordered[len(ordered) // 2], 2),
+        "median": round(median(ordered), 2),
         "max": round(ordered[-1], 2),
     }

@@ -169,12 +169,14 @@ def main() -> None:
         result = uvloop.run(measure(cluster, arguments))
     _write(result)
     if arguments.nova:
-        if arguments.nova_start:
-            subprocess.run(shlex.split(arguments.nova_start), check=True, stdout=subprocess.DEVNULL)
-        result["nova"] = asyncio.run(nova.measure(arguments.nova, arguments.nova_pids, NOVA_BOOTS, NOVA_AT_ONCE))
+        try:
+            if arguments.nova_start:
+                subprocess.run(shlex.split(arguments.nova_start), check=True, stdout=subprocess.DEVNULL)
+            result["nova"] = asyncio.run(nova.measure(arguments.nova, arguments.nova_pids, NOVA_BOOTS, NOVA_AT_ONCE))
+        finally:
+            if arguments.nova_stop:
+                subprocess.run(shlex.split(arguments.nova_stop), check=True, stdout=subprocess.DEVNULL)
         _write(result)
-        if arguments.nova_stop:
-            subprocess.run(shlex.split(arguments.nova_stop), check=True, stdout=subprocess.DEVNULL)
     if not arguments.only_boots:
         for name, part in (
             ("guests", guests.measure),
