@@ -2,17 +2,19 @@
 
 import asyncio
 import os
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
+from pydantic import ValidationError
 
 from infra import traces
 from infra.lines import set_up
 from infra.log.log import Log, LogUnavailable
-from infra.settings import Settings, load
+from infra.settings import CONFIG_VARIABLE, Settings, load
 
 Done = TypeVar("Done")
 
@@ -26,14 +28,36 @@ app.add_typer(database, name="db")
 
 
 TOOL = "gostack"
+PROCESSES = {"api", "engine", "scheduler", "timers", "projector", "webhooks", "agent"}
+
+
+UNREACHED = 4
+"""Exit status of a tool that did nothing, because what it needs is not where its settings say."""
 
 
 def _settings(process: str = TOOL) -> Settings:
-    settings = load()
+    try:
+        settings = load()
+    except (FileNotFoundError, ValidationError) as error:
+        if process != TOOL:
+            raise
+        _give_up(error)
     set_up(process, settings.log.format, settings.log.level)
     if process != TOOL:
         traces.set_up(process, settings.traces.endpoint, settings.traces.sample)
     return settings
+
+
+def _give_up(error: Exception) -> NoReturn:
+    wrong = error.errors(include_url=False) if isinstance(error, ValidationError) else []
+    told = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in wrong) or str(error)
+    typer.echo(f"Error: {' '.join(told.split())}", err=True)
+    typer.echo(
+        f"Hint: settings come from the environment and from the file that {CONFIG_VARIABLE} names"
+        f" ({os.environ.get(CONFIG_VARIABLE) or 'it names none'}); that of `make demo` is .gostack/config.toml.",
+        err=True,
+    )
+    raise SystemExit(UNREACHED) from error
 
 
 def _run(coroutine: Any) -> None:
@@ -298,7 +322,20 @@ def database_refill() -> None:
 
 def main() -> None:
     """Entry point."""
-    app()
+    try:
+        app()
+    except Exception as error:
+        import psycopg
+        from aiokafka.errors import KafkaError
+
+        from infra.db.ledger import LedgerUnavailable
+        from projections.store import StoreUnavailable
+
+        # A process tells its log of it, with all that led there, and whoever keeps it starts it again.
+        away = (LogUnavailable, LedgerUnavailable, StoreUnavailable, KafkaError, psycopg.OperationalError)
+        if isinstance(error, away) and sys.argv[1] not in PROCESSES:
+            _give_up(error)
+        raise
 
 
 if __name__ == "__main__":

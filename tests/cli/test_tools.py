@@ -1,0 +1,36 @@
+"""`gostack`'s tools, where what they need is not there: one line says what, another where it is looked for."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+NOWHERE = {"GOSTACK_LOG__BOOTSTRAP": "127.0.0.1:1", "GOSTACK_DB__DSN": "postgresql://nobody@127.0.0.1:1/none"}
+
+
+def gostack(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("GOSTACK_")}
+    command = [sys.executable, "-m", "cli.gostack", *words]
+    return subprocess.run(command, env=plain | environment, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize("words", [["check"], ["db", "refill"], ["db", "migrate"], ["topics", "apply"]], ids=" ".join)
+def test_a_tool_that_reaches_nothing_says_so_and_where_it_looked(words: list[str]) -> None:
+    done = gostack(*words, **NOWHERE)
+    assert done.returncode == 4
+    assert "Traceback" not in done.stderr + done.stdout
+    *_, error, hint = done.stderr.splitlines()
+    assert error.startswith("Error: ")
+    assert "127.0.0.1" in error
+    assert "GOSTACK_CONFIG" in hint
+
+
+def test_settings_that_are_wrong_are_named() -> None:
+    done = gostack("check", GOSTACK_CONFIG="/nowhere/config.toml")
+    assert done.returncode == 4
+    assert "Error: GOSTACK_CONFIG names /nowhere/config.toml, which is no file" in done.stderr
+    done = gostack("check", GOSTACK_LOG__LEVEL="loud")
+    assert done.returncode == 4
+    assert "log.level" in done.stderr
+    assert "Traceback" not in done.stderr
