@@ -32,7 +32,7 @@ PROCESSES = {"api", "engine", "scheduler", "timers", "projector", "webhooks", "a
 
 
 UNREACHED = 4
-"""Exit status of a tool that did nothing, because what it needs is not where its settings say."""
+"""Exit status of a tool that was ended because the log or the database is not where its settings say, or went away."""
 
 
 def _settings(process: str = TOOL) -> Settings:
@@ -326,14 +326,16 @@ def main() -> None:
         app()
     except Exception as error:
         import psycopg
-        from aiokafka.errors import KafkaError
+        from aiokafka.errors import KafkaConnectionError
 
         from infra.db.ledger import LedgerUnavailable
         from projections.store import StoreUnavailable
 
         # A process tells its log of it, with all that led there, and whoever keeps it starts it again.
-        away = (LogUnavailable, LedgerUnavailable, StoreUnavailable, KafkaError, psycopg.OperationalError)
-        if isinstance(error, away) and sys.argv[1] not in PROCESSES:
+        away = isinstance(error, LogUnavailable | LedgerUnavailable | StoreUnavailable | KafkaConnectionError)
+        # What the server itself refused, a deadlock or a full disk, has a state, and is not for want of a connection.
+        away |= isinstance(error, psycopg.OperationalError) and error.sqlstate is None
+        if away and sys.argv[1] not in PROCESSES:
             _give_up(error)
         raise
 

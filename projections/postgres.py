@@ -12,7 +12,7 @@ from infra import crash
 from infra.db.pool import Connections
 from infra.log.log import TopicPartition
 from projections.arrays import Bigints, Blobs, EncodedTexts, Moments, Texts
-from projections.questions import Conditions, alternatives, of_history, where_clause
+from projections.questions import Conditions, alternatives, of_history, of_view
 from projections.store import (
     Batch,
     Entry,
@@ -241,13 +241,13 @@ class PostgresStore:
     async def find(self, view: str, name: str, where: dict[str, Any]) -> list[Found]:
         """Documents with this name (at most 20), newest first; `where` narrows them by columns."""
         conditions = (Condition("name", "=", name), *(Condition(key, "=", value) for key, value in where.items()))
-        clause, values = where_clause(conditions)
+        wanted = of_view(conditions)
         async with self._connections.lend() as connection:
             rows = await connection.execute(
                 sql.SQL("select id, version, doc from {} {} order by created desc, id desc limit {}").format(
-                    self._table(VIEWS[view]), clause, sql.Literal(FOUND_AT_MOST)
+                    self._table(VIEWS[view]), wanted.clause, sql.Literal(FOUND_AT_MOST)
                 ),
-                values,
+                wanted.values,
             )
             return [Found(ident, version, doc.encode()) for ident, version, doc in await rows.fetchall()]
 
@@ -265,16 +265,15 @@ class PostgresStore:
                     raise UnknownMarker(query.marker)
             parts, values = [], []
             for conditions in alternatives(shape, query.where):
-                clause, own = where_clause(conditions)
+                wanted = of_view(conditions)
                 if after is not None:
-                    clause += sql.SQL(" and (created, id) < (%s, %s)")
-                    own += after
+                    wanted.add("(created, id) < (%s, %s)", *after)
                 parts.append(
                     sql.SQL("(select created, id, doc from {} {} order by created desc, id desc limit %s)").format(
-                        self._table(shape), clause
+                        self._table(shape), wanted.clause
                     )
                 )
-                values += [*own, query.limit + 1 + query.skip]
+                values += [*wanted.values, query.limit + 1 + query.skip]
             rows = await connection.execute(
                 sql.SQL("select id, doc from ({}) as p order by created desc, id desc limit %s offset %s").format(
                     sql.SQL(" union all ").join(parts)
@@ -301,14 +300,14 @@ class PostgresStore:
     ) -> dict[str, tuple[int, ...]]:
         """By each value of a column of text, among the rows for which this holds: how many there are, and the sums of
         the whole numbers that their documents have at these paths. It reads every such row."""
-        clause, values = where_clause(where)
+        wanted = of_view(where)
         numbers = [sql.SQL(f", sum(({READABLE} #>> %s)::bigint)")] * len(sums)
         async with self._connections.lend() as connection:
             rows = await connection.execute(
                 sql.SQL("select {0}, count(*){1} from {2} {3} group by {0}").format(
-                    sql.Identifier(by), sql.SQL("").join(numbers), self._table(VIEWS[view]), clause
+                    sql.Identifier(by), sql.SQL("").join(numbers), self._table(VIEWS[view]), wanted.clause
                 ),
-                [*map(list, sums), *values],
+                [*map(list, sums), *wanted.values],
             )
             return {str(value): tuple(map(int, counted)) for value, *counted in await rows.fetchall()}
 

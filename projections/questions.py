@@ -81,17 +81,15 @@ def alternatives(view: View, conditions: Sequence[Condition]) -> list[Sequence[C
     return [conditions]
 
 
-def where_clause(conditions: Iterable[Condition]) -> tuple[sql.Composable, list[Any]]:
-    """These as a where clause, and its values."""
-    parts: list[sql.Composable] = [sql.SQL("true")]
-    values: list[Any] = []
+def of_view(conditions: Iterable[Condition]) -> Conditions:
+    """What holds for the rows that are wanted of a view."""
+    whole = Conditions()
     for each in conditions:
         column = sql.Identifier(each.column)
         if each.operator == "in":
-            parts.append(sql.SQL("{} = any(%s)").format(column))
+            whole.add(sql.SQL("{} = any(%s)").format(column), each.value)
         elif each.operator == "contains":
-            parts.append(sql.SQL("{} @> array[%s]").format(column))
+            whole.add(sql.SQL("{} @> array[%s]").format(column), each.value)
         else:
-            parts.append(sql.SQL("{} {} %s").format(column, sql.SQL(OPERATORS[each.operator])))
-        values.append(each.value)
-    return sql.SQL("where ") + sql.SQL(" and ").join(parts), values
+            whole.add(sql.SQL("{} {} %s").format(column, sql.SQL(OPERATORS[each.operator])), each.value)
+    return whole

@@ -5,6 +5,9 @@ import subprocess
 import sys
 
 import pytest
+from psycopg.errors import DeadlockDetected
+
+from cli import gostack as tools
 
 NOWHERE = {"GOSTACK_LOG__BOOTSTRAP": "127.0.0.1:1", "GOSTACK_DB__DSN": "postgresql://nobody@127.0.0.1:1/none"}
 
@@ -34,3 +37,13 @@ def test_settings_that_are_wrong_are_named() -> None:
     assert done.returncode == 4
     assert "log.level" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_what_the_database_itself_refused_is_not_taken_for_its_absence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused() -> None:
+        raise DeadlockDetected
+
+    monkeypatch.setattr(tools, "app", refused)
+    monkeypatch.setattr(sys, "argv", ["gostack", "db", "migrate"])
+    with pytest.raises(DeadlockDetected):
+        tools.main()
