@@ -134,7 +134,7 @@ def check(
 ) -> None:
     """Compare the log with all that follows from it, and with what the hosts run.
 
-    Exits 1 where something differs, 3 where nothing does but not all had come to rest.
+    Exits 1 where something differs, 3 where nothing does but not all had come to rest, 4 where it could not look.
     """
     from cli.check import INVARIANTS, everything
 
