@@ -41,11 +41,6 @@ def host_names(settings: Settings) -> list[str]:
     return [f"{name}-{number}" for number in range(1, settings.agent.simulated + 1)]
 
 
-def token(settings: Settings) -> str:
-    """The token between API and agents. Raises OSError where its file cannot be read."""
-    return Path(settings.secrets.agent_token_file).read_text().strip()
-
-
 def make_driver(settings: Settings, name: str) -> Driver:
     """The driver that the settings name, for the host of that name."""
     if settings.agent.driver == "simulated":
@@ -53,12 +48,12 @@ def make_driver(settings: Settings, name: str) -> Driver:
         return SimulatedDriver.of(settings, name, kept)
     from agent.drivers.libvirt import LibvirtDriver
 
-    return LibvirtDriver.of(settings, token(settings))
+    return LibvirtDriver.of(settings, settings.secrets.agent_token())
 
 
 def control(settings: Settings) -> aiohttp.ClientSession:
     """The way to the API; to be closed."""
-    headers = {"Authorization": f"Bearer {token(settings)}"}
+    headers = {"Authorization": f"Bearer {settings.secrets.agent_token()}"}
     timeout = aiohttp.ClientTimeout(total=SECRET_SECONDS)
     return aiohttp.ClientSession(settings.agent.control, headers=headers, timeout=timeout)
 
@@ -132,7 +127,7 @@ async def agent(settings: Settings) -> None:
     await service.start()
     working = [
         asyncio.create_task(service.run()),
-        asyncio.create_task(_serve(endpoint(by_id, token(settings)), listener)),
+        asyncio.create_task(_serve(endpoint(by_id, settings.secrets.agent_token()), listener)),
     ]
     if settings.agent.driver == "libvirt" and (metadata_listener := listen()) is not None:
         working.append(asyncio.create_task(_serve(metadata(state), metadata_listener)))

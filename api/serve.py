@@ -6,7 +6,6 @@ import logging
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
 
 import orjson
 import uvicorn
@@ -127,8 +126,11 @@ async def raise_segments(services: Services) -> None:
 
 
 async def serve(settings: Settings) -> None:
-    """Serve users and agents until SIGTERM or SIGINT. Raises what made() raises; SystemExit where a port is taken."""
-    token = await asyncio.to_thread(lambda: Path(settings.secrets.agent_token_file).read_text().strip())
+    """Serve users and agents until SIGTERM or SIGINT.
+
+    Raises SettingWrong, what made() raises; SystemExit where a port is taken.
+    """
+    token = await asyncio.to_thread(settings.secrets.agent_token)
     async with made(settings, token) as services:
         app = create_app(services)
         internal = create_internal_app(services, token)

@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -380,9 +379,9 @@ async def refilled(settings: Settings) -> Refilled:
 
 
 async def everything(settings: Settings, patience: float) -> Report:
-    """Compare the real parts. Raises OSError where there is no token for the agents, and what look() raises."""
+    """Compare the real parts. Raises SettingWrong where there is no token for the agents, and what look() raises."""
     assert catalog.MESSAGES
-    token = (await asyncio.to_thread(Path(settings.secrets.agent_token_file).read_text)).strip()
+    token = await asyncio.to_thread(settings.secrets.agent_token)
     async with AsyncExitStack() as stack:
         log = KafkaLog(settings.log.bootstrap, settings.log.request_timeout)
         stack.push_async_callback(log.close)

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from infra import traces
 from infra.lines import set_up
 from infra.log.log import Log, LogUnavailable
-from infra.settings import CONFIG_VARIABLE, Settings, load
+from infra.settings import CONFIG_VARIABLE, Settings, SettingWrong, load
 
 Done = TypeVar("Done")
 
@@ -32,13 +32,13 @@ PROCESSES = {"api", "engine", "scheduler", "timers", "projector", "webhooks", "a
 
 
 UNREACHED = 4
-"""Exit status of a tool that was ended because the log or the database is not where its settings say, or went away."""
+"""Exit status of a tool whose settings cannot be used, or name a log or a database that is not there or went away."""
 
 
 def _settings(process: str = TOOL) -> Settings:
     try:
         settings = load()
-    except (FileNotFoundError, ValidationError) as error:
+    except (SettingWrong, ValidationError) as error:
         if process != TOOL:
             raise
         _give_up(error)
@@ -332,10 +332,12 @@ def main() -> None:
         from projections.store import StoreUnavailable
 
         # A process tells its log of it, with all that led there, and whoever keeps it starts it again.
-        away = isinstance(error, LogUnavailable | LedgerUnavailable | StoreUnavailable | KafkaConnectionError)
+        unreached = isinstance(
+            error, SettingWrong | LogUnavailable | LedgerUnavailable | StoreUnavailable | KafkaConnectionError
+        )
         # What the server itself refused, a deadlock or a full disk, has a state, and is not for want of a connection.
-        away |= isinstance(error, psycopg.OperationalError) and error.sqlstate is None
-        if away and sys.argv[1] not in PROCESSES:
+        unreached |= isinstance(error, psycopg.OperationalError) and error.sqlstate is None
+        if unreached and sys.argv[1] not in PROCESSES:
             _give_up(error)
         raise
 

@@ -22,6 +22,10 @@ CONFIG_VARIABLE = "GOSTACK_CONFIG"
 PREFIX = "GOSTACK_"
 
 
+class SettingWrong(Exception):
+    """A setting that can be read names something that cannot be used."""
+
+
 class Section(BaseModel):
     """Settings that belong together. Unknown names are refused, so a typing error is found at start."""
 
@@ -160,6 +164,20 @@ class Secrets(Section):
         ".gostack/secrets/agent-token", description="file with the token between API and agents"
     )
 
+    def agent_token(self) -> str:
+        """The token between API and agents. Raises SettingWrong where its file holds none."""
+        names = f"secrets.agent_token_file names {self.agent_token_file}, which"
+        try:
+            token = Path(self.agent_token_file).read_text().strip()
+        except OSError as error:
+            raise SettingWrong(f"{names} cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise SettingWrong(f"{names} is no text") from error
+        # An empty one would let in whoever sends none.
+        if not token:
+            raise SettingWrong(f"{names} is empty")
+        return token
+
 
 class Webhooks(Section):
     """What is sent to users' own endpoints."""
@@ -238,11 +256,11 @@ class Settings(BaseSettings):
 def load() -> Settings:
     """Read the settings of this process.
 
-    Raises FileNotFoundError where GOSTACK_CONFIG names no file, pydantic.ValidationError naming each wrong field.
+    Raises SettingWrong where GOSTACK_CONFIG names no file, pydantic.ValidationError naming each wrong field.
     """
     path = os.environ.get(CONFIG_VARIABLE)
     if path and not Path(path).is_file():
-        raise FileNotFoundError(f"{CONFIG_VARIABLE} names {path}, which is no file")
+        raise SettingWrong(f"{CONFIG_VARIABLE} names {path}, which is no file")
     return Settings()
 
 

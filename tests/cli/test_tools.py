@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from psycopg.errors import DeadlockDetected
@@ -10,17 +11,28 @@ from psycopg.errors import DeadlockDetected
 from cli import gostack as tools
 
 NOWHERE = {"GOSTACK_LOG__BOOTSTRAP": "127.0.0.1:1", "GOSTACK_DB__DSN": "postgresql://nobody@127.0.0.1:1/none"}
+PROJECT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory that holds nothing: what a demo left in this one must not decide."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 def gostack(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     plain = {name: value for name, value in os.environ.items() if not name.startswith("GOSTACK_")}
     command = [sys.executable, "-m", "cli.gostack", *words]
-    return subprocess.run(command, env=plain | environment, capture_output=True, text=True, timeout=60)
+    told = plain | {"PYTHONPATH": str(PROJECT)} | environment
+    return subprocess.run(command, env=told, capture_output=True, text=True, timeout=60)
 
 
 @pytest.mark.parametrize("words", [["check"], ["db", "refill"], ["db", "migrate"], ["topics", "apply"]], ids=" ".join)
-def test_a_tool_that_reaches_nothing_says_so_and_where_it_looked(words: list[str]) -> None:
-    done = gostack(*words, **NOWHERE)
+def test_a_tool_that_reaches_nothing_says_so_and_where_it_looked(words: list[str], elsewhere: Path) -> None:
+    token = elsewhere / "token"
+    token.write_text("told\n")
+    done = gostack(*words, **NOWHERE, GOSTACK_SECRETS__AGENT_TOKEN_FILE=str(token))
     assert done.returncode == 4
     assert "Traceback" not in done.stderr + done.stdout
     *_, error, hint = done.stderr.splitlines()
@@ -37,6 +49,17 @@ def test_settings_that_are_wrong_are_named() -> None:
     assert done.returncode == 4
     assert "log.level" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("held", [None, b"\n", b"\xff\xfe"], ids=["none", "empty", "no text"])
+def test_a_token_that_is_not_there_is_named(held: bytes | None, elsewhere: Path) -> None:
+    token = elsewhere / "token"
+    if held is not None:
+        token.write_bytes(held)
+    done = gostack("check", **NOWHERE, GOSTACK_SECRETS__AGENT_TOKEN_FILE=str(token))
+    assert done.returncode == 4
+    assert "Traceback" not in done.stderr
+    assert f"Error: secrets.agent_token_file names {token}, which" in done.stderr
 
 
 def test_what_the_database_itself_refused_is_not_taken_for_its_absence(monkeypatch: pytest.MonkeyPatch) -> None:

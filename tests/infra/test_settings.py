@@ -5,7 +5,7 @@ from pathlib import Path
 import pydantic
 import pytest
 
-from infra.settings import Settings, explain, load, page
+from infra.settings import Settings, SettingWrong, explain, load, page
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -46,5 +46,5 @@ def test_a_name_that_is_not_there_is_refused(
 
 def test_a_file_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GOSTACK_CONFIG", "/no/such/file")
-    with pytest.raises(FileNotFoundError, match="/no/such/file"):
+    with pytest.raises(SettingWrong, match="/no/such/file"):
         load()
