@@ -60,6 +60,11 @@ def _give_up(error: Exception) -> NoReturn:
     raise SystemExit(UNREACHED) from error
 
 
+def _refuse(error: Exception) -> NoReturn:
+    typer.echo(f"Error: {error}", err=True)
+    raise typer.Exit(1) from error
+
+
 def _run(coroutine: Any) -> None:
     import uvloop
 
@@ -185,9 +190,8 @@ def archive(
         # It holds everything that anybody ever asked for.
         os.umask(0o077)
         done = asyncio.run(_with_log(settings, lambda log: archive(log, directory, _progress)))
-    except (ArchiveError, LogUnavailable, OSError) as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(1) from error
+    except (ArchiveError, OSError) as error:
+        _refuse(error)
     for line in done.lost:
         typer.echo(line, err=True)
     typer.echo(f"{done.records} records were added, {done.segments} segments were written")
@@ -211,9 +215,8 @@ def restore(directory: Annotated[Path, typer.Argument(help="Where the archive is
 
     try:
         done = asyncio.run(_with_log(settings, run))
-    except (ArchiveError, LogUnavailable, OSError, PartitionCountDiffers) as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(1) from error
+    except (ArchiveError, OSError, PartitionCountDiffers) as error:
+        _refuse(error)
     typer.echo(
         f"{done.records} records were restored, {done.found} positions were there; "
         f"{done.fillers} are held by fillers where the archived log had no record"
@@ -250,8 +253,7 @@ def projection_rebuild() -> None:
     try:
         events = asyncio.run(rebuild(settings.log.bootstrap, settings.db.dsn, told))
     except RebuildRunning as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(1) from error
+        _refuse(error)
     typer.echo(f"rebuilt from {events} events in {time.monotonic() - began:.0f} s")
 
 
@@ -264,8 +266,7 @@ def projection_rollback() -> None:
     try:
         asyncio.run(rollback(settings.log.bootstrap, settings.db.dsn))
     except (NoPrevious, RebuildRunning) as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(1) from error
+        _refuse(error)
     typer.echo("the read models before the last rebuild serve again")
 
 
@@ -279,8 +280,7 @@ def topics_apply() -> None:
         for line in asyncio.run(apply(_settings().log.bootstrap)):
             typer.echo(line)
     except PartitionCountDiffers as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(1) from error
+        _refuse(error)
 
 
 @database.command("migrate")
@@ -310,8 +310,7 @@ def database_refill() -> None:
     try:
         done = asyncio.run(refilled(_settings()))
     except (NotEmpty, LogIncomplete) as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(1) from error
+        _refuse(error)
     typer.echo(
         f"{done.aggregates} aggregates, {done.parked} of them parked, from {done.events} events; "
         f"{done.undecided} records are still to be decided"

@@ -51,11 +51,11 @@ def test_each_damaged_file_is_named(directory: Path) -> None:
 def test_a_directory_that_is_no_archive(tmp_path: Path) -> None:
     found = checked(tmp_path)
     assert (found.exit_code, found.stdout) == (1, "")
-    assert found.stderr == f"manifest.json: it is missing: {tmp_path} holds no archive\n"
+    assert found.stderr == f"Error: manifest.json: it is missing: {tmp_path} holds no archive\n"
     assert checked(tmp_path / "nowhere").exit_code == 1
 
 
 def test_an_archive_that_is_worked_on_is_left_alone(directory: Path) -> None:
     with alone(directory):
         found = checked(directory)
-    assert (found.exit_code, found.stderr) == (1, f"{directory}: another process works on it\n")
+    assert (found.exit_code, found.stderr) == (1, f"Error: {directory}: another process works on it\n")

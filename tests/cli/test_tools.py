@@ -28,7 +28,20 @@ def gostack(*words: str, **environment: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(command, env=told, capture_output=True, text=True, timeout=60)
 
 
-@pytest.mark.parametrize("words", [["check"], ["db", "refill"], ["db", "migrate"], ["topics", "apply"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["check"],
+        ["db", "refill"],
+        ["db", "migrate"],
+        ["topics", "apply"],
+        ["archive", "kept"],
+        ["restore", "kept"],
+        ["projection", "rebuild"],
+        ["projection", "rollback"],
+    ],
+    ids=" ".join,
+)
 def test_a_tool_that_reaches_nothing_says_so_and_where_it_looked(words: list[str], elsewhere: Path) -> None:
     token = elsewhere / "token"
     token.write_text("told\n")
