@@ -45,7 +45,8 @@ class EngineRules:
         """What follows from the record; raises a Refusal."""
         key = envelope.subject
         decision = DECIDERS[key.kind].decide(states(key), envelope)
-        return Outcome(events=[(key, event) for event in decision.events], outgoing=decision.outgoing)
+        events = [(key, event) for event in decision.events]
+        return Outcome(events=events, outgoing=decision.outgoing, behalf=decision.behalf)
 
     def evolve(self, key: Key, state: Any, event: Event) -> Any:
         """The state after the event."""

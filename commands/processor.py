@@ -350,14 +350,15 @@ class Processor:
                 before = batch.touched[key][0] if key in batch.touched else self._cached(key).version
                 staged[key] = (staged[key][0] if key in staged else before, after)
                 verdict = "accepted" if wants_verdict and number == 0 else None
-                sent.append(self._event(envelope, key, event, number, after.version, verdict))
+                cause = envelope.on(outcome.behalf.get(number))
+                sent.append(self._event(cause, key, event, number, after.version, verdict))
                 if after.size >= LARGE:
                     grown.append((key, sent[-1]))
             for number, (key, event) in enumerate(outcome.notices, len(outcome.events)):
                 verdict = _verdict_of(event) if wants_verdict else None
                 sent.append(self._event(envelope, key, event, number, None, verdict))
             sent += [
-                self._message(batch.sending(envelope, each), each, number)
+                self._message(batch.sending(envelope, each).on(each.behalf), each, number)
                 for number, each in enumerate(outcome.outgoing)
             ]
         except Exception as error:

@@ -128,6 +128,8 @@ class Task(Model):
     fault: Fault | None = None
     undo_fault: Fault | None = None
     cancelled_by: str = ""
+    correlation: str = ""
+    """Of the request that it is part of; empty where an earlier release accepted it."""
 
     @property
     def current_step(self) -> str:

@@ -11,7 +11,7 @@ import hashlib
 import re
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
@@ -130,6 +130,15 @@ class Key(NamedTuple):
 
 
 @frozen
+class Behalf:
+    """As part of which request something happens, who asked for it, and for which project."""
+
+    correlation: str
+    actor: str
+    project: str
+
+
+@frozen
 class Envelope:
     """A message with what is said about it: who, when, about what, because of what."""
 
@@ -152,6 +161,17 @@ class Envelope:
     written: str = field(default="", compare=False)
     """Type name on the record that it was read of: its data's, which may be an earlier revision than that of `data`."""
 
+    @property
+    def behalf(self) -> Behalf:
+        """For whom it is."""
+        return Behalf(self.correlation, self.actor, self.project)
+
+    def on(self, behalf: Behalf | None) -> "Envelope":
+        """It, on behalf of somebody else; None: as it is."""
+        if behalf is None:
+            return self
+        return replace(self, correlation=behalf.correlation, actor=behalf.actor, project=behalf.project)
+
 
 @frozen
 class Outgoing:
@@ -162,6 +182,8 @@ class Outgoing:
     data: Message
     key: str = ""
     partition: int | None = None
+    behalf: Behalf | None = None
+    """None: of whom the record is that led to it."""
 
 
 FILLER = "gostack_filler"
@@ -199,6 +221,8 @@ class Decision:
 
     events: list[Event] = field(default_factory=list)
     outgoing: list[Outgoing] = field(default_factory=list)
+    behalf: dict[int, Behalf] = field(default_factory=dict)
+    """Of events, by their number, that happen for somebody else than the record says."""
 
 
 @dataclass(slots=True)
@@ -208,6 +232,8 @@ class Outcome:
     events: list[tuple[Key, Event]] = field(default_factory=list)
     notices: list[tuple[Key, Event]] = field(default_factory=list)
     outgoing: list[Outgoing] = field(default_factory=list)
+    behalf: dict[int, Behalf] = field(default_factory=dict)
+    """As of a decision."""
 
 
 def derived_id(cause: str, *names: object) -> str:

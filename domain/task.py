@@ -24,12 +24,16 @@ class TaskEvent(Event):
 class TaskAccepted(TaskEvent):
     """The command is a task now, with the plan that it will follow. `queued`: the running one is undone first."""
 
+    revision = 2
+
     task: Task
     queued: bool = False
 
 
 class TaskPlanned(TaskEvent):
     """A queued task begins, with a plan for how things are now."""
+
+    revision = 2
 
     task: Task
 

@@ -37,12 +37,18 @@ def _instance_created(data: dict[str, Any]) -> dict[str, Any]:
     return {**data, "cells": []}
 
 
+def _of_a_request(data: dict[str, Any]) -> dict[str, Any]:
+    return {**data, "task": {**data["task"], "correlation": ""}}
+
+
 UPCASTS: dict[str, Upcast] = {
     "gostack.host.claim-made.v1": Upcast("gostack.host.claim-made.v2", _claim_made),
     "gostack.host.registered.v1": Upcast("gostack.host.registered.v2", _of_the_only_cell),
     "gostack.instance.created.v1": Upcast("gostack.instance.created.v2", _instance_created),
     "gostack.scheduling.placement-refused.v1": Upcast("gostack.scheduling.placement-refused.v2", _placement_refused),
     "gostack.scheduling.placement-refused.v2": Upcast("gostack.scheduling.placement-refused.v3", _of_the_only_cell),
+    "gostack.task.accepted.v1": Upcast("gostack.task.accepted.v2", _of_a_request),
+    "gostack.task.planned.v1": Upcast("gostack.task.planned.v2", _of_a_request),
     "gostack.zone.created.v1": Upcast("gostack.zone.created.v2", _of_the_only_cell),
 }
 """Type name as it was written -> the step to the next."""

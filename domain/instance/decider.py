@@ -4,12 +4,15 @@ Pure: the time is the record's, everything chosen elsewhere comes in a message, 
 answer for ever.
 """
 
+from dataclasses import replace
+
 from domain.errors import AlreadyExists, NoSuchTask, NotFound, TaskRunning, WrongStatus
 from domain.instance.action import Action, InstanceCommand
 from domain.instance.actions import BY_COMMAND
 from domain.instance.actions.boot import BootInstance
 from domain.instance.actions.delete import HARD_DELETE, HardDeleteInstance
 from domain.instance.actions.update import UpdateInstance
+from domain.instance.behalf import behalf_of
 from domain.instance.dispatch import outgoing
 from domain.instance.draft import Draft
 from domain.instance.events import (
@@ -22,7 +25,7 @@ from domain.instance.progress import advance, answered, deadline_passed, new_tas
 from domain.instance.state import Instance, VmState
 from domain.instance.status import allowed_statuses, status
 from domain.jobs import JOBS, GuestObserved, JobsAnswered, JobStarted, Place, Power, Target
-from domain.messages import Decision, Envelope, Outgoing
+from domain.messages import Behalf, Decision, Envelope
 from domain.task import (
     CancelTask,
     DeadlinePassed,
@@ -62,17 +65,21 @@ def decide(now: Instance | None, envelope: Envelope) -> Decision:
             _observed(draft, observed, envelope)
         case other:
             raise TypeError(f"{other.type_name} is nothing an instance decides")
-    return Decision(list(draft.events), _messages(now, draft))
+    return _decision(now, draft, envelope)
 
 
-def _messages(now: Instance | None, draft: Draft) -> list[Outgoing]:
-    sent = []
-    state = now
-    for event in draft.events:
-        state = evolve(state, event, draft.id)
+def _decision(now: Instance | None, draft: Draft, envelope: Envelope) -> Decision:
+    decision = Decision(list(draft.events))
+    before = now
+    for number, event in enumerate(draft.events):
+        after = evolve(before, event, draft.id)
+        behalf = behalf_of(envelope, event, before, after)
+        if behalf is not None:
+            decision.behalf[number] = behalf
         if isinstance(event, StepsDispatched):
-            sent.append(outgoing(state, event))
-    return sent
+            decision.outgoing.append(replace(outgoing(after, event), behalf=behalf))
+        before = after
+    return decision
 
 
 def _alive(draft: Draft) -> Instance:
@@ -123,7 +130,7 @@ def _act(draft: Draft, command: InstanceCommand, envelope: Envelope) -> None:
             raise TaskRunning(
                 id=instance.id, task=running.id, action=running.action, since=running.accepted.isoformat()
             )
-        task = new_task(envelope.id, action, command, instance, envelope.actor, envelope.project, envelope.time)
+        task = new_task(envelope.id, action, command, instance, envelope.behalf, envelope.time)
         draft.emit(TaskAccepted(task_id=task.id, task=task, queued=True))
         if not running.cancelled_by:
             draft.emit(TaskCancelRequested(task_id=running.id, by=f"{envelope.actor} ({action.name})"))
@@ -155,7 +162,7 @@ def _needs_host(action: Action, instance: Instance) -> bool:
 
 
 def _accept(draft: Draft, action: Action, command: InstanceCommand, envelope: Envelope) -> None:
-    task = new_task(envelope.id, action, command, draft.now, envelope.actor, envelope.project, envelope.time)
+    task = new_task(envelope.id, action, command, draft.now, envelope.behalf, envelope.time)
     draft.emit(TaskAccepted(task_id=task.id, task=task))
     action.accepted(draft, command, envelope.time)
     advance(draft, envelope.time)
@@ -172,7 +179,8 @@ def _due(draft: Draft, due_id: str, envelope: Envelope) -> None:
     if instance.task is not None:
         deadline_passed(draft, due_id, envelope.time)
     elif due_id == instance.id and instance.purge_at is not None and envelope.time >= instance.purge_at:
-        _accept(draft, HARD_DELETE, HardDeleteInstance(), envelope)
+        behalf = Behalf(envelope.correlation, envelope.actor, instance.project)
+        _accept(draft, HARD_DELETE, HardDeleteInstance(), envelope.on(behalf))
 
 
 SEEN_AS = {

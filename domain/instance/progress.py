@@ -25,7 +25,7 @@ from domain.instance.draft import Draft
 from domain.instance.events import InstanceCellChanged, InstanceHostRenewed
 from domain.instance.state import Instance, VmState
 from domain.jobs import JobError, JobResult, JobsAnswered, Place
-from domain.messages import derived_id
+from domain.messages import Behalf, derived_id
 from domain.task import (
     StepFailed,
     StepsDispatched,
@@ -37,14 +37,15 @@ from domain.task import (
 
 
 def new_task(
-    task_id: str, action: Action, command: InstanceCommand, instance: Instance, actor: str, project: str, at: datetime
+    task_id: str, action: Action, command: InstanceCommand, instance: Instance, behalf: Behalf, at: datetime
 ) -> Task:
     """The task that carries this command out on the instance as it is now."""
     return Task(
         id=task_id,
         action=action.name,
-        actor=actor,
-        project=project,
+        actor=behalf.actor,
+        project=behalf.project,
+        correlation=behalf.correlation,
         accepted=at,
         plan=action.flow.plan(instance),
         ends=action.end_status(instance),
@@ -100,7 +101,8 @@ def begin_queued(draft: Draft, at: datetime) -> None:
         return
     action = ACTIONS[waiting.action]
     command = action.command.model_validate(waiting.params)
-    planned = new_task(waiting.id, action, command, draft.now, waiting.actor, waiting.project, at)
+    behalf = Behalf(waiting.correlation, waiting.actor, waiting.project)
+    planned = new_task(waiting.id, action, command, draft.now, behalf, at)
     planned = planned.but(accepted=waiting.accepted)
     if draft.now.vm_state in action.already:
         # Undoing the other task led to just what is asked for.

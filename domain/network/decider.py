@@ -86,8 +86,9 @@ def _created(command: CreateNetwork, envelope: Envelope) -> NetworkCreated:
     )
 
 
-def _port(port_id: str, ip: str, envelope: Envelope, *, keep: bool, name: str = "") -> PortCreated:
-    return PortCreated(port_id=port_id, name=name, ip=ip, project=envelope.project, keep=keep, created=envelope.time)
+def _port(port_id: str, ip: str, envelope: Envelope, *, keep: bool, name: str = "", project: str = "") -> PortCreated:
+    project = project or envelope.project
+    return PortCreated(port_id=port_id, name=name, ip=ip, project=project, keep=keep, created=envelope.time)
 
 
 def _bind(now: Network, bind: BindNetworkPort, envelope: Envelope) -> Decision:
@@ -104,7 +105,7 @@ def _bind(now: Network, bind: BindNetworkPort, envelope: Envelope) -> Decision:
         if bind.keep_port:
             raise NotFound(kind="port", id=bind.port_id)
         ip = _given(now, bind.ip) if bind.ip else _free(now)
-        emit(_port(bind.port_id, ip, envelope, keep=False))
+        emit(_port(bind.port_id, ip, envelope, keep=False, project=bind.project))
     elif port.instance_id not in ("", bind.instance_id):
         raise PortBusy(id=port.id, device=port.instance_id)
     if bind.host_id and bind.host_id not in after.hosts:

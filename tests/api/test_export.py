@@ -72,6 +72,21 @@ async def test_a_failed_task_is_lived_through_again_from_its_file(api: Api) -> N
     assert (await again.send(web, DeleteInstance(ignore=True)))["verdict"] == "accepted"
 
 
+async def test_what_a_deadline_led_to_is_in_the_file_of_the_task(api: Api) -> None:
+    api.world.agents.silent.add("StartGuest")
+    given = await api.boot("web")
+    while (await api.ended(given["task_id"]))["status"] != "failed":
+        await api.world.pass_time(700)
+    incident = Incident.of(await exported(api, task=given["task_id"]))
+    assert {key.kind for key in incident.subjects} == {"instance", "host", "network"}
+    assert incident.states() == {key: state_of(api.world, key) for key in incident.subjects}
+    (host,) = [key for key in incident.subjects if key.kind == "host"]
+    assert incident.states()[host].claims == {}
+    told = (await api.get("/events", task=given["task_id"], limit=1000))["events"]
+    assert {each["subject"].partition("/")[0] for each in told} == {"instance", "host", "network"}
+    assert {(each["actor"], each["project_id"]) for each in told} == {("admin", "admin")}
+
+
 async def test_the_file_of_a_task_ends_with_it(api: Api) -> None:
     web = await api.booted("web")
     task = (await api.get("/tasks"))["tasks"][0]["id"]

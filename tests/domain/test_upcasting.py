@@ -9,10 +9,12 @@ from uuid import UUID
 import pytest
 
 from domain.errors import UnknownMessage
+from domain.flow import Task
 from domain.host.messages import HostClaimMade, HostRegistered, Inventory, PlacementRefused, PlacementReport
 from domain.instance.actions.update import UpdateInstance
 from domain.instance.events import InstanceCreated
 from domain.messages import MESSAGES, Envelope, Key, Record, Topic, class_of, from_record, names_of, to_record
+from domain.task import TaskAccepted, TaskPlanned
 from domain.upcasting import UPCASTS, Upcast, upcast
 from domain.zone.zone import ZoneCreated
 
@@ -83,6 +85,16 @@ CREATED = {
     "owner": "o",
     "created": AT,
 }
+TASK = {
+    "id": "t",
+    "action": "start",
+    "actor": "ann",
+    "project": "p",
+    "accepted": AT,
+    "plan": {"flow": "start", "version": 1, "steps": []},
+    "ends": "active",
+    "fails": "stopped",
+}
 WRITTEN = {
     "gostack.host.claim-made.v1": (
         {"instance_id": "i", "project": "p", "vcpus": 2, "memory": 4, "disk": 8, "report": REPORT},
@@ -113,6 +125,14 @@ WRITTEN = {
         ),
     ),
     "gostack.instance.created.v1": (CREATED, InstanceCreated.model_validate({**CREATED, "cells": []})),
+    "gostack.task.accepted.v1": (
+        {"task_id": "t", "task": TASK, "queued": True},
+        TaskAccepted(task_id="t", task=Task.model_validate({**TASK, "correlation": ""}), queued=True),
+    ),
+    "gostack.task.planned.v1": (
+        {"task_id": "t", "task": TASK},
+        TaskPlanned(task_id="t", task=Task.model_validate({**TASK, "correlation": ""})),
+    ),
     "gostack.zone.created.v1": (
         {"name": "z", "description": "d", "at": AT},
         ZoneCreated(name="z", cell="default", description="d", at=datetime.fromisoformat(AT)),
