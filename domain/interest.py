@@ -19,11 +19,13 @@ LONGEST_TYPE = 128
 MOST_TYPES = 16
 MOST_STARS = 4
 TYPES_ALLOWED = (
-    "the name of a type, or a pattern in which * stands for anything, such as instance.*: letters, digits, dots and "
-    f"hyphens, at most {MOST_STARS} *, {LONGEST_TYPE} characters and {MOST_TYPES} of them"
+    "the name of a type (of every version where it ends without one), or a pattern in which * stands for anything, "
+    f"such as instance.*: letters, digits, dots and hyphens, at most {MOST_STARS} *, {LONGEST_TYPE} characters and "
+    f"{MOST_TYPES} of them"
 )
 SUBJECT_ALLOWED = "KIND/ID, such as instance/ID, or an ID alone"
 _TYPE = re.compile(r"[a-z0-9.*-]+")
+_VERSIONED = re.compile(r"(\.v[0-9]+|\*)$")
 _SUBJECT = re.compile(r"[a-z-]{1,40}/[!-~]{1,80}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -74,14 +76,15 @@ def is_one_of(name: str, types: Sequence[str]) -> bool:
 
 
 def whole_types(given: Sequence[str]) -> tuple[str, ...]:
-    """Names and patterns as they are compared: `instance.*` is `gostack.instance.*`. Raises ValueError, which says
-    what is allowed."""
+    """Names and patterns as they are compared: `instance.*` is `gostack.instance.*`, and `task.accepted` is
+    `gostack.task.accepted.v*`. Raises ValueError, which says what is allowed."""
     for each in given:
         if not _TYPE.fullmatch(each) or len(each) > LONGEST_TYPE or each.count("*") > MOST_STARS:
             raise ValueError(f"it must be {TYPES_ALLOWED}")
     if len(given) > MOST_TYPES:
         raise ValueError(f"it must be {TYPES_ALLOWED}")
-    return tuple(each if each.startswith((PREFIX, "*")) else PREFIX + each for each in dict.fromkeys(given))
+    versions = (each if _VERSIONED.search(each) else f"{each}.v*" for each in dict.fromkeys(given))
+    return tuple(each if each.startswith((PREFIX, "*")) else PREFIX + each for each in versions)
 
 
 def checked_subject(given: str) -> str:

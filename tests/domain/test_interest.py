@@ -71,6 +71,14 @@ def test_a_pattern_stands_for_what_begins_with_the_common_prefix() -> None:
     assert not is_one_of("gostack.instances.v1", whole_types(["instance.*"]))
 
 
+def test_a_name_without_a_version_stands_for_every_version() -> None:
+    for given in ("task.accepted", "gostack.task.accepted", "task.*cepted"):
+        assert is_one_of("gostack.task.accepted.v1", whole_types([given]))
+        assert is_one_of("gostack.task.accepted.v12", whole_types([given]))
+        assert not is_one_of("gostack.task.accepted-not.v1", whole_types([given]))
+    assert not is_one_of("gostack.task.accepted.v2", whole_types(["task.accepted.v1"]))
+
+
 @pytest.mark.parametrize("given", [["a b"], ["[a]"], ["A"], [""], ["*****"], ["a" * 129], ["a"] * 17, ["a?"]])
 def test_what_is_no_type_is_told_what_is_allowed(given: list[str]) -> None:
     with pytest.raises(ValueError, match=r"such as instance\.\*"):
