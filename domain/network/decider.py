@@ -22,6 +22,7 @@ from domain.network.messages import (
     DeleteNetwork,
     DeletePort,
     HostAddressGiven,
+    HostAddressReturned,
     NetworkCreated,
     NetworkDeleted,
     PortBoundToInstance,
@@ -52,8 +53,8 @@ def decide(now: Network | None, envelope: Envelope) -> Decision:
         case CreatePort() as command:
             if command.port_id in now.ports:
                 raise AlreadyExists(kind="port", id=command.port_id)
-            ip = _given(now, command.ip) if command.ip else _free(now)
-            return Decision([_port(command.port_id, ip, envelope, keep=True, name=command.name)])
+            ip, before = _address(now, command.ip)
+            return Decision([*before, _port(command.port_id, ip, envelope, keep=True, name=command.name)])
         case DeletePort(port_id=port_id):
             port = now.ports.get(port_id)
             if port is None:
@@ -104,12 +105,17 @@ def _bind(now: Network, bind: BindNetworkPort, envelope: Envelope) -> Decision:
     if port is None:
         if bind.keep_port:
             raise NotFound(kind="port", id=bind.port_id)
-        ip = _given(now, bind.ip) if bind.ip else _free(now)
+        ip, before = _address(now, bind.ip, bind.host_id)
+        for event in before:
+            emit(event)
         emit(_port(bind.port_id, ip, envelope, keep=False, project=bind.project))
     elif port.instance_id not in ("", bind.instance_id):
         raise PortBusy(id=port.id, device=port.instance_id)
     if bind.host_id and bind.host_id not in after.hosts:
-        emit(HostAddressGiven(host_id=bind.host_id, ip=_free(after)))
+        ip, before = _address(after, "", bind.host_id)
+        for event in before:
+            emit(event)
+        emit(HostAddressGiven(host_id=bind.host_id, ip=ip))
     port = after.ports[bind.port_id]
     if (port.instance_id, port.host_id) != (bind.instance_id, bind.host_id):
         emit(PortBoundToInstance(port_id=port.id, instance_id=bind.instance_id, host_id=bind.host_id))
@@ -145,6 +151,20 @@ def _answer(reply: Reply, fact: PortBound | PortUnbound) -> Outgoing:
     result = JobResult(job_id=reply.job_id, name=name, facts=(fact,))
     message = JobsAnswered(task_id=reply.task_id, dispatch_id=reply.dispatch_id, results=(result,))
     return Outgoing(Topic.RESULTS, Key("instance", reply.instance_id), message)
+
+
+def _address(network: Network, wanted: str, host_id: str = "") -> tuple[str, list[Event]]:
+    """This address, or any where none is wanted, and what is to happen before it is free: a host without guests on the
+    network gives its own back, unless it is the one to which the guest comes."""
+    try:
+        return (_given(network, wanted) if wanted else _free(network)), []
+    except (AddressTaken, NoAddressLeft):
+        used = {host_id, *(port.host_id for port in network.ports.values())}
+        idle = sorted(host for host, ip in network.hosts.items() if host not in used and wanted in ("", ip))
+        if not idle:
+            raise
+        ip = network.hosts[idle[0]]
+        return ip, [HostAddressReturned(host_id=idle[0], ip=ip)]
 
 
 def _candidates(network: Network) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from domain.messages import Event
 from domain.network.messages import (
     HostAddressGiven,
+    HostAddressReturned,
     NetworkCreated,
     NetworkDeleted,
     PortBoundToInstance,
@@ -59,6 +60,11 @@ def evolve(now: Network | None, event: Event, subject_id: str) -> Network:
                 hosts={**now.hosts, event.host_id: event.ip},
                 taken=now.taken.set(event.ip, event.host_id),
                 hint=address_index(now, event.ip) + 1,
+            )
+        case HostAddressReturned():
+            return now.but(
+                hosts={host: ip for host, ip in now.hosts.items() if host != event.host_id},
+                taken=now.taken.delete(event.ip),
             )
         case _:
             raise TypeError(f"{event.type_name} is no event of a network")

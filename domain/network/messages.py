@@ -131,3 +131,10 @@ class HostAddressGiven(NetworkEvent):
 
     host_id: str
     ip: str
+
+
+class HostAddressReturned(NetworkEvent):
+    """A host that has no guest on the network any more has no address in it either: somebody else needs one."""
+
+    host_id: str
+    ip: str

@@ -32,6 +32,7 @@ from domain.network.messages import (
     DeleteNetwork,
     DeletePort,
     HostAddressGiven,
+    HostAddressReturned,
     NetworkDeleted,
     PortBoundToInstance,
     PortCreated,
@@ -268,6 +269,52 @@ def test_a_bind_for_which_no_address_is_left_leaves_nothing_behind() -> None:
         small.send(CreatePort(port_id=f"p{number}"))
     small.refused(bind("last", host="h1"), NoAddressLeft)
     assert "last" not in small.state.ports
+
+
+def full(*, host: str) -> Lan:
+    """Six addresses: one that was given to a host whose guest is gone, the others to ports."""
+    small = network("10.0.0.0/29").send(bind("first", "i1", host)).send(unbind("first", "i1"))
+    for number in range(5):
+        small.send(CreatePort(port_id=f"p{number}"))
+    return small
+
+
+def test_a_host_without_guests_gives_its_address_back_once_none_is_left() -> None:
+    small = full(host="h1")
+    own = small.state.hosts["h1"]
+    small.send(CreatePort(port_id="last"))
+    assert small.kinds() == [HostAddressReturned, PortCreated]
+    assert small.state.ports["last"].ip == own
+    assert small.state.hosts == {}
+    small.refused(CreatePort(port_id="more"), NoAddressLeft)
+
+
+def test_it_gives_back_the_very_address_that_is_asked_for(lan: Lan) -> None:
+    lan.send(bind("first", "i1", "h1")).send(bind("second", "i2", "h2")).send(unbind("second", "i2"))
+    busy, idle = lan.state.hosts["h1"], lan.state.hosts["h2"]
+    lan.refused(CreatePort(port_id="p", ip=busy), AddressTaken)
+    lan.send(CreatePort(port_id="p", ip=idle))
+    assert lan.kinds() == [HostAddressReturned, PortCreated]
+    assert lan.state.hosts == {"h1": busy}
+
+
+def test_a_host_keeps_its_address_for_the_guest_that_comes_to_it() -> None:
+    small = full(host="h1")
+    small.send(DeletePort(port_id="p0"))
+    small.send(bind("web", "i2", "h1"))
+    assert small.kinds() == [PortCreated, PortBoundToInstance]
+    small.send(unbind("web", "i2")).send(CreatePort(port_id="p0"))
+    small.refused(bind("web", "i2", "h1"), NoAddressLeft)
+    assert "h1" in small.state.hosts
+
+
+def test_another_host_gets_the_address_that_one_gives_back() -> None:
+    small = full(host="h1")
+    small.send(DeletePort(port_id="p0"))
+    small.send(bind("web", "i2", "h2"))
+    assert small.kinds() == [PortCreated, HostAddressReturned, HostAddressGiven, PortBoundToInstance]
+    assert small.nic().gateway == small.state.hosts["h2"]
+    assert small.state.hosts.keys() == {"h2"}
 
 
 def test_unbinding_gives_the_address_back(lan: Lan) -> None:
