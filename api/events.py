@@ -1,9 +1,8 @@
-"""Events as JSON, alike whether they come from history or straight from the log; and which are a task's."""
+"""Events as JSON, alike whether they come from history or straight from the log."""
 
 import orjson
 
-from api.services import Services
-from domain.messages import Key, Record
+from domain.messages import Record
 from projections.store import Entry
 
 
@@ -38,7 +37,7 @@ def record_json(record: Record) -> bytes:
         "time": headers.get("ce_time", ""),
         "actor": headers.get("ce_actor", ""),
         "project_id": headers.get("ce_project", ""),
-        "task_id": data.get("task_id", ""),
+        "task_id": data.get("task_id", "") or headers.get("ce_taskid", ""),
         "correlation_id": headers.get("ce_correlationid", ""),
         "causation_id": headers.get("ce_causationid", ""),
         "verdict": headers.get("ce_verdict", ""),
@@ -49,17 +48,3 @@ def record_json(record: Record) -> bytes:
 
 def _with_data(about: dict[str, object], data: bytes) -> bytes:
     return orjson.dumps(about)[:-1] + b',"data":' + data + b"}"
-
-
-async def of_task(services: Services, task: str, subject: str) -> tuple[str, str]:
-    """Correlation and subject by which a task's events are found.
-
-    Several tasks of one request share a correlation: then only the events of the task's own instance are its own.
-    """
-    found = await services.store.get("tasks", task)
-    if found is None:
-        return task, subject
-    doc = orjson.loads(found.doc)
-    if doc["correlation_id"] == task:
-        return task, subject
-    return str(doc["correlation_id"]), subject or str(Key.parse(doc["subject"]))

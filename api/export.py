@@ -31,17 +31,10 @@ MOST_BEFORE = 2000
 """Events of one aggregate; what was longer before the incident stands in the file as the state that it had made."""
 
 
-async def of_task(services: Services, doc: dict[str, str], until: datetime | None) -> bytes:
-    """The file of a task, from its document. Raises TooLargeForAFile, TooManyEvents, StoreUnavailable."""
-    own = Key.parse(doc["subject"])
-    query = HistoryQuery(task=doc["correlation_id"], until=until)
-    # Several tasks may have been asked for at once; then other instances have their own.
-    found = [
-        each
-        async for each in _every(services, query, f"task {doc['id']}")
-        if each.subject.kind != own.kind or each.subject == own
-    ]
-    return await _file(services, {"task": doc["id"]}, found)
+async def of_task(services: Services, task: str, until: datetime | None) -> bytes:
+    """The file of a task. Raises TooLargeForAFile, TooManyEvents, StoreUnavailable."""
+    found = [each async for each in _every(services, HistoryQuery(task=task, until=until), f"task {task}")]
+    return await _file(services, {"task": task}, found)
 
 
 async def of_subject(services: Services, subject: Key, until: datetime | None) -> bytes:

@@ -11,7 +11,7 @@ from pydantic import Field
 from starlette.responses import Response
 
 from api import resolve
-from api.events import entry_json, of_task
+from api.events import entry_json
 from api.reading import JSON, Many, One, Strict, caught_up, document, joined, known, only
 from api.services import Services
 from domain.errors import Invalid, NotThereThen
@@ -142,7 +142,7 @@ async def history(services: Services, view: str, ref: str, project: str, asked: 
     """Its events, the oldest first; of a task, all that it led to. Raises NotFound, NameNotUnique, UnknownMarker."""
     await caught_up(services, asked.after)
     found = await resolve.found(services, view, ref, project)
-    task, subject = await of_task(services, found.id, "") if view == "tasks" else ("", str(_subject(view, found)))
+    subject, task = ("", found.id) if view == "tasks" else (str(_subject(view, found)), "")
     query = HistoryQuery(subject=subject, task=task, limit=asked.limit + 1, marker=asked.marker or "")
     entries = await services.store.history(query)
     shown = entries[: asked.limit]

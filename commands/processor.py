@@ -35,7 +35,7 @@ from domain.messages import (
     to_record,
 )
 from domain.parking import AggregateParked, AggregateReleased, ReleaseAggregate
-from domain.task import CommandRefused, CommandSatisfied
+from domain.task import CommandRefused, CommandSatisfied, TaskEvent
 from infra import crash, metrics, traces, work
 from infra.db.ledger import Change, Conflict, Ledger, Move, Opened, Row
 from infra.db.outbox import pack, unpack
@@ -334,6 +334,7 @@ class Processor:
             return
         staged: dict[Key, tuple[int, Entry]] = {}
         grown: list[tuple[Key, Record]] = []
+        task = _task_of(envelope)
 
         def entry(key: Key) -> Entry:
             if key in staged:
@@ -351,12 +352,15 @@ class Processor:
                 staged[key] = (staged[key][0] if key in staged else before, after)
                 verdict = "accepted" if wants_verdict and number == 0 else None
                 cause = envelope.on(outcome.behalf.get(number))
-                sent.append(self._event(cause, key, event, number, after.version, verdict))
+                if isinstance(event, TaskEvent):
+                    # The answer that ends one task may begin the next.
+                    task = event.task_id
+                sent.append(self._event(cause, key, event, number, after.version, verdict, task))
                 if after.size >= LARGE:
                     grown.append((key, sent[-1]))
             for number, (key, event) in enumerate(outcome.notices, len(outcome.events)):
                 verdict = _verdict_of(event) if wants_verdict else None
-                sent.append(self._event(envelope, key, event, number, None, verdict))
+                sent.append(self._event(envelope, key, event, number, None, verdict, task))
             sent += [
                 self._message(batch.sending(envelope, each).on(each.behalf), each, number)
                 for number, each in enumerate(outcome.outgoing)
@@ -369,7 +373,7 @@ class Processor:
                 # A cell is none: what cannot be placed must not stop all other placements.
                 batch.parked[envelope.subject] = why
                 parked = AggregateParked(why=why, place=record.place)
-                batch.outbox.append(self._event(envelope, envelope.subject, parked, PARKED, None, None))
+                batch.outbox.append(self._event(envelope, envelope.subject, parked, PARKED, None, None, task))
             batch.outbox.append(_dead(record, why))
             batch.dead += 1
             if isinstance(envelope.data, Command) and _reply(envelope) is None:
@@ -397,7 +401,7 @@ class Processor:
             event = AggregateReleased(why=why)
         else:
             event = CommandSatisfied(command=envelope.data.type_name, message=f"{key.kind} {key.id} is not parked")
-        batch.outbox.append(self._event(envelope, key, event, 0, None, _verdict_of(event)))
+        batch.outbox.append(self._event(envelope, key, event, 0, None, _verdict_of(event), ""))
 
     def _decide(self, batch: Batch, envelope: Envelope, states: States) -> Outcome:
         subject = envelope.subject
@@ -437,7 +441,7 @@ class Processor:
         if not isinstance(envelope.data, Command):
             return []
         notices = [
-            self._event(envelope, key, event, number, None, "refused")
+            self._event(envelope, key, event, number, None, "refused", _task_of(envelope))
             for number, (key, event) in enumerate(self._refusal_notice(envelope, refusal))
         ]
         return notices + [
@@ -445,7 +449,7 @@ class Processor:
         ]
 
     def _event(
-        self, cause: Envelope, key: Key, event: Event, number: int | str, version: int | None, verdict: Any
+        self, cause: Envelope, key: Key, event: Event, number: int | str, version: int | None, verdict: Any, task: str
     ) -> Record:
         envelope = Envelope(
             id=derived_id(cause.id, number),
@@ -463,6 +467,7 @@ class Processor:
             fingerprint=cause.fingerprint if verdict else "",
             traceparent=cause.traceparent,
             cause_place=cause.cause_place,
+            task="" if isinstance(event, TaskEvent) or task == cause.correlation else task,
         )
         return to_record(envelope, Topic.EVENTS)
 
@@ -549,6 +554,15 @@ class GapInLog(Exception):
 
 def _reply(envelope: Envelope) -> Reply | None:
     return getattr(envelope.data, "reply", None)
+
+
+def _task_of(cause: Envelope) -> str:
+    """The task that a record is of: the one that waits for its answer, the one that it speaks of, or the one that it
+    becomes if it is accepted."""
+    reply = _reply(cause)
+    if reply is not None:
+        return reply.task_id
+    return getattr(cause.data, "task_id", "") or (cause.id if isinstance(cause.data, Command) else "")
 
 
 def _verdict_of(event: Event) -> str | None:

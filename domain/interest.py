@@ -60,7 +60,7 @@ class Interest:
         )
 
     def _of_task(self, record: Record, headers: dict[str, str]) -> bool:
-        if headers.get("ce_correlationid", "") == self.task:
+        if self.task in (headers.get("ce_correlationid", ""), headers.get("ce_taskid", "")):
             return True
         # Most records do not even hold the word, and need not be taken apart.
         return self.task.encode() in record.value and loads(record.value).get("task_id", "") == self.task

@@ -158,6 +158,8 @@ class Envelope:
     fingerprint: str = ""
     traceparent: str = ""
     cause_place: str = ""
+    task: str = ""
+    """Of an event that is part of a task, where neither its data nor its correlation is the task's id."""
     written: str = field(default="", compare=False)
     """Type name on the record that it was read of: its data's, which may be an earlier revision than that of `data`."""
 
@@ -282,6 +284,7 @@ def to_record(envelope: Envelope, topic: str, key: str = "", partition: int | No
         "ce_fingerprint": envelope.fingerprint,
         "traceparent": envelope.traceparent,
         "ce_causeplace": envelope.cause_place,
+        "ce_taskid": envelope.task,
     }
     headers += [(name, str(value).encode()) for name, value in optional.items() if value not in (None, "")]
     return Record(
@@ -329,7 +332,7 @@ def from_record(record: Record) -> Envelope:
             raise ValueError("a header holds a NUL, which no database can")
         found = _attributes(names)((*texts, *_ABSENT.values()))
         ident, written, subject, time, source, correlation, causation, actor, project, reason = found[:10]
-        aggversion, verdict, if_match, fingerprint, traceparent, earlier_traceparent, cause_place = found[10:]
+        aggversion, verdict, if_match, fingerprint, traceparent, earlier_traceparent, cause_place, task = found[10:]
         # By place: naming them takes as long as all the rest of it.
         return Envelope(
             _uuid(ident),
@@ -348,6 +351,7 @@ def from_record(record: Record) -> Envelope:
             fingerprint,
             traceparent or earlier_traceparent,
             cause_place,
+            task,
             written,
         )
     except KeyError as missing:
@@ -372,6 +376,7 @@ _ABSENT = {
     # Earlier releases wrote it with the prefix of an attribute.
     "ce_traceparent": "",
     "ce_causeplace": "",
+    "ce_taskid": "",
 }
 """What counts where the header is not there."""
 

@@ -303,7 +303,7 @@ def _entry(record: Record, envelope: Envelope) -> Entry:
         record.offset,
         envelope.actor,
         envelope.project,
-        getattr(envelope.data, "task_id", "") or "",
+        getattr(envelope.data, "task_id", "") or envelope.task,
         envelope.correlation,
         envelope.causation,
         envelope.verdict or "",

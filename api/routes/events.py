@@ -2,7 +2,6 @@
 
 from typing import Annotated
 
-import orjson
 from fastapi import APIRouter, Header, Query, Request
 from pydantic import Field, field_validator
 from sse_starlette.sse import EventSourceResponse
@@ -12,7 +11,7 @@ from api import describe, examples, export, moments, resolve
 from api.asked import Given, Project
 from api.documents.document import page_of
 from api.documents.events import EventDocument, IncidentDocument
-from api.events import entry_json, of_task
+from api.events import entry_json
 from api.feed import Feed
 from api.positions import LONGEST
 from api.reading import JSON, Strict, Words, caught_up, joined
@@ -65,10 +64,15 @@ async def interest(services: Services, asked: EventFilter) -> Interest:
     until = moments.time(services, "until", asked.until) if asked.until else None
     if since is not None and until is not None and until < since:
         raise Invalid(field="until", value=asked.until, allowed=f"it must not be before since ({asked.since})")
-    task, subject = "", asked.subject or ""
-    if asked.task:
-        task, subject = await of_task(services, asked.task, subject)
-    return Interest(subject, tuple(asked.type or ()), asked.actor or "", asked.project_id or "", task, since, until)
+    return Interest(
+        subject=asked.subject or "",
+        types=tuple(asked.type or ()),
+        actor=asked.actor or "",
+        project=asked.project_id or "",
+        task=asked.task or "",
+        since=since,
+        until=until,
+    )
 
 
 class EventList(EventFilter):
@@ -181,7 +185,7 @@ async def export_events(given: Given, project: Project, asked: Annotated[Export,
     until = moments.time(given, "until", asked.until) if asked.until else None
     if asked.task:
         task = await resolve.found(given, "tasks", asked.task, project)
-        body = await export.of_task(given, orjson.loads(task.doc), until)
+        body = await export.of_task(given, task.id, until)
     elif asked.instance:
         instance = await resolve.found(given, "instances", asked.instance, project)
         body = await export.of_subject(given, Key("instance", instance.id), until)

@@ -14,7 +14,6 @@ from api.asked import Asked, Asking, Given, Project
 from api.boot import NAME
 from api.documents.document import page_of
 from api.documents.webhooks import SecretWebhook, WebhookDocument, WebhookTest
-from api.events import of_task
 from api.feed import begins_at
 from api.gateway import Wish
 from api.positions import LONGEST
@@ -323,21 +322,7 @@ async def _free(services: Services, name: str, project: str, but: str) -> None:
 
 async def _wanted(services: Services, body: WantedBody, before: Wanted) -> Wanted:
     given = {name: value for name, value in body.model_dump().items() if value is not None}
-    if body.task is not None and body.subject is None:
-        given["subject"] = "" if await _came_with_its_task(services, before) else before.subject
-    if body.task:
-        # As lists and feed understand it; what of it is the subject's alone has to be said so.
-        given["task"], given["subject"] = await of_task(services, body.task, given["subject"])
     return Wanted.model_validate({**before.model_dump(), **given})
-
-
-async def _came_with_its_task(services: Services, wanted: Wanted) -> bool:
-    """The subject is that of a task of several in one request, and goes with it."""
-    if not (wanted.task and wanted.subject):
-        return False
-    own = (Condition("correlation", "=", wanted.task), Condition("instance_id", "=", wanted.subject.rpartition("/")[2]))
-    tasks = await services.store.page("tasks", Page(where=own, limit=2))
-    return any(orjson.loads(each)["id"] != wanted.task for each in tasks.docs)
 
 
 async def _secret(services: Services, asked: Asked, webhook_id: str) -> tuple[str, str]:

@@ -37,6 +37,7 @@ SAID = (
     "time",
     "correlationid",
     "causationid",
+    "taskid",
     "actor",
     "project",
     "reason",

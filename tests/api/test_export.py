@@ -106,6 +106,9 @@ async def test_the_file_of_one_of_several_tasks_leaves_the_other_instances_out(a
     instances = [key for key in incident.subjects if key.kind == "instance"]
     assert instances == [Key("instance", one["instance_id"])]
     assert "host" in {key.kind for key in incident.subjects}
+    events = (await api.get("/events", task=one["task_id"], limit=1000))["events"]
+    assert [each.id for each in incident.asked_for] == [event["id"] for event in events]
+    assert {each.task or each.data.task_id for each in incident.asked_for} == {one["task_id"]}  # type: ignore[attr-defined]
 
 
 async def test_the_file_of_a_thing(api: Api) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import json
 from contextlib import aclosing
 from datetime import timedelta
+from operator import itemgetter
 from typing import Any
 
 import pytest
@@ -128,9 +129,20 @@ async def test_events_of_one_of_several_tasks(api: Api) -> None:
     given = await api.boot(count=2)
     await api.world.settle()
     one = given["instances"][0]
-    events = (await api.get("/events", task=one["task_id"], limit=1000))["events"]
-    assert {event["subject"] for event in events} == {f"instance/{one['instance_id']}"}
+    of_each = [(await api.get("/events", task=each["task_id"], limit=1000))["events"] for each in given["instances"]]
+    events = of_each[0]
     assert events[0]["type"] == "gostack.instance.created.v2"
+    assert {event["subject"].partition("/")[0] for event in events} == {"instance", "host", "network"}
+    assert {event["task_id"] for event in events} == {one["task_id"]}
+    made = [event["data"].get("instance_id", one["instance_id"]) for event in events]
+    assert set(made) == {one["instance_id"]}, "what the other's task led to is not its own"
+    of_both = (await api.get("/events", task=given["correlation_id"], limit=1000))["events"]
+    assert sorted(event["id"] for each in of_each for event in each) == sorted(event["id"] for event in of_both)
+    followed = await Follower(api.app.state.feed, "beginning", Interest(task=one["task_id"])).take(len(events))
+    assert sorted((each for _, each in followed), key=itemgetter("id")) == sorted(events, key=itemgetter("id"))
+    history = (await api.get(f"/tasks/{one['task_id']}/history", limit=1000))["events"]
+    exported = await api.get("/events/export", task=one["task_id"])
+    assert [event["id"] for event in events] == [event["id"] for event in history] == exported["incident"]
 
 
 class Follower:

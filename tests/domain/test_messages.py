@@ -170,6 +170,7 @@ words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
             "fingerprint": words,
             "traceparent": words,
             "cause_place": words,
+            "task": words,
             "time": PLAIN[datetime],
         },
     )

@@ -91,6 +91,7 @@ def _record(event: dict[str, Any]) -> Record:
         "ce_subject": event["subject"],
         "ce_time": event["time"],
         "ce_correlationid": event["correlation_id"],
+        "ce_taskid": "" if "task_id" in event["data"] else event["task_id"],
         "ce_causationid": event["causation_id"],
         "ce_actor": event["actor"],
         "ce_project": event["project_id"],
