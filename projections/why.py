@@ -30,8 +30,10 @@ from projections.store import Entry, HistoryQuery, Store
 
 MOST_STEPS = 200
 """Events of an answer, the newest."""
-MOST_READ = 1000
-"""Events of one request that are looked at."""
+AT_ONCE = 1000
+MOST_READ = 10_000
+"""Events of one task or request that are looked at. One of several instances of a request that an earlier release made
+is found among those of all of them."""
 MOST_REQUESTS = 20
 MOST_SENT = 8
 """Records that one decision sends, of which the ids are tried."""
@@ -67,15 +69,35 @@ async def why(store: Store, subject: Key) -> Chain:
             own.append(entry)
     tasks = [entry.correlation for entry in own if issubclass(class_of(entry.type), TaskEvent)]
     began = next((n for n, entry in enumerate(own) if not tasks or entry.correlation == tasks[-1]), 0)
-    requests = list(dict.fromkeys(entry.correlation for entry in list(own)[began:]))
+    told = list(own)[began:]
+    requests = list(dict.fromkeys(_request(entry) for entry in told))
     cut = (seen > len(own) and began == 0) or len(requests) > MOST_REQUESTS
-    found = {entry.id: entry for entry in list(own)[began:] if entry.correlation in requests[-MOST_REQUESTS:]}
+    found = {entry.id: entry for entry in told if _request(entry) in requests[-MOST_REQUESTS:]}
     for request in requests[-MOST_REQUESTS:]:
-        others = await store.history(HistoryQuery(task=request, limit=MOST_READ))
-        cut = cut or len(others) == MOST_READ
-        found |= {entry.id: entry for entry in others}
+        others, more = await _led_to(store, request)
+        cut = cut or more
+        found |= {entry.id: entry for entry in others if entry.subject != subject or not entry.version}
     steps = list(_linked(list(found.values()), subject))
     return Chain(tuple(steps[-MOST_STEPS:]), cut or len(steps) > MOST_STEPS)
+
+
+def _request(entry: Entry) -> str:
+    """The task that an event is part of, or else the request that led to it."""
+    return entry.task or entry.correlation
+
+
+async def _led_to(store: Store, request: str) -> tuple[list[Entry], bool]:
+    """What a task, or a request, led to and not another of its tasks did; and whether there is more."""
+    found: list[Entry] = []
+    marker, read = "", 0
+    while read < MOST_READ:
+        page = await store.history(HistoryQuery(task=request, limit=AT_ONCE, marker=marker))
+        found += [entry for entry in page if entry.task in ("", request)]
+        read += len(page)
+        if len(page) < AT_ONCE:
+            return found, False
+        marker = page[-1].id
+    return found, True
 
 
 def _linked(found: Sequence[Entry], subject: Key) -> Iterator[Step]:

@@ -59,4 +59,4 @@ class Causes(Document):
     id: str
     steps: list[CauseStep]
     edges: list[CauseEdge]
-    cut: bool = Field(description="there were more: only the newest are told")
+    cut: bool = Field(description="there were more than these")

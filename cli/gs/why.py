@@ -39,7 +39,7 @@ def why(
     else:
         call.show_answer(answer)
     if answer.get("cut"):
-        call.note("There were more events: only the newest are told.")
+        call.note("There were more events than are told here.")
 
 
 def drawn(chain: dict[str, Any], graph: Graph) -> str:

@@ -1,10 +1,15 @@
 """Any moment again: shown as it was, compared with another, refused where there was nothing."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from domain.messages import Key, Topic
+from projections.memory import MemoryStore
+from projections.why import why
 from tests.api.api import Api
+from tests.projections.test_projector import project
 
 
 async def place(api: Api, path: str, index: int) -> str:
@@ -95,6 +100,34 @@ async def test_why_it_is_as_it_is(api: Api) -> None:
     first = [each for each in found["steps"] if each["id"] not in led_to]
     assert {each["causation_id"] for each in first} == {found["steps"][0]["correlation_id"]}
     assert (await api.get("/instances/none/why", 404))["code"] == "not-found"
+
+
+async def test_why_one_of_many_is_told_whole_and_of_it_alone(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("projections.why.AT_ONCE", 7)
+    monkeypatch.setattr("projections.why.MOST_READ", 30)
+    given = await api.boot(count=3)
+    await api.world.settle()
+    for each in given["instances"]:
+        found = await api.get(f"/instances/{each['instance_id']}/why")
+        events = (await api.get("/events", task=each["task_id"], limit=1000))["events"]
+        assert sorted(step["id"] for step in found["steps"]) == sorted(event["id"] for event in events)
+        assert not found["cut"]
+
+
+async def test_why_one_of_many_that_an_earlier_release_made(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = await api.boot(count=3)
+    await api.world.settle()
+    store = MemoryStore()
+    records = [each for each in api.world.log.all(Topic.EVENTS) if not each.filler]
+    await project(
+        store, [replace(each, headers=tuple(h for h in each.headers if h[0] != "ce_taskid")) for each in records]
+    )
+    monkeypatch.setattr("projections.why.AT_ONCE", 7)
+    for each in given["instances"]:
+        chain = await why(store, Key("instance", each["instance_id"]))
+        events = (await api.get("/events", task=each["task_id"], limit=1000))["events"]
+        assert sorted(step.entry.id for step in chain.steps) == sorted(event["id"] for event in events)
+        assert not chain.cut
 
 
 async def test_what_was_there_then(api: Api) -> None:
