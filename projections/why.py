@@ -14,7 +14,9 @@ from domain.host.messages import HostClaimMade, HostClaimReleased, PlacementRefu
 from domain.instance.events import InstanceCellChanged, InstanceCreated, InstancePowerChanged
 from domain.messages import Event, Key, class_of, derived_id, read
 from domain.network.messages import HostAddressGiven, PortBoundToInstance, PortCreated
+from domain.parking import AggregateParked, AggregateReleased, ParkingEvent
 from domain.task import (
+    CommandRefused,
     StepFailed,
     StepsDispatched,
     StepsFinished,
@@ -64,8 +66,8 @@ async def why(store: Store, subject: Key) -> Chain:
     own: deque[Entry] = deque(maxlen=MOST_STEPS)
     seen = 0
     async for entry in entries(store, subject):
-        seen += bool(entry.version)
-        if entry.version:
+        if entry.version or issubclass(class_of(entry.type), ParkingEvent):
+            seen += 1
             own.append(entry)
     tasks = [entry.correlation for entry in own if issubclass(class_of(entry.type), TaskEvent)]
     began = next((n for n, entry in enumerate(own) if not tasks or entry.correlation == tasks[-1]), 0)
@@ -189,6 +191,16 @@ def sentence(entry: Entry, event: Event) -> str:
             return f"Cell {event.before} has no host for it ({event.why}); it is asked for in cell {event.cell}."
         case InstancePowerChanged():
             return f"The hypervisor says that the guest is {event.power}: the instance is {event.vm_state}."
+        case AggregateParked():
+            what = f"gs {entry.subject.kind} release {entry.subject.id}"
+            return (
+                f"It takes no commands from now on: the record at {event.place} could not be applied ({event.why}). "
+                f"Once that is mended, {what} lets it take them again."
+            )
+        case AggregateReleased():
+            return f"{entry.actor} released it: it takes commands again."
+        case CommandRefused():
+            return f"{entry.actor}'s {event.command} was refused: {event.message}"
         case _:
             return " ".join((type(event).__doc__ or event.type_name).split())
 

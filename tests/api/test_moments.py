@@ -102,6 +102,22 @@ async def test_why_it_is_as_it_is(api: Api) -> None:
     assert (await api.get("/instances/none/why", 404))["code"] == "not-found"
 
 
+async def test_why_tells_that_it_is_parked_and_what_to_do(api: Api) -> None:
+    web = await api.parked("web")
+    (parked,) = (await api.get("/parked"))["parked"]
+    *_, says, refused = [each["says"] for each in (await api.get("/instances/web/why"))["steps"]]
+    assert parked["place"].startswith("gostack.commands:")
+    assert parked["place"] in says
+    assert "ZeroDivisionError: boom" in says
+    assert f"gs instance release {web['id']}" in says
+    assert refused.startswith("admin's gostack.instance.stop.v1 was refused: ")
+    await api.post(f"/parked/instance/{web['id']}/release", {}, 200, X_GoStack_Actor="ann")
+    await api.world.settle()
+    steps = (await api.get("/instances/web/why"))["steps"]
+    assert steps[-1]["says"] == "ann released it: it takes commands again."
+    assert steps[0]["says"].startswith("admin asked for instance web")
+
+
 async def test_why_one_of_many_is_told_whole_and_of_it_alone(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("projections.why.AT_ONCE", 7)
     monkeypatch.setattr("projections.why.MOST_READ", 30)

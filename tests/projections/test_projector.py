@@ -221,7 +221,8 @@ async def tell() -> list[Record]:
     for which, event in enumerate(
         (AggregateParked(why="boom", place="p"), AggregateReleased(why="boom"), AggregateParked(why="again", place="q"))
     ):
-        about = Envelope(ident(9500 + which), event, instance_key(2), world.clock(), "test", "c")
+        command = ident(9600 + which)
+        about = Envelope(ident(9500 + which), event, instance_key(2), world.clock(), "test", command, command)
         await world.log.publish([to_record(about, Topic.EVENTS)])
     await world.settle()
     return world.log.all(Topic.EVENTS)
