@@ -85,7 +85,7 @@ async def show(request: Request, services: Services, view: str, ref: str, projec
     found = await resolve.found(services, view, ref, project)
     if asked.at is not None:
         found = await then(services, view, found, "at", asked.at)
-    elif view == "instances" and (parking := await services.store.get("parked", str(_subject(view, found)))):
+    elif view == "instances" and (parking := await services.store.get("parked", str(subject_of(view, found)))):
         told = orjson.loads(parking.doc)
         if told["parked"]:
             # No ETag: the version says nothing of it.
@@ -102,7 +102,7 @@ def _parked(found: Found, told: dict[str, Any]) -> bytes:
 async def then(services: Services, view: str, found: Found, field: str, text: str) -> Found:
     """The row as it was. Raises NotThereThen, Invalid, TooManyEvents."""
     when = moment(services, field, text)
-    subject = _subject(view, found)
+    subject = subject_of(view, found)
     if when.topic:
         for first in await services.store.history(HistoryQuery(subject=str(subject), limit=1)):
             if first.partition != when.partition:
@@ -142,7 +142,7 @@ async def history(services: Services, view: str, ref: str, project: str, asked: 
     """Its events, the oldest first; of a task, all that it led to. Raises NotFound, NameNotUnique, UnknownMarker."""
     await caught_up(services, asked.after)
     found = await resolve.found(services, view, ref, project)
-    subject, task = ("", found.id) if view == "tasks" else (str(_subject(view, found)), "")
+    subject, task = ("", found.id) if view == "tasks" else (str(subject_of(view, found)), "")
     query = HistoryQuery(subject=subject, task=task, limit=asked.limit + 1, marker=asked.marker or "")
     entries = await services.store.history(query)
     shown = entries[: asked.limit]
@@ -173,7 +173,7 @@ def _differing(old: dict[str, Any], new: dict[str, Any], above: str) -> Iterator
             yield f"{above}{name}", before, after
 
 
-def _subject(view: str, found: Found) -> Key:
+def subject_of(view: str, found: Found) -> Key:
     """Whose events make the row."""
     if view == "tasks":
         return Key.parse(orjson.loads(found.doc)["subject"])

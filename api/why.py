@@ -7,9 +7,9 @@ from pydantic import Field
 from starlette.responses import Response
 
 from api import resolve
+from api.moments import subject_of
 from api.reading import JSON, Strict, caught_up
 from api.services import Services
-from domain.messages import Key
 from projections.why import Chain
 from projections.why import why as chain_of
 
@@ -24,7 +24,7 @@ async def why(services: Services, view: str, ref: str, project: str, asked: Why)
     """The causes of what it is. Raises NotFound, NameNotUnique, TooManyEvents."""
     await caught_up(services, asked.after)
     found = await resolve.found(services, view, ref, project)
-    chain = await chain_of(services.store, Key(resolve.KINDS[view], found.id))
+    chain = await chain_of(services.store, subject_of(view, found), task=found.id if view == "tasks" else "")
     return Response(orjson.dumps({"id": found.id, **_body(chain)}), media_type=JSON)
 
 

@@ -36,11 +36,11 @@ class Moment:
         return not self.topic or (entry.partition == self.partition and entry.offset <= self.offset)
 
 
-async def entries(store: Store, subject: Key) -> AsyncIterator[Entry]:
-    """All events of a subject, page by page. Raises TooManyEvents, StoreUnavailable."""
+async def entries(store: Store, subject: Key, *, types: tuple[str, ...] = ()) -> AsyncIterator[Entry]:
+    """All events of a subject, or those of these types, page by page. Raises TooManyEvents, StoreUnavailable."""
     marker, seen = "", 0
     while True:
-        page = await store.history(HistoryQuery(str(subject), limit=AT_ONCE, marker=marker))
+        page = await store.history(HistoryQuery(str(subject), types, limit=AT_ONCE, marker=marker))
         for entry in page:
             yield entry
         seen += len(page)

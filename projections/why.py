@@ -6,15 +6,27 @@ came without such a record, a deadline or a host's own report, follows what its 
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from domain.aggregates import AGGREGATES
 from domain.flow import Direction
-from domain.host.messages import HostClaimMade, HostClaimReleased, PlacementRefused
+from domain.host.messages import (
+    HostClaimMade,
+    HostClaimReleased,
+    HostDisabled,
+    HostEnabled,
+    HostHeard,
+    HostRegistered,
+    HostSuspected,
+    HostZoneAssigned,
+    PlacementRefused,
+)
 from domain.instance.events import InstanceCellChanged, InstanceCreated, InstancePowerChanged
-from domain.messages import Event, Key, class_of, derived_id, read
-from domain.network.messages import HostAddressGiven, PortBoundToInstance, PortCreated
-from domain.parking import AggregateParked, AggregateReleased, ParkingEvent
+from domain.messages import Event, Key, class_of, derived_id, names_of, read
+from domain.network.messages import HostAddressGiven, NetworkCreated, NetworkDeleted, PortBoundToInstance, PortCreated
+from domain.parking import AggregateParked, AggregateReleased
 from domain.task import (
     CommandRefused,
     StepFailed,
@@ -30,6 +42,12 @@ from domain.task import (
 from projections.moments import entries
 from projections.store import Entry, HistoryQuery, Store
 
+LASTING: dict[str, tuple[type[Event], ...]] = {
+    "host": (HostRegistered, HostEnabled, HostDisabled, HostZoneAssigned, HostSuspected, HostHeard),
+    "network": (NetworkCreated, NetworkDeleted),
+}
+"""Of what many instances share: the events that say what it is. What each of them holds there is part of its story."""
+PARKING: tuple[type[Event], ...] = (AggregateParked, AggregateReleased)
 MOST_STEPS = 200
 """Events of an answer, the newest."""
 AT_ONCE = 1000
@@ -58,22 +76,20 @@ class Chain:
     cut: bool
 
 
-async def why(store: Store, subject: Key) -> Chain:
-    """From the command whose task made the subject what it is, over all that followed.
+async def why(store: Store, subject: Key, task: str = "") -> Chain:
+    """The subject's own events that made it what it is, and what led to these and followed from them elsewhere: of
+    this task of the subject, where one is named.
 
     Raises TooManyEvents, StoreUnavailable.
     """
-    own: deque[Entry] = deque(maxlen=MOST_STEPS)
-    seen = 0
-    async for entry in entries(store, subject):
-        if entry.version or issubclass(class_of(entry.type), ParkingEvent):
-            seen += 1
-            own.append(entry)
-    tasks = [entry.correlation for entry in own if issubclass(class_of(entry.type), TaskEvent)]
-    began = next((n for n, entry in enumerate(own) if not tasks or entry.correlation == tasks[-1]), 0)
-    told = list(own)[began:]
+    if task:
+        told, cut = await _of_task(store, subject, task)
+    elif subject.kind in LASTING:
+        told, cut = await _of_its_state(store, subject)
+    else:
+        told, cut = await _of_its_last_task(store, subject)
     requests = list(dict.fromkeys(_request(entry) for entry in told))
-    cut = (seen > len(own) and began == 0) or len(requests) > MOST_REQUESTS
+    cut = cut or len(requests) > MOST_REQUESTS
     found = {entry.id: entry for entry in told if _request(entry) in requests[-MOST_REQUESTS:]}
     for request in requests[-MOST_REQUESTS:]:
         others, more = await _led_to(store, request)
@@ -81,6 +97,57 @@ async def why(store: Store, subject: Key) -> Chain:
         found |= {entry.id: entry for entry in others if entry.subject != subject or not entry.version}
     steps = list(_linked(list(found.values()), subject))
     return Chain(tuple(steps[-MOST_STEPS:]), cut or len(steps) > MOST_STEPS)
+
+
+async def _of_its_last_task(store: Store, subject: Key) -> tuple[list[Entry], bool]:
+    """From the command on whose task made the subject what it is; and whether there were more."""
+    own, more = await _newest(_own(store, subject))
+    tasks = [entry.task for entry in own if issubclass(class_of(entry.type), TaskEvent)]
+    began = next((number for number, entry in enumerate(own) if not tasks or _is_of(entry, tasks[-1])), 0)
+    return own[began:], more and began == 0
+
+
+async def _of_task(store: Store, subject: Key, task: str) -> tuple[list[Entry], bool]:
+    """From the command on that became the task; and whether there were more."""
+    return await _newest(entry async for entry in _own(store, subject) if _is_of(entry, task))
+
+
+def _is_of(entry: Entry, task: str) -> bool:
+    """Whether an event of its subject is part of the task: it says so, or speaks of none and came of its command."""
+    return entry.task == task or (not entry.task and task in (entry.correlation, entry.causation))
+
+
+async def _of_its_state(store: Store, subject: Key) -> tuple[list[Entry], bool]:
+    """Of each part of its state the event that last changed it, and whether it is parked."""
+    state: Any = None
+    last: dict[str, Entry] = {}
+    async for entry in _own(store, subject):
+        if not entry.version:
+            last["parked"] = entry
+            continue
+        before, state = state, AGGREGATES[subject.kind].evolve(state, _event(entry), subject.id)
+        last |= {name: entry for name, value in state if before is None or getattr(before, name) != value}
+    last.pop("updated", None)
+    return list({entry.id: entry for entry in last.values()}.values()), False
+
+
+async def _own(store: Store, subject: Key) -> AsyncIterator[Entry]:
+    """The subject's events that count, and those that parked and released it."""
+    counting = LASTING.get(subject.kind, ())
+    types = tuple(name for each in (*counting, *PARKING) for name in names_of(each)) if counting else ()
+    async for entry in entries(store, subject, types=types):
+        if entry.version or issubclass(class_of(entry.type), PARKING):
+            yield entry
+
+
+async def _newest(found: AsyncIterator[Entry]) -> tuple[list[Entry], bool]:
+    """As many as an answer has; and whether there were more."""
+    newest: deque[Entry] = deque(maxlen=MOST_STEPS)
+    seen = 0
+    async for entry in found:
+        seen += 1
+        newest.append(entry)
+    return list(newest), seen > len(newest)
 
 
 def _request(entry: Entry) -> str:
@@ -191,6 +258,22 @@ def sentence(entry: Entry, event: Event) -> str:
             return f"Cell {event.before} has no host for it ({event.why}); it is asked for in cell {event.cell}."
         case InstancePowerChanged():
             return f"The hypervisor says that the guest is {event.power}: the instance is {event.vm_state}."
+        case HostRegistered():
+            again = f", for the {event.epoch}. time" if event.epoch > 1 else ""
+            return f"Its agent registered it as {event.name}, in zone {event.zone} of cell {event.cell}{again}."
+        case HostEnabled():
+            return f"{entry.actor} enabled it: new instances may be placed on it."
+        case HostDisabled():
+            reason = f" ({event.why})" if event.why else ""
+            return f"{entry.actor} disabled it{reason}: no new instances are placed on it."
+        case HostZoneAssigned():
+            return f"{entry.actor} put it into zone {event.zone}."
+        case HostSuspected():
+            return "Its heartbeats are missing: it is suspect, and no new instances are placed on it."
+        case NetworkCreated():
+            return f"{entry.actor} asked for network {event.name} ({event.cidr}), and it exists from now on."
+        case NetworkDeleted():
+            return f"{entry.actor} deleted it."
         case AggregateParked():
             what = f"gs {entry.subject.kind} release {entry.subject.id}"
             return (

@@ -6,13 +6,13 @@ from fastapi import APIRouter, Body, Query, Request
 from pydantic import Field
 from starlette.responses import Response
 
-from api import describe, examples, gateway, moments, resolve
+from api import describe, examples, gateway, moments, resolve, why
 from api.answers import answer
 from api.asked import Asked, Asking, Given, Project
 from api.documents.document import page_of
 from api.documents.events import EventDocument
 from api.documents.hosts import HostDocument
-from api.documents.moments import Difference
+from api.documents.moments import Causes, Difference
 from api.gateway import Wish
 from api.reading import Many, Strict, Words, page
 from api.services import Services
@@ -89,6 +89,17 @@ async def host_history(
 async def host_diff(given: Given, project: Project, ref: str, asked: Annotated[moments.Between, Query()]) -> Response:
     """Field by field; parts of fields under dotted names."""
     return await moments.difference(given, VIEW, ref, project, asked)
+
+
+@router.get(
+    "/hosts/{ref}/why",
+    summary="Read why a host is as it is",
+    responses=describe.answers(200, Causes, examples.CAUSES, 404, 422, 504),
+)
+async def host_why(given: Given, project: Project, ref: str, asked: Annotated[why.Why, Query()]) -> Response:
+    """Who enabled or disabled it, which zone it is in and by whom, and whether it is heard of. What instances hold
+    there is told of them."""
+    return await why.why(given, VIEW, ref, project, asked)
 
 
 @router.post(

@@ -7,13 +7,13 @@ from fastapi import APIRouter, Body, Query, Request
 from pydantic import Field, field_validator
 from starlette.responses import Response
 
-from api import describe, examples, gateway, moments, resolve
+from api import describe, examples, gateway, moments, resolve, why
 from api.answers import CREATED, answer
 from api.asked import Asking, Given, Project
 from api.boot import NAME
 from api.documents.document import page_of
 from api.documents.events import EventDocument
-from api.documents.moments import Difference
+from api.documents.moments import Causes, Difference
 from api.documents.networks import NetworkDocument
 from api.gateway import Wish
 from api.reading import Many, Strict, page
@@ -120,6 +120,16 @@ async def network_diff(
 ) -> Response:
     """Field by field; parts of fields under dotted names."""
     return await moments.difference(given, VIEW, ref, project, asked)
+
+
+@router.get(
+    "/networks/{ref}/why",
+    summary="Read why a network is as it is",
+    responses=describe.answers(200, Causes, examples.CAUSES, 404, 422, 504),
+)
+async def network_why(given: Given, project: Project, ref: str, asked: Annotated[why.Why, Query()]) -> Response:
+    """Who asked for it, and who deleted it. The addresses that instances have are told of them."""
+    return await why.why(given, VIEW, ref, project, asked)
 
 
 @router.delete(

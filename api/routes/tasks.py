@@ -7,11 +7,12 @@ from fastapi import APIRouter, Query, Request
 from pydantic import Field
 from starlette.responses import Response
 
-from api import describe, examples, gateway, moments, resolve
+from api import describe, examples, gateway, moments, resolve, why
 from api.answers import answer
 from api.asked import Asking, Given, Project
 from api.documents.document import page_of
 from api.documents.events import EventDocument
+from api.documents.moments import Causes, Difference
 from api.documents.tasks import TaskDocument
 from api.gateway import Wish
 from api.reading import Many, Words, page
@@ -68,6 +69,26 @@ async def task_history(
 ) -> Response:
     """The oldest first; also events of what it worked with."""
     return await moments.history(given, VIEW, ident, project, asked)
+
+
+@router.get(
+    "/tasks/{ident}/diff",
+    summary="Read what differs between a task at two moments",
+    responses=describe.answers(200, Difference, examples.DIFFERENCE, 404, 422, 504),
+)
+async def task_diff(given: Given, project: Project, ident: str, asked: Annotated[moments.Between, Query()]) -> Response:
+    """Field by field; parts of fields under dotted names."""
+    return await moments.difference(given, VIEW, ident, project, asked)
+
+
+@router.get(
+    "/tasks/{ident}/why",
+    summary="Read why a task is as it is",
+    responses=describe.answers(200, Causes, examples.CAUSES, 404, 422, 504),
+)
+async def task_why(given: Given, project: Project, ident: str, asked: Annotated[why.Why, Query()]) -> Response:
+    """From the command that asked for it over scheduler, network and host to what it ended as."""
+    return await why.why(given, VIEW, ident, project, asked)
 
 
 @router.post(

@@ -9,6 +9,7 @@ from cli.gs.options import command
 from cli.gs.parking import add_release
 from cli.gs.resources import HOST
 from cli.gs.standard import add_diff, add_history, add_list, add_show, argument
+from cli.gs.why import add_why
 
 app = typer.Typer()
 Which = Annotated[str, argument(HOST)]
@@ -18,6 +19,7 @@ add_list(app, HOST)
 add_show(app, HOST, past=True)
 add_history(app, HOST)
 add_diff(app, HOST)
+add_why(app, HOST)
 add_release(app, HOST)
 
 

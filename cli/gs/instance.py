@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.gs import boot, console, verbs, why
+from cli.gs import boot, console, verbs
 from cli.gs.call import Call
 from cli.gs.columns import Column
 from cli.gs.options import command
@@ -13,6 +13,7 @@ from cli.gs.parsing import pairs
 from cli.gs.problems import Missing
 from cli.gs.resources import INNER_STATUS, INSTANCE, INTERFACE, Narrowing
 from cli.gs.standard import add_diff, add_history, add_list, add_show, argument
+from cli.gs.why import add_why
 from domain.instance.state import VmState
 
 app = typer.Typer()
@@ -75,4 +76,4 @@ def interface_list(call: Call, which: Which) -> None:
 console.add(app)
 add_history(app, INSTANCE)
 add_diff(app, INSTANCE)
-why.add(app)
+add_why(app, INSTANCE)

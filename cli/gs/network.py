@@ -10,6 +10,7 @@ from cli.gs.parking import add_release
 from cli.gs.parsing import one_name
 from cli.gs.resources import NETWORK
 from cli.gs.standard import add_delete, add_diff, add_history, add_list, add_show
+from cli.gs.why import add_why
 
 app = typer.Typer()
 
@@ -17,6 +18,7 @@ add_list(app, NETWORK)
 add_show(app, NETWORK, past=True)
 add_history(app, NETWORK)
 add_diff(app, NETWORK)
+add_why(app, NETWORK)
 add_release(app, NETWORK)
 
 

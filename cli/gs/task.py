@@ -8,9 +8,10 @@ from cli.gs.call import Call
 from cli.gs.options import command
 from cli.gs.problems import Failed, Refused
 from cli.gs.resources import TASK
-from cli.gs.standard import add_history, add_list, add_show, argument
+from cli.gs.standard import add_diff, add_history, add_list, add_show, argument
 from cli.gs.waiting import Started, read
 from cli.gs.waiting import wait as until_ended
+from cli.gs.why import add_why
 
 app = typer.Typer()
 Tasks = Annotated[list[str], argument(TASK)]
@@ -18,6 +19,8 @@ Tasks = Annotated[list[str], argument(TASK)]
 add_list(app, TASK)
 add_show(app, TASK, past=True)
 add_history(app, TASK, "List everything that a task led to.")
+add_diff(app, TASK)
+add_why(app, TASK)
 
 
 @command(app)

@@ -1,5 +1,6 @@
-"""gs instance why: the events that led to the present, in words or as a graph."""
+"""why of every group that has it: the events that led to the present, in words or as a graph."""
 
+import inspect
 import json
 from enum import StrEnum
 from typing import Annotated, Any
@@ -9,8 +10,8 @@ import typer
 from cli.gs.call import Call
 from cli.gs.options import command
 from cli.gs.output import Format, write
-from cli.gs.resources import CAUSE, INSTANCE
-from cli.gs.standard import argument
+from cli.gs.resources import CAUSE, Resource
+from cli.gs.standard import argument, article, signed
 
 
 class Graph(StrEnum):
@@ -20,26 +21,29 @@ class Graph(StrEnum):
     MERMAID = "mermaid"
 
 
-def add(app: typer.Typer) -> None:
+def add_why(app: typer.Typer, resource: Resource) -> None:
     """`why`."""
-    command(app)(why)
 
+    def run(call: Call, which: str, graph: Graph | None) -> None:
+        answer = call.client.get(resource.path(call.ident(resource, which), "why"))
+        if graph is not None:
+            write(drawn(answer.body or {}, graph))
+        elif call.wish.form is Format.TABLE:
+            call.table(answer, CAUSE)
+        else:
+            call.show_answer(answer)
+        if answer.get("cut"):
+            call.note("There were more events than are told here.")
 
-def why(
-    call: Call,
-    which: Annotated[str, argument(INSTANCE)],
-    graph: Annotated[Graph | None, typer.Option("--graph", help="As a graph, for Graphviz or Mermaid.")] = None,
-) -> None:
-    """Tell why an instance is as it is, from the command that made it so."""
-    answer = call.client.get(INSTANCE.path(call.ident(INSTANCE, which), "why"))
-    if graph is not None:
-        write(drawn(answer.body or {}, graph))
-    elif call.wish.form is Format.TABLE:
-        call.table(answer, CAUSE)
-    else:
-        call.show_answer(answer)
-    if answer.get("cut"):
-        call.note("There were more events than are told here.")
+    drawing = typer.Option("--graph", help="As a graph, for Graphviz or Mermaid.")
+    signed(
+        run,
+        [
+            ("which", Annotated[str, argument(resource)], inspect.Parameter.empty),
+            ("graph", Annotated[Graph | None, drawing], None),
+        ],
+    )
+    command(app, "why", help=f"Tell why {article(resource.noun)} is as it is, from the command that made it so.")(run)
 
 
 def drawn(chain: dict[str, Any], graph: Graph) -> str:

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from domain.host.messages import SuspectHost
+from domain.jobs import JobError
 from domain.messages import Key, Topic
 from projections.memory import MemoryStore
 from projections.why import why
@@ -100,6 +102,99 @@ async def test_why_it_is_as_it_is(api: Api) -> None:
     first = [each for each in found["steps"] if each["id"] not in led_to]
     assert {each["causation_id"] for each in first} == {found["steps"][0]["correlation_id"]}
     assert (await api.get("/instances/none/why", 404))["code"] == "not-found"
+
+
+async def test_why_a_host_is_as_it_is(api: Api) -> None:
+    await api.booted("web")
+    for reason, who in (("its fan", "ann"), ("its disk", "bob")):
+        await api.post("/hosts/h1/actions/enable", {}, 200, X_GoStack_Actor=who)
+        await api.post("/hosts/h1/actions/disable", {"reason": reason}, 200, X_GoStack_Actor=who)
+    await api.post("/zones", {"name": "east"})
+    host = await api.post("/zones/east/hosts", {"host": "h1"}, 200, X_GoStack_Actor="eve")
+    await api.world.send(Key("host", host["id"]), SuspectHost())
+    await api.world.settle()
+    found = await api.get("/hosts/h1/why")
+    assert (found["id"], found["cut"]) == (host["id"], False)
+    assert [each["says"] for each in found["steps"]] == [
+        "Its agent registered it as h1, in zone default of cell default.",
+        "bob disabled it (its disk): no new instances are placed on it.",
+        "eve put it into zone east.",
+        "Its heartbeats are missing: it is suspect, and no new instances are placed on it.",
+    ]
+    assert {each["subject"] for each in found["steps"]} == {f"host/{host['id']}"}
+    await api.post("/hosts/h1/actions/enable", {}, 200, X_GoStack_Actor="ann")
+    await api.world.host("h1")
+    says = [each["says"] for each in (await api.get("/hosts/h1/why"))["steps"]]
+    assert says == [
+        "Its agent registered it as h1, in zone default of cell default.",
+        "eve put it into zone east.",
+        "ann enabled it: new instances may be placed on it.",
+        "Its agent registered it as h1, in zone east of cell default, for the 2. time.",
+    ], "only what still holds"
+
+
+async def test_why_a_network_is_as_it_is(api: Api) -> None:
+    made = await api.post("/networks", {"name": "back", "cidr": "10.9.0.0/24"}, X_GoStack_Actor="ann")
+    await api.booted("web", network="back")
+    asked = "ann asked for network back (10.9.0.0/24), and it exists from now on."
+    assert [each["says"] for each in (await api.get("/networks/back/why"))["steps"]] == [asked]
+    await api.delete("/instances/web?hard=true", 202)
+    await api.world.settle()
+    await api.delete("/networks/back", 200, X_GoStack_Actor="bob")
+    says = [each["says"] for each in (await api.get(f"/networks/{made['id']}/why"))["steps"]]
+    assert says == [asked, "bob deleted it."]
+    assert (await api.get("/networks/none/why", 404))["code"] == "not-found"
+
+
+@pytest.mark.parametrize("count", [1, 3])
+async def test_why_a_task_is_as_it_is(api: Api, count: int) -> None:
+    api.world.agents.failures["StartGuest"] = JobError(code="job-failed", message="no KVM here")
+    given = await api.boot("web", count=count, headers={"X-GoStack-Actor": "ann"})
+    await api.world.settle()
+    one = given["instances"][-1]
+    found = await api.get(f"/tasks/{one['task_id']}/why")
+    assert (found["id"], found["cut"]) == (one["task_id"], False)
+    says = [each["says"] for each in found["steps"]]
+    assert says[0] == f"ann asked for instance {one['name']}, and it exists from now on."
+    assert says[1].startswith("boot, asked for by ann, was accepted; its steps are Place, ")
+    told = iter(says)
+    for part in ("chose this host", "took the address", "StartGuest failed: no KVM here", "undone.", "are free again"):
+        assert any(part in each for each in told), part
+    assert says[-1].startswith("boot failed: no KVM here")
+    assert found == (await api.get(f"/instances/{one['instance_id']}/why")) | {"id": one["task_id"]}
+
+
+async def test_why_a_task_tells_of_it_alone_and_of_what_ended_it(api: Api) -> None:
+    api.world.stopped.add("agents")
+    boot = await api.boot("web", headers={"X-GoStack-Actor": "ann"})
+    await api.world.settle()
+    await api.delete("/instances/web", 202, X_GoStack_Actor="bob")
+    api.world.stopped.clear()
+    await api.world.settle()
+    says = [each["says"] for each in (await api.get(f"/tasks/{boot['task_id']}/why"))["steps"]]
+    assert "bob (delete) wants the task stopped and undone." in says
+    assert says[-1].startswith("boot was cancelled")
+    assert not any(each.startswith("delete") for each in says)
+    (delete,) = (await api.get("/tasks", action="delete"))["tasks"]
+    says = [each["says"] for each in (await api.get(f"/tasks/{delete['id']}/why"))["steps"]]
+    assert says[0].startswith("delete, asked for by bob, was accepted")
+    assert says[-1].startswith("delete is finished")
+    assert not any(each.startswith("boot") for each in says)
+
+
+async def test_a_difference_of_a_task_between_two_moments(api: Api) -> None:
+    instance = await api.booted("web")
+    (task,) = (await api.get("/tasks", instance=instance["id"]))["tasks"]
+    path = f"/tasks/{task['id']}"
+    accepted = await place(api, "/instances/web", 1)
+    found = await api.get(f"{path}/diff", **{"from": accepted, "to": await place(api, "/instances/web", -1)})
+    changes: dict[str, Any] = {each["field"]: (each["old"], each["new"]) for each in found["changes"]}
+    assert changes["status"] == ("running", "finished")
+    assert changes["steps_done"] == (0, len(task["steps"]))
+    assert (await api.get(f"{path}/diff", **{"from": accepted}))["changes"] == found["changes"]
+    created = await place(api, "/instances/web", 0)
+    problem = await api.get(f"{path}/diff", 404, **{"from": created})
+    assert problem["values"] == {"kind": "task", "id": task["id"], "at": created}
 
 
 async def test_why_tells_that_it_is_parked_and_what_to_do(api: Api) -> None:

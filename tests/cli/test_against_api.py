@@ -399,6 +399,8 @@ def test_any_moment_again(gs: User) -> None:
         assert gs.json(kind, "history", which, "-l", "1")[0]["id"]
     changes = gs.json("network", "diff", "lan", "--from", gs.json("network", "show", "lan")["created"])["changes"]
     assert "ports" in [each["field"] for each in changes]
+    lines = gs("task", "diff", task, "--from", "/".join(str(part) for part in events[1]["place"].values())).splitlines()
+    assert ["status", "running", "finished"] in [line.split() for line in lines]
 
 
 def test_why_it_is_as_it_is(gs: User) -> None:
@@ -410,6 +412,15 @@ def test_why_it_is_as_it_is(gs: User) -> None:
     assert {each["subject"].partition("/")[0] for each in whole["steps"]} == {"instance", "host", "network"}
     for form, arrow in (("dot", "->"), ("mermaid", "-->")):
         assert gs("instance", "why", "because", "--graph", form).count(arrow) == len(whole["edges"]) > 0
+    task = gs.json("task", "list", "--instance", "because")[0]["id"]
+    assert gs("task", "why", task) == said
+    assert "-->" in gs("task", "why", task, "--graph", "mermaid")
+    assert "asked for network lan" in gs("network", "why", "lan")
+    name = gs.json("host", "list")[0]["name"]
+    gs("host", "disable", name, "--reason", "its fan")
+    assert "disabled it (its fan)" in gs("host", "why", name)
+    assert gs("host", "why", name, "--graph", "dot").count("label") == len(gs.json("host", "why", name)["steps"]) > 1
+    gs("host", "enable", name)
 
 
 def test_the_scheduler_explains_itself(gs: User) -> None:

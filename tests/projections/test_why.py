@@ -5,11 +5,21 @@ from collections import Counter
 import orjson
 import pytest
 
-from domain.messages import Record
+from domain.host.messages import HostClaimMade, HostClaimReleased, HostEvent
+from domain.messages import MESSAGES, Event, Record
+from domain.network.messages import (
+    HostAddressGiven,
+    HostAddressReturned,
+    NetworkEvent,
+    PortBoundToInstance,
+    PortCreated,
+    PortDeleted,
+    PortFreed,
+)
 from projections import why as chains
 from projections.memory import MemoryStore
 from projections.store import HistoryQuery
-from projections.why import why
+from projections.why import LASTING, why
 from tests.projections.test_projector import ALL, instance_key, project, story
 
 assert story  # the fixture of the story that the projector's tests tell
@@ -57,6 +67,22 @@ async def test_a_claim_follows_the_step_that_asked_for_it(store: MemoryStore) ->
     assert says[claim.after].startswith("Place was sent out")
     bound = next(step for step in chain.steps if "bound the port" in step.says)
     assert says[bound.after].startswith("BindPort was sent out")
+
+
+@pytest.mark.parametrize(("kind", "abstract"), [("host", HostEvent), ("network", NetworkEvent)])
+def test_every_event_says_what_a_thing_is_or_what_instances_hold_there(kind: str, abstract: type[Event]) -> None:
+    every = {each for each in MESSAGES.values() if issubclass(each, abstract)}
+    held = {
+        HostClaimMade,
+        HostClaimReleased,
+        PortCreated,
+        PortBoundToInstance,
+        PortFreed,
+        PortDeleted,
+        HostAddressGiven,
+        HostAddressReturned,
+    }
+    assert every - held == set(LASTING[kind])
 
 
 async def test_only_the_newest_are_told_of_many(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
