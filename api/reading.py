@@ -16,7 +16,9 @@ from starlette.responses import Response
 from api.documents.views import DOCUMENTS
 from api.refusals import NotAppliedYet
 from api.services import Services
-from domain.errors import Invalid
+from domain.errors import Invalid, NotFound
+from domain.messages import Topic
+from projections.store import HistoryQuery
 from projections.view import Condition, Found, Query
 
 MOST = 1000
@@ -76,6 +78,25 @@ async def applied(services: Services, command_id: str, seconds: float) -> bool:
         await asyncio.sleep(pause)
         pause = min(pause * 2, LONGEST_PAUSE)
     return True
+
+
+async def must_be_task(services: Services, ident: str) -> None:
+    """That something came of this task or request. The read models may not know one that is new: they are waited for,
+    up to what is on the log now. Raises NotFound; not where they take too long, since nobody knows then."""
+    query = HistoryQuery(task=ident, limit=1)
+    if await services.store.history(query):
+        return
+    ends = {each: end for each, (_, end) in (await services.log.bounds([Topic.EVENTS])).items()}
+    until = time.monotonic() + services.settings.api.read_timeout
+    pause = FIRST_PAUSE
+    while time.monotonic() < until:
+        at = await services.store.positions(list(ends))
+        if await services.store.history(query):
+            return
+        if all(at[each] >= end for each, end in ends.items()):
+            raise NotFound(kind="task", id=ident)
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, LONGEST_PAUSE)
 
 
 def etag(version: int) -> str:

@@ -14,7 +14,7 @@ from api.documents.events import EventDocument, IncidentDocument
 from api.events import entry_json
 from api.feed import Feed
 from api.positions import LONGEST
-from api.reading import JSON, Strict, Words, caught_up, joined
+from api.reading import JSON, Strict, Words, caught_up, joined, must_be_task
 from api.services import Services
 from domain.errors import Invalid, NotFound
 from domain.interest import SUBJECT_ALLOWED, TYPES_ALLOWED, Interest, checked_subject, whole_types
@@ -58,7 +58,7 @@ class EventFilter(Strict):
         return list(whole_types(given)) if given else given
 
 
-async def interest(services: Services, asked: EventFilter) -> Interest:
+def interest(services: Services, asked: EventFilter) -> Interest:
     """What is asked for. Raises Invalid."""
     since = moments.time(services, "since", asked.since) if asked.since else None
     until = moments.time(services, "until", asked.until) if asked.until else None
@@ -108,7 +108,7 @@ LastEventId = Annotated[str | None, Header(max_length=LONGEST, description="resu
     "/events",
     summary="List events, or follow them",
     responses=describe.answers(
-        200, page_of("events", EventDocument), {"events": [examples.EVENT], "next": None}, 422, 429, 504
+        200, page_of("events", EventDocument), {"events": [examples.EVENT], "next": None}, 404, 422, 429, 504
     ),
 )
 async def list_events(
@@ -121,8 +121,10 @@ async def list_events(
         return await _stream(request, given, asked, asked.begin, last_event_id)
     if asked.begin is not None:
         raise Invalid(field="from", value=asked.begin[:80], allowed=f"it is for a stream (Accept: {STREAM})")
+    wanted = interest(given, asked)
     await caught_up(given, asked.after)
-    wanted = await interest(given, asked)
+    if asked.task:
+        await must_be_task(given, asked.task)
     query = HistoryQuery(**vars(wanted), limit=asked.limit, marker=asked.marker or "")
     found = await given.store.search(query, MOST_LOOKED_AT)
     return joined("events", [entry_json(each) for each in found.entries], found.next or None)
@@ -131,7 +133,7 @@ async def list_events(
 @router.get(
     "/events/stream",
     summary="Follow events",
-    responses=FOLLOWED | describe.problem_answers(422, 429),
+    responses=FOLLOWED | describe.problem_answers(404, 422, 429),
     response_class=EventSourceResponse,
 )
 async def stream_events(
@@ -146,8 +148,11 @@ async def _stream(
     request: Request, services: Services, asked: EventFilter, begin: str | None, last: str | None
 ) -> Response:
     feed: Feed = request.app.state.feed
-    wanted = await interest(services, asked)
-    content = feed.follow(await feed.start(last or begin or "", wanted.since), wanted)
+    wanted = interest(services, asked)
+    begins = await feed.start(last or begin or "", wanted.since)
+    if asked.task:
+        await must_be_task(services, asked.task)
+    content = feed.follow(begins, wanted)
     return EventSourceResponse(content, ping=0, send_timeout=SEND_TIMEOUT)
 
 

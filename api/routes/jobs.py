@@ -10,7 +10,7 @@ from api import describe, examples, resolve
 from api.asked import Given, Project
 from api.documents.document import page_of
 from api.documents.tasks import JobDocument
-from api.reading import Many, One, Words, caught_up, document, page
+from api.reading import Many, One, Words, caught_up, document, must_be_task, page
 from projections.view import Condition
 
 router = APIRouter(tags=["jobs"])
@@ -28,10 +28,17 @@ class JobList(Many):
     status: Words | None = Field(None, description="any of: dispatched, started, finished, failed, skipped")
 
 
-@router.get("/jobs", summary="List jobs", responses=describe.listed(page_of(VIEW, JobDocument), VIEW, examples.JOB))
+@router.get(
+    "/jobs",
+    summary="List jobs",
+    responses=describe.listed(page_of(VIEW, JobDocument), VIEW, examples.JOB) | describe.problem_answers(404),
+)
 async def list_jobs(given: Given, project: Project, asked: Annotated[JobList, Query()]) -> Response:
     """The newest first."""
     same = {"task_id": asked.task, "name": asked.name}
+    if asked.task:
+        await caught_up(given, asked.after)
+        await must_be_task(given, asked.task)
     if asked.instance:
         same["instance_id"] = await resolve.ident(given, "instances", asked.instance, project)
     if asked.host:

@@ -17,7 +17,7 @@ from api.documents.webhooks import SecretWebhook, WebhookDocument, WebhookTest
 from api.feed import begins_at
 from api.gateway import Wish
 from api.positions import LONGEST
-from api.reading import JSON, Many, One, Strict, caught_up, etag, joined, known, only
+from api.reading import JSON, Many, One, Strict, caught_up, etag, joined, known, must_be_task, only
 from api.refusals import TooManyWebhooks
 from api.services import Services
 from commands.engine import EngineRules
@@ -111,7 +111,9 @@ class WebhookList(Many):
     "/webhooks",
     status_code=CREATED,
     summary="Tell an endpoint of events",
-    responses=describe.done(CREATED, SecretWebhook, {**examples.WEBHOOK, "secret": examples.WEBHOOK_SECRET}, 400, 409),
+    responses=describe.done(
+        CREATED, SecretWebhook, {**examples.WEBHOOK, "secret": examples.WEBHOOK_SECRET}, 400, 404, 409
+    ),
 )
 async def create_webhook(
     given: Given, asked: Asking, body: Annotated[WebhookBody, Body(examples=[examples.WEBHOOK_BODY])]
@@ -322,6 +324,8 @@ async def _free(services: Services, name: str, project: str, but: str) -> None:
 
 async def _wanted(services: Services, body: WantedBody, before: Wanted) -> Wanted:
     given = {name: value for name, value in body.model_dump().items() if value is not None}
+    if body.task:
+        await must_be_task(services, body.task)
     return Wanted.model_validate({**before.model_dump(), **given})
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import uuid
 from contextlib import aclosing
 from datetime import timedelta
 from operator import itemgetter
@@ -143,6 +144,44 @@ async def test_events_of_one_of_several_tasks(api: Api) -> None:
     history = (await api.get(f"/tasks/{one['task_id']}/history", limit=1000))["events"]
     exported = await api.get("/events/export", task=one["task_id"])
     assert [event["id"] for event in events] == [event["id"] for event in history] == exported["incident"]
+
+
+@pytest.mark.parametrize("path", ["/events", "/events/stream", "/jobs"])
+async def test_a_task_that_is_none_is_named(api: Api, path: str) -> None:
+    await api.booted("web")
+    for mistyped in ("none", str(uuid.uuid4())):
+        refused = await api.get(path, 404, task=mistyped)
+        assert (refused["code"], refused["values"]) == ("not-found", {"kind": "task", "id": mistyped})
+
+
+async def test_a_task_that_the_read_models_do_not_know_yet_is_waited_for(api: Api) -> None:
+    api.world.stopped.add("projector")
+    given = await api.boot("web")
+    asking = asyncio.create_task(api.get("/events", task=given["task_id"]))
+    await asyncio.sleep(0.05)
+    assert not asking.done()
+    api.world.stopped.clear()
+    assert (await asking)["events"][0]["type"] == "gostack.instance.created.v2"
+
+
+async def test_a_follower_of_a_task_misses_nothing_while_nobody_knows_whether_it_is_one(api: Api) -> None:
+    api.world.stopped |= {"projector", "agents"}
+    given = await api.boot("web")
+    await api.world.settle()
+    feed: Feed = api.app.state.feed
+
+    async def go_on() -> None:
+        await asyncio.sleep(0.1)
+        api.world.stopped.discard("agents")
+        await asyncio.sleep(1.0)
+        feed.closing = True
+
+    going_on = asyncio.create_task(go_on())
+    answer = await api.http.get(f"/v1/events/stream?from=now&task={given['task_id']}")
+    await going_on
+    assert answer.status_code == 200
+    assert "gostack.task.finished.v1" in answer.text
+    assert "gostack.instance.created.v2" not in answer.text
 
 
 class Follower:

@@ -128,6 +128,15 @@ async def test_what_a_task_leads_to_is_told_as_lists_have_it(api: Api, receiver:
     assert {event["subject"].partition("/")[0] for event in expected} == {"instance", "host", "network"}
 
 
+async def test_a_webhook_of_a_task_that_is_none(api: Api) -> None:
+    body = {"name": "hook", "url": FAR, "wanted": {"task": "none"}}
+    assert (await api.post("/webhooks", body, 404))["values"] == {"kind": "task", "id": "none"}
+    await api.post("/webhooks", {"name": "hook", "url": FAR})
+    assert (await api.patch("/webhooks/hook", {"wanted": {"task": "none"}}, 404))["code"] == "not-found"
+    changed = await api.patch("/webhooks/hook", {"wanted": {"task": "", "actor": "ann"}})
+    assert changed["wanted"]["task"] == ""
+
+
 async def test_where_a_webhook_begins(api: Api, receiver: Receiver) -> None:
     feed = api.app.state.feed
     here = positions.encode(await feed.start("now"))

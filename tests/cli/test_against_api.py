@@ -378,6 +378,8 @@ def test_events_are_listed_shown_and_followed(gs: User) -> None:
     later = gs.run(*following, "--from", place, *SHOWN).stdout.splitlines()
     assert [json.loads(line)["data"]["name"] for line in later] == ["later"]
     assert gs.run(*following).stdout == ""
+    for way in ("list", "follow"):
+        assert "no task mistyped" in gs.fails(3, "event", way, "--task", "mistyped")
 
 
 def test_any_moment_again(gs: User) -> None:
