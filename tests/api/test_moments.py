@@ -1,5 +1,6 @@
 """Any moment again: shown as it was, compared with another, refused where there was nothing."""
 
+import uuid
 from dataclasses import replace
 from typing import Any
 
@@ -7,7 +8,8 @@ import pytest
 
 from domain.host.messages import SuspectHost
 from domain.jobs import JobError
-from domain.messages import Key, Topic
+from domain.messages import Envelope, Key, Topic, derived_id, to_record
+from domain.parking import AggregateParked
 from projections.memory import MemoryStore
 from projections.why import why
 from tests.api.api import Api
@@ -211,6 +213,20 @@ async def test_why_tells_that_it_is_parked_and_what_to_do(api: Api) -> None:
     steps = (await api.get("/instances/web/why"))["steps"]
     assert steps[-1]["says"] == "ann released it: it takes commands again."
     assert steps[0]["says"].startswith("admin asked for instance web")
+
+
+@pytest.mark.parametrize("kind", ["host", "network"])
+async def test_why_a_host_or_a_network_tells_that_it_is_parked(api: Api, kind: str) -> None:
+    (thing,) = (await api.get(f"/{kind}s"))[f"{kind}s"]
+    key, command = Key(kind, thing["id"]), str(uuid.UUID(int=1))
+    parked = AggregateParked(why="boom", place="gostack.commands:3:41")
+    about = Envelope(derived_id(command, 0), parked, key, api.world.clock(), "test", command, command)
+    await api.world.log.publish([to_record(about, Topic.EVENTS)])
+    await api.world.settle()
+    says = [each["says"] for each in (await api.get(f"/{kind}s/{thing['name']}/why"))["steps"]]
+    assert len(says) == 2
+    assert "gostack.commands:3:41 could not be applied (boom)" in says[-1]
+    assert f"gs {kind} release {thing['id']}" in says[-1]
 
 
 async def test_why_one_of_many_is_told_whole_and_of_it_alone(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
