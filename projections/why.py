@@ -259,7 +259,7 @@ def sentence(entry: Entry, event: Event) -> str:
         case InstancePowerChanged():
             return f"The hypervisor says that the guest is {event.power}: the instance is {event.vm_state}."
         case HostRegistered():
-            again = f", for the {event.epoch}. time" if event.epoch > 1 else ""
+            again = f", as it has {event.epoch} times by now" if event.epoch > 1 else ""
             return f"Its agent registered it as {event.name}, in zone {event.zone} of cell {event.cell}{again}."
         case HostEnabled():
             return f"{entry.actor} enabled it: new instances may be placed on it."
