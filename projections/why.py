@@ -223,7 +223,7 @@ def sentence(entry: Entry, event: Event) -> str:
             steps = ", ".join(step.name for step in event.task.plan.steps)
             return f"{event.task.action}, asked for by {entry.actor}, was accepted; its steps are {steps or 'none'}."
         case StepsDispatched():
-            again = f", for the {event.dispatch.attempt}. time" if event.dispatch.attempt > 1 else ""
+            again = f" (attempt {event.dispatch.attempt})" if event.dispatch.attempt > 1 else ""
             return f"{_were(event.jobs)} sent out{again}, to be answered by {event.dispatch.deadline:%H:%M:%S}."
         case StepStarted():
             return f"{event.job} has begun."
@@ -259,7 +259,7 @@ def sentence(entry: Entry, event: Event) -> str:
         case InstancePowerChanged():
             return f"The hypervisor says that the guest is {event.power}: the instance is {event.vm_state}."
         case HostRegistered():
-            again = f", as it has {event.epoch} times by now" if event.epoch > 1 else ""
+            again = f" (epoch {event.epoch})" if event.epoch > 1 else ""
             return f"Its agent registered it as {event.name}, in zone {event.zone} of cell {event.cell}{again}."
         case HostEnabled():
             return f"{entry.actor} enabled it: new instances may be placed on it."

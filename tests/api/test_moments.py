@@ -131,7 +131,7 @@ async def test_why_a_host_is_as_it_is(api: Api) -> None:
         "Its agent registered it as h1, in zone default of cell default.",
         "eve put it into zone east.",
         "ann enabled it: new instances may be placed on it.",
-        "Its agent registered it as h1, in zone east of cell default, for the 2. time.",
+        "Its agent registered it as h1, in zone east of cell default (epoch 2).",
     ], "only what still holds"
 
 
