@@ -4,6 +4,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from domain.host.messages import HostClaimMade, PlacementRefused, PlacementReport
+from domain.jobs import Place
 from domain.messages import Key, class_of, names_of, read
 from domain.task import StepsDispatched
 from projections.moments import entries
@@ -37,7 +38,11 @@ async def placements(store: Store, instance_id: str) -> list[Placement]:
             assert isinstance(refused, PlacementRefused)
             found.append(Placement(entry, "", refused.cell, refused.report))
         elif event_type is StepsDispatched and entry.correlation not in requests:
-            requests.append(entry.correlation)
+            dispatched = read(entry.type, entry.data)
+            assert isinstance(dispatched, StepsDispatched)
+            # Most are of what was done on a host that had been chosen long before.
+            if Place.__name__ in dispatched.jobs:
+                requests.append(entry.correlation)
     claims = []
     for request in requests:
         query = HistoryQuery(types=names_of(HostClaimMade), task=request, limit=MOST_READ)

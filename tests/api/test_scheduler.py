@@ -38,6 +38,16 @@ async def test_a_refused_placement_is_explained(api: Api) -> None:
     assert vcpu == {"filter": "vcpu", "left_out": 1, "left": 0, "leaves_out": "short of vCPUs"}
 
 
+async def test_a_placement_is_explained_however_much_was_done_since(api: Api) -> None:
+    instance = await api.booted("web")
+    for _ in range(25):
+        asked = await api.post("/instances/web/actions/reboot", status=202)
+        assert (await api.ended(asked["task_id"]))["status"] == "finished"
+    (placement,) = (await api.get("/instances/web/placements"))["placements"]
+    assert placement["host"]["id"] == instance["host"]["id"]
+    assert (await api.get("/instances/web/placements/scores"))["place"] == placement["place"]
+
+
 async def test_of_several_in_one_request_each_has_its_own(api: Api) -> None:
     given = await api.boot("many", count=3)
     await api.world.settle()
