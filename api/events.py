@@ -1,5 +1,7 @@
 """Events as JSON, alike whether they come from history or straight from the log."""
 
+from datetime import datetime
+
 import orjson
 
 from domain.messages import Record
@@ -26,15 +28,18 @@ def entry_json(entry: Entry) -> bytes:
 
 
 def record_json(record: Record) -> bytes:
-    """An event of the log. Its data passes through as it is: a follower may know types that this process does not."""
+    """An event of the log. Its data passes through as it is: a follower may know types that this process does not.
+
+    Raises what is in domain.interest.UNREADABLE for what is no event.
+    """
     headers = {name: value.decode() for name, value in record.headers}
     data = orjson.loads(record.value)
     about = {
-        "id": headers.get("ce_id", ""),
-        "type": headers.get("ce_type", ""),
-        "subject": headers.get("ce_subject", ""),
+        "id": headers["ce_id"],
+        "type": headers["ce_type"],
+        "subject": headers["ce_subject"],
         "version": int(headers.get("ce_aggversion", "0")),
-        "time": headers.get("ce_time", ""),
+        "time": datetime.fromisoformat(headers["ce_time"]),
         "actor": headers.get("ce_actor", ""),
         "project_id": headers.get("ce_project", ""),
         "task_id": data.get("task_id", "") or headers.get("ce_taskid", ""),

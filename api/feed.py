@@ -5,6 +5,7 @@ the very first event. A follower that is slow reads slowly: nothing is kept for 
 """
 
 import heapq
+import logging
 import time
 from collections.abc import AsyncGenerator, Callable
 from datetime import datetime, timedelta
@@ -14,10 +15,12 @@ from api import positions
 from api.events import record_json
 from api.refusals import Overloaded
 from domain.errors import Invalid
-from domain.interest import Interest
+from domain.interest import UNREADABLE, Interest
 from domain.messages import Record, Topic
 from infra import metrics
 from infra.log.log import Log, Positions, TopicPartition
+
+logger = logging.getLogger(__name__)
 
 FETCH = 200
 WAIT = 0.5
@@ -70,8 +73,8 @@ class Feed:
                     return
                 for record in _in_time(await reader.fetch(FETCH, WAIT)):
                     at[record.partition or 0] = record.offset + 1
-                    if wanted.wants(record):
-                        yield _block(at, record_json(record))
+                    if event := _wanted(record, wanted):
+                        yield _block(at, event)
                         told = time.monotonic()
                 if time.monotonic() - told >= KEEP_ALIVE:
                     # With its id, so that a follower of rare events does not come back far behind.
@@ -108,10 +111,20 @@ def _in_order(offsets: Positions) -> list[int]:
     return [offsets[each] for each in sorted(offsets)]
 
 
+def _wanted(record: Record, wanted: Interest) -> bytes:
+    """The event as JSON; empty where it is not wanted, or is none."""
+    try:
+        return record_json(record) if wanted.wants(record) else b""
+    except UNREADABLE as error:
+        logger.warning("%s cannot be read, and no follower is told: %s", record.place, error)
+        return b""
+
+
 def _block(at: list[int], data: bytes = b"", kind: bytes = b"") -> bytes:
-    what = b"data: " + data if data else b": keep-alive"
+    # JSON may have line ends between its parts, and one would be the end of what is sent.
+    what = b"".join(b"data: " + line + b"\n" for line in data.splitlines()) or b": keep-alive\n"
     named = b"event: " + kind + b"\n" if kind else b""
-    return b"id: " + positions.encode(at).encode() + b"\n" + named + what + b"\n\n"
+    return b"id: " + positions.encode(at).encode() + b"\n" + named + what + b"\n"
 
 
 def _in_time(records: list[Record]) -> list[Record]:
@@ -121,7 +134,7 @@ def _in_time(records: list[Record]) -> list[Record]:
         return record.partition or 0
 
     def at(record: Record) -> bytes:
-        return dict(record.headers).get("ce_time", b"")
+        return dict(record.headers).get("ce_time") or b""
 
     by_partition = [list(each) for _, each in groupby(sorted(records, key=partition), key=partition)]
     return list(heapq.merge(*by_partition, key=at))

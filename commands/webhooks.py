@@ -19,7 +19,7 @@ from typing import Any
 
 from commands.engine import EngineRules
 from commands.processor import restored
-from domain.interest import Interest
+from domain.interest import UNREADABLE, Interest
 from domain.messages import Envelope, Key, Record, Topic, derived_id, to_record
 from domain.webhook.webhook import DisableWebhook, Webhook
 from infra import metrics, work
@@ -289,8 +289,7 @@ def _message(wanted: Interest, record: Record) -> tuple[str, bytes] | None:
     """Id and body of what is to be sent; None where the record is not wanted."""
     try:
         return cloud_event(record) if wanted.wants(record) else None
-    except (ValueError, KeyError, AttributeError) as error:
-        # Whoever died of it would die of it again after every start.
+    except UNREADABLE as error:
         logger.error("%s cannot be read, and is not told: %s", record.place, error)
         return None
 

@@ -24,6 +24,9 @@ TYPES_ALLOWED = (
     f"{MOST_TYPES} of them"
 )
 SUBJECT_ALLOWED = "KIND/ID, such as instance/ID, or an ID alone"
+UNREADABLE = (ValueError, KeyError, AttributeError, TypeError, RecursionError)
+"""Raised where a record is taken apart that is no event: nothing of it is certain, not even that a header has a value.
+Whoever goes through the log passes over it: who died of it would die of it again after every start."""
 _TYPE = re.compile(r"[a-z0-9.*-]+")
 _VERSIONED = re.compile(r"(\.v[0-9]+|\*)$")
 _SUBJECT = re.compile(r"[a-z-]{1,40}/[!-~]{1,80}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -45,7 +48,7 @@ class Interest:
     until: datetime | None = None
 
     def wants(self, record: Record) -> bool:
-        """Whether a record of the log is one."""
+        """Whether a record of the log is one. Raises what is in UNREADABLE."""
         if record.filler:
             return False
         headers = {name: value.decode() for name, value in record.headers}

@@ -45,6 +45,8 @@ SAID = (
     "traceparent",
 )
 """Attributes of an event that a receiver is told; the others are GoStack's own."""
+REQUIRED = {"specversion", "id", "source", "type"}
+"""Of these, those that CloudEvents cannot do without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +74,15 @@ def new_secret() -> str:
 def cloud_event(record: Record) -> tuple[str, bytes]:
     """A record's id, and the record in CloudEvents' JSON format.
 
-    Raises KeyError, ValueError and AttributeError for what is no event.
+    Raises what is in domain.interest.UNREADABLE for what is no event.
     """
     said = {name.removeprefix("ce_"): value.decode() for name, value in record.headers}
-    about: dict[str, str | int] = {name: said[name] for name in SAID if name in said}
+    about: dict[str, str | int] = {name: said[name] for name in SAID if name in said or name in REQUIRED}
     if "aggversion" in said:
         about["aggversion"] = int(said["aggversion"])
     about["datacontenttype"] = "application/json"
-    record.value.decode()
+    # A receiver refuses what it cannot read, and is told again until its webhook is disabled.
+    orjson.loads(record.value)
     return said["id"], orjson.dumps(about)[:-1] + b',"data":' + record.value + b"}"
 
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import uuid
 from contextlib import aclosing
+from dataclasses import replace
 from datetime import timedelta
 from operator import itemgetter
 from typing import Any
@@ -16,6 +17,8 @@ from cli.gs.sse import parse
 from domain.interest import Interest
 from domain.messages import FILLER, Record, Topic
 from tests.api.api import Api
+from tests.harness.nonsense import NONSENSE, TASK, fact
+from tests.harness.world import START
 
 
 async def test_events_in_pages_with_filters(api: Api) -> None:
@@ -196,9 +199,9 @@ class Follower:
         async with aclosing(self._feed.follow(await self._feed.start(self._since), self._wanted)) as blocks:
             async with asyncio.timeout(5):
                 async for block in blocks:
-                    ident, _, rest = block.decode().partition("\n")
-                    if rest.startswith("data: "):
-                        found.append((ident.removeprefix("id: "), json.loads(rest.removeprefix("data: "))))
+                    sent = next(parse(block.decode().split("\n")))
+                    if sent.data:
+                        found.append((sent.id, json.loads(sent.data)))
                     if len(found) == count:
                         break
         return found
@@ -332,3 +335,32 @@ async def test_fillers_of_a_restored_log_are_no_events(api: Api) -> None:
     found = await Follower(api.app.state.feed, "beginning").take(5)
     assert all(event["id"] for _, event in found)
     assert (await api.get("/projections"))["projections"][0]["lag"] == 0
+
+
+HUGE = replace(fact(str(uuid.uuid4())), headers=(*fact(str(uuid.uuid4())).headers, ("ce_aggversion", b"9" * 30)))
+WANTED = (Interest(), Interest(task=TASK), Interest(since=START), Interest(subject="zone/z"), Interest(actor="system"))
+
+
+@pytest.mark.parametrize("nonsense", [*NONSENSE.values(), HUGE], ids=[*NONSENSE, "a version that is too large"])
+async def test_the_feed_passes_over_what_cannot_be_read(empty: Api, nonsense: Record) -> None:
+    empty.world.stopped.add("projector")
+    feed: Feed = empty.app.state.feed
+    begin = positions.encode(await feed.start("now"))
+    facts = [fact(str(uuid.uuid4())) for _ in range(12)]
+    for partition, each in enumerate(facts):
+        await empty.world.log.publish([replace(nonsense, partition=partition), replace(each, partition=partition)])
+    ids = {dict(each.headers)["ce_id"].decode() for each in facts}
+    for wanted in WANTED:
+        found = await Follower(feed, begin, wanted).take(len(facts))
+        assert {event["id"] for _, event in found} == ids, wanted
+        assert [event["id"] for _, event in await Follower(feed, found[0][0], wanted).take(11)] == [
+            event["id"] for _, event in found[1:]
+        ]
+
+
+async def test_an_event_whose_data_has_several_lines_comes_whole(empty: Api) -> None:
+    feed: Feed = empty.app.state.feed
+    begin = positions.encode(await feed.start("now"))
+    await empty.world.log.publish([replace(fact(TASK), value=b'{\r\n "command": "c",\r "message":\n\n"m"\n}')])
+    ((_, event),) = await Follower(feed, begin).take(1)
+    assert (event["id"], event["data"]) == (TASK, {"command": "c", "message": "m"})

@@ -26,6 +26,7 @@ from infra.log.recent import Recent
 from infra.settings import Webhooks as Policy
 from infra.webhooks.memory import MemoryDeliveries
 from infra.webhooks.sender import Sender, new_secret
+from tests.harness.nonsense import NONSENSE
 from tests.harness.receiver import REFUSED, SILENT, TAKEN, Message, Receiver, receiving
 from tests.harness.world import World
 from tests.infra.test_sender import HASTY, PATIENT, TRUSTING_NOBODY
@@ -337,13 +338,18 @@ async def test_without_its_secret_nothing_is_sent(telling: Telling) -> None:
     assert telling.receiver.got == []
 
 
-async def test_what_cannot_be_read_is_left_out(telling: Telling) -> None:
-    courier = await telling.hook(**FLAVORS)
-    broken = Record(Topic.EVENTS, b"k", b"\xff", (("ce_type", b"gostack.flavor.created.v1"), ("ce_id", b"1")))
-    await telling.world.log.publish([replace(broken, partition=n) for n in range(12)])
+@pytest.mark.parametrize("nonsense", NONSENSE.values(), ids=NONSENSE)
+@pytest.mark.parametrize("wanted", [{}, FLAVORS], ids=["all", "flavors"])
+async def test_what_cannot_be_read_holds_up_nothing(telling: Telling, nonsense: Record, wanted: dict[str, Any]) -> None:
+    courier = await telling.hook(**wanted)
+    await telling.world.log.publish([replace(nonsense, partition=n) for n in range(12)])
     await telling.flavors("a")
     await courier.round()
-    assert telling.names() == ["a"]
+    kept = await telling.kept()
+    assert (sum(kept.offsets), kept.failures) == (len(telling.world.log.all(Topic.EVENTS)), 0)
+    # A receiver could read all that it was told.
+    told = [each.event["data"] for each in telling.receiver.got if each.event["type"].startswith("gostack.flavor.")]
+    assert [each["name"] for each in told] == ["a"]
 
 
 async def test_all_webhooks_are_told_and_what_is_deleted_is_forgotten(telling: Telling) -> None:
