@@ -11,7 +11,7 @@ import os
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -177,7 +177,7 @@ class Client:
                 self._tell_answer(response)
                 raise of_answer(response.status_code, _decoded(response))
             self._tell_answer(response, streamed=True)
-            yield response.iter_lines()
+            yield _lines(response.iter_bytes())
         finally:
             response.close()
 
@@ -337,6 +337,16 @@ def _decoded(response: httpx.Response) -> Any:
         return response.json()
     except ValueError:
         return None
+
+
+def _lines(parts: Iterable[bytes]) -> Iterator[str]:
+    """Lines that end where a stream of events says. httpx ends one at all that Unicode calls a line's end, and that may
+    stand in a name."""
+    rest = b""
+    for part in parts:
+        *whole, rest = (rest + part).split(b"\n")
+        for line in whole:
+            yield line.removesuffix(b"\r").decode(errors="replace")
 
 
 def _retry_after(response: httpx.Response) -> float:

@@ -64,6 +64,15 @@ def test_a_stream_that_ends_is_not_gone_on_with(gs: Gs, service: Service) -> Non
     assert "from" not in asked.url.params
 
 
+def test_what_only_unicode_calls_a_lines_end_ends_none(gs: Gs, service: Service) -> None:
+    text = 'id: 1\r\ndata: {"id": "1",\r\ndata:  "name": "a\u2028b\x85c"}\r\n\r\nid: 2\nevent: end\ndata: {}\n\n'
+    content = iter([text.encode()[start : start + 7] for start in range(0, len(text.encode()), 7)])
+    service.on("GET /v1/events/stream", httpx.Response(200, content=content))
+    shown = gs("event", "follow", "-o", "json")
+    assert shown.exit_code == 0, shown.output
+    assert [json.loads(line)["name"] for line in shown.stdout.split("\n") if line] == ["a\u2028b\x85c"]
+
+
 def test_a_page_that_looked_and_found_nothing_is_not_the_end(gs: Gs, service: Service) -> None:
     service.on("GET /v1/events", {"events": [], "next": "e"})
     shown = gs("event", "list", "--actor", "ann", "--since", "1d")
