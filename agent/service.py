@@ -17,6 +17,7 @@ from agent.runner import HostIdentity, HostRunner
 from agent.sender import Sender
 from agent.turns import take_turns
 from domain import catalog
+from domain.dead import dead_record
 from domain.errors import UnknownMessage
 from domain.jobs import DispatchHostJobs, GuestSpec, Heartbeat
 from domain.messages import Envelope, Key, Record, Topic, derived_id, from_record, to_record
@@ -130,7 +131,7 @@ class AgentService:
             except UnknownMessage as error:
                 with work.handling(None, record.place):
                     logger.error("dead job: %s", error)
-                await self._sender.put(_dead(record, str(error)))
+                await self._sender.put(dead_record(record, str(error)))
                 continue
             if isinstance(envelope.data, DispatchHostJobs):
                 dispatches[envelope.data.dispatch_id] = (record, envelope)
@@ -196,8 +197,3 @@ class AgentService:
             except DriverError as error:
                 logger.warning("closing: %s", error)
         self._journal.close()
-
-
-def _dead(record: Record, why: str) -> Record:
-    headers = (*record.headers, ("gostack_place", record.place.encode()), ("gostack_why", why.encode()))
-    return Record(topic=Topic.DEAD, key=record.key, value=record.value, headers=headers)

@@ -17,12 +17,11 @@ from api.asked import Asked
 from api.reading import FIRST_PAUSE, LONGEST_PAUSE
 from api.refusals import NotAppliedYet
 from domain.aggregates import AGGREGATES
-from domain.dead import DEAD, RETRIED, DeadDropped, DeadEvent, DeadRetried
+from domain.dead import DEAD, PLACE, RETRIED, WHY, DeadDropped, DeadEvent, DeadRetried
 from domain.errors import GoStackError, Invalid, NotFound, WrongStatus
 from domain.messages import Envelope, Key, Message, Record, Topic, derived_id, from_record, to_record
 from domain.parking import ReleaseAggregate
 from infra.log.log import Log, LogUnavailable, TopicPartition
-from projections.dead import PLACE, WHY
 from projections.store import Store
 
 SOURCE = "gostack/api"

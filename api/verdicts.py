@@ -166,9 +166,10 @@ class Verdicts:
         """Look at one event."""
         headers = dict(record.headers)
         waited = (
-            "ce_verdict" in headers and headers.get("ce_causationid", b"").decode(errors="replace") in self._waiting
+            "ce_verdict" in headers and (headers.get("ce_causationid") or b"").decode(errors="replace") in self._waiting
         )
-        ends = headers.get("ce_type", b"").decode(errors="replace") in (TaskFinished.type_name, TaskFailed.type_name)
+        kind = (headers.get("ce_type") or b"").decode(errors="replace")
+        ends = kind in (TaskFinished.type_name, TaskFailed.type_name)
         self._load.ended += ends
         if not waited and not ends:
             return

@@ -72,7 +72,7 @@ class Beats:
         now = self._elapsed()
         for record in records:
             self._at[TopicPartition(record.topic, record.partition or 0)] = record.offset + 1
-            if not dict(record.headers).get("ce_subject", b"").startswith(b"host/"):
+            if not (dict(record.headers).get("ce_subject") or b"").startswith(b"host/"):
                 continue
             try:
                 envelope = from_record(record)

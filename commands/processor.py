@@ -19,6 +19,7 @@ from opentelemetry.trace import SpanKind
 
 from commands.lost import must_know
 from domain.aggregates import AGGREGATES
+from domain.dead import dead_record
 from domain.errors import GoStackError, Parked, Refusal, VersionConflict
 from domain.jobs import JobError, JobResult, JobsAnswered, Reply
 from domain.messages import (
@@ -321,7 +322,7 @@ class Processor:
     def _apply(self, batch: Batch, record: Record, envelope: Envelope | GoStackError) -> None:
         if isinstance(envelope, GoStackError):
             logger.error("dead record: %s", envelope)
-            batch.outbox.append(_dead(record, str(envelope)))
+            batch.outbox.append(dead_record(record, str(envelope)))
             batch.dead += 1
             return
         if envelope.id in batch.opened.seen or envelope.id in batch.done:
@@ -374,7 +375,7 @@ class Processor:
                 batch.parked[envelope.subject] = why
                 parked = AggregateParked(why=why, place=record.place)
                 batch.outbox.append(self._event(envelope, envelope.subject, parked, PARKED, None, None, task))
-            batch.outbox.append(_dead(record, why))
+            batch.outbox.append(dead_record(record, why))
             batch.dead += 1
             if isinstance(envelope.data, Command) and _reply(envelope) is None:
                 batch.verdicts[envelope.data.type_name, "refused", Parked.code] += 1
@@ -592,12 +593,3 @@ def _refused_job(envelope: Envelope, refusal: Refusal) -> list[Outgoing]:
     result = JobResult(job_id=reply.job_id, name=envelope.data.type_name, error=error)
     answer = JobsAnswered(task_id=reply.task_id, dispatch_id=reply.dispatch_id, results=(result,))
     return [Outgoing(Topic.RESULTS, Key("instance", reply.instance_id), answer)]
-
-
-def _dead(record: Record, why: str) -> Record:
-    headers = (
-        *record.headers,
-        ("gostack_place", record.place.encode()),
-        ("gostack_why", why.encode()),
-    )
-    return Record(topic=Topic.DEAD, key=record.key, value=record.value, headers=headers)

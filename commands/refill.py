@@ -17,6 +17,7 @@ from typing import Any
 from commands.engine import EngineRules
 from domain import catalog
 from domain.aggregates import AGGREGATES
+from domain.dead import PLACE
 from domain.errors import UnknownMessage
 from domain.messages import Envelope, Event, Key, Record, Topic, from_record
 from domain.network.messages import CreateNetwork
@@ -83,7 +84,7 @@ class Consequences:
             ident = _text(headers.get("ce_causationid"))
             if _is_uuid(ident) and _moment(headers.get("ce_time"), self.since) >= self.since:
                 self.ids.setdefault(cause[0], set()).add(ident)
-        if dead := _place(headers.get("gostack_place")):
+        if dead := _place(headers.get(PLACE)):
             self._note(*dead)
 
     def _note(self, partition: TopicPartition, offset: int) -> None:

@@ -7,8 +7,10 @@ one order. A record is dead once, whichever process put it there again: its id i
 from datetime import datetime
 from typing import ClassVar
 
-from domain.messages import Envelope, Event, Model
+from domain.messages import Envelope, Event, Model, Record, Topic
 
+PLACE, WHY = "gostack_place", "gostack_why"
+"""Headers that a dead record has beside its own."""
 DEAD, RETRIED, DROPPED = "dead", "retried", "dropped"
 
 
@@ -54,6 +56,14 @@ class Dead(Model):
     closed: datetime | None = None
     by: str = ""
     reason: str = ""
+
+
+def dead_record(record: Record, why: str) -> Record:
+    """The record as it is laid aside: whole, with where it lay and why it is there."""
+    # A header may have no value, and one on its way through an outbox must have.
+    own = ((name, value or b"") for name, value in record.headers)
+    headers = (*own, (PLACE, record.place.encode()), (WHY, why.encode()))
+    return Record(Topic.DEAD, record.key, record.value, headers)
 
 
 def evolve(now: Dead | None, envelope: Envelope) -> Dead | None:

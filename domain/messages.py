@@ -195,7 +195,10 @@ FILLER_HEADERS = ((FILLER, b"1"),)
 
 @frozen
 class Record:
-    """What the log takes and gives: bytes and headers. `offset` is -1 until the log has given it one."""
+    """What the log takes and gives: bytes and headers. `offset` is -1 until the log has given it one.
+
+    A header of a record that GoStack did not write may have no value: Kafka has null there, and so it is None here.
+    """
 
     topic: str
     key: bytes
@@ -358,7 +361,7 @@ def from_record(record: Record) -> Envelope:
         raise UnknownMessage(what=f"{missing} is not a known type or header", place=record.place) from missing
     except TypeError as missing:
         raise UnknownMessage(what=f"a header has no value ({missing})", place=record.place) from missing
-    except (ValueError, UnicodeDecodeError) as wrong:
+    except (ValueError, RecursionError) as wrong:
         raise UnknownMessage(what=str(wrong)[:500], place=record.place) from wrong
 
 

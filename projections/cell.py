@@ -40,7 +40,7 @@ class _Cell:
     def take(self, record: Record) -> None:
         """Learn from a record, if it is of the cell. Raises PastMissing, PastTooLong."""
         headers = dict(record.headers)
-        of_host = headers.get("ce_subject", b"").startswith(HOST) and "ce_aggversion" in headers
+        of_host = (headers.get("ce_subject") or b"").startswith(HOST) and "ce_aggversion" in headers
         if not of_host and headers.get("ce_type") not in REFUSED:
             return
         try:

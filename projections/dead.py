@@ -7,12 +7,11 @@ moment is made of its place there.
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
-from domain.dead import Dead, DeadEvent, DeadFound
+from domain.dead import PLACE, WHY, Dead, DeadEvent, DeadFound
 from domain.errors import GoStackError
 from domain.messages import Envelope, Key, Record, from_record, named_id
 from projections.view import Change, Column, Row, View
 
-PLACE, WHY = "gostack_place", "gostack_why"
 LONGEST = 1000
 """Characters of what a row tells; the record itself has all."""
 LONGEST_FOUND_BY = 200

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from domain.dead import PLACE
 from domain.messages import Record, Topic
 from infra import crash
 from infra.archive.errors import OtherLog
@@ -25,7 +26,7 @@ SMALL_BYTES = 1 << 20
 """A segment of fewer bytes is gone on with, so that an archive that is kept up by the minute has few files."""
 SAVE_EVERY = 16
 """Segments after which the manifest is saved, so that a run that is cut off goes on from there."""
-CAUSES = ("ce_causeplace", "gostack_place")
+CAUSES = ("ce_causeplace", PLACE)
 
 Told = Callable[[str], None]
 

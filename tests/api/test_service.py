@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -10,9 +11,11 @@ import pytest
 from api.internal import create_internal_app
 from api.serve import raise_segments
 from api.sweep import NEVER_BOOTED, SETTLED, sweep
+from domain.messages import Record
 from infra.log.log import LogUnavailable
 from projections.store import StoreUnavailable
 from tests.api.api import TOKEN, Api
+from tests.harness.nonsense import NONSENSE
 
 
 async def test_alive_and_ready(empty: Api) -> None:
@@ -171,3 +174,10 @@ async def test_the_sweep_forgets_what_no_guest_reads(api: Api) -> None:
     assert await sweep(api.services) == 1
     assert await secrets.get("left of nobody") is None
     assert await secrets.get(f"left of {building['id']}") == "x"
+
+
+@pytest.mark.parametrize("nonsense", NONSENSE.values(), ids=NONSENSE)
+async def test_what_cannot_be_read_keeps_nobody_from_the_verdicts(empty: Api, nonsense: Record) -> None:
+    empty.world.stopped.add("projector")
+    await empty.world.log.publish([replace(nonsense, partition=partition) for partition in range(12)])
+    await empty.post("/zones", {"name": "a"})

@@ -27,6 +27,7 @@ from domain.scheduling.table import Ratios
 from infra.db.memory import MemoryLedger
 from infra.log.log import TopicPartition
 from infra.log.memory import MemoryLog
+from tests.harness.nonsense import NONSENSE
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 GRACE = 15.0
@@ -238,3 +239,11 @@ async def test_listening_anew_clears_no_host_that_is_still_silent() -> None:
         with contextlib.suppress(asyncio.CancelledError):
             await running
     assert [from_record(each).subject.id for each in told] == [OTHER]
+
+
+@pytest.mark.parametrize("nonsense", NONSENSE.values(), ids=NONSENSE)
+def test_what_cannot_be_read_is_not_heard(nonsense: Record) -> None:
+    ward = Ward()
+    ward.beats.take([nonsense, ward.record(registered())])
+    ward.now += timedelta(seconds=GRACE + 1)
+    assert len(ward.beats.changes()) == 1

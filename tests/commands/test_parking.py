@@ -50,6 +50,15 @@ async def test_a_record_that_cannot_be_read_goes_to_the_dead_and_the_partition_g
     assert bench.verdicts() == {ident(1001): ["accepted"]}
 
 
+async def test_a_header_without_a_value_is_an_empty_one_among_the_dead() -> None:
+    bench = await started()
+    headers: Any = (("ce_id", None),)
+    await bench.log.publish([Record(Topic.COMMANDS, b"k", b"{}", headers, 1)])
+    await bench.step()
+    (dead,) = bench.log.all(Topic.DEAD)
+    assert dead.headers[0] == ("ce_id", b"")
+
+
 async def parked_bench(rules: Rules | None = None) -> Bench:
     """A worker whose flavor 1 was parked in an earlier step; flavor 2 is well."""
     bench = await started(rules=rules or Explosive())

@@ -57,7 +57,7 @@ def test_each_revision_is_read_as_todays(name: str, value: bytes) -> None:
     assert from_record(old(name, value)).data == UpdateInstance(name="web")
 
 
-@pytest.mark.parametrize("value", [b"{}", b"[]", b"x", b"\xff"])
+@pytest.mark.parametrize("value", [b"{}", b"[]", b"x", b"\xff", b'{"label": ' + b"[" * 100_000])
 def test_old_data_that_is_wrong_is_a_dead_record(value: bytes) -> None:
     with pytest.raises(UnknownMessage):
         from_record(old("gostack.test.old.v1", value))

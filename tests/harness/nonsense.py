@@ -32,8 +32,10 @@ def _without(header: str) -> Record:
 NONSENSE = {
     "nothing at all": Record(Topic.EVENTS, b"", b""),
     "a header that is no text": _spoiled(ce_type=b"\x80"),
-    "a header without a value": _spoiled(ce_subject=None),
+    "a type without a value": _spoiled(ce_type=None),
+    "a subject without a value": _spoiled(ce_subject=None),
     "a time without a value": _spoiled(ce_time=None),
+    "a cause without a value": _spoiled(ce_verdict=b"accepted", ce_causationid=None),
     "no id": _without("ce_id"),
     "no type": _without("ce_type"),
     "no subject": _without("ce_subject"),

@@ -19,6 +19,7 @@ from projections import cell
 from projections.cell import SKEW, past
 from tests.domain.instances import NETWORK, boot_command
 from tests.harness.agents import host_key
+from tests.harness.nonsense import NONSENSE
 from tests.harness.world import World
 from tests.projections.test_projector import instance_key
 
@@ -134,3 +135,11 @@ async def test_more_than_can_be_kept_is_refused(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(cell, "MOST_FACTS", 3)
     with pytest.raises(PastTooLong, match="More than 3 decisions"):
         await past(world.log, noon, world.now)
+
+
+@pytest.mark.parametrize("nonsense", NONSENSE.values(), ids=NONSENSE)
+async def test_what_cannot_be_read_and_is_of_no_host_is_no_part_of_it(nonsense: Record) -> None:
+    world, noon = await day()
+    whole = await past(world.log, noon, world.now)
+    await world.log.publish([nonsense])
+    assert await past(world.log, noon, world.now) == whole
