@@ -21,7 +21,7 @@ from domain.dead import dead_record
 from domain.errors import UnknownMessage
 from domain.jobs import DispatchHostJobs, GuestSpec, Heartbeat
 from domain.messages import Envelope, Key, Record, Topic, derived_id, from_record, to_record
-from infra import crash, work
+from infra import crash, metrics, work
 from infra.log.lag import Lag, Lags, lags, measured
 from infra.log.log import Log, TopicPartition
 
@@ -132,6 +132,7 @@ class AgentService:
                 with work.handling(None, record.place):
                     logger.error("dead job: %s", error)
                 await self._sender.put(dead_record(record, str(error)))
+                metrics.DEAD.labels("agent").inc()
                 continue
             if isinstance(envelope.data, DispatchHostJobs):
                 dispatches[envelope.data.dispatch_id] = (record, envelope)

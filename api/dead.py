@@ -15,7 +15,7 @@ import orjson
 
 from api.asked import Asked
 from api.reading import FIRST_PAUSE, LONGEST_PAUSE
-from api.refusals import NotAppliedYet
+from api.refusals import EventNotRetried, NotAppliedYet
 from domain.aggregates import AGGREGATES
 from domain.dead import DEAD, PLACE, RETRIED, WHY, DeadDropped, DeadEvent, DeadRetried
 from domain.errors import GoStackError, Invalid, NotFound, WrongStatus
@@ -53,7 +53,7 @@ class DeadRecords:
     async def retry(self, asked: Asked, ident: str) -> Document:
         """Put it on its topic again; what it was for is released before. One that was retried stays so.
 
-        Raises NotFound, WrongStatus, Invalid, NotAppliedYet, LogUnavailable, StoreUnavailable.
+        Raises NotFound, WrongStatus, EventNotRetried, Invalid, NotAppliedYet, LogUnavailable, StoreUnavailable.
         """
         async with self._lock:
             await self._caught_up()
@@ -155,6 +155,8 @@ def _retry_id(ident: str) -> str:
 def _again(dead: Document, record: Record) -> Record:
     topic, _, rest = dead["place"].partition(":")
     partition = rest.partition(":")[0]
+    if topic == Topic.EVENTS:
+        raise EventNotRetried(id=dead["id"], place=dead["place"])
     if topic not in RETRIED_TO or not partition.isdecimal():
         raise Invalid(field="place", value=dead["place"][:80], allowed="it must lie in a topic that is read")
     headers = [(name, value) for name, value in record.headers if name not in (PLACE, WHY, "ce_id")]

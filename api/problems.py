@@ -64,6 +64,7 @@ STATUS: dict[type[Refusal], int] = {
     own.MethodNotAllowed: 405,
     own.Unavailable: 503,
     own.Overloaded: 429,
+    own.EventNotRetried: 409,
     own.NotAppliedYet: 504,
     own.ProjectionBusy: 409,
     own.TooManyWebhooks: 409,

@@ -64,6 +64,13 @@ class Overloaded(Refusal):
     hint = "Ask again after the seconds that Retry-After says."
 
 
+class EventNotRetried(Refusal):
+    """Dead record {id} is an event ({place}): put on its topic again it would be a second one that nobody can read."""
+
+    code = "event-not-retried"
+    hint = "See whether anything is missing by it (gostack check), then drop it (gs event dead drop)."
+
+
 class NotAppliedYet(Refusal):
     """What {after} led to cannot be read yet: it is not decided, or the projection is behind."""
 

@@ -86,7 +86,12 @@ VERDICTS = _counter(
     "verdict",
     "code",
 )
-DEAD = _counter("gostack_dead_records_total", WORKERS, "records that were sent to gostack.dead", "process")
+DEAD = _counter(
+    "gostack_dead_records_total",
+    "engine, scheduler, projector, agent",
+    "records that were sent to gostack.dead",
+    "process",
+)
 PARKED = _gauge("gostack_parked_aggregates", WORKERS, "aggregates that take no commands until released", "process")
 PLACEMENTS = _counter(
     "gostack_placements_total", "scheduler", "placements asked for: `placed`, or the refusal's code", "result"

@@ -18,7 +18,7 @@ from datetime import datetime
 from typing import Any
 
 from domain.aggregates import AGGREGATES
-from domain.dead import Dead
+from domain.dead import Dead, dead_record
 from domain.dead import evolve as evolve_dead
 from domain.errors import UnknownMessage
 from domain.messages import Envelope, Event, Key, Record, Topic, from_record, read
@@ -89,6 +89,7 @@ class Projector:
         self._pace = pace
         self._cache: OrderedDict[Key, _Folded] = OrderedDict()
         self._positions: dict[TopicPartition, int] = {}
+        self._serves = False
         self._traced: Positions = {}
         """From where on events get spans: what was there before is caught up with."""
 
@@ -96,7 +97,7 @@ class Projector:
         """Project until told to stop. Raises LogBehind, VersionGap, NotMoved, StoreUnavailable, LogUnavailable."""
         await self.start(list(await self._log.bounds(READS)))
         await must_reach(self._log, self._positions)
-        await self.trace()
+        await self.serve()
         reader = await self._log.reader(self._positions, gather=GATHER)
         clock = asyncio.get_running_loop().time
         next_at = clock()
@@ -112,8 +113,10 @@ class Projector:
         finally:
             await reader.close()
 
-    async def trace(self) -> None:
-        """What comes from now on gets spans; only a projector that serves does this. Raises LogUnavailable."""
+    async def serve(self) -> None:
+        """What cannot be read is laid aside from now on, and what comes gets spans: a projector that only fills read
+        models does neither. Raises LogUnavailable."""
+        self._serves = True
         if traces.on():
             self._traced = {each: end for each, (_, end) in (await self._log.bounds(READS)).items()}
 
@@ -139,12 +142,13 @@ class Projector:
             await reader.close()
 
     async def apply(self, records: Sequence[Record]) -> None:
-        """Project these records, which follow one another in each partition."""
+        """Project these records, which follow one another in each partition. Raises what run() raises."""
         crash.point("projector-fetched")
         began, began_ns = time.monotonic(), time.time_ns()
         batch = Batch()
         found: list[tuple[Record, Envelope]] = []
         dead: list[tuple[Record, Envelope]] = []
+        unreadable: list[Record] = []
         partition: TopicPartition | None = None
         for record in records:
             if partition is None or (record.topic, record.partition or 0) != partition:
@@ -162,6 +166,7 @@ class Projector:
             except UnknownMessage as error:
                 with work.handling(None, record.place):
                     logger.error("event left out: %s", error)
+                unreadable.append(dead_record(record, str(error)))
         await self._warm({each.subject for _, each in found if each.aggversion} | {each.subject for _, each in dead})
         try:
             changes = [change for record, envelope in found if (change := self._fold(batch, record, envelope))]
@@ -169,6 +174,10 @@ class Projector:
             _project(batch, changes)
             self._snapshots(batch, changes)
             crash.point("projector-folded")
+            if unreadable and self._serves:
+                # Behind the fold, which stops at a gap: whoever starts again and again would send it each time.
+                await self._log.publish(unreadable)
+                metrics.DEAD.labels("projector").inc(len(unreadable))
             await self._store.apply(batch)
             crash.point("projector-applied")
         except BaseException:

@@ -1,5 +1,6 @@
 """Fold the log from its beginning and compare the read models with it: rows are folds, and this is the proof."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -9,8 +10,8 @@ from domain.aggregates import AGGREGATES
 from domain.dead import Dead
 from domain.dead import evolve as evolve_dead
 from domain.errors import UnknownMessage
-from domain.messages import Envelope, Event, Key, Record, Topic, from_record
-from infra.log.log import Log, Positions
+from domain.messages import Envelope, Event, Key, Record, Topic, from_record, named_id
+from infra.log.log import Log, Positions, TopicPartition
 from infra.log.records import records
 from projections.dead import read_dead
 from projections.store import Frozen, Store
@@ -51,7 +52,7 @@ class Folded:
                 self.repeated += 1
                 return
             if envelope.aggversion != version + 1:
-                self.problems.append(f"{key}: version {envelope.aggversion} follows {version} at {record.place}")
+                self.problems.append(_gap(record, envelope, version))
             assert isinstance(envelope.data, Event)
             before = self.states.get(key)
             after = AGGREGATES[key.kind].evolve(before, envelope.data, key.id)
@@ -89,6 +90,7 @@ async def fold(log: Log, ends: Positions | None = None, told: Told = nobody) -> 
     total = last if ends is None else sum(ends.get(each, 0) for each in bounds)
     folded.behind = last - total
     taken = 0
+    unreadable: dict[Key, str] = {}
     async for record in records(log, Topic.EVENTS, ends):
         taken += 1
         if taken % TELL == 0:
@@ -96,12 +98,39 @@ async def fold(log: Log, ends: Positions | None = None, told: Told = nobody) -> 
         try:
             folded.take(record, from_record(record))
         except UnknownMessage as error:
-            folded.problems.append(str(error))
-    async for record in records(log, Topic.DEAD, ends):
+            unreadable[Key("dead", named_id("dead", record.place))] = str(error)
+    # To its very end: an event is laid aside before the read models are past it, and may not be theirs yet.
+    async for record in records(log, Topic.DEAD):
         if said := read_dead(record):
-            folded.bury(record, said)
+            unreadable.pop(said.subject, None)
+            if ends is None or record.offset < ends.get(TopicPartition(record.topic, record.partition or 0), 0):
+                folded.bury(record, said)
+    folded.problems += unreadable.values()
+    if ends is not None:
+        folded.problems += await _gaps_ahead(log, ends, folded.versions)
     await told(total, total)
     return folded
+
+
+async def _gaps_ahead(log: Log, begins: Positions, versions: Mapping[Key, int]) -> list[str]:
+    """Gaps where the read models are not yet: the projector stops before one, and so never has it."""
+    ahead: dict[Key, int] = {}
+    gaps = []
+    async for record in records(log, Topic.EVENTS, begins=begins):
+        try:
+            envelope = from_record(record)
+        except UnknownMessage:
+            continue
+        key, version = envelope.subject, envelope.aggversion or 0
+        known = ahead.get(key, versions.get(key, 0))
+        if version > known + 1:
+            gaps.append(_gap(record, envelope, known))
+        ahead[key] = max(version, known)
+    return gaps
+
+
+def _gap(record: Record, envelope: Envelope, version: int) -> str:
+    return f"{envelope.subject}: version {envelope.aggversion} follows {version} at {record.place}"
 
 
 async def differences(folded: Folded, frozen: Frozen, most: int = MOST) -> list[str]:

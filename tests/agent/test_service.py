@@ -23,6 +23,7 @@ from domain.instance.actions.stop import StopInstance
 from domain.jobs import GuestObserved, Heartbeat, JobsAnswered, Power
 from domain.messages import Key, Message, Record, Topic, from_record, named_id
 from domain.network.messages import CreateNetwork
+from infra import metrics
 from infra.log.lag import Lag
 from infra.log.log import TopicPartition
 from tests.agent.bench import BOOT, PATIENCE, Hypervisor, dispatch, ident, job_record, no_secrets, outcomes
@@ -219,7 +220,13 @@ async def test_jobs_for_other_hosts_in_the_same_partition_are_left_alone_and_pas
     assert len(site.answers()) == 1
 
 
+def counted() -> float:
+    """Records that agents sent to gostack.dead."""
+    return metrics.REGISTRY.get_sample_value("gostack_dead_records_total", {"process": "agent"}) or 0.0
+
+
 async def test_a_job_record_that_cannot_be_read_goes_to_the_dead(site: Site) -> None:
+    before = counted()
     async with site.working():
         host = site.host()
         nonsense = Record(Topic.JOBS, host.id.encode(), b"\xff", (("ce_id", b"\xff"),), host.partition)
@@ -230,6 +237,7 @@ async def test_a_job_record_that_cannot_be_read_goes_to_the_dead(site: Site) -> 
     (dead,) = site.world.log.all(Topic.DEAD)
     assert (dead.key, dead.value, dead.headers[0]) == (nonsense.key, b"\xff", ("ce_id", b"\xff"))
     assert dict(dead.headers)["gostack_place"] == f"gostack.jobs:{host.partition}:0".encode()
+    assert counted() == before + 1
 
 
 async def test_a_dispatch_that_is_delivered_again_is_done_and_answered_once(site: Site) -> None:

@@ -1,10 +1,13 @@
 """Dead records through the API: seen, retried once, dropped; who did it stands in the topic."""
 
+from dataclasses import replace
+
 from api.asked import Asked
 from api.dead import DeadRecords
 from domain.dead import DeadDropped, DeadRetried
 from domain.messages import Record, Topic, from_record, named_id
 from tests.api.api import Api
+from tests.harness.nonsense import NONSENSE
 
 
 async def test_a_record_that_could_not_be_applied_is_retried_once(api: Api) -> None:
@@ -64,6 +67,22 @@ async def test_a_job_that_a_host_could_not_read_is_retried_in_its_partition(api:
     assert (len(world.log.all(Topic.COMMANDS)), len(world.log.all(Topic.SCHEDULING))) == commands, "nothing is released"
     world.stopped.discard("agents")
     assert (await api.ended(given["task_id"]))["status"] == "finished"
+
+
+async def test_an_event_that_cannot_be_read_is_dropped_and_never_put_on_its_topic_again(empty: Api) -> None:
+    await empty.world.log.publish([replace(NONSENSE["broken JSON"], partition=3)])
+    await empty.world.settle()
+    (dead,) = (await empty.get("/events/dead", status="dead", kind="zone"))["dead"]
+    (event,) = [each for each in empty.world.log.all(Topic.EVENTS) if each.place == dead["place"]]
+    assert (await empty.get(f"/events/dead/{dead['id']}"))["data"] == event.value.decode()
+    before = empty.world.log.size
+    refused = await empty.post(f"/events/dead/{dead['id']}/retry", status=409)
+    assert (refused["code"], dead["place"] in refused["detail"]) == ("event-not-retried", True)
+    assert "gs event dead drop" in refused["hint"]
+    assert empty.world.log.size == before
+    assert (await empty.post(f"/events/dead/{dead['id']}/drop", status=200))["status"] == "dropped"
+    assert (await empty.get("/events/dead", status="dead"))["dead"] == []
+    assert (await empty.post(f"/events/dead/{dead['id']}/retry", status=409))["code"] == "wrong-status"
 
 
 async def test_what_another_process_did_is_seen(empty: Api) -> None:

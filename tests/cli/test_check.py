@@ -12,10 +12,14 @@ from domain.dead import DeadDropped
 from domain.host.state import Host
 from domain.instance.actions.stop import StopInstance
 from domain.instance.state import Instance
-from domain.messages import Envelope, Key, Topic, from_record, to_record
+from domain.messages import Envelope, Key, Topic, derived_id, from_record, to_record
 from infra.db.ledger import Due, Row
+from infra.log.log import TopicPartition
+from infra.log.topics import partition_of
+from projections.projector import READS, Projector, VersionGap
 from tests.domain.instances import NETWORK, boot_command
 from tests.harness.agents import host_key
+from tests.harness.nonsense import NONSENSE
 from tests.harness.world import START, World
 from tests.projections.test_dead import closed, dead
 
@@ -133,6 +137,51 @@ async def test_dead_records_are_counted_until_something_is_done_about_them(world
     await world.settle()
     report = await checked(world)
     assert (report.seen.dead, broken(report), report.moving) == (1, {}, "")
+
+
+async def test_an_event_that_cannot_be_read_is_a_dead_record_and_no_damage_of_the_versions(world: World) -> None:
+    await world.log.publish([replace(each, partition=3) for each in NONSENSE.values()])
+    world.stopped = {"projector"}
+    await world.settle()
+    assert "versions" not in broken(await checked(world)), "it is not laid aside yet, and will be"
+    world.stopped = set()
+    await world.settle()
+    report = await checked(world)
+    assert (report.seen.dead, report.moving) == (len(NONSENSE), "")
+    assert not {"versions", "rows"} & broken(report).keys()
+    for ident in [key.id for key in report.seen.folded.dead]:
+        fact = Envelope(derived_id(ident, "drop"), DeadDropped(), Key("dead", ident), START, "test", "c")
+        await world.log.publish([to_record(fact, Topic.DEAD)])
+    await world.settle()
+    report = await checked(world)
+    assert (report.seen.dead, broken(report), report.moving) == (0, {}, "")
+
+
+async def test_an_event_that_cannot_be_read_and_was_laid_aside_by_nobody(world: World) -> None:
+    await world.log.publish([replace(NONSENSE["broken JSON"], partition=3)])
+    projector = Projector(world.log, world.store)
+    await projector.start(list(await world.log.bounds(READS)))
+    await projector.up_to({each: end for each, (_, end) in (await world.log.bounds(READS)).items()})
+    (problem,) = broken(await checked(world))["versions"]
+    assert world.log._records[TopicPartition(Topic.EVENTS, 3)][-1].place in problem
+
+
+async def test_a_version_that_cannot_be_read_stops_the_projector_and_is_told(world: World) -> None:
+    events = world.log._records[TopicPartition(Topic.EVENTS, partition_of(WEB.id.encode(), 12))]
+    first = len(events)
+    world.stopped = {"projector"}
+    stop = "00000000-0000-0000-0000-0000000000aa"
+    await world.log.publish(
+        [to_record(Envelope(stop, StopInstance(), WEB, world.clock(), "test", stop), Topic.COMMANDS)]
+    )
+    await world.settle()
+    version = int(dict(events[first].headers)["ce_aggversion"])
+    events[first] = replace(events[first], value=b"{")
+    world.stopped = set()
+    with pytest.raises(VersionGap, match=f"version {version + 1} follows {version - 1}"):
+        await world.settle()
+    (problem,) = broken(await checked(world))["versions"]
+    assert f"{WEB}: version {version + 1} follows {version - 1}" in problem
 
 
 async def test_a_task_without_a_deadline_and_one_whose_deadline_nobody_told(world: World) -> None:

@@ -105,7 +105,7 @@ class World:
         positions = await self.store.positions(list(await self.log.bounds([Topic.EVENTS, Topic.DEAD])))
         # Projector.run() does this before it reads; here reading is driven from outside.
         projector._positions = dict(positions)
-        await projector.trace()
+        await projector.serve()
         self._parts["projector"] = Part("projector", await self.log.reader(positions), projector.apply)
 
     async def _start_agents(self) -> None:

@@ -1,5 +1,6 @@
 """gostack.dead as a read model: each record once, with what became of it first, however the topic is read."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,12 +12,16 @@ from hypothesis import strategies as st
 
 from domain.dead import DeadDropped, DeadEvent, DeadRetried
 from domain.messages import Envelope, Key, Record, Topic, derived_id, named_id, to_record
+from infra import metrics
+from infra.log.log import LogUnavailable
 from infra.log.memory import MemoryLog
 from projections.memory import MemoryStore
-from projections.projector import READS, Projector
-from projections.store import HistoryQuery, Store
+from projections.projector import READS, Projector, VersionGap
+from projections.store import Batch, HistoryQuery, Store
 from projections.verify import compare
 from projections.view import Condition, Query
+from tests.harness.nonsense import NONSENSE
+from tests.projections.test_projector import SMALL, flavor_events
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -146,3 +151,128 @@ async def test_whatever_a_header_holds_there_is_a_row(headers: dict[str, bytes])
     (found,) = await rows(store)
     assert len(orjson.dumps(found)) < 10_000
     assert "\0" not in found["subject"]
+
+
+# Events that cannot be read
+
+
+def event_place(offset: int) -> str:
+    return f"gostack.events:0:{offset}"
+
+
+async def serve(store: Store, log: MemoryLog, most: int = 1000) -> None:
+    """By the projector that serves, until all is projected that is there, and what it lays aside."""
+    projector = Projector(log, store, most, pace=0)
+    partitions = list(await log.bounds(READS))
+    await projector.run(lambda: all(projector._positions[each] >= len(log._records[each]) for each in partitions))
+
+
+def laid_aside() -> float:
+    return metrics.REGISTRY.get_sample_value("gostack_dead_records_total", {"process": "projector"}) or 0.0
+
+
+@pytest.mark.parametrize("nonsense", NONSENSE.values(), ids=NONSENSE)
+async def test_an_event_that_cannot_be_read_is_laid_aside(nonsense: Record) -> None:
+    log, store, before = MemoryLog(), MemoryStore(), laid_aside()
+    await log.publish([replace(nonsense, partition=0)])
+    await serve(store, log)
+    (found,) = await rows(store)
+    assert (found["id"], found["place"], found["status"]) == (
+        named_id("dead", event_place(0)),
+        event_place(0),
+        "dead",
+    )
+    assert "cannot be read" in found["why"]
+    assert laid_aside() == before + 1
+    folded, problems = await compare(log, store)
+    assert (problems, len(folded.dead)) == ([], 1)
+
+
+async def test_a_projector_that_does_not_serve_sends_nothing() -> None:
+    log, store = MemoryLog(), MemoryStore()
+    await log.publish([replace(NONSENSE["broken JSON"], partition=0)])
+    await project(store, log)
+    assert log.all(Topic.DEAD) == []
+    _, (problem,) = await compare(log, store)
+    assert event_place(0) in problem
+
+
+class Falling(MemoryStore):
+    """Fails the first time that something is to be written."""
+
+    falls = True
+
+    async def apply(self, batch: Batch) -> None:
+        if self.falls:
+            self.falls = False
+            raise ConnectionError
+        await super().apply(batch)
+
+
+async def test_a_fall_repeats_it_and_it_is_one_dead_record_still() -> None:
+    log, store = MemoryLog(), Falling()
+    await log.publish([replace(NONSENSE["broken JSON"], partition=0)])
+    with pytest.raises(ConnectionError):
+        await serve(store, log)
+    assert len(log.all(Topic.DEAD)) == 1
+    await serve(store, log)
+    assert len(log.all(Topic.DEAD)) == 2
+    (found,) = await rows(store)
+    assert (found["place"], found["offset"]) == (event_place(0), 0)
+    assert (await compare(log, store))[1] == []
+
+
+async def test_nothing_is_applied_that_could_not_be_laid_aside() -> None:
+    class Away(MemoryLog):
+        async def publish(self, records: Sequence[Record]) -> None:
+            if any(each.topic == Topic.DEAD for each in records):
+                raise LogUnavailable("away")
+            await super().publish(records)
+
+    log, store = Away(), MemoryStore()
+    await log.publish([replace(NONSENSE["broken JSON"], partition=0)])
+    with pytest.raises(LogUnavailable):
+        await serve(store, log)
+    assert not any((await store.positions(list(await log.bounds(READS)))).values())
+
+
+async def test_one_that_was_dropped_stays_so_when_it_is_laid_aside_again() -> None:
+    log, store = MemoryLog(), MemoryStore()
+    await log.publish([replace(NONSENSE["broken JSON"], partition=0)])
+    await serve(store, log)
+    ident = named_id("dead", event_place(0))
+    fact = Envelope(derived_id(ident, "x"), DeadDropped(), Key("dead", ident), START, "test", "c", actor="ann")
+    await log.publish([to_record(fact, Topic.DEAD)])
+    # Read models that are made anew, by the projector itself.
+    again = MemoryStore()
+    for each in (store, again):
+        await serve(each, log)
+        (found,) = await rows(each)
+        assert (found["status"], found["closed_by"]) == ("dropped", "ann")
+    folded, problems = await compare(log, again)
+    assert (problems, len(folded.dead)) == ([], 1)
+
+
+async def test_one_that_is_on_its_way_to_the_read_model_is_no_difference() -> None:
+    log, store = MemoryLog(), MemoryStore()
+    await log.publish([replace(NONSENSE["broken JSON"], partition=0)])
+    projector = Projector(log, store)
+    await projector.start(list(await log.bounds(READS)))
+    await projector.serve()
+    await projector.apply(log.all(Topic.EVENTS))
+    assert (len(log.all(Topic.DEAD)), await rows(store)) == (1, [])
+    folded, problems = await compare(log, store)
+    assert (problems, folded.dead, folded.behind) == ([], {}, 1)
+
+
+@pytest.mark.parametrize("most", [1, 1000])
+async def test_where_it_was_a_version_of_something_the_projector_stops_and_it_is_told(most: int) -> None:
+    log, store = MemoryLog(), MemoryStore()
+    first, second, third = flavor_events(3)
+    await log.publish([replace(each, offset=-1) for each in (first, replace(second, value=b"{"), third)])
+    for _ in range(3):
+        with pytest.raises(VersionGap, match="version 3 follows 1"):
+            await serve(store, log, most)
+    assert len(log.all(Topic.DEAD)) == (1 if most == 1 else 0), "once, or never, however often it starts"
+    _, problems = await compare(log, store)
+    assert problems == [f"{SMALL}: version 3 follows 1 at {event_place(2)}"]
