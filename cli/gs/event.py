@@ -36,9 +36,9 @@ def follow(call: Call, start: str | None, **given: str | None) -> None:
     last = ""
     try:
         for sent in stream(call.client, "/events/stream", params):
-            last = sent.id or last
             if sent.data and sent.kind != END:
                 _print(call, sent.data)
+            last = sent.id or last
     finally:
         if last:
             call.note(f"To go on from here: --from {last}")

@@ -64,6 +64,18 @@ def test_a_stream_that_ends_is_not_gone_on_with(gs: Gs, service: Service) -> Non
     assert "from" not in asked.url.params
 
 
+def test_an_event_whose_writing_was_interrupted_is_told_again(
+    gs: Gs, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(text: str) -> None:
+        if '"2"' in text:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("cli.gs.event.write", interrupted)
+    service.on("GET /v1/events/stream", stream("1", "2", "3"))
+    assert "To go on from here: --from 1\n" in gs("event", "follow", "-o", "json").stderr
+
+
 def test_what_only_unicode_calls_a_lines_end_ends_none(gs: Gs, service: Service) -> None:
     text = 'id: 1\r\ndata: {"id": "1",\r\ndata:  "name": "a\u2028b\x85c"}\r\n\r\nid: 2\nevent: end\ndata: {}\n\n'
     content = iter([text.encode()[start : start + 7] for start in range(0, len(text.encode()), 7)])
