@@ -1,7 +1,8 @@
 """The live feed: events straight from the log, as server-sent events, resumable from any of them.
 
 Why from the log and not from the projection: nothing can be missed, nothing comes twice, and a follower may begin at
-the very first event. A follower that is slow reads slowly: nothing is kept for it here.
+the very first event. What stands on the log twice, since whoever published it fell, comes twice, under one id. A
+follower that is slow reads slowly: nothing is kept for it here.
 """
 
 import heapq

@@ -6,17 +6,25 @@ import asyncio
 import concurrent.futures
 import contextlib
 import hashlib
+import itertools
+import json
+import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
 
-from domain.messages import Record, Topic
+from cli.gs.sse import Sent, parse
+from domain import catalog
+from domain.errors import UnknownMessage
+from domain.messages import Record, Topic, from_record
 from infra.log.kafka import KafkaLog
 from infra.log.records import records
-from tests.real.cluster import Cluster, running
+from tests.real.cluster import TREE, Cluster, running
 
 pytestmark = pytest.mark.real
 
@@ -141,35 +149,119 @@ def test_far_more_than_the_bounds_allow_is_told_when_to_come_again_and_all_that_
     cluster.check()
 
 
-def test_a_record_of_nonsense_is_laid_aside_and_nothing_stops(cluster: Cluster) -> None:
-    async def poison() -> int:
-        log = KafkaLog(cluster.kafka.address)
-        nonsense = [
-            Record(topic=topic, key=b"\xff\xfe", value=bytes(range(256)), headers=(("ce_type", b"\x80"),))
-            for topic in (Topic.COMMANDS, Topic.RESULTS, Topic.SCHEDULING, Topic.EVENTS)
-        ]
-        nonsense += [Record(topic=Topic.JOBS, key=b"x", value=b"{", partition=number) for number in range(0, 96, 8)]
-        try:
-            before = sum([1 async for _ in records(log, Topic.DEAD)])
-            await log.publish(nonsense)
-            return before
-        finally:
-            await log.close()
+NONSENSE = bytes(range(256))
+READ = (Topic.COMMANDS, Topic.RESULTS, Topic.SCHEDULING, Topic.EVENTS)
 
-    async def dead() -> list[Record]:
-        log = KafkaLog(cluster.kafka.address)
-        try:
-            return [record async for record in records(log, Topic.DEAD)]
-        finally:
-            await log.close()
 
-    before = asyncio.run(poison())
-    starts = {name: process.starts for name, process in cluster.processes.items()}
-    instance_id = boot(cluster.url, "after-the-poison")
-    cluster.wait(
-        "an instance boots after it",
-        lambda: [each["status"] for each in instances(cluster.url) if each["id"] == instance_id] == ["active"],
+async def publish(cluster: Cluster, *nonsense: Record) -> None:
+    log = KafkaLog(cluster.kafka.address)
+    try:
+        await log.publish(nonsense)
+    finally:
+        await log.close()
+
+
+def gs(cluster: Cluster, *words: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+    """As a user runs it; it must end so."""
+    done = subprocess.run(
+        [sys.executable, "-m", "cli.gs.main", *words, "-o", "json"],
+        env={**cluster.environment, "GS_API": cluster.url},
+        cwd=TREE,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
-    cluster.wait("it is laid aside", lambda: len(asyncio.run(dead())) >= before + 3)
+    assert done.returncode == status, done.stdout + done.stderr
+    return done
+
+
+def dead(cluster: Cluster) -> list[dict[str, str]]:
+    """Records about which nobody did anything."""
+    found: list[dict[str, str]] = json.loads(gs(cluster, "event", "dead", "list", "--status", "dead").stdout)
+    return found
+
+
+def drop_all(cluster: Cluster) -> None:
+    for each in dead(cluster):
+        dropped = json.loads(gs(cluster, "event", "dead", "drop", each["id"]).stdout)
+        assert (dropped["id"], dropped["status"]) == (each["id"], "dropped")
+    assert dead(cluster) == []
+
+
+def active(cluster: Cluster, instance_id: str) -> bool:
+    return [each["status"] for each in instances(cluster.url) if each["id"] == instance_id] == ["active"]
+
+
+def test_a_record_of_nonsense_is_laid_aside_and_nothing_stops(cluster: Cluster) -> None:
+    cluster.wait_for_hosts()
+    host = httpx.get(f"{cluster.url}/v1/hosts", params={"limit": 1}, timeout=10).json()["hosts"][0]
+    starts = {name: process.starts for name, process in cluster.processes.items()}
+    headers: Any = (("ce_type", b"\x80"), ("ce_subject", None))
+    asyncio.run(
+        publish(
+            cluster,
+            *(Record(topic, b"\xff\xfe", NONSENSE, headers) for topic in READ),
+            Record(Topic.JOBS, host["id"].encode(), b"{", partition=host["partition"]),
+        )
+    )
+    instance_id = boot(cluster.url, "after-the-poison")
+    cluster.wait("an instance boots after it", lambda: active(cluster, instance_id))
+
+    def laid_aside() -> dict[str, str]:
+        return {each["place"].partition(":")[0]: each["id"] for each in dead(cluster)}
+
+    cluster.wait("all of it is laid aside", lambda: laid_aside().keys() == {*READ, Topic.JOBS})
     assert {name: process.starts for name, process in cluster.processes.items()} == starts
-    assert any(record.value == bytes(range(256)) for record in asyncio.run(dead()))
+    for name, count in (("engine", 2), ("scheduler", 1), ("projector", 1), ("agent", 1)):
+        page = httpx.get(f"http://127.0.0.1:{cluster.watched[name]}/metrics", timeout=10).text
+        assert f'gostack_dead_records_total{{process="{name}"}} {count}.0' in page.splitlines()
+
+    found = laid_aside()
+    shown = json.loads(gs(cluster, "event", "dead", "show", found[Topic.EVENTS]).stdout)
+    assert shown["data"] == NONSENSE.decode(errors="replace")
+    refused = gs(cluster, "event", "dead", "retry", found[Topic.EVENTS], status=1)
+    assert "gs event dead drop" in refused.stderr
+    assert json.loads(gs(cluster, "event", "dead", "retry", found[Topic.JOBS]).stdout)["status"] == "retried"
+    cluster.wait("the agent meets it again", lambda: laid_aside().get(Topic.JOBS, "") not in ("", found[Topic.JOBS]))
+    drop_all(cluster)
+    cluster.check()
+
+
+def test_a_follower_gets_every_event_once_over_nonsense_and_an_api_that_dies(cluster: Cluster) -> None:
+    asyncio.run(publish(cluster, *(Record(Topic.EVENTS, b"", b"{", partition=number) for number in range(12))))
+    instance_id = boot(cluster.url, "to-be-followed")
+    cluster.wait("an instance boots", lambda: active(cluster, instance_id))
+    cluster.wait("what cannot be read is laid aside", lambda: len(dead(cluster)) == 12)
+    drop_all(cluster)
+    cluster.check()
+    whole = asyncio.run(events(cluster))
+    first = follow(cluster, "beginning", len(whole) // 3)
+    api = cluster.processes["api"]
+    starts = api.starts
+    api.kill()
+    cluster.wait("the API answers again", lambda: api.starts > starts and instances(cluster.url) is not None)
+    second = follow(cluster, first[-1].id, len(whole) - len(first))
+    places = [json.loads(each.data)["place"] for each in [*first, *second]]
+    assert sorted(":".join(map(str, each.values())) for each in places) == sorted(whole)
+
+
+async def events(cluster: Cluster) -> list[str]:
+    """The places of all, those too that stand there twice since they were published again."""
+    assert catalog.MESSAGES
+    found = []
+    log = KafkaLog(cluster.kafka.address)
+    try:
+        async for record in records(log, Topic.EVENTS):
+            with contextlib.suppress(UnknownMessage):
+                from_record(record)
+                found.append(record.place)
+    finally:
+        await log.close()
+    return found
+
+
+def follow(cluster: Cluster, begin: str, count: int) -> list[Sent]:
+    """The next so many events of the feed, over a connection of their own."""
+    params = {"from": begin}
+    with httpx.stream("GET", f"{cluster.url}/v1/events/stream", params=params, timeout=30) as answer:
+        return list(itertools.islice((each for each in parse(answer.iter_lines()) if each.data), count))
