@@ -11,6 +11,13 @@ from domain.messages import Envelope, Event, Model, Record, Topic
 
 PLACE, WHY = "gostack_place", "gostack_why"
 """Headers that a dead record has beside its own."""
+LARGEST = (1 << 20) - (16 << 10)
+"""Bytes of a record that are laid aside whole: with what is added they fit on the topic. Whoever wrote a larger one
+compressed it, which GoStack does not."""
+FRAME = 16
+"""Bytes that the log puts around a header, at most."""
+MOST_HEADERS, LONGEST_HEADER, LONGEST_VALUE = 100, 1000, 100_000
+"""What is kept of a larger one."""
 DEAD, RETRIED, DROPPED = "dead", "retried", "dropped"
 
 
@@ -59,11 +66,17 @@ class Dead(Model):
 
 
 def dead_record(record: Record, why: str) -> Record:
-    """The record as it is laid aside: whole, with where it lay and why it is there."""
+    """The record as it is laid aside, with where it lay and why it is there."""
+    key, value = record.key, record.value
     # A header may have no value, and one on its way through an outbox must have.
-    own = ((name, value or b"") for name, value in record.headers)
+    own = [(name, said or b"") for name, said in record.headers]
+    if len(key) + len(value) + sum(FRAME + len(name.encode()) + len(said) for name, said in own) > LARGEST:
+        # Whoever could not lay it aside would meet it again after every start.
+        why = f"It is too large to be here whole: its value has {len(value)} bytes. {why}"
+        key, value = key[:LONGEST_HEADER], value[:LONGEST_VALUE]
+        own = [(name[:LONGEST_HEADER], said[:LONGEST_HEADER]) for name, said in own[:MOST_HEADERS]]
     headers = (*own, (PLACE, record.place.encode()), (WHY, why.encode()))
-    return Record(Topic.DEAD, record.key, record.value, headers)
+    return Record(Topic.DEAD, key, value, headers)
 
 
 def evolve(now: Dead | None, envelope: Envelope) -> Dead | None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 import pytest
+from aiokafka import AIOKafkaProducer
 
 from cli.gs.sse import Sent, parse
 from domain import catalog
@@ -150,7 +151,21 @@ def test_far_more_than_the_bounds_allow_is_told_when_to_come_again_and_all_that_
 
 
 NONSENSE = bytes(range(256))
+LARGE = 4 << 20
 READ = (Topic.COMMANDS, Topic.RESULTS, Topic.SCHEDULING, Topic.EVENTS)
+
+
+async def publish_large(cluster: Cluster, *topics: Topic) -> None:
+    """To each, a record that GoStack itself could not write: compressed, a broker takes it."""
+    producer = AIOKafkaProducer(
+        bootstrap_servers=cluster.kafka.address, compression_type="gzip", max_request_size=2 * LARGE
+    )
+    await producer.start()
+    try:
+        for topic in topics:
+            await producer.send_and_wait(topic, b"\0" * LARGE, key=b"large")
+    finally:
+        await producer.stop()
 
 
 async def publish(cluster: Cluster, *nonsense: Record) -> None:
@@ -223,6 +238,17 @@ def test_a_record_of_nonsense_is_laid_aside_and_nothing_stops(cluster: Cluster) 
     assert "gs event dead drop" in refused.stderr
     assert json.loads(gs(cluster, "event", "dead", "retry", found[Topic.JOBS]).stdout)["status"] == "retried"
     cluster.wait("the agent meets it again", lambda: laid_aside().get(Topic.JOBS, "") not in ("", found[Topic.JOBS]))
+    drop_all(cluster)
+    cluster.check()
+
+
+def test_what_is_too_large_to_be_written_again_is_laid_aside_in_part(cluster: Cluster) -> None:
+    asyncio.run(publish_large(cluster, *READ))
+    cluster.wait("all of it is laid aside", lambda: len(dead(cluster)) == len(READ))
+    for each in dead(cluster):
+        assert f"its value has {LARGE} bytes" in each["why"]
+    instance_id = boot(cluster.url, "after-the-large-ones")
+    cluster.wait("an instance boots after it", lambda: active(cluster, instance_id))
     drop_all(cluster)
     cluster.check()
 
