@@ -20,7 +20,7 @@ from api.services import Services
 from domain.aggregates import AGGREGATES
 from domain.messages import Event, Key, read
 from projections.moments import entries
-from projections.store import Entry, HistoryQuery
+from projections.store import Entry, HistoryQuery, Milestone, Store
 
 FORMAT = "gostack-incident"
 VERSION = 1
@@ -63,12 +63,20 @@ class Past:
     """A subject's history as it goes into a file: the newest events, and before them what the older ones had made."""
 
     subject: Key
+    partition: int
     first: int
     """Offset of its first event in the incident."""
     last: int
     events: deque[Entry] = field(default_factory=deque)
     version: int = 0
     state: Any = None
+    after: str = ""
+    """Id of the event with that version, where what was before it need not be read."""
+
+    def begin(self, milestone: Milestone) -> None:
+        """What the events up to there had made is known."""
+        self.version, self.after = milestone.version, milestone.event
+        self.state = AGGREGATES[self.subject.kind].state.model_validate_json(milestone.state)
 
     def add(self, entry: Entry) -> None:
         """One more event; where many went before the incident, the oldest becomes part of the state."""
@@ -82,16 +90,24 @@ class Past:
                 self.version = oldest.version
 
 
+async def _far_enough_before(store: Store, past: Past) -> Milestone | None:
+    """A milestone that has as many events between it and the incident as the file is to have; None: the beginning."""
+    before = await store.milestone(past.subject, place=(past.partition, past.first - 1))
+    return await store.milestone(past.subject, version=before.version - MOST_BEFORE) if before else None
+
+
 async def _file(services: Services, about: dict[str, str], incident: list[Entry]) -> bytes:
     (what,) = about.values()
     pasts: dict[Key, Past] = {}
     for entry in incident:
-        past = pasts.setdefault(entry.subject, Past(entry.subject, entry.offset, entry.offset))
+        past = pasts.setdefault(entry.subject, Past(entry.subject, entry.partition, entry.offset, entry.offset))
         past.first, past.last = min(past.first, entry.offset), max(past.last, entry.offset)
     whole: dict[int, list[Entry]] = defaultdict(list)
     count = 0
     for past in pasts.values():
-        async for entry in entries(services.store, past.subject):
+        if milestone := await _far_enough_before(services.store, past):
+            past.begin(milestone)
+        async for entry in entries(services.store, past.subject, past.after):
             if entry.offset > past.last:
                 break
             past.add(entry)

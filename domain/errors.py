@@ -48,7 +48,10 @@ class TooManyEvents(Refusal):
     """{subject} has more than {most} events, which is the most that is folded for one answer."""
 
     code = "too-many-events"
-    hint = "Read its history in pages."
+    hint = (
+        "Read its history in pages. Moments of a long story are told where the read models have milestones of it: "
+        "`gs projection rebuild` makes them."
+    )
 
 
 class AlreadyExists(Refusal):

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 import orjson
@@ -11,7 +12,17 @@ from domain.interest import is_one_of
 from domain.messages import Key
 from infra.log.log import TopicPartition
 from projections.postgres import FOUND_AT_MOST
-from projections.store import Batch, Entry, HistoryQuery, Kept, NotMoved, Searched, Snapshot, kinds_and_id
+from projections.store import (
+    Batch,
+    Entry,
+    HistoryQuery,
+    Kept,
+    Milestone,
+    NotMoved,
+    Searched,
+    Snapshot,
+    kinds_and_id,
+)
 from projections.view import Condition, Found, Page, Query, Row, UnknownMarker
 from projections.views import VIEWS
 
@@ -37,6 +48,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self._positions: dict[TopicPartition, int] = {}
         self._states: dict[Key, Snapshot] = {}
+        self._milestones: dict[tuple[Key, int], Milestone] = {}
         self._rows: dict[str, dict[str, Row]] = {name: {} for name in VIEWS}
         self._history: dict[str, Entry] = {}
 
@@ -52,12 +64,37 @@ class MemoryStore:
     async def states(self, keys: Sequence[Key]) -> dict[Key, Kept]:
         """The last snapshot of each aggregate that is known, with what came since."""
         tails: dict[Key, list[tuple[str, bytes]]] = {key: [] for key in keys}
+        times = {key: self._states.get(key, NOTHING).time for key in keys}
         for entry in sorted(self._history.values(), key=lambda entry: entry.offset):
             last = self._states.get(entry.subject, NOTHING)
             if entry.subject in tails and entry.version > last.version and entry.offset > last.offset:
                 tails[entry.subject].append((entry.type, entry.data))
+                times[entry.subject] = max(times[entry.subject], entry.time)
         found = {key: self._states.get(key, NOTHING) for key in keys if key in self._states or tails[key]}
-        return {key: Kept(last.version, last.state, tuple(tails[key])) for key, last in found.items()}
+        return {key: Kept(last.version, last.state, tuple(tails[key]), times[key]) for key, last in found.items()}
+
+    async def last_milestones(self, keys: Sequence[Key]) -> dict[Key, tuple[int, int]]:
+        """Version and bytes of the last milestone of each aggregate that has one."""
+        found = {key: await self.milestone(key) for key in keys}
+        return {key: (last.version, len(last.state)) for key, last in found.items() if last}
+
+    async def milestone(
+        self,
+        subject: Key,
+        time: datetime | None = None,
+        place: tuple[int, int] | None = None,
+        version: int | None = None,
+    ) -> Milestone | None:
+        """The newest milestone that is no later than what is given of these."""
+        held = [
+            each
+            for each in self._milestones.values()
+            if each.subject == subject
+            and (time is None or each.time <= time)
+            and (place is None or (each.partition == place[0] and each.offset <= place[1]))
+            and (version is None or each.version <= version)
+        ]
+        return max(held, key=attrgetter("version"), default=None)
 
     async def apply(self, batch: Batch) -> None:
         """All of it, with the positions. Raises NotMoved."""
@@ -68,6 +105,8 @@ class MemoryStore:
         for key, snapshot in batch.states.items():
             if self._states.get(key, NOTHING).version < snapshot.version:
                 self._states[key] = snapshot
+        for each in batch.milestones:
+            self._milestones.setdefault((each.subject, each.version), each)
         for name, rows in batch.rows.items():
             table = self._rows[name]
             for row in rows.values():
@@ -203,6 +242,7 @@ def _wanted(entry: Entry, query: HistoryQuery) -> bool:
     return all(
         (
             is_one_of(entry.type, query.types),
+            entry.version or not query.versioned,
             not query.actor or entry.actor == query.actor,
             not query.project or entry.project == query.project,
             _of_task(entry, query),

@@ -1,19 +1,21 @@
 """A row as it was at a moment: the events of its subject up to then, through the fold and the view that make the
 present row. So a moment and the present cannot differ in shape, nor in what they say.
 
-Cost: every event of the subject up to the moment is read and folded, so it is bounded.
+Cost: the events since the newest milestone before are read and folded; where there is none, as before the first and in
+read models that an earlier release made, all events, so it is bounded.
 """
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 from domain.aggregates import AGGREGATES
 from domain.errors import TooManyEvents
 from domain.messages import Envelope, Event, Key, read
-from projections.store import Entry, HistoryQuery, Store
-from projections.view import Change, Row, View
+from projections.store import Entry, HistoryQuery, Milestone, Store
+from projections.view import Change, Row, View, aggregate
 
 AT_ONCE = 1000
 MOST_EVENTS = 50_000
@@ -29,6 +31,11 @@ class Moment:
     partition: int = 0
     offset: int = -1
 
+    @property
+    def place(self) -> tuple[int, int] | None:
+        """Partition and offset, where it is one."""
+        return (self.partition, self.offset) if self.topic else None
+
     def holds(self, entry: Entry) -> bool:
         """Whether the event is no later. One in another partition than the one named is not before nor after it."""
         if self.time is not None and entry.time > self.time:
@@ -36,19 +43,28 @@ class Moment:
         return not self.topic or (entry.partition == self.partition and entry.offset <= self.offset)
 
 
-async def entries(store: Store, subject: Key, *, types: tuple[str, ...] = ()) -> AsyncIterator[Entry]:
-    """All events of a subject, or those of these types, page by page. Raises TooManyEvents, StoreUnavailable."""
-    marker, seen = "", 0
+async def entries(
+    store: Store, subject: Key, after: str = "", *, types: tuple[str, ...] = (), versioned: bool = False
+) -> AsyncIterator[Entry]:
+    """The events of a subject, page by page: all, those after the one with this id, those of these types, or those that
+    have a version. Raises TooManyEvents, StoreUnavailable."""
+    query = HistoryQuery(str(subject), types, limit=AT_ONCE, marker=after, versioned=versioned)
+    async for entry in _every(store, query, subject):
+        yield entry
+
+
+async def _every(store: Store, query: HistoryQuery, subject: Key) -> AsyncIterator[Entry]:
+    seen = 0
     while True:
-        page = await store.history(HistoryQuery(str(subject), types, limit=AT_ONCE, marker=marker))
+        page = await store.history(query)
         for entry in page:
             yield entry
         seen += len(page)
-        if len(page) < AT_ONCE:
+        if len(page) < query.limit:
             return
         if seen >= MOST_EVENTS:
             raise TooManyEvents(subject=subject, most=MOST_EVENTS)
-        marker = page[-1].id
+        query = replace(query, marker=page[-1].id)
 
 
 async def row_at(store: Store, view: View, ident: str, subject: Key, moment: Moment) -> Row | None:
@@ -57,22 +73,62 @@ async def row_at(store: Store, view: View, ident: str, subject: Key, moment: Mom
     It is what the subject's stream made up to its first event after the moment. Raises TooManyEvents,
     StoreUnavailable.
     """
+    start = await store.milestone(subject, moment.time, moment.place)
+    last = await _last_change(store, view, ident, subject, moment, start)
+    if last is None and start is not None:
+        last = await _last_until(store, view, ident, start)
+    return next((row for row in view.rows(last) if row.id == ident), None) if last is not None else None
+
+
+async def _last_change(
+    store: Store, view: View, ident: str, subject: Key, moment: Moment, start: Milestone | None
+) -> Change | None:
+    """The last one about the row, of those after the milestone and no later than the moment."""
     last: Change | None = None
-    state: Any = None
-    version = 0
-    async for entry in entries(store, subject):
+    kind = AGGREGATES[subject.kind]
+    state: Any = kind.state.model_validate_json(start.state) if start else None
+    version = start.version if start else 0
+    async for entry in entries(store, subject, start.event if start else "", versioned=True):
         if not moment.holds(entry):
             break
         if entry.version <= version:
             continue
-        event = read(entry.type, entry.data)
-        assert isinstance(event, Event)
-        before, state = state, AGGREGATES[subject.kind].evolve(state, event, subject.id)
+        event = _event(entry)
+        before, state = state, kind.evolve(state, event, subject.id)
         version = entry.version
-        change = Change(envelope(entry, event), before, state, (entry.topic, entry.partition, entry.offset))
+        change = _change(entry, event, before, state)
         if view.about is None or view.about(change) == ident:
             last = change
-    return next((row for row in view.rows(last) if row.id == ident), None) if last is not None else None
+    return last
+
+
+async def _last_until(store: Store, view: View, ident: str, milestone: Milestone) -> Change | None:
+    """The last one about the row, of those at the milestone or before."""
+    subject = milestone.subject
+    if view.about is aggregate:
+        entry = await store.event(milestone.event)
+        assert entry is not None
+        state = AGGREGATES[subject.kind].state.model_validate_json(milestone.state)
+        return _change(entry, _event(entry), None, state)
+    # A task: the events that name it lie close together, wherever in the story.
+    named = _every(store, HistoryQuery(task=ident, limit=AT_ONCE, versioned=True), subject)
+    own = [each async for each in named if each.subject == subject and each.version <= milestone.version]
+    if not own:
+        return None
+    first, last = min(own, key=attrgetter("version")), max(own, key=attrgetter("version"))
+    just_after = Moment(topic=last.topic, partition=last.partition, offset=last.offset)
+    start = await store.milestone(subject, version=first.version - 1)
+    return await _last_change(store, view, ident, subject, just_after, start)
+
+
+def _event(entry: Entry) -> Event:
+    event = read(entry.type, entry.data)
+    assert isinstance(event, Event)
+    return event
+
+
+def _change(entry: Entry, event: Event, before: Any, after: Any) -> Change:
+    return Change(envelope(entry, event), before, after, (entry.topic, entry.partition, entry.offset))
 
 
 def envelope(entry: Entry, event: Event) -> Envelope:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -14,10 +15,12 @@ from infra.log.log import TopicPartition
 from projections.arrays import Bigints, Blobs, EncodedTexts, Moments, Texts
 from projections.questions import Conditions, alternatives, of_history, of_view
 from projections.store import (
+    LONG_AGO,
     Batch,
     Entry,
     HistoryQuery,
     Kept,
+    Milestone,
     NotMoved,
     Searched,
     StoreUnavailable,
@@ -45,20 +48,36 @@ on conflict do nothing
 """
 
 STATE = """
-insert into {schema}.states as s (kind, id, version, "offset", state)
-select * from unnest(%b::text[], %b::text[], %b::bigint[], %b::bigint[], %b::bytea[])
+insert into {schema}.states as s (kind, id, version, "offset", state, at)
+select * from unnest(%b::text[], %b::text[], %b::bigint[], %b::bigint[], %b::bytea[], %b::timestamptz[])
 on conflict (kind, id) do update
-   set version = excluded.version, "offset" = excluded."offset", state = excluded.state
+   set version = excluded.version, "offset" = excluded."offset", state = excluded.state, at = excluded.at
  where s.version < excluded.version
 """
 
 STATES = """
-select s.kind, s.id, s.version, s.state from {schema}.states s
+select s.kind, s.id, s.version, s.state, s.at from {schema}.states s
   join unnest(%s::text[], %s::text[]) as k (kind, id) on s.kind = k.kind and s.id = k.id
 """
 
+MILESTONES = """
+insert into {schema}.milestones (kind, id, version, at, partition, "offset", event, state)
+values (%s, %s, %s, %s, %s, %s, %s, %b) on conflict do nothing
+"""
+
+LAST_MILESTONES = """
+select k.kind, k.id, m.version, m.bytes from unnest(%s::text[], %s::text[]) as k (kind, id)
+ cross join lateral (
+    select version, octet_length(state) as bytes from {schema}.milestones
+     where kind = k.kind and id = k.id order by version desc limit 1
+ ) m
+"""
+
+# What is given says which index has them in order: of one story, time and place never fall while the version rises.
+MILESTONE = 'select version, at, partition, "offset", event, state from {schema}.milestones where kind = %s and id = %s'
+
 SINCE = """
-select k.kind, k.id, h.type, h.data from unnest(%s::text[], %s::text[]) as k (kind, id)
+select k.kind, k.id, h.type, h.data, h.at from unnest(%s::text[], %s::text[]) as k (kind, id)
   left join {schema}.states s on s.kind = k.kind and s.id = k.id
   join {schema}.history h on h.kind = k.kind and h.subject_id = k.id and h."offset" > coalesce(s."offset", -1)
    and h.version > coalesce(s.version, 0)
@@ -171,13 +190,50 @@ class PostgresStore:
         """The last snapshot of each aggregate that is known, with what came since."""
         asked = ([key.kind for key in keys], [key.id for key in keys])
         tails: dict[Key, list[tuple[str, bytes]]] = {}
+        times: dict[Key, datetime] = {}
         async with self._connections.lend() as connection:
             rows = await connection.execute(in_schema(STATES, self._schema), asked)
-            known = {Key(kind, ident): (version, state) for kind, ident, version, state in await rows.fetchall()}
-            for kind, ident, type_name, data in await self._since(connection, asked):
-                tails.setdefault(Key(kind, ident), []).append((type_name, data))
-        found = {key: known.get(key, (0, b"")) for key in {**known, **tails}}
-        return {key: Kept(*last, tuple(tails.get(key, ()))) for key, last in found.items()}
+            known = {Key(kind, ident): last for kind, ident, *last in await rows.fetchall()}
+            for kind, ident, type_name, data, at in await self._since(connection, asked):
+                key = Key(kind, ident)
+                tails.setdefault(key, []).append((type_name, data))
+                times[key] = max(times.get(key, at), at)
+        return {
+            key: Kept(version, state, tuple(tails.get(key, ())), max(time, times.get(key, time)))
+            for key in {**known, **tails}
+            for version, state, time in (known.get(key, (0, b"", LONG_AGO)),)
+        }
+
+    async def last_milestones(self, keys: Sequence[Key]) -> dict[Key, tuple[int, int]]:
+        """Version and bytes of the last milestone of each aggregate that has one."""
+        asked = ([key.kind for key in keys], [key.id for key in keys])
+        async with self._connections.lend() as connection:
+            rows = await connection.execute(in_schema(LAST_MILESTONES, self._schema), asked)
+            return {Key(kind, ident): (version, size) for kind, ident, version, size in await rows.fetchall()}
+
+    async def milestone(
+        self,
+        subject: Key,
+        time: datetime | None = None,
+        place: tuple[int, int] | None = None,
+        version: int | None = None,
+    ) -> Milestone | None:
+        """The newest milestone that is no later than what is given of these."""
+        text, order = MILESTONE, "version desc"
+        values: list[Any] = [*subject]
+        if version is not None:
+            text += " and version <= %s"
+            values.append(version)
+        if time is not None:
+            text, order = text + " and at <= %s", "at desc, version desc"
+            values.append(time)
+        if place is not None:
+            text, order = text + ' and partition = %s and "offset" <= %s', '"offset" desc'
+            values += place
+        async with self._connections.lend() as connection:
+            rows = await connection.execute(in_schema(f"{text} order by {order} limit 1", self._schema), values)
+            row = await rows.fetchone()
+        return Milestone(subject, *row) if row else None
 
     async def apply(self, batch: Batch) -> None:
         """All of it in one transaction, with the positions. Raises NotMoved, StoreUnavailable."""
@@ -204,8 +260,11 @@ class PostgresStore:
                         [each.version for each in batch.states.values()],
                         [each.offset for each in batch.states.values()],
                         [each.state for each in batch.states.values()],
+                        Moments(each.time for each in batch.states.values()),
                     ),
                 )
+            for milestone in batch.milestones:
+                await cursor.execute(in_schema(MILESTONES, self._schema), (*milestone.subject, *milestone[1:]))
             for name, rows in batch.rows.items():
                 if rows:
                     await self._put(cursor, VIEWS[name], list(rows.values()))

@@ -27,7 +27,7 @@ from infra.log.behind import must_reach
 from infra.log.lag import Lags, lags, measured
 from infra.log.log import Log, Positions, TopicPartition
 from projections.dead import read_dead
-from projections.store import Batch, Entry, Kept, Snapshot, Store
+from projections.store import LONG_AGO, Batch, Entry, Kept, Milestone, Snapshot, Store
 from projections.view import Change, Row
 from projections.views import VIEWS
 
@@ -49,6 +49,10 @@ SNAPSHOT_EVENTS = 16
 SNAPSHOT_BYTES = 256
 """A state is written down when so many events have come since, or one for so many bytes of it if that is more: then
 an event costs no more of it, however large the state has become."""
+MILESTONE_EVENTS = 1000
+MILESTONE_BYTES = 1024
+"""A milestone stands so many versions after the one before, or one for so many bytes of that if it is more: by the
+story alone, wherever batches end. The largest network there may be has 20 MB, so 20,000 events are folded at most."""
 
 
 class VersionGap(Exception):
@@ -67,6 +71,10 @@ class _Folded:
     """Bytes of that."""
     offset: int = -1
     """Of the last event."""
+    time: datetime = LONG_AGO
+    """The latest of all events."""
+    milestone: int = 0
+    """Version of the next."""
 
     def due(self) -> bool:
         """Whether to write it down."""
@@ -74,9 +82,20 @@ class _Folded:
 
     def snapshot(self) -> Snapshot:
         """It, to be written down now."""
-        state = self.state.model_dump_json(exclude_defaults=True).encode()
+        state = self._dumped()
         self.kept, self.size = self.version, len(state)
-        return Snapshot(self.version, self.offset, state)
+        return Snapshot(self.version, self.offset, state, self.time)
+
+    def reached(self, record: Record, envelope: Envelope) -> Milestone:
+        """It, as this event made it, for ever."""
+        state = self._dumped()
+        self.milestone = _next_milestone(self.version, len(state))
+        place = (record.partition or 0, record.offset)
+        return Milestone(envelope.subject, self.version, self.time, *place, envelope.id, state)
+
+    def _dumped(self) -> bytes:
+        state: str = self.state.model_dump_json(exclude_defaults=True)
+        return state.encode()
 
 
 class Projector:
@@ -206,6 +225,10 @@ class Projector:
         found = await self._store.states(cold)
         for key in cold:
             self._cache[key] = _folded(key, found[key]) if key in found else _Folded()
+        long = [key for key in cold if self._cache[key].version >= MILESTONE_EVENTS]
+        marked = await self._store.last_milestones(long) if long else {}
+        for key in cold:
+            self._cache[key].milestone = _next_milestone(*marked.get(key, (0, 0)))
 
     def _fold(self, batch: Batch, record: Record, envelope: Envelope) -> Change | None:
         """What the event changes; None where it was seen before. Raises VersionGap."""
@@ -222,6 +245,10 @@ class Projector:
             before = folded.state
             after = AGGREGATES[key.kind].evolve(before, envelope.data, key.id)
             folded.version, folded.state, folded.offset = envelope.aggversion, after, record.offset
+            if envelope.time > folded.time:
+                folded.time = envelope.time
+            if folded.version >= folded.milestone:
+                batch.milestones.append(folded.reached(record, envelope))
             self._cache.move_to_end(key)
         batch.history.append(_entry(record, envelope))
         return Change(envelope, before, after, (record.topic, record.partition or 0, record.offset))
@@ -261,7 +288,12 @@ def _folded(key: Key, kept: Kept) -> _Folded:
         event = read(type_name, data)
         assert isinstance(event, Event)
         state = aggregate.evolve(state, event, key.id)
-    return _Folded(kept.version + len(kept.tail), state, kept.version, len(kept.state))
+    return _Folded(kept.version + len(kept.tail), state, kept.version, len(kept.state), time=kept.time)
+
+
+def _next_milestone(version: int, size: int) -> int:
+    """Where it stands after the one of this version, which has so many bytes."""
+    return version + max(MILESTONE_EVENTS, size // MILESTONE_BYTES)
 
 
 def _project(batch: Batch, changes: Sequence[Change]) -> None:

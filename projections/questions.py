@@ -59,6 +59,8 @@ def of_history(query: HistoryQuery) -> tuple[Conditions, Conditions, sql.SQL]:
         other.add("actor = %s", query.actor)
     if query.project:
         other.add("project = %s", query.project)
+    if query.versioned:
+        other.add("version > 0")
     # One subject's events lie in one partition: their order there is theirs, whatever the clocks said.
     return driving, other, sql.SQL('partition, "offset"' if query.subject else 'at, partition, "offset"')
 

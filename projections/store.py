@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol
 
 from domain.aggregates import AGGREGATES
@@ -13,6 +13,8 @@ from infra.log.log import TopicPartition
 from projections.view import Condition, Found, Page, Query, Row
 
 UUID_LENGTH = 36
+LONG_AGO = datetime.fromtimestamp(0, UTC)
+"""Before every event."""
 
 
 class StoreUnavailable(Exception):
@@ -49,6 +51,8 @@ class Snapshot:
     offset: int
     """Of the event with that version."""
     state: bytes
+    time: datetime = LONG_AGO
+    """The latest of its events."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,23 @@ class Kept:
     version: int
     state: bytes
     tail: tuple[tuple[str, bytes], ...]
+    time: datetime = LONG_AGO
+    """The latest of all its events."""
+
+
+class Milestone(NamedTuple):
+    """A state on the way of a long story, as JSON: what came after is folded from here. Never changed once written."""
+
+    subject: Key
+    version: int
+    time: datetime
+    """The latest of the events up to there, so that none of them is after it, whatever the clocks said."""
+    partition: int
+    offset: int
+    """Of the event with that version."""
+    event: str
+    """Its id."""
+    state: bytes
 
 
 @dataclass(slots=True)
@@ -71,6 +92,7 @@ class Batch:
     """View name -> row id -> row."""
     gone: dict[str, set[str]] = field(default_factory=dict)
     states: dict[Key, Snapshot] = field(default_factory=dict)
+    milestones: list[Milestone] = field(default_factory=list)
     history: list[Entry] = field(default_factory=list)
 
 
@@ -80,6 +102,8 @@ class HistoryQuery(Interest):
 
     limit: int = 50
     marker: str = ""
+    versioned: bool = False
+    """Only what changed its subject's state, and nothing that stands beside its stream."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +150,18 @@ class Store(Protocol):
 
     async def states(self, keys: Sequence[Key]) -> dict[Key, Kept]:
         """The last snapshot of each aggregate that is known, with what came since."""
+
+    async def last_milestones(self, keys: Sequence[Key]) -> dict[Key, tuple[int, int]]:
+        """Version and bytes of the last milestone of each aggregate that has one."""
+
+    async def milestone(
+        self,
+        subject: Key,
+        time: datetime | None = None,
+        place: tuple[int, int] | None = None,
+        version: int | None = None,
+    ) -> Milestone | None:
+        """The newest milestone that is no later than what is given of these; a place is a partition and an offset."""
 
     async def apply(self, batch: Batch) -> None:
         """All of it in one transaction, with the positions. Raises NotMoved, StoreUnavailable."""

@@ -26,6 +26,14 @@ TABLES = (
         primary key (kind, id)
     )""",
     'alter table {schema}.states add column if not exists "offset" bigint not null default -1',
+    "alter table {schema}.states add column if not exists at timestamptz not null default 'epoch'",
+    """
+    create table if not exists {schema}.milestones (
+        kind text not null, id text not null, version bigint not null, at timestamptz not null, partition int not null,
+        "offset" bigint not null, event text not null, state bytea not null, primary key (kind, id, version)
+    )""",
+    "create index if not exists milestones_at on {schema}.milestones (kind, id, at, version)",
+    'create index if not exists milestones_place on {schema}.milestones (kind, id, partition, "offset")',
     """
     create table if not exists {schema}.history (
         id text not null, kind text not null, subject_id text not null, version bigint not null, type text not null,
@@ -118,6 +126,7 @@ def analyze_statements(schema: str) -> dict[str, sql.Composed]:
     """What makes the planner know each table, without its documents, which it never compares."""
     columns = {view.name: ["id", "created", *(column.name for column in view.columns)] for view in VIEWS.values()}
     columns["states"] = ["kind", "id"]
+    columns["milestones"] = ["kind", "id", "version", "at", "partition", "offset"]
     columns[HISTORY] = ["id", "kind", "subject_id", "at", "task", "correlation", "partition", "offset"]
     return {
         table: sql.SQL("analyze {} ({})").format(

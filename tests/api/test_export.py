@@ -179,6 +179,30 @@ async def test_a_long_past_stands_in_the_file_as_the_state_it_made(
         assert len(own) == max(most, len(asked_for))
 
 
+@pytest.mark.parametrize("most", [0, 1, 3])
+async def test_a_past_of_any_length_is_read_from_a_milestone_and_the_file_is_the_same(
+    empty: Api, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr("projections.projector.MILESTONE_EVENTS", 2)
+    monkeypatch.setattr("projections.projector.MILESTONE_BYTES", 1 << 20)
+    monkeypatch.setattr("api.export.MOST_BEFORE", most)
+    api = empty
+    await api.furnish()
+    await api.boot(count=20)
+    await api.world.settle()
+    given = await api.boot("web")
+    await api.ended(given["task_id"])
+    monkeypatch.setattr("projections.moments.AT_ONCE", 5)
+    monkeypatch.setattr("projections.moments.MOST_EVENTS", 30)
+    found = json.loads(await exported(api, task=given["task_id"]))
+    api.world.store._milestones.clear()
+    # Of the network alone there are more.
+    assert (await api.get("/events/export", 422, task=given["task_id"]))["code"] == "too-many-events"
+    monkeypatch.setattr("projections.moments.MOST_EVENTS", 1000)
+    whole = json.loads(await exported(api, task=given["task_id"]))
+    assert {**found, "made": ""} == {**whole, "made": ""}
+
+
 def test_a_file_of_another_format_is_refused() -> None:
     text = orjson.dumps({"format": "gostack-incident", "version": 2, "events": []})
     with pytest.raises(ValueError, match="is not gostack-incident 1"):

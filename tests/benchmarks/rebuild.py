@@ -34,7 +34,7 @@ EVENTS = 1_000_000
 INSTANCES = 600
 HOSTS = 20
 UUID = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-TABLES = ("history", "states", *VIEWS)
+TABLES = ("history", "states", "milestones", *VIEWS)
 
 
 async def story(gone: bool = True) -> list[Record]:

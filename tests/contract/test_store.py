@@ -16,7 +16,18 @@ from infra.log.log import TopicPartition
 from infra.log.memory import MemoryLog
 from projections.memory import MemoryStore
 from projections.postgres import PostgresStore
-from projections.store import Batch, Entry, HistoryQuery, Kept, NotMoved, Snapshot, Store, StoreUnavailable
+from projections.store import (
+    LONG_AGO,
+    Batch,
+    Entry,
+    HistoryQuery,
+    Kept,
+    Milestone,
+    NotMoved,
+    Snapshot,
+    Store,
+    StoreUnavailable,
+)
 from projections.tables import SCHEMA, create_tables
 from projections.verify import compare
 from projections.view import Condition, Found, Operator, Query, Row, UnknownMarker
@@ -43,7 +54,7 @@ async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
         yield MemoryStore()
         return
     address = request.getfixturevalue("dsn")
-    tables = [sql.Identifier(SCHEMA, name) for name in ("positions", "states", "history", *VIEWS)]
+    tables = [sql.Identifier(SCHEMA, name) for name in ("positions", "states", "milestones", "history", *VIEWS)]
     with psycopg.connect(address) as connection:
         connection.execute(sql.SQL("truncate {}").format(sql.SQL(", ").join(tables)))
     postgres = PostgresStore(address, pool_size=2)
@@ -217,9 +228,65 @@ async def test_a_state_comes_with_the_events_since(store: Store) -> None:
     ]
     await store.apply(Batch(states={key: Snapshot(1, 1, b"{}")}, history=entries))
     assert await store.states([key, other, Key("instance", "none")]) == {
-        key: Kept(1, b"{}", (("t2", b"2"), ("t3", b"3"))),
-        other: Kept(0, b"", (("t1", b"1"),)),
+        key: Kept(1, b"{}", (("t2", b"2"), ("t3", b"3")), NOW),
+        other: Kept(0, b"", (("t1", b"1"),), NOW),
     }
+
+
+async def test_a_state_comes_with_the_latest_time_of_its_events(store: Store) -> None:
+    key, late = Key("instance", "one"), NOW + timedelta(seconds=9)
+    await store.apply(Batch(states={key: Snapshot(1, 1, b"{}", late)}, history=[entry("a", offset=2, version=2)]))
+    assert (await store.states([key]))[key].time == late
+    await remember(store, entry("b", seconds=20, offset=3, version=3), entry("c", seconds=10, offset=4, version=4))
+    assert (await store.states([key]))[key].time == NOW + timedelta(seconds=20)
+
+
+# Milestones
+
+LONG = Key("instance", "one")
+
+
+def milestone(version: int, seconds: float = 0, subject: Key = LONG, **changes: Any) -> Milestone:
+    given = Milestone(subject, version, NOW + timedelta(seconds=seconds), 3, version * 10, f"e{version}", b'{"a":1}')
+    return given._replace(**changes)
+
+
+async def test_the_newest_milestone_that_is_no_later_is_found(store: Store) -> None:
+    first, second, third = milestone(10), milestone(20, 5), milestone(30, 5)
+    others = [milestone(25, subject=Key("host", "one")), milestone(25, subject=Key("instance", "two"))]
+    await store.apply(Batch(milestones=[third, first, *others, second]))
+    assert await store.milestone(LONG) == third
+    assert await store.milestone(Key("instance", "none")) is None
+    for version, found in ((9, None), (10, first), (19, first), (20, second), (99, third)):
+        assert await store.milestone(LONG, version=version) == found
+    for seconds, found in ((-0.001, None), (0, first), (4.999, first), (5, third)):
+        assert await store.milestone(LONG, time=NOW + timedelta(seconds=seconds)) == found
+    for offset, found in ((99, None), (100, first), (199, first), (200, second), (10_000, third)):
+        assert await store.milestone(LONG, place=(3, offset)) == found
+    assert await store.milestone(LONG, place=(4, 10_000)) is None
+    assert await store.milestone(LONG, time=NOW, place=(3, 10_000)) == first
+    assert await store.milestone(LONG, time=NOW + timedelta(hours=1), place=(3, 210)) == second
+
+
+async def test_a_milestone_stays_as_it_was_first_written(store: Store) -> None:
+    await store.apply(Batch(milestones=[milestone(10)]))
+    await store.apply(Batch(milestones=[milestone(10, state=b"{}")]))
+    assert await store.milestone(LONG) == milestone(10)
+
+
+async def test_the_last_milestones_are_told_with_their_bytes(store: Store) -> None:
+    other = Key("network", "n")
+    large = milestone(7, subject=other, state=b'"' + b"x" * 100_000 + b'"')
+    await store.apply(Batch(milestones=[milestone(10), milestone(20), large]))
+    assert await store.last_milestones([LONG, other, Key("host", "h")]) == {LONG: (20, 7), other: (7, 100_002)}
+    assert await store.milestone(other) == large
+
+
+async def test_only_what_has_a_version(store: Store) -> None:
+    await remember(store, entry("a", offset=1), entry("n", offset=2, version=0), entry("b", offset=3, version=2))
+    assert await past(store, subject="instance/one", versioned=True) == ["a", "b"]
+    assert await past(store, subject="instance/one") == ["a", "n", "b"]
+    assert await past(store, task="t", versioned=True) == ["a", "b"]
 
 
 async def test_a_row_of_a_lower_version_replaces_none_of_a_higher(store: Store) -> None:
@@ -569,9 +636,28 @@ async def test_rows_of_an_earlier_release_have_what_they_would_have_had(dsn: str
 
 
 @pytest.mark.real
+async def test_the_tables_of_an_earlier_release_get_milestones(dsn: str) -> None:
+    with psycopg.connect(dsn) as connection:
+        connection.execute("truncate read.states, read.history")
+        connection.execute("alter table read.states drop column at")
+        connection.execute("drop table read.milestones")
+        connection.execute(
+            "insert into read.states (kind, id, version, \"offset\", state) values ('host', 'h', 5, 9, '')"
+        )
+    create_tables(dsn)
+    postgres = PostgresStore(dsn, pool_size=2)
+    await postgres.open()
+    key = Key("host", "h")
+    assert await postgres.states([key]) == {key: Kept(5, b"", (), LONG_AGO)}
+    await postgres.apply(Batch(milestones=[milestone(10, subject=key)]))
+    assert await postgres.milestone(key) == milestone(10, subject=key)
+    await postgres.close()
+
+
+@pytest.mark.real
 async def test_a_projector_that_holds_a_table_gets_the_others_while_tables_are_brought_up_to_date(dsn: str) -> None:
     """Who made them would wait for that table, and the projector for one that it had: a deadlock."""
-    tables = ["states", "history", *VIEWS]
+    tables = ["states", "milestones", "history", *VIEWS]
     for last in tables:
         with psycopg.connect(dsn) as projector, psycopg.connect(dsn, autocommit=True) as watcher:
 
