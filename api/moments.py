@@ -1,7 +1,8 @@
 """Things as they were: what is meant by a moment, what a row was then, and what differs between two moments."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,9 +17,9 @@ from api.reading import JSON, Many, One, Strict, caught_up, document, joined, kn
 from api.services import Services
 from domain.errors import Invalid, NotThereThen
 from domain.messages import Key, Topic
-from projections.moments import Moment, row_at
+from projections.moments import Folds, Moment, row_at
 from projections.store import HistoryQuery
-from projections.view import Condition, Found, Query
+from projections.view import Condition, Either, Found, Query, Row
 from projections.views import VIEWS
 
 TIMES = "a moment (2026-01-31T12:00:00Z), seconds since 1970, or how long ago (90s, 10m, 3h, 2d)"
@@ -30,8 +31,9 @@ PLACE = re.compile(r"([\w.-]{1,249})[/:](\d{1,5})[/:](\d{1,18})")
 LONGEST = 300
 MOST_AT = 100
 """Rows of a page that are folded."""
-WITH_AT = {"at", "limit", "marker", "fields", "deleted", "after"}
-"""What a list at a moment takes."""
+MOST_LOOKED_AT = 1000
+MOST_FOLDED = 50_000
+"""Rows, and events of them, after which a request for a page ends, with whatever it found."""
 
 
 class OneAt(One):
@@ -114,28 +116,65 @@ async def then(services: Services, view: str, found: Found, field: str, text: st
     return Found(row.id, row.version, orjson.dumps(row.doc))
 
 
-async def listed(services: Services, view: str, asked: Many, at: str, *, deleted: bool) -> Response:
-    """A page of what was there then: the rows of all that was created before, each folded up to then. It costs what
-    the histories of a page's rows cost. Raises Invalid, UnknownMarker, TooManyEvents."""
+async def listed(
+    services: Services, view: str, asked: Many, at: str, where: Sequence[Condition], *, deleted: bool
+) -> Response:
+    """A page of what was there then, and was then as these conditions want it: rows that may have been are folded
+    one after the other until the page is full, or so many that the next request is to go on.
+
+    Raises Invalid, UnknownMarker, TooManyEvents.
+    """
     when = moment(services, "at", at)
     if when.time is None:
         raise Invalid(field="at", value=at, allowed="of a list it must be a time: between partitions there is no order")
-    for name in sorted(asked.model_fields_set - WITH_AT):
-        if (value := getattr(asked, name)) is not None:
-            raise Invalid(field=name, value=value, allowed="a list at a moment is not narrowed by it")
+    if asked.skip:
+        raise Invalid(field="skip", value=asked.skip, allowed="a list at a moment leaves none out; use marker")
     if asked.limit > MOST_AT:
         raise Invalid(field="limit", value=asked.limit, allowed=f"it must be at most {MOST_AT} with at")
     wanted = known(view, asked.fields)
     await caught_up(services, asked.after)
-    where = (Condition("created", "<=", when.time),)
-    page = await services.store.page(view, Query(where=where, limit=asked.limit, marker=asked.marker or ""))
-    docs = []
-    for doc in page.docs:
-        ident = orjson.loads(doc)["id"]
-        row = await row_at(services.store, VIEWS[view], ident, Key(resolve.KINDS[view], ident), when)
-        if row is not None and row.columns["deleted"] == deleted:
-            docs.append(only(orjson.dumps(row.doc), wanted))
-    return joined(view, docs, page.last_id if page.more else None)
+    holding = (*where, Condition("deleted", "=", deleted))
+    shape, folds = VIEWS[view], Folds(services.store)
+    found: list[Row] = []
+    looked_at = 0
+    async for ident, more in _candidates(services, view, asked, when.time, holding):
+        row = await folds.row_at(shape, ident, Key(resolve.KINDS[view], ident), when)
+        if row is not None and all(each.holds(row) for each in holding):
+            found.append(row)
+        looked_at += 1
+        if len(found) > asked.limit:
+            marker = found[asked.limit - 1].id
+            break
+        if more and (looked_at >= MOST_LOOKED_AT or folds.events >= MOST_FOLDED):
+            marker = ident
+            break
+    else:
+        marker = None
+    docs = [only(orjson.dumps(row.doc), wanted) for row in found[: asked.limit]]
+    return joined(view, docs, marker)
+
+
+async def _candidates(
+    services: Services, view: str, asked: Many, when: datetime, holding: Sequence[Condition]
+) -> AsyncIterator[tuple[str, bool]]:
+    """Ids of rows, the newest first, that may have been there then and as these conditions want, and whether there is
+    one after each: what did not change since is known to have been otherwise without being folded."""
+    changed = Condition("updated", ">=", when)
+    where: list[Condition | Either] = [Condition("created", "<=", when)]
+    for each in holding:
+        column = VIEWS[view].column(each.column)
+        if column is None or column.fixed:
+            where.append(each)
+        elif each.column == "deleted":
+            where.append(Either((each, changed)))
+    query = Query(where=tuple(where), limit=asked.limit, marker=asked.marker or "")
+    while True:
+        page = await services.store.page(view, query)
+        for number, doc in enumerate(page.docs, 1):
+            yield orjson.loads(doc)["id"], page.more or number < len(page.docs)
+        if not page.more:
+            return
+        query = replace(query, marker=page.last_id)
 
 
 async def history(services: Services, view: str, ref: str, project: str, asked: History) -> Response:

@@ -23,7 +23,7 @@ from projections.store import (
     Snapshot,
     kinds_and_id,
 )
-from projections.view import Condition, Found, Page, Query, Row, UnknownMarker
+from projections.view import Condition, Either, Found, Page, Query, Row, UnknownMarker
 from projections.views import VIEWS
 
 NOTHING = Snapshot(0, -1, b"")
@@ -193,12 +193,8 @@ class MemoryStore:
     async def close(self) -> None:
         """Nothing to let go of."""
 
-    def _select(self, view: str, conditions: Sequence[Condition]) -> list[Row]:
-        rows = [
-            row
-            for row in self._rows[view].values()
-            if all(_holds((row.columns | {"created": row.created})[each.column], each) for each in conditions)
-        ]
+    def _select(self, view: str, conditions: Sequence[Condition | Either]) -> list[Row]:
+        rows = [row for row in self._rows[view].values() if all(each.holds(row) for each in conditions)]
         return sorted(rows, key=lambda row: (row.created, row.id), reverse=True)
 
 
@@ -219,23 +215,6 @@ def _order_of_log(entry: Entry) -> tuple[datetime | int, ...]:
 
 def _found(row: Row) -> Found:
     return Found(row.id, row.version, orjson.dumps(row.doc))
-
-
-def _holds(value: Any, condition: Condition) -> bool:
-    wanted = condition.value
-    match condition.operator:
-        case "=":
-            return bool(value == wanted)
-        case "!=":
-            return bool(value != wanted)
-        case "in":
-            return value in wanted
-        case ">=":
-            return bool(value >= wanted)
-        case "<=":
-            return bool(value <= wanted)
-        case "contains":
-            return wanted in value
 
 
 def _wanted(entry: Entry, query: HistoryQuery) -> bool:

@@ -73,52 +73,63 @@ async def row_at(store: Store, view: View, ident: str, subject: Key, moment: Mom
     It is what the subject's stream made up to its first event after the moment. Raises TooManyEvents,
     StoreUnavailable.
     """
-    start = await store.milestone(subject, moment.time, moment.place)
-    last = await _last_change(store, view, ident, subject, moment, start)
-    if last is None and start is not None:
-        last = await _last_until(store, view, ident, start)
-    return next((row for row in view.rows(last) if row.id == ident), None) if last is not None else None
+    return await Folds(store).row_at(view, ident, subject, moment)
 
 
-async def _last_change(
-    store: Store, view: View, ident: str, subject: Key, moment: Moment, start: Milestone | None
-) -> Change | None:
-    """The last one about the row, of those after the milestone and no later than the moment."""
-    last: Change | None = None
-    kind = AGGREGATES[subject.kind]
-    state: Any = kind.state.model_validate_json(start.state) if start else None
-    version = start.version if start else 0
-    async for entry in entries(store, subject, start.event if start else "", versioned=True):
-        if not moment.holds(entry):
-            break
-        if entry.version <= version:
-            continue
-        event = _event(entry)
-        before, state = state, kind.evolve(state, event, subject.id)
-        version = entry.version
-        change = _change(entry, event, before, state)
-        if view.about is None or view.about(change) == ident:
-            last = change
-    return last
+class Folds:
+    """Rows as they were, and how many events were folded for them: who asks for many is to end somewhere."""
 
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.events = 0
 
-async def _last_until(store: Store, view: View, ident: str, milestone: Milestone) -> Change | None:
-    """The last one about the row, of those at the milestone or before."""
-    subject = milestone.subject
-    if view.about is aggregate:
-        entry = await store.event(milestone.event)
-        assert entry is not None
-        state = AGGREGATES[subject.kind].state.model_validate_json(milestone.state)
-        return _change(entry, _event(entry), None, state)
-    # A task: the events that name it lie close together, wherever in the story.
-    named = _every(store, HistoryQuery(task=ident, limit=AT_ONCE, versioned=True), subject)
-    own = [each async for each in named if each.subject == subject and each.version <= milestone.version]
-    if not own:
-        return None
-    first, last = min(own, key=attrgetter("version")), max(own, key=attrgetter("version"))
-    just_after = Moment(topic=last.topic, partition=last.partition, offset=last.offset)
-    start = await store.milestone(subject, version=first.version - 1)
-    return await _last_change(store, view, ident, subject, just_after, start)
+    async def row_at(self, view: View, ident: str, subject: Key, moment: Moment) -> Row | None:
+        """One row. Raises TooManyEvents, StoreUnavailable."""
+        start = await self._store.milestone(subject, moment.time, moment.place)
+        last = await self._last_change(view, ident, subject, moment, start)
+        if last is None and start is not None:
+            last = await self._last_until(view, ident, start)
+        return next((row for row in view.rows(last) if row.id == ident), None) if last is not None else None
+
+    async def _last_change(
+        self, view: View, ident: str, subject: Key, moment: Moment, start: Milestone | None
+    ) -> Change | None:
+        """The last one about the row, of those after the milestone and no later than the moment."""
+        last: Change | None = None
+        kind = AGGREGATES[subject.kind]
+        state: Any = kind.state.model_validate_json(start.state) if start else None
+        version = start.version if start else 0
+        async for entry in entries(self._store, subject, start.event if start else "", versioned=True):
+            if not moment.holds(entry):
+                break
+            if entry.version <= version:
+                continue
+            event = _event(entry)
+            before, state = state, kind.evolve(state, event, subject.id)
+            version = entry.version
+            self.events += 1
+            change = _change(entry, event, before, state)
+            if view.about is None or view.about(change) == ident:
+                last = change
+        return last
+
+    async def _last_until(self, view: View, ident: str, milestone: Milestone) -> Change | None:
+        """The last one about the row, of those at the milestone or before."""
+        subject = milestone.subject
+        if view.about is aggregate:
+            entry = await self._store.event(milestone.event)
+            assert entry is not None
+            state = AGGREGATES[subject.kind].state.model_validate_json(milestone.state)
+            return _change(entry, _event(entry), None, state)
+        # A task: the events that name it lie close together, wherever in the story.
+        named = _every(self._store, HistoryQuery(task=ident, limit=AT_ONCE, versioned=True), subject)
+        own = [each async for each in named if each.subject == subject and each.version <= milestone.version]
+        if not own:
+            return None
+        first, last = min(own, key=attrgetter("version")), max(own, key=attrgetter("version"))
+        just_after = Moment(topic=last.topic, partition=last.partition, offset=last.offset)
+        start = await self._store.milestone(subject, version=first.version - 1)
+        return await self._last_change(view, ident, subject, just_after, start)
 
 
 def _event(entry: Entry) -> Event:

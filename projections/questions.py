@@ -7,7 +7,7 @@ from typing import Any
 from psycopg import sql
 
 from projections.store import HistoryQuery, kinds_and_id
-from projections.view import Condition, View
+from projections.view import Condition, Either, View
 
 MOST_ALTERNATIVES = 16
 OPERATORS = {"=": "=", "!=": "<>", ">=": ">=", "<=": "<="}
@@ -70,10 +70,12 @@ def _like(pattern: str) -> str:
     return re.sub(r"([\\%_])", r"\\\1", pattern).replace("*", "%")
 
 
-def alternatives(view: View, conditions: Sequence[Condition]) -> list[Sequence[Condition]]:
+def alternatives(view: View, conditions: Sequence[Condition | Either]) -> list[Sequence[Condition | Either]]:
     """The same question once for each value of a column that may have several: each is then read off its index in
     order, and no more of it than a page, however rare the value is. Together they are the answer, each row once."""
     for number, each in enumerate(conditions):
+        if isinstance(each, Either):
+            continue
         column = view.column(each.column)
         if each.operator == "in" and column is not None and column.indexed and len(each.value) <= MOST_ALTERNATIVES:
             return [
@@ -83,10 +85,14 @@ def alternatives(view: View, conditions: Sequence[Condition]) -> list[Sequence[C
     return [conditions]
 
 
-def of_view(conditions: Iterable[Condition]) -> Conditions:
+def of_view(conditions: Iterable[Condition | Either]) -> Conditions:
     """What holds for the rows that are wanted of a view."""
     whole = Conditions()
     for each in conditions:
+        if isinstance(each, Either):
+            one = of_view(each.conditions)
+            whole.add(sql.SQL("({})").format(sql.SQL(" or ").join(one.texts)), *one.values)
+            continue
         column = sql.Identifier(each.column)
         if each.operator == "in":
             whole.add(sql.SQL("{} = any(%s)").format(column), each.value)

@@ -24,6 +24,8 @@ class Column:
     indexed: bool = False
     otherwise: str | None = None
     """Of one that an earlier release did not have: what the rows that it made are to have there."""
+    fixed: bool = False
+    """A row has the same there for ever: what it was is what it is."""
 
 
 @frozen
@@ -107,12 +109,40 @@ class Condition:
     operator: Operator
     value: Any
 
+    def holds(self, row: Row) -> bool:
+        """Whether it does for this row."""
+        value: Any = row.created if self.column == "created" else row.columns[self.column]
+        match self.operator:
+            case "=":
+                return bool(value == self.value)
+            case "!=":
+                return bool(value != self.value)
+            case "in":
+                return value in self.value
+            case ">=":
+                return bool(value >= self.value)
+            case "<=":
+                return bool(value <= self.value)
+            case "contains":
+                return self.value in value
+
+
+@dataclass(frozen=True)
+class Either:
+    """One of these conditions at least."""
+
+    conditions: tuple[Condition, ...]
+
+    def holds(self, row: Row) -> bool:
+        """Whether one does for this row."""
+        return any(each.holds(row) for each in self.conditions)
+
 
 @dataclass(frozen=True)
 class Query:
     """A page wanted: the newest first, `limit` rows after the row `marker`."""
 
-    where: tuple[Condition, ...] = ()
+    where: tuple[Condition | Either, ...] = ()
     limit: int = 50
     marker: str = ""
     skip: int = 0

@@ -60,7 +60,8 @@ class InstanceList(Many):
     at: str | None = Field(
         None,
         max_length=moments.LONGEST,
-        description="what was there then: a time, or how long ago; with limit (100 at most), marker, fields, deleted",
+        description="what was there then: a time, or how long ago; the filters are held to what was then, limit is at "
+        "most 100, and there is no skip",
     )
     deleted: bool = Field(False, description="those that are deleted, soft or for good, instead of the others")
 
@@ -149,10 +150,9 @@ def _booting(asked: Asked, born: list[boot.Birth], outcomes: list[Outcome], pass
     responses=describe.listed(page_of(VIEW, InstanceDocument), VIEW, examples.INSTANCE),
 )
 async def list_instances(given: Given, project: Project, asked: Annotated[InstanceList, Query()]) -> Response:
-    """The newest first. With `at`, those deleted then are left out of their page, which may so be a short one."""
-    if asked.at is not None:
-        return await moments.listed(given, VIEW, asked, asked.at, deleted=asked.deleted)
-    where = [Condition("deleted", "=", asked.deleted)]
+    """The newest first. With `at`, what was there then and as the filters want it; a page may then have fewer than its
+    limit, or none, and a marker: so far it was looked."""
+    where: list[Condition] = []
     same = {
         "name": asked.name,
         "host_id": await _id(given, "hosts", asked.host_id, project),
@@ -170,7 +170,9 @@ async def list_instances(given: Given, project: Project, asked: Annotated[Instan
     if asked.ip:
         where.append(Condition("ips", "contains", asked.ip))
     where += _between("created", asked.create_date) + _between("updated", asked.update_date)
-    return await page(given, VIEW, asked, where)
+    if asked.at is not None:
+        return await moments.listed(given, VIEW, asked, asked.at, where, deleted=asked.deleted)
+    return await page(given, VIEW, asked, [Condition("deleted", "=", asked.deleted), *where])
 
 
 async def _id(services: Services, view: str, ref: str | None, project: str) -> str | None:

@@ -79,7 +79,8 @@ INSTANCE = Resource(
         Narrowing("--create-date", "Created from,to: Unix seconds, one of them may be empty."),
         Narrowing("--update-date", "Changed from,to: Unix seconds, one of them may be empty."),
         Narrowing(
-            "--at", "What was there then (ISO 8601, Unix seconds, or how long ago: 10m); narrowed by nothing else."
+            "--at",
+            "What was there then (ISO 8601, Unix seconds, or how long ago: 10m), as the other options say it was.",
         ),
     ),
 )

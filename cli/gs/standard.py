@@ -49,6 +49,9 @@ def add_list(
             # The service leaves out whole fields; a part of one, FIELD.PART, is picked here.
             query["fields"] = ",".join(dict.fromkeys(each.partition(".")[0] for each in call.wish.fields))
         answer = call.client.get(resource.path(), **query)
+        while query.get("at") and not answer.items(resource.plural) and answer.get("next"):
+            # It ends where it has looked far enough, which is not to be taken for the end.
+            answer = call.client.get(resource.path(), **query | {"marker": answer.get("next")})
         more = (resource.long if own.get("long") else ()) + (choose(own) if choose else ())
         call.table(answer, resource, resource.columns + more)
 

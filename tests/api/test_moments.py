@@ -11,6 +11,8 @@ from domain.jobs import JobError
 from domain.messages import Envelope, Key, Topic, derived_id, to_record
 from domain.parking import AggregateParked
 from projections.memory import MemoryStore
+from projections.moments import Folds
+from projections.view import Row, View
 from projections.why import why
 from tests.api.api import Api
 from tests.projections.test_projector import project
@@ -281,9 +283,126 @@ async def test_what_was_there_then(api: Api) -> None:
     assert (await api.get("/instances", at="9000d"))["instances"] == []
 
 
+async def pages(api: Api, **asked: Any) -> list[list[dict[str, Any]]]:
+    """All pages of a list of instances."""
+    found: list[list[dict[str, Any]]] = []
+    marker: dict[str, str] = {}
+    while True:
+        page = await api.get("/instances", **asked, **marker)
+        found.append(page["instances"])
+        if page["next"] is None:
+            return found
+        marker = {"marker": page["next"]}
+
+
+@pytest.fixture
+async def churned(api: Api) -> list[str]:
+    """Moments of a story: two that stay, between them and after them others that come and go, one of them restored,
+    one of another project."""
+    other = {"X-GoStack-Project": "other"}
+    await api.booted("web")
+    for number in range(4):
+        await api.booted(f"gone{number}")
+    await api.boot("theirs", headers=other)
+    await api.booted("db")
+    for name in ("gone0", "gone1", "gone2"):
+        await api.delete(f"/instances/{name}", 202)
+    await api.world.settle()
+    (back,) = (await api.get("/instances", deleted=True, name="gone0"))["instances"]
+    await api.post(f"/instances/{back['id']}/actions/restore", {}, 202)
+    await api.patch("/instances/web", {"name": "renamed"})
+    await api.post("/instances/db/actions/stop", {}, 202)
+    await api.world.settle()
+    for name in ("gone3", "theirs"):
+        await api.delete(f"/instances/{name}", 202, **(other if name == "theirs" else {}))
+    await api.world.settle()
+    events = (await api.get("/events", type="instance.*,task.*", limit=1000))["events"]
+    return sorted({event["time"] for event in events if event["subject"].startswith("instance/")})
+
+
+FILTERS: list[dict[str, Any]] = [
+    {},
+    {"deleted": True},
+    {"project_id": "other"},
+    {"name": "web"},
+    {"status": "active,building"},
+    {"host_name": "h1", "flavor_ids": "small"},
+    {"project_id": "other", "deleted": True},
+]
+
+
+def as_wanted(doc: dict[str, Any], asked: dict[str, Any]) -> bool:
+    same = {
+        "project_id": doc["project_id"],
+        "name": doc["name"],
+        "host_name": doc["host"] and doc["host"]["name"],
+        "flavor_ids": doc["flavor"]["name"],
+    }
+    return (
+        all(asked[name] == value for name, value in same.items() if name in asked)
+        and doc["status"] in asked.get("status", doc["status"]).split(",")
+        and (doc["vm_state"] in ("deleted", "soft_deleted")) is asked.get("deleted", False)
+    )
+
+
+@pytest.mark.parametrize("limit", [1, 3, 100])
+async def test_every_list_has_what_was_there_then_on_full_pages(api: Api, churned: list[str], limit: int) -> None:
+    every = [
+        doc["id"] for deleted in (False, True) for doc in (await api.get("/instances", deleted=deleted))["instances"]
+    ]
+    told: set[int] = set()
+    for at in churned[::-5]:
+        docs = []
+        for ident in every:
+            answer = await api.http.get(f"/v1/instances/{ident}", params={"at": at})
+            docs += [answer.json()] if answer.status_code == 200 else []
+        docs.sort(key=lambda doc: (doc["created"], doc["id"]), reverse=True)
+        for number, asked in enumerate(FILTERS):
+            found = await pages(api, at=at, limit=limit, **asked)
+            assert [doc for page in found for doc in page] == [doc for doc in docs if as_wanted(doc, asked)]
+            told |= {number} if found[0] else set()
+            assert all(len(page) == limit for page in found[:-1])
+            assert found[-1] or len(found) == 1
+    assert told == set(range(len(FILTERS)))
+
+
+async def test_what_was_gone_by_then_is_not_read(api: Api, churned: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many came and went, the first page has those that were there."""
+    folded: list[str] = []
+    row_at = Folds.row_at
+
+    async def counted(self: Folds, view: View, ident: str, *rest: Any) -> Row | None:
+        folded.append(ident)
+        return await row_at(self, view, ident, *rest)
+
+    monkeypatch.setattr(Folds, "row_at", counted)
+    await api.delete("/instances/db", 202)
+    await api.world.settle()
+    page = await api.get("/instances", at="2999-01-01", limit=2)
+    assert [doc["name"] for doc in page["instances"]] == ["gone0", "renamed"]
+    assert folded == [doc["id"] for doc in page["instances"]]
+    folded.clear()
+    assert (await api.get("/instances", at="2999-01-01", project_id="other"))["instances"] == []
+    assert folded == []
+
+
+@pytest.mark.parametrize(("bound", "most"), [("MOST_LOOKED_AT", 1), ("MOST_FOLDED", 20)])
+async def test_a_request_ends_with_a_marker_where_it_has_looked_far_enough(
+    api: Api, churned: list[str], monkeypatch: pytest.MonkeyPatch, bound: str, most: int
+) -> None:
+    asked = {"at": churned[-1], "status": "active", "name": "renamed"}
+    whole = await api.get("/instances", **asked)
+    assert (len(whole["instances"]), whole["next"]) == (1, None)
+    monkeypatch.setattr(f"api.moments.{bound}", most)
+    *before, last = await pages(api, **asked)
+    assert last == whole["instances"]
+    assert before
+    assert not any(before)
+
+
 @pytest.mark.parametrize(
     ("field", "given"),
-    [("name", "web"), ("status", "active"), ("limit", 101), ("skip", 1), ("at", "gostack.events/0/1")],
+    [("limit", 101), ("skip", 1), ("at", "gostack.events/0/1")],
 )
 async def test_what_a_list_at_a_moment_does_not_take(api: Api, field: str, given: Any) -> None:
     problem = await api.get("/instances", 422, **{"at": "10m", field: given})

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import yaml
@@ -395,6 +396,10 @@ def test_any_moment_again(gs: User) -> None:
     assert ["status", "building", "active"] in [line.split() for line in lines]
     there = gs.json("instance", "list", "--at", events[0]["time"], "-l", "1")
     assert [(each["name"], each["status"]) for each in there] == [("past", "building")]
+    gs(*BOOT, "--name", "later")
+    with patch("api.moments.MOST_LOOKED_AT", 1):
+        there = gs.json("instance", "list", "--at", "2999-01-01", "--name", "past")
+    assert [each["name"] for each in there] == ["past"]
     task = gs.json("task", "list", "--instance", "past")[0]["id"]
     assert gs.json("task", "show", task, "--at", last)["status"] == "finished"
     for kind, which in (("task", task), ("network", "lan"), ("host", gs.json("host", "list")[0]["name"])):

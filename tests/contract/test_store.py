@@ -30,7 +30,7 @@ from projections.store import (
 )
 from projections.tables import SCHEMA, create_tables
 from projections.verify import compare
-from projections.view import Condition, Found, Operator, Query, Row, UnknownMarker
+from projections.view import Condition, Either, Found, Operator, Query, Row, UnknownMarker
 from projections.views import VIEWS
 from tests.projections.test_dead import closed, dead, ident, project, rows
 
@@ -298,6 +298,16 @@ async def test_a_row_of_a_lower_version_replaces_none_of_a_higher(store: Store) 
     assert await ids(store, Condition("name", "=", "a")) == []
     assert await ids(store, Condition("name", "=", "c")) == ["one"]
     assert await store.count("instances") == 1
+
+
+async def test_one_of_several_conditions_is_enough(store: Store) -> None:
+    await keep(store, row("a", seconds=1), row("b", seconds=2, deleted=True), row("c", project="q", deleted=True))
+    either = Either((Condition("deleted", "=", False), Condition("project", "=", "q")))
+    page = await store.page("instances", Query(where=(either,)))
+    assert [orjson.loads(doc)["id"] for doc in page.docs] == ["a", "c"]
+    narrowed = (Condition("project", "in", ["p", "q"]), either, Condition("created", "<=", NOW))
+    page = await store.page("instances", Query(where=narrowed))
+    assert [orjson.loads(doc)["id"] for doc in page.docs] == ["c"]
 
 
 async def test_a_row_of_the_same_version_is_written_anew(store: Store) -> None:

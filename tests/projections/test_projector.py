@@ -332,6 +332,20 @@ def test_a_view_that_names_events_has_nothing_to_say_of_others(story: list[Recor
                 assert [*view.rows(change), *view.gone(change)] == [], (view.name, event)
 
 
+async def test_a_fixed_column_has_the_same_for_ever(story: list[Record]) -> None:
+    first: dict[tuple[str, str, str], Any] = {}
+    store = MemoryStore()
+    for record in story:
+        await project(store, [record])
+        for name, view in VIEWS.items():
+            for row in store._rows[name].values():
+                for column in view.columns:
+                    if column.fixed:
+                        was = first.setdefault((name, row.id, column.name), row.columns[column.name])
+                        assert row.columns[column.name] == was, (name, column)
+    assert {column for _, _, column in first} >= {"project", "flavor_id", "image_id"}
+
+
 async def test_rows_are_found_by_columns_that_say_what_the_documents_say(story: list[Record]) -> None:
     store = MemoryStore()
     await project(store, story)
