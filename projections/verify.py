@@ -1,5 +1,6 @@
 """Fold the log from its beginning and compare the read models with it: rows are folds, and this is the proof."""
 
+from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -32,8 +33,8 @@ class Folded:
     states: dict[Key, Any] = field(default_factory=dict)
     versions: dict[Key, int] = field(default_factory=dict)
     rows: dict[str, dict[str, Row]] = field(default_factory=lambda: {name: {} for name in VIEWS})
-    verdicts: dict[str, set[str]] = field(default_factory=dict)
-    """Command id -> the ids of its verdict events."""
+    verdicts: dict[str, set[tuple[str, int]]] = field(default_factory=dict)
+    """Command id -> its verdicts: their ids, which a second decision makes again, and what it makes anew."""
     dead: dict[Key, tuple[int, Dead]] = field(default_factory=dict)
     """Dead records, with how many of their facts were applied."""
     events: int = 0
@@ -41,25 +42,39 @@ class Folded:
     behind: int = 0
     """Events that the read models did not have yet: they are no part of this."""
     problems: list[str] = field(default_factory=list)
+    _said: dict[Key, "array[int]"] = field(default_factory=dict)
+    """What stands on the log as each version of an aggregate, the last at the end; from its last gap on."""
+    _noticed: dict[str, int] = field(default_factory=dict)
+    """The same of what stands beside the streams, by its id."""
 
     def take(self, record: Record, envelope: Envelope) -> None:
-        """Apply one event; one seen before is counted and left out."""
+        """Apply one event; a version seen before is counted and left out."""
         key = envelope.subject
+        # What is published again is the same to the last byte; what is decided again is of another time and cause.
+        content = hash((record.headers, record.value))
         before = after = None
-        if envelope.aggversion is not None:
-            version = self.versions.get(key, 0)
+        if envelope.aggversion is None:
+            self.repeated += self._noticed.get(envelope.id) == content
+            self._noticed.setdefault(envelope.id, content)
+        else:
+            version, said = self.versions.get(key, 0), self._said.setdefault(key, array("q"))
             if envelope.aggversion <= version:
                 self.repeated += 1
+                back = version - envelope.aggversion + 1
+                if back <= len(said) and said[-back] != content:
+                    self.problems.append(f"{key}: version {envelope.aggversion} is another event at {record.place}")
                 return
             if envelope.aggversion != version + 1:
                 self.problems.append(_gap(record, envelope, version))
+                del said[:]
+            said.append(content)
             assert isinstance(envelope.data, Event)
             before = self.states.get(key)
             after = AGGREGATES[key.kind].evolve(before, envelope.data, key.id)
             self.states[key], self.versions[key] = after, envelope.aggversion
         self.events += 1
         if envelope.verdict:
-            self.verdicts.setdefault(envelope.causation, set()).add(envelope.id)
+            self.verdicts.setdefault(envelope.causation, set()).add((envelope.id, envelope.aggversion or content))
         self._project(Change(envelope, before, after, (record.topic, record.partition or 0, record.offset)))
 
     def bury(self, record: Record, envelope: Envelope) -> None:

@@ -10,9 +10,14 @@ import pytest
 from cli.check import INVARIANTS, AgentSilent, Parts, Report, check, usage
 from domain.dead import DeadDropped
 from domain.host.state import Host
+from domain.instance.actions.delete import DeleteInstance
+from domain.instance.actions.reboot import RebootInstance
+from domain.instance.actions.start import StartInstance
 from domain.instance.actions.stop import StopInstance
+from domain.instance.actions.update import UpdateInstance
 from domain.instance.state import Instance
-from domain.messages import Envelope, Key, Topic, derived_id, from_record, to_record
+from domain.messages import Command, Envelope, Key, Topic, derived_id, from_record, to_record
+from domain.task import CancelTask
 from infra.db.ledger import Due, Row
 from infra.log.log import TopicPartition
 from infra.log.topics import partition_of
@@ -130,6 +135,44 @@ async def test_a_command_without_a_verdict_and_one_with_two(world: World) -> Non
     await world.log.publish([to_record(again, Topic.EVENTS)])
     await world.settle()
     assert any("2 verdicts" in each for each in broken(await checked(world))["verdicts"])
+
+
+@pytest.mark.parametrize(
+    "command",
+    [RebootInstance(), UpdateInstance(name="other"), DeleteInstance(), StartInstance(), CancelTask(task_id="x")],
+)
+async def test_a_command_that_was_decided_twice(world: World, command: Command) -> None:
+    """Whatever became of it: accepted twice, accepted and then so already, so already twice, refused twice."""
+    ident = "00000000-0000-0000-0000-0000000000aa"
+    await world.send(WEB, command, id=ident)
+    assert broken(await checked(world)) == {}
+    del world.engine_ledger._inbox[ident]
+    await world.log.publish([each for each in world.log.all(Topic.COMMANDS) if from_record(each).id == ident])
+    await world.settle()
+    (problem,) = broken(await checked(world))["verdicts"]
+    assert problem.startswith(f"command {ident} at gostack.commands:")
+    assert problem.endswith(" has 2 verdicts")
+
+
+async def test_events_that_were_published_twice(world: World) -> None:
+    await world.send(WEB, StopInstance())
+    await world.send(WEB, StopInstance())
+    said = world.log.all(Topic.EVENTS)
+    await world.log.publish(said)
+    await world.settle()
+    report = await checked(world)
+    assert (broken(report), report.moving) == ({}, "")
+    assert report.seen.folded.repeated == len(said)
+
+
+async def test_two_events_of_one_version(world: World) -> None:
+    """As when somebody decides on a state that is not the last: every reader leaves the second out."""
+    first = next(each for each in world.log.all(Topic.EVENTS) if from_record(each).subject == WEB)
+    other = replace(from_record(first), causation="00000000-0000-0000-0000-0000000000aa", verdict=None)
+    await world.log.publish([to_record(other, Topic.EVENTS)])
+    await world.settle()
+    (problem,) = broken(await checked(world))["versions"]
+    assert problem.startswith(f"{WEB}: version 1 is another event at gostack.events:")
 
 
 async def test_dead_records_are_counted_until_something_is_done_about_them(world: World) -> None:
