@@ -97,7 +97,7 @@ class Seen:
     @property
     def dead(self) -> int:
         """Dead records about which nobody did anything."""
-        return sum(dead.status == DEAD for _, dead in self.folded.dead.values())
+        return sum(1 for _ in dead(self))
 
     @property
     def instances(self) -> Iterator[Instance]:
@@ -230,6 +230,13 @@ def parked(seen: Seen) -> Iterator[str]:
         yield f"{key} takes no commands: {why}"
 
 
+def dead(seen: Seen) -> Iterator[str]:
+    """Every record that nobody could apply has been dealt with."""
+    for _, record in seen.folded.dead.values():
+        if record.status == DEAD:
+            yield f"the record at {record.found.place} is dead: {record.found.why}"
+
+
 def rows(seen: Seen) -> Iterator[str]:
     """Read models are what the events make."""
     yield from seen.differences
@@ -270,6 +277,7 @@ INVARIANTS: tuple[Callable[[Seen], Iterator[str]], ...] = (
     usage,
     states,
     parked,
+    dead,
     rows,
     domains,
 )

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from cli.check import INVARIANTS, AgentSilent, Parts, Report, check, usage
-from domain.dead import DeadDropped
+from domain.dead import DeadDropped, DeadRetried
 from domain.host.state import Host
 from domain.instance.actions.delete import DeleteInstance
 from domain.instance.actions.reboot import RebootInstance
@@ -26,7 +26,7 @@ from tests.domain.instances import NETWORK, boot_command
 from tests.harness.agents import host_key
 from tests.harness.nonsense import NONSENSE
 from tests.harness.world import START, World
-from tests.projections.test_dead import closed, dead
+from tests.projections.test_dead import closed, dead, place
 
 WEB = Key("instance", "00000000-0000-0000-0000-000000000001")
 H1, H2 = host_key("h1"), host_key("h2")
@@ -175,11 +175,16 @@ async def test_two_events_of_one_version(world: World) -> None:
     assert problem.startswith(f"{WEB}: version 1 is another event at gostack.events:")
 
 
-async def test_dead_records_are_counted_until_something_is_done_about_them(world: World) -> None:
-    await world.log.publish([dead(1), dead(2), dead(2), closed(1, DeadDropped())])
+async def test_dead_records_are_told_until_something_is_done_about_them(world: World) -> None:
+    await world.log.publish([dead(1), dead(2), dead(2), dead(3), closed(1, DeadDropped())])
     await world.settle()
     report = await checked(world)
-    assert (report.seen.dead, broken(report), report.moving) == (1, {}, "")
+    told = [f"the record at {place(number)} is dead: boom" for number in (2, 3)]
+    assert (report.seen.dead, broken(report), report.moving) == (2, {"dead": told}, "")
+    await world.log.publish([closed(2, DeadDropped()), closed(3, DeadRetried(record_id="r"))])
+    await world.settle()
+    report = await checked(world)
+    assert (report.seen.dead, broken(report), report.moving) == (0, {}, "")
 
 
 async def test_an_event_that_cannot_be_read_is_a_dead_record_and_no_damage_of_the_versions(world: World) -> None:
