@@ -21,7 +21,7 @@ from api.verdicts import Judgement, Verdicts
 from cli.check import Parts, Report, look
 from commands.beats import Beats
 from commands.engine import EngineRules
-from commands.processor import Processor, Rules, restored
+from commands.processor import Overtaken, Processor, Rules, restored
 from commands.scheduler import SchedulerRules
 from commands.timers import Timers
 from domain import catalog
@@ -49,6 +49,8 @@ CLIENT_PATIENCE = 60.0
 SETTINGS = Settings()
 GIVES_UP = 3600.0
 """Seconds after which a client has had no answer because there is none."""
+FAULTS = (LogUnavailable, LedgerUnavailable, StoreUnavailable, Overtaken)
+"""What the weather and the sharing out of partitions make a process end of. Of anything else, none may."""
 ASKED = {"log", "store", "settings", "clock", "verdicts", "load", "deciding", "known"}
 NOT_ASKED = [each.name for each in fields(Services) if each.name not in ASKED]
 """What an API has besides, and needs for no command here."""
@@ -205,12 +207,13 @@ class Cluster:
             deciding=self.ledgers,
             **dict.fromkeys(NOT_ASKED, cast(Any, None)),
         )
-        reading = asyncio.create_task(verdicts.run())
-        while not reading.done():
-            request = await self._requests.get()
-            await load.look()
-            answering = asyncio.create_task(request.answer(services))
-            answering.add_done_callback(request.failed)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(verdicts.run())
+            while True:
+                request = await self._requests.get()
+                await load.look()
+                answering = asyncio.create_task(request.answer(services))
+                answering.add_done_callback(request.failed)
 
     async def send(self, ident: str, subject: Key, data: Command) -> Judgement:
         """As a patient client: the same request under the same key until it is answered; the verdict."""
@@ -250,4 +253,14 @@ class Cluster:
     @property
     def failures(self) -> dict[str, list[str]]:
         """What processes ended of."""
-        return {name: process.failures for name, process in self.processes.items() if process.failures}
+        return {name: list(map(repr, each.failures)) for name, each in self.processes.items() if each.failures}
+
+    @property
+    def unexplained(self) -> list[str]:
+        """Of these, what nothing explains that goes wrong here on purpose."""
+        return [
+            f"{name} ended of {error!r}"
+            for name, process in self.processes.items()
+            for error in process.failures
+            if ExceptionGroup("", [error]).split(FAULTS)[1]
+        ]

@@ -117,6 +117,7 @@ async def _run(actions: Sequence[Action], random: Random) -> End:
     problems = list(report.lines)
     if report.moving:
         problems.append(f"after {PATIENCE:g} s still on its way: {report.moving}")
+    problems += cluster.unexplained
     problems += await _decided_otherwise(cluster)
     problems += _answered_otherwise(cluster)
     for state in report.seen.instances:

@@ -21,7 +21,8 @@ class Process:
         self.ahead = timedelta()
         """How far its clock is before the others'."""
         self.starts = 0
-        self.failures: list[str] = []
+        self.failures: list[Exception] = []
+        """What it ended of."""
         self.tasks: set[asyncio.Task[Any]] = set()
         self._random = random
         self._run = run
@@ -50,7 +51,7 @@ class Process:
         try:
             await self._run(self)
         except Exception as error:
-            self.failures.append(repr(error))
+            self.failures.append(error)
 
     def _end(self) -> None:
         for task in self.tasks:

@@ -1,6 +1,7 @@
 """Whatever users do and whatever breaks: once nothing breaks any more, all comes to rest as it must be."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,10 @@ import pytest
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
+from api.verdicts import Verdicts
+from commands.processor import Processor
+from commands.timers import Timers
+from projections.projector import Projector
 from tests.simulation.history import WEIGHTS, Action, run, script
 
 ROOT = Path(__file__).parents[2]
@@ -37,6 +42,26 @@ def test_every_history_ends_well(actions: list[Action], seed: int) -> None:
 def test_the_history_of_a_seed_ends_well(seed: int) -> None:
     """Where this fails: python -m tests.simulation --seed SEED."""
     assert run(script(seed), seed).problems == ()
+
+
+@pytest.mark.parametrize(
+    ("part", "method"), [(Projector, "apply"), (Processor, "step"), (Timers, "look"), (Verdicts, "take")]
+)
+def test_a_process_that_ends_of_what_no_fault_explains_is_told_however_well_all_ends(
+    monkeypatch: pytest.MonkeyPatch, part: type[object], method: str
+) -> None:
+    whole, calls = getattr(part, method), 0
+
+    def fail(*given: object) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == 5:
+            raise KeyError("broken")
+        return whole(*given)
+
+    monkeypatch.setattr(part, method, fail)
+    (problem,) = run(script(1), 1).problems
+    assert re.fullmatch(r"\S+ ended of .*KeyError\('broken'\).*", problem)
 
 
 def test_much_happens_in_them() -> None:
