@@ -88,7 +88,7 @@ class Timers:
                 await self.look()
                 self.problem = ""
                 if loop.time() - pruned > PRUNE_SECONDS:
-                    await self._ledger.prune(self._clock() - self._inbox_keep)
+                    await self._ledger.prune(self._clock(), self._inbox_keep)
                     pruned = loop.time()
             except (LedgerUnavailable, LogUnavailable) as error:
                 metrics.TIMERS_FAILED.inc()

@@ -7,7 +7,7 @@ aggregates and outbox; PostgreSQL and the twin in memory both offer exactly that
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from domain.messages import Key, Record
@@ -130,13 +130,14 @@ class Ledger(Protocol):
     async def due(self, now: datetime, most: int, sure: bool = False) -> list[Due]:
         """What is due, longest first; nothing of what is parked, which could not hear of it.
 
-        `sure`: only what is due by the database's clock, too, where it has one of its own."""
+        `sure`: only what is due by the database's own clock, too."""
 
     async def parked(self) -> dict[Key, str]:
         """Aggregates that take no commands, and why."""
 
-    async def prune(self, before: datetime) -> int:
-        """Forget inbox ids older than this; how many were forgotten."""
+    async def prune(self, now: datetime, keep: timedelta) -> int:
+        """Forget inbox ids that are older than `keep` by this clock and by the database's own, which stamped them: one
+        that has jumped ahead would have all of them forgotten; how many were."""
 
     async def close(self) -> None:
         """Let go of all connections."""

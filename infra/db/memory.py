@@ -1,8 +1,8 @@
 """The ledger in memory: the twin of PostgreSQL's, for fast tests and simulated histories."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from domain.messages import Key, Record
 from infra.db.ledger import Change, Conflict, Due, Move, Opened, Row
@@ -13,7 +13,8 @@ from infra.log.log import TopicPartition
 class MemoryLedger:
     """Dictionaries; a step works on copies that take the originals' place when it ends well."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._clock = clock
         self._positions: dict[TopicPartition, int] = {}
         self._inbox: dict[str, datetime] = {}
         self._rows: dict[Key, Row] = {}
@@ -56,16 +57,18 @@ class MemoryLedger:
             self._outbox.pop(number, None)
 
     async def due(self, now: datetime, most: int, sure: bool = False) -> list[Due]:
-        """What is due, longest first; there is no clock here to be surer by."""
-        found = [due for due in self._due.values() if due.due_at <= now and due.key not in self._parked]
+        """What is due, longest first; `sure`: only what this database's own clock says, too."""
+        until = min(now, self._clock()) if sure else now
+        found = [due for due in self._due.values() if due.due_at <= until and due.key not in self._parked]
         return sorted(found, key=lambda due: due.due_at)[:most]
 
     async def parked(self) -> dict[Key, str]:
         """Aggregates that take no commands, and why."""
         return dict(self._parked)
 
-    async def prune(self, before: datetime) -> int:
-        """Forget inbox ids older than this; how many were forgotten."""
+    async def prune(self, now: datetime, keep: timedelta) -> int:
+        """Forget inbox ids that are older by this clock and by the database's own; how many were forgotten."""
+        before = min(now, self._clock()) - keep
         old = [ident for ident, at in self._inbox.items() if at < before]
         for ident in old:
             del self._inbox[ident]
@@ -139,7 +142,7 @@ class MemoryStep:
             else:
                 ledger._due[change.key] = Due(change.key, change.due_id, change.due_at)
         for ident in self._ids:
-            ledger._inbox.setdefault(ident, datetime.now(UTC))
+            ledger._inbox.setdefault(ident, ledger._clock())
         for key in self._released:
             ledger._parked.pop(key, None)
         for key, why in self._parked:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 
 import psycopg
@@ -91,6 +91,9 @@ EVICT = """
 select pg_terminate_backend(pid) from pg_stat_activity
  where application_name = %s and pid <> pg_backend_pid() and xact_start < clock_timestamp() - interval '5 seconds'
 """
+
+# Its own clock has stamped them; an index finds what is before a time that stands still while it is looked for.
+PRUNE = "delete from {schema}.inbox where at < least(%s, now()) - %s"
 
 ENSURE = """
 insert into {schema}.positions (topic, partition, next_offset)
@@ -325,10 +328,10 @@ class PostgresLedger:
             rows = await connection.execute(self._sql("select kind, id, why from {schema}.parked order by at"))
             return {Key(kind, ident): why for kind, ident, why in await rows.fetchall()}
 
-    async def prune(self, before: datetime) -> int:
-        """Forget inbox ids older than this; how many were forgotten."""
+    async def prune(self, now: datetime, keep: timedelta) -> int:
+        """Forget inbox ids that are older by this clock and by the database's own; how many were forgotten."""
         async with self._open() as connection:
-            gone = await connection.execute(self._sql("delete from {schema}.inbox where at < %s"), (before,))
+            gone = await connection.execute(self._sql(PRUNE), (now, keep))
             return gone.rowcount
 
     async def close(self) -> None:

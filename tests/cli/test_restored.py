@@ -45,7 +45,7 @@ async def assert_well(world: World) -> None:
 
 
 async def lose_database(world: World) -> Refilled:
-    world.engine_ledger, world.scheduler_ledger = MemoryLedger(), MemoryLedger()
+    world.engine_ledger, world.scheduler_ledger = MemoryLedger(lambda: world.now), MemoryLedger(lambda: world.now)
     world.store, world.segments = MemoryStore(), MemorySegments()
     ledgers = {"engine": world.engine_ledger, "scheduler": world.scheduler_ledger}
     parts = [Part(ledger, KINDS[name], TOPICS[name]) for name, ledger in ledgers.items()]

@@ -80,7 +80,7 @@ class Bench:
         topics: Sequence[Topic] = (Topic.COMMANDS,),
         clock: Callable[[], datetime] = lambda: NOW,
     ) -> None:
-        self.ledger = ledger or MemoryLedger()
+        self.ledger = ledger or MemoryLedger(clock)
         self.log = log or BreakingLog()
         self.topics = topics
         self.processor = Processor(rules or EngineRules(), self.ledger, self.log, topics, clock)

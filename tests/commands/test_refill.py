@@ -67,7 +67,7 @@ async def known(ledger: MemoryLedger, name: str) -> tuple[dict[Key, Entry], dict
 
 async def lose_database(world: World) -> Refilled:
     """All that engine, scheduler and API had in the database is gone, and made again from the log."""
-    world.engine_ledger, world.scheduler_ledger = MemoryLedger(), MemoryLedger()
+    world.engine_ledger, world.scheduler_ledger = MemoryLedger(lambda: world.now), MemoryLedger(lambda: world.now)
     world.segments = MemorySegments()
     world.timers = Timers(world.engine_ledger, world.log, world.clock, inbox_keep=86400.0)
     done = await refill(world.log, parts(world), world.segments, world.now)

@@ -30,7 +30,7 @@ class Desk:
 
     def __init__(self, ledger: MemoryLedger | None = None, log: MemoryLog | None = None) -> None:
         self.now = START
-        self.ledger = ledger or MemoryLedger()
+        self.ledger = ledger or MemoryLedger(lambda: self.now)
         self.log = log or MemoryLog()
         self.timers = Timers(self.ledger, self.log, lambda: self.now, KEEP)
 
@@ -133,9 +133,9 @@ class FlakyLedger(MemoryLedger):
     """A database that is away for the first looks."""
 
     def __init__(self, away: int) -> None:
-        super().__init__()
+        super().__init__(lambda: START + timedelta(days=1))
         self.away = away
-        self.pruned: list[datetime] = []
+        self.pruned: list[tuple[datetime, timedelta]] = []
         self.was_pruned = asyncio.Event()
 
     async def due(self, now: datetime, most: int, sure: bool = False) -> list[Due]:
@@ -145,10 +145,10 @@ class FlakyLedger(MemoryLedger):
             raise LedgerUnavailable("away")
         return await super().due(now, most, sure)
 
-    async def prune(self, before: datetime) -> int:
-        self.pruned.append(before)
+    async def prune(self, now: datetime, keep: timedelta) -> int:
+        self.pruned.append((now, keep))
         self.was_pruned.set()
-        return await super().prune(before)
+        return await super().prune(now, keep)
 
 
 class FlakyLog(MemoryLog):
@@ -179,4 +179,4 @@ async def test_timers_wait_for_what_is_away_and_forget_what_was_done_long_ago(mo
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await running
-    assert ledger.pruned[0] == desk.now - timedelta(seconds=KEEP)
+    assert ledger.pruned[0] == (desk.now, timedelta(seconds=KEEP))

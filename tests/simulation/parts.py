@@ -13,7 +13,7 @@ from infra.log.log import LogUnavailable, Positions, Reader, TopicPartition
 from infra.log.memory import MemoryLog
 from projections.memory import MemoryStore
 from projections.store import Batch, StoreUnavailable
-from tests.simulation.processes import here
+from tests.simulation.processes import here, now
 
 SLOWNESS = 0.01
 """Seconds that a request takes at most."""
@@ -59,7 +59,7 @@ class SimulatedLog(MemoryLog):
     """A log that may take some of the records, or all of them, and say nothing of it."""
 
     def __init__(self, weather: Weather) -> None:
-        super().__init__()
+        super().__init__(clock=now)
         self._weather = weather
 
     async def publish(self, records: Sequence[Record]) -> None:
@@ -104,7 +104,7 @@ class SimulatedLedger(MemoryLedger):
     """A database that gives one step after another, as row locks do, and may go between commit and answer."""
 
     def __init__(self, weather: Weather) -> None:
-        super().__init__()
+        super().__init__(now)
         self._weather = weather
         self._lock = asyncio.Lock()
 

@@ -13,6 +13,11 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 _here: "ContextVar[Process]" = ContextVar("process")
 
 
+def now() -> datetime:
+    """The time, as log and database tell it."""
+    return START + timedelta(seconds=asyncio.get_running_loop().time())
+
+
 class Process:
     """One, under a supervisor."""
 
@@ -32,7 +37,7 @@ class Process:
 
     def clock(self) -> datetime:
         """Its time."""
-        return START + timedelta(seconds=asyncio.get_running_loop().time()) + self.ahead
+        return now() + self.ahead
 
     def start(self) -> None:
         """From now on it is kept running."""

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
 
@@ -14,10 +15,14 @@ from hypothesis import strategies as st
 from api.verdicts import Verdicts
 from commands.processor import Processor
 from commands.timers import Timers
+from infra.db.memory import MemoryLedger
 from projections.projector import Projector
+from tests.simulation.cluster import INBOX_KEEP
 from tests.simulation.history import WEIGHTS, Action, run, script
 
 ROOT = Path(__file__).parents[2]
+TIMERS = 4
+"""Among the processes."""
 KNOWN = (193,)
 """Seeds that found something once."""
 
@@ -62,6 +67,28 @@ def test_a_process_that_ends_of_what_no_fault_explains_is_told_however_well_all_
     monkeypatch.setattr(part, method, fail)
     (problem,) = run(script(1), 1).problems
     assert re.fullmatch(r"\S+ ended of .*KeyError\('broken'\).*", problem)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_clock_that_jumps_ahead_has_nothing_forgotten_that_may_come_again(seed: int) -> None:
+    """The timers look for what is old after ten minutes."""
+    boots = [Action("boot", number) for number in range(4)]
+    ahead = Action("clock", TIMERS, 2 + INBOX_KEEP / 300)
+    end = run([*boots, Action("wait", 0, 20), ahead, Action("wait", 0, 600), *[Action("repeat")] * 9], seed)
+    assert end.problems == ()
+
+
+def test_what_is_old_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    forgotten = []
+
+    async def prune(ledger: MemoryLedger, now: datetime, keep: timedelta) -> int:
+        forgotten.append(await whole(ledger, now, keep))
+        return forgotten[-1]
+
+    whole = MemoryLedger.prune
+    monkeypatch.setattr(MemoryLedger, "prune", prune)
+    assert run([Action("boot"), Action("wait", 0, INBOX_KEEP + 1200)], 1).problems == ()
+    assert sum(forgotten) > 5
 
 
 def test_much_happens_in_them() -> None:
