@@ -34,7 +34,7 @@ from infra.secrets.segments import PostgresSegments
 from infra.settings import Settings
 from projections.postgres import PostgresStore
 from projections.store import Store
-from projections.verify import Folded, differences, fold
+from projections.verify import Findings, Folded, verify
 
 KINDS: Mapping[str, tuple[str, ...]] = {
     "engine": ("instance", "network", "flavor", "image", "keypair", "webhook"),
@@ -53,8 +53,6 @@ AGENTS_AT_ONCE = 20
 AGENT_SECONDS = 10.0
 REFILL_SECONDS = 3600.0
 """Within which a refill's one transaction must be through."""
-MOST = 100
-"""Problems of a kind that are told."""
 RUNNING = {Power.RUNNING, Power.PAUSED}
 
 Guests = Callable[[Host], Awaitable[Mapping[str, str]]]
@@ -82,7 +80,6 @@ class Seen:
 
     now: datetime
     folded: Folded
-    differences: list[str] = field(default_factory=list)
     decided: dict[str, str] = field(default_factory=dict)
     """Command id -> where it lies, of those that a processor has passed and that ask for a verdict."""
     waiting: int = 0
@@ -128,7 +125,7 @@ class Report:
 
 def versions(seen: Seen) -> Iterator[str]:
     """The versions of an aggregate are 1, 2, 3 and so on, once each."""
-    yield from seen.folded.problems
+    yield from seen.folded.problems.lines
 
 
 def verdicts(seen: Seen) -> Iterator[str]:
@@ -239,7 +236,7 @@ def dead(seen: Seen) -> Iterator[str]:
 
 def rows(seen: Seen) -> Iterator[str]:
     """Read models are what the events make."""
-    yield from seen.differences
+    yield from seen.folded.differences.lines
 
 
 def domains(seen: Seen) -> Iterator[str]:
@@ -287,8 +284,8 @@ async def look(parts: Parts) -> Report:
     """Compare once. Raises LogUnavailable, LedgerUnavailable, StoreUnavailable."""
     decided, waiting, unsent = await _decided(parts)
     async with parts.store.frozen() as frozen:
-        folded = await fold(parts.log, frozen.positions)
-        seen = Seen(parts.clock(), folded, await differences(folded, frozen), decided, waiting, unsent)
+        folded = await verify(parts.log, frozen)
+    seen = Seen(parts.clock(), folded, decided, waiting, unsent)
     # Read after the events: what is stored is never older than what is published.
     for name, ledger in parts.ledgers.items():
         rules: Rules = EngineRules()
@@ -305,7 +302,7 @@ async def look(parts: Parts) -> Report:
         "events to be projected": folded.behind,
         "states ahead of the read models": ahead,
     }
-    problems = {each.__name__: list(each(seen))[:MOST] for each in INVARIANTS}
+    problems = {each.__name__: Findings(each(seen)).lines for each in INVARIANTS}
     return Report(seen, problems, ", ".join(f"{count} {what}" for what, count in moving.items() if count))
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime
 from operator import attrgetter
 from typing import Any
@@ -32,14 +33,32 @@ NOTHING = Snapshot(0, -1, b"")
 class MemoryFrozen:
     """A copy."""
 
-    def __init__(self, positions: dict[TopicPartition, int], rows: dict[str, dict[str, Row]]) -> None:
+    def __init__(
+        self,
+        positions: dict[TopicPartition, int],
+        rows: dict[str, dict[str, Row]],
+        history: dict[str, Entry],
+        states: dict[Key, Snapshot],
+    ) -> None:
         self.positions = dict(positions)
         self._rows = {name: list(table.values()) for name, table in rows.items()}
+        self._history = list(history.values())
+        self._states = list(states.items())
 
-    async def rows(self, view: str) -> AsyncIterator[Found]:
-        """Every document of a view."""
+    async def rows(self, view: str) -> AsyncIterator[Row]:
+        """Every row of a view, its document as its JSON reads."""
         for row in self._rows[view]:
-            yield _found(row)
+            yield replace(row, doc=orjson.loads(orjson.dumps(row.doc)))
+
+    async def history(self) -> AsyncIterator[Entry]:
+        """Every event of history."""
+        for entry in self._history:
+            yield entry
+
+    async def states(self) -> AsyncIterator[tuple[Key, Snapshot]]:
+        """Every state that is written down."""
+        for state in self._states:
+            yield state
 
 
 class MemoryStore:
@@ -55,7 +74,7 @@ class MemoryStore:
     @asynccontextmanager
     async def frozen(self) -> AsyncIterator[MemoryFrozen]:
         """Them at this moment, for the time of a block."""
-        yield MemoryFrozen(self._positions, self._rows)
+        yield MemoryFrozen(self._positions, self._rows, self._history, self._states)
 
     async def positions(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         """Where each partition is to be read from."""

@@ -23,6 +23,7 @@ from projections.store import (
     Milestone,
     NotMoved,
     Searched,
+    Snapshot,
     StoreUnavailable,
 )
 from projections.tables import SCHEMA, in_schema
@@ -111,15 +112,35 @@ class PostgresFrozen:
         self._connection = connection
         self._schema = schema
 
-    async def rows(self, view: str) -> AsyncIterator[Found]:
-        """Every document of a view."""
-        async with self._connection.cursor(f"frozen_{view}") as cursor:
+    async def rows(self, view: str) -> AsyncIterator[Row]:
+        """Every row of a view, its document as its JSON reads."""
+        names = [column.name for column in VIEWS[view].columns]
+        columns = sql.SQL("").join(sql.SQL(", {}").format(sql.Identifier(name)) for name in names)
+        every = sql.SQL("select id, version, created, doc{} from {}")
+        async for ident, version, created, doc, *values in self._all(
+            every.format(columns, sql.Identifier(self._schema, view))
+        ):
+            yield Row(ident, version, created, dict(zip(names, values, strict=True)), orjson.loads(doc))
+
+    async def history(self) -> AsyncIterator[Entry]:
+        """Every event of history."""
+        async for row in self._all(in_schema(ENTRY + " {schema}.history", self._schema)):
+            yield _entry(row)
+
+    async def states(self) -> AsyncIterator[tuple[Key, Snapshot]]:
+        """Every state that is written down."""
+        async for kind, ident, *snapshot in self._all(
+            in_schema('select kind, id, version, "offset", state, at from {schema}.states', self._schema)
+        ):
+            yield Key(kind, ident), Snapshot(*snapshot)
+
+    async def _all(self, query: sql.Composed) -> AsyncIterator[Any]:
+        """What a query finds, some at a time."""
+        async with self._connection.cursor("frozen") as cursor:
             cursor.itersize = ROWS_AT_ONCE
-            await cursor.execute(
-                sql.SQL("select id, version, doc from {}").format(sql.Identifier(self._schema, VIEWS[view].name))
-            )
-            async for ident, version, doc in cursor:
-                yield Found(ident, version, doc.encode())
+            await cursor.execute(query)
+            async for row in cursor:
+                yield row
 
 
 class PostgresStore:

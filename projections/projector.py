@@ -250,7 +250,7 @@ class Projector:
             if folded.version >= folded.milestone:
                 batch.milestones.append(folded.reached(record, envelope))
             self._cache.move_to_end(key)
-        batch.history.append(_entry(record, envelope))
+        batch.history.append(entry(record, envelope))
         return Change(envelope, before, after, (record.topic, record.partition or 0, record.offset))
 
     def _bury(self, batch: Batch, record: Record, envelope: Envelope) -> Change | None:
@@ -330,7 +330,8 @@ def _project(batch: Batch, changes: Sequence[Change]) -> None:
             batch.gone[view.name] = gone
 
 
-def _entry(record: Record, envelope: Envelope) -> Entry:
+def entry(record: Record, envelope: Envelope) -> Entry:
+    """An event as history keeps it."""
     # In the order of its fields: naming them takes longer than all the rest.
     return Entry(
         envelope.subject,

@@ -40,7 +40,7 @@ class Run:
     total: int = 0
     """Events in all; 0 while that is not known."""
     problems: tuple[str, ...] = ()
-    """Differences that a comparison found, at most 100."""
+    """Differences that a comparison found: at most 100 lines, of which the last may say how many more there are."""
     error: str = ""
 
 

@@ -135,8 +135,14 @@ class Frozen(Protocol):
     def positions(self) -> dict[TopicPartition, int]:
         """What they were made of: the events before these."""
 
-    def rows(self, view: str) -> AsyncIterator[Found]:
-        """Every document of a view."""
+    def rows(self, view: str) -> AsyncIterator[Row]:
+        """Every row of a view, in no order; its document as its JSON reads."""
+
+    def history(self) -> AsyncIterator[Entry]:
+        """Every event of history, in no order."""
+
+    def states(self) -> AsyncIterator[tuple[Key, Snapshot]]:
+        """Every state that is written down, in no order."""
 
 
 class Store(Protocol):

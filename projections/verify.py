@@ -1,8 +1,13 @@
-"""Fold the log from its beginning and compare the read models with it: rows are folds, and this is the proof."""
+"""Fold the log from its beginning and compare the read models with it: rows are folds, and this is the proof.
+
+Rows are compared whole, with the columns that lists filter and sort by; history, event by event; and each state that a
+projector would go on from, with the fold as it was at that version.
+"""
 
 from array import array
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -15,20 +20,89 @@ from domain.messages import Envelope, Event, Key, Record, Topic, from_record, na
 from infra.log.log import Log, Positions, TopicPartition
 from infra.log.records import records
 from projections.dead import read_dead
-from projections.store import Frozen, Store
+from projections.projector import entry
+from projections.store import LONG_AGO, Entry, Frozen, Snapshot, Store
 from projections.told import Told, nobody
 from projections.view import Change, Row
 from projections.views import VIEWS
 
 MOST = 100
-"""Differences that are told."""
+"""Lines that are told of what is wrong."""
+LONGEST = 200
+"""Characters that are told of a value."""
 TELL = 5000
 """Events after which it is told how far it is."""
 
 
+class Findings:
+    """What is wrong, a line each: so many at most, and then how many more there are."""
+
+    def __init__(self, lines: Iterable[str] = (), most: int = MOST) -> None:
+        self._most = most
+        self._lines: list[str] = []
+        self._count = 0
+        for line in lines:
+            self.add(line)
+
+    def add(self, line: str) -> None:
+        """One more."""
+        self._count += 1
+        if self._count <= self._most:
+            self._lines.append(line)
+
+    def __add__(self, other: "Findings") -> "Findings":
+        both = Findings([*self._lines, *other._lines], self._most)
+        both._count = self._count + other._count
+        return both
+
+    @property
+    def lines(self) -> list[str]:
+        """What is to be told."""
+        if self._count <= self._most:
+            return list(self._lines)
+        return [*self._lines[:-1], f"and {self._count - self._most + 1} more"]
+
+
+class Remembered:
+    """What history has to have: of each event its id and all of it as eight bytes each, by its place.
+
+    Why not the events: a log has more of them than there is memory.
+    """
+
+    def __init__(self) -> None:
+        self._partitions: dict[TopicPartition, tuple[int, array[int], array[int]]] = {}
+        """First offset; ids and contents from there on, 0 where nothing is to be."""
+
+    def expect(self, event: Entry) -> None:
+        """This is to be there; what lies behind what was expected before, in its partition."""
+        partition = TopicPartition(event.topic, event.partition)
+        first, ids, contents = self._partitions.setdefault(partition, (event.offset, array("q"), array("q")))
+        gap = event.offset - first - len(ids)
+        ids.extend((*(0,) * gap, hash(event.id)))
+        contents.extend((*(0,) * gap, hash(event)))
+
+    def found(self, event: Entry) -> str | None:
+        """This is there; what is wrong about it."""
+        place = f"{event.topic}:{event.partition}:{event.offset}"
+        partition = TopicPartition(event.topic, event.partition)
+        first, ids, contents = self._partitions.get(partition, (0, array("q"), array("q")))
+        at = event.offset - first
+        if not 0 <= at < len(ids) or ids[at] != hash(event.id):
+            return f"history {event.id}: it is there, and the log has no such event at {place}"
+        ids[at] = 0
+        return None if contents[at] == hash(event) else f"history {event.id}: it is not what the log says at {place}"
+
+    def missing(self) -> Iterator[str]:
+        """Of what was expected, what was not found."""
+        for (topic, partition), (first, ids, _) in self._partitions.items():
+            for at, ident in enumerate(ids):
+                if ident:
+                    yield f"history: the event at {topic}:{partition}:{first + at} is missing"
+
+
 @dataclass
 class Folded:
-    """Every aggregate as its events make it, and the rows that follow."""
+    """Every aggregate as its events make it, the rows that follow, and what is wrong with the log or read models."""
 
     states: dict[Key, Any] = field(default_factory=dict)
     versions: dict[Key, int] = field(default_factory=dict)
@@ -41,7 +115,15 @@ class Folded:
     repeated: int = 0
     behind: int = 0
     """Events that the read models did not have yet: they are no part of this."""
-    problems: list[str] = field(default_factory=list)
+    problems: Findings = field(default_factory=Findings)
+    """Of the log itself."""
+    differences: Findings = field(default_factory=Findings)
+    """Of the read models from what the log makes."""
+    written: dict[Key, Snapshot] = field(default_factory=dict)
+    """States that are written down, and that the fold has not come to."""
+    remembered: Remembered = field(default_factory=Remembered)
+    _times: dict[Key, datetime] = field(default_factory=dict)
+    """The latest of an aggregate's events."""
     _said: dict[Key, "array[int]"] = field(default_factory=dict)
     """What stands on the log as each version of an aggregate, the last at the end; from its last gap on."""
     _noticed: dict[str, int] = field(default_factory=dict)
@@ -55,23 +137,27 @@ class Folded:
         before = after = None
         if envelope.aggversion is None:
             self.repeated += self._noticed.get(envelope.id) == content
-            self._noticed.setdefault(envelope.id, content)
+            if self._noticed.setdefault(envelope.id, content) is content:
+                self.remembered.expect(entry(record, envelope))
         else:
             version, said = self.versions.get(key, 0), self._said.setdefault(key, array("q"))
             if envelope.aggversion <= version:
                 self.repeated += 1
                 back = version - envelope.aggversion + 1
                 if back <= len(said) and said[-back] != content:
-                    self.problems.append(f"{key}: version {envelope.aggversion} is another event at {record.place}")
+                    self.problems.add(f"{key}: version {envelope.aggversion} is another event at {record.place}")
                 return
             if envelope.aggversion != version + 1:
-                self.problems.append(_gap(record, envelope, version))
+                self.problems.add(_gap(record, envelope, version))
                 del said[:]
             said.append(content)
             assert isinstance(envelope.data, Event)
             before = self.states.get(key)
             after = AGGREGATES[key.kind].evolve(before, envelope.data, key.id)
             self.states[key], self.versions[key] = after, envelope.aggversion
+            self.remembered.expect(entry(record, envelope))
+            self._times[key] = max(envelope.time, self._times.get(key, envelope.time))
+            self._reached(key, envelope.aggversion, record.offset, after)
         self.events += 1
         if envelope.verdict:
             self.verdicts.setdefault(envelope.causation, set()).add((envelope.id, envelope.aggversion or content))
@@ -83,8 +169,30 @@ class Folded:
         after = evolve_dead(before, envelope)
         if after is not None and after is not before:
             self.dead[envelope.subject] = version + 1, after
+            self._reached(envelope.subject, version + 1, record.offset, after)
             place = (record.topic, record.partition or 0, record.offset)
             self._project(Change(replace(envelope, aggversion=version + 1), before, after, place))
+
+    def _reached(self, key: Key, version: int, offset: int, state: Any) -> None:
+        """An aggregate is at this version; where that is written down, it is compared."""
+        snapshot = self.written.get(key)
+        if snapshot is None or snapshot.version != version:
+            return
+        del self.written[key]
+        name = f"state of {key} at version {version}"
+        # Earlier releases wrote neither offset nor time.
+        if snapshot.offset not in (offset, -1):
+            self.differences.add(f"{name}: its event is said to be at {snapshot.offset}, the log has it at {offset}")
+        latest = self._times.get(key, LONG_AGO)
+        if snapshot.time not in (latest, LONG_AGO):
+            self.differences.add(f"{name}: its latest event is said to be of {snapshot.time}, the log has {latest}")
+        try:
+            kept = type(state).model_validate_json(snapshot.state)
+        except ValueError as error:
+            self.differences.add(f"{name}: it cannot be read: {str(error)[:LONGEST]}")
+            return
+        if kept != state:
+            _differ(self.differences, name, kept.model_dump(), state.model_dump())
 
     def _project(self, change: Change) -> None:
         for view in VIEWS.values():
@@ -97,13 +205,29 @@ class Folded:
                     self.rows[view.name].pop(ident, None)
 
 
-async def fold(log: Log, ends: Positions | None = None, told: Told = nobody) -> Folded:
-    """gostack.events and gostack.dead: all, or what lies before these offsets."""
-    folded = Folded()
+async def verify(log: Log, frozen: Frozen, told: Told = nobody) -> Folded:
+    """gostack.events and gostack.dead as far as the read models had them, and how these differ from what that makes.
+
+    Raises LogUnavailable, StoreUnavailable.
+    """
+    folded = Folded(written={key: snapshot async for key, snapshot in frozen.states()})
+    await _fold(folded, log, frozen.positions, told)
+    for key, snapshot in folded.written.items():
+        folded.differences.add(f"state of {key} at version {snapshot.version}: the log makes no such state")
+    for name, rows in folded.rows.items():
+        await _compare(folded.differences, name, rows, frozen)
+    async for event in frozen.history():
+        if problem := folded.remembered.found(event):
+            folded.differences.add(problem)
+    for problem in folded.remembered.missing():
+        folded.differences.add(problem)
+    return folded
+
+
+async def _fold(folded: Folded, log: Log, ends: Positions, told: Told) -> None:
     bounds = await log.bounds([Topic.EVENTS, Topic.DEAD])
-    last = sum(end for _, end in bounds.values())
-    total = last if ends is None else sum(ends.get(each, 0) for each in bounds)
-    folded.behind = last - total
+    total = sum(ends.get(each, 0) for each in bounds)
+    folded.behind = sum(end for _, end in bounds.values()) - total
     taken = 0
     unreadable: dict[Key, str] = {}
     async for record in records(log, Topic.EVENTS, ends):
@@ -118,67 +242,63 @@ async def fold(log: Log, ends: Positions | None = None, told: Told = nobody) -> 
     async for record in records(log, Topic.DEAD):
         if said := read_dead(record):
             unreadable.pop(said.subject, None)
-            if ends is None or record.offset < ends.get(TopicPartition(record.topic, record.partition or 0), 0):
+            if record.offset < ends.get(TopicPartition(record.topic, record.partition or 0), 0):
                 folded.bury(record, said)
-    folded.problems += unreadable.values()
-    if ends is not None:
-        folded.problems += await _gaps_ahead(log, ends, folded.versions)
+    for problem in unreadable.values():
+        folded.problems.add(problem)
+    await _gaps_ahead(folded, log, ends)
     await told(total, total)
-    return folded
 
 
-async def _gaps_ahead(log: Log, begins: Positions, versions: Mapping[Key, int]) -> list[str]:
+async def _gaps_ahead(folded: Folded, log: Log, begins: Positions) -> None:
     """Gaps where the read models are not yet: the projector stops before one, and so never has it."""
     ahead: dict[Key, int] = {}
-    gaps = []
     async for record in records(log, Topic.EVENTS, begins=begins):
         try:
             envelope = from_record(record)
         except UnknownMessage:
             continue
         key, version = envelope.subject, envelope.aggversion or 0
-        known = ahead.get(key, versions.get(key, 0))
+        known = ahead.get(key, folded.versions.get(key, 0))
         if version > known + 1:
-            gaps.append(_gap(record, envelope, known))
+            folded.problems.add(_gap(record, envelope, known))
         ahead[key] = max(version, known)
-    return gaps
 
 
 def _gap(record: Record, envelope: Envelope, version: int) -> str:
     return f"{envelope.subject}: version {envelope.aggversion} follows {version} at {record.place}"
 
 
-async def differences(folded: Folded, frozen: Frozen, most: int = MOST) -> list[str]:
-    """Rows of the read models that are not what the log says; at most `most` are told."""
-    problems: list[str] = []
-    for name, rows in folded.rows.items():
-        left = dict(rows)
-        async for found in frozen.rows(name):
-            wanted = left.pop(found.id, None)
-            doc = _as_stored(wanted.doc) if wanted else None
-            problems += _differing(f"{name} {found.id}", orjson.loads(found.doc), doc)
-            if len(problems) >= most:
-                return problems[:most]
-        problems += [f"{name} {ident}: it is missing" for ident in list(left)[: most - len(problems)]]
-        if len(problems) >= most:
-            break
-    return problems
+async def _compare(found: Findings, view: str, wanted: Mapping[str, Row], frozen: Frozen) -> None:
+    """Tell of rows of a view that are not what they are to be."""
+    seen = set()
+    async for row in frozen.rows(view):
+        if row.id not in wanted:
+            found.add(f"{view} {row.id}: it is there, and the log makes no such row")
+            continue
+        seen.add(row.id)
+        right = wanted[row.id]
+        _differ(found, f"{view} {row.id}", row.doc, orjson.loads(orjson.dumps(right.doc)))
+        _differ(found, f"{view} {row.id}", _columns(row), _columns(right))
+    for ident in wanted:
+        if ident not in seen:
+            found.add(f"{view} {ident}: it is missing")
 
 
-def _as_stored(doc: dict[str, Any] | None) -> dict[str, Any] | None:
-    found: dict[str, Any] | None = orjson.loads(orjson.dumps(doc))
-    return found
+def _columns(row: Row) -> dict[str, Any]:
+    """What a row has beside its document."""
+    beside = {"version": row.version, "created": row.created, **row.columns}
+    return {f"column {name}": list(value) if isinstance(value, tuple) else value for name, value in beside.items()}
 
 
-def _differing(name: str, told: dict[str, Any], wanted: dict[str, Any] | None) -> list[str]:
-    if wanted is None:
-        return [f"{name}: it is there, and the log makes no such row"]
-    return [
-        f"{name}: {field} is {orjson.dumps(told.get(field)).decode()}, the log makes it "
-        f"{orjson.dumps(wanted.get(field)).decode()}"
-        for field in sorted({*told, *wanted})
-        if told.get(field) != wanted.get(field)
-    ]
+def _differ(found: Findings, name: str, told: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    for each in sorted({*told, *wanted}):
+        if told.get(each) != wanted.get(each):
+            found.add(f"{name}: {each} is {_text(told.get(each))}, the log makes it {_text(wanted.get(each))}")
+
+
+def _text(value: Any) -> str:
+    return orjson.dumps(value, default=str).decode()[:LONGEST]
 
 
 async def compare(log: Log, store: Store, told: Told = nobody) -> tuple[Folded, list[str]]:
@@ -188,5 +308,5 @@ async def compare(log: Log, store: Store, told: Told = nobody) -> tuple[Folded, 
     had it then.
     """
     async with store.frozen() as frozen:
-        folded = await fold(log, frozen.positions, told)
-        return folded, [*folded.problems, *await differences(folded, frozen)]
+        folded = await verify(log, frozen, told)
+    return folded, (folded.problems + folded.differences).lines

@@ -36,7 +36,7 @@ def rollback(call: Call) -> None:
 
 @command(app, writes=True)
 def verify(call: Call) -> None:
-    """Compare every row with what the log makes of it; the status is 0 only where nothing differs."""
+    """Compare all that is read with what the log makes of it; the status is 0 only where nothing differs."""
     _do(call, "verify")
 
 

@@ -1,7 +1,9 @@
 """The contract of the read models' store: the twin in memory and PostgreSQL answer alike."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from copy import deepcopy
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,7 +13,9 @@ import pytest
 from psycopg import sql
 
 from domain.dead import DeadDropped, DeadRetried
-from domain.messages import Key
+from domain.instance.actions.update import UpdateInstance
+from domain.messages import Key, Topic
+from domain.network.messages import CreateNetwork, DeleteNetwork
 from infra.log.log import TopicPartition
 from infra.log.memory import MemoryLog
 from projections.memory import MemoryStore
@@ -29,14 +33,17 @@ from projections.store import (
     StoreUnavailable,
 )
 from projections.tables import SCHEMA, create_tables
-from projections.verify import compare
+from projections.verify import MOST, compare
 from projections.view import Condition, Either, Found, Operator, Query, Row, UnknownMarker
 from projections.views import VIEWS
+from tests.domain.instances import NETWORK, boot_command
+from tests.harness.world import World
 from tests.projections.test_dead import closed, dead, ident, project, rows
 
 NOW = datetime(2026, 1, 1, 12, 30, 15, 123456, tzinfo=UTC)
 FIRST = TopicPartition("gostack.events", 0)
 SECOND = TopicPartition("gostack.events", 1)
+WEB = Key("instance", "00000000-0000-0000-0000-000000000001")
 
 
 @pytest.fixture(scope="module")
@@ -609,6 +616,231 @@ async def test_dead_records_are_rows_whatever_they_hold(store: Store) -> None:
     assert [orjson.loads(doc)["offset"] for doc in page.docs] == [1, 0]
     _, problems = await compare(log, store)
     assert problems == []
+
+
+# Compared with the log
+
+
+async def lived(monkeypatch: pytest.MonkeyPatch) -> tuple[MemoryLog, list[Batch]]:
+    """A log with all that a boot leads to, and what a projector makes of it: first all that there was before an update,
+    with every state written down, then what followed; two events were published twice, one of them a refusal."""
+    world = World()
+    await world.start()
+    await world.host("h1")
+    await world.send(Key("network", NETWORK), CreateNetwork(name="lan", cidr="10.0.0.0/28", segment=1))
+    await world.send(WEB, boot_command())
+    await world.send(Key("network", NETWORK), DeleteNetwork())
+    await world.log.publish(world.log.all(Topic.EVENTS)[-1:])
+    await world.log.publish([dead(1)])
+    batches: list[Batch] = []
+
+    class Recording(MemoryStore):
+        async def apply(self, batch: Batch) -> None:
+            batches.append(deepcopy(batch))
+            await super().apply(batch)
+
+    store = Recording()
+    for events in (1, 1000):
+        monkeypatch.setattr("projections.projector.SNAPSHOT_EVENTS", events)
+        await project(store, world.log)
+        if events == 1:
+            await world.send(WEB, UpdateInstance(name="other"))
+            await world.log.publish(world.log.all(Topic.EVENTS)[-1:])
+            await world.log.publish([closed(1, DeadDropped())])
+    assert len(batches) == 2
+    assert len(batches[0].states) >= 4
+    return world.log, batches
+
+
+async def compared(store: Store, log: MemoryLog, *batches: Batch) -> list[str]:
+    await store.positions(list(batches[0].start))
+    for batch in batches:
+        await store.apply(batch)
+    _, problems = await compare(log, store)
+    return problems
+
+
+async def test_what_a_projector_made_is_what_the_log_says(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    log, batches = await lived(monkeypatch)
+    assert await compared(store, log, *batches) == []
+
+
+async def test_it_is_compared_as_it_was_while_projecting_goes_on(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    log, (before, since) = await lived(monkeypatch)
+    await store.positions(list(before.start))
+    await store.apply(before)
+
+    async def go_on(done: int, total: int) -> None:
+        await store.apply(since)
+
+    folded, problems = await compare(log, store, go_on)
+    assert (problems, folded.behind) == ([], sum(since.end.values()) - sum(since.start.values()))
+    _, problems = await compare(log, store)
+    assert problems == []
+
+
+async def test_every_column_is_compared(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    log, batches = await lived(monkeypatch)
+    others = {"text": "?", "boolean": True, "timestamptz": NOW, "text[]": ["?"]}
+    rows = batches[1].rows["instances"]
+    rows[WEB.id] = replace(
+        rows[WEB.id],
+        version=99,
+        created=NOW,
+        columns={column.name: others[column.type] for column in VIEWS["instances"].columns},
+    )
+    problems = await compared(store, log, *batches)
+    names = sorted(["version", "created", *(column.name for column in VIEWS["instances"].columns)])
+    assert [each.partition(" is ")[0] for each in problems] == [f"instances {WEB.id}: column {name}" for name in names]
+    assert f'instances {WEB.id}: column status is "?", the log makes it "active"' in problems
+
+
+def lose_row(batches: list[Batch]) -> str:
+    del batches[0].rows["networks"][NETWORK]
+    return f"networks {NETWORK}: it is missing"
+
+
+def add_row(batches: list[Batch]) -> str:
+    rows = batches[0].rows["networks"]
+    rows["x"] = replace(rows[NETWORK], id="x")
+    return "networks x: it is there, and the log makes no such row"
+
+
+def change_document(batches: list[Batch]) -> str:
+    row = batches[1].rows["instances"][WEB.id]
+    row.doc["name"] = "?" * 10_000
+    told = '"' + "?" * 199
+    return f'instances {WEB.id}: name is {told}, the log makes it "other"'
+
+
+def lose_event(batches: list[Batch]) -> str:
+    gone = batches[0].history.pop(3)
+    return f"history: the event at {gone.topic}:{gone.partition}:{gone.offset} is missing"
+
+
+def add_event(batches: list[Batch]) -> str:
+    like = batches[0].history[3]
+    batches[1].history.append(like._replace(id="x"))
+    return f"history x: it is there, and the log has no such event at {like.topic}:{like.partition}:{like.offset}"
+
+
+def add_event_behind(batches: list[Batch]) -> str:
+    batches[1].history.append(batches[0].history[3]._replace(id="x", partition=77))
+    return "history x: it is there, and the log has no such event at gostack.events:77:"
+
+
+def change_event(**changes: Any) -> Callable[[list[Batch]], str]:
+    def change(batches: list[Batch]) -> str:
+        right = batches[0].history[3]
+        batches[0].history[3] = right._replace(**changes)
+        return f"history {right.id}: it is not what the log says at {right.topic}:{right.partition}:{right.offset}"
+
+    return change
+
+
+def change_state(batches: list[Batch]) -> str:
+    """Which a later event changes again."""
+    right = batches[0].states[WEB]
+    wrong = right.state.replace(b'"name":"web"', b'"name":"?"', 1)
+    assert wrong != right.state
+    batches[0].states[WEB] = replace(right, state=wrong)
+    return f'state of {WEB} at version {right.version}: name is "?", the log makes it "web"'
+
+
+def change_offset(batches: list[Batch]) -> str:
+    right = batches[0].states[WEB]
+    batches[0].states[WEB] = replace(right, offset=7777)
+    return (
+        f"state of {WEB} at version {right.version}: its event is said to be at 7777, the log has it at {right.offset}"
+    )
+
+
+def change_time(batches: list[Batch]) -> str:
+    right = batches[0].states[WEB]
+    batches[0].states[WEB] = replace(right, time=NOW)
+    return (
+        f"state of {WEB} at version {right.version}: its latest event is said to be of {NOW}, the log has {right.time}"
+    )
+
+
+def spoil_state(batches: list[Batch]) -> str:
+    right = batches[0].states[WEB]
+    batches[0].states[WEB] = replace(right, state=b"{")
+    return f"state of {WEB} at version {right.version}: it cannot be read: "
+
+
+def add_state(batches: list[Batch]) -> str:
+    batches[1].states[Key("host", "x")] = batches[0].states[WEB]
+    return f"state of host/x at version {batches[0].states[WEB].version}: the log makes no such state"
+
+
+def write_state_too_far(batches: list[Batch]) -> str:
+    batches[1].states[WEB] = replace(batches[0].states[WEB], version=99)
+    return f"state of {WEB} at version 99: the log makes no such state"
+
+
+def change_dead_state(batches: list[Batch]) -> str:
+    (key,) = (key for key in batches[1].states if key.kind == "dead")
+    right = batches[1].states[key]
+    batches[1].states[key] = replace(right, state=right.state.replace(b'"dropped"', b'"retried"'))
+    return f'state of {key} at version 2: status is "retried", the log makes it "dropped"'
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lose_row,
+        add_row,
+        change_document,
+        lose_event,
+        add_event,
+        add_event_behind,
+        *(
+            change_event(**each)
+            for each in (
+                {"actor": "?"},
+                {"data": b"{}"},
+                {"version": 99},
+                {"time": NOW},
+                {"type": "?"},
+                {"verdict": "?"},
+                {"subject": Key("host", "?")},
+            )
+        ),
+        change_state,
+        change_offset,
+        change_time,
+        spoil_state,
+        add_state,
+        write_state_too_far,
+        change_dead_state,
+    ],
+)
+async def test_damage_is_told(
+    store: Store, monkeypatch: pytest.MonkeyPatch, damage: Callable[[list[Batch]], str]
+) -> None:
+    log, batches = await lived(monkeypatch)
+    told = damage(batches)
+    (problem,) = await compared(store, log, *batches)
+    assert problem.startswith(told)
+
+
+async def test_a_state_of_an_earlier_release_says_no_offset_nor_time(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, batches = await lived(monkeypatch)
+    batches[0].states[WEB] = replace(batches[0].states[WEB], offset=-1, time=LONG_AGO)
+    assert await compared(store, log, *batches) == []
+
+
+async def test_of_many_differences_some_are_told_and_the_rest_are_counted(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, batches = await lived(monkeypatch)
+    batches[1].history += [batches[0].history[3]._replace(id=str(number)) for number in range(150)]
+    problems = await compared(store, log, *batches)
+    assert len(problems) == MOST
+    assert problems[-1] == f"and {150 - MOST + 1} more"
 
 
 @pytest.mark.real
