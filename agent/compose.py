@@ -119,7 +119,8 @@ async def agent(settings: Settings) -> None:
         held=settings.agent.held,
     )
     session = control(settings)
-    service = AgentService(log, Journal(state / "journal.db"), drivers, secrets_from(session), now, options)
+    journal = Journal(state / "journal.db")
+    service = AgentService(log, journal, drivers, secrets_from(session), now, options)
     by_id = {named_id("host", name): driver for name, driver in drivers.items()}
     stop = asyncio.Event()
     for each in (signal.SIGTERM, signal.SIGINT):
@@ -127,7 +128,7 @@ async def agent(settings: Settings) -> None:
     await service.start()
     working = [
         asyncio.create_task(service.run()),
-        asyncio.create_task(_serve(endpoint(by_id, settings.secrets.agent_token()), listener)),
+        asyncio.create_task(_serve(endpoint(by_id, settings.secrets.agent_token(), journal.epochs), listener)),
     ]
     if settings.agent.driver == "libvirt" and (metadata_listener := listen()) is not None:
         working.append(asyncio.create_task(_serve(metadata(state), metadata_listener)))

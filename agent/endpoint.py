@@ -41,8 +41,10 @@ class VncAnswer(BaseModel):
     valid_seconds: int
 
 
-def endpoint(drivers: Mapping[str, Driver], token: str) -> FastAPI:
-    """The application for the hosts of this process. Raises ValueError for an empty token: it would admit anybody."""
+def endpoint(drivers: Mapping[str, Driver], token: str, epochs: Callable[[str], Mapping[str, int]]) -> FastAPI:
+    """The application for the hosts of this process. `epochs`: of a host's guests, where the agent knows them: the
+    host's epoch in which a job last gave each its power. Raises ValueError for an empty token: it would admit anybody.
+    """
     if not token:
         raise ValueError("the agent's endpoint needs a token")
     app = FastAPI(title="GoStack agent", docs_url=None, redoc_url=None, openapi_url=None)
@@ -75,8 +77,9 @@ def endpoint(drivers: Mapping[str, Driver], token: str) -> FastAPI:
         return {"hosts": len(drivers)}
 
     @app.get("/v1/hosts/{host_id}/guests")
-    async def guests(host_id: str) -> dict[str, dict[str, str]]:
-        return {"guests": {ident: str(power) for ident, power in (await driver(host_id).guests()).items()}}
+    async def guests(host_id: str) -> dict[str, Mapping[str, str | int]]:
+        powers = {ident: str(power) for ident, power in (await driver(host_id).guests()).items()}
+        return {"guests": powers, "epochs": epochs(host_id)}
 
     @app.get("/v1/hosts/{host_id}/instances/{instance_id}/console")
     async def console(

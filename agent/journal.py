@@ -31,6 +31,8 @@ create table if not exists done (job_id text primary key, result text not null, 
 create table if not exists times (name text primary key, at real not null);
 create table if not exists guests (instance_id text primary key, host_id text not null, power text not null);
 create index if not exists guests_of on guests (host_id);
+create table if not exists epochs (instance_id text primary key, host_id text not null, epoch int not null);
+create index if not exists epochs_of on epochs (host_id);
 """
 
 
@@ -121,13 +123,21 @@ class Journal:
         ).fetchone()
         return Power(row[0]) if row else None
 
-    def saw(self, host_id: str, instance_id: str, power: Power) -> None:
-        """This was said of a guest."""
+    def epochs(self, host_id: str) -> dict[str, int]:
+        """The host's epoch in which a job last gave a guest its power, of those of which it was noted."""
+        rows = self._db.execute("select instance_id, epoch from epochs where host_id = ?", (host_id,))
+        return dict(rows.fetchall())
+
+    def saw(self, host_id: str, instance_id: str, power: Power, epoch: int = 0) -> None:
+        """This was said of a guest; `epoch`: the host's, where a job made it so."""
         self._db.execute("insert or replace into guests values (?, ?, ?)", (instance_id, host_id, power))
+        if epoch:
+            self._db.execute("insert or replace into epochs values (?, ?, ?)", (instance_id, host_id, epoch))
 
     def forget(self, instance_id: str) -> None:
         """The guest is gone from here."""
         self._db.execute("delete from guests where instance_id = ?", (instance_id,))
+        self._db.execute("delete from epochs where instance_id = ?", (instance_id,))
 
     def close(self) -> None:
         """Let go of the file."""

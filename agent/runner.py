@@ -278,7 +278,7 @@ class HostRunner:
         for fact in facts:
             if isinstance(fact, PowerSeen):
                 self._telling.pop(dispatch.instance_id, None)
-                self._journal.saw(self.host.id, dispatch.instance_id, fact.power)
+                self._journal.saw(self.host.id, dispatch.instance_id, fact.power, self.host.epoch)
         if call.name == DeleteDisk.__name__:
             self._telling.pop(dispatch.instance_id, None)
             self._journal.forget(dispatch.instance_id)

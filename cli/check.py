@@ -55,8 +55,18 @@ REFILL_SECONDS = 3600.0
 """Within which a refill's one transaction must be through."""
 RUNNING = {Power.RUNNING, Power.PAUSED}
 
-Guests = Callable[[Host], Awaitable[Mapping[str, str]]]
-"""What a host's hypervisor runs: instance id -> power. Raises AgentSilent."""
+
+@dataclass(frozen=True)
+class Guest:
+    """What a host tells of a guest."""
+
+    power: str
+    epoch: int = 0
+    """The host's, in which a job last gave the guest its power; 0 where the agent does not know."""
+
+
+Guests = Callable[[Host], Awaitable[Mapping[str, Guest]]]
+"""What a host's hypervisor has, by instance id. Raises AgentSilent."""
 
 
 class AgentSilent(Exception):
@@ -88,7 +98,7 @@ class Seen:
     stored: dict[Key, Entry] = field(default_factory=dict)
     deadlines: dict[Key, Due] = field(default_factory=dict)
     parked: dict[Key, str] = field(default_factory=dict)
-    guests: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    guests: dict[str, Mapping[str, Guest]] = field(default_factory=dict)
     silent: list[str] = field(default_factory=list)
 
     @property
@@ -240,11 +250,13 @@ def rows(seen: Seen) -> Iterator[str]:
 
 
 def domains(seen: Seen) -> Iterator[str]:
-    """Every guest that runs is that of an instance there, of this epoch; every instance that runs has its guest."""
+    """Every guest that runs is of an instance there, in an epoch it knows; every instance that runs has its guest."""
+    # An agent refuses jobs of an epoch before its host's, so what a job made run is in no later one than its instance.
+    # In an earlier one it may be: guests outlive their agents, and instances hear of the next when there is work.
     instances = {instance.id: instance for instance in seen.instances}
     for host in seen.hosts:
-        running = {ident for ident, power in seen.guests.get(host.id, {}).items() if power in RUNNING}
-        for ident in running:
+        running = {ident: guest for ident, guest in seen.guests.get(host.id, {}).items() if guest.power in RUNNING}
+        for ident, guest in running.items():
             instance = instances.get(ident)
             if instance is None:
                 yield f"host {host.name} runs {ident}, which is no instance"
@@ -253,14 +265,19 @@ def domains(seen: Seen) -> Iterator[str]:
             elif instance.host is None or instance.host.id != host.id:
                 there = instance.host.name if instance.host else "nowhere"
                 yield f"host {host.name} runs instance {ident}, which is {there}"
-            elif instance.host.epoch > host.epoch:
-                yield f"host {host.name} runs instance {ident} of epoch {instance.host.epoch}, it is in {host.epoch}"
-        if host.id not in seen.guests:
-            continue
+            elif guest.epoch > instance.host.epoch:
+                known = f"of which the instance, in epoch {instance.host.epoch}, was never told"
+                yield f"host {host.name} runs instance {ident} since epoch {guest.epoch}, {known}"
         for instance in instances.values():
-            on = instance.host is not None and instance.host.id == host.id and instance.power in RUNNING
-            if on and instance.task is None and instance.id not in running:
+            if instance.host is None or instance.host.id != host.id or instance.task is not None:
+                continue
+            if instance.host.epoch > host.epoch:
+                at = f"epoch {instance.host.epoch} of host {host.name}"
+                yield f"instance {instance.id} is in {at}, which is in {host.epoch}"
+            if host.id in seen.guests and instance.power in RUNNING and instance.id not in running:
                 yield f"instance {instance.id} is {instance.power}, and host {host.name} does not run it"
+        if host.claims and not host.endpoint:
+            yield f"host {host.name} has no endpoint to ask at, so its guests are not known"
     for name in seen.silent:
         yield f"the agent of host {name} does not answer, so its guests are not known"
 
@@ -355,7 +372,7 @@ async def _guests(parts: Parts, seen: Seen) -> None:
 def guests_by_http(session: aiohttp.ClientSession, token: str) -> Guests:
     """Asks the agents' own endpoints."""
 
-    async def guests(host: Host) -> Mapping[str, str]:
+    async def guests(host: Host) -> Mapping[str, Guest]:
         url = f"{host.endpoint.rstrip('/')}/v1/hosts/{host.id}/guests"
         try:
             async with session.get(url, headers={"Authorization": f"Bearer {token}"}) as answer:
@@ -363,8 +380,9 @@ def guests_by_http(session: aiohttp.ClientSession, token: str) -> Guests:
                 found: dict[str, Any] = await answer.json()
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             raise AgentSilent(str(error)) from error
-        told: Mapping[str, str] = found["guests"]
-        return told
+        # Agents of earlier releases tell no epochs.
+        epochs = found.get("epochs", {})
+        return {ident: Guest(power, epochs.get(ident, 0)) for ident, power in found["guests"].items()}
 
     return guests
 

@@ -37,7 +37,7 @@ async def guest(driver: SimulatedDriver) -> GuestSpec:
 
 @pytest.fixture
 async def client(driver: SimulatedDriver) -> AsyncIterator[httpx.AsyncClient]:
-    app = endpoint({"h-1": driver, "h-2": Unreachable()}, TOKEN)
+    app = endpoint({"h-1": driver, "h-2": Unreachable()}, TOKEN, lambda host: {"g": 3} if host == "h-1" else {})
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://agent", headers=HEADERS) as made:
         yield made
@@ -60,7 +60,7 @@ async def test_nobody_is_admitted_without_the_token(client: httpx.AsyncClient, g
 
 def test_an_empty_token_would_admit_anybody() -> None:
     with pytest.raises(ValueError, match="token"):
-        endpoint({}, "")
+        endpoint({}, "", lambda _: {})
 
 
 async def test_anybody_may_ask_whether_it_lives(client: httpx.AsyncClient) -> None:
@@ -105,7 +105,8 @@ async def test_what_is_wrong_is_said_with_its_code(client: httpx.AsyncClient, gu
 async def test_it_tells_what_its_hypervisor_runs(
     client: httpx.AsyncClient, driver: SimulatedDriver, guest: GuestSpec
 ) -> None:
-    assert (await client.get("/v1/hosts/h-1/guests")).json() == {"guests": {guest.id: "shutdown"}}
+    told = (await client.get("/v1/hosts/h-1/guests")).json()
+    assert told == {"guests": {guest.id: "shutdown"}, "epochs": {"g": 3}}
     await driver.start(guest.id)
-    assert (await client.get("/v1/hosts/h-1/guests")).json() == {"guests": {guest.id: "running"}}
+    assert (await client.get("/v1/hosts/h-1/guests")).json()["guests"] == {guest.id: "running"}
     assert code(await client.get("/v1/hosts/h-3/guests")) == "host-unknown"

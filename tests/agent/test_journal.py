@@ -116,6 +116,19 @@ def test_one_guest_is_known_of_its_host_alone(journal: Journal) -> None:
     assert journal.guest("h1", "b") is None
 
 
+def test_the_epoch_of_a_guests_last_job_is_known_whatever_is_seen_of_it_later(journal: Journal, again: Journal) -> None:
+    journal.saw("h1", "a", Power.RUNNING, epoch=2)
+    journal.saw("h1", "b", Power.RUNNING)
+    journal.saw("h2", "c", Power.RUNNING, epoch=7)
+    journal.saw("h1", "a", Power.CRASHED)
+    assert (again.epochs("h1"), again.epochs("h2")) == ({"a": 2}, {"c": 7})
+    journal.saw("h1", "a", Power.RUNNING, epoch=3)
+    journal.saw("h1", "c", Power.RUNNING, epoch=4)
+    assert (again.epochs("h1"), again.epochs("h2")) == ({"a": 3, "c": 4}, {})
+    journal.forget("a")
+    assert again.epochs("h1") == {"c": 4}
+
+
 def test_what_is_asked_of_one_host_costs_nothing_of_the_guests_of_others(journal: Journal) -> None:
     def work() -> int:
         """Tens of SQLite's instructions."""

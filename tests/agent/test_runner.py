@@ -114,6 +114,7 @@ async def test_no_more_run_side_by_side_than_there_are_slots() -> None:
 async def test_a_dispatch_of_an_older_epoch_is_refused_and_nothing_of_it_done(epoch: int, done: bool) -> None:
     async with working(Bench()) as bench:
         (answer,) = await bench.answered_all(dispatch(1, 1, *BOOT, epoch=epoch))
+        assert bench.journal.epochs(HOST.id) == ({ident(1): HOST.epoch} if done else {})
     assert bool(bench.driver.calls) is done
     if not done:
         assert outcomes(answer) == [("PrepareImage", "stale-epoch")]

@@ -4,10 +4,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 
+import aiohttp
 import orjson
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
-from cli.check import INVARIANTS, AgentSilent, Parts, Report, check, usage
+from cli.check import INVARIANTS, AgentSilent, Guest, Parts, Report, check, domains, guests_by_http, usage
 from domain.dead import DeadDropped, DeadRetried
 from domain.host.state import Host
 from domain.instance.actions.delete import DeleteInstance
@@ -16,14 +19,14 @@ from domain.instance.actions.start import StartInstance
 from domain.instance.actions.stop import StopInstance
 from domain.instance.actions.update import UpdateInstance
 from domain.instance.state import Instance
-from domain.messages import Command, Envelope, Key, Topic, derived_id, from_record, to_record
+from domain.messages import Command, Envelope, Key, Record, Topic, derived_id, from_record, to_record
 from domain.task import CancelTask
 from infra.db.ledger import Due, Row
 from infra.log.log import TopicPartition
 from infra.log.topics import partition_of
 from projections.projector import READS, Projector, VersionGap
 from tests.domain.instances import NETWORK, boot_command
-from tests.harness.agents import host_key
+from tests.harness.agents import host_key, registration
 from tests.harness.nonsense import NONSENSE
 from tests.harness.world import START, World
 from tests.projections.test_dead import closed, dead, place
@@ -46,16 +49,16 @@ async def world() -> World:
     return made
 
 
-async def checked(world: World, guests: Mapping[str, Mapping[str, str]] | None = None) -> Report:
-    """What is found; the hypervisors run what the instances say, or what is given."""
+async def checked(world: World, guests: Mapping[str, Mapping[str, str]] | None = None, epoch: int = 0) -> Report:
+    """What is found; the hypervisors run what the instances say, or what is given, all since this epoch."""
     rows = [Instance.model_validate_json(row.state) for row in (await world.engine_ledger.all("instance")).values()]
 
-    async def running(host: Host) -> Mapping[str, str]:
-        if guests is not None:
-            if host.name not in guests:
-                raise AgentSilent
-            return guests[host.name]
-        return {each.id: each.power for each in rows if each.host and each.host.id == host.id}
+    async def running(host: Host) -> Mapping[str, Guest]:
+        if guests is not None and host.name not in guests:
+            raise AgentSilent
+        here = {each.id: str(each.power) for each in rows if each.host and each.host.id == host.id}
+        told = here if guests is None else guests[host.name]
+        return {ident: Guest(power, epoch) for ident, power in told.items()}
 
     ledgers = {"engine": world.engine_ledger, "scheduler": world.scheduler_ledger}
     return await check(Parts(world.log, world.store, ledgers, running, world.clock))
@@ -330,3 +333,71 @@ async def test_guests_that_are_not_where_they_should_be(
     found = broken(await checked(world, guests(instance.host.name, other)))
     assert list(found) == ["domains"]
     assert any(told in problem for problem in found["domains"])
+
+
+async def test_a_guest_that_a_job_of_an_epoch_that_was_over_made_run(world: World) -> None:
+    """Its host was in its second epoch, and the instance was never told of that."""
+    instance = await state(world)
+    assert instance.host
+    name = instance.host.name
+    for epoch in (0, 1):
+        assert broken(await checked(world, epoch=epoch)) == {}
+    told = f"host {name} runs instance {WEB.id} since epoch 2, of which the instance, in epoch 1, was never told"
+    assert broken(await checked(world, epoch=2)) == {"domains": [told]}
+    await world.host(name)
+    assert broken(await checked(world, epoch=1)) == {}
+    assert broken(await checked(world, epoch=2)) == {"domains": [told]}
+
+
+async def test_an_instance_in_an_epoch_that_its_host_has_not_come_to(world: World) -> None:
+    seen = (await checked(world)).seen
+    instance = await state(world)
+    assert instance.host
+    seen.folded.states[WEB] = instance.but(host=instance.host.but(epoch=3))
+    assert list(domains(seen)) == [f"instance {WEB.id} is in epoch 3 of host {instance.host.name}, which is in 1"]
+
+
+async def test_a_host_that_cannot_be_asked_and_has_instances(world: World) -> None:
+    instance = await state(world)
+    assert instance.host
+    for name in ("h1", "h2"):
+        host = (await checked(world)).seen.folded.states[host_key(name)]
+        await world.log.publish([anew(host)])
+    await world.settle()
+    report = await checked(world, {})
+    told = f"host {instance.host.name} has no endpoint to ask at, so its guests are not known"
+    assert broken(report)["domains"] == [told]
+
+
+def anew(host: Host) -> Record:
+    """Its agent registers it, and says nothing of an endpoint."""
+    command = registration(host.name).but(endpoint="")
+    ident = "00000000-0000-0000-0000-0000000000a" + host.name[-1]
+    return to_record(Envelope(ident, command, Key("host", host.id), START, "test", "c"), Topic.SCHEDULING, host.cell)
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        ({"guests": {"a": "running", "b": "paused"}, "epochs": {"a": 2, "c": 3}}, [("running", 2), ("paused", 0)]),
+        ({"guests": {"a": "running"}}, [("running", 0)]),
+        (None, AgentSilent),
+    ],
+)
+async def test_agents_are_asked_for_their_guests(
+    world: World, answer: dict[str, object] | None, found: list[tuple[str, int]] | type[Exception]
+) -> None:
+    async def guests(request: web.Request) -> web.Response:
+        assert request.headers["Authorization"] == "Bearer t"
+        return web.json_response(answer) if answer else web.Response(status=503)
+
+    app = web.Application()
+    app.router.add_get(f"/v1/hosts/{H1.id}/guests", guests)
+    async with TestServer(app) as server, aiohttp.ClientSession() as session:
+        host = next(each for each in (await checked(world)).seen.hosts if each.name == "h1")
+        ask = guests_by_http(session, "t")(host.but(endpoint=str(server.make_url("/"))))
+        if isinstance(found, type):
+            with pytest.raises(found):
+                await ask
+        else:
+            assert list((await ask).values()) == [Guest(*each) for each in found]

@@ -18,7 +18,7 @@ from api.load import Load
 from api.refusals import Overloaded, Unavailable
 from api.services import Services
 from api.verdicts import Judgement, Verdicts
-from cli.check import Parts, Report, look
+from cli.check import Guest, Parts, Report, look
 from commands.beats import Beats
 from commands.engine import EngineRules
 from commands.processor import Overtaken, Processor, Rules, restored
@@ -245,8 +245,10 @@ class Cluster:
     async def look(self) -> Report:
         """Whether all is as it must be."""
 
-        async def guests(host: Host) -> dict[str, str]:
-            return {ident: str(power) for ident, power in (await self.drivers[host.name].guests()).items()}
+        async def guests(host: Host) -> dict[str, Guest]:
+            epochs = self._journals[host.name].epochs(host.id)
+            powers = await self.drivers[host.name].guests()
+            return {ident: Guest(str(power), epochs.get(ident, 0)) for ident, power in powers.items()}
 
         clock = self.processes["timers"].clock
         return await look(Parts(self.log, self.store, self.ledgers, guests, clock))
