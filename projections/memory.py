@@ -39,11 +39,13 @@ class MemoryFrozen:
         rows: dict[str, dict[str, Row]],
         history: dict[str, Entry],
         states: dict[Key, Snapshot],
+        milestones: dict[tuple[Key, int], Milestone],
     ) -> None:
         self.positions = dict(positions)
         self._rows = {name: list(table.values()) for name, table in rows.items()}
         self._history = list(history.values())
         self._states = list(states.items())
+        self._milestones = list(milestones.values())
 
     async def rows(self, view: str) -> AsyncIterator[Row]:
         """Every row of a view, its document as its JSON reads."""
@@ -60,6 +62,11 @@ class MemoryFrozen:
         for state in self._states:
             yield state
 
+    async def milestones(self) -> AsyncIterator[Milestone]:
+        """Every milestone."""
+        for milestone in self._milestones:
+            yield milestone
+
 
 class MemoryStore:
     """Dictionaries of rows."""
@@ -74,7 +81,7 @@ class MemoryStore:
     @asynccontextmanager
     async def frozen(self) -> AsyncIterator[MemoryFrozen]:
         """Them at this moment, for the time of a block."""
-        yield MemoryFrozen(self._positions, self._rows, self._history, self._states)
+        yield MemoryFrozen(self._positions, self._rows, self._history, self._states, self._milestones)
 
     async def positions(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         """Where each partition is to be read from."""

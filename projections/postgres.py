@@ -134,6 +134,12 @@ class PostgresFrozen:
         ):
             yield Key(kind, ident), Snapshot(*snapshot)
 
+    async def milestones(self) -> AsyncIterator[Milestone]:
+        """Every milestone."""
+        every = 'select kind, id, version, at, partition, "offset", event, state from {schema}.milestones'
+        async for kind, ident, *milestone in self._all(in_schema(every, self._schema)):
+            yield Milestone(Key(kind, ident), *milestone)
+
     async def _all(self, query: sql.Composed) -> AsyncIterator[Any]:
         """What a query finds, some at a time."""
         async with self._connection.cursor("frozen") as cursor:

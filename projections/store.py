@@ -144,6 +144,9 @@ class Frozen(Protocol):
     def states(self) -> AsyncIterator[tuple[Key, Snapshot]]:
         """Every state that is written down, in no order."""
 
+    def milestones(self) -> AsyncIterator[Milestone]:
+        """Every milestone, in no order."""
+
 
 class Store(Protocol):
     """Read models."""

@@ -1,7 +1,7 @@
 """Fold the log from its beginning and compare the read models with it: rows are folds, and this is the proof.
 
 Rows are compared whole, with the columns that lists filter and sort by; history, event by event; and each state that a
-projector would go on from, with the fold as it was at that version.
+projector or a moment would go on from, with the fold as it was at that version.
 """
 
 from array import array
@@ -21,7 +21,7 @@ from infra.log.log import Log, Positions, TopicPartition
 from infra.log.records import records
 from projections.dead import read_dead
 from projections.projector import entry
-from projections.store import LONG_AGO, Entry, Frozen, Snapshot, Store
+from projections.store import LONG_AGO, Entry, Frozen, Milestone, Snapshot, Store
 from projections.told import Told, nobody
 from projections.view import Change, Row
 from projections.views import VIEWS
@@ -121,6 +121,10 @@ class Folded:
     """Of the read models from what the log makes."""
     written: dict[Key, Snapshot] = field(default_factory=dict)
     """States that are written down, and that the fold has not come to."""
+    milestones: set[tuple[Key, int]] = field(default_factory=set)
+    """Where there are some."""
+    passed: dict[tuple[Key, int], tuple[Milestone, Any]] = field(default_factory=dict)
+    """What is to be there, and the state."""
     remembered: Remembered = field(default_factory=Remembered)
     _times: dict[Key, datetime] = field(default_factory=dict)
     """The latest of an aggregate's events."""
@@ -158,6 +162,9 @@ class Folded:
             self.remembered.expect(entry(record, envelope))
             self._times[key] = max(envelope.time, self._times.get(key, envelope.time))
             self._reached(key, envelope.aggversion, record.offset, after)
+            if (at := (key, envelope.aggversion)) in self.milestones:
+                place = (record.partition or 0, record.offset)
+                self.passed[at] = Milestone(*at, self._times[key], *place, envelope.id, b""), after
         self.events += 1
         if envelope.verdict:
             self.verdicts.setdefault(envelope.causation, set()).add((envelope.id, envelope.aggversion or content))
@@ -186,13 +193,7 @@ class Folded:
         latest = self._times.get(key, LONG_AGO)
         if snapshot.time not in (latest, LONG_AGO):
             self.differences.add(f"{name}: its latest event is said to be of {snapshot.time}, the log has {latest}")
-        try:
-            kept = type(state).model_validate_json(snapshot.state)
-        except ValueError as error:
-            self.differences.add(f"{name}: it cannot be read: {str(error)[:LONGEST]}")
-            return
-        if kept != state:
-            _differ(self.differences, name, kept.model_dump(), state.model_dump())
+        _differ_in_state(self.differences, name, snapshot.state, state)
 
     def _project(self, change: Change) -> None:
         for view in VIEWS.values():
@@ -211,9 +212,12 @@ async def verify(log: Log, frozen: Frozen, told: Told = nobody) -> Folded:
     Raises LogUnavailable, StoreUnavailable.
     """
     folded = Folded(written={key: snapshot async for key, snapshot in frozen.states()})
+    folded.milestones = {(each.subject, each.version) async for each in frozen.milestones()}
     await _fold(folded, log, frozen.positions, told)
     for key, snapshot in folded.written.items():
         folded.differences.add(f"state of {key} at version {snapshot.version}: the log makes no such state")
+    async for milestone in frozen.milestones():
+        _compare_milestone(folded, milestone)
     for name, rows in folded.rows.items():
         await _compare(folded.differences, name, rows, frozen)
     async for event in frozen.history():
@@ -269,6 +273,16 @@ def _gap(record: Record, envelope: Envelope, version: int) -> str:
     return f"{envelope.subject}: version {envelope.aggversion} follows {version} at {record.place}"
 
 
+def _compare_milestone(folded: Folded, milestone: Milestone) -> None:
+    name = f"milestone of {milestone.subject} at version {milestone.version}"
+    if (milestone.subject, milestone.version) not in folded.passed:
+        folded.differences.add(f"{name}: the log makes no such state")
+        return
+    right, state = folded.passed[milestone.subject, milestone.version]
+    _differ(folded.differences, name, milestone._replace(state=b"")._asdict(), right._asdict())
+    _differ_in_state(folded.differences, name, milestone.state, state)
+
+
 async def _compare(found: Findings, view: str, wanted: Mapping[str, Row], frozen: Frozen) -> None:
     """Tell of rows of a view that are not what they are to be."""
     seen = set()
@@ -295,6 +309,16 @@ def _differ(found: Findings, name: str, told: Mapping[str, Any], wanted: Mapping
     for each in sorted({*told, *wanted}):
         if told.get(each) != wanted.get(each):
             found.add(f"{name}: {each} is {_text(told.get(each))}, the log makes it {_text(wanted.get(each))}")
+
+
+def _differ_in_state(found: Findings, name: str, told: bytes, wanted: Any) -> None:
+    try:
+        kept = type(wanted).model_validate_json(told)
+    except ValueError as error:
+        found.add(f"{name}: it cannot be read: {str(error)[:LONGEST]}")
+        return
+    if kept != wanted:
+        _differ(found, name, kept.model_dump(), wanted.model_dump())
 
 
 def _text(value: Any) -> str:

@@ -640,6 +640,7 @@ async def lived(monkeypatch: pytest.MonkeyPatch) -> tuple[MemoryLog, list[Batch]
             await super().apply(batch)
 
     store = Recording()
+    monkeypatch.setattr("projections.projector.MILESTONE_EVENTS", 4)
     for events in (1, 1000):
         monkeypatch.setattr("projections.projector.SNAPSHOT_EVENTS", events)
         await project(store, world.log)
@@ -649,6 +650,7 @@ async def lived(monkeypatch: pytest.MonkeyPatch) -> tuple[MemoryLog, list[Batch]
             await world.log.publish([closed(1, DeadDropped())])
     assert len(batches) == 2
     assert len(batches[0].states) >= 4
+    assert [each.version for each in batches[0].milestones if each.subject == WEB][:2] == [4, 8]
     return world.log, batches
 
 
@@ -779,6 +781,23 @@ def write_state_too_far(batches: list[Batch]) -> str:
     return f"state of {WEB} at version 99: the log makes no such state"
 
 
+def change_milestone(**changes: Any) -> Callable[[list[Batch]], str]:
+    def change(batches: list[Batch]) -> str:
+        at, right = next((at, each) for at, each in enumerate(batches[0].milestones) if each.subject == WEB)
+        batches[0].milestones[at] = right._replace(**changes)
+        (name,) = changes
+        told = {"state": "it cannot be read", "version": "the log makes no such state"}.get(name, f"{name} is ")
+        return f"milestone of {WEB} at version {changes.get('version', 4)}: {told}"
+
+    return change
+
+
+def change_milestones_name(batches: list[Batch]) -> str:
+    at, right = next((at, each) for at, each in enumerate(batches[0].milestones) if each.subject == WEB)
+    batches[0].milestones[at] = right._replace(state=right.state.replace(b'"name":"web"', b'"name":"?"', 1))
+    return f'milestone of {WEB} at version 4: name is "?", the log makes it "web"'
+
+
 def change_dead_state(batches: list[Batch]) -> str:
     (key,) = (key for key in batches[1].states if key.kind == "dead")
     right = batches[1].states[key]
@@ -813,6 +832,18 @@ def change_dead_state(batches: list[Batch]) -> str:
         spoil_state,
         add_state,
         write_state_too_far,
+        change_milestones_name,
+        *(
+            change_milestone(**each)
+            for each in (
+                {"state": b"{"},
+                {"version": 99},
+                {"event": "?"},
+                {"time": NOW},
+                {"partition": 77},
+                {"offset": 7},
+            )
+        ),
         change_dead_state,
     ],
 )
