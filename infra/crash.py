@@ -2,8 +2,8 @@
 
 Why in the product: that nothing is lost or done twice is proven at each line of the way of a command, on the very
 code that runs. `GOSTACK_CRASH=POINT[:N[:FILE]]` kills the process (SIGKILL) when it passes the point for the Nth time;
-with FILE only once, however often it is started: the file is made then. Several are separated by commas. Without the
-variable a point costs a comparison.
+with FILE only once, however often it is started: the file is made then. `stop@POINT` makes it stand still instead
+(SIGSTOP), until it gets SIGCONT. Several are separated by commas. Without the variable a point costs a comparison.
 """
 
 import os
@@ -15,6 +15,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 VARIABLE = "GOSTACK_CRASH"
+STOP = "stop@"
 
 POINTS = {
     "step-fetched": "engine, scheduler: records were fetched, nothing was done",
@@ -59,11 +60,13 @@ POINTS = {
 
 
 class Wish:
-    """One point at which to die."""
+    """One point at which to die, or to stand still."""
 
     def __init__(self, text: str) -> None:
         """Raises ValueError for what is no wish."""
-        self.point, _, rest = text.partition(":")
+        wanted, _, rest = text.partition(":")
+        self.point = wanted.removeprefix(STOP)
+        self._sign = signal.SIGSTOP if wanted.startswith(STOP) else signal.SIGKILL
         number, _, self._file = rest.partition(":")
         if self.point not in POINTS:
             raise ValueError(f"{VARIABLE}: {self.point!r} is no crash point; there are {', '.join(POINTS)}")
@@ -77,7 +80,7 @@ class Wish:
         if self._left == 0:
             if self._file:
                 Path(self._file).touch(exist_ok=False)
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), self._sign)
 
 
 def wishes(text: str) -> dict[str, Wish]:

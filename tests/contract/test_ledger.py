@@ -1,14 +1,15 @@
 """The contract of the ledger: the twin in memory and PostgreSQL keep, refuse and forget alike."""
 
+import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
 
 from domain.messages import Key, Record
-from infra.db.ledger import Change, Conflict, Ledger, Move
+from infra.db.ledger import Change, Conflict, Ledger, LedgerUnavailable, Move
 from infra.db.memory import MemoryLedger
 from infra.db.migrate import migrate
 from infra.db.postgres import PostgresLedger
@@ -196,6 +197,48 @@ async def test_what_only_the_callers_clock_says_is_due_is_not_sure(ledger: Ledge
     assert [due.due_id for due in await ledger.due(ahead, 10)] == ["before", "later"]
     assert [due.due_id for due in await ledger.due(ahead, 10, sure=True)] == ["before"]
     assert await ledger.due(behind, 10, sure=True) == []
+
+
+@pytest.mark.parametrize("ledger", [pytest.param("postgres", marks=pytest.mark.real)], indirect=True)
+async def test_who_takes_over_ends_what_stands_open_of_its_kind_and_nothing_that_is_at_work(
+    ledger: Ledger, request: pytest.FixtureRequest
+) -> None:
+    """A worker that stands still loses its partitions 3 s after that at the earliest."""
+    dsn = request.getfixturevalue("real_servers").dsn
+    still, at_work, scheduler = (PostgresLedger(dsn, schema) for schema in ("engine", "engine", "scheduler"))
+    go_on = asyncio.Event()
+    await ledger.positions([FIRST, SECOND])
+
+    async def begin(other: PostgresLedger, moves: Sequence[Move] = ()) -> asyncio.Task[None]:
+        begun = asyncio.Event()
+
+        async def stand() -> None:
+            async with other.step() as step:
+                await step.open(moves, [], [])
+                begun.set()
+                await go_on.wait()
+                await step.close([], [], [], [])
+
+        task = asyncio.create_task(stand())
+        await begun.wait()
+        return task
+
+    try:
+        standing, elsewhere = await begin(still, [Move(FIRST, 0, 5)]), await begin(scheduler)
+        await asyncio.sleep(2.8)
+        working = await begin(at_work)
+        async with asyncio.timeout(10):
+            assert await ledger.positions([FIRST, SECOND]) == {FIRST: 0, SECOND: 0}
+        go_on.set()
+        await working
+        await elsewhere
+        with pytest.raises(LedgerUnavailable):
+            await standing
+        await (await begin(still, [Move(FIRST, 0, 5)]))
+        assert await ledger.reached([FIRST]) == {FIRST: 5}
+    finally:
+        for each in (still, at_work, scheduler):
+            await each.close()
 
 
 async def test_what_is_parked_is_not_due_until_it_is_released(ledger: Ledger) -> None:

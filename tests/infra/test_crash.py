@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +32,17 @@ def test_a_process_dies_at_the_nth_passing_and_only_once(tmp_path: Path) -> None
     assert run(wish) == (0, "0\n1\n2\n3\n4\n")
     assert run("step-moved") == (-9, "")
     assert run("") == (0, "0\n1\n2\n3\n4\n")
+
+
+def test_a_process_stands_still_at_the_nth_passing_until_it_is_to_go_on() -> None:
+    environment = {**os.environ, "GOSTACK_CRASH": "stop@step-moved:3"}
+    command = [sys.executable, "-c", SCRIPT]
+    with subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        _, status = os.waitpid(process.pid, os.WUNTRACED)
+        assert os.WIFSTOPPED(status)
+        process.send_signal(signal.SIGCONT)
+        assert process.communicate()[0] == "0\n1\n2\n3\n4\n"
+        assert process.returncode == 0
 
 
 def test_what_is_done_in_parts_is_done_at_once_unless_the_process_is_to_die_between_them(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ class Process:
         """Whose code its next start runs."""
         self.environment = environment
         """Of its next start."""
+        self.log = log
         self._log: IO[bytes] = log.open("ab")
         self._wanted = True
         self._starting = threading.Lock()
