@@ -129,7 +129,8 @@ class Courier:
         if delivery is None:
             return LOOK_SECONDS
         if delivery.turn != webhook.turn:
-            delivery = replace(delivery, turn=webhook.turn, failures=0, failing="", next_at=None)
+            offsets = webhook.begins if delivery.turn < webhook.begun else delivery.offsets
+            delivery = replace(delivery, offsets=offsets, turn=webhook.turn, failures=0, failing="", next_at=None)
         if delivery.failures >= parts.policy.attempts:
             await self._disable(f"{delivery.failures} attempts in a row failed: {delivery.last_error}")
             return LOOK_SECONDS

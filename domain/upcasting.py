@@ -41,6 +41,10 @@ def _of_a_request(data: dict[str, Any]) -> dict[str, Any]:
     return {**data, "task": {**data["task"], "correlation": ""}}
 
 
+def _webhook_retried(data: dict[str, Any]) -> dict[str, Any]:
+    return {**data, "begins": None}
+
+
 UPCASTS: dict[str, Upcast] = {
     "gostack.host.claim-made.v1": Upcast("gostack.host.claim-made.v2", _claim_made),
     "gostack.host.registered.v1": Upcast("gostack.host.registered.v2", _of_the_only_cell),
@@ -49,6 +53,7 @@ UPCASTS: dict[str, Upcast] = {
     "gostack.scheduling.placement-refused.v2": Upcast("gostack.scheduling.placement-refused.v3", _of_the_only_cell),
     "gostack.task.accepted.v1": Upcast("gostack.task.accepted.v2", _of_a_request),
     "gostack.task.planned.v1": Upcast("gostack.task.planned.v2", _of_a_request),
+    "gostack.webhook.retried.v1": Upcast("gostack.webhook.retried.v2", _webhook_retried),
     "gostack.zone.created.v1": Upcast("gostack.zone.created.v2", _of_the_only_cell),
 }
 """Type name as it was written -> the step to the next."""

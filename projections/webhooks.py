@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from domain.webhook.webhook import Webhook
 from projections.view import Change, Column, Row, View, aggregate
 
-UNTOLD = {"project", "begins", "secret_ref", "old_secret_ref", "turn"}
+UNTOLD = {"project", "begins", "secret_ref", "old_secret_ref", "turn", "begun"}
 
 
 def _rows(change: Change) -> Iterable[Row]:

@@ -32,7 +32,6 @@ from domain.webhook.webhook import (
     UpdateWebhook,
     Wanted,
     Webhook,
-    WebhookCommand,
 )
 from infra.webhooks.addresses import LONGEST_URL, checked_url
 from infra.webhooks.deliveries import Delivery
@@ -73,19 +72,24 @@ class WantedBody(Strict):
         return list(whole_types(given)) if given else given
 
 
-class WebhookBody(Strict):
-    """A webhook to be."""
+class Beginning(Strict):
+    """From where on events are told."""
+
+    begin: str | None = Field(
+        None, alias="from", max_length=LONGEST, description="id of an event of the feed, now or beginning"
+    )
+    since: str | None = Field(
+        None, max_length=moments.LONGEST, description=f"instead of from, with a minute before it: {moments.TIMES}"
+    )
+
+
+class WebhookBody(Beginning):
+    """A webhook to be; it begins now where nothing else is said."""
 
     name: Name
     url: Url
     description: Text = ""
     wanted: WantedBody = Field(default_factory=WantedBody)
-    begin: str | None = Field(
-        None, alias="from", max_length=LONGEST, description="id of an event of the feed, now (the default) or beginning"
-    )
-    since: str | None = Field(
-        None, max_length=moments.LONGEST, description=f"instead of from, with a minute before it: {moments.TIMES}"
-    )
 
 
 class WebhookChange(Strict):
@@ -121,8 +125,7 @@ async def create_webhook(
     """Each event that it wants is sent as a CloudEvent (structured mode), signed as Standard Webhooks says. The secret
     is told in this one answer."""
     _checked(given, body.url)
-    if body.begin and body.since:
-        raise Invalid(field="since", value=body.since, allowed="it goes without from")
+    _one_of_both(body)
     secret = ""
     webhook_id = derived_id(asked.command_id, "webhook")
 
@@ -133,8 +136,7 @@ async def create_webhook(
         there = await given.store.page(VIEW, Page(where=(Condition("deleted", "=", False),), limit=max(most, 1)))
         if len(there.docs) >= most:
             raise TooManyWebhooks(most=most)
-        since = moments.time(given, "since", body.since) if body.since else None
-        begins = await begins_at(given.log, body.begin or "", since)
+        begins = await _begins(given, body)
         wanted = await _wanted(given, body.wanted, Wanted())
         ref, secret = await _secret(given, asked, webhook_id)
         command = CreateWebhook(
@@ -142,7 +144,7 @@ async def create_webhook(
             description=body.description,
             url=body.url,
             wanted=wanted,
-            begins=tuple(begins),
+            begins=begins,
             secret_ref=ref,
         )
         return Wish(Key("webhook", webhook_id), command)
@@ -252,17 +254,34 @@ async def change_webhook(
 )
 async def delete_webhook(given: Given, asked: Asking, ref: str) -> Response:
     """It is told no more; what is being sent just now may still arrive."""
-    return await _one(given, asked, ref, DeleteWebhook())
+
+    async def wish() -> Wish:
+        return Wish(Key("webhook", await resolve.ident(given, VIEW, ref, asked.project)), DeleteWebhook())
+
+    return await answer(given, await gateway.carry_out(given, asked, wish), VIEW)
 
 
 @router.post(
     "/webhooks/{ref}/retry",
     summary="Try a webhook at once, and enable it where it is disabled",
-    responses=describe.done(200, WebhookDocument, examples.WEBHOOK, 404),
+    responses=describe.done(200, WebhookDocument, examples.WEBHOOK, 400, 404),
 )
-async def retry_webhook(given: Given, asked: Asking, ref: str) -> Response:
-    """It goes on with the event that it had not taken."""
-    return await _one(given, asked, ref, RetryWebhook())
+async def retry_webhook(
+    given: Given,
+    asked: Asking,
+    ref: str,
+    body: Annotated[Beginning | None, Body(examples=[{}])] = None,
+) -> Response:
+    """It goes on with the event that it had not taken, or from where it is asked to."""
+    body = body or Beginning()
+    _one_of_both(body)
+
+    async def wish() -> Wish:
+        ident = await resolve.ident(given, VIEW, ref, asked.project)
+        begins = await _begins(given, body) if body.begin or body.since else None
+        return Wish(Key("webhook", ident), RetryWebhook(begins=begins))
+
+    return await answer(given, await gateway.carry_out(given, asked, wish), VIEW)
 
 
 @router.post(
@@ -316,6 +335,16 @@ def _checked(services: Services, url: str) -> None:
         raise Invalid(field="url", value=url[:80], allowed=str(wrong)) from wrong
 
 
+def _one_of_both(body: Beginning) -> None:
+    if body.begin and body.since:
+        raise Invalid(field="since", value=body.since, allowed="it goes without from")
+
+
+async def _begins(services: Services, body: Beginning) -> tuple[int, ...]:
+    since = moments.time(services, "since", body.since) if body.since else None
+    return tuple(await begins_at(services.log, body.begin or "", since))
+
+
 async def _free(services: Services, name: str, project: str, but: str) -> None:
     for found in await services.store.find(VIEW, name, {"deleted": False, "project": project}):
         if found.id != but:
@@ -333,10 +362,3 @@ async def _secret(services: Services, asked: Asked, webhook_id: str) -> tuple[st
     """Reference and secret; the same request again has the one that was kept first."""
     ref = derived_id(asked.command_id, "secret")
     return ref, await services.secrets.put(ref, OWNER + webhook_id, new_secret()) or ""
-
-
-async def _one(services: Services, asked: Asked, ref: str, command: WebhookCommand) -> Response:
-    async def wish() -> Wish:
-        return Wish(Key("webhook", await resolve.ident(services, VIEW, ref, asked.project)), command)
-
-    return await answer(services, await gateway.carry_out(services, asked, wish), VIEW)

@@ -30,6 +30,10 @@ Subject = Annotated[Text, _option("--subject")]
 Actor = Annotated[Text, _option("--actor")]
 OfProject = Annotated[Text, _option("--project-id")]
 Task = Annotated[Text, _option("--task")]
+Start = Annotated[
+    Text, typer.Option("--from", metavar="beginning|now|ID", help="Where to begin; an ID as of gs event follow.")
+]
+Since = Annotated[Text, typer.Option("--since", help=f"Where to begin: {TIME}.")]
 Description = Annotated[Text, typer.Option("--description", help="What it is for.")]
 
 add_list(app, WEBHOOK)
@@ -48,10 +52,8 @@ def create(
     actor: Actor = None,
     project_id: OfProject = None,
     task: Task = None,
-    start: Annotated[
-        Text, typer.Option("--from", metavar="beginning|now|ID", help="Where to begin; an ID as of gs event follow.")
-    ] = None,
-    since: Annotated[Text, typer.Option("--since", help=f"Where to begin: {TIME}.")] = None,
+    start: Start = None,
+    since: Since = None,
 ) -> None:
     """Tell an endpoint of events, and show the secret that they are signed with, once."""
     body: dict[str, Any] = {
@@ -59,8 +61,7 @@ def create(
         "url": url,
         "description": description,
         "wanted": _wanted(types, subject, actor, project_id, task),
-        "from": start,
-        "since": moment_of(since) if since else None,
+        **_place(start, since),
     }
     answer = call.client.write("POST", WEBHOOK.path(), _given(body))
     _told_once(call, answer, needed=f"Webhook {body['name']} was made")
@@ -105,10 +106,11 @@ def test(call: Call, which: Which) -> None:
 
 
 @command(app, writes=True)
-def retry(call: Call, which: Which) -> None:
-    """Try at once what was not taken, and enable a webhook that was disabled."""
+def retry(call: Call, which: Which, start: Start = None, since: Since = None) -> None:
+    """Try at once what was not taken, or from elsewhere on, and enable a webhook that was disabled."""
     ident = call.ident(WEBHOOK, which)
-    call.written(WEBHOOK, call.client.write("POST", WEBHOOK.path(ident, "retry"), {}), ident)
+    body = _given(_place(start, since))
+    call.written(WEBHOOK, call.client.write("POST", WEBHOOK.path(ident, "retry"), body), ident)
 
 
 def _wanted(types: list[str] | None, subject: Text, actor: Text, project_id: Text, task: Text) -> dict[str, Any] | None:
@@ -120,6 +122,10 @@ def _wanted(types: list[str] | None, subject: Text, actor: Text, project_id: Tex
         "task": task,
     }
     return {name: value for name, value in given.items() if value is not None} or None
+
+
+def _place(start: Text, since: Text) -> dict[str, Any]:
+    return {"from": start, "since": moment_of(since) if since else None}
 
 
 def _given(body: dict[str, Any]) -> dict[str, Any]:

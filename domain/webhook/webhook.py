@@ -49,6 +49,8 @@ class Webhook(Model):
     """Why it is disabled."""
     turn: int = 1
     """Grows whenever it is to be tried at once, whatever failed before."""
+    begun: int = 0
+    """The turn since which it is told from `begins`; 0: since it was made."""
     created: datetime
     updated: datetime
     deleted: datetime | None = None
@@ -98,7 +100,9 @@ class DisableWebhook(WebhookCommand):
 
 
 class RetryWebhook(WebhookCommand):
-    """Try at once, and enable it where it is disabled: it goes on where it had got to."""
+    """Try at once, and enable it where it is disabled: it goes on where it had got to, or from elsewhere."""
+
+    begins: tuple[int, ...] | None = None
 
 
 class DeleteWebhook(WebhookCommand):
@@ -146,8 +150,11 @@ class WebhookDisabled(WebhookEvent):
 
 
 class WebhookRetried(WebhookEvent):
-    """It is told again, at once."""
+    """It is told again, at once; None means from where it had got to."""
 
+    revision = 2
+
+    begins: tuple[int, ...] | None = None
     at: datetime
 
 
@@ -173,7 +180,9 @@ def evolve(now: Webhook | None, event: Event, subject_id: str) -> Webhook:
         case WebhookDisabled() if now:
             return now.but(enabled=False, reason=event.reason, updated=event.at)
         case WebhookRetried() if now:
-            return now.but(enabled=True, reason="", turn=now.turn + 1, updated=event.at)
+            turn = now.turn + 1
+            place = {} if event.begins is None else {"begins": event.begins, "begun": turn}
+            return now.but(enabled=True, reason="", turn=turn, updated=event.at, **place)
         case WebhookDeleted() if now:
             return now.but(deleted=event.at, updated=event.at)
         case _:
@@ -196,8 +205,8 @@ def decide(now: Webhook | None, envelope: Envelope) -> Decision:
             return Decision([WebhookUpdated(at=at, **changes)] if changes else [])
         case DisableWebhook(reason=reason, turn=turn):
             return Decision([WebhookDisabled(reason=reason, at=at)] if now.enabled and turn == now.turn else [])
-        case RetryWebhook():
-            return Decision([WebhookRetried(at=at)])
+        case RetryWebhook(begins=begins):
+            return Decision([WebhookRetried(begins=begins, at=at)])
         case DeleteWebhook():
             return Decision([WebhookDeleted(at=at)])
         case other:

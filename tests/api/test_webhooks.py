@@ -194,6 +194,47 @@ async def test_a_disabled_webhook_says_why_and_is_retried(api: Api, receiver: Re
     assert len(receiver.got) == 3
 
 
+async def test_where_a_webhook_goes_on(api: Api, receiver: Receiver) -> None:
+    wanted = {"types": ["zone.created.*"]}
+    await api.post("/webhooks", {"name": "hook", "url": receiver.url, "wanted": wanted})
+    here = positions.encode(await api.app.state.feed.start("now"))
+    await api.post("/zones", {"name": "a"})
+    api.world.now += timedelta(minutes=10)
+    since = api.world.now.isoformat()
+    await api.post("/zones", {"name": "b"})
+    await api.world.settle()
+    bodies: list[tuple[Any, list[str]]] = [
+        ({}, ["a", "b"]),
+        ({}, []),
+        ({"from": "beginning"}, ["default", "a", "b"]),
+        ({"from": here}, ["a", "b"]),
+        ({"since": since}, ["b"]),
+        ({"from": "now"}, []),
+        (None, []),
+    ]
+    for body, expected in bodies:
+        receiver.got.clear()
+        assert (await api.post("/webhooks/hook/retry", body, 200))["status"] == "enabled"
+        (webhook,) = await Deliverer(parts(api)).look()
+        await Courier(parts(api), webhook).round()
+        assert sorted(each.event["data"]["name"] for each in receiver.got) == sorted(expected)
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ({"from": "x"}, "now or beginning"),
+        ({"from": "x" * 9999}, "from"),
+        ({"since": "soon"}, "how long ago"),
+        ({"from": "now", "since": "1h"}, "without from"),
+        ({"to": "now"}, "no such field"),
+    ],
+)
+async def test_where_a_webhook_cannot_go_on(api: Api, body: dict[str, Any], says: str) -> None:
+    await api.post("/webhooks", {"name": "hook", "url": FAR})
+    assert says in (await api.post("/webhooks/hook/retry", body, 422))["detail"]
+
+
 async def shown_as(api: Api, holds: Callable[[Any], bool]) -> Any:
     """The webhook, once this holds of it."""
     async with asyncio.timeout(20):

@@ -150,7 +150,9 @@ def test_a_webhook_from_its_secret_to_its_end(gs: User) -> None:
         headers, body = got.pop()
         assert is_signed(hook["secret"], headers, body)
         assert is_signed(renewed["secret"], headers, body)
-        assert gs.json("webhook", "retry", "hook")["status"] == "enabled"
+        for place in ([], ["--from", "beginning"], ["--since", "2h"]):
+            assert gs.json("webhook", "retry", "hook", *place)["status"] == "enabled"
+        assert "without from" in gs.fails(1, "webhook", "retry", "hook", "--from", "now", "--since", "2h")
     assert gs.run("webhook", "test", "hook").exit_code == 1
     assert "exists already" in gs.fails(1, "webhook", "create", "hook", "--url", url)
     assert "http or https" in gs.fails(1, "webhook", "create", "other", "--url", "ftp://x")

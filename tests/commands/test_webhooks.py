@@ -338,6 +338,38 @@ async def test_without_its_secret_nothing_is_sent(telling: Telling) -> None:
     assert telling.receiver.got == []
 
 
+async def test_it_goes_on_where_it_is_asked_to_once(telling: Telling) -> None:
+    courier = await telling.hook(**FLAVORS)
+    await telling.flavors("a")
+    await courier.round()
+    here = (await telling.kept()).offsets
+    await telling.flavors("b")
+    await courier.round()
+    for begins, told in ((here, ["b"]), (BEGINNING, ["a", "b"]), (None, [])):
+        telling.receiver.got.clear()
+        await telling.world.send(HOOK, RetryWebhook(begins=begins))
+        courier.webhook = await telling.now()
+        await courier.round()
+        await courier.round()
+        assert sorted(telling.names()) == told
+        # Whoever begins anew finds it there.
+        await (await telling.courier()).round()
+        assert sorted(telling.names()) == told
+
+
+async def test_one_whose_place_was_lost_goes_on_where_it_was_asked_to_last(telling: Telling) -> None:
+    await telling.hook(**FLAVORS)
+    await telling.flavors("a")
+    await (await telling.courier()).round()
+    here = (await telling.kept()).offsets
+    await telling.world.send(HOOK, RetryWebhook(begins=here))
+    await telling.world.send(HOOK, RetryWebhook())
+    await telling.deliveries.forget(HOOK.id)
+    await telling.flavors("b")
+    await (await telling.courier()).round()
+    assert telling.names() == ["a", "b"]
+
+
 @pytest.mark.parametrize("nonsense", NONSENSE.values(), ids=NONSENSE)
 @pytest.mark.parametrize("wanted", [{}, FLAVORS], ids=["all", "flavors"])
 async def test_what_cannot_be_read_holds_up_nothing(telling: Telling, nonsense: Record, wanted: dict[str, Any]) -> None:

@@ -44,6 +44,14 @@ async def test_a_new_one_begins_where_it_is_to_begin_and_a_known_one_where_it_ha
     assert await deliveries.take(WEB, (9, 9), "a", NOW, NOW + MINUTE) == moved
 
 
+async def test_whoever_holds_it_may_set_it_back(deliveries: Deliveries) -> None:
+    mine = await deliveries.take(WEB, (5, 5), "a", NOW, NOW + MINUTE)
+    assert mine is not None
+    back = replace(mine, offsets=(1, 9), turn=3)
+    assert await deliveries.keep(back, "a", NOW + MINUTE)
+    assert await deliveries.take(WEB, (5, 5), "b", NOW + MINUTE, NOW + 2 * MINUTE) == back
+
+
 async def test_one_holds_it_at_a_time(deliveries: Deliveries) -> None:
     mine = await deliveries.take(WEB, (0,), "a", NOW, NOW + MINUTE)
     assert mine is not None

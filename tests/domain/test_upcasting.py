@@ -16,6 +16,7 @@ from domain.instance.events import InstanceCreated
 from domain.messages import MESSAGES, Envelope, Key, Record, Topic, class_of, from_record, names_of, to_record
 from domain.task import TaskAccepted, TaskPlanned
 from domain.upcasting import UPCASTS, Upcast, upcast
+from domain.webhook.webhook import WebhookRetried
 from domain.zone.zone import ZoneCreated
 
 TODAY = UpdateInstance.type_name
@@ -133,6 +134,7 @@ WRITTEN = {
         {"task_id": "t", "task": TASK},
         TaskPlanned(task_id="t", task=Task.model_validate({**TASK, "correlation": ""})),
     ),
+    "gostack.webhook.retried.v1": ({"at": AT}, WebhookRetried(begins=None, at=datetime.fromisoformat(AT))),
     "gostack.zone.created.v1": (
         {"name": "z", "description": "d", "at": AT},
         ZoneCreated(name="z", cell="default", description="d", at=datetime.fromisoformat(AT)),

@@ -70,6 +70,7 @@ def test_it_is_as_it_was_made() -> None:
         (UpdateWebhook(url="http://b"), ["WebhookUpdated"], 2),
         (UpdateWebhook(wanted=Wanted()), ["WebhookUpdated"], 1),
         (RetryWebhook(), ["WebhookRetried"], 2),
+        (RetryWebhook(begins=(3, 4)), ["WebhookRetried"], 2),
         (DisableWebhook(reason="r", turn=1), ["WebhookDisabled"], 1),
         (DisableWebhook(reason="r", turn=2), [], 1),
         (DeleteWebhook(), ["WebhookDeleted"], 1),
@@ -89,6 +90,14 @@ def test_it_is_disabled_once_and_retried_from_there() -> None:
     assert (given.webhook.enabled, given.webhook.reason) == (True, "")
     assert given.send(DisableWebhook(reason="late", turn=1)) == []
     assert given.send(DisableWebhook(reason="r", turn=2)) == ["WebhookDisabled"]
+
+
+def test_it_is_told_from_elsewhere_since_the_turn_in_which_that_was_asked_for() -> None:
+    given = Given(CREATE, RetryWebhook())
+    assert (given.webhook.begins, given.webhook.begun, given.webhook.turn) == ((1, 2), 0, 2)
+    given.send(RetryWebhook(begins=(3, 4)))
+    given.send(RetryWebhook())
+    assert (given.webhook.begins, given.webhook.begun, given.webhook.turn) == ((3, 4), 3, 4)
 
 
 def test_two_secrets_sign_for_a_day() -> None:

@@ -21,7 +21,7 @@ from tests.servers import scratch
 
 PATIENCE = 60.0
 TREE = Path(__file__).parents[2]
-SERVICES = ("engine", "scheduler", "timers", "projector", "api", "agent")
+SERVICES = ("engine", "scheduler", "timers", "webhooks", "projector", "api", "agent")
 
 
 def free_port() -> int:

@@ -2,9 +2,6 @@
 
 import asyncio
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,44 +10,19 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from domain.messages import Record, Topic
-from infra.crash import VARIABLE
 from infra.log.kafka import KafkaLog
 from infra.log.log import TopicPartition
 from infra.log.records import records
 from tests.real.cluster import SERVICES, Cluster, Process, running
+from tests.real.page import done, run, steps
 from tests.real.test_crashes import boot, instances, prepare
 
 pytestmark = pytest.mark.real
 
-ROOT = Path(__file__).parents[2]
 BOOTS = 3
 KILLED = -9
 FOREIGN = TopicPartition(Topic.REPORTS, 5)
 """Where somebody else writes with transactions."""
-
-
-def steps(heading: str) -> list[str]:
-    """The command block of a section."""
-    section = (ROOT / "docs/operations.md").read_text().split(f"\n## {heading}\n", 1)[1]
-    return section.split("```")[1].strip().splitlines()
-
-
-def run(cluster: Cluster, line: str, crash: str = "") -> subprocess.CompletedProcess[str]:
-    program, *words = line.replace("/backup/gostack", str(cluster.directory / "archive")).split()
-    assert program == "gostack"
-    return subprocess.run(
-        [sys.executable, "-m", "cli.gostack", *words],
-        env={**cluster.environment, VARIABLE: crash},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-
-
-def done(cluster: Cluster, line: str) -> str:
-    found = run(cluster, line)
-    assert found.returncode == 0, found.stdout + found.stderr
-    return found.stdout
 
 
 def start(cluster: Cluster, names: list[str]) -> None:

@@ -1,6 +1,5 @@
 """Read models are made anew, and gone back from, while they are read and written: no read fails, none is wrong."""
 
-import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,10 +9,9 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
-from typer.testing import CliRunner
 
-from cli.gs.main import app
 from tests.real.cluster import Cluster, running
+from tests.real.page import gs
 from tests.real.test_crashes import boot, prepare
 
 pytestmark = pytest.mark.real
@@ -65,12 +63,6 @@ class Users:
     def _boot(self) -> None:
         while not self._over.is_set():
             self.booted.append(boot(self._url, f"meanwhile-{len(self.booted)}"))
-
-
-def gs(cluster: Cluster, *words: str, status: int = 0) -> Any:
-    done = CliRunner(env={"GS_API": cluster.url}).invoke(app, [*words, "-o", "json"])
-    assert done.exit_code == status, f"{words}: {done.exit_code}\n{done.output}\n{done.stderr}\n{cluster.last_words()}"
-    return json.loads(done.stdout) if done.stdout else None
 
 
 def test_read_models_are_rebuilt_and_rolled_back_under_load(cluster: Cluster) -> None:

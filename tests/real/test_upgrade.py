@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from tests.real.cluster import TREE, Cluster, Process, free_port, running
-from tests.real.test_archive import steps
+from tests.real.page import steps
 from tests.real.test_crashes import boot, instances, prepare
 
 pytestmark = pytest.mark.real
