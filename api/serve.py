@@ -25,6 +25,8 @@ from api.verdicts import Verdicts
 from domain import catalog
 from infra import metrics
 from infra.clock import now
+from infra.db.ledger import LedgerUnavailable
+from infra.db.ledger import measure as measure_ledger
 from infra.db.postgres import PostgresLedger
 from infra.log.kafka import KafkaLog
 from infra.log.lag import Lags, measured
@@ -152,6 +154,8 @@ async def serve(settings: Settings) -> None:
 
         async def look() -> Lags:
             metrics.VERDICTS_AWAITED.set(services.verdicts.waiting)
+            for name, ledger in services.deciding.items():
+                await measure_ledger(name, ledger)
             told = await readiness(services)
             if told["problems"]:
                 raise NotReady("; ".join(told["problems"]))
@@ -159,7 +163,7 @@ async def serve(settings: Settings) -> None:
 
         running = [services.verdicts.run(), services.forgetting.run(), sweep_for_ever(services), services.load.run()]
         if open_doors(settings.metrics.listen, settings.metrics.api, pulse):
-            running.append(measure(pulse, look, (NotReady,)))
+            running.append(measure(pulse, look, (NotReady, LedgerUnavailable)))
         behind = [asyncio.create_task(each) for each in running]
         serving = [asyncio.create_task(server.serve()) for server in servers]
         try:

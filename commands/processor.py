@@ -171,7 +171,6 @@ class Processor:
         self.name = rules.source.rpartition("/")[2]
         self._step_seconds = metrics.STEP_SECONDS.labels(self.name)
         self._step_records = metrics.STEP_RECORDS.labels(self.name)
-        self._outbox = metrics.OUTBOX.labels(self.name)
 
     async def assigned(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         """These partitions are this worker's from now on. Sends what an earlier owner could not, and says where to
@@ -191,14 +190,12 @@ class Processor:
         # Read last: what an earlier owner took was on the log before.
         await must_reach(self._log, positions)
         self._positions = positions
-        self._outbox.set(0)
         metrics.ASSIGNED.labels(self.name).set(len(self._positions))
         metrics.ASSIGNMENTS.labels(self.name).inc()
         return dict(self._positions)
 
     async def look(self) -> Lags:
-        """Measure what no step tells; what waits. Raises LogUnavailable, LedgerUnavailable."""
-        metrics.PARKED.labels(self.name).set(len(await self._ledger.parked()))
+        """Measure what no step tells: what waits. Raises LogUnavailable."""
         return measured(self.name, await lags(self._log, dict(self._positions), self._clock(), self.topics))
 
     async def lag(self) -> int:
@@ -264,12 +261,10 @@ class Processor:
             self._cache.popitem(last=False)
         self._count(batch)
         if number:
-            self._outbox.set(len(batch.outbox))
             for part in crash.parted("step-half-published", batch.outbox):
                 await self._log.publish(part)
             crash.point("step-published")
             await self._ledger.sent([number])
-            self._outbox.set(0)
             crash.point("step-done")
         for span in batch.spans:
             span.end()

@@ -29,7 +29,6 @@ from faust.types import TP
 from commands.lost import DatabaseLost
 from commands.processor import Processor
 from domain.messages import Record
-from infra.db.ledger import LedgerUnavailable
 from infra.log.gathering import Gathering
 from infra.log.log import LogUnavailable, TopicPartition
 from infra.probes import Pulse, measure
@@ -177,7 +176,7 @@ class Worker:
 
     async def _measure(self) -> None:
         assert self._pulse is not None
-        await measure(self._pulse, self._processor.look, (LogUnavailable, LedgerUnavailable))
+        await measure(self._pulse, self._processor.look, (LogUnavailable,))
 
 
 async def _nothing(stream: Any) -> None:

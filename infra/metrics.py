@@ -76,7 +76,12 @@ STEP_SECONDS = _histogram(
     "process",
 )  # fmt: skip
 STEP_RECORDS = _histogram("gostack_step_records", WORKERS, "records in a step that were new", RECORDS, "process")
-OUTBOX = _gauge("gostack_outbox_records", WORKERS, "records that are decided and not yet on the log", "process")
+OUTBOX = _gauge(
+    "gostack_outbox_records",
+    "api",
+    "records that engine or scheduler (`process`) decided and that are not yet on the log, as the database has them",
+    "process",
+)
 VERDICTS = _counter(
     "gostack_verdicts_total",
     WORKERS,
@@ -92,7 +97,12 @@ DEAD = _counter(
     "records that were sent to gostack.dead",
     "process",
 )
-PARKED = _gauge("gostack_parked_aggregates", WORKERS, "aggregates that take no commands until released", "process")
+PARKED = _gauge(
+    "gostack_parked_aggregates",
+    "api",
+    "aggregates of engine or scheduler (`process`) that take no commands until released",
+    "process",
+)
 PLACEMENTS = _counter(
     "gostack_placements_total", "scheduler", "placements asked for: `placed`, or the refusal's code", "result"
 )

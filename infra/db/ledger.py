@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from domain.messages import Key, Record
+from infra import metrics
 from infra.log.log import TopicPartition
 
 
@@ -124,6 +125,9 @@ class Ledger(Protocol):
     async def unsent(self) -> list[tuple[int, list[Record]]]:
         """Outboxes that were not acknowledged, oldest first."""
 
+    async def waiting(self) -> int:
+        """Records in these outboxes."""
+
     async def sent(self, numbers: Sequence[int]) -> None:
         """These outboxes are on the log."""
 
@@ -141,3 +145,10 @@ class Ledger(Protocol):
 
     async def close(self) -> None:
         """Let go of all connections."""
+
+
+async def measure(process: str, ledger: Ledger) -> None:
+    """Tell whoever watches what a kind of worker has in its database: for others to call, since a worker that cannot
+    publish ends, and does not start while the log is away. Raises LedgerUnavailable."""
+    metrics.OUTBOX.labels(process).set(await ledger.waiting())
+    metrics.PARKED.labels(process).set(len(await ledger.parked()))

@@ -51,6 +51,10 @@ class MemoryLedger:
         """Outboxes that were not acknowledged, oldest first."""
         return [(number, unpack(packed)) for number, packed in sorted(self._outbox.items())]
 
+    async def waiting(self) -> int:
+        """Records in these outboxes."""
+        return sum(len(unpack(packed)) for packed in self._outbox.values())
+
     async def sent(self, numbers: Sequence[int]) -> None:
         """These outboxes are on the log."""
         for number in numbers:

@@ -78,6 +78,8 @@ delete from {schema}.parked p using unnest(%s::text[], %s::text[]) as k (kind, i
 
 SEND = "insert into {schema}.outbox (records) values (%s) returning id"
 
+WAITING = "select coalesce(sum(json_array_length(convert_from(records, 'UTF8')::json)), 0) from {schema}.outbox"
+
 DUE = """
 select a.kind, a.id, a.due_id, a.due_at from {schema}.aggregates a
  where a.due_at <= %s and (not %s or a.due_at <= clock_timestamp())
@@ -295,6 +297,12 @@ class PostgresLedger:
         async with self._open() as connection:
             rows = await connection.execute(self._sql("select id, records from {schema}.outbox order by id"))
             return [(number, unpack(records)) for number, records in await rows.fetchall()]
+
+    async def waiting(self) -> int:
+        """Records in these outboxes; counted where they lie."""
+        async with self._open() as connection:
+            row = await (await connection.execute(self._sql(WAITING))).fetchone()
+            return int(row[0]) if row else 0
 
     async def sent(self, numbers: Sequence[int]) -> None:
         """These outboxes are on the log. The disk is not waited for: a row that comes back is sent again, unharmed."""

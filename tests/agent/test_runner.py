@@ -22,6 +22,7 @@ from domain.jobs import (
 )
 from domain.messages import Topic, from_record
 from tests.agent.bench import BOOT, HOST, Bench, dispatch, ident, outcomes, working, wrapped
+from tests.harness.metrics import counted, value
 
 
 async def test_jobs_are_done_in_order_and_answered_with_what_became_known() -> None:
@@ -177,6 +178,47 @@ async def test_the_first_job_that_fails_is_the_last_that_is_done() -> None:
     assert error.message.startswith("no no")
     assert len(error.message) == 2000
     assert bench.driver.began("StartGuest") == []
+
+
+async def test_jobs_are_measured_by_name_and_by_what_came_of_them() -> None:
+    series = [{"job": "StopGuest", "result": "done"}, {"job": "StopGuest", "result": "hypervisor-refused"}]
+
+    def measured() -> list[tuple[float, float]]:
+        names = "gostack_job_seconds_count", "gostack_job_seconds_sum"
+        return [(counted(names[0], **each), counted(names[1], **each)) for each in series]
+
+    async with working(Bench()) as bench:
+        await bench.boot(1)
+        (before, refused) = measured()
+        gate = bench.driver.hold("StopGuest", ident(1))
+        stop = dispatch(1, 1, "StopGuest")
+        await bench.give(stop)
+        await bench.until(lambda: bench.driver.began("StopGuest") == [ident(1)])
+        await asyncio.sleep(0.02)
+        gate.set()
+        await bench.answered(stop)
+        (after, unchanged) = measured()
+        assert (after[0], unchanged) == (before[0] + 1, refused)
+        assert after[1] >= before[1] + 0.01
+        bench.driver.errors["StopGuest"] = DriverError(DriverFault.HYPERVISOR_REFUSED, "no")
+        await bench.answered_all(dispatch(2, 1, "StopGuest"))
+        assert [count for count, _ in measured()] == [after[0], refused[0] + 1]
+
+
+async def test_dispatches_that_run_or_wait_are_measured() -> None:
+    async with working(Bench()) as bench:
+        await bench.boot(1)
+        await bench.until(lambda: bench.runner.idle)
+        before = value("gostack_dispatches")
+        assert before is not None
+        gate = bench.driver.hold("StopGuest", ident(1))
+        stops = [dispatch(number, 1, "StopGuest") for number in (1, 2)]
+        await bench.give(*stops)
+        assert value("gostack_dispatches") == before + 2
+        gate.set()
+        await bench.answered(*stops)
+        await bench.until(lambda: bench.runner.idle)
+        assert value("gostack_dispatches") == before
 
 
 async def test_a_job_that_failed_is_done_again_when_it_is_asked_for_again() -> None:

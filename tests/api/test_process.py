@@ -177,6 +177,7 @@ def test_every_process_says_what_waits_and_for_how_long(cluster: Cluster) -> Non
         "engine": {"gostack.commands", "gostack.results"},
         "scheduler": {"gostack.scheduling"},
         "timers": {"gostack.events", "gostack.reports", "deadlines"},
+        "webhooks": {"gostack.events"},
         "projector": {"gostack.events", "gostack.dead"},
         "api": {"gostack.events"},
         "agent": {"gostack.jobs", "dispatches"},
@@ -185,6 +186,10 @@ def test_every_process_says_what_waits_and_for_how_long(cluster: Cluster) -> Non
         url = f"http://127.0.0.1:{port}/readyz"
         cluster.wait(f"{name} is ready", lambda url=url: httpx.get(url).status_code == 200)
         assert httpx.get(url).json()["lag"].keys() == waits[name]
+    told = httpx.get(f"http://127.0.0.1:{cluster.watched['api']}/metrics").text
+    for name in ("gostack_outbox_records", "gostack_parked_aggregates"):
+        for process in ("engine", "scheduler"):
+            assert f'{name}{{process="{process}"}} 0.0' in told
     projector = cluster.processes["projector"]
     projector.kill(signal.SIGSTOP)
     try:

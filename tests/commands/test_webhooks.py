@@ -26,6 +26,7 @@ from infra.log.recent import Recent
 from infra.settings import Webhooks as Policy
 from infra.webhooks.memory import MemoryDeliveries
 from infra.webhooks.sender import Sender, new_secret
+from tests.harness.metrics import counted
 from tests.harness.nonsense import NONSENSE
 from tests.harness.receiver import REFUSED, SILENT, TAKEN, Message, Receiver, receiving
 from tests.harness.world import World
@@ -160,6 +161,7 @@ async def test_what_was_not_taken_is_sent_again_under_the_same_id_each_time_late
     await telling.flavors("a")
     telling.receiver.answer = lambda message: REFUSED
     pauses = []
+    before = attempts()
     for attempt in range(1, 4):
         await courier.round()
         kept = await telling.kept()
@@ -175,6 +177,12 @@ async def test_what_was_not_taken_is_sent_again_under_the_same_id_each_time_late
     assert (kept.delivered, kept.failures, kept.next_at, kept.last_error) == (1, 0, None, "")
     assert len({each.id for each in telling.receiver.got}) == 1
     assert telling.names() == ["a"] * 4
+    assert [count - was for count, was in zip(attempts(), before, strict=True)] == [3, 1]
+
+
+def attempts() -> list[float]:
+    """How many failed, and how many were taken."""
+    return [counted("gostack_webhook_attempts_total", result=each) for each in ("failed", "taken")]
 
 
 @pytest.mark.parametrize("answer", [SILENT, REFUSED])

@@ -148,8 +148,15 @@ async def test_an_outbox_waits_until_it_is_sent(ledger: Ledger) -> None:
         await step.open([], [], [])
         number = await step.close([], [], records, [])
     assert await ledger.unsent() == [(number, records)]
+    assert await ledger.waiting() == 2
+    async with ledger.step() as step:
+        await step.open([], [], [])
+        second = await step.close([], [], records[:1], [])
+    assert await ledger.waiting() == 3
     await ledger.sent([number])
-    assert await ledger.unsent() == []
+    assert await ledger.waiting() == 1
+    await ledger.sent([second])
+    assert (await ledger.unsent(), await ledger.waiting()) == ([], 0)
 
 
 async def test_what_is_due_is_found_in_order_and_goes_when_it_is_no_longer(ledger: Ledger) -> None:

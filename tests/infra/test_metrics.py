@@ -52,6 +52,12 @@ def test_the_dashboard_asks_for_nothing_that_is_not_there_and_shows_all_there_is
     assert {each.name for each in metrics.METRICS} - shown == set()
 
 
+@pytest.mark.parametrize("name", ["gostack_outbox_records", "gostack_parked_aggregates", "gostack_api_load"])
+def test_what_each_process_tells_of_all_is_not_summed_up(name: str) -> None:
+    asked = [target["expr"] for panel in json.loads(DASHBOARD.read_text())["panels"] for target in panel["targets"]]
+    assert [each.split()[0] for each in asked if name in each] == ["max"]
+
+
 def test_the_registry_gives_what_the_page_promises_of_each_process() -> None:
     names = {sample.name for family in metrics.REGISTRY.collect() for sample in family.samples}
     assert names >= set(metrics.EVERY)
