@@ -166,7 +166,8 @@ def archive(
 ) -> None:
     """Write every record of the log that is not in the archive yet into it.
 
-    It can be stopped and run again at any time, beside everything else.
+    It can be stopped and run again at any time, beside everything else. Exits 1 where retention removed something
+    before it was archived; all else is in the archive then.
     """
     from infra.archive import manifest as of
     from infra.archive.archive import archive
@@ -195,6 +196,7 @@ def archive(
     for line in done.lost:
         typer.echo(line, err=True)
     typer.echo(f"{done.records} records were added, {done.segments} segments were written")
+    raise typer.Exit(1 if done.lost else 0)
 
 
 @app.command()

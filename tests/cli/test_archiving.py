@@ -10,6 +10,7 @@ from cli.gostack import app
 from domain.messages import Record, Topic
 from infra.archive.archive import archive
 from infra.archive.lock import alone
+from infra.log.log import TopicPartition
 from infra.log.memory import MemoryLog
 
 
@@ -46,6 +47,30 @@ def test_each_damaged_file_is_named(directory: Path) -> None:
     assert sorted(line.split(":")[0] for line in found.stderr.splitlines()) == [one.name, other.name]
     assert "it is missing" in found.stderr
     assert found.stdout.endswith("; 2 damaged\n")
+
+
+def test_what_was_removed_before_it_was_archived_is_a_loss_that_the_status_tells_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, directory = MemoryLog(), tmp_path / "archive"
+    monkeypatch.setattr("infra.log.kafka.KafkaLog", lambda *settings: log)
+
+    def archived(kept: int) -> Result:
+        async def go_on() -> None:
+            await log.publish([Record(Topic.JOBS, b"k", b"v", partition=3) for _ in range(10)])
+            await log.trim({TopicPartition(Topic.JOBS, 3): kept})
+
+        asyncio.run(go_on())
+        return CliRunner().invoke(app, ["archive", str(directory)])
+
+    assert (archived(0).exit_code, archived(10).exit_code) == (0, 0)
+    lossy = archived(25)
+    assert lossy.exit_code == 1
+    assert "gostack.jobs:3: 20 to 25 were removed before they were archived\n" in lossy.stderr
+    assert lossy.stdout.startswith("5 records were added")
+    assert checked(directory).stdout.startswith("25 records")
+    again = archived(30)
+    assert (again.exit_code, again.stdout[:2]) == (0, "10")
 
 
 def test_a_directory_that_is_no_archive(tmp_path: Path) -> None:
