@@ -249,11 +249,11 @@ def projection_rebuild() -> None:
 
     async def told(done: int, total: int) -> None:
         seconds = time.monotonic() - began
-        left = f", {(total - done) * seconds / done:.0f} s to go" if done else ""
+        left = f", {(total - done) * seconds / done:.0f} s to go" if 0 < done < total else ""
         typer.echo(f"{done} of {total} events in {seconds:.0f} s{left}", err=True)
 
     try:
-        events = asyncio.run(rebuild(settings.log.bootstrap, settings.db.dsn, told))
+        events = asyncio.run(rebuild(settings.log.bootstrap, settings.db.dsn, told, begun=_progress))
     except RebuildRunning as error:
         _refuse(error)
     typer.echo(f"rebuilt from {events} events in {time.monotonic() - began:.0f} s")
@@ -266,7 +266,7 @@ def projection_rollback() -> None:
 
     settings = _settings()
     try:
-        asyncio.run(rollback(settings.log.bootstrap, settings.db.dsn))
+        asyncio.run(rollback(settings.log.bootstrap, settings.db.dsn, _progress))
     except (NoPrevious, RebuildRunning) as error:
         _refuse(error)
     typer.echo("the read models before the last rebuild serve again")

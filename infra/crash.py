@@ -51,6 +51,7 @@ POINTS = {
     "projector-folded": "rows are made, and not written",
     "projector-written": "rows are written in the transaction, and not committed",
     "projector-applied": "rows and positions are committed",
+    "rebuild-renamed": "new read models have the name of those that serve, in a transaction that is open",
     "archive-taken": "a segment's records are taken, and it has no name",
     "archive-named": "a segment has its name, and is in no manifest",
     "archive-saved": "the manifest is saved, and files that it does without are still there",

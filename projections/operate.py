@@ -73,6 +73,9 @@ async def carry_out(settings: Settings, ident: str) -> None:
         nonlocal progress
         progress = done, total
 
+    def begun(phase: str) -> None:
+        logger.info("%s %s: %s", run.kind, ident, phase)
+
     async def beat() -> None:
         while True:
             with suppress(StoreUnavailable):
@@ -85,9 +88,9 @@ async def carry_out(settings: Settings, ident: str) -> None:
     try:
         match run.kind:
             case "rebuild":
-                await rebuild(settings.log.bootstrap, settings.db.dsn, told)
+                await rebuild(settings.log.bootstrap, settings.db.dsn, told, begun=begun)
             case "rollback":
-                await rollback(settings.log.bootstrap, settings.db.dsn)
+                await rollback(settings.log.bootstrap, settings.db.dsn, begun)
             case "verify":
                 problems = await _differences(settings, told)
     except Exception as failure:

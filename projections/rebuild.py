@@ -21,6 +21,7 @@ import uvloop
 from psycopg import sql
 
 from domain import catalog
+from infra import crash
 from infra.lines import set_up
 from infra.log.kafka import KafkaLog
 from infra.log.log import Positions, TopicPartition
@@ -29,7 +30,7 @@ from projections.filling import FillingStore, create_unkeyed_tables, settling_st
 from projections.postgres import PostgresStore
 from projections.projector import Projector
 from projections.tables import SCHEMA, analyze_statements, create_tables, index_statements
-from projections.told import Told, nobody
+from projections.told import Begun, Told, nobody, unheard
 
 NEXT, PREVIOUS = "read_next", "read_previous"
 MOST = 5000
@@ -50,7 +51,7 @@ class NoPrevious(Exception):
     """There is no earlier generation to go back to."""
 
 
-async def rebuild(bootstrap: str, dsn: str, told: Told = nobody, workers: int = WORKERS) -> int:
+async def rebuild(bootstrap: str, dsn: str, told: Told = nobody, workers: int = WORKERS, begun: Begun = unheard) -> int:
     """Make all read models anew from the log; events read. Raises RebuildRunning, and what the projector raises."""
     with psycopg.connect(dsn, autocommit=True) as connection:
         _alone(connection)
@@ -58,12 +59,13 @@ async def rebuild(bootstrap: str, dsn: str, told: Told = nobody, workers: int = 
         with connection.transaction():
             create_unkeyed_tables(connection, NEXT)
         total = await _fill(bootstrap, dsn, told, workers)
+        begun("making indexes")
         await _index(dsn)
-        await _exchange(bootstrap, dsn, NEXT)
+        await _exchange(bootstrap, dsn, NEXT, begun)
     return total
 
 
-async def rollback(bootstrap: str, dsn: str) -> None:
+async def rollback(bootstrap: str, dsn: str, begun: Begun = unheard) -> None:
     """Let the generation before serve again, brought up to date; the one that served becomes the one before.
 
     Raises NoPrevious, RebuildRunning, and what the projector raises.
@@ -74,7 +76,7 @@ async def rollback(bootstrap: str, dsn: str) -> None:
         if not found or not found[0]:
             raise NoPrevious("there is no earlier generation of the read models")
         create_tables(dsn, PREVIOUS)
-        await _exchange(bootstrap, dsn, PREVIOUS)
+        await _exchange(bootstrap, dsn, PREVIOUS, begun)
 
 
 def _alone(connection: psycopg.Connection[tuple[bool, ...]]) -> None:
@@ -177,7 +179,7 @@ async def _project(bootstrap: str, dsn: str, ends: Positions) -> None:
         await log.close()
 
 
-async def _exchange(bootstrap: str, dsn: str, schema: str) -> None:
+async def _exchange(bootstrap: str, dsn: str, schema: str, begun: Begun) -> None:
     """Let this generation serve, once it is where the serving one is."""
     log = KafkaLog(bootstrap)
     store = PostgresStore(dsn, pool_size=1, schema=schema)
@@ -186,6 +188,7 @@ async def _exchange(bootstrap: str, dsn: str, schema: str) -> None:
         projector = Projector(log, store, MOST)
         with psycopg.connect(dsn, autocommit=True) as connection:
             at: dict[TopicPartition, int] = {}
+            begun("bringing it up to date")
             while True:
                 ends = _positions(connection, SCHEMA)
                 await projector.start(list(ends))
@@ -194,10 +197,12 @@ async def _exchange(bootstrap: str, dsn: str, schema: str) -> None:
                 at = ends
                 if behind <= NEAR:
                     break
+            begun("exchanging")
             with connection.transaction():
                 connection.execute(sql.SQL("lock table {}.positions in exclusive mode").format(sql.Identifier(SCHEMA)))
                 await projector.up_to(_positions(connection, SCHEMA))
                 _rename(connection, schema)
+                crash.point("rebuild-renamed")
     finally:
         await store.close()
         await log.close()

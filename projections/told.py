@@ -1,4 +1,4 @@
-"""How work that reads the whole log says how far it is."""
+"""How work on the read models as a whole says how far it is."""
 
 from collections.abc import Awaitable, Callable
 
@@ -6,5 +6,13 @@ Told = Callable[[int, int], Awaitable[None]]
 """Is told events done and events in all."""
 
 
+Begun = Callable[[str], None]
+"""Is told what it does now that no count of events tells."""
+
+
 async def nobody(done: int, total: int) -> None:
+    """Nobody is told."""
+
+
+def unheard(phase: str) -> None:
     """Nobody is told."""

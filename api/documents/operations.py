@@ -11,7 +11,7 @@ class ProjectionDocument(Document):
     name: str
     rows: int
     lag: int = Field(description="events that it does not have yet")
-    lag_seconds: float = Field(description="since the oldest of these happened")
+    lag_seconds: float = Field(description="for which the oldest of these has waited, by the log's clock")
 
 
 class RunDocument(Document):
@@ -26,7 +26,7 @@ class RunDocument(Document):
     finished: str | None
     done: int = Field(description="events it has taken")
     total: int = Field(description="events in all, 0 while that is not known")
-    seconds_left: float | None = Field(description="at the speed so far")
+    seconds_left: float | None = Field(description="until all events are taken, at the speed so far")
     problems: list[str] = Field(description="differences that a comparison found, 100 at most")
     error: str
 

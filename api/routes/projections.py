@@ -1,6 +1,5 @@
 """Projections: how far the read models are behind the log, and what is done to them as a whole."""
 
-from datetime import datetime
 from typing import Annotated, Any
 
 import orjson
@@ -15,17 +14,15 @@ from api.documents.operations import ProjectionDocument, RunDocument
 from api.reading import JSON, MOST, Strict, joined
 from api.refusals import ProjectionBusy
 from api.services import Services
-from domain.errors import GoStackError, NotFound
-from domain.messages import Topic, from_record
-from infra.log.log import Positions, TopicPartition
+from domain.errors import NotFound
+from domain.messages import Topic
+from infra.log.lag import lags, together
 from projections.runs import Run, RunKind, RunUnderWay
 from projections.views import VIEWS
 
 router = APIRouter(tags=["projections"])
 
 VIEW, RUNS = "projections", "runs"
-PATIENCE = 1.0
-"""Seconds for which the oldest event that is missing is waited for."""
 
 
 class RunBody(Strict):
@@ -52,31 +49,17 @@ async def list_projections(given: Given) -> Response:
     """All are made of the same events in the same transactions, so all are equally far behind."""
     bounds = await given.log.bounds([Topic.EVENTS, Topic.DEAD])
     at = await given.store.positions(list(bounds))
-    missing = {each: at[each] for each, (_, end) in bounds.items() if at[each] < end}
-    lag = sum(bounds[each][1] - offset for each, offset in missing.items())
-    seconds = await _age(given, missing) if missing else 0.0
+    lag = together(await lags(given.log, at, given.clock(), bounds=bounds))
     shown = [
-        {"name": view.name, "rows": await given.store.count(view.name), "lag": lag, "lag_seconds": seconds}
+        {
+            "name": view.name,
+            "rows": await given.store.count(view.name),
+            "lag": lag.records,
+            "lag_seconds": lag.seconds,
+        }
         for view in VIEWS.values()
     ]
     return joined(VIEW, [orjson.dumps(each) for each in shown], None)
-
-
-async def _age(given: Services, missing: Positions) -> float:
-    """Seconds since the oldest event that is missing happened, as far as it can be read quickly."""
-    oldest: datetime | None = None
-    reader = await given.log.reader(missing)
-    try:
-        first: dict[TopicPartition, datetime] = {}
-        for record in await reader.fetch(MOST, PATIENCE):
-            try:
-                first.setdefault(TopicPartition(record.topic, record.partition or 0), from_record(record).time)
-            except GoStackError:
-                continue
-        oldest = min(first.values(), default=None)
-    finally:
-        await reader.close()
-    return max(0.0, (given.clock() - oldest).total_seconds()) if oldest else 0.0
 
 
 @router.post(
@@ -127,7 +110,7 @@ def _answer(given: Services, run: Run, status: int) -> Response:
 
 def _document(given: Services, run: Run) -> dict[str, Any]:
     left = None
-    if run.status == "running" and run.started and run.done:
+    if run.status == "running" and run.started and 0 < run.done < run.total:
         seconds = (given.clock() - run.started).total_seconds()
         left = round(seconds * (run.total - run.done) / run.done, 1)
     return {

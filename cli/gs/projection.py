@@ -14,6 +14,12 @@ from cli.gs.waiting import FIRST_PAUSE, GROWTH, LONGEST_PAUSE
 
 app = typer.Typer()
 RUNS = PROJECTION.path("runs")
+AFTER = {
+    "rebuild": "makes indexes, then exchanges",
+    "verify": "compares",
+    "rollback": "brings the earlier ones up to date, then exchanges",
+}
+"""What a run does when it has taken all events that it takes first; a rollback takes none."""
 
 
 @command(app, "list")
@@ -88,7 +94,10 @@ def _ended(call: Call, ident: str) -> dict[str, Any]:
 
 
 def _progress(run: dict[str, Any]) -> str:
-    if not run["total"]:
-        return f"{run['kind']}: {run['status']}"
-    left = f", {run['seconds_left']:.0f} s to go" if run.get("seconds_left") is not None else ""
-    return f"{run['kind']}: {run['done']} of {run['total']} events{left}"
+    kind, status, done, total = (run[name] for name in ("kind", "status", "done", "total"))
+    if done < total:
+        left = f", {run['seconds_left']:.0f} s to go" if run.get("seconds_left") is not None else ""
+        return f"{kind}: {done} of {total} events{left}"
+    taken = f"{done} of {total} events; " if total else ""
+    under_way = status == "running" and (total or kind == "rollback")
+    return f"{kind}: {taken}{AFTER.get(kind, status) if under_way else status}"

@@ -1,7 +1,11 @@
 """Projections over HTTP: how far behind they are, and what is asked of them as a whole."""
 
 from datetime import timedelta
+from typing import Any
 
+import pytest
+
+from domain.messages import Record
 from projections.views import VIEWS
 from tests.api.api import Api
 
@@ -25,6 +29,26 @@ async def test_what_the_projector_did_not_do_yet_is_lag(api: Api) -> None:
     assert all(10 <= each["lag_seconds"] < 11 for each in listed)
 
 
+async def test_lag_has_its_age_however_late_records_are_read(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Late:
+        async def fetch(self, most: int, wait: float) -> list[Record]:
+            return []
+
+        async def close(self) -> None:
+            pass
+
+    async def late(*asked: Any) -> Late:
+        return Late()
+
+    await api.world.settle()
+    api.world.stopped.add("projector")
+    await api.post("/zones", {"name": "east"}, 201)
+    api.world.now += timedelta(seconds=10)
+    monkeypatch.setattr(api.services.log, "reader", late)
+    listed = (await api.get("/projections"))["projections"]
+    assert all(10 <= each["lag_seconds"] < 11 for each in listed)
+
+
 async def test_a_run_is_asked_for_once_at_a_time_and_told_how_far_it_is(empty: Api) -> None:
     runs, clock = empty.services.runs, empty.world.clock
     asked = await empty.post("/projections/runs", {"kind": "rebuild"}, 202, X_GoStack_Actor="ann", Idempotency_Key="k")
@@ -39,6 +63,9 @@ async def test_a_run_is_asked_for_once_at_a_time_and_told_how_far_it_is(empty: A
     running = await empty.get(f"/projections/runs/{asked['id']}")
     assert (running["status"], running["done"], running["total"]) == ("running", 250, 1000)
     assert 30 <= running["seconds_left"] < 31
+    await runs.tell(asked["id"], clock(), 1000, 1000)
+    settling = await empty.get(f"/projections/runs/{asked['id']}")
+    assert settling["seconds_left"] is None, "what follows on the last event takes its time, too"
     await runs.end(asked["id"], clock(), ("instances x: it is missing",))
     ended = await empty.get(f"/projections/runs/{asked['id']}")
     assert (ended["status"], ended["problems"]) == ("finished", ["instances x: it is missing"])

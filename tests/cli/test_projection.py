@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+import pytest
+
 from tests.cli.conftest import Gs, Service, problem
 
 
@@ -20,6 +22,25 @@ def test_a_rebuild_is_waited_for_and_told_of(gs: Gs, service: Service) -> None:
     assert json.loads(done.stdout)["status"] == "finished"
     assert "rebuild: 5 of 10 events, 7 s to go" in done.stderr
     assert json.loads(service.asked[0].content) == {"kind": "rebuild"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "now", "line"),
+    [
+        ("rebuild", {"done": 10, "total": 10}, "rebuild: 10 of 10 events; makes indexes, then exchanges"),
+        ("verify", {"done": 10, "total": 10}, "verify: 10 of 10 events; compares"),
+        ("rollback", {}, "rollback: brings the earlier ones up to date, then exchanges"),
+        ("verify", {}, "verify: running"),
+    ],
+)
+def test_what_a_run_does_when_no_events_are_left_is_told(
+    gs: Gs, service: Service, kind: str, now: dict[str, Any], line: str
+) -> None:
+    service.on("POST /v1/projections/runs", run("asked", kind=kind), status=202)
+    ended = run("finished", kind=kind)
+    service.on("GET /v1/projections/runs/r", run("asked", kind=kind), run("running", kind=kind, **now), ended)
+    told = gs("projection", kind).stderr.splitlines()
+    assert told == [f"{kind}: asked", line]
 
 
 def test_without_waiting_it_is_only_asked_for(gs: Gs, service: Service) -> None:

@@ -1,5 +1,8 @@
 """Read models are made anew, and gone back from, while they are read and written: no read fails, none is wrong."""
 
+import re
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,13 +13,16 @@ import httpx
 import psycopg
 import pytest
 
-from tests.real.cluster import Cluster, running
-from tests.real.page import gs
+from tests.real.cluster import TREE, Cluster, running
+from tests.real.page import gs, run, steps
 from tests.real.test_crashes import boot, prepare
 
 pytestmark = pytest.mark.real
 
 BOOTS = 20
+KILLED = -9
+PAGE = "Read models made anew"
+_, VERIFY, REBUILD, ROLLBACK, RUNS = (line.split()[1:] for line in steps(PAGE))
 RATIOS = {"vcpus": 4, "memory": 1, "disk": 1}
 """What is promised for each unit that a host has, as it is unless somebody sets it."""
 
@@ -67,22 +73,22 @@ class Users:
 
 def test_read_models_are_rebuilt_and_rolled_back_under_load(cluster: Cluster) -> None:
     ids = [boot(cluster.url, f"before-{number}") for number in range(BOOTS)]
-    refused = gs(cluster, "projection", "rollback", status=1)
+    refused = gs(cluster, *ROLLBACK, status=1)
     assert "NoPrevious" in refused["error"]
     with psycopg.connect(cluster.postgres.dsn) as connection:
         connection.execute("update read.instances set doc = replace(doc, 'before-0', 'wrong') where id = %s", (ids[0],))
     users = Users(cluster.url)
     with users.at_work():
-        found = gs(cluster, "projection", "verify", status=1)
+        found = gs(cluster, *VERIFY, status=1)
         assert any(ids[0] in problem and "wrong" in problem for problem in found["problems"])
-        rebuilt = gs(cluster, "projection", "rebuild")
+        rebuilt = gs(cluster, *REBUILD)
         assert rebuilt["done"] == rebuilt["total"] > 0
-        assert gs(cluster, "projection", "verify")["problems"] == []
+        assert gs(cluster, *VERIFY)["problems"] == []
         # The way back leads to what served before, with its mistake, and what happened since.
-        gs(cluster, "projection", "rollback")
-        found = gs(cluster, "projection", "verify", status=1)
+        gs(cluster, *ROLLBACK)
+        found = gs(cluster, *VERIFY, status=1)
         assert all(ids[0] in problem for problem in found["problems"])
-        gs(cluster, "projection", "rebuild")
+        gs(cluster, *REBUILD)
     assert users.failures == []
     assert users.reads > 100
     assert len(users.booted) > 3
@@ -93,10 +99,46 @@ def test_read_models_are_rebuilt_and_rolled_back_under_load(cluster: Cluster) ->
         lambda: wanted <= {each["id"] for each in gs(cluster, "instance", "list", "--limit", "1000")},
         5,
     )
-    assert gs(cluster, "projection", "verify")["problems"] == []
+    assert gs(cluster, *VERIFY)["problems"] == []
     assert cluster.processes["projector"].starts == 1
-    kinds = [run["kind"] for run in gs(cluster, "projection", "runs")]
+    kinds = [each["kind"] for each in gs(cluster, *RUNS)]
     assert kinds == ["verify", "rebuild", "verify", "rollback", "verify", "rebuild", "verify", "rollback"]
+
+
+@pytest.mark.parametrize("point", ["", "rebuild-renamed"])
+def test_a_rebuild_that_is_cut_off_leaves_what_serves_as_it_was(cluster: Cluster, point: str) -> None:
+    rebuild, rollback = steps(PAGE, 1)
+    users = Users(cluster.url)
+    with users.at_work():
+        killed = run(cluster, rebuild, point) if point else cut_off(cluster, rebuild)
+        assert killed.returncode == KILLED, killed.stderr
+        begun = users.reads
+        cluster.wait("reads go on", lambda: users.reads > begun + 10)
+        assert gs(cluster, *VERIFY)["problems"] == []
+        phases = ["bringing it up to date", "exchanging"]
+        assert told(run(cluster, rebuild)) == ["making indexes", *phases]
+        assert gs(cluster, *VERIFY)["problems"] == []
+        assert told(run(cluster, rollback)) == phases
+        assert gs(cluster, *VERIFY)["problems"] == []
+    assert users.failures == []
+    cluster.check()
+
+
+def told(ended: subprocess.CompletedProcess[str]) -> list[str]:
+    """What it says that it did, beside how many events it took."""
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return [line for line in ended.stderr.splitlines() if not re.fullmatch(r"\d+ of \d+ events in .*", line)]
+
+
+def cut_off(cluster: Cluster, line: str) -> subprocess.CompletedProcess[str]:
+    """Killed when it says for the first time how far it is."""
+    words = [sys.executable, "-m", "cli.gostack", *line.split()[1:]]
+    with subprocess.Popen(words, env=cluster.environment, cwd=TREE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        line = process.stderr.readline()
+        process.kill()
+    assert " events in " in line
+    return subprocess.CompletedProcess(words, process.returncode, "", line)
 
 
 def all_active(cluster: Cluster) -> int:
