@@ -97,7 +97,7 @@ async def _fill(bootstrap: str, dsn: str, told: Told, workers: int) -> int:
     with psycopg.connect(dsn, autocommit=True) as connection:
         ends = _positions(connection, SCHEMA)
         total = sum(ends.values())
-        shares = [dict(list(ends.items())[number::workers]) for number in range(workers)]
+        shares = shared(ends, workers)
         loop = asyncio.get_running_loop()
         with ProcessPoolExecutor(workers, get_context("spawn"), end_with_parent) as pool:
             running = asyncio.gather(
@@ -142,6 +142,14 @@ def _by_size(dsn: str) -> Callable[[str], int]:
         ).fetchall()
     sizes = {str(table): int(size) for table, size in rows}
     return lambda table: -sizes[table]
+
+
+def shared(ends: Positions, workers: int) -> list[dict[TopicPartition, int]]:
+    """The partitions for each process, so that all have about as many events: a network's lie all in one."""
+    shares: list[dict[TopicPartition, int]] = [{} for _ in range(workers)]
+    for each, end in sorted(ends.items(), key=lambda item: -item[1]):
+        min(shares, key=lambda share: sum(share.values()))[each] = end
+    return shares
 
 
 def end_with_parent() -> None:
