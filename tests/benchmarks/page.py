@@ -161,6 +161,7 @@ def every(runs: Sequence[Figures]) -> str:
         "placements/s",
         "engine step, records/s",
         "rebuild, events/s",
+        "to COPY with indexes",
     ]
     rows = [
         [
@@ -173,10 +174,16 @@ def every(runs: Sequence[Figures]) -> str:
             _spread(each["placements"]["placements_per_second"]) if "placements" in each else "",
             _spread(each["steps"]["faust"]["records_per_second"]) if "steps" in each else "",
             _spread(each["rebuild"]["events_per_second"]) if "rebuild" in each else "",
+            f"{_to_copy(each['rebuild']):.2f}" if "rebuild" in each else "",
         ]
         for each in runs
     ]
     return _table(head, rows)
+
+
+def _to_copy(rebuild: Figures) -> float:
+    rate: float = rebuild["events_per_second"]["median"] / rebuild["copy_and_index_events_per_second"]["median"]
+    return rate
 
 
 def _name(run: Figures) -> str:
@@ -292,8 +299,8 @@ def _picture(title: str, found: Sequence[tuple[int, Figures]]) -> bytes:
 
 
 def page(runs: Sequence[Figures], measured: Figures) -> str:
-    """The page, of the last of these runs and this curve."""
-    bench, points = runs[-1], joined(measured["turns"])
+    """The page, of this curve and of the last of these runs that had a Nova beside it."""
+    bench, points = [each for each in runs if "nova" in each][-1], joined(measured["turns"])
     machine = bench["machine"]
     text = TEXT.read_text()
     return text.format(
