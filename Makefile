@@ -7,8 +7,7 @@ PYTHON ?= $(shell for python in /usr/bin/python3 python3 python3.13 python3.12 p
 LOCAL := $(or $(PYTHON),$(error Python 3.11 or newer is needed: apt-get install python3.11 python3.11-venv)) -B -m infra.local
 OPTIONS = $(if $(HOSTS),--hosts $(HOSTS)) $(if $(SIMULATED),--simulated) $(if $(SUBNET),--subnet $(SUBNET))
 BIN := .venv/bin
-# One more than there are processors: some tests wait.
-FAST := $(BIN)/pytest -q -n $(shell expr $$(nproc) + 1) --dist worksteal -m "not real and not e2e"
+FAST := $(BIN)/pytest -q -n auto --dist worksteal -m "not real and not e2e"
 # Mostly they wait for servers; a file's tests share a cluster. In order: by the count of tests the longest would come last.
 REAL := $(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m real
 
