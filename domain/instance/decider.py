@@ -20,7 +20,6 @@ from domain.instance.events import (
     InstancePowerChanged,
     InstanceUpdated,
 )
-from domain.instance.evolve import evolve
 from domain.instance.progress import advance, answered, deadline_passed, new_task
 from domain.instance.state import Instance, VmState
 from domain.instance.status import allowed_statuses, status
@@ -65,20 +64,18 @@ def decide(now: Instance | None, envelope: Envelope) -> Decision:
             _observed(draft, observed, envelope)
         case other:
             raise TypeError(f"{other.type_name} is nothing an instance decides")
-    return _decision(now, draft, envelope)
+    return _decision(draft, envelope)
 
 
-def _decision(now: Instance | None, draft: Draft, envelope: Envelope) -> Decision:
-    decision = Decision(list(draft.events))
-    before = now
-    for number, event in enumerate(draft.events):
-        after = evolve(before, event, draft.id)
+def _decision(draft: Draft, envelope: Envelope) -> Decision:
+    decision = Decision()
+    for number, (before, event, after) in enumerate(draft.steps):
+        decision.events.append(event)
         behalf = behalf_of(envelope, event, before, after)
         if behalf is not None:
             decision.behalf[number] = behalf
         if isinstance(event, StepsDispatched):
             decision.outgoing.append(replace(outgoing(after, event), behalf=behalf))
-        before = after
     return decision
 
 

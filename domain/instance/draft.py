@@ -10,9 +10,9 @@ class Draft:
 
     def __init__(self, instance_id: str, now: Instance | None) -> None:
         self.id = instance_id
-        self.before = now
         self.after = now
-        self.events: list[Event] = []
+        self.steps: list[tuple[Instance | None, Event, Instance]] = []
+        """Each event, with the instance before and after it."""
 
     @property
     def now(self) -> Instance:
@@ -23,5 +23,5 @@ class Draft:
 
     def emit(self, event: Event) -> None:
         """Record a fact."""
-        self.after = evolve(self.after, event, self.id)
-        self.events.append(event)
+        before, self.after = self.after, evolve(self.after, event, self.id)
+        self.steps.append((before, event, self.after))
