@@ -18,7 +18,7 @@ from api.events import entry_json
 from api.refusals import TooLargeForAFile
 from api.services import Services
 from domain.aggregates import AGGREGATES
-from domain.messages import Event, Key, read
+from domain.messages import Key
 from projections.moments import entries
 from projections.store import Entry, HistoryQuery, Milestone, Store
 
@@ -84,9 +84,7 @@ class Past:
         if len(self.events) > MOST_BEFORE and self.events[0].offset < self.first:
             oldest = self.events.popleft()
             if oldest.version > self.version:
-                event = read(oldest.type, oldest.data)
-                assert isinstance(event, Event)
-                self.state = AGGREGATES[self.subject.kind].evolve(self.state, event, self.subject.id)
+                self.state = AGGREGATES[self.subject.kind].evolve(self.state, oldest.event(), self.subject.id)
                 self.version = oldest.version
 
 

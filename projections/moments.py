@@ -13,7 +13,7 @@ from typing import Any
 
 from domain.aggregates import AGGREGATES
 from domain.errors import TooManyEvents
-from domain.messages import Envelope, Event, Key, read
+from domain.messages import Envelope, Event, Key
 from projections.store import Entry, HistoryQuery, Milestone, Store
 from projections.view import Change, Row, View, aggregate
 
@@ -104,7 +104,7 @@ class Folds:
                 break
             if entry.version <= version:
                 continue
-            event = _event(entry)
+            event = entry.event()
             before, state = state, kind.evolve(state, event, subject.id)
             version = entry.version
             self.events += 1
@@ -120,7 +120,7 @@ class Folds:
             entry = await self._store.event(milestone.event)
             assert entry is not None
             state = AGGREGATES[subject.kind].state.model_validate_json(milestone.state)
-            return _change(entry, _event(entry), None, state)
+            return _change(entry, entry.event(), None, state)
         # A task: the events that name it lie close together, wherever in the story.
         named = _every(self._store, HistoryQuery(task=ident, limit=AT_ONCE, versioned=True), subject)
         own = [each async for each in named if each.subject == subject and each.version <= milestone.version]
@@ -130,12 +130,6 @@ class Folds:
         just_after = Moment(topic=last.topic, partition=last.partition, offset=last.offset)
         start = await self._store.milestone(subject, version=first.version - 1)
         return await self._last_change(view, ident, subject, just_after, start)
-
-
-def _event(entry: Entry) -> Event:
-    event = read(entry.type, entry.data)
-    assert isinstance(event, Event)
-    return event
 
 
 def _change(entry: Entry, event: Event, before: Any, after: Any) -> Change:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from domain.host.messages import HostClaimMade, PlacementRefused, PlacementReport
 from domain.jobs import Place
-from domain.messages import Key, class_of, names_of, read
+from domain.messages import Key, class_of, names_of
 from domain.task import StepsDispatched
 from projections.moments import entries
 from projections.store import Entry, HistoryQuery, Store
@@ -34,11 +34,11 @@ async def placements(store: Store, instance_id: str) -> list[Placement]:
     async for entry in entries(store, Key("instance", instance_id)):
         event_type = class_of(entry.type)
         if event_type is PlacementRefused:
-            refused = read(entry.type, entry.data)
+            refused = entry.event()
             assert isinstance(refused, PlacementRefused)
             found.append(Placement(entry, "", refused.cell, refused.report))
         elif event_type is StepsDispatched and entry.correlation not in requests:
-            dispatched = read(entry.type, entry.data)
+            dispatched = entry.event()
             assert isinstance(dispatched, StepsDispatched)
             # Most are of what was done on a host that had been chosen long before.
             if Place.__name__ in dispatched.jobs:
@@ -47,7 +47,7 @@ async def placements(store: Store, instance_id: str) -> list[Placement]:
     for request in requests:
         query = HistoryQuery(types=names_of(HostClaimMade), task=request, limit=MOST_READ)
         for entry in await store.history(query):
-            claim = read(entry.type, entry.data)
+            claim = entry.event()
             assert isinstance(claim, HostClaimMade)
             if claim.instance_id == instance_id:
                 claims.append(Placement(entry, entry.subject.id, "", claim.report))

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 from domain.aggregates import AGGREGATES
 from domain.interest import Interest
-from domain.messages import Key
+from domain.messages import Event, Key, read
 from infra.log.log import TopicPartition
 from projections.view import Condition, Found, Page, Query, Row
 
@@ -41,6 +41,12 @@ class Entry(NamedTuple):
     verdict: str
     data: bytes
     """JSON."""
+
+    def event(self) -> Event:
+        """What happened, whichever release wrote it down. Raises KeyError, ValueError for what is no event of ours."""
+        event = read(self.type, self.data)
+        assert isinstance(event, Event)
+        return event
 
 
 @dataclass(frozen=True, slots=True)

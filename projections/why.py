@@ -24,7 +24,7 @@ from domain.host.messages import (
     PlacementRefused,
 )
 from domain.instance.events import InstanceCellChanged, InstanceCreated, InstancePowerChanged
-from domain.messages import Event, Key, class_of, derived_id, names_of, read
+from domain.messages import Event, Key, class_of, derived_id, names_of
 from domain.network.messages import HostAddressGiven, NetworkCreated, NetworkDeleted, PortBoundToInstance, PortCreated
 from domain.parking import AggregateParked, AggregateReleased
 from domain.task import (
@@ -125,7 +125,7 @@ async def _of_its_state(store: Store, subject: Key) -> tuple[list[Entry], bool]:
         if not entry.version:
             last["parked"] = entry
             continue
-        before, state = state, AGGREGATES[subject.kind].evolve(state, _event(entry), subject.id)
+        before, state = state, AGGREGATES[subject.kind].evolve(state, entry.event(), subject.id)
         last |= {name: entry for name, value in state if before is None or getattr(before, name) != value}
     last.pop("updated", None)
     return list({entry.id: entry for entry in last.values()}.values()), False
@@ -178,7 +178,7 @@ def _linked(found: Sequence[Entry], subject: Key) -> Iterator[Step]:
     causes: dict[str, str] = {}
     order = sorted(found, key=lambda entry: (entry.time, entry.subject != subject, entry.partition, entry.offset))
     for entry in order:
-        event = _event(entry)
+        event = entry.event()
         if entry.causation not in causes:
             before = made.get(entry.causation, "")
             if not before and entry.subject == subject and entry.causation != entry.correlation:
@@ -206,12 +206,6 @@ def _sent(cause: str, event: Event) -> Iterator[str]:
         for index in event.dispatch.steps:
             job = derived_id(event.task_id, event.dispatch.direction, index)
             yield derived_id(event.dispatch.id, f"started/{job}")
-
-
-def _event(entry: Entry) -> Event:
-    event = read(entry.type, entry.data)
-    assert isinstance(event, Event)
-    return event
 
 
 def sentence(entry: Entry, event: Event) -> str:
