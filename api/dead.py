@@ -5,7 +5,6 @@ who act on one record see each other, whichever process they ask.
 """
 
 import asyncio
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
@@ -14,7 +13,7 @@ from typing import Any
 import orjson
 
 from api.asked import Asked
-from api.reading import FIRST_PAUSE, LONGEST_PAUSE
+from api.reading import came_true
 from api.refusals import EventNotRetried, NotAppliedYet
 from domain.aggregates import AGGREGATES
 from domain.dead import DEAD, PLACE, RETRIED, WHY, DeadDropped, DeadEvent, DeadRetried
@@ -92,13 +91,12 @@ class DeadRecords:
     async def _caught_up(self) -> None:
         """Until the read model has what the topic has now. Raises NotAppliedYet."""
         _, end = (await self._log.bounds([Topic.DEAD]))[PARTITION]
-        until = time.monotonic() + self._patience
-        pause = FIRST_PAUSE
-        while (await self._store.positions([PARTITION]))[PARTITION] < end:
-            if time.monotonic() + pause > until:
-                raise NotAppliedYet(after=f"{Topic.DEAD}/{PARTITION.partition}/{end - 1}")
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, LONGEST_PAUSE)
+
+        async def has_it() -> bool:
+            return (await self._store.positions([PARTITION]))[PARTITION] >= end
+
+        if not await came_true(has_it, self._patience):
+            raise NotAppliedYet(after=f"{Topic.DEAD}/{PARTITION.partition}/{end - 1}")
 
     async def _record(self, dead: Document) -> Record:
         reader = await self._log.reader({PARTITION: dead["offset"]})

@@ -5,7 +5,7 @@ A document is stored as it is sent: a page is its documents joined, and only `fi
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any
 
 import orjson
@@ -70,9 +70,18 @@ async def caught_up(services: Services, after: str | None) -> None:
 
 async def applied(services: Services, command_id: str, seconds: float) -> bool:
     """Whether the projection has the verdict on this command within this time."""
+
+    async def has_it() -> bool:
+        return await services.store.get("verdicts", command_id) is not None
+
+    return await came_true(has_it, seconds)
+
+
+async def came_true(look: Callable[[], Awaitable[bool]], seconds: float) -> bool:
+    """Whether this is so within this time; it is looked at ever less often."""
     until = time.monotonic() + seconds
     pause = FIRST_PAUSE
-    while await services.store.get("verdicts", command_id) is None:
+    while not await look():
         if time.monotonic() + pause > until:
             return False
         await asyncio.sleep(pause)
@@ -87,16 +96,16 @@ async def must_be_task(services: Services, ident: str) -> None:
     if await services.store.history(query):
         return
     ends = {each: end for each, (_, end) in (await services.log.bounds([Topic.EVENTS])).items()}
-    until = time.monotonic() + services.settings.api.read_timeout
-    pause = FIRST_PAUSE
-    while time.monotonic() < until:
+
+    async def is_known() -> bool:
         at = await services.store.positions(list(ends))
         if await services.store.history(query):
-            return
+            return True
         if all(at[each] >= end for each, end in ends.items()):
             raise NotFound(kind="task", id=ident)
-        await asyncio.sleep(pause)
-        pause = min(pause * 2, LONGEST_PAUSE)
+        return False
+
+    await came_true(is_known, services.settings.api.read_timeout)
 
 
 def etag(version: int) -> str:
