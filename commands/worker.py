@@ -38,7 +38,8 @@ logger = logging.getLogger(__name__)
 
 FAILED = 1
 """Exit status of a worker that could not go on; its supervisor starts it again."""
-FETCH_SECONDS = 1.0
+FETCH_SECONDS = 0.1
+"""For which a fetch waits for its first record, and with it partitions that come."""
 GATHER = 0.01
 """Seconds for which records wait at the broker for others while many come."""
 BUSY = 4
@@ -55,8 +56,9 @@ class Worker:
         self._settings = settings.worker
         self._topics = set(map(str, processor.topics))
         self._fetched: asyncio.Queue[list[Record]] = asyncio.Queue(1)
+        self._taken: list[Record] = []
         self._last_step = time.monotonic()
-        self._stepping = asyncio.Lock()
+        self._fetching, self._stepping = asyncio.Lock(), asyncio.Lock()
         self.app = faust.App(
             f"gostack-{name}",
             broker=";".join(f"kafka://{each}" for each in settings.log.bootstrap.split(",")),
@@ -117,7 +119,12 @@ class Worker:
         self.app._new_consumer = consumer  # type: ignore[method-assign]
 
     async def _assigned(self, consumer: Any) -> Mapping[TP, int]:
-        async with self._stepping:
+        # Not while a fetch is on its way: it would go on where its partitions were sought to, and come before the flow.
+        async with self._fetching, self._stepping:
+            # What was fetched from where they were is fetched again, if it is to be.
+            self._taken.clear()
+            while not self._fetched.empty():
+                self._fetched.get_nowait()
             assigned = [
                 TopicPartition(each.topic, each.partition)
                 for each in consumer.assignment()
@@ -139,26 +146,31 @@ class Worker:
             return seek
 
     async def _drain(self, consumer: Any, fetcher: Any) -> None:
-        """In place of the loop that makes events of records. Cancelled at a rebalance, after which positions are
-        sought anew: what was fetched and not put is fetched again."""
+        """In place of the loop that makes events of records. A rebalance does not end it: what is fetched is put, and
+        what is to become of it then, `_assigned` knows."""
         while not (consumer.should_stop or fetcher.should_stop):
-            found, _ = await consumer._wait_next_records(FETCH_SECONDS)
-            if aiokafkas := consumer._thread._consumer:
-                self._gathering.saw(aiokafkas, sum(map(len, (found or {}).values())))
-            if found and consumer.flow_active:
-                await self._fetched.put([_record(each) for records in found.values() for each in records])
+            async with self._fetching:
+                if flows := consumer.flow_active and consumer._get_active_partitions():
+                    found, _ = await consumer._wait_next_records(FETCH_SECONDS)
+                    if aiokafkas := consumer._thread._consumer:
+                        self._gathering.saw(aiokafkas, sum(map(len, (found or {}).values())))
+                    if found:
+                        await self._fetched.put([_record(each) for records in found.values() for each in records])
+            if not flows:
+                await asyncio.sleep(FETCH_SECONDS / 10)
 
     async def _work(self) -> None:
         busy = False
         while True:
-            records = await self._fetched.get()
+            self._taken.extend(await self._fetched.get())
             if busy and (rest := self._last_step + self._settings.pace - time.monotonic()) > 0:
                 await asyncio.sleep(rest)
-            while len(records) < self._settings.batch and not self._fetched.empty():
-                records += self._fetched.get_nowait()
+            while len(self._taken) < self._settings.batch and not self._fetched.empty():
+                self._taken.extend(self._fetched.get_nowait())
                 await asyncio.sleep(0)
             self._last_step = time.monotonic()
             async with self._stepping:
+                records, self._taken = self._taken, []
                 try:
                     await self._processor.step(records)
                 except Exception:

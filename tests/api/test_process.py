@@ -186,10 +186,14 @@ def test_every_process_says_what_waits_and_for_how_long(cluster: Cluster) -> Non
         url = f"http://127.0.0.1:{port}/readyz"
         cluster.wait(f"{name} is ready", lambda url=url: httpx.get(url).status_code == 200)
         assert httpx.get(url).json()["lag"].keys() == waits[name]
-    told = httpx.get(f"http://127.0.0.1:{cluster.watched['api']}/metrics").text
     for name in ("gostack_outbox_records", "gostack_parked_aggregates"):
         for process in ("engine", "scheduler"):
-            assert f'{name}{{process="{process}"}} 0.0' in told
+            cluster.wait(
+                f"{name} of the {process} is told",
+                lambda line=f'{name}{{process="{process}"}} 0.0': (
+                    line in httpx.get(f"http://127.0.0.1:{cluster.watched['api']}/metrics").text
+                ),
+            )
     projector = cluster.processes["projector"]
     projector.kill(signal.SIGSTOP)
     try:

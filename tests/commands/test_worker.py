@@ -1,14 +1,21 @@
-"""What a worker asks of its group: how soon others have a dead one's partitions, and who comes back as itself."""
+"""What a worker asks of its group, how soon others have a dead one's partitions, who comes back as itself, and that no
+record is passed over when partitions come and go."""
 
+import asyncio
+import contextlib
 import tempfile
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from faust.types import TP
 
 from commands.worker import Worker
+from domain.messages import Record, Topic
 from infra.settings import Settings
-from tests.commands.bench import Bench
+from tests.commands.bench import COUNT, SMALL, Bench, about, started
 
 
 @pytest.fixture(autouse=True)
@@ -32,3 +39,103 @@ def test_a_dead_worker_is_missed_within_a_quarter_of_a_minute() -> None:
 @pytest.mark.parametrize(("name", "member"), [("second", "engine-second"), ("", None)])
 def test_a_worker_with_a_name_comes_back_as_the_member_that_it_was(name: str, member: str | None) -> None:
     assert asked(instance=name).consumer_group_instance_id == member
+
+
+ALL = {TP(str(Topic.COMMANDS), number) for number in range(COUNT)}
+STOPPED = SimpleNamespace(should_stop=False)
+"""A fetcher of Faust's that has not stopped."""
+
+
+class Consumer:
+    """Faust's consumer, in what a worker uses of it: a fetch lasts until there is something or its time is over, what
+    it gives is not given again, and it goes on while partitions come and go."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        self._at: dict[TP, int] = {}
+        self._thread = SimpleNamespace(_consumer=None)
+        self.should_stop = False
+        self.flow_active = True
+        self.fetching = asyncio.Event()
+        self.assigned = ALL
+
+    def assignment(self) -> set[TP]:
+        return self.assigned
+
+    def _get_active_partitions(self) -> set[TP]:
+        return ALL
+
+    async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
+        self._at.update(partitions)
+        # Until the broker has answered where this is: time enough for a fetch.
+        await asyncio.sleep(0.02)
+
+    async def _wait_next_records(self, timeout: float) -> tuple[dict[TP, list[Record]], set[TP]]:
+        self.fetching.set()
+        end = asyncio.get_running_loop().time() + timeout
+        while asyncio.get_running_loop().time() < end:
+            await asyncio.sleep(0.001)
+            found: dict[TP, list[Record]] = {}
+            for record in self._bench.waiting():
+                partition = TP(record.topic, record.partition or 0)
+                if record.offset >= self._at.get(partition, 1 << 60):
+                    found.setdefault(partition, []).append(record)
+            self._at |= {each: records[-1].offset + 1 for each, records in found.items()}
+            if found:
+                return found, ALL
+        return {}, ALL
+
+
+@contextlib.asynccontextmanager
+async def at_work(bench: Bench) -> AsyncIterator[tuple[Worker, Consumer]]:
+    """A worker that fetches and decides, without a group."""
+    worker, consumer = Worker("engine", bench.processor, Settings()), Consumer(bench)
+    async with asyncio.TaskGroup() as tasks:
+        running = [tasks.create_task(each) for each in (worker._drain(consumer, STOPPED), worker._work())]
+        yield worker, consumer
+        for task in running:
+            task.cancel()
+
+
+async def decided(bench: Bench, count: int) -> bool:
+    """Whether so many commands have their verdict, soon."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(3):
+            while len(bench.verdicts()) < count:  # noqa: ASYNC110  # a log tells nobody
+                await asyncio.sleep(0.005)
+    return len(bench.verdicts()) == count
+
+
+async def test_what_is_fetched_between_the_seek_and_the_flow_is_not_passed_over() -> None:
+    """A fetch that began before partitions came reads on from where they were sought to."""
+    bench = await started()
+    async with at_work(bench) as (worker, consumer):
+        await consumer.fetching.wait()
+        consumer.flow_active = False
+        await bench.send(*[about(SMALL, number, number) for number in range(8)])
+        await worker._assigned(consumer)
+        await asyncio.sleep(0.02)
+        consumer.flow_active = True
+        assert await decided(bench, 8)
+
+
+async def test_what_was_fetched_before_partitions_went_is_not_taken_for_what_follows_when_they_come_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ended: list[int] = []
+    monkeypatch.setattr("commands.worker._end", lambda: ended.append(1))
+    bench = await started()
+    async with at_work(bench) as (worker, consumer), asyncio.TaskGroup() as tasks:
+        await worker._assigned(consumer)
+        await worker._stepping.acquire()
+        consumer.assigned = set()
+        tasks.create_task(worker._assigned(consumer))
+        for number in range(4):
+            # The first is taken and waits for the step, those that follow it wait to be taken.
+            await bench.send(about(SMALL, number, number))
+            await asyncio.sleep(0.02)
+        worker._stepping.release()
+        consumer.assigned = ALL
+        await worker._assigned(consumer)
+        assert await decided(bench, 4)
+    assert not ended

@@ -41,6 +41,8 @@ def cluster() -> Iterator[Cluster]:
     with running(6, {"GOSTACK_AGENT__LATENCY": "0.02", "GOSTACK_AGENT__KEEP_GUESTS": "true"}) as found:
         prepare(found)
         yield found
+        for log in found.directory.glob("engine*.log"):
+            assert "GapInLog" not in log.read_text(), "an engine passed records over, and began anew when it saw that"
 
 
 @pytest.fixture
