@@ -11,6 +11,9 @@ FAST := $(BIN)/pytest -q -n auto --dist worksteal -m "not real and not e2e"
 # Mostly they wait for servers; a file's tests share a cluster. In order: by the count of tests the longest would come last.
 REAL := $(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m real
 
+# Dozens of processes start here, each of which would compile all of it anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo up down status logs clean setup lint test test-fast test-real test-e2e simulate bench
 

@@ -296,15 +296,15 @@ async def test_the_feed_over_http(api: Api) -> None:
         await asyncio.sleep(0.2)
         feed.closing = True
 
-    for path, headers in (
+    asked: tuple[tuple[str, dict[str, str]], ...] = (
         ("/v1/events/stream?from=beginning&type=gostack.zone.created.v2", {}),
         ("/v1/events?from=beginning&type=gostack.zone.created.v2", {"Accept": "text/event-stream"}),
         ("/v1/events/stream?type=gostack.zone.created.v2", {"Last-Event-ID": positions.encode([0] * 12)}),
-    ):
-        feed.closing = False
-        stopping = asyncio.create_task(stop_soon())
-        answer = await api.http.get(path, headers=headers)
-        await stopping
+    )
+    stopping = asyncio.create_task(stop_soon())
+    answers = await asyncio.gather(*(api.http.get(path, headers=headers) for path, headers in asked))
+    await stopping
+    for answer in answers:
         assert answer.status_code == 200
         assert answer.headers["Content-Type"].startswith("text/event-stream")
         data = [line for line in answer.text.splitlines() if line.startswith("data: ")]

@@ -86,5 +86,6 @@ async def test_a_read_after_waits_for_the_projection(api: Api) -> None:
 async def test_a_read_after_gives_up_with_504(api: Api) -> None:
     api.world.stopped.add("projector")
     given = await api.boot("web")
-    for path in ("/instances", f"/instances/{given['id']}", "/events", "/tasks", "/zones"):
-        assert (await api.get(path, 504, after=given["command_id"]))["code"] == "not-applied-yet"
+    paths = ("/instances", f"/instances/{given['id']}", "/events", "/tasks", "/zones")
+    for refused in await asyncio.gather(*(api.get(path, 504, after=given["command_id"]) for path in paths)):
+        assert refused["code"] == "not-applied-yet"

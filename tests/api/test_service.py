@@ -91,7 +91,7 @@ async def test_not_ready_says_that_lists_are_old(empty: Api) -> None:
     assert told["problems"] == ["what is oldest has waited 61 s for the read models; 60 s are allowed"]
 
 
-def _allow(api: Api, **limits: int) -> None:
+def _allow(api: Api, **limits: float) -> None:
     api.services.settings.api = api.services.settings.api.model_copy(update=limits)
 
 
@@ -179,5 +179,6 @@ async def test_the_sweep_forgets_what_no_guest_reads(api: Api) -> None:
 @pytest.mark.parametrize("nonsense", NONSENSE.values(), ids=NONSENSE)
 async def test_what_cannot_be_read_keeps_nobody_from_the_verdicts(empty: Api, nonsense: Record) -> None:
     empty.world.stopped.add("projector")
+    _allow(empty, read_timeout=0.02)
     await empty.world.log.publish([replace(nonsense, partition=partition) for partition in range(12)])
     await empty.post("/zones", {"name": "a"})
