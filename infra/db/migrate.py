@@ -1,4 +1,8 @@
-"""Bring the database to this release's schema: numbered SQL files, applied once each, in order, never backwards."""
+"""Bring the database to this release's schema: numbered SQL files, applied once each, in order, never backwards.
+
+Each is a transaction of its own, as short as it is: of two that lock tables one after the other the first holds nothing
+while the second waits.
+"""
 
 from pathlib import Path
 
@@ -10,10 +14,10 @@ LOCK = 7_480_001
 
 
 def migrate(dsn: str) -> list[str]:
-    """Apply what is missing, all in one transaction; returns the names applied. Raises psycopg.Error."""
+    """Apply what is missing; returns the names applied. Raises psycopg.Error, and what came before stays applied."""
     applied = []
-    with psycopg.connect(dsn) as connection:
-        connection.execute("select pg_advisory_xact_lock(%s)", (LOCK,))
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("select pg_advisory_lock(%s)", (LOCK,))
         connection.execute(
             "create table if not exists migrations (name text primary key, at timestamptz not null default now())"
         )
@@ -21,7 +25,8 @@ def migrate(dsn: str) -> list[str]:
         for file in sorted(MIGRATIONS.glob("*.sql")):
             if file.name in done:
                 continue
-            connection.execute(file.read_text().encode())
-            connection.execute("insert into migrations (name) values (%s)", (file.name,))
+            with connection.transaction():
+                connection.execute(file.read_text().encode())
+                connection.execute("insert into migrations (name) values (%s)", (file.name,))
             applied.append(file.name)
     return applied
