@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from api import examples
-from api.documents.answers import Accepted, Problem
+from api.documents.answers import Accepted, Already, Problem
 from api.documents.document import Document
 from api.problems import MEDIA_TYPE
 
@@ -29,6 +29,12 @@ WORDS = {
 }
 
 
+NAMED = (404, 409)
+"""Of what is asked for by a name: nobody may have it, or several."""
+WRITTEN = (409, 412, 413, 422, 429)
+"""Of every command."""
+
+
 def answers(status: int, shape: type[Document], example: Any, *problems: int) -> Responses:
     """A JSON answer, and the problems that may come instead."""
     content = {"application/json": {"example": example}}
@@ -45,22 +51,24 @@ def text(example: str, *problems: int) -> Responses:
 
 def read(shape: type[Document], example: Mapping[str, Any]) -> Responses:
     """A document that can be asked for with If-None-Match."""
-    return answers(200, shape, example, 404, 422, 504) | {304: {"description": WORDS[304]}}
+    return answers(200, shape, example, *NAMED, 422, 504) | {304: {"description": WORDS[304]}}
 
 
-def listed(shape: type[Document], name: str, example: Mapping[str, Any]) -> Responses:
+def listed(shape: type[Document], name: str, example: Mapping[str, Any], *problems: int) -> Responses:
     """A page."""
-    return answers(200, shape, {name: [example], "next": None}, 422, 504)
+    return answers(200, shape, {name: [example], "next": None}, *problems, 422, 504)
 
 
 def done(status: int, shape: type[Document], example: Mapping[str, Any], *problems: int) -> Responses:
     """A command that is done when it is accepted."""
-    return answers(status, shape, example, *problems, 412, 422, 429) | undecided()
+    return answers(status, shape, example, *problems, *WRITTEN) | undecided()
 
 
 def started(*problems: int) -> Responses:
     """A command that becomes a task."""
-    return answers(202, Accepted, examples.ACCEPTED, *problems, 412, 422, 429)
+    content = {"application/json": {"example": examples.ALREADY}}
+    already: Responses = {200: {"model": Already, "description": "It is so already", "content": content}}
+    return already | answers(202, Accepted, examples.ACCEPTED, *problems, *WRITTEN)
 
 
 def undecided() -> Responses:

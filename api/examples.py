@@ -429,6 +429,12 @@ SIMULATION: dict[str, Any] = {
     ],
 }
 ACCEPTED: dict[str, Any] = {"task_id": COMMAND_ID, "command_id": COMMAND_ID, "id": INSTANCE_ID}
+ALREADY: dict[str, Any] = {
+    "already": True,
+    "message": "the instance is active already",
+    "command_id": COMMAND_ID,
+    "id": INSTANCE_ID,
+}
 BOOT: dict[str, Any] = {
     "name": "web",
     "flavor": "small",

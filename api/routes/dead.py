@@ -53,7 +53,7 @@ async def show_dead(request: Request, ident: str) -> Response:
 @router.post(
     "/{ident}/retry",
     summary="Have a dead record dealt with again",
-    responses=describe.answers(200, DeadDocument, examples.DEAD, 404, 409, 422),
+    responses=describe.answers(200, DeadDocument, examples.DEAD, 404, 409, 422, 429, 504),
 )
 async def retry_dead(request: Request, asked: Asking, ident: str) -> Response:
     """What it was for is released, and it is put on its topic again, once. Asking again changes nothing."""
@@ -63,7 +63,7 @@ async def retry_dead(request: Request, asked: Asking, ident: str) -> Response:
 @router.post(
     "/{ident}/drop",
     summary="Leave a dead record as it is",
-    responses=describe.answers(200, DeadDocument, examples.DEAD, 404, 409),
+    responses=describe.answers(200, DeadDocument, examples.DEAD, 404, 409, 429, 504),
 )
 async def drop_dead(request: Request, asked: Asking, ident: str) -> Response:
     """It stays in the topic and needs no more care. What it was for stays parked until it is released."""

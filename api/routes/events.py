@@ -108,7 +108,13 @@ LastEventId = Annotated[str | None, Header(max_length=LONGEST, description="resu
     "/events",
     summary="List events, or follow them",
     responses=describe.answers(
-        200, page_of("events", EventDocument), {"events": [examples.EVENT], "next": None}, 404, 422, 429, 504
+        200,
+        page_of("events", EventDocument),
+        {"events": [examples.EVENT], "next": None},
+        *describe.NAMED,
+        422,
+        429,
+        504,
     ),
 )
 async def list_events(
@@ -176,7 +182,7 @@ class Export(Strict):
 @router.get(
     "/events/export",
     summary="Write an incident down as one file",
-    responses=describe.answers(200, IncidentDocument, examples.INCIDENT, 404, 422, 504),
+    responses=describe.answers(200, IncidentDocument, examples.INCIDENT, *describe.NAMED, 422, 504),
 )
 async def export_events(given: Given, project: Project, asked: Annotated[Export, Query()]) -> Response:
     """The events of a task, or of one thing, and before them the whole history of all that they touched, so that they

@@ -71,7 +71,7 @@ async def show_host(
     "/hosts/{ref}/history",
     summary="Read everything that happened to a host",
     responses=describe.answers(
-        200, page_of("events", EventDocument), {"events": [examples.EVENT], "next": None}, 404, 422, 504
+        200, page_of("events", EventDocument), {"events": [examples.EVENT], "next": None}, *describe.NAMED, 422, 504
     ),
 )
 async def host_history(
@@ -84,7 +84,7 @@ async def host_history(
 @router.get(
     "/hosts/{ref}/diff",
     summary="Read what differs between a host at two moments",
-    responses=describe.answers(200, Difference, examples.DIFFERENCE, 404, 422, 504),
+    responses=describe.answers(200, Difference, examples.DIFFERENCE, *describe.NAMED, 422, 504),
 )
 async def host_diff(given: Given, project: Project, ref: str, asked: Annotated[moments.Between, Query()]) -> Response:
     """Field by field; parts of fields under dotted names."""
@@ -94,7 +94,7 @@ async def host_diff(given: Given, project: Project, ref: str, asked: Annotated[m
 @router.get(
     "/hosts/{ref}/why",
     summary="Read why a host is as it is",
-    responses=describe.answers(200, Causes, examples.CAUSES, 404, 422, 504),
+    responses=describe.answers(200, Causes, examples.CAUSES, *describe.NAMED, 422, 504),
 )
 async def host_why(given: Given, project: Project, ref: str, asked: Annotated[why.Why, Query()]) -> Response:
     """Who enabled or disabled it, which zone it is in and by whom, and whether it is heard of. What instances hold

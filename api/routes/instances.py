@@ -147,7 +147,7 @@ def _booting(asked: Asked, born: list[boot.Birth], outcomes: list[Outcome], pass
 @router.get(
     "/instances",
     summary="List instances",
-    responses=describe.listed(page_of(VIEW, InstanceDocument), VIEW, examples.INSTANCE),
+    responses=describe.listed(page_of(VIEW, InstanceDocument), VIEW, examples.INSTANCE, *describe.NAMED),
 )
 async def list_instances(given: Given, project: Project, asked: Annotated[InstanceList, Query()]) -> Response:
     """The newest first. With `at`, what was there then and as the filters want it; a page may then have fewer than its
@@ -202,7 +202,7 @@ async def show_instance(
 @router.get(
     "/instances/{ref}/diff",
     summary="Read what differs between an instance at two moments",
-    responses=describe.answers(200, Difference, examples.DIFFERENCE, 404, 422, 504),
+    responses=describe.answers(200, Difference, examples.DIFFERENCE, *describe.NAMED, 422, 504),
 )
 async def instance_diff(
     given: Given, project: Project, ref: str, asked: Annotated[moments.Between, Query()]
@@ -214,7 +214,7 @@ async def instance_diff(
 @router.get(
     "/instances/{ref}/why",
     summary="Read why an instance is as it is",
-    responses=describe.answers(200, Causes, examples.CAUSES, 404, 422, 504),
+    responses=describe.answers(200, Causes, examples.CAUSES, *describe.NAMED, 422, 504),
 )
 async def instance_why(given: Given, project: Project, ref: str, asked: Annotated[why.Why, Query()]) -> Response:
     """From the command whose task made it so, over scheduler, network and host, to the present."""
@@ -341,7 +341,7 @@ async def interfaces(given: Given, project: Project, ref: str, asked: Annotated[
     "/instances/{ref}/history",
     summary="Read everything that happened to an instance",
     responses=describe.answers(
-        200, page_of("events", EventDocument), {"events": [examples.EVENT], "next": None}, 404, 422, 504
+        200, page_of("events", EventDocument), {"events": [examples.EVENT], "next": None}, *describe.NAMED, 422, 504
     ),
 )
 async def history(given: Given, project: Project, ref: str, asked: Annotated[moments.History, Query()]) -> Response:

@@ -31,7 +31,7 @@ class JobList(Many):
 @router.get(
     "/jobs",
     summary="List jobs",
-    responses=describe.listed(page_of(VIEW, JobDocument), VIEW, examples.JOB) | describe.problem_answers(404),
+    responses=describe.listed(page_of(VIEW, JobDocument), VIEW, examples.JOB, *describe.NAMED),
 )
 async def list_jobs(given: Given, project: Project, asked: Annotated[JobList, Query()]) -> Response:
     """The newest first."""

@@ -100,7 +100,7 @@ async def show_network(
     "/networks/{ref}/history",
     summary="Read everything that happened to a network",
     responses=describe.answers(
-        200, page_of("events", EventDocument), {"events": [examples.EVENT], "next": None}, 404, 422, 504
+        200, page_of("events", EventDocument), {"events": [examples.EVENT], "next": None}, *describe.NAMED, 422, 504
     ),
 )
 async def network_history(
@@ -113,7 +113,7 @@ async def network_history(
 @router.get(
     "/networks/{ref}/diff",
     summary="Read what differs between a network at two moments",
-    responses=describe.answers(200, Difference, examples.DIFFERENCE, 404, 422, 504),
+    responses=describe.answers(200, Difference, examples.DIFFERENCE, *describe.NAMED, 422, 504),
 )
 async def network_diff(
     given: Given, project: Project, ref: str, asked: Annotated[moments.Between, Query()]
@@ -125,7 +125,7 @@ async def network_diff(
 @router.get(
     "/networks/{ref}/why",
     summary="Read why a network is as it is",
-    responses=describe.answers(200, Causes, examples.CAUSES, 404, 422, 504),
+    responses=describe.answers(200, Causes, examples.CAUSES, *describe.NAMED, 422, 504),
 )
 async def network_why(given: Given, project: Project, ref: str, asked: Annotated[why.Why, Query()]) -> Response:
     """Who asked for it, and who deleted it. The addresses that instances have are told of them."""

@@ -74,7 +74,11 @@ async def create_port(
     return await answer(given, await gateway.carry_out(given, asked, wish), VIEW, port_id, done=CREATED)
 
 
-@router.get("/ports", summary="List ports", responses=describe.listed(page_of(VIEW, PortDocument), VIEW, examples.PORT))
+@router.get(
+    "/ports",
+    summary="List ports",
+    responses=describe.listed(page_of(VIEW, PortDocument), VIEW, examples.PORT, *describe.NAMED),
+)
 async def list_ports(given: Given, project: Project, asked: Annotated[PortList, Query()]) -> Response:
     """The newest first; those that instances made for themselves as well."""
     same = {"name": asked.name, "ip": asked.ip, "project": asked.project_id}

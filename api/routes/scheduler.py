@@ -59,7 +59,7 @@ async def show_scheduler() -> Response:
 @router.get(
     "/instances/{ref}/placements",
     summary="Read how an instance was placed",
-    responses=describe.answers(200, Placements, examples.PLACEMENTS, 404, 422, 504),
+    responses=describe.answers(200, Placements, examples.PLACEMENTS, *describe.NAMED, 422, 504),
 )
 async def instance_placements(
     given: Given, project: Project, ref: str, asked: Annotated[Explained, Query()]

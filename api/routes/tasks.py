@@ -37,7 +37,11 @@ class TaskList(Many):
     correlation: str | None = Field(None, max_length=64, description="those of one request")
 
 
-@router.get("/tasks", summary="List tasks", responses=describe.listed(page_of(VIEW, TaskDocument), VIEW, examples.TASK))
+@router.get(
+    "/tasks",
+    summary="List tasks",
+    responses=describe.listed(page_of(VIEW, TaskDocument), VIEW, examples.TASK, *describe.NAMED),
+)
 async def list_tasks(given: Given, project: Project, asked: Annotated[TaskList, Query()]) -> Response:
     """The newest first."""
     same = {"action": asked.action, "project": asked.project_id, "correlation": asked.correlation}
@@ -61,7 +65,7 @@ async def show_task(
     "/tasks/{ident}/history",
     summary="Read everything that a task led to",
     responses=describe.answers(
-        200, page_of("events", EventDocument), {"events": [examples.EVENT], "next": None}, 404, 422, 504
+        200, page_of("events", EventDocument), {"events": [examples.EVENT], "next": None}, *describe.NAMED, 422, 504
     ),
 )
 async def task_history(
@@ -74,7 +78,7 @@ async def task_history(
 @router.get(
     "/tasks/{ident}/diff",
     summary="Read what differs between a task at two moments",
-    responses=describe.answers(200, Difference, examples.DIFFERENCE, 404, 422, 504),
+    responses=describe.answers(200, Difference, examples.DIFFERENCE, *describe.NAMED, 422, 504),
 )
 async def task_diff(given: Given, project: Project, ident: str, asked: Annotated[moments.Between, Query()]) -> Response:
     """Field by field; parts of fields under dotted names."""
@@ -84,7 +88,7 @@ async def task_diff(given: Given, project: Project, ident: str, asked: Annotated
 @router.get(
     "/tasks/{ident}/why",
     summary="Read why a task is as it is",
-    responses=describe.answers(200, Causes, examples.CAUSES, 404, 422, 504),
+    responses=describe.answers(200, Causes, examples.CAUSES, *describe.NAMED, 422, 504),
 )
 async def task_why(given: Given, project: Project, ident: str, asked: Annotated[why.Why, Query()]) -> Response:
     """From the command that asked for it over scheduler, network and host to what it ended as."""

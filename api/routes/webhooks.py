@@ -173,7 +173,7 @@ async def list_webhooks(given: Given, asked: Annotated[WebhookList, Query()]) ->
 @router.get(
     "/webhooks/{ref}",
     summary="Show a webhook",
-    responses=describe.answers(200, WebhookDocument, examples.WEBHOOK, 404, 422, 504),
+    responses=describe.answers(200, WebhookDocument, examples.WEBHOOK, *describe.NAMED, 422, 504),
 )
 async def show_webhook(given: Given, project: Project, ref: str, asked: Annotated[One, Query()]) -> Response:
     """By id or name, with how far it has been told and what came of the last attempt."""

@@ -1,6 +1,7 @@
 """The API on a running world, with what most tests need made: a host, a flavor, an image, a network."""
 
 import asyncio
+import re
 import ssl
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
@@ -38,6 +39,10 @@ TOKEN = "agents-and-api"
 VERDICT_TIMEOUT = 0.5
 SEND_TIMEOUT = 10.0
 READ_TIMEOUT = 0.5
+GAP = re.compile(r"\{[^}]*\}")
+"""In an operation's path."""
+UNFORESEEN = 500
+"""A fault of ours, of which nothing is promised."""
 
 
 @dataclass
@@ -148,6 +153,27 @@ def _headers(given: dict[str, str]) -> dict[str, str]:
     return {name.replace("_", "-"): value for name, value in given.items()}
 
 
+class Declared:
+    """What the description of the API says may be answered: no test is answered otherwise."""
+
+    def __init__(self, app: FastAPI) -> None:
+        paths = app.openapi()["paths"]
+        # Of two that fit, the one with fewer gaps is meant.
+        self._operations = [
+            (re.compile(GAP.sub("[^/]+", path)), operations)
+            for path, operations in sorted(paths.items(), key=lambda item: item[0].count("{"))
+        ]
+
+    async def must_have(self, answer: httpx.Response) -> None:
+        """That its status is one of the operation's; what is no operation has none."""
+        path, method = answer.request.url.path, answer.request.method.lower()
+        for pattern, operations in self._operations:
+            if method in operations and pattern.fullmatch(path) and answer.status_code != UNFORESEEN:
+                declared = operations[method]["responses"]
+                assert str(answer.status_code) in declared, f"{method} {path}: {answer.status_code} is not described"
+                return
+
+
 @asynccontextmanager
 async def serving(directory: Path, **api_settings: Any) -> AsyncIterator[Api]:
     """The API on a world that goes on by itself."""
@@ -189,11 +215,17 @@ async def serving(directory: Path, **api_settings: Any) -> AsyncIterator[Api]:
     serve(app, services)
     await verdicts.open()
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    client = httpx.AsyncClient(transport=transport, base_url="http://api.test")
+    watched = {"response": [_declared(app).must_have]}
+    client = httpx.AsyncClient(transport=transport, base_url="http://api.test", event_hooks=watched)
     async with world.running(), behind(verdicts.run(), forgetting.run(), load.run()), client as http:
         yield Api(http, app, world, services, door)
     await services.agents.close()
     await sender.close()
+
+
+@cache
+def _declared(app: FastAPI) -> Declared:
+    return Declared(app)
 
 
 @cache

@@ -89,3 +89,16 @@ async def test_a_read_after_gives_up_with_504(api: Api) -> None:
     paths = ("/instances", f"/instances/{given['id']}", "/events", "/tasks", "/zones")
     for refused in await asyncio.gather(*(api.get(path, 504, after=given["command_id"]) for path in paths)):
         assert refused["code"] == "not-applied-yet"
+
+
+@pytest.mark.parametrize(
+    ("view", "by"),
+    [
+        *(("instances", by) for by in ("host_id", "image_id", "flavor_ids")),
+        *(("ports", by) for by in ("network", "instance")),
+        *(("jobs", by) for by in ("host", "instance")),
+        ("tasks", "instance"),
+    ],
+)
+async def test_a_name_that_nobody_has_is_told_apart_from_an_empty_page(api: Api, view: str, by: str) -> None:
+    assert (await api.get(f"/{view}", 404, **{by: "nobody"}))["code"] == "not-found"
