@@ -6,6 +6,7 @@ No transactions: the client speaks the old protocol, which does not fence a zomb
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from contextvars import Context
 from datetime import UTC, datetime
 
@@ -15,6 +16,7 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.errors import KafkaError, OutOfOrderSequenceNumber
 
 from domain.messages import FILLER_HEADERS, Record
+from infra.log.ending import end_consumer, end_producer
 from infra.log.gathering import GATHERED_BYTES, LONGEST_MS, Gathering
 from infra.log.log import LogUnavailable, Positions, Reader, TopicPartition
 from infra.log.topics import TOPICS, keep_times, partition_of
@@ -27,7 +29,6 @@ COMMITTED = "read_committed"
 MAX_FETCH = 8 << 20
 PEEK_BYTES = 16 << 10
 PEEK_MS = 500
-ENDING_SECONDS = 5.0
 AGAIN_SECONDS = 0.5
 """After an attempt that failed, for so long no other is made."""
 
@@ -67,7 +68,7 @@ class KafkaReader:
 
     async def close(self) -> None:
         """Stop reading."""
-        await self._consumer.stop()
+        await end_consumer(self._consumer)
 
 
 class KafkaLog:
@@ -206,8 +207,7 @@ class KafkaLog:
             async with asyncio.timeout(self._timeout):
                 await keep_times(self._bootstrap, keep)
         except (KafkaError, TimeoutError, OSError) as error:
-            self._failed = (time.monotonic(), f"{self._bootstrap}: {error!r}")
-            raise LogUnavailable(self._failed[1]) from error
+            raise LogUnavailable(f"{self._bootstrap}: {error!r}") from error
 
     async def fill(self, partition: TopicPartition, count: int, timestamp: int) -> None:
         """Append so many records that say nothing, a compressed batch at a time. Raises LogUnavailable: some of them
@@ -236,7 +236,7 @@ class KafkaLog:
         except (KafkaError, TimeoutError) as error:
             raise LogUnavailable(f"filling {partition.topic}:{partition.partition}: {error!r}") from error
         finally:
-            await producer.stop()
+            await end_producer(producer)
 
     async def trim(self, positions: Positions) -> None:
         """Let go of the records before these offsets, as retention would. Raises LogUnavailable."""
@@ -258,10 +258,10 @@ class KafkaLog:
         await asyncio.gather(*self._ending)
         if self._asker is not None:
             asker, self._asker = self._asker, None
-            await asker.stop()
+            await end_consumer(asker)
         if self._peeker is not None:
             peeker, self._peeker = self._peeker, None
-            await peeker.stop()
+            await end_consumer(peeker)
 
     async def _open(self) -> AIOKafkaProducer:
         async with self._lock:
@@ -282,16 +282,10 @@ class KafkaLog:
         async with self._lock:
             if self._producer is producer:
                 self._producer = None
-        ending = asyncio.create_task(self._end(producer), context=Context())
+        # Behind whoever was refused: where the broker is away it takes its time.
+        ending = asyncio.create_task(end_producer(producer))
         self._ending.add(ending)
         ending.add_done_callback(self._ending.discard)
-
-    async def _end(self, producer: AIOKafkaProducer) -> None:
-        """Behind whoever was refused: a producer whose broker is away takes its time to end."""
-        try:
-            await asyncio.wait_for(producer.stop(), ENDING_SECONDS)
-        except (KafkaError, TimeoutError):
-            pass
 
     async def _ask(self) -> AIOKafkaConsumer:
         async with self._lock:
@@ -321,14 +315,19 @@ class KafkaLog:
     async def _start(self, client: AIOKafkaConsumer | AIOKafkaProducer | AIOKafkaAdminClient) -> None:
         if self._failed and time.monotonic() - self._failed[0] < AGAIN_SECONDS:
             # Else those who wait for the same would try one after another, each as long as the one before.
+            await _let_go(client)
             raise LogUnavailable(self._failed[1])
         try:
             # What it runs behind it lives on, and is not part of what is worked on when it happens to be made.
             starting = asyncio.create_task(client.start(), context=Context())
             await asyncio.wait_for(starting, self._timeout)
         except (KafkaError, TimeoutError, OSError) as error:
-            try:
-                await (client.close() if isinstance(client, AIOKafkaAdminClient) else client.stop())
-            except KafkaError:
-                pass
-            raise LogUnavailable(f"{self._bootstrap}: {error!r}") from error
+            await _let_go(client)
+            self._failed = (time.monotonic(), f"{self._bootstrap}: {error!r}")
+            raise LogUnavailable(self._failed[1]) from error
+
+
+async def _let_go(client: AIOKafkaConsumer | AIOKafkaProducer | AIOKafkaAdminClient) -> None:
+    """Of one that does not work yet."""
+    with suppress(KafkaError):
+        await (client.close() if isinstance(client, AIOKafkaAdminClient) else client.stop())
