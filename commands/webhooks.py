@@ -117,6 +117,11 @@ class Courier:
                         logger.warning("trying again: %s", error)
                         await self._begin_anew()
                         pause = AWAY_SECONDS
+                    except Exception:
+                        # Of this webhook alone: the others are told.
+                        logger.exception("trying again")
+                        await self._begin_anew()
+                        pause = AWAY_SECONDS
                     await asyncio.sleep(pause)
             finally:
                 await self._begin_anew()
@@ -352,7 +357,8 @@ class Deliverer:
             await asyncio.sleep(AWAY_SECONDS)
 
     async def arrange(self, webhooks: Sequence[Webhook]) -> None:
-        """A courier for each of these, and for no other. Raises what a courier ended by."""
+        """A courier for each of these, and for no other. Raises what a courier ended by, which nothing does that one
+        webhook brings about."""
         for ident in self._couriers.keys() - {each.id for each in webhooks}:
             await self._stop(ident)
         for webhook in webhooks:

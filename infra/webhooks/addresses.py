@@ -48,6 +48,7 @@ def checked_url(url: str, *, allow_private: bool) -> SplitResult:
         or "@" in parts.netloc
         or "#" in url
         or port == 0
+        or not _can_be_asked_for(parts.hostname)
     ):
         raise ValueError(URL_ALLOWED)
     literal = _literal(parts.hostname)
@@ -71,6 +72,14 @@ def _carried(address: Address) -> Iterator[Address]:
             yield from address.teredo
         if address in _NAT64:
             yield ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+
+
+def _can_be_asked_for(name: str) -> bool:
+    """Whether it has labels as names have (RFC 1035, section 2.3.4): none is empty, none longer than 63 characters."""
+    try:
+        return bool(name.encode("idna"))
+    except UnicodeError:
+        return False
 
 
 def _literal(host: str) -> Address | None:
@@ -121,7 +130,7 @@ class Guarded(httpcore.AsyncNetworkBackend):
         else:
             try:
                 answers = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            except OSError as error:
+            except (OSError, UnicodeError) as error:
                 raise httpcore.ConnectError(f"{host} has no address: {error}") from error
             found = [ipaddress.ip_address(answer[4][0]) for answer in answers]
         return [each for each in found if self._allow_private or is_public(each)]

@@ -6,6 +6,7 @@ the Standard Webhooks specification: HMAC-SHA256 over id, time and body, under `
 
 import asyncio
 import base64
+import logging
 import secrets
 import ssl
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ from standardwebhooks.webhooks import Webhook
 
 from domain.messages import Record
 from infra.webhooks.addresses import Guarded, NotAllowed
+
+logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/cloudevents+json"
 SECRET_PREFIX = "whsec_"
@@ -120,6 +123,10 @@ class Sender:
             return Outcome(0, str(error))
         except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.UnsupportedProtocol, OSError) as error:
             return Outcome(0, str(error)[:500] or type(error).__name__)
+        except Exception as error:
+            # Whatever one endpoint brings about is that endpoint's failure, and counts as one.
+            logger.exception("it could not be told")
+            return Outcome(0, f"{type(error).__name__}: {error}"[:500])
 
     async def close(self) -> None:
         """Let go of all connections."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from commands.webhooks import Courier, Deliverer, Parts
+from commands.webhooks import LOOK_SECONDS, Courier, Deliverer, Parts
 from domain.flavor.flavor import CreateFlavor
 from domain.messages import Key, Record, Topic, derived_id
 from domain.webhook.webhook import (
@@ -406,6 +406,34 @@ async def test_all_webhooks_are_told_and_what_is_deleted_is_forgotten(telling: T
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     assert telling.names() == ["a"]
+
+
+async def test_what_goes_wrong_with_one_keeps_nobody_from_telling_the_others(
+    telling: Telling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await telling.hook(**FLAVORS)
+    command = CreateWebhook(
+        name="odd", url=telling.receiver.url, wanted=Wanted(**FLAVORS), begins=BEGINNING, secret_ref="odd"
+    )
+    await telling.world.send(Key("webhook", derived_id(SEED, "odd")), command)
+    get = telling.world.secrets.get
+
+    async def odd(ref: str) -> str | None:
+        if ref == "odd":
+            raise LookupError("nobody foresaw this")
+        return await get(ref)
+
+    monkeypatch.setattr(telling.world.secrets, "get", odd)
+    running = asyncio.create_task(Deliverer(telling.parts).run())
+    for number, name in enumerate(("a", "b"), 1):
+        await telling.flavors(name)
+        await telling.receiver.wait(number)
+        # Time enough for a look at whether all couriers are there.
+        await asyncio.sleep(LOOK_SECONDS)
+    assert not running.done()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert telling.names() == ["a", "b"]
 
 
 async def test_who_ends_in_good_order_leaves_it_to_others_at_once(telling: Telling) -> None:

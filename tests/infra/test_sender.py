@@ -140,6 +140,24 @@ async def test_nobody_listens(sender: Sender) -> None:
     assert outcome.error
 
 
+@pytest.mark.parametrize("host", ["hooks..example.com", "x" * 64])
+async def test_a_name_that_cannot_even_be_asked_for_has_no_address(sender: Sender, host: str) -> None:
+    outcome = await sender.send(f"http://{host}/", *cloud_event(RECORD), [new_secret()], datetime.now(UTC))
+    assert outcome.status == 0
+    assert "has no address" in outcome.error
+
+
+async def test_whatever_goes_wrong_is_this_endpoints_failure(
+    sender: Sender, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def connect(*_: object) -> httpcore.AsyncNetworkStream:
+        raise LookupError("nobody foresaw this")
+
+    monkeypatch.setattr(httpcore.AnyIOBackend, "connect_tcp", connect)
+    outcome = await sender.send(receiver.url, *cloud_event(RECORD), [new_secret()], datetime.now(UTC))
+    assert (outcome.status, outcome.error) == (0, "LookupError: nobody foresaw this")
+
+
 async def test_what_is_not_public_is_not_connected_to(receiver: Receiver) -> None:
     sender = Sender(1.0, allow_private=False, tls=TRUSTING_NOBODY)
     port = receiver.url.rpartition(":")[2]
@@ -220,6 +238,9 @@ def test_which_addresses_are_public(address: str, public: bool) -> None:
         "http://example.com:0/",
         "http://example.com:99999/",
         "http://exa mple.com/",
+        "http://hooks..example.com/",
+        "http://.example.com/",
+        f"http://{'x' * 64}.example.com/",
         "http://example.com/\r\nX: y",
         "http://[::1/",
         "https://example.com/" + "x" * 2048,
