@@ -16,7 +16,9 @@ from projections.projector import Projector
 
 
 async def projector(settings: Settings) -> None:
-    """Project until a signal comes. Raises what the projector raises: the supervisor starts it again."""
+    """Project, and do what is asked of the read models, until a signal comes.
+
+    Raises what the projector raises, and what ends its other half: the supervisor starts it again."""
     assert catalog.MESSAGES
     log = KafkaLog(settings.log.bootstrap, settings.log.request_timeout)
     store = PostgresStore(settings.db.dsn, pool_size=2)
@@ -27,15 +29,17 @@ async def projector(settings: Settings) -> None:
     projector = Projector(log, store)
     pulse = Pulse(settings.metrics.every)
     open_doors(settings.metrics.listen, settings.metrics.projector, pulse)
-    beside = [asyncio.create_task(operate(settings))]
+    running = [asyncio.create_task(projector.run(stop.is_set)), asyncio.create_task(operate(settings))]
     if settings.metrics.projector:
         look = partial(projector.look, lambda: datetime.now(UTC))
-        beside.append(asyncio.create_task(measure(pulse, look, (LogUnavailable,))))
+        running.append(asyncio.create_task(measure(pulse, look, (LogUnavailable,))))
     try:
-        await projector.run(stop.is_set)
+        ended, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+        for task in ended:
+            task.result()
     finally:
-        for task in beside:
+        for task in running:
             task.cancel()
-        await asyncio.gather(*beside, return_exceptions=True)
+        await asyncio.gather(*running, return_exceptions=True)
         await store.close()
         await log.close()

@@ -10,6 +10,7 @@ from psycopg import AsyncConnection
 from psycopg.errors import UniqueViolation
 from psycopg.rows import dict_row
 
+from infra.db.pool import GIVEN_UP
 from projections.runs import LOST, MOST_PROBLEMS, SILENCE, Run, RunUnderWay
 from projections.store import StoreUnavailable
 from projections.view import UnknownMarker
@@ -38,9 +39,12 @@ class PostgresRuns:
     @asynccontextmanager
     async def _connect(self) -> AsyncIterator[AsyncConnection[dict[str, Any]]]:
         try:
-            async with await AsyncConnection.connect(self._dsn, autocommit=True, row_factory=dict_row) as connection:
+            async with await AsyncConnection.connect(
+                self._dsn, autocommit=True, row_factory=dict_row, **GIVEN_UP
+            ) as connection:
                 yield connection
-        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        except psycopg.Error as error:
+            # Of whatever kind: one that only reads, until another has taken over, says so by an error of its own.
             raise StoreUnavailable(str(error)) from error
 
     async def ask(self, run: Run) -> None:

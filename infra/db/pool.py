@@ -19,6 +19,16 @@ OPTIONS = "-c statement_timeout=10000"
 MOST_WAITING = 1000
 """Who may wait for a connection of a pool; others are refused at once, as if the database were away."""
 
+GIVEN_UP: dict[str, Any] = {
+    "connect_timeout": 10,
+    "keepalives_idle": 5,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+    "tcp_user_timeout": 15_000,
+}
+"""For every connection: after some 15 seconds without a sign of the server's machine it counts as lost. The system's
+own patience is hours, in which the statement's timeout helps nobody: it is the server's."""
+
 _used: WeakKeyDictionary[AsyncConnection[Any], float] = WeakKeyDictionary()
 
 
@@ -43,7 +53,7 @@ class Connections:
             open=False,
             timeout=10,
             max_waiting=MOST_WAITING,
-            kwargs={"autocommit": True, "prepare_threshold": 2, "options": options},
+            kwargs={"autocommit": True, "prepare_threshold": 2, "options": options, **GIVEN_UP},
             check=alive_if_idle,
         )
 

@@ -12,6 +12,7 @@ from psycopg import AsyncConnection, sql
 from domain.messages import Key, Record
 from infra.db.ledger import Change, Conflict, Due, LedgerUnavailable, Move, Opened, Row
 from infra.db.outbox import pack, unpack
+from infra.db.pool import GIVEN_UP
 from infra.log.log import TopicPartition
 
 # A position moves only from where this step believes it to be: no row moved means that another worker owns the
@@ -238,10 +239,10 @@ class PostgresLedger:
                 if self._connection is None or self._connection.closed:
                     self._connection = await AsyncConnection.connect(
                         self._dsn,
-                        connect_timeout=10,
                         options=f"-c statement_timeout={int(self._timeout * 1000)}",
                         application_name=f"gostack-{self._schema}",
                         prepare_threshold=2,
+                        **GIVEN_UP,
                     )
                 async with asyncio.timeout(self._timeout), self._connection.transaction():
                     yield self._connection
@@ -312,9 +313,9 @@ class PostgresLedger:
                     self._forgetter = await AsyncConnection.connect(
                         self._dsn,
                         autocommit=True,
-                        connect_timeout=10,
                         options=f"-c statement_timeout={int(self._timeout * 1000)} -c synchronous_commit=off",
                         prepare_threshold=2,
+                        **GIVEN_UP,
                     )
                 async with asyncio.timeout(self._timeout):
                     await self._forgetter.execute(
