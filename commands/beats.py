@@ -4,7 +4,8 @@ Suspect says that we do not know, not that its guests are gone: nothing is moved
 
 Silence is measured by how long nothing came, not by what clocks say: a host's may be wrong, and this one's may jump.
 What lay on the log while nobody listened counts as heard when it is read; a dead host is then suspect a grace later.
-So the log is asked, too: while it does not answer nobody can be heard, and all silence begins anew when it does.
+So the log is asked, too: while it does not answer nobody can be heard, and all silence begins anew when it does. The
+same holds where this process itself stood still: what came meanwhile waits to be read.
 """
 
 import logging
@@ -35,6 +36,8 @@ PATIENCE = 1.0
 """Seconds; small beside any grace."""
 AT_ONCE = 2.0
 """Seconds in which a log that is there has answered."""
+TURN = PATIENCE + 2 * AT_ONCE
+"""Seconds that a turn of fetching, asking and telling takes at most, where nothing stands still."""
 
 
 @dataclass
@@ -66,6 +69,8 @@ class Beats:
         self._elapsed = elapsed
         self._hosts: dict[str, Pulse] = {}
         self._at: dict[TopicPartition, int] = {}
+        self._asked: float | None = None
+        """When the log answered last."""
 
     def take(self, records: Sequence[Record]) -> None:
         """Hear these."""
@@ -119,11 +124,13 @@ class Beats:
         return await lags(self._log, dict(self._at), self._clock(), [Topic.REPORTS, Topic.EVENTS])
 
     async def ask_log(self) -> None:
-        """Where it did not answer at once, nothing could be heard. Raises LogUnavailable."""
+        """Where it did not answer at once, or was not asked for long, nothing could be heard. Raises LogUnavailable."""
         began = self._elapsed()
         await self._log.bounds([Topic.REPORTS])
         now = self._elapsed()
-        if now - began > AT_ONCE:
+        stood_still = self._asked is not None and now - self._asked > TURN
+        self._asked = now
+        if stood_still or now - began > AT_ONCE:
             for pulse in self._hosts.values():
                 pulse.heard = now if pulse.heard is not None else None
 
@@ -133,7 +140,7 @@ class Beats:
         bounds = await self._log.bounds([Topic.REPORTS, Topic.EVENTS])
         self._at = {each: end for each, (_, end) in bounds.items()}
         # Asked after the log: who registered before its end is among them, and who does so later is read of there.
-        now = self._elapsed()
+        now = self._asked = self._elapsed()
         self._hosts |= {
             host.id: Pulse(None if host.health is Health.SUSPECT else now, host.cell, host.health is Health.SUSPECT)
             for host in await hosts()

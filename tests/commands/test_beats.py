@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from commands.beats import Beats
+from commands.beats import AT_ONCE, Beats
 from commands.processor import Processor
 from commands.scheduler import SchedulerRules
 from domain.host.messages import (
@@ -211,11 +211,10 @@ async def test_listening_starts_now_with_the_hosts_there_are() -> None:
     running = asyncio.create_task(ward.beats.run(there(known(HOST))))
     try:
         async with asyncio.timeout(5):
-            await asyncio.sleep(0)
-            ward.later(GRACE + 1)
-            await ward.log.publish([ward.record(Heartbeat(host_id=OTHER, epoch=1, guests=0), OTHER)])
-            while not (told := await reader.fetch(10, 0.1)):
-                pass
+            while not (told := await reader.fetch(10, 0.01)):
+                # A turn after the other, none of them long.
+                ward.later(AT_ONCE)
+                await ward.log.publish([ward.record(Heartbeat(host_id=OTHER, epoch=1, guests=0), OTHER)])
             await scheduler.step(told)
     finally:
         running.cancel()
@@ -223,6 +222,27 @@ async def test_listening_starts_now_with_the_hosts_there_are() -> None:
             await running
     events = [from_record(each) for each in ward.log.all(Topic.EVENTS)]
     assert [each.subject.id for each in events if isinstance(each.data, HostSuspected)] == [HOST]
+
+
+async def test_after_standing_still_what_lies_there_is_read_before_anybody_is_silent() -> None:
+    """It beats all along, each host as often as ever; the rest of the backlog comes after the first fetch."""
+    ward = Ward()
+    hosts = [str(uuid.UUID(int=10 + number)) for number in range(300)]
+    running = asyncio.create_task(ward.beats.run(there(*map(known, hosts))))
+    try:
+        await ward.log.publish([ward.record(Heartbeat(host_id=OTHER, epoch=1, guests=0), OTHER)])
+        await asyncio.sleep(0.05)
+        beats = []
+        for _ in range(6):
+            ward.later(3.4)
+            beats += [ward.record(Heartbeat(host_id=each, epoch=1, guests=0), each) for each in hosts]
+        await ward.log.publish(beats)
+        await asyncio.sleep(0.2)
+    finally:
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+    assert ward.log.all(Topic.SCHEDULING) == []
 
 
 async def test_listening_anew_clears_no_host_that_is_still_silent() -> None:
