@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import faust
@@ -38,6 +39,8 @@ logger = logging.getLogger(__name__)
 
 FAILED = 1
 """Exit status of a worker that could not go on; its supervisor starts it again."""
+HANDOVER_SECONDS = 5.0
+"""For which the group waits for a step that is under way when partitions go."""
 FETCH_SECONDS = 0.1
 """For which a fetch waits for its first record, and with it partitions that come."""
 GATHER = 0.01
@@ -59,6 +62,8 @@ class Worker:
         self._taken: list[Record] = []
         self._last_step = time.monotonic()
         self._fetching, self._stepping = asyncio.Lock(), asyncio.Lock()
+        self._going = False
+        """Between the word that partitions go and the one that says which are this worker's now."""
         self.app = faust.App(
             f"gostack-{name}",
             broker=";".join(f"kafka://{each}" for each in settings.log.bootstrap.split(",")),
@@ -84,6 +89,7 @@ class Worker:
         topic = self.app.topic(*map(str, processor.topics), value_type=bytes, key_type=bytes)
         # Nothing reaches it: an agent is how Faust is told what to subscribe to.
         self.app.agent(topic, concurrency=1, name=f"gostack-{name}")(_nothing)
+        self.app.on_partitions_revoked.connect(self._revoked)
         self.app.task(self._work)
         self.app.task(self._watch)
         if pulse is not None:
@@ -118,6 +124,14 @@ class Worker:
 
         self.app._new_consumer = consumer  # type: ignore[method-assign]
 
+    async def _revoked(self, *_: Any, **__: Any) -> None:
+        """Partitions go, and who is to have them asks for their positions as soon as the group lets it: the step under
+        way ends first, and none begins."""
+        self._going = True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(HANDOVER_SECONDS), self._stepping:
+                pass
+
     async def _assigned(self, consumer: Any) -> Mapping[TP, int]:
         # Not while a fetch is on its way: it would go on where its partitions were sought to, and come before the flow.
         async with self._fetching, self._stepping:
@@ -142,6 +156,7 @@ class Worker:
             if seek:
                 await consumer.seek_wait(seek)
             self._last_step = time.monotonic()
+            self._going = False
             logger.info("assigned %s partitions", len(seek))
             return seek
 
@@ -171,6 +186,8 @@ class Worker:
             self._last_step = time.monotonic()
             async with self._stepping:
                 records, self._taken = self._taken, []
+                if self._going:
+                    continue
                 try:
                     await self._processor.step(records)
                 except Exception:

@@ -139,3 +139,41 @@ async def test_what_was_fetched_before_partitions_went_is_not_taken_for_what_fol
         await worker._assigned(consumer)
         assert await decided(bench, 4)
     assert not ended
+
+
+async def test_partitions_go_when_the_step_under_way_has_ended_and_no_other_begins() -> None:
+    """Else whoever has them next would read positions that move behind its back, and be overtaken."""
+    bench = await started()
+    begun, held = asyncio.Event(), asyncio.Event()
+    bench.processor.step = _held(bench.processor.step, begun, held)  # type: ignore[method-assign]
+    async with at_work(bench) as (worker, consumer), asyncio.TaskGroup() as tasks:
+        await worker._assigned(consumer)
+        await bench.send(about(SMALL, 1, 1))
+        await begun.wait()
+        going = tasks.create_task(worker._revoked())
+        await bench.send(about(SMALL, 2, 2))
+        await asyncio.sleep(0.05)
+        assert not going.done()
+        held.set()
+        await going
+        assert len(bench.verdicts()) == 1
+        await asyncio.sleep(0.05)
+        assert len(bench.verdicts()) == 1
+        await worker._assigned(consumer)
+        assert await decided(bench, 2)
+
+
+def _held(step: Any, begun: asyncio.Event, held: asyncio.Event) -> Any:
+    async def after(records: Any) -> int:
+        begun.set()
+        await held.wait()
+        return int(await step(records))
+
+    return after
+
+
+async def test_a_step_that_does_not_end_holds_the_group_up_only_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("commands.worker.HANDOVER_SECONDS", 0.02)
+    worker = Worker("engine", (await started()).processor, Settings())
+    async with worker._stepping, asyncio.timeout(1):
+        await worker._revoked()

@@ -169,7 +169,8 @@ def holding(cluster: Cluster) -> list[int]:
         return [pid for (pid,) in connection.execute(query)]
 
 
-def test_engines_that_come_and_go_lose_nothing(cluster: Cluster) -> None:
+def test_engines_that_come_and_go_lose_nothing_and_overtake_nobody(cluster: Cluster) -> None:
+    before = overtaken(cluster)
     with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
         waiting = []
         for turn in range(3):
@@ -178,7 +179,13 @@ def test_engines_that_come_and_go_lose_nothing(cluster: Cluster) -> None:
                 time.sleep(1)
         ids = [each.result() for each in waiting]
     cluster.wait("all are active", lambda: all_active(cluster, ids))
+    assert overtaken(cluster) == before, "partitions went while a step was under way"
     cluster.check()
+
+
+def overtaken(cluster: Cluster) -> int:
+    """How often an engine was."""
+    return sum(log.read_text().count('"error": "Overtaken"') for log in cluster.directory.glob("engine*.log"))
 
 
 def test_everything_on_the_log_delivered_again_changes_nothing(cluster: Cluster) -> None:
