@@ -57,6 +57,8 @@ LONGEST_TAIL = 2000
 tails did, and loading it folds no more than that."""
 PARKED = "parked"
 """Names, within the record that could not be applied, the event that says so."""
+NEXT_SECONDS = 5.0
+"""For which the log is asked what it has at a place that gave nothing."""
 CONFLICTS = 3
 """Times a batch is decided anew because another writer was quicker."""
 
@@ -198,11 +200,6 @@ class Processor:
         """Measure what no step tells: what waits. Raises LogUnavailable."""
         return measured(self.name, await lags(self._log, dict(self._positions), self._clock(), self.topics))
 
-    async def lag(self) -> int:
-        """How many records of this worker's partitions wait to be processed. Raises LogUnavailable."""
-        bounds = await self._log.bounds(self.topics)
-        return sum(max(0, bounds[each][1] - offset) for each, offset in self._positions.items())
-
     async def step(self, records: Sequence[Record]) -> int:
         """Process these records, which follow one another in each partition; how many were new.
 
@@ -299,9 +296,20 @@ class Processor:
 
     async def _allow_gap(self, record: Record, partition: TopicPartition, expected: int) -> None:
         first, _ = (await self._log.bounds([partition.topic]))[partition]
-        if first < record.offset:
+        if first >= record.offset:
+            logger.warning("%s to %s were removed by retention before they were read", expected, record.place)
+        elif await self._next(partition, max(first, expected)) < record.offset:
             raise GapInLog(f"{record.place} came where offset {expected} was due")
-        logger.warning("%s to %s were removed by retention before they were read", expected, record.place)
+
+    async def _next(self, partition: TopicPartition, offset: int) -> int:
+        """Where the log says the next thing from this offset on: it has places of its own, at the end of somebody
+        else's transactions, and what these took back was never said."""
+        reader = await self._log.reader({partition: offset})
+        try:
+            records = await reader.fetch(1, NEXT_SECONDS)
+            return int(records[0].offset or 0) if records else await reader.position(partition)
+        finally:
+            await reader.close()
 
     def _perhaps_parked(self, read: Sequence[Envelope | GoStackError]) -> set[Key]:
         subjects = {found.subject for found in read if isinstance(found, Envelope)}

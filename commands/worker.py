@@ -25,12 +25,14 @@ from contextlib import suppress
 from typing import Any
 
 import faust
+from aiokafka.consumer.fetcher import READ_COMMITTED
 from faust.types import TP
 
 from commands.lost import DatabaseLost
 from commands.processor import Processor
 from domain.messages import Record
 from infra.log.gathering import Gathering
+from infra.log.lag import together
 from infra.log.log import LogUnavailable, TopicPartition
 from infra.probes import Pulse, measure
 from infra.settings import Settings
@@ -154,6 +156,7 @@ class Worker:
                 _end()
             seek = {TP(each.topic, each.partition): offset for each, offset in positions.items()}
             if seek:
+                _leave_out_what_was_taken_back(consumer)
                 await consumer.seek_wait(seek)
             self._last_step = time.monotonic()
             self._going = False
@@ -198,10 +201,19 @@ class Worker:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(self._settings.stall_timeout / 4)
-            stalled = time.monotonic() - self._last_step > self._settings.stall_timeout
-            if stalled and (self._fetched.qsize() or await self._processor.lag()):
+            if time.monotonic() - self._last_step > self._settings.stall_timeout and await self._waits():
                 logger.error("records wait, and none was processed for %s s; ending", self._settings.stall_timeout)
                 _end()
+
+    async def _waits(self) -> bool:
+        """Whether something has waited for too long. How many wait does not say it: the log has places at which there
+        is nothing, and what came just now is about to be taken."""
+        if self._fetched.qsize():
+            return True
+        try:
+            return together(await self._processor.look()).seconds > self._settings.stall_timeout
+        except LogUnavailable:
+            return False
 
     async def _measure(self) -> None:
         assert self._pulse is not None
@@ -211,6 +223,13 @@ class Worker:
 async def _nothing(stream: Any) -> None:
     async for _ in stream:
         pass
+
+
+def _leave_out_what_was_taken_back(consumer: Any) -> None:
+    """Somebody else may write commands in transactions; Faust reads those only that were committed if it writes such
+    itself, which GoStack does not."""
+    if aiokafkas := consumer._thread._consumer:
+        aiokafkas._fetcher._isolation_level = READ_COMMITTED
 
 
 def _record(fetched: Any) -> Record:

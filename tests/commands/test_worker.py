@@ -14,6 +14,8 @@ from faust.types import TP
 
 from commands.worker import Worker
 from domain.messages import Record, Topic
+from infra.log.lag import NO_LAG, Lag
+from infra.log.log import LogUnavailable
 from infra.settings import Settings
 from tests.commands.bench import COUNT, SMALL, Bench, about, started
 
@@ -177,3 +179,35 @@ async def test_a_step_that_does_not_end_holds_the_group_up_only_for_a_while(monk
     worker = Worker("engine", (await started()).processor, Settings())
     async with worker._stepping, asyncio.timeout(1):
         await worker._revoked()
+
+
+@pytest.mark.parametrize(
+    ("lag", "ends"),
+    [
+        (Lag(1, 9.0), True),
+        # At the end of somebody else's transaction, or of what came just now.
+        (Lag(1, 0.0), False),
+        (NO_LAG, False),
+        (LogUnavailable("away"), False),
+    ],
+)
+async def test_a_worker_ends_when_something_waits_that_it_does_not_process(
+    monkeypatch: pytest.MonkeyPatch, lag: Lag | LogUnavailable, ends: bool
+) -> None:
+    ended = asyncio.Event()
+    monkeypatch.setattr("commands.worker._end", ended.set)
+    bench = await started()
+
+    async def look() -> dict[str, Lag]:
+        if isinstance(lag, LogUnavailable):
+            raise lag
+        return {"gostack.commands": lag}
+
+    bench.processor.look = look  # type: ignore[method-assign]
+    worker = Worker("engine", bench.processor, Settings())
+    worker._settings = worker._settings.model_copy(update={"stall_timeout": 0.02})
+    watching = asyncio.create_task(worker._watch())
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(ended.wait(), 2 if ends else 0.1)
+    assert (ended.is_set(), watching.done()) == (ends, False)
+    watching.cancel()

@@ -9,15 +9,17 @@ import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
 import psycopg
 import pytest
+from aiokafka import AIOKafkaProducer
 
+from domain.flavor.flavor import CreateFlavor
 from domain.jobs import DispatchHostJobs, JobCall, JobError, JobsAnswered
-from domain.messages import Topic, from_record, to_record
+from domain.messages import Envelope, Key, Record, Topic, from_record, to_record
 from infra.crash import VARIABLE
 from infra.log.kafka import KafkaLog
 from infra.log.records import records
@@ -186,6 +188,41 @@ def test_engines_that_come_and_go_lose_nothing_and_overtake_nobody(cluster: Clus
 def overtaken(cluster: Cluster) -> int:
     """How often an engine was."""
     return sum(log.read_text().count('"error": "Overtaken"') for log in cluster.directory.glob("engine*.log"))
+
+
+def test_what_another_writes_in_transactions_counts_if_it_is_not_taken_back(cluster: Cluster) -> None:
+    """Transactions leave places in the log at which there is nothing."""
+    before = cluster.processes["engine"].starts
+    names = {"kept": True, "taken-back": False, "kept-too": True}
+    commands = {name: _create_flavor(name) for name in names}
+
+    async def write() -> None:
+        address = cluster.kafka.address
+        async with AIOKafkaProducer(bootstrap_servers=address, transactional_id="somebody") as producer:
+            for name, keep in names.items():
+                record = commands[name]
+                await producer.begin_transaction()
+                await producer.send(record.topic, record.value, partition=3, headers=list(record.headers))
+                await (producer.commit_transaction() if keep else producer.abort_transaction())
+
+    asyncio.run(write())
+    wanted = {name for name, keep in names.items() if keep}
+
+    def there() -> set[str]:
+        return {each["name"] for each in httpx.get(f"{cluster.url}/v1/flavors", timeout=10).json()["flavors"]}
+
+    cluster.wait("what was committed is there", lambda: wanted <= there())
+    boot_all(cluster, "after-transactions")
+    assert there() & names.keys() == wanted
+    assert cluster.processes["engine"].starts == before
+    cluster.check()
+
+
+def _create_flavor(name: str) -> Record:
+    ident = str(uuid.uuid4())
+    data = CreateFlavor(name=name, core=1, memory=1 << 30)
+    now = datetime.now(UTC)
+    return to_record(Envelope(ident, data, Key("flavor", str(uuid.uuid4())), now, "test", ident), Topic.COMMANDS)
 
 
 def test_everything_on_the_log_delivered_again_changes_nothing(cluster: Cluster) -> None:
