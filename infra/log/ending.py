@@ -20,7 +20,7 @@ _ending: set[asyncio.Task[None]] = set()
 
 
 async def end_producer(producer: AIOKafkaProducer) -> None:
-    """What it holds is sent soon, or never."""
+    """One that was started: what it holds is sent soon, or never."""
     await _for_certain(_end_producer(producer))
 
 
@@ -38,13 +38,15 @@ async def _for_certain(ending: "asyncio._CoroutineLike[None]") -> None:
 
 
 async def _end_producer(producer: AIOKafkaProducer) -> None:
-    try:
-        await asyncio.wait_for(producer.stop(), SECONDS)
-    except (KafkaError, TimeoutError):
-        # Neither is public, which is why its version is pinned.
-        await producer._sender.close()
-        producer._message_accumulator.fail_all(KafkaConnectionError("given up"))
-        await producer.client.close()
+    # What is used of it here is not public, which is why its version is pinned.
+    flushing = asyncio.create_task(producer.flush())
+    sending = producer._sender.sender_task
+    await asyncio.wait({flushing, sending}, timeout=SECONDS, return_when=asyncio.FIRST_COMPLETED)
+    flushing.cancel()
+    producer._closed = True
+    producer._message_accumulator._exception = KafkaConnectionError("given up")
+    await producer._sender.close()
+    await producer.client.close()
 
 
 async def _end_consumer(consumer: AIOKafkaConsumer) -> None:

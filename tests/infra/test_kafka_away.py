@@ -1,6 +1,7 @@
 """The log's clients while the broker is away: nobody waits for those before him, and what is given up is over."""
 
 import asyncio
+import gc
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -54,7 +55,9 @@ def cut_off(client: Any, answers: Any) -> None:
     client.cluster.partitions_for_topic = lambda topic: {0}
 
 
-async def test_what_was_given_up_is_not_sent_when_the_broker_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_was_given_up_is_not_sent_when_the_broker_is_back(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(ending, "SECONDS", 0.1)
     away, sent, made = True, [], []
 
@@ -81,6 +84,9 @@ async def test_what_was_given_up_is_not_sent_when_the_broker_is_back(monkeypatch
     await asyncio.sleep(0.1)
     assert sent == []
     assert asyncio.all_tasks() == before
+    made.clear()
+    gc.collect()
+    assert [each for each in caplog.records if each.name == "asyncio"] == []
 
 
 async def test_a_reader_is_closed_while_its_fetch_rests_after_an_error() -> None:
