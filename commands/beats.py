@@ -90,7 +90,7 @@ class Beats:
                 case Heartbeat() if known:
                     known.heard = now
                 case HostSuspected() if known:
-                    known.suspect = True
+                    known.suspect, known.heard = True, None
                 case HostHeard() if known:
                     known.suspect = False
                 case _:

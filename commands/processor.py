@@ -41,6 +41,7 @@ from infra import crash, metrics, traces, work
 from infra.db.ledger import Change, Conflict, Ledger, Move, Opened, Row
 from infra.db.outbox import pack, unpack
 from infra.log.behind import must_reach
+from infra.log.holes import Holes
 from infra.log.lag import Lags, lags, measured
 from infra.log.log import Log, TopicPartition
 from infra.log.topics import partition_of
@@ -57,8 +58,6 @@ LONGEST_TAIL = 2000
 tails did, and loading it folds no more than that."""
 PARKED = "parked"
 """Names, within the record that could not be applied, the event that says so."""
-NEXT_SECONDS = 5.0
-"""For which the log is asked what it has at a place that gave nothing."""
 CONFLICTS = 3
 """Times a batch is decided anew because another writer was quicker."""
 
@@ -280,36 +279,30 @@ class Processor:
     async def _fresh(self, records: Sequence[Record]) -> tuple[list[Record], list[Move]]:
         ends: dict[TopicPartition, int] = {}
         fresh = []
-        for record in records:
-            partition = TopicPartition(record.topic, record.partition or 0)
-            if partition not in self._positions:
-                continue
-            expected = ends.get(partition, self._positions[partition])
-            if record.offset < expected:
-                continue
-            if record.offset > expected:
-                await self._allow_gap(record, partition, expected)
-            ends[partition] = record.offset + 1
-            if not record.filler:
-                fresh.append(record)
+        holes = Holes(self._log)
+        try:
+            for record in records:
+                partition = TopicPartition(record.topic, record.partition or 0)
+                if partition not in self._positions:
+                    continue
+                expected = ends.get(partition, self._positions[partition])
+                if record.offset < expected:
+                    continue
+                if record.offset > expected:
+                    await self._allow_gap(holes, record, partition, expected)
+                ends[partition] = record.offset + 1
+                if not record.filler:
+                    fresh.append(record)
+        finally:
+            await holes.close()
         return fresh, [Move(each, self._positions[each], end) for each, end in ends.items()]
 
-    async def _allow_gap(self, record: Record, partition: TopicPartition, expected: int) -> None:
+    async def _allow_gap(self, holes: Holes, record: Record, partition: TopicPartition, expected: int) -> None:
         first, _ = (await self._log.bounds([partition.topic]))[partition]
         if first >= record.offset:
             logger.warning("%s to %s were removed by retention before they were read", expected, record.place)
-        elif await self._next(partition, max(first, expected)) < record.offset:
+        elif not await holes.is_one(partition, max(first, expected), record.offset):
             raise GapInLog(f"{record.place} came where offset {expected} was due")
-
-    async def _next(self, partition: TopicPartition, offset: int) -> int:
-        """Where the log says the next thing from this offset on: it has places of its own, at the end of somebody
-        else's transactions, and what these took back was never said."""
-        reader = await self._log.reader({partition: offset})
-        try:
-            records = await reader.fetch(1, NEXT_SECONDS)
-            return int(records[0].offset or 0) if records else await reader.position(partition)
-        finally:
-            await reader.close()
 
     def _perhaps_parked(self, read: Sequence[Envelope | GoStackError]) -> set[Key]:
         subjects = {found.subject for found in read if isinstance(found, Envelope)}

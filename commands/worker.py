@@ -25,13 +25,13 @@ from contextlib import suppress
 from typing import Any
 
 import faust
-from aiokafka.consumer.fetcher import READ_COMMITTED
 from faust.types import TP
 
 from commands.lost import DatabaseLost
 from commands.processor import Processor
 from domain.messages import Record
 from infra.log.gathering import Gathering
+from infra.log.kafka import COMMITTED
 from infra.log.lag import together
 from infra.log.log import LogUnavailable, TopicPartition
 from infra.probes import Pulse, measure
@@ -66,6 +66,7 @@ class Worker:
         self._fetching, self._stepping = asyncio.Lock(), asyncio.Lock()
         self._going = False
         """Between the word that partitions go and the one that says which are this worker's now."""
+        self._leaving: asyncio.Task[None] | None = None
         self.app = faust.App(
             f"gostack-{name}",
             broker=";".join(f"kafka://{each}" for each in settings.log.bootstrap.split(",")),
@@ -92,6 +93,7 @@ class Worker:
         # Nothing reaches it: an agent is how Faust is told what to subscribe to.
         self.app.agent(topic, concurrency=1, name=f"gostack-{name}")(_nothing)
         self.app.on_partitions_revoked.connect(self._revoked)
+        self.app.on_partitions_assigned.connect(self._settled)
         self.app.task(self._work)
         self.app.task(self._watch)
         if pulse is not None:
@@ -119,6 +121,16 @@ class Worker:
             async def verify() -> None:
                 """Faust would miss its own acknowledgements; progress is watched here."""
 
+            connect = made._thread._create_consumer
+
+            def committed(*given: Any) -> Any:
+                """Somebody else may write commands in transactions. Faust leaves out what these took back only where
+                it writes transactions itself."""
+                aiokafkas = connect(*given)
+                aiokafkas._isolation_level = COMMITTED
+                return aiokafkas
+
+            made._thread._create_consumer = committed
             made.seek_to_committed = seek_to_committed
             made._drain_messages = drain
             made.verify_all_partitions_active = verify
@@ -133,6 +145,18 @@ class Worker:
         with suppress(TimeoutError):
             async with asyncio.timeout(HANDOVER_SECONDS), self._stepping:
                 pass
+
+    async def _settled(self, *given: Any, **_: Any) -> None:
+        """Faust seeks, and so says what is this worker's, only where there is something."""
+        _, assigned = given
+        if not assigned:
+            # Behind the group, which waits for this.
+            self._leaving = asyncio.create_task(self._left_with_none())
+
+    async def _left_with_none(self) -> None:
+        consumer = self.app.consumer
+        if not consumer.assignment():
+            await self._assigned(consumer)
 
     async def _assigned(self, consumer: Any) -> Mapping[TP, int]:
         # Not while a fetch is on its way: it would go on where its partitions were sought to, and come before the flow.
@@ -156,7 +180,6 @@ class Worker:
                 _end()
             seek = {TP(each.topic, each.partition): offset for each, offset in positions.items()}
             if seek:
-                _leave_out_what_was_taken_back(consumer)
                 await consumer.seek_wait(seek)
             self._last_step = time.monotonic()
             self._going = False
@@ -223,13 +246,6 @@ class Worker:
 async def _nothing(stream: Any) -> None:
     async for _ in stream:
         pass
-
-
-def _leave_out_what_was_taken_back(consumer: Any) -> None:
-    """Somebody else may write commands in transactions; Faust reads those only that were committed if it writes such
-    itself, which GoStack does not."""
-    if aiokafkas := consumer._thread._consumer:
-        aiokafkas._fetcher._isolation_level = READ_COMMITTED
 
 
 def _record(fetched: Any) -> Record:

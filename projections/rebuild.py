@@ -22,6 +22,7 @@ from psycopg import sql
 
 from domain import catalog
 from infra import crash
+from infra.db.pool import connect
 from infra.lines import set_up
 from infra.log.kafka import KafkaLog
 from infra.log.log import Positions, TopicPartition
@@ -53,7 +54,7 @@ class NoPrevious(Exception):
 
 async def rebuild(bootstrap: str, dsn: str, told: Told = nobody, workers: int = WORKERS, begun: Begun = unheard) -> int:
     """Make all read models anew from the log; events read. Raises RebuildRunning, and what the projector raises."""
-    with psycopg.connect(dsn, autocommit=True) as connection:
+    with connect(dsn) as connection:
         _alone(connection)
         connection.execute(sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(NEXT)))
         with connection.transaction():
@@ -70,7 +71,7 @@ async def rollback(bootstrap: str, dsn: str, begun: Begun = unheard) -> None:
 
     Raises NoPrevious, RebuildRunning, and what the projector raises.
     """
-    with psycopg.connect(dsn, autocommit=True) as connection:
+    with connect(dsn) as connection:
         _alone(connection)
         found = connection.execute("select to_regnamespace(%s) is not null", (PREVIOUS,)).fetchone()
         if not found or not found[0]:
@@ -94,7 +95,7 @@ def _positions(connection: psycopg.Connection[tuple[str, int, int]], schema: str
 
 async def _fill(bootstrap: str, dsn: str, told: Told, workers: int) -> int:
     """Bring the new generation to where the old one is now."""
-    with psycopg.connect(dsn, autocommit=True) as connection:
+    with connect(dsn) as connection:
         ends = _positions(connection, SCHEMA)
         total = sum(ends.values())
         shares = shared(ends, workers)
@@ -115,7 +116,7 @@ async def _index(dsn: str) -> None:
     """Make the new generation's keys and indexes: several at a time, and of each table in their order."""
 
     def run(statement: sql.Composed) -> None:
-        with psycopg.connect(dsn, autocommit=True) as connection:
+        with connect(dsn) as connection:
             # As many statements run at once as there are processors.
             connection.execute("set maintenance_work_mem = '128MB'; set work_mem = '128MB'")
             connection.execute("set max_parallel_maintenance_workers = 0")
@@ -136,7 +137,7 @@ async def _index(dsn: str) -> None:
 
 
 def _by_size(dsn: str) -> Callable[[str], int]:
-    with psycopg.connect(dsn) as connection:
+    with connect(dsn) as connection:
         rows = connection.execute(
             "select relname, pg_relation_size(oid) from pg_class where relnamespace = to_regnamespace(%s)", (NEXT,)
         ).fetchall()
@@ -194,7 +195,7 @@ async def _exchange(bootstrap: str, dsn: str, schema: str, begun: Begun) -> None
     await store.open()
     try:
         projector = Projector(log, store, MOST)
-        with psycopg.connect(dsn, autocommit=True) as connection:
+        with connect(dsn) as connection:
             at: dict[TopicPartition, int] = {}
             begun("bringing it up to date")
             while True:

@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from infra.db.pool import connect
 from projections.view import View
 from projections.views import VIEWS
 
@@ -71,7 +72,7 @@ HISTORY_INDEXES = (
 def create_tables(dsn: str, schema: str = SCHEMA) -> None:
     """Make the tables of all views, and what they are found by, where they are missing. Raises psycopg.Error."""
     # A statement is a transaction: a projector that works meanwhile locks tables too, in its own order.
-    with psycopg.connect(dsn, autocommit=True) as connection:
+    with connect(dsn) as connection:
         create_bare_tables(connection, schema)
         create_indexes(connection, schema)
 

@@ -6,7 +6,7 @@ while the second waits.
 
 from pathlib import Path
 
-import psycopg
+from infra.db.pool import connect
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 LOCK = 7_480_001
@@ -16,7 +16,7 @@ LOCK = 7_480_001
 def migrate(dsn: str) -> list[str]:
     """Apply what is missing; returns the names applied. Raises psycopg.Error, and what came before stays applied."""
     applied = []
-    with psycopg.connect(dsn, autocommit=True) as connection:
+    with connect(dsn) as connection:
         connection.execute("select pg_advisory_lock(%s)", (LOCK,))
         connection.execute(
             "create table if not exists migrations (name text primary key, at timestamptz not null default now())"

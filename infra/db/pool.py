@@ -29,6 +29,12 @@ GIVEN_UP: dict[str, Any] = {
 """For every connection: after some 15 seconds without a sign of the server's machine it counts as lost. The system's
 own patience is hours, in which the statement's timeout helps nobody: it is the server's."""
 
+
+def connect(dsn: str) -> psycopg.Connection[Any]:
+    """A connection that commits each statement, for work that waits for it. Raises psycopg.OperationalError."""
+    return psycopg.connect(dsn, autocommit=True, **GIVEN_UP)
+
+
 _used: WeakKeyDictionary[AsyncConnection[Any], float] = WeakKeyDictionary()
 
 

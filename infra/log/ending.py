@@ -7,7 +7,9 @@ looks as if the caller were.
 """
 
 import asyncio
+from collections.abc import Coroutine
 from contextvars import Context
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError, KafkaError
@@ -29,7 +31,7 @@ async def end_consumer(consumer: AIOKafkaConsumer) -> None:
     await _for_certain(_end_consumer(consumer))
 
 
-async def _for_certain(ending: "asyncio._CoroutineLike[None]") -> None:
+async def _for_certain(ending: Coroutine[Any, Any, None]) -> None:
     task = asyncio.create_task(ending, context=Context())
     _ending.add(task)
     task.add_done_callback(_ending.discard)
@@ -45,8 +47,10 @@ async def _end_producer(producer: AIOKafkaProducer) -> None:
     flushing.cancel()
     producer._closed = True
     producer._message_accumulator._exception = KafkaConnectionError("given up")
-    await producer._sender.close()
+    sending.cancel()
+    # It waits for the answers to what is under way, which end with their connections.
     await producer.client.close()
+    await asyncio.wait({sending})
 
 
 async def _end_consumer(consumer: AIOKafkaConsumer) -> None:

@@ -104,15 +104,15 @@ class Sender:
 
     async def send(self, url: str, ident: str, body: bytes, keys: Sequence[str], now: datetime) -> Outcome:
         """One attempt, signed with each of these secrets. Redirects are not followed. `now`: UTC."""
-        signed = [Webhook(key).sign(ident, now, body.decode()) for key in keys]
-        headers = [
-            ("Content-Type", MEDIA_TYPE),
-            ("User-Agent", "gostack-webhooks"),
-            ("webhook-id", ident),
-            ("webhook-timestamp", str(int(now.timestamp()))),
-            ("webhook-signature", " ".join(signed)),
-        ]
         try:
+            signed = [Webhook(key).sign(ident, now, body.decode()) for key in keys]
+            headers = [
+                ("Content-Type", MEDIA_TYPE),
+                ("User-Agent", "gostack-webhooks"),
+                ("webhook-id", ident),
+                ("webhook-timestamp", str(int(now.timestamp()))),
+                ("webhook-signature", " ".join(signed)),
+            ]
             async with asyncio.timeout(self._timeout):
                 async with self._pool.stream("POST", url, headers=headers, content=body) as answer:
                     await _read(answer)

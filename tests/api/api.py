@@ -154,7 +154,7 @@ def _headers(given: dict[str, str]) -> dict[str, str]:
 
 
 class Declared:
-    """What the description of the API says may be answered: no test is answered otherwise."""
+    """What the description of the API says that its operations answer: tests are answered nothing else by them."""
 
     def __init__(self, app: FastAPI) -> None:
         paths = app.openapi()["paths"]

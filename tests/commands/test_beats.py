@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from commands.beats import AT_ONCE, Beats
+from commands.beats import AT_ONCE, TURN, Beats
 from commands.processor import Processor
 from commands.scheduler import SchedulerRules
 from domain.host.messages import (
@@ -170,6 +170,14 @@ async def test_while_the_log_does_not_answer_nobody_is_silent(seconds: float, to
     ward.log.bounds = slow  # type: ignore[method-assign]
     await ward.beats.ask_log()
     assert ward.changes() == told
+
+
+async def test_all_silence_begins_anew_but_nobody_is_heard_by_that() -> None:
+    ward = Ward().take(registered()).take(HostSuspected(at=START))
+    await ward.beats.ask_log()
+    ward.later(TURN + 1)
+    await ward.beats.ask_log()
+    assert ward.later(GRACE + 1).changes() == []
 
 
 def test_hosts_are_told_apart() -> None:

@@ -211,3 +211,19 @@ async def test_a_worker_ends_when_something_waits_that_it_does_not_process(
         await asyncio.wait_for(ended.wait(), 2 if ends else 0.1)
     assert (ended.is_set(), watching.done()) == (ends, False)
     watching.cancel()
+
+
+async def test_a_worker_that_is_left_with_no_partitions_has_none() -> None:
+    """It would go on telling that what others take waits for it, and end of that."""
+    bench = await started()
+    worker, consumer = Worker("engine", bench.processor, Settings()), Consumer(bench)
+    worker.app.consumer = consumer  # type: ignore[assignment]
+    await worker._assigned(consumer)
+    await bench.send(about(SMALL, 1, 1))
+    assert (await bench.processor.look())["gostack.commands"].records == 1
+    consumer.assigned = set()
+    await worker._revoked()
+    await worker._settled(worker.app, consumer.assigned)
+    assert worker._leaving is not None
+    await worker._leaving
+    assert (await bench.processor.look())["gostack.commands"].records == 0

@@ -55,15 +55,21 @@ def cut_off(client: Any, answers: Any) -> None:
     client.cluster.partitions_for_topic = lambda topic: {0}
 
 
+@pytest.mark.parametrize("hangs", [False, True])
 async def test_what_was_given_up_is_not_sent_when_the_broker_is_back(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, hangs: bool
 ) -> None:
+    """Whether the broker refuses, or takes what it is sent and does not answer."""
     monkeypatch.setattr(ending, "SECONDS", 0.1)
     away, sent, made = True, [], []
+
+    closed = asyncio.Event()
 
     async def answers(node: int, request: Any, group: Any = None) -> Any:
         await asyncio.sleep(0.01)
         if away:
+            if hangs:
+                await closed.wait()
             raise NodeNotReadyError("away")
         sent.append(request)
         return type("Answer", (), {"API_VERSION": 7, "topics": []})()
@@ -71,6 +77,11 @@ async def test_what_was_given_up_is_not_sent_when_the_broker_is_back(
     async def start(producer: AIOKafkaProducer) -> None:
         made.append(producer)
         cut_off(producer.client, answers)
+
+        async def close() -> None:
+            closed.set()
+
+        producer.client.close = close
         producer._txn_manager.set_pid_and_epoch(1, 0)
         await producer._sender.start()
 
@@ -79,7 +90,9 @@ async def test_what_was_given_up_is_not_sent_when_the_broker_is_back(
     before = asyncio.all_tasks()
     with pytest.raises(LogUnavailable):
         await log.publish([SAID])
+    began = time.monotonic()
     await log.close()
+    assert time.monotonic() - began < 1
     away = False
     await asyncio.sleep(0.1)
     assert sent == []

@@ -156,6 +156,9 @@ async def test_whatever_goes_wrong_is_this_endpoints_failure(
     monkeypatch.setattr(httpcore.AnyIOBackend, "connect_tcp", connect)
     outcome = await sender.send(receiver.url, *cloud_event(RECORD), [new_secret()], datetime.now(UTC))
     assert (outcome.status, outcome.error) == (0, "LookupError: nobody foresaw this")
+    outcome = await sender.send(receiver.url, *cloud_event(RECORD), ["no secret"], datetime.now(UTC))
+    assert outcome.status == 0
+    assert outcome.error
 
 
 async def test_what_is_not_public_is_not_connected_to(receiver: Receiver) -> None:
