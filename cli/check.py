@@ -27,8 +27,10 @@ from domain.jobs import Power
 from domain.messages import Command, Key, Topic, from_record
 from infra.db.ledger import Due, Ledger
 from infra.db.postgres import PostgresLedger
+from infra.log.holes import Holes
 from infra.log.kafka import KafkaLog
-from infra.log.log import Log
+from infra.log.lag import Bounds
+from infra.log.log import Log, Positions
 from infra.log.records import records
 from infra.secrets.segments import PostgresSegments
 from infra.settings import Settings
@@ -341,7 +343,7 @@ async def _decided(parts: Parts) -> tuple[dict[str, str], int, int]:
     for name, ledger in parts.ledgers.items():
         bounds = await parts.log.bounds(TOPICS[name])
         positions = await ledger.reached(list(bounds))
-        waiting += sum(max(0, end - positions[each]) for each, (_, end) in bounds.items())
+        waiting += await _waiting(parts.log, positions, bounds)
         unsent += len(await ledger.unsent())
         for topic in TOPICS[name]:
             if topic is Topic.RESULTS:
@@ -354,6 +356,20 @@ async def _decided(parts: Parts) -> tuple[dict[str, str], int, int]:
                 if isinstance(envelope.data, Command) and getattr(envelope.data, "reply", None) is None:
                     decided[envelope.id] = record.place
     return decided, waiting, unsent
+
+
+async def _waiting(log: Log, positions: Positions, bounds: Bounds) -> int:
+    """Records behind these positions; the log may have places there at which there is nothing."""
+    holes = Holes(log)
+    waiting = 0
+    try:
+        for each, (first, end) in bounds.items():
+            begin = max(first, positions[each])
+            if begin < end and not await holes.is_one(each, begin, end):
+                waiting += end - begin
+    finally:
+        await holes.close()
+    return waiting
 
 
 async def _guests(parts: Parts, seen: Seen) -> None:

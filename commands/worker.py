@@ -123,10 +123,10 @@ class Worker:
 
             connect = made._thread._create_consumer
 
-            def committed(*given: Any) -> Any:
+            def committed(*given: Any, **named: Any) -> Any:
                 """Somebody else may write commands in transactions. Faust leaves out what these took back only where
                 it writes transactions itself."""
-                aiokafkas = connect(*given)
+                aiokafkas = connect(*given, **named)
                 aiokafkas._isolation_level = COMMITTED
                 return aiokafkas
 

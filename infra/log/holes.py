@@ -46,12 +46,11 @@ class _Places:
         self._upto = begin
 
     async def none(self, begin: int, end: int) -> bool:
-        while self._upto < end:
+        while (at := bisect_left(self._offsets, begin)) == len(self._offsets) and self._upto < end:
             found = [each.offset for each in await self.reader.fetch(AT_ONCE, SECONDS)]
             upto = found[-1] + 1 if found else await self.reader.position(self._partition)
             if upto <= self._upto:
                 return False
             self._offsets += found
             self._upto = upto
-        at = bisect_left(self._offsets, begin)
         return at == len(self._offsets) or self._offsets[at] >= end

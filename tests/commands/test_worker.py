@@ -14,6 +14,7 @@ from faust.types import TP
 
 from commands.worker import Worker
 from domain.messages import Record, Topic
+from infra.log.kafka import COMMITTED
 from infra.log.lag import NO_LAG, Lag
 from infra.log.log import LogUnavailable
 from infra.settings import Settings
@@ -41,6 +42,13 @@ def test_a_dead_worker_is_missed_within_a_quarter_of_a_minute() -> None:
 @pytest.mark.parametrize(("name", "member"), [("second", "engine-second"), ("", None)])
 def test_a_worker_with_a_name_comes_back_as_the_member_that_it_was(name: str, member: str | None) -> None:
     assert asked(instance=name).consumer_group_instance_id == member
+
+
+async def test_it_reads_what_others_committed_from_its_first_fetch_on() -> None:
+    made: Any = Worker("engine", (await started()).processor, Settings()).app._new_consumer()
+    aiokafkas = made._thread._create_consumer(loop=asyncio.get_running_loop())
+    assert aiokafkas._isolation_level == COMMITTED
+    await aiokafkas.stop()
 
 
 ALL = {TP(str(Topic.COMMANDS), number) for number in range(COUNT)}
