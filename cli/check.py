@@ -8,7 +8,7 @@ mistake; it is waited for.
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -29,7 +29,7 @@ from infra.db.ledger import Due, Ledger
 from infra.db.postgres import PostgresLedger
 from infra.log.holes import Holes
 from infra.log.kafka import KafkaLog
-from infra.log.lag import Bounds
+from infra.log.lag import Bounds, behind
 from infra.log.log import Log, Positions
 from infra.log.records import records
 from infra.secrets.segments import PostgresSegments
@@ -360,15 +360,12 @@ async def _decided(parts: Parts) -> tuple[dict[str, str], int, int]:
 
 async def _waiting(log: Log, positions: Positions, bounds: Bounds) -> int:
     """Records behind these positions; the log may have places there at which there is nothing."""
-    holes = Holes(log)
     waiting = 0
-    try:
-        for each, (first, end) in bounds.items():
-            begin = max(first, positions[each])
-            if begin < end and not await holes.is_one(each, begin, end):
-                waiting += end - begin
-    finally:
-        await holes.close()
+    async with aclosing(Holes(log)) as holes:
+        for each, (_, end) in bounds.items():
+            count = behind({each: positions[each]}, bounds)
+            if count and not await holes.is_one(each, positions[each], end):
+                waiting += count
     return waiting
 
 

@@ -11,6 +11,7 @@ import logging
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Protocol
@@ -279,8 +280,7 @@ class Processor:
     async def _fresh(self, records: Sequence[Record]) -> tuple[list[Record], list[Move]]:
         ends: dict[TopicPartition, int] = {}
         fresh = []
-        holes = Holes(self._log)
-        try:
+        async with aclosing(Holes(self._log)) as holes:
             for record in records:
                 partition = TopicPartition(record.topic, record.partition or 0)
                 if partition not in self._positions:
@@ -288,21 +288,12 @@ class Processor:
                 expected = ends.get(partition, self._positions[partition])
                 if record.offset < expected:
                     continue
-                if record.offset > expected:
-                    await self._allow_gap(holes, record, partition, expected)
+                if record.offset > expected and not await holes.is_one(partition, expected, record.offset):
+                    raise GapInLog(f"{record.place} came where offset {expected} was due")
                 ends[partition] = record.offset + 1
                 if not record.filler:
                     fresh.append(record)
-        finally:
-            await holes.close()
         return fresh, [Move(each, self._positions[each], end) for each, end in ends.items()]
-
-    async def _allow_gap(self, holes: Holes, record: Record, partition: TopicPartition, expected: int) -> None:
-        first, _ = (await self._log.bounds([partition.topic]))[partition]
-        if first >= record.offset:
-            logger.warning("%s to %s were removed by retention before they were read", expected, record.place)
-        elif not await holes.is_one(partition, max(first, expected), record.offset):
-            raise GapInLog(f"{record.place} came where offset {expected} was due")
 
     def _perhaps_parked(self, read: Sequence[Envelope | GoStackError]) -> set[Key]:
         subjects = {found.subject for found in read if isinstance(found, Envelope)}

@@ -113,13 +113,12 @@ class Courier:
                 while True:
                     try:
                         pause = await self.round()
-                    except AWAY as error:
-                        logger.warning("trying again: %s", error)
-                        await self._begin_anew()
-                        pause = AWAY_SECONDS
-                    except Exception:
-                        # Of this webhook alone: the others are told.
-                        logger.exception("trying again")
+                    except Exception as error:
+                        # What nobody foresaw is of this webhook alone, too: the others are told.
+                        if isinstance(error, AWAY):
+                            logger.warning("trying again: %s", error)
+                        else:
+                            logger.exception("trying again")
                         await self._begin_anew()
                         pause = AWAY_SECONDS
                     await asyncio.sleep(pause)

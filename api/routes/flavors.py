@@ -172,7 +172,7 @@ async def show_flavor(
 @router.patch(
     "/flavors/{ref}",
     summary="Change a flavor",
-    responses=describe.done(200, FlavorDocument, examples.FLAVOR, 400, 404, 409),
+    responses=describe.done(200, FlavorDocument, examples.FLAVOR, 400, 404),
 )
 async def change_flavor(
     given: Given, asked: Asking, ref: str, body: Annotated[FlavorChange, Body(examples=[{"core": 2}])]

@@ -98,7 +98,7 @@ class Console(Strict):
     "/instances",
     status_code=202,
     summary="Boot an instance, or several",
-    responses=describe.answers(202, Booting, examples.BOOTING, 400, 404, 409, 413, 422, 429),
+    responses=describe.answers(202, Booting, examples.BOOTING, 400, *describe.NAMED, 413, 422, 429),
 )
 async def boot_instances(
     given: Given, asked: Asking, body: Annotated[BootBody, Body(examples=[examples.BOOT])]
@@ -236,7 +236,7 @@ async def change_instance(
     return await _one(given, asked, ref, UpdateInstance(**body.model_dump()))
 
 
-@router.delete("/instances/{ref}", status_code=202, summary="Delete an instance", responses=describe.started(404, 409))
+@router.delete("/instances/{ref}", status_code=202, summary="Delete an instance", responses=describe.started(404))
 async def delete_instance(given: Given, asked: Asking, ref: str, how: Annotated[Deletion, Query()]) -> Response:
     """Soft, so that it can be restored until it is purged; or `hard`, for good."""
     if how.hard:
@@ -287,7 +287,7 @@ for _action in ACTIONS.values():
             status_code=202,
             name=_action.name,
             summary=_action.help,
-            responses=describe.started(400, 404, 409),
+            responses=describe.started(400, 404),
         )
 
 
@@ -295,7 +295,7 @@ for _action in ACTIONS.values():
     "/instances/{ref}/console-log",
     summary="Read the guest's console",
     response_class=PlainTextResponse,
-    responses=describe.text("Booting the kernel…\nlogin:\n", 404, 409, 422, 502),
+    responses=describe.text("Booting the kernel…\nlogin:\n", *describe.NAMED, 422, 502),
 )
 async def console_log(given: Given, project: Project, ref: str, asked: Annotated[Console, Query()]) -> Response:
     """Its end, as the host has it now."""
@@ -312,7 +312,7 @@ async def console_log(given: Given, project: Project, ref: str, asked: Annotated
 @router.post(
     "/instances/{ref}/vnc",
     summary="Open the instance's display",
-    responses=describe.answers(200, Display, examples.DISPLAY, 404, 409, 502),
+    responses=describe.answers(200, Display, examples.DISPLAY, *describe.NAMED, 502),
 )
 async def vnc(given: Given, project: Project, ref: str) -> Response:
     """Its address with a new password, which holds for some seconds."""

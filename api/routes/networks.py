@@ -135,7 +135,7 @@ async def network_why(given: Given, project: Project, ref: str, asked: Annotated
 @router.delete(
     "/networks/{ref}",
     summary="Delete a network that has no ports",
-    responses=describe.done(200, NetworkDocument, examples.NETWORK, 404, 409),
+    responses=describe.done(200, NetworkDocument, examples.NETWORK, 404),
 )
 async def delete_network(given: Given, asked: Asking, ref: str) -> Response:
     """Refused while anything has an address on it."""

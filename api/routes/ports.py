@@ -57,7 +57,7 @@ class PortList(Many):
     "/ports",
     status_code=CREATED,
     summary="Create a port",
-    responses=describe.done(CREATED, PortDocument, examples.PORT, 400, 404, 409),
+    responses=describe.done(CREATED, PortDocument, examples.PORT, 400, 404),
 )
 async def create_port(
     given: Given,
@@ -102,7 +102,7 @@ async def show_port(
     "/ports/{ref}",
     summary="Delete a port that no instance uses",
     responses=describe.answers(
-        200, Accepted, {"command_id": examples.COMMAND_ID, "id": examples.PORT_ID}, 404, 409, 412, 422, 429
+        200, Accepted, {"command_id": examples.COMMAND_ID, "id": examples.PORT_ID}, *describe.NAMED, 412, 422, 429
     )
     | describe.undecided(),
 )

@@ -77,7 +77,7 @@ async def instance_placements(
 @router.get(
     "/instances/{ref}/placements/scores",
     summary="Read what every host scored when an instance was placed",
-    responses=describe.answers(200, Scores, examples.SCORES, 404, 409, 422, 429, 504),
+    responses=describe.answers(200, Scores, examples.SCORES, *describe.NAMED, 422, 429, 504),
 )
 async def placement_scores(given: Given, project: Project, ref: str, asked: Annotated[Scoring, Query()]) -> Response:
     """The best first, then those that filters left out. It is not kept: the past is gone through again for it."""

@@ -98,7 +98,7 @@ async def task_why(given: Given, project: Project, ident: str, asked: Annotated[
 @router.post(
     "/tasks/{ident}/cancel",
     summary="Stop a task and undo what it did",
-    responses=describe.done(200, TaskDocument, examples.TASK, 404, 409),
+    responses=describe.done(200, TaskDocument, examples.TASK, 404),
 )
 async def cancel_task(given: Given, asked: Asking, ident: str) -> Response:
     """What is on its way is waited for, then the steps are undone in reverse; the task ends as cancelled."""

@@ -213,7 +213,7 @@ def _delivery(kept: Delivery, ends: Sequence[int]) -> dict[str, Any]:
 @router.patch(
     "/webhooks/{ref}",
     summary="Change a webhook",
-    responses=describe.done(200, SecretWebhook, examples.WEBHOOK, 400, 404, 409),
+    responses=describe.done(200, SecretWebhook, examples.WEBHOOK, 400, 404),
 )
 async def change_webhook(
     given: Given,
@@ -287,7 +287,7 @@ async def retry_webhook(
 @router.post(
     "/webhooks/{ref}/test",
     summary="Send an event that is on no log to a webhook",
-    responses=describe.answers(200, WebhookTest, examples.WEBHOOK_TEST, 404, 409, 422),
+    responses=describe.answers(200, WebhookTest, examples.WEBHOOK_TEST, *describe.NAMED, 422),
 )
 async def test_webhook(given: Given, asked: Asking, ref: str) -> Response:
     """Once, at once, also where it is disabled: signed like any other, of type gostack.webhook.tested.v1. The answer

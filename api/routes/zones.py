@@ -94,7 +94,7 @@ async def show_zone(
 @router.delete(
     "/zones/{ref}",
     summary="Delete a zone that has no hosts",
-    responses=describe.done(200, ZoneDocument, examples.ZONE, 404, 409),
+    responses=describe.done(200, ZoneDocument, examples.ZONE, 404),
 )
 async def delete_zone(given: Given, asked: Asking, ref: str) -> Response:
     """Refused while a host is in it."""

@@ -5,9 +5,12 @@ place at its end, and what it took back was never said. A reader that misses a p
 were passed over; the log can.
 """
 
+import logging
 from bisect import bisect_left
 
 from infra.log.log import Log, Reader, TopicPartition
+
+logger = logging.getLogger(__name__)
 
 AT_ONCE = 500
 """Records that are asked for together: of a log of small transactions every other place is a hole."""
@@ -26,11 +29,16 @@ class Holes:
         """Whether the log has nothing from `begin` on and before `end`; asked in the order of the log. Raises
         LogUnavailable."""
         if partition not in self._known:
+            first, _ = (await self._log.bounds([partition.topic]))[partition]
+            if first >= end:
+                logger.warning("%s from %s to %s was removed by retention before it was read", partition, begin, end)
+                return True
+            begin = max(first, begin)
             reader = await self._log.reader({partition: begin})
             self._known[partition] = _Places(partition, reader, begin)
         return await self._known[partition].none(begin, end)
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         """Ask no more."""
         for each in self._known.values():
             await each.reader.close()

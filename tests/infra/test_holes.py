@@ -17,12 +17,16 @@ class Sparse:
     def __init__(self, offsets: tuple[int, ...], end: int) -> None:
         self._offsets, self._end = offsets, end
         self._at = 0
-        self.opened = self.closed = 0
+        self.first = self.looked = self.opened = self.closed = 0
 
     async def reader(self, positions: Any, *_: Any) -> "Sparse":
         (self._at,) = positions.values()
         self.opened += 1
         return self
+
+    async def bounds(self, topics: Any) -> dict[TopicPartition, tuple[int, int]]:
+        self.looked += 1
+        return {WHERE: (self.first, self._end)}
 
     async def fetch(self, most: int, wait: float) -> list[Record]:
         found = [each for each in self._offsets if each >= self._at][:2]
@@ -56,5 +60,13 @@ async def test_many_are_asked_for_by_one_reader() -> None:
     asked = holes(log)
     assert all([await asked.is_one(WHERE, each, each + 1) for each in range(1, 99, 2)])
     assert not await asked.is_one(WHERE, 97, 99)
-    await asked.close()
-    assert (log.opened, log.closed) == (1, 1)
+    await asked.aclose()
+    assert (log.looked, log.opened, log.closed) == (1, 1, 1)
+
+
+async def test_what_retention_removed_is_a_hole_and_what_it_left_is_none() -> None:
+    log = Sparse((4, 6), 7)
+    log.first = 4
+    assert await holes(log).is_one(WHERE, 1, 4)
+    assert log.opened == 0
+    assert not await holes(log).is_one(WHERE, 1, 6)
