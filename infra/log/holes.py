@@ -31,7 +31,12 @@ class Holes:
         if partition not in self._known:
             first, _ = (await self._log.bounds([partition.topic]))[partition]
             if first >= end:
-                logger.warning("%s from %s to %s was removed by retention before it was read", partition, begin, end)
+                logger.warning(
+                    "%s:%s to %s were removed by retention before they were read",
+                    ":".join(map(str, partition)),
+                    begin,
+                    end,
+                )
                 return True
             begin = max(first, begin)
             reader = await self._log.reader({partition: begin})
