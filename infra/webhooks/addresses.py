@@ -18,8 +18,8 @@ MOST_ADDRESSES = 4
 """Of a name, that are tried."""
 PORTS = {"http": 80, "https": 443}
 URL_ALLOWED = (
-    f"an http or https URL is needed, with a host, without user, password or fragment, of {LONGEST_URL} printable "
-    "characters at most"
+    "an http or https URL is needed, with a host (no part of its name empty or longer than 63 characters), without "
+    f"user, password or fragment, of {LONGEST_URL} printable characters at most"
 )
 NOT_PUBLIC = "it is no address of the public internet, and webhooks.allow_private is off"
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
