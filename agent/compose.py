@@ -19,8 +19,8 @@ from agent.endpoint import endpoint
 from agent.journal import Journal
 from agent.metadata import listen, metadata
 from agent.service import AgentService, Options
-from domain.jobs import GuestSpec
-from domain.messages import named_id
+from domain.core.messages import named_id
+from domain.tasks.jobs import GuestSpec
 from infra.clock import now
 from infra.log.kafka import KafkaLog
 from infra.log.log import LogUnavailable

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 
-from domain.jobs import JobResult, Power
-from domain.messages import Record
+from domain.core.messages import Record
+from domain.tasks.jobs import JobResult, Power
 from infra.db.outbox import pack, unpack
 from infra.log.log import TopicPartition
 

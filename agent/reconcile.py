@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from agent.drivers.driver import DriverError
 from agent.runner import HostRunner
 from agent.turns import take_turns
-from domain.jobs import Power
+from domain.tasks.jobs import Power
 from infra import work
 
 logger = logging.getLogger(__name__)

@@ -6,10 +6,19 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from agent.runner import HostIdentity
-from domain.errors import UnknownMessage
+from domain.core.errors import UnknownMessage
+from domain.core.messages import (
+    Envelope,
+    Key,
+    Record,
+    Topic,
+    derived_id,
+    from_record,
+    named_id,
+    to_record,
+)
 from domain.host.messages import HostRegistered, Inventory, RegisterHost
-from domain.messages import Envelope, Key, Record, Topic, derived_id, from_record, named_id, to_record
-from domain.task import CommandRefused
+from domain.tasks.events import CommandRefused
 from infra.log.log import Log, TopicPartition
 
 logger = logging.getLogger(__name__)

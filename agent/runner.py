@@ -18,7 +18,16 @@ from agent.drivers.traced import traced
 from agent.jobs import HANDLERS, Context
 from agent.journal import Journal
 from agent.sender import Sender
-from domain.jobs import (
+from domain.core.messages import (
+    Envelope,
+    Key,
+    Message,
+    Record,
+    Topic,
+    derived_id,
+    to_record,
+)
+from domain.tasks.jobs import (
     JOBS,
     DeleteDisk,
     DispatchHostJobs,
@@ -32,7 +41,6 @@ from domain.jobs import (
     Power,
     PowerSeen,
 )
-from domain.messages import Envelope, Key, Message, Record, Topic, derived_id, to_record
 from infra import crash, metrics, traces, work
 
 logger = logging.getLogger(__name__)

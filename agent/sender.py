@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from domain.messages import Record
+from domain.core.messages import Record
 from infra.log.log import Log, LogUnavailable
 
 logger = logging.getLogger(__name__)

@@ -17,10 +17,18 @@ from agent.runner import HostIdentity, HostRunner
 from agent.sender import Sender
 from agent.turns import take_turns
 from domain import catalog
+from domain.core.errors import UnknownMessage
+from domain.core.messages import (
+    Envelope,
+    Key,
+    Record,
+    Topic,
+    derived_id,
+    from_record,
+    to_record,
+)
 from domain.dead import dead_record
-from domain.errors import UnknownMessage
-from domain.jobs import DispatchHostJobs, GuestSpec, Heartbeat
-from domain.messages import Envelope, Key, Record, Topic, derived_id, from_record, to_record
+from domain.tasks.jobs import DispatchHostJobs, GuestSpec, Heartbeat
 from infra import crash, metrics, work
 from infra.log.lag import Lag, Lags, lags, measured
 from infra.log.log import Log, TopicPartition

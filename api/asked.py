@@ -14,8 +14,8 @@ from fastapi import Depends, Header, Request
 
 from api.given import SECRET
 from api.services import Services
-from domain.errors import Invalid
-from domain.messages import named_id
+from domain.core.errors import Invalid
+from domain.core.messages import named_id
 from infra import traces, work
 
 LONGEST_HEADER = 255

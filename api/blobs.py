@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from api.refusals import TooLarge
-from domain.errors import Invalid, NotFound, NotSupportedYet
-from domain.image.image import Format
+from domain.core.errors import Invalid, NotFound, NotSupportedYet
+from domain.image import Format
 
 MAGIC = b"QFI\xfb"
 _FIXED = struct.Struct(">4sIQIIQ")

@@ -21,11 +21,11 @@ from api.gateway import Wish
 from api.reading import Strict
 from api.refusals import NetworkNeeded
 from api.services import Services
-from domain.cells import in_turn
-from domain.errors import AlreadyExists, Invalid, NotFound, NotSupportedYet, PortBusy
-from domain.instance.actions.boot import BootInstance
-from domain.jobs import FlavorRef, ImageRef, Nic
-from domain.messages import Key, derived_id, named_id
+from domain.core.cells import in_turn
+from domain.core.errors import AlreadyExists, Invalid, NotFound, NotSupportedYet, PortBusy
+from domain.core.messages import Key, derived_id, named_id
+from domain.instance.actions.lifecycle.boot import BootInstance
+from domain.tasks.jobs import FlavorRef, ImageRef, Nic
 from projections.view import Condition, Query
 
 GIB = 1 << 30

@@ -16,9 +16,18 @@ from api.asked import Asked
 from api.reading import came_true
 from api.refusals import EventNotRetried, NotAppliedYet
 from domain.aggregates import AGGREGATES
+from domain.core.errors import GoStackError, Invalid, NotFound, WrongStatus
+from domain.core.messages import (
+    Envelope,
+    Key,
+    Message,
+    Record,
+    Topic,
+    derived_id,
+    from_record,
+    to_record,
+)
 from domain.dead import DEAD, PLACE, RETRIED, WHY, DeadDropped, DeadEvent, DeadRetried
-from domain.errors import GoStackError, Invalid, NotFound, WrongStatus
-from domain.messages import Envelope, Key, Message, Record, Topic, derived_id, from_record, to_record
 from domain.parking import ReleaseAggregate
 from infra.log.log import Log, LogUnavailable, TopicPartition
 from projections.store import Store

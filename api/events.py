@@ -4,7 +4,7 @@ from datetime import datetime
 
 import orjson
 
-from domain.messages import Record
+from domain.core.messages import Record
 from projections.store import Entry
 
 

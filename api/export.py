@@ -18,7 +18,7 @@ from api.events import entry_json
 from api.refusals import TooLargeForAFile
 from api.services import Services
 from domain.aggregates import AGGREGATES
-from domain.messages import Key
+from domain.core.messages import Key
 from projections.moments import entries
 from projections.store import Entry, HistoryQuery, Milestone, Store
 

@@ -15,9 +15,9 @@ from itertools import groupby
 from api import positions
 from api.events import record_json
 from api.refusals import Overloaded
-from domain.errors import Invalid
-from domain.interest import UNREADABLE, Interest
-from domain.messages import Record, Topic
+from domain.core.errors import Invalid
+from domain.core.event_filter import UNREADABLE, Interest
+from domain.core.messages import Record, Topic
 from infra import metrics
 from infra.log.log import Log, Positions, TopicPartition
 

@@ -16,8 +16,8 @@ from api.load import CELL_KINDS
 from api.refusals import KeyReused, Unavailable
 from api.services import Services
 from api.verdicts import Judgement
-from domain.messages import Command, Envelope, Key, Topic, derived_id, to_record
-from domain.zone.zone import CreateZone
+from domain.core.messages import Command, Envelope, Key, Topic, derived_id, to_record
+from domain.zone import CreateZone
 from infra import crash, traces, work
 from infra.log.log import LogUnavailable
 

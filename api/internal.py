@@ -15,7 +15,7 @@ from api.body_limit import BodyLimit
 from api.reading import JSON
 from api.refusals import NotAuthorized
 from api.services import Services
-from domain.errors import NotFound
+from domain.core.errors import NotFound
 
 
 async def authorized(request: Request) -> None:

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_public_key,
 )
 
-from domain.errors import Invalid
+from domain.core.errors import Invalid
 
 
 def checked(public_key: str) -> str:

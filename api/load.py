@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from api.refusals import Overloaded
+from domain.core.messages import Command, Topic
 from domain.instance.actions import ACTIONS
-from domain.messages import Command, Topic
 from infra import metrics
 from infra.db.ledger import Ledger, LedgerUnavailable
 from infra.log.lag import behind

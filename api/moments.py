@@ -15,8 +15,8 @@ from api import resolve
 from api.events import entry_json
 from api.reading import JSON, Many, One, Strict, caught_up, document, joined, known, only
 from api.services import Services
-from domain.errors import Invalid, NotThereThen
-from domain.messages import Key, Topic
+from domain.core.errors import Invalid, NotThereThen
+from domain.core.messages import Key, Topic
 from projections.moments import Folds, Moment, row_at
 from projections.store import HistoryQuery
 from projections.view import Condition, Either, Found, Query, Row

@@ -16,8 +16,8 @@ from starlette.responses import Response
 
 from api import refusals as own
 from api.given import explain
-from domain import errors
-from domain.errors import Refusal
+from domain.core import errors
+from domain.core.errors import Refusal
 from infra import work
 from infra.db.ledger import LedgerUnavailable
 from infra.log.log import LogUnavailable

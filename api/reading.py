@@ -16,8 +16,8 @@ from starlette.responses import Response
 from api.documents.views import DOCUMENTS
 from api.refusals import NotAppliedYet
 from api.services import Services
-from domain.errors import Invalid, NotFound
-from domain.messages import Topic
+from domain.core.errors import Invalid, NotFound
+from domain.core.messages import Topic
 from projections.store import HistoryQuery
 from projections.view import Condition, Found, Query
 

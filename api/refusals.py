@@ -1,6 +1,6 @@
 """What the API itself refuses, before or after a command is on the log. Their HTTP statuses stand in problems.py."""
 
-from domain.errors import Refusal
+from domain.core.errors import Refusal
 
 
 class NameNotUnique(Refusal):

@@ -8,8 +8,8 @@ import orjson
 
 from api.refusals import NameNotUnique
 from api.services import Services
-from domain.cells import DEFAULT_CELL
-from domain.errors import NotFound
+from domain.core.cells import DEFAULT_CELL
+from domain.core.errors import NotFound
 from projections.view import Found
 from projections.views import VIEWS
 

@@ -14,10 +14,16 @@ from datetime import datetime
 from typing import Any
 
 from api.load import Load
-from domain.errors import UnknownMessage
+from domain.core.errors import UnknownMessage
+from domain.core.messages import Envelope, Key, Record, Topic, Verdict, from_record
 from domain.instance.events import InstanceCreated
-from domain.messages import Envelope, Key, Record, Topic, Verdict, from_record
-from domain.task import CommandRefused, CommandSatisfied, TaskAccepted, TaskFailed, TaskFinished
+from domain.tasks.events import (
+    CommandRefused,
+    CommandSatisfied,
+    TaskAccepted,
+    TaskFailed,
+    TaskFinished,
+)
 from infra import work
 from infra.log.lag import Lag, lags
 from infra.log.log import Log, LogUnavailable, TopicPartition

@@ -19,12 +19,12 @@ from commands.engine import EngineRules
 from commands.processor import Entry, Rules, restored
 from commands.refill import Part, Refilled, refill
 from domain import catalog
+from domain.core.errors import UnknownMessage
+from domain.core.messages import Command, Key, Topic, from_record
 from domain.dead import DEAD
-from domain.errors import UnknownMessage
 from domain.host.state import Host
 from domain.instance.state import Instance, VmState
-from domain.jobs import Power
-from domain.messages import Command, Key, Topic, from_record
+from domain.tasks.jobs import Power
 from infra.db.ledger import Due, Ledger
 from infra.db.postgres import PostgresLedger
 from infra.log.holes import Holes

@@ -14,7 +14,16 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from domain.errors import UnknownMessage
+from domain.core.errors import UnknownMessage
+from domain.core.messages import (
+    Envelope,
+    Key,
+    Record,
+    Topic,
+    derived_id,
+    from_record,
+    to_record,
+)
 from domain.host.messages import (
     HearHost,
     HostHeard,
@@ -23,8 +32,7 @@ from domain.host.messages import (
     SuspectHost,
 )
 from domain.host.state import Health, Host
-from domain.jobs import Heartbeat
-from domain.messages import Envelope, Key, Record, Topic, derived_id, from_record, to_record
+from domain.tasks.jobs import Heartbeat
 from infra import work
 from infra.log.lag import Lag, lags
 from infra.log.log import Log, TopicPartition

@@ -14,8 +14,8 @@ from commands.scheduler import SchedulerRules
 from commands.timers import Timers
 from commands.webhooks import Deliverer, Parts
 from domain import catalog
+from domain.core.messages import Topic
 from domain.host.state import Host
-from domain.messages import Topic
 from domain.scheduling.table import Ratios
 from infra.clock import now
 from infra.collector import ease

@@ -4,14 +4,11 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
+from domain import flavor, image, keypair, webhook
 from domain.aggregates import AGGREGATES
-from domain.flavor import flavor
-from domain.image import image
+from domain.core.messages import Decision, Envelope, Event, Key, Outcome
 from domain.instance import decider as instance
-from domain.keypair import keypair
-from domain.messages import Decision, Envelope, Event, Key, Outcome
 from domain.network import decider as network
-from domain.webhook import webhook
 
 
 class Decider(Protocol):

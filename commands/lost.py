@@ -4,7 +4,7 @@ Why a guard: to a worker a lost database looks like a new one. It would read eve
 decide it by today's rules, and hosts would do everything a second time.
 """
 
-from domain.messages import Topic
+from domain.core.messages import Topic
 from infra.db.ledger import Ledger
 from infra.log.log import Log
 from infra.log.records import records

@@ -20,10 +20,8 @@ from opentelemetry.trace import SpanKind
 
 from commands.lost import must_know
 from domain.aggregates import AGGREGATES
-from domain.dead import dead_record
-from domain.errors import GoStackError, Parked, Refusal, VersionConflict
-from domain.jobs import JobError, JobResult, JobsAnswered, Reply
-from domain.messages import (
+from domain.core.errors import GoStackError, Parked, Refusal, VersionConflict
+from domain.core.messages import (
     Command,
     Envelope,
     Event,
@@ -36,8 +34,10 @@ from domain.messages import (
     from_record,
     to_record,
 )
+from domain.dead import dead_record
 from domain.parking import AggregateParked, AggregateReleased, ReleaseAggregate
-from domain.task import CommandRefused, CommandSatisfied, TaskEvent
+from domain.tasks.events import CommandRefused, CommandSatisfied, TaskEvent
+from domain.tasks.jobs import JobError, JobResult, JobsAnswered, Reply
 from infra import crash, metrics, traces, work
 from infra.db.ledger import Change, Conflict, Ledger, Move, Opened, Row
 from infra.db.outbox import pack, unpack

@@ -17,9 +17,9 @@ from typing import Any
 from commands.engine import EngineRules
 from domain import catalog
 from domain.aggregates import AGGREGATES
+from domain.core.errors import UnknownMessage
+from domain.core.messages import Envelope, Event, Key, Record, Topic, from_record
 from domain.dead import PLACE
-from domain.errors import UnknownMessage
-from domain.messages import Envelope, Event, Key, Record, Topic, from_record
 from domain.network.messages import CreateNetwork
 from domain.network.state import Network
 from domain.parking import AggregateParked, ParkingEvent

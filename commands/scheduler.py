@@ -5,15 +5,15 @@ from datetime import datetime
 from typing import Any
 
 from commands.engine import EngineRules
-from domain.cells import DEFAULT_CELL
+from domain.core.cells import DEFAULT_CELL
+from domain.core.messages import Envelope, Event, Key, Outcome
 from domain.host.messages import AssignZone, PlaceInstance, RegisterHost, ReleaseInstance
 from domain.host.state import Host
-from domain.jobs import JobsAnswered
-from domain.messages import Envelope, Event, Key, Outcome
 from domain.scheduling.decider import Cell, decide, zone_id
 from domain.scheduling.policy import DEFAULT, Policy
 from domain.scheduling.table import HostTable, Ratios
-from domain.zone.zone import CreateZone, Zone
+from domain.tasks.jobs import JobsAnswered
+from domain.zone import CreateZone, Zone
 from infra import metrics, traces
 
 

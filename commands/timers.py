@@ -9,8 +9,8 @@ import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from domain.messages import Envelope, Topic, derived_id, to_record
-from domain.task import DeadlinePassed
+from domain.core.messages import Envelope, Topic, derived_id, to_record
+from domain.tasks.events import DeadlinePassed
 from infra import crash, metrics, traces, work
 from infra.db.ledger import Due, Ledger, LedgerUnavailable
 from infra.log.lag import NO_LAG, Lag

@@ -19,9 +19,9 @@ from typing import Any
 
 from commands.engine import EngineRules
 from commands.processor import restored
-from domain.interest import UNREADABLE, Interest
-from domain.messages import Envelope, Key, Record, Topic, derived_id, to_record
-from domain.webhook.webhook import DisableWebhook, Webhook
+from domain.core.event_filter import UNREADABLE, Interest
+from domain.core.messages import Envelope, Key, Record, Topic, derived_id, to_record
+from domain.webhook import DisableWebhook, Webhook
 from infra import metrics, work
 from infra.db.ledger import Ledger, LedgerUnavailable
 from infra.log.log import Log, LogUnavailable, Reader, TopicPartition

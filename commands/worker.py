@@ -29,7 +29,7 @@ from faust.types import TP
 
 from commands.lost import DatabaseLost
 from commands.processor import Processor
-from domain.messages import Record
+from domain.core.messages import Record
 from infra.log.gathering import Gathering
 from infra.log.kafka import COMMITTED
 from infra.log.lag import together

@@ -4,17 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from domain.flavor import flavor
+from domain import flavor, image, keypair, webhook, zone
+from domain.core.messages import Event, Model
 from domain.host import state as host
-from domain.image import image
 from domain.instance.evolve import evolve as evolve_instance
 from domain.instance.state import Instance
-from domain.keypair import keypair
-from domain.messages import Event, Model
 from domain.network import evolve as network
 from domain.network.state import Network
-from domain.webhook import webhook
-from domain.zone import zone
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,12 @@
 """Every message there is, known: importing this registers all types, so that any record of the log can be read."""
 
-from domain import aggregates, dead, parking, task
+from domain import aggregates, dead, parking
+from domain.core.messages import MESSAGES
 from domain.host import messages as host_messages
 from domain.instance import actions
-from domain.instance.actions import update
-from domain.jobs import JOBS
-from domain.messages import MESSAGES
+from domain.instance.actions.lifecycle import update
 from domain.network import messages as network_messages
+from domain.tasks.jobs import JOBS
 
 __all__ = [
     "JOBS",
@@ -14,9 +14,9 @@ __all__ = [
     "actions",
     "aggregates",
     "dead",
+    "events",
     "host_messages",
     "network_messages",
     "parking",
-    "task",
     "update",
 ]

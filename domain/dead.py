@@ -7,7 +7,7 @@ one order. A record is dead once, whichever process put it there again: its id i
 from datetime import datetime
 from typing import ClassVar
 
-from domain.messages import Envelope, Event, Model, Record, Topic
+from domain.core.messages import Envelope, Event, Model, Record, Topic
 
 PLACE, WHY = "gostack_place", "gostack_why"
 """Headers that a dead record has beside its own."""

@@ -6,7 +6,7 @@ could not be changed. The processor deals with them itself, before anything is d
 
 from typing import ClassVar
 
-from domain.messages import Command, Event
+from domain.core.messages import Command, Event
 
 
 class ReleaseAggregate(Command):

@@ -24,7 +24,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from domain.messages import Envelope
+from domain.core.messages import Envelope
 from infra import metrics, work
 
 if TYPE_CHECKING:

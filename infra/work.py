@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
-from domain.messages import Command, Envelope
+from domain.core.messages import Command, Envelope
 
 
 class Work(NamedTuple):

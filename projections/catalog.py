@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterable
 
-from domain.flavor.flavor import Flavor
-from domain.image.image import Image
-from domain.keypair.keypair import Keypair
-from domain.zone.zone import Zone
+from domain.flavor import Flavor
+from domain.image import Image
+from domain.keypair import Keypair
+from domain.zone import Zone
 from projections.view import Change, Column, Row, View, aggregate
 
 Named = type[Flavor] | type[Image] | type[Keypair] | type[Zone]

@@ -8,10 +8,10 @@ sorted, since no clock is further off than that.
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from domain.errors import PastMissing, PastTooLong, UnknownMessage
+from domain.core.errors import PastMissing, PastTooLong, UnknownMessage
+from domain.core.messages import Event, Key, Record, Topic, from_record, names_of
 from domain.host.messages import PlacementRefused
 from domain.host.state import Host, evolve
-from domain.messages import Event, Key, Record, Topic, from_record, names_of
 from domain.scheduling.replay import Fact, Past
 from infra.log.log import Log
 from infra.log.records import records

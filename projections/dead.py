@@ -7,9 +7,9 @@ moment is made of its place there.
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
+from domain.core.errors import GoStackError
+from domain.core.messages import Envelope, Key, Record, from_record, named_id
 from domain.dead import PLACE, WHY, Dead, DeadEvent, DeadFound
-from domain.errors import GoStackError
-from domain.messages import Envelope, Key, Record, from_record, named_id
 from projections.view import Change, Column, Row, View
 
 LONGEST = 1000

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from domain.cells import DEFAULT_CELL
+from domain.core.cells import DEFAULT_CELL
 from domain.host.state import Host
 from projections.view import Change, Column, Row, View, aggregate
 

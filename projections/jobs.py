@@ -2,10 +2,10 @@
 
 from collections.abc import Hashable, Iterable, Mapping
 
-from domain.flow import Dispatch, Task, job_id, job_name
 from domain.instance.state import Instance
-from domain.jobs import JOBS, Target
-from domain.task import StepFailed, StepsDispatched, StepsFinished, StepStarted
+from domain.tasks.events import StepFailed, StepsDispatched, StepsFinished, StepStarted
+from domain.tasks.flow import Dispatch, Task, job_id, job_name
+from domain.tasks.jobs import JOBS, Target
 from projections.view import Change, Column, Row, View
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import orjson
 
-from domain.interest import is_one_of
-from domain.messages import Key
+from domain.core.event_filter import is_one_of
+from domain.core.messages import Key
 from infra.log.log import TopicPartition
 from projections.postgres import FOUND_AT_MOST
 from projections.store import (

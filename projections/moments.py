@@ -12,8 +12,8 @@ from operator import attrgetter
 from typing import Any
 
 from domain.aggregates import AGGREGATES
-from domain.errors import TooManyEvents
-from domain.messages import Envelope, Event, Key
+from domain.core.errors import TooManyEvents
+from domain.core.messages import Envelope, Event, Key
 from projections.store import Entry, HistoryQuery, Milestone, Store
 from projections.view import Change, Row, View, aggregate
 

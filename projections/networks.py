@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from domain.messages import Event
+from domain.core.messages import Event
 from domain.network.messages import PortBoundToInstance, PortCreated, PortDeleted, PortFreed
 from domain.network.state import Network, Port, mac_of
 from projections.view import Change, Column, Row, View, aggregate

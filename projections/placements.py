@@ -3,10 +3,10 @@
 from collections import deque
 from dataclasses import dataclass
 
+from domain.core.messages import Key, class_of, names_of
 from domain.host.messages import HostClaimMade, PlacementRefused, PlacementReport
-from domain.jobs import Place
-from domain.messages import Key, class_of, names_of
-from domain.task import StepsDispatched
+from domain.tasks.events import StepsDispatched
+from domain.tasks.jobs import Place
 from projections.moments import entries
 from projections.store import Entry, HistoryQuery, Store
 

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 from psycopg import AsyncConnection, AsyncCursor, sql
 
-from domain.messages import Key
+from domain.core.messages import Key
 from infra import crash
 from infra.db.pool import Connections
 from infra.log.log import TopicPartition

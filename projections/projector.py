@@ -18,10 +18,18 @@ from datetime import datetime
 from typing import Any
 
 from domain.aggregates import AGGREGATES
+from domain.core.errors import UnknownMessage
+from domain.core.messages import (
+    Envelope,
+    Event,
+    Key,
+    Record,
+    Topic,
+    from_record,
+    read,
+)
 from domain.dead import Dead, dead_record
 from domain.dead import evolve as evolve_dead
-from domain.errors import UnknownMessage
-from domain.messages import Envelope, Event, Key, Record, Topic, from_record, read
 from infra import crash, metrics, traces, work
 from infra.log.behind import must_reach
 from infra.log.lag import Lags, lags, measured

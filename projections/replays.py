@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import uvloop
 
 from domain import catalog
-from domain.errors import Refusal
+from domain.core.errors import Refusal
 from domain.scheduling.replay import Past
 from domain.scheduling.scores import Look, Scored, scored
 from domain.scheduling.simulation import Question, Simulated, simulate

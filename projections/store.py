@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol
 
 from domain.aggregates import AGGREGATES
-from domain.interest import Interest
-from domain.messages import Event, Key, read
+from domain.core.event_filter import Interest
+from domain.core.messages import Event, Key, read
 from infra.log.log import TopicPartition
 from projections.view import Condition, Found, Page, Query, Row
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from datetime import datetime
 
-from domain.flow import Direction, Fault, Task
 from domain.instance.state import Instance
-from domain.task import TaskAccepted, TaskEvent, TaskFailed, TaskFinished
+from domain.tasks.events import TaskAccepted, TaskEvent, TaskFailed, TaskFinished
+from domain.tasks.flow import Direction, Fault, Task
 from projections.view import Change, Column, Row, View
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from domain.aggregates import AGGREGATES
 from domain.instance.state import Instance
-from domain.task import CommandRefused, CommandSatisfied, TaskAccepted
+from domain.tasks.events import CommandRefused, CommandSatisfied, TaskAccepted
 from projections.view import Change, Column, Row, View
 
 

@@ -13,10 +13,18 @@ from typing import Any
 import orjson
 
 from domain.aggregates import AGGREGATES
+from domain.core.errors import UnknownMessage
+from domain.core.messages import (
+    Envelope,
+    Event,
+    Key,
+    Record,
+    Topic,
+    from_record,
+    named_id,
+)
 from domain.dead import Dead
 from domain.dead import evolve as evolve_dead
-from domain.errors import UnknownMessage
-from domain.messages import Envelope, Event, Key, Record, Topic, from_record, named_id
 from infra.log.log import Log, Positions, TopicPartition
 from infra.log.records import records
 from projections.dead import read_dead

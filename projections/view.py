@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from domain.messages import Envelope, Event, Key
-from domain.values import frozen
+from domain.core.frozen import frozen
+from domain.core.messages import Envelope, Event, Key
 
 ColumnType = Literal["text", "bigint", "boolean", "timestamptz", "text[]"]
 

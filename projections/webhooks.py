@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from domain.webhook.webhook import Webhook
+from domain.webhook import Webhook
 from projections.view import Change, Column, Row, View, aggregate
 
 UNTOLD = {"project", "begins", "secret_ref", "old_secret_ref", "turn", "begun"}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from domain.aggregates import AGGREGATES
-from domain.flow import Direction
+from domain.core.messages import Event, Key, class_of, derived_id, names_of
 from domain.host.messages import (
     HostClaimMade,
     HostClaimReleased,
@@ -24,10 +24,9 @@ from domain.host.messages import (
     PlacementRefused,
 )
 from domain.instance.events import InstanceCellChanged, InstanceCreated, InstancePowerChanged
-from domain.messages import Event, Key, class_of, derived_id, names_of
 from domain.network.messages import HostAddressGiven, NetworkCreated, NetworkDeleted, PortBoundToInstance, PortCreated
 from domain.parking import AggregateParked, AggregateReleased
-from domain.task import (
+from domain.tasks.events import (
     CommandRefused,
     StepFailed,
     StepsDispatched,
@@ -39,6 +38,7 @@ from domain.task import (
     TaskFailed,
     TaskFinished,
 )
+from domain.tasks.flow import Direction
 from projections.moments import entries
 from projections.store import Entry, HistoryQuery, Store
 

@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 
 from agent.drivers.instance_files import InstanceFiles
 from agent.drivers.network_xml import network_name
-from domain.jobs import GuestSpec, Nic
+from domain.tasks.jobs import GuestSpec, Nic
 
 NAMESPACE = "urn:gostack:instance"
 ET.register_namespace("gostack", NAMESPACE)

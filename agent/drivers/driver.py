@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from domain.host.messages import Inventory
-from domain.jobs import GuestSpec, ImageRef, Power
+from domain.tasks.jobs import GuestSpec, ImageRef, Power
 
 
 class DriverFault(StrEnum):

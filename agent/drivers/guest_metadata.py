@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 from agent.drivers.driver import Secrets
-from domain.jobs import GuestSpec
+from domain.tasks.jobs import GuestSpec
 
 META_DATA = "meta_data.json"
 NETWORK_DATA = "network_data.json"

@@ -29,7 +29,7 @@ from agent.drivers.image_cache import ImageCache
 from agent.drivers.instance_files import HostFiles
 from agent.drivers.network import GuestNetworks
 from domain.host.messages import Inventory
-from domain.jobs import GuestSpec, ImageRef, Power
+from domain.tasks.jobs import GuestSpec, ImageRef, Power
 from infra import crash, work
 from infra.settings import Settings
 

@@ -15,7 +15,7 @@ import libvirt
 from agent.drivers import firewall, vxlan
 from agent.drivers.driver import DriverError, DriverFault
 from agent.drivers.network_xml import PREFIX, Entry, NetworkFacts, network_name, network_xml, read_network
-from domain.jobs import GuestSpec, Nic
+from domain.tasks.jobs import GuestSpec, Nic
 
 UPDATED = libvirt.VIR_NETWORK_UPDATE_AFFECT_CONFIG | libvirt.VIR_NETWORK_UPDATE_AFFECT_LIVE
 ADD = libvirt.VIR_NETWORK_UPDATE_COMMAND_ADD_LAST

@@ -10,7 +10,7 @@ from pathlib import Path
 from agent.drivers import host_command
 from agent.drivers.driver import DriverError, DriverFault
 from agent.drivers.qcow2 import read_header
-from domain.jobs import ImageRef
+from domain.tasks.jobs import ImageRef
 
 
 def create(disk: Path, image: ImageRef, cached: Path, size: int) -> None:

@@ -16,7 +16,7 @@ from typing import Self
 
 from agent.drivers.driver import DriverError, DriverFault, Secrets, VncAddress, Watcher
 from domain.host.messages import Inventory
-from domain.jobs import JOBS, GuestSpec, ImageRef, Power
+from domain.tasks.jobs import JOBS, GuestSpec, ImageRef, Power
 from infra.settings import Settings
 
 CONSOLE_MOST = 16 << 10

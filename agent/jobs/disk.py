@@ -1,7 +1,7 @@
 """The jobs for what an instance has on the host's disk."""
 
 from agent.jobs.handler import Context, Facts, handles
-from domain.jobs import CreateDisk, DeleteDisk, GuestSpec, WriteConfigDrive
+from domain.tasks.jobs import CreateDisk, DeleteDisk, GuestSpec, WriteConfigDrive
 
 
 @handles(CreateDisk)

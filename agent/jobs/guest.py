@@ -1,7 +1,15 @@
 """The jobs for the guest itself. Those that may change its power say what it is afterwards."""
 
 from agent.jobs.handler import Context, Facts, handles
-from domain.jobs import DefineGuest, GuestSpec, PowerSeen, RebootGuest, StartGuest, StopGuest, UndefineGuest
+from domain.tasks.jobs import (
+    DefineGuest,
+    GuestSpec,
+    PowerSeen,
+    RebootGuest,
+    StartGuest,
+    StopGuest,
+    UndefineGuest,
+)
 
 
 @handles(DefineGuest)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from agent.drivers.driver import Driver, Secrets
-from domain.jobs import Fact, GuestSpec, Job
+from domain.tasks.jobs import Fact, GuestSpec, Job
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The job that brings an image to the host."""
 
 from agent.jobs.handler import Context, Facts, handles
-from domain.jobs import GuestSpec, PrepareImage
+from domain.tasks.jobs import GuestSpec, PrepareImage
 
 
 @handles(PrepareImage)

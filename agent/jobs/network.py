@@ -1,7 +1,7 @@
 """The jobs that put an instance on its networks and take it off."""
 
 from agent.jobs.handler import Context, Facts, handles
-from domain.jobs import GuestSpec, PlugPorts, UnplugPorts
+from domain.tasks.jobs import GuestSpec, PlugPorts, UnplugPorts
 
 
 @handles(PlugPorts)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from api.documents.document import Document
-from domain.flow import Fault
+from domain.tasks.flow import Fault
 
 
 class TaskDocument(Document):

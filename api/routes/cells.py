@@ -13,7 +13,7 @@ from api.asked import Given
 from api.documents.document import page_of
 from api.documents.hosts import CellDocument
 from api.reading import MOST, Strict, caught_up, joined
-from domain.messages import Topic
+from domain.core.messages import Topic
 from infra.log.topics import TOPICS, partition_of
 
 router = APIRouter(tags=["cells"])

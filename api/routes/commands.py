@@ -13,7 +13,7 @@ from api.asked import Given
 from api.documents.answers import CommandDocument
 from api.reading import JSON, Strict, caught_up
 from api.verdicts import Judgement
-from domain.errors import Invalid
+from domain.core.errors import Invalid
 
 router = APIRouter(tags=["commands"])
 

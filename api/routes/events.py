@@ -16,9 +16,15 @@ from api.feed import Feed
 from api.positions import LONGEST
 from api.reading import JSON, Strict, Words, caught_up, joined, must_be_task
 from api.services import Services
-from domain.errors import Invalid, NotFound
-from domain.interest import SUBJECT_ALLOWED, TYPES_ALLOWED, Interest, checked_subject, whole_types
-from domain.messages import Key
+from domain.core.errors import Invalid, NotFound
+from domain.core.event_filter import (
+    SUBJECT_ALLOWED,
+    TYPES_ALLOWED,
+    Interest,
+    checked_subject,
+    whole_types,
+)
+from domain.core.messages import Key
 from projections.store import HistoryQuery
 
 router = APIRouter(tags=["events"])

@@ -16,8 +16,9 @@ from api.documents.document import page_of
 from api.gateway import Wish
 from api.reading import MOST, Many, One, Strict, Words, caught_up, document, joined, page
 from api.services import Services
-from domain.errors import AlreadyExists
-from domain.flavor.flavor import (
+from domain.core.errors import AlreadyExists
+from domain.core.messages import Key, derived_id, named_id
+from domain.flavor import (
     AddFlavorExtra,
     CreateFlavor,
     DeleteFlavor,
@@ -27,7 +28,6 @@ from domain.flavor.flavor import (
     Policy,
     UpdateFlavor,
 )
-from domain.messages import Key, derived_id, named_id
 from projections.view import Condition
 from projections.view import Query as Wanted
 

@@ -16,8 +16,8 @@ from api.documents.moments import Causes, Difference
 from api.gateway import Wish
 from api.reading import Many, Strict, Words, page
 from api.services import Services
+from domain.core.messages import Key
 from domain.host.messages import DisableHost, EnableHost, HostCommand
-from domain.messages import Key
 from projections.view import Condition
 
 router = APIRouter(tags=["hosts"])

@@ -14,8 +14,8 @@ from api.documents.catalog import BlobDocument, ImageDocument
 from api.documents.document import page_of
 from api.gateway import Wish
 from api.reading import Many, One, Strict, caught_up, document, page
-from domain.image.image import CreateImage, DeleteImage
-from domain.messages import Key, derived_id
+from domain.core.messages import Key, derived_id
+from domain.image import CreateImage, DeleteImage
 from projections.view import Condition
 
 router = APIRouter(tags=["images"])

@@ -21,13 +21,13 @@ from api.gateway import Outcome, Wish
 from api.problems import response
 from api.reading import JSON, Many, One, Strict, Words, caught_up, page
 from api.services import Services
-from domain.errors import Invalid
+from domain.core.errors import Invalid
+from domain.core.messages import Key
 from domain.instance.action import Action
 from domain.instance.actions import ACTIONS
-from domain.instance.actions.boot import BootInstance
-from domain.instance.actions.delete import DeleteInstance, HardDeleteInstance
-from domain.instance.actions.update import UpdateInstance
-from domain.messages import Key
+from domain.instance.actions.lifecycle.boot import BootInstance
+from domain.instance.actions.lifecycle.delete import DeleteInstance, HardDeleteInstance
+from domain.instance.actions.lifecycle.update import UpdateInstance
 from projections.view import Condition
 
 router = APIRouter(tags=["instances"])

@@ -14,8 +14,8 @@ from api.documents.catalog import KeypairDocument, PrivateKeypair
 from api.documents.document import page_of
 from api.gateway import Wish
 from api.reading import Many, One, Strict, caught_up, document, page
-from domain.keypair.keypair import CreateKeypair, DeleteKeypair
-from domain.messages import Key, named_id
+from domain.core.messages import Key, named_id
+from domain.keypair import CreateKeypair, DeleteKeypair
 from projections.view import Condition, Found
 
 router = APIRouter(tags=["keypairs"])

@@ -17,7 +17,7 @@ from api.documents.moments import Causes, Difference
 from api.documents.networks import NetworkDocument
 from api.gateway import Wish
 from api.reading import Many, Strict, page
-from domain.messages import Key, derived_id
+from domain.core.messages import Key, derived_id
 from domain.network.messages import CreateNetwork, DeleteNetwork
 from domain.network.state import LARGEST, SMALLEST
 from projections.view import Condition

@@ -16,7 +16,7 @@ from api.documents.document import page_of
 from api.documents.instances import ParkedDocument
 from api.gateway import Wish
 from api.reading import JSON, MOST, Strict, joined
-from domain.messages import Key
+from domain.core.messages import Key
 from domain.parking import ReleaseAggregate
 from projections.view import Condition, Query
 

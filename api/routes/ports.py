@@ -16,7 +16,7 @@ from api.documents.document import page_of
 from api.documents.networks import PortDocument
 from api.gateway import Wish
 from api.reading import Many, One, Strict, caught_up, document, page
-from domain.messages import Key, derived_id
+from domain.core.messages import Key, derived_id
 from domain.network.messages import CreatePort, DeletePort
 from projections.view import Condition
 

@@ -14,8 +14,8 @@ from api.documents.operations import ProjectionDocument, RunDocument
 from api.reading import JSON, MOST, Strict, joined
 from api.refusals import ProjectionBusy
 from api.services import Services
-from domain.errors import NotFound
-from domain.messages import Topic
+from domain.core.errors import NotFound
+from domain.core.messages import Topic
 from infra.log.lag import lags, together
 from projections.runs import Run, RunKind, RunUnderWay
 from projections.views import VIEWS

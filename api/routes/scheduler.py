@@ -13,7 +13,7 @@ from api.asked import Given, Project
 from api.documents.scheduling import Placements, SchedulerDocument, Scores
 from api.reading import JSON, Strict, caught_up
 from api.replayed import own_ratios, replayed
-from domain.errors import Invalid, NotFound, PastMissing
+from domain.core.errors import Invalid, NotFound, PastMissing
 from domain.scheduling.filters import FILTERS
 from domain.scheduling.policy import DEFAULT
 from domain.scheduling.scores import HostScore, Look

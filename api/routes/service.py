@@ -15,7 +15,7 @@ from api.documents.document import Document
 from api.load import READ_BY
 from api.reading import JSON
 from api.services import Services
-from domain.messages import Topic
+from domain.core.messages import Topic
 from infra.db.ledger import LedgerUnavailable
 from infra.log.lag import lags, together
 from infra.log.log import LogUnavailable, Positions

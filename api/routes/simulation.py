@@ -14,11 +14,11 @@ from api.moments import LONGEST, TIMES, time
 from api.reading import JSON, Strict
 from api.replayed import own_ratios, replayed
 from api.services import Services
-from domain.errors import Invalid
+from domain.core.errors import Invalid
+from domain.scheduling.custom_policy import wished
 from domain.scheduling.policy import DEFAULT, Policy
 from domain.scheduling.simulation import RESOURCES, Decided, Filled, Load, Question, Simulated, Size
 from domain.scheduling.table import Ratios
-from domain.scheduling.wish import wished
 from projections.view import Condition, Query
 
 router = APIRouter(tags=["scheduler"])

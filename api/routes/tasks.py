@@ -16,8 +16,8 @@ from api.documents.moments import Causes, Difference
 from api.documents.tasks import TaskDocument
 from api.gateway import Wish
 from api.reading import Many, Words, page
-from domain.messages import Key
-from domain.task import CancelTask
+from domain.core.messages import Key
+from domain.tasks.events import CancelTask
 from projections.view import Condition
 
 router = APIRouter(tags=["tasks"])

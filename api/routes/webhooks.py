@@ -22,10 +22,15 @@ from api.refusals import TooManyWebhooks
 from api.services import Services
 from commands.engine import EngineRules
 from commands.processor import restored
-from domain.errors import AlreadyExists, Invalid, NotFound
-from domain.interest import SUBJECT_ALLOWED, TYPES_ALLOWED, checked_subject, whole_types
-from domain.messages import Key, Record, Topic, derived_id
-from domain.webhook.webhook import (
+from domain.core.errors import AlreadyExists, Invalid, NotFound
+from domain.core.event_filter import (
+    SUBJECT_ALLOWED,
+    TYPES_ALLOWED,
+    checked_subject,
+    whole_types,
+)
+from domain.core.messages import Key, Record, Topic, derived_id
+from domain.webhook import (
     CreateWebhook,
     DeleteWebhook,
     RetryWebhook,

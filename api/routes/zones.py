@@ -14,11 +14,11 @@ from api.documents.document import page_of
 from api.documents.hosts import HostDocument, ZoneDocument
 from api.gateway import Wish
 from api.reading import Many, One, Strict, caught_up, document, page
-from domain.cells import DEFAULT_CELL
-from domain.errors import Invalid, NotFound
+from domain.core.cells import DEFAULT_CELL
+from domain.core.errors import Invalid, NotFound
+from domain.core.messages import Key, named_id
 from domain.host.messages import AssignZone
-from domain.messages import Key, named_id
-from domain.zone.zone import CreateZone, DeleteZone
+from domain.zone import CreateZone, DeleteZone
 from projections.view import Condition
 
 router = APIRouter(tags=["zones"])

@@ -3,9 +3,9 @@
 from datetime import datetime
 from typing import ClassVar
 
-from domain.cells import DEFAULT_CELL
-from domain.jobs import Reply
-from domain.messages import Command, Event, Model
+from domain.core.cells import DEFAULT_CELL
+from domain.core.messages import Command, Event, Model
+from domain.tasks.jobs import Reply
 
 
 class Inventory(Model):

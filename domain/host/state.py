@@ -3,7 +3,8 @@
 from datetime import datetime
 from enum import StrEnum
 
-from domain.cells import DEFAULT_CELL
+from domain.core.cells import DEFAULT_CELL
+from domain.core.messages import Event, Model
 from domain.host.messages import (
     HostClaimMade,
     HostClaimReleased,
@@ -15,7 +16,6 @@ from domain.host.messages import (
     HostZoneAssigned,
     Inventory,
 )
-from domain.messages import Event, Model
 
 
 class Health(StrEnum):

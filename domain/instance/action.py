@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar
 
-from domain.flow import Flow
+from domain.core.messages import Command
 from domain.instance.draft import Draft
 from domain.instance.state import Instance, VmState
-from domain.messages import Command
+from domain.tasks.flow import Flow
 
 ANY_BUT_DELETED = frozenset(VmState) - {VmState.DELETED}
 

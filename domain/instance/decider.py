@@ -6,32 +6,46 @@ answer for ever.
 
 from dataclasses import replace
 
-from domain.errors import AlreadyExists, NoSuchTask, NotFound, TaskRunning, WrongStatus
+from domain.core.errors import (
+    AlreadyExists,
+    NoSuchTask,
+    NotFound,
+    TaskRunning,
+    WrongStatus,
+)
+from domain.core.messages import Behalf, Decision, Envelope
 from domain.instance.action import Action, InstanceCommand
 from domain.instance.actions import BY_COMMAND
-from domain.instance.actions.boot import BootInstance
-from domain.instance.actions.delete import HARD_DELETE, HardDeleteInstance
-from domain.instance.actions.update import UpdateInstance
-from domain.instance.behalf import behalf_of
-from domain.instance.dispatch import outgoing
+from domain.instance.actions.lifecycle.boot import BootInstance
+from domain.instance.actions.lifecycle.delete import HARD_DELETE, HardDeleteInstance
+from domain.instance.actions.lifecycle.update import UpdateInstance
+from domain.instance.attribution import behalf_of
 from domain.instance.draft import Draft
 from domain.instance.events import (
     InstanceCreated,
     InstancePowerChanged,
     InstanceUpdated,
 )
-from domain.instance.progress import advance, answered, deadline_passed, new_task
+from domain.instance.outbound import outgoing
 from domain.instance.state import Instance, VmState
 from domain.instance.status import allowed_statuses, status
-from domain.jobs import JOBS, GuestObserved, JobsAnswered, JobStarted, Place, Power, Target
-from domain.messages import Behalf, Decision, Envelope
-from domain.task import (
+from domain.instance.task_runner import advance, answered, deadline_passed, new_task
+from domain.tasks.events import (
     CancelTask,
     DeadlinePassed,
     StepsDispatched,
     StepStarted,
     TaskAccepted,
     TaskCancelRequested,
+)
+from domain.tasks.jobs import (
+    JOBS,
+    GuestObserved,
+    JobsAnswered,
+    JobStarted,
+    Place,
+    Power,
+    Target,
 )
 
 

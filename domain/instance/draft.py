@@ -1,8 +1,8 @@
 """A decision in the making: each event is applied as soon as it is decided, so that what follows sees it."""
 
+from domain.core.messages import Event
 from domain.instance.evolve import evolve
 from domain.instance.state import Instance
-from domain.messages import Event
 
 
 class Draft:

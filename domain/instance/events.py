@@ -1,12 +1,12 @@
-"""What can happen to an instance, besides what happens to its tasks (domain/task.py)."""
+"""What can happen to an instance, besides what happens to its tasks (domain/tasks/events.py)."""
 
 from datetime import datetime
 from typing import ClassVar
 
+from domain.core.messages import Event
 from domain.instance.spec import InstanceSpec
 from domain.instance.state import VmState
-from domain.jobs import Power
-from domain.messages import Event
+from domain.tasks.jobs import Power
 
 
 class InstanceEvent(Event):

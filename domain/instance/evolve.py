@@ -7,8 +7,8 @@ else.
 from collections.abc import Iterable
 from datetime import datetime
 
-from domain.cells import DEFAULT_CELL
-from domain.flow import Direction
+from domain.core.cells import DEFAULT_CELL
+from domain.core.messages import Event
 from domain.instance.events import (
     InstanceCellChanged,
     InstanceCreated,
@@ -18,9 +18,7 @@ from domain.instance.events import (
     InstanceUpdated,
 )
 from domain.instance.state import Instance, VmState
-from domain.jobs import Fact, Nic, Placed, PortBound, PortUnbound, Power, PowerSeen, Released
-from domain.messages import Event
-from domain.task import (
+from domain.tasks.events import (
     StepFailed,
     StepsDispatched,
     StepsFinished,
@@ -30,6 +28,17 @@ from domain.task import (
     TaskFailed,
     TaskFinished,
     TaskPlanned,
+)
+from domain.tasks.flow import Direction
+from domain.tasks.jobs import (
+    Fact,
+    Nic,
+    Placed,
+    PortBound,
+    PortUnbound,
+    Power,
+    PowerSeen,
+    Released,
 )
 
 

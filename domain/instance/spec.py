@@ -2,8 +2,8 @@
 
 from pydantic import Field
 
-from domain.jobs import FlavorRef, ImageRef, Nic
-from domain.messages import Model
+from domain.core.messages import Model
+from domain.tasks.jobs import FlavorRef, ImageRef, Nic
 
 
 class InstanceSpec(Model):

@@ -7,10 +7,10 @@ hypervisor last said) are the three facts behind it.
 from datetime import datetime
 from enum import StrEnum
 
-from domain.cells import DEFAULT_CELL
-from domain.flow import Fault, Task
+from domain.core.cells import DEFAULT_CELL
 from domain.instance.spec import InstanceSpec
-from domain.jobs import GuestSpec, HostRef, Power
+from domain.tasks.flow import Fault, Task
+from domain.tasks.jobs import GuestSpec, HostRef, Power
 
 
 class VmState(StrEnum):

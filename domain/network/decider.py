@@ -3,7 +3,7 @@
 import ipaddress
 from collections.abc import Iterator
 
-from domain.errors import (
+from domain.core.errors import (
     AddressTaken,
     AlreadyExists,
     InUse,
@@ -12,8 +12,7 @@ from domain.errors import (
     NotFound,
     PortBusy,
 )
-from domain.jobs import JobResult, JobsAnswered, Nic, PortBound, PortUnbound, Reply
-from domain.messages import Decision, Envelope, Event, Key, Outgoing, Topic
+from domain.core.messages import Decision, Envelope, Event, Key, Outgoing, Topic
 from domain.network.evolve import evolve
 from domain.network.messages import (
     BindNetworkPort,
@@ -32,6 +31,14 @@ from domain.network.messages import (
     UnbindNetworkPort,
 )
 from domain.network.state import LARGEST, SMALLEST, Network, mac_of
+from domain.tasks.jobs import (
+    JobResult,
+    JobsAnswered,
+    Nic,
+    PortBound,
+    PortUnbound,
+    Reply,
+)
 
 
 def decide(now: Network | None, envelope: Envelope) -> Decision:

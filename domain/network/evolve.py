@@ -1,6 +1,6 @@
 """The fold of a network: its state after an event."""
 
-from domain.messages import Event
+from domain.core.messages import Event
 from domain.network.messages import (
     HostAddressGiven,
     HostAddressReturned,

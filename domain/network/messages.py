@@ -6,8 +6,8 @@ A port belongs to its network's stream: an address is unique only if one writer 
 from datetime import datetime
 from typing import ClassVar
 
-from domain.jobs import Reply
-from domain.messages import Command, Event
+from domain.core.messages import Command, Event
+from domain.tasks.jobs import Reply
 
 
 class NetworkCommand(Command):

@@ -4,8 +4,8 @@ from datetime import datetime
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network
 
-from domain.maps import EMPTY, Table
-from domain.messages import Model
+from domain.core.messages import Model
+from domain.core.persistent_map import EMPTY, Table
 
 LARGEST = 16
 """Prefix length of the largest network there may be."""

@@ -6,7 +6,16 @@ All of it passes through one stream in order, so claims never race. Claims are f
 from dataclasses import dataclass
 from typing import Any
 
-from domain.errors import AlreadyExists, HostGone, InUse, NotFound, OtherCell
+from domain.core.errors import AlreadyExists, HostGone, InUse, NotFound, OtherCell
+from domain.core.messages import (
+    Envelope,
+    Event,
+    Key,
+    Outcome,
+    Outgoing,
+    Topic,
+    named_id,
+)
 from domain.host.messages import (
     AssignZone,
     DisableHost,
@@ -27,7 +36,9 @@ from domain.host.messages import (
     SuspectHost,
 )
 from domain.host.state import Health, Host
-from domain.jobs import (
+from domain.scheduling.policy import Policy, choose, refusal
+from domain.scheduling.table import HostTable
+from domain.tasks.jobs import (
     HostRef,
     JobError,
     JobResult,
@@ -36,10 +47,7 @@ from domain.jobs import (
     Released,
     Reply,
 )
-from domain.messages import Envelope, Event, Key, Outcome, Outgoing, Topic, named_id
-from domain.scheduling.policy import Policy, choose, refusal
-from domain.scheduling.table import HostTable
-from domain.zone.zone import CreateZone, DeleteZone, Zone, ZoneCreated, ZoneDeleted
+from domain.zone import CreateZone, DeleteZone, Zone, ZoneCreated, ZoneDeleted
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from domain.errors import NoValidHost
+from domain.core.errors import NoValidHost
 from domain.host.messages import FilterCount, PlacementReport, Score
 from domain.scheduling.demand import Demand
 from domain.scheduling.filters import FILTERS, Filter

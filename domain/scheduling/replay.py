@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from domain.core.messages import Event, Key
 from domain.host.messages import HostClaimMade, HostClaimReleased, PlacementRefused
 from domain.host.state import Host, evolve
-from domain.messages import Event, Key
 from domain.scheduling.policy import Choice, Policy, choose
 from domain.scheduling.table import HostTable, Ratios
 

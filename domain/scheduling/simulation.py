@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from domain.core.messages import Event
 from domain.host.messages import HostClaimReleased, PlacementRefused, PlacementReport
 from domain.host.state import Host, evolve
-from domain.messages import Event
 from domain.scheduling.policy import Choice, Policy, left_out_by, refusal, weigh
 from domain.scheduling.replay import Past, Place, Placing, Sight, decide, differs, placing
 from domain.scheduling.table import Ratios

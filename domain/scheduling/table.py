@@ -10,8 +10,8 @@ from collections import Counter
 import numpy as np
 import numpy.typing as npt
 
+from domain.core.messages import Model
 from domain.host.state import Health, Host
-from domain.messages import Model
 
 Mask = npt.NDArray[np.bool_]
 Vector = npt.NDArray[np.float64]

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from domain.core.messages import Record, Topic
 from domain.dead import PLACE
-from domain.messages import Record, Topic
 from infra import crash
 from infra.archive.errors import OtherLog
 from infra.archive.lock import alone

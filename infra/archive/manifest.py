@@ -18,7 +18,7 @@ from typing import Any, Literal
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from domain.messages import Record
+from domain.core.messages import Record
 from infra.archive.errors import Damaged
 from infra.archive.segment import ENDING, sync, unpacked, whole
 from infra.log.log import TopicPartition

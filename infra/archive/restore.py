@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from domain.messages import FILLER_HEADERS, Record
+from domain.core.messages import FILLER_HEADERS, Record
 from infra import crash
 from infra.archive.archive import Told
 from infra.archive.errors import CannotRestore, NotEmpty

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from domain.messages import Record
+from domain.core.messages import Record
 from infra.archive.errors import Damaged
 
 VERSION = 1

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from domain.messages import Key, Record
+from domain.core.messages import Key, Record
 from infra import metrics
 from infra.log.log import TopicPartition
 

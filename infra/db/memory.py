@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
-from domain.messages import Key, Record
+from domain.core.messages import Key, Record
 from infra.db.ledger import Change, Conflict, Due, Move, Opened, Row
 from infra.db.outbox import pack, unpack
 from infra.log.log import TopicPartition

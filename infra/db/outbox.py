@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import orjson
 
-from domain.messages import Record
+from domain.core.messages import Record
 
 BYTES = "latin-1"
 

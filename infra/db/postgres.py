@@ -9,7 +9,7 @@ from functools import cache
 import psycopg
 from psycopg import AsyncConnection, sql
 
-from domain.messages import Key, Record
+from domain.core.messages import Key, Record
 from infra.db.ledger import Change, Conflict, Due, LedgerUnavailable, Move, Opened, Row
 from infra.db.outbox import pack, unpack
 from infra.db.pool import GIVEN_UP

@@ -15,7 +15,7 @@ from aiokafka import TopicPartition as KafkaPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.errors import KafkaError, OutOfOrderSequenceNumber
 
-from domain.messages import FILLER_HEADERS, Record
+from domain.core.messages import FILLER_HEADERS, Record
 from infra.log.ending import end_consumer, end_producer
 from infra.log.gathering import GATHERED_BYTES, LONGEST_MS, Gathering
 from infra.log.log import LogUnavailable, Positions, Reader, TopicPartition

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
-from domain.messages import Record
+from domain.core.messages import Record
 
 
 class TopicPartition(NamedTuple):

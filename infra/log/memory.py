@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from domain.messages import FILLER_HEADERS, Record
+from domain.core.messages import FILLER_HEADERS, Record
 from infra.log.log import Positions, Reader, TopicPartition
 from infra.log.topics import TOPICS, partition_of
 

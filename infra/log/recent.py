@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Sequence
 from operator import attrgetter
 
-from domain.messages import Record, Topic
+from domain.core.messages import Record, Topic
 from infra.log.log import Log
 
 FETCH = 500

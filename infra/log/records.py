@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 
-from domain.messages import Record, Topic
+from domain.core.messages import Record, Topic
 from infra.log.log import Log, Positions, TopicPartition
 
 FETCH = 1000

@@ -14,7 +14,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 from aiokafka.partitioner import murmur2
 
-from domain.messages import Topic
+from domain.core.messages import Topic
 
 DAY = 24 * 3600 * 1000
 FOREVER = -1

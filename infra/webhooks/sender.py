@@ -17,7 +17,7 @@ import httpcore
 import orjson
 from standardwebhooks.webhooks import Webhook
 
-from domain.messages import Record
+from domain.core.messages import Record
 from infra.webhooks.addresses import Guarded, NotAllowed
 
 logger = logging.getLogger(__name__)

@@ -14,8 +14,24 @@ from agent.drivers.simulated import SimulatedDriver
 from agent.journal import Journal
 from agent.runner import HostIdentity, HostRunner
 from agent.sender import Sender
-from domain.jobs import DispatchHostJobs, GuestSpec, ImageRef, JobCall, JobsAnswered, Power
-from domain.messages import Envelope, Key, Message, Record, Topic, derived_id, from_record, to_record
+from domain.core.messages import (
+    Envelope,
+    Key,
+    Message,
+    Record,
+    Topic,
+    derived_id,
+    from_record,
+    to_record,
+)
+from domain.tasks.jobs import (
+    DispatchHostJobs,
+    GuestSpec,
+    ImageRef,
+    JobCall,
+    JobsAnswered,
+    Power,
+)
 from infra.log.memory import MemoryLog
 from tests.agent.samples import a_guest
 

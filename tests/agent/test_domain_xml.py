@@ -6,7 +6,7 @@ import pytest
 from agent.drivers import domain_xml
 from agent.drivers.domain_xml import Machine
 from agent.drivers.instance_files import InstanceFiles
-from domain.jobs import GuestSpec, ImageRef
+from domain.tasks.jobs import GuestSpec, ImageRef
 from tests.agent.samples import NETWORK, a_guest, a_nic
 
 IMAGE = ImageRef(id="i-1", name="tiny", checksum="ab" * 32, format="qcow2", size=1, virtual_size=1)

@@ -8,7 +8,7 @@ import pytest
 from agent.drivers.driver import DriverError, VncAddress
 from agent.drivers.simulated import SimulatedDriver
 from agent.endpoint import endpoint
-from domain.jobs import GuestSpec, ImageRef
+from domain.tasks.jobs import GuestSpec, ImageRef
 from tests.agent.samples import a_guest
 
 IMAGE = ImageRef(id="i-1", name="tiny", checksum="ab" * 32, format="qcow2", size=1, virtual_size=1)

@@ -3,7 +3,7 @@ import pytest
 from agent.drivers.driver import DriverError, Secrets
 from agent.drivers.simulated import SimulatedDriver
 from agent.jobs import HANDLERS, Context
-from domain.jobs import (
+from domain.tasks.jobs import (
     JOBS,
     CreateDisk,
     DefineGuest,

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from agent.journal import KEEP_SECONDS, Journal
-from domain.jobs import JobResult, Power, PowerSeen
-from domain.messages import Record
+from domain.core.messages import Record
+from domain.tasks.jobs import JobResult, Power, PowerSeen
 from infra.log.log import TopicPartition
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from agent.drivers.driver import Secrets
-from domain.jobs import GuestSpec, Power
+from domain.tasks.jobs import GuestSpec, Power
 from infra.crash import POINTS, VARIABLE
 from tests.agent import private_host
 from tests.agent.private_host import PrivateHost

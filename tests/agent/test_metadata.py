@@ -8,7 +8,7 @@ from agent.drivers import guest_metadata
 from agent.drivers.driver import Secrets
 from agent.drivers.instance_files import HostFiles
 from agent.metadata import metadata
-from domain.jobs import ImageRef
+from domain.tasks.jobs import ImageRef
 from tests.agent.samples import a_guest
 
 IMAGE = ImageRef(id="i-1", name="tiny", checksum="ab" * 32, format="qcow2", size=1, virtual_size=1)

@@ -11,7 +11,8 @@ import pytest
 from agent.drivers.driver import DriverError, DriverFault
 from agent.journal import Journal
 from agent.reconcile import look, look_at, reconcile
-from domain.jobs import (
+from domain.core.messages import Topic, from_record
+from domain.tasks.jobs import (
     JOBS,
     GuestObserved,
     JobResult,
@@ -20,7 +21,6 @@ from domain.jobs import (
     Power,
     PowerSeen,
 )
-from domain.messages import Topic, from_record
 from tests.agent.bench import BOOT, HOST, Bench, dispatch, ident, outcomes, working, wrapped
 from tests.harness.metrics import counted, value
 

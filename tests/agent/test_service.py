@@ -17,12 +17,12 @@ from agent.journal import Journal
 from agent.registration import NotRegistered, job_positions
 from agent.runner import HostIdentity
 from agent.service import AgentService, Options
-from domain.cells import DEFAULT_CELL
+from domain.core.cells import DEFAULT_CELL
+from domain.core.messages import Key, Message, Record, Topic, from_record, named_id
 from domain.host.messages import HostRegistered
-from domain.instance.actions.stop import StopInstance
-from domain.jobs import GuestObserved, Heartbeat, JobsAnswered, Power
-from domain.messages import Key, Message, Record, Topic, from_record, named_id
+from domain.instance.actions.power.stop import StopInstance
 from domain.network.messages import CreateNetwork
+from domain.tasks.jobs import GuestObserved, Heartbeat, JobsAnswered, Power
 from infra import metrics
 from infra.log.lag import Lag
 from infra.log.log import TopicPartition

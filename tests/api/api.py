@@ -21,10 +21,10 @@ from api.forgetting import Forgetting
 from api.load import Load
 from api.services import Services
 from api.verdicts import Verdicts
+from domain.core.messages import Decision, Envelope
 from domain.instance import decider
-from domain.instance.actions.stop import StopInstance
+from domain.instance.actions.power.stop import StopInstance
 from domain.instance.state import Instance
-from domain.messages import Decision, Envelope
 from infra import traces
 from infra.settings import Settings
 from infra.webhooks.memory import MemoryDeliveries

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from api.boot import GIB, NOT_YET
+from domain.core.messages import Key, Topic, named_id
 from domain.instance.events import InstanceCreated
-from domain.messages import Key, Topic, named_id
 from tests.api.api import MIB, Api
 
 
@@ -99,7 +99,7 @@ async def test_secrets_are_forgotten_when_a_boot_fails(api: Api) -> None:
 
 
 def _failure() -> Any:
-    from domain.jobs import JobError
+    from domain.tasks.jobs import JobError
 
     return JobError(code="disk-too-small", message="no room", ran=False)
 

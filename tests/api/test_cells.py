@@ -1,6 +1,6 @@
 """Cells as operators see them."""
 
-from domain.messages import Topic
+from domain.core.messages import Topic
 from infra.log.topics import TOPICS, partition_of
 from tests.api.api import Api
 

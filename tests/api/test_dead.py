@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from api.asked import Asked
 from api.dead import DeadRecords
+from domain.core.messages import Record, Topic, from_record, named_id
 from domain.dead import DeadDropped, DeadRetried
-from domain.messages import Record, Topic, from_record, named_id
 from tests.api.api import Api
 from tests.harness.nonsense import NONSENSE
 

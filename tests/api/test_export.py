@@ -9,9 +9,9 @@ import pytest
 from cli.check import KINDS, TOPICS
 from commands.refill import Part, refill
 from domain.aggregates import AGGREGATES
-from domain.instance.actions.delete import DeleteInstance
-from domain.jobs import JobError
-from domain.messages import Key, Topic
+from domain.core.messages import Key, Topic
+from domain.instance.actions.lifecycle.delete import DeleteInstance
+from domain.tasks.jobs import JobError
 from tests.api.api import Api
 from tests.harness.incident import Incident
 from tests.harness.world import World

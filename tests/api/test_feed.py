@@ -14,8 +14,8 @@ import pytest
 from api import positions
 from api.feed import Feed
 from cli.gs.sse import parse
-from domain.interest import Interest
-from domain.messages import FILLER, Record, Topic
+from domain.core.event_filter import Interest
+from domain.core.messages import FILLER, Record, Topic
 from tests.api.api import Api
 from tests.harness.nonsense import NONSENSE, TASK, fact
 from tests.harness.world import START

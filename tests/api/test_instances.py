@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from domain.errors import FAULTS
+from domain.core.errors import FAULTS
 from domain.instance.actions import ACTIONS
 from tests.api.api import Api
 

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from commands.beats import Beats
-from domain.messages import Topic
+from domain.core.messages import Topic
 from infra.log.lag import Lag
 from tests.api.api import Api
 

@@ -12,8 +12,8 @@ import pytest
 
 from agent.drivers.driver import DriverError, DriverFault
 from agent.drivers.simulated import SimulatedDriver
-from domain.jobs import GuestSpec
-from domain.messages import Record, Topic
+from domain.core.messages import Record, Topic
+from domain.tasks.jobs import GuestSpec
 from infra.lines import Json, Text
 from tests.harness.whole import ended, whole
 

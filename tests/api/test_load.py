@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from api.load import LONGEST_WAIT, MEMORY, SHORTEST_WAIT, UNKNOWN_WAIT, Meter
-from domain.messages import MESSAGES, Command, Topic
+from domain.core.messages import MESSAGES, Command, Topic
 from infra.metrics import REGISTRY
 from tests.api.api import Api, serving
 

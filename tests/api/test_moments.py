@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from domain.core.messages import Envelope, Key, Topic, derived_id, to_record
 from domain.host.messages import SuspectHost
-from domain.jobs import JobError
-from domain.messages import Envelope, Key, Topic, derived_id, to_record
 from domain.parking import AggregateParked
+from domain.tasks.jobs import JobError
 from projections.memory import MemoryStore
 from projections.moments import Folds
 from projections.view import Row, View

@@ -1,6 +1,6 @@
 """What is parked is released through the API, and the log says who did it."""
 
-from domain.messages import Key
+from domain.core.messages import Key
 from domain.parking import AggregateParked, AggregateReleased
 from tests.api.api import Api
 

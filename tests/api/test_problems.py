@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from api.problems import STATUS
-from domain.errors import refusals
+from domain.core.errors import refusals
 from infra.log.log import LogUnavailable
 from projections.store import StoreUnavailable
 from tests.api.api import Api, serving

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from domain.messages import Record
+from domain.core.messages import Record
 from projections.views import VIEWS
 from tests.api.api import Api
 

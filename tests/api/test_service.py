@@ -11,7 +11,7 @@ import pytest
 from api.internal import create_internal_app
 from api.serve import raise_segments
 from api.sweep import NEVER_BOOTED, SETTLED, sweep
-from domain.messages import Record
+from domain.core.messages import Record
 from infra.log.log import LogUnavailable
 from projections.store import StoreUnavailable
 from tests.api.api import TOKEN, Api

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from domain.messages import Topic
+from domain.core.messages import Topic
 from domain.scheduling.scores import Look, Scored
 from domain.scheduling.simulation import Question, Simulated
 from projections.replays import ReplayBusy, ReplayOverdue

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from api.timing import TRACE
-from domain.messages import Topic, from_record
+from domain.core.messages import Topic, from_record
 from infra import traces
 from tests.api.api import Api
 from tests.harness.spans import Spans, collected

@@ -11,7 +11,7 @@ import pytest
 from api import positions, sweep
 from api.routes.webhooks import OWNER
 from commands.webhooks import Courier, Deliverer, Parts
-from domain.messages import Topic
+from domain.core.messages import Topic
 from infra.log.recent import Recent
 from tests.api.api import Api, behind
 from tests.harness.receiver import REFUSED, TAKEN, Receiver, is_signed, receiving

@@ -12,7 +12,7 @@ from typing import Any
 
 import aiohttp
 
-from domain.messages import Topic
+from domain.core.messages import Topic
 from infra.log.kafka import KafkaLog
 from infra.log.log import TopicPartition
 from tests.benchmarks.processes import busy, percentile, usage, yardstick

@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka import TopicPartition as KafkaPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from domain.messages import Record
+from domain.core.messages import Record
 from tests.benchmarks.processes import percentile
 
 TOPIC = "bench.hops"

@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 
 from domain.instance.state import Instance, VmState
-from domain.jobs import FlavorRef, HostRef, ImageRef, Nic, Power
+from domain.tasks.jobs import FlavorRef, HostRef, ImageRef, Nic, Power
 from projections.instances import document
 from projections.postgres import PostgresStore
 from projections.store import Batch

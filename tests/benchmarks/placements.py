@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from commands.scheduler import SchedulerRules
+from domain.core.messages import Envelope, Key, named_id
 from domain.host.messages import Inventory, PlaceInstance, RegisterHost
-from domain.jobs import Reply
-from domain.messages import Envelope, Key, named_id
 from domain.scheduling.table import Ratios
+from domain.tasks.jobs import Reply
 from tests.benchmarks.processes import percentile, spread
 
 HOSTS = 10_000

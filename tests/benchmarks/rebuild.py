@@ -16,9 +16,9 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from domain.instance.actions.delete import DeleteInstance
-from domain.instance.actions.stop import StopInstance
-from domain.messages import Command, Envelope, Key, Record, Topic, to_record
+from domain.core.messages import Command, Envelope, Key, Record, Topic, to_record
+from domain.instance.actions.lifecycle.delete import DeleteInstance
+from domain.instance.actions.power.stop import StopInstance
 from domain.network.messages import CreateNetwork
 from infra.log.kafka import KafkaLog
 from infra.log.topics import apply

@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from domain import catalog
-from domain.messages import Record
+from domain.core.messages import Record
 from infra.log.kafka import KafkaLog
 from infra.log.log import TopicPartition
 from tests.benchmarks import guests, hops, lists, nova, placements, rebuild, steps, takeover

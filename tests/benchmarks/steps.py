@@ -19,9 +19,9 @@ import psycopg
 from commands.engine import EngineRules
 from commands.processor import Processor
 from domain import catalog
-from domain.instance.actions.boot import BootInstance
-from domain.jobs import FlavorRef, ImageRef
-from domain.messages import Envelope, Key, Topic, to_record
+from domain.core.messages import Envelope, Key, Topic, to_record
+from domain.instance.actions.lifecycle.boot import BootInstance
+from domain.tasks.jobs import FlavorRef, ImageRef
 from infra.collector import ease
 from infra.db.migrate import migrate
 from infra.db.postgres import PostgresLedger

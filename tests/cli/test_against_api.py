@@ -19,7 +19,7 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from cli.gs.main import app
-from domain.messages import Key
+from domain.core.messages import Key
 from tests.cli.services import Running, in_memory, on_servers
 from tests.harness.incident import Incident
 from tests.harness.receiver import is_signed

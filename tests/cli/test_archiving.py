@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cli.gostack import app
-from domain.messages import Record, Topic
+from domain.core.messages import Record, Topic
 from infra.archive.archive import archive
 from infra.archive.lock import alone
 from infra.log.log import TopicPartition

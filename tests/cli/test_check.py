@@ -11,16 +11,25 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from cli.check import INVARIANTS, AgentSilent, Guest, Parts, Report, check, domains, guests_by_http, usage
+from domain.core.messages import (
+    Command,
+    Envelope,
+    Key,
+    Record,
+    Topic,
+    derived_id,
+    from_record,
+    to_record,
+)
 from domain.dead import DeadDropped, DeadRetried
 from domain.host.state import Host
-from domain.instance.actions.delete import DeleteInstance
-from domain.instance.actions.reboot import RebootInstance
-from domain.instance.actions.start import StartInstance
-from domain.instance.actions.stop import StopInstance
-from domain.instance.actions.update import UpdateInstance
+from domain.instance.actions.lifecycle.delete import DeleteInstance
+from domain.instance.actions.lifecycle.update import UpdateInstance
+from domain.instance.actions.power.reboot import RebootInstance
+from domain.instance.actions.power.start import StartInstance
+from domain.instance.actions.power.stop import StopInstance
 from domain.instance.state import Instance
-from domain.messages import Command, Envelope, Key, Record, Topic, derived_id, from_record, to_record
-from domain.task import CancelTask
+from domain.tasks.events import CancelTask
 from infra.db.ledger import Due, Row
 from infra.log.log import TopicPartition
 from infra.log.topics import partition_of

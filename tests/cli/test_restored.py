@@ -7,9 +7,9 @@ import pytest
 
 from cli.check import KINDS, TOPICS
 from commands.refill import Part, Refilled, refill
-from domain.instance.actions.stop import StopInstance
+from domain.core.messages import FILLER, Key, Record, Topic
+from domain.instance.actions.power.stop import StopInstance
 from domain.instance.state import Instance, VmState
-from domain.messages import FILLER, Key, Record, Topic
 from infra.archive.archive import archive
 from infra.archive.restore import restore
 from infra.db.memory import MemoryLedger

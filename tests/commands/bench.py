@@ -10,9 +10,18 @@ from typing import Any
 from commands.engine import EngineRules
 from commands.processor import Processor, Rules
 from commands.scheduler import SchedulerRules
-from domain.flavor.flavor import CreateFlavor, Flavor, UpdateFlavor
-from domain.messages import Envelope, Key, Message, Outcome, Record, Topic, from_record, to_record
-from domain.task import CommandRefused
+from domain.core.messages import (
+    Envelope,
+    Key,
+    Message,
+    Outcome,
+    Record,
+    Topic,
+    from_record,
+    to_record,
+)
+from domain.flavor import CreateFlavor, Flavor, UpdateFlavor
+from domain.tasks.events import CommandRefused
 from infra.db.ledger import Ledger
 from infra.db.memory import MemoryLedger, MemoryStep
 from infra.log.log import LogUnavailable, TopicPartition

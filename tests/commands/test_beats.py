@@ -11,6 +11,15 @@ import pytest
 from commands.beats import AT_ONCE, TURN, Beats
 from commands.processor import Processor
 from commands.scheduler import SchedulerRules
+from domain.core.messages import (
+    Envelope,
+    Key,
+    Message,
+    Record,
+    Topic,
+    from_record,
+    to_record,
+)
 from domain.host.messages import (
     HearHost,
     HostHeard,
@@ -21,9 +30,8 @@ from domain.host.messages import (
     SuspectHost,
 )
 from domain.host.state import Health, Host
-from domain.jobs import Heartbeat
-from domain.messages import Envelope, Key, Message, Record, Topic, from_record, to_record
 from domain.scheduling.table import Ratios
+from domain.tasks.jobs import Heartbeat
 from infra.db.memory import MemoryLedger
 from infra.log.log import TopicPartition
 from infra.log.memory import MemoryLog

@@ -8,12 +8,18 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from domain.instance.actions.delete import DeleteInstance, HardDeleteInstance
-from domain.instance.actions.stop import StopInstance
-from domain.jobs import GuestObserved, JobError, Nic, Power
-from domain.messages import Envelope, Event, Key, Topic, from_record, to_record
+from domain.core.messages import Envelope, Event, Key, Topic, from_record, to_record
+from domain.instance.actions.lifecycle.delete import DeleteInstance, HardDeleteInstance
+from domain.instance.actions.power.stop import StopInstance
 from domain.network.messages import CreateNetwork, HostAddressGiven, PortCreated
-from domain.task import StepsDispatched, TaskAccepted, TaskCancelRequested, TaskEvent, TaskFailed
+from domain.tasks.events import (
+    StepsDispatched,
+    TaskAccepted,
+    TaskCancelRequested,
+    TaskEvent,
+    TaskFailed,
+)
+from domain.tasks.jobs import GuestObserved, JobError, Nic, Power
 from tests.domain.instances import boot_command
 from tests.harness.world import World
 

@@ -5,7 +5,7 @@ A change that needs more says why here.
 
 from collections import Counter
 
-from domain.messages import Key, Topic
+from domain.core.messages import Key, Topic
 from domain.network.messages import CreateNetwork
 from infra.db.memory import MemoryStep
 from projections.store import Batch

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from domain.flavor.flavor import UpdateFlavor
-from domain.messages import Record, Topic
+from domain.core.messages import Record, Topic
+from domain.flavor import UpdateFlavor
 from domain.parking import ReleaseAggregate
 from infra.db.ledger import measure
 from infra.log.log import LogUnavailable

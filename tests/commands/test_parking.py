@@ -9,11 +9,11 @@ import pytest
 
 from commands.engine import EngineRules
 from commands.processor import Rules
-from domain.flavor.flavor import UpdateFlavor
-from domain.jobs import JobsAnswered
-from domain.messages import Envelope, Key, Outcome, Record, Topic, to_record
+from domain.core.messages import Envelope, Key, Outcome, Record, Topic, to_record
+from domain.flavor import UpdateFlavor
 from domain.parking import AggregateParked, ReleaseAggregate
-from domain.task import CommandRefused
+from domain.tasks.events import CommandRefused
+from domain.tasks.jobs import JobsAnswered
 from tests.commands.bench import BOOM, SMALL, Bench, Crash, CrashingLedger, Explosive, about, ident, started
 
 # What cannot be read or applied

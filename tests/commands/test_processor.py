@@ -16,10 +16,18 @@ from hypothesis import strategies as st
 
 from commands.engine import EngineRules
 from commands.processor import GapInLog, Overtaken, restored
-from domain.flavor.flavor import DeleteFlavor, UpdateFlavor
-from domain.messages import Envelope, Key, Message, Record, Topic, derived_id, to_record
+from domain.core.messages import (
+    Envelope,
+    Key,
+    Message,
+    Record,
+    Topic,
+    derived_id,
+    to_record,
+)
+from domain.flavor import DeleteFlavor, UpdateFlavor
 from domain.network.messages import CreateNetwork, CreatePort
-from domain.task import CommandSatisfied
+from domain.tasks.events import CommandSatisfied
 from infra.db.ledger import Conflict
 from infra.db.memory import MemoryLedger, MemoryStep
 from infra.log.log import LogUnavailable, TopicPartition

@@ -12,12 +12,21 @@ from commands.lost import DatabaseLost, must_know
 from commands.processor import Entry, restored
 from commands.refill import LogIncomplete, NotEmpty, Part, Refilled, refill
 from commands.timers import Timers
+from domain.core.messages import (
+    Command,
+    Decision,
+    Envelope,
+    Key,
+    Record,
+    Topic,
+    from_record,
+    to_record,
+)
 from domain.instance import decider
-from domain.instance.actions.delete import DeleteInstance
-from domain.instance.actions.start import StartInstance
-from domain.instance.actions.stop import StopInstance
+from domain.instance.actions.lifecycle.delete import DeleteInstance
+from domain.instance.actions.power.start import StartInstance
+from domain.instance.actions.power.stop import StopInstance
 from domain.instance.state import Instance, VmState
-from domain.messages import Command, Decision, Envelope, Key, Record, Topic, from_record, to_record
 from domain.network.messages import CreateNetwork
 from domain.parking import ReleaseAggregate
 from infra.db.ledger import Due

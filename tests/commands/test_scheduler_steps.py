@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from domain.core.messages import Envelope, Key, Topic, to_record
 from domain.host.messages import (
     DisableHost,
     HostClaimMade,
@@ -15,10 +16,9 @@ from domain.host.messages import (
     PlaceInstance,
     RegisterHost,
 )
-from domain.jobs import JobsAnswered, Reply
-from domain.messages import Envelope, Key, Topic, to_record
 from domain.network.messages import BindNetworkPort
 from domain.scheduling.table import Ratios
+from domain.tasks.jobs import JobsAnswered, Reply
 from infra.db.ledger import Ledger
 from infra.db.memory import MemoryLedger, MemoryStep
 from infra.log.topics import partition_of

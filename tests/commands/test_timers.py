@@ -11,9 +11,9 @@ import pytest
 from commands.engine import EngineRules
 from commands.processor import Processor
 from commands.timers import EVERY_SECONDS, MOST, REPEAT_SECONDS, Timers
+from domain.core.messages import Envelope, Key, Record, Topic, from_record, to_record
 from domain.instance.state import Instance
-from domain.messages import Envelope, Key, Record, Topic, from_record, to_record
-from domain.task import DeadlinePassed
+from domain.tasks.events import DeadlinePassed
 from infra.db.ledger import Change, Due, LedgerUnavailable
 from infra.db.memory import MemoryLedger
 from infra.log.log import LogUnavailable

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from domain.flavor.flavor import UpdateFlavor
-from domain.messages import Topic
+from domain.core.messages import Topic
+from domain.flavor import UpdateFlavor
 from infra.log.log import LogUnavailable
 from tests.commands.bench import BOOM, SMALL, Bench, Explosive, about, ident, started
 from tests.commands.test_refill import lose_database

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from commands.webhooks import LOOK_SECONDS, Courier, Deliverer, Parts
-from domain.flavor.flavor import CreateFlavor
-from domain.messages import Key, Record, Topic, derived_id
-from domain.webhook.webhook import (
+from domain.core.messages import Key, Record, Topic, derived_id
+from domain.flavor import CreateFlavor
+from domain.webhook import (
     CreateWebhook,
     DeleteWebhook,
     RetryWebhook,

@@ -13,7 +13,7 @@ import pytest
 from faust.types import TP
 
 from commands.worker import Worker
-from domain.messages import Record, Topic
+from domain.core.messages import Record, Topic
 from infra.log.kafka import COMMITTED
 from infra.log.lag import NO_LAG, Lag
 from infra.log.log import LogUnavailable

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
-from domain.messages import Key, Record
+from domain.core.messages import Key, Record
 from infra.db.ledger import Change, Conflict, Ledger, LedgerUnavailable, Move
 from infra.db.memory import MemoryLedger
 from infra.db.migrate import migrate

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from aiokafka.partitioner import DefaultPartitioner
 
-from domain.messages import Record, Topic
+from domain.core.messages import Record, Topic
 from infra.log.kafka import KafkaLog
 from infra.log.log import Log, TopicPartition
 from infra.log.memory import MemoryLog

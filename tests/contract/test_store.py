@@ -12,9 +12,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from domain.core.messages import Key, Topic
 from domain.dead import DeadDropped, DeadRetried
-from domain.instance.actions.update import UpdateInstance
-from domain.messages import Key, Topic
+from domain.instance.actions.lifecycle.update import UpdateInstance
 from domain.network.messages import CreateNetwork, DeleteNetwork
 from infra.log.log import TopicPartition
 from infra.log.memory import MemoryLog

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from domain.catalog import MESSAGES
-from domain.messages import Event, Model
+from domain.core.messages import Event, Model
 
 FILE = Path(__file__).with_name("golden") / "events.jsonl"
 PLAIN: dict[Any, Any] = {
@@ -207,7 +207,7 @@ def missing(found: Sequence[Line], today: dict[str, type[Event]]) -> Iterator[Li
         if name in last and not grew(last[name], now):
             raise ShapeChanged(
                 f"{name} was written with another shape. Give {kind.__name__} a higher `revision`, and "
-                f"domain/upcasting.py a step from {name}, so that what was written stays readable"
+                f"domain/core/upcasting.py a step from {name}, so that what was written stays readable"
             )
         known = [line.data for line in found if line.type == name]
         new = [written(event) for event in samples(kind)]

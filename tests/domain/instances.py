@@ -12,14 +12,16 @@ from typing import Any
 
 import pytest
 
-from domain.errors import Refusal
-from domain.flow import Direction, calls
-from domain.instance.actions.boot import BootInstance
+from domain.core.errors import Refusal
+from domain.core.messages import Envelope, Event, Key, Message, Outgoing
+from domain.instance.actions.lifecycle.boot import BootInstance
 from domain.instance.decider import decide
 from domain.instance.evolve import evolve
 from domain.instance.state import Instance
 from domain.instance.status import status
-from domain.jobs import (
+from domain.tasks.events import DeadlinePassed
+from domain.tasks.flow import Direction, calls
+from domain.tasks.jobs import (
     FlavorRef,
     HostRef,
     ImageRef,
@@ -34,8 +36,6 @@ from domain.jobs import (
     PowerSeen,
     Released,
 )
-from domain.messages import Envelope, Event, Key, Message, Outgoing
-from domain.task import DeadlinePassed
 from tests.harness.incident import Incident
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

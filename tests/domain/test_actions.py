@@ -5,22 +5,29 @@ from pathlib import Path
 
 import pytest
 
-from domain.errors import ErrorNeedsIgnore, NoSuchTask, NotFound, NotSupportedYet, TaskRunning, WrongStatus
-from domain.flow import Direction
+from domain.core.errors import (
+    ErrorNeedsIgnore,
+    NoSuchTask,
+    NotFound,
+    NotSupportedYet,
+    TaskRunning,
+    WrongStatus,
+)
+from domain.core.messages import Topic
 from domain.instance.action import Action
 from domain.instance.actions import ACTIONS
-from domain.instance.actions.delete import DeleteInstance, HardDeleteInstance
-from domain.instance.actions.reboot import RebootInstance
-from domain.instance.actions.reset import ResetInstance
-from domain.instance.actions.restore import RestoreInstance
-from domain.instance.actions.start import StartInstance
-from domain.instance.actions.stop import StopInstance
-from domain.instance.actions.update import UpdateInstance
+from domain.instance.actions.lifecycle.delete import DeleteInstance, HardDeleteInstance
+from domain.instance.actions.lifecycle.reset import ResetInstance
+from domain.instance.actions.lifecycle.restore import RestoreInstance
+from domain.instance.actions.lifecycle.update import UpdateInstance
+from domain.instance.actions.power.reboot import RebootInstance
+from domain.instance.actions.power.start import StartInstance
+from domain.instance.actions.power.stop import StopInstance
 from domain.instance.lifecycle import page
 from domain.instance.state import Instance, VmState
-from domain.jobs import GuestObserved, JobError, JobsAnswered, JobStarted, Power
-from domain.messages import Topic
-from domain.task import CancelTask, DeadlinePassed, TaskAccepted
+from domain.tasks.events import CancelTask, DeadlinePassed, TaskAccepted
+from domain.tasks.flow import Direction
+from domain.tasks.jobs import GuestObserved, JobError, JobsAnswered, JobStarted, Power
 from tests.domain.instances import HOST, Scenario, boot_command
 
 OTHERS = [action for action in ACTIONS.values() if action.name != "boot"]

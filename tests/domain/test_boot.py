@@ -2,14 +2,14 @@
 
 import pytest
 
-from domain.cells import DEFAULT_CELL
-from domain.errors import AlreadyExists
-from domain.flow import Direction
+from domain.core.cells import DEFAULT_CELL
+from domain.core.errors import AlreadyExists
+from domain.core.messages import Topic
 from domain.instance.actions import ACTIONS
-from domain.instance.actions.delete import HardDeleteInstance
+from domain.instance.actions.lifecycle.delete import HardDeleteInstance
 from domain.instance.state import VmState
-from domain.jobs import DispatchHostJobs, JobError
-from domain.messages import Topic
+from domain.tasks.flow import Direction
+from domain.tasks.jobs import DispatchHostJobs, JobError
 from tests.domain.instances import HOST, NETWORK, Scenario, boot_command
 
 STEPS = [

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from domain.errors import AlreadyExists, NotFound, Refusal
-from domain.flavor import flavor
-from domain.flavor.flavor import (
+from domain import flavor, image, keypair
+from domain.core.errors import AlreadyExists, NotFound, Refusal
+from domain.core.messages import Command, Decision, Envelope, Event, Key
+from domain.flavor import (
     AddFlavorExtra,
     CreateFlavor,
     DeleteFlavor,
@@ -18,12 +19,9 @@ from domain.flavor.flavor import (
     Flavor,
     UpdateFlavor,
 )
-from domain.image import image
-from domain.image.image import CreateImage, DeleteImage, Image
-from domain.instance.actions.stop import StopInstance
-from domain.keypair import keypair
-from domain.keypair.keypair import CreateKeypair, DeleteKeypair, Keypair
-from domain.messages import Command, Decision, Envelope, Event, Key
+from domain.image import CreateImage, DeleteImage, Image
+from domain.instance.actions.power.stop import StopInstance
+from domain.keypair import CreateKeypair, DeleteKeypair, Keypair
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -4,13 +4,13 @@ from collections import Counter
 
 import pytest
 
-from domain.cells import DEFAULT_CELL, MOST_CELLS, in_turn
-from domain.errors import NoValidHost
-from domain.flow import Direction
+from domain.core.cells import DEFAULT_CELL, MOST_CELLS, in_turn
+from domain.core.errors import NoValidHost
+from domain.core.messages import Topic
 from domain.instance.events import InstanceCellChanged
-from domain.jobs import JobError
-from domain.messages import Topic
-from domain.task import CancelTask
+from domain.tasks.events import CancelTask
+from domain.tasks.flow import Direction
+from domain.tasks.jobs import JobError
 from tests.domain.instances import HOST, Scenario, boot_command
 
 NONE_LEFT = JobError(code=NoValidHost.code, message="No valid host: of 1 hosts, 1 is full.", ran=False)

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from domain.core.messages import Record, Topic
 from domain.dead import LARGEST, PLACE, WHY, dead_record
-from domain.messages import Record, Topic
 
 MIB = 1 << 20
 

@@ -7,9 +7,17 @@ from typing import Any, ClassVar
 
 import pytest
 
-from domain.errors import UnknownMessage
-from domain.messages import MESSAGES, Event, Model, Record, Topic, from_record, to_record
-from domain.upcasting import UPCASTS, today
+from domain.core.errors import UnknownMessage
+from domain.core.messages import (
+    MESSAGES,
+    Event,
+    Model,
+    Record,
+    Topic,
+    from_record,
+    to_record,
+)
+from domain.core.upcasting import UPCASTS, today
 from tests.domain.golden_events import FILE, Line, ShapeChanged, broken, events, grew, lines, missing, shape, written
 from tests.domain.test_messages import GOLDEN, envelope
 

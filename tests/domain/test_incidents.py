@@ -3,10 +3,10 @@
 Write one down with `gs event export --task ID --file tests/incidents/NAME.json`.
 """
 
-from domain.errors import ErrorNeedsIgnore, WrongStatus
+from domain.core.errors import ErrorNeedsIgnore, WrongStatus
 from domain.host.state import Host
-from domain.instance.actions.delete import DeleteInstance
-from domain.instance.actions.start import StartInstance
+from domain.instance.actions.lifecycle.delete import DeleteInstance
+from domain.instance.actions.power.start import StartInstance
 from domain.instance.state import VmState
 from domain.network.state import Network
 from tests.domain.instances import Scenario

@@ -11,22 +11,28 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from domain.errors import Refusal, WrongStatus
-from domain.flow import Direction
+from domain.core.errors import Refusal, WrongStatus
+from domain.core.messages import (
+    Envelope,
+    Event,
+    Key,
+    Message,
+    Topic,
+    from_record,
+    to_record,
+)
 from domain.instance.actions import ACTIONS
-from domain.instance.actions.delete import DeleteInstance, HardDeleteInstance
-from domain.instance.actions.reboot import HardRebootInstance, RebootInstance
-from domain.instance.actions.reset import ResetInstance
-from domain.instance.actions.restore import RestoreInstance
-from domain.instance.actions.start import StartInstance
-from domain.instance.actions.stop import StopInstance
-from domain.instance.actions.update import UpdateInstance
+from domain.instance.actions.lifecycle.delete import DeleteInstance, HardDeleteInstance
+from domain.instance.actions.lifecycle.reset import ResetInstance
+from domain.instance.actions.lifecycle.restore import RestoreInstance
+from domain.instance.actions.lifecycle.update import UpdateInstance
+from domain.instance.actions.power.reboot import HardRebootInstance, RebootInstance
+from domain.instance.actions.power.start import StartInstance
+from domain.instance.actions.power.stop import StopInstance
 from domain.instance.evolve import evolve
 from domain.instance.state import Instance, VmState
 from domain.instance.status import STATUSES
-from domain.jobs import GuestObserved, JobError, JobStarted, Nic, Power
-from domain.messages import Envelope, Event, Key, Message, Topic, from_record, to_record
-from domain.task import (
+from domain.tasks.events import (
     CancelTask,
     DeadlinePassed,
     StepsDispatched,
@@ -36,6 +42,8 @@ from domain.task import (
     TaskFinished,
     TaskPlanned,
 )
+from domain.tasks.flow import Direction
+from domain.tasks.jobs import GuestObserved, JobError, JobStarted, Nic, Power
 from tests.domain.instances import HOST, NETWORK, START, Fails, Scenario, boot_command
 
 COMMANDS = [each.command for each in ACTIONS.values() if each.name != "boot"]

@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from domain.interest import Interest, checked_subject, is_one_of, whole_types
-from domain.messages import Record
+from domain.core.event_filter import Interest, checked_subject, is_one_of, whole_types
+from domain.core.messages import Record
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 RECORD = Record(

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from domain.maps import EMPTY, Table
-from domain.messages import Model
+from domain.core.messages import Model
+from domain.core.persistent_map import EMPTY, Table
 
 
 class Held(Model):

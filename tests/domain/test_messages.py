@@ -14,10 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from domain.catalog import MESSAGES
-from domain.errors import UnknownMessage
-from domain.instance.actions.stop import StopInstance
-from domain.jobs import PowerSeen
-from domain.messages import (
+from domain.core.errors import UnknownMessage
+from domain.core.messages import (
     Envelope,
     Event,
     Key,
@@ -31,8 +29,10 @@ from domain.messages import (
     to_record,
     type_name,
 )
-from domain.task import CancelTask
-from domain.upcasting import UPCASTS
+from domain.core.upcasting import UPCASTS
+from domain.instance.actions.power.stop import StopInstance
+from domain.tasks.events import CancelTask
+from domain.tasks.jobs import PowerSeen
 
 GOLDEN = Path(__file__).with_name("golden") / "message_types.txt"
 OURS = {name: kind for name, kind in sorted(MESSAGES.items()) if kind.__module__.startswith("domain.")}
@@ -112,7 +112,7 @@ def golden() -> dict[str, list[str]]:
 def test_every_type_ever_written_stays_readable() -> None:
     known = golden()
     lost = known.keys() - OURS.keys() - UPCASTS.keys()
-    assert not lost, f"{lost} on the log cannot be read any more: give each a step in domain/upcasting.py"
+    assert not lost, f"{lost} on the log cannot be read any more: give each a step in domain/core/upcasting.py"
     for name, fields in known.items():
         if name in UPCASTS:
             continue

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domain.errors import (
+from domain.core.errors import (
     AddressTaken,
     AlreadyExists,
     InUse,
@@ -20,9 +20,8 @@ from domain.errors import (
     PortBusy,
     Refusal,
 )
-from domain.instance.actions.stop import StopInstance
-from domain.jobs import JobsAnswered, Nic, PortBound, PortUnbound, Reply
-from domain.messages import Envelope, Event, Key, Message, Outgoing, Topic
+from domain.core.messages import Envelope, Event, Key, Message, Outgoing, Topic
+from domain.instance.actions.power.stop import StopInstance
 from domain.network.decider import decide
 from domain.network.evolve import evolve
 from domain.network.messages import (
@@ -41,6 +40,7 @@ from domain.network.messages import (
     UnbindNetworkPort,
 )
 from domain.network.state import Network, mac_of
+from domain.tasks.jobs import JobsAnswered, Nic, PortBound, PortUnbound, Reply
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

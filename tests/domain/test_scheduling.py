@@ -12,7 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domain.aggregates import AGGREGATES
-from domain.errors import AlreadyExists, HostGone, InUse, NotFound, OtherCell, Refusal
+from domain.core.errors import (
+    AlreadyExists,
+    HostGone,
+    InUse,
+    NotFound,
+    OtherCell,
+    Refusal,
+)
+from domain.core.messages import Envelope, Event, Key, Message, Outcome, Topic
 from domain.host.messages import (
     AssignZone,
     DisableHost,
@@ -34,15 +42,22 @@ from domain.host.messages import (
     SuspectHost,
 )
 from domain.host.state import Claim, Health, Host
-from domain.instance.actions.stop import StopInstance
-from domain.jobs import HostRef, JobError, JobResult, JobsAnswered, Placed, Released, Reply
-from domain.messages import Envelope, Event, Key, Message, Outcome, Topic
+from domain.instance.actions.power.stop import StopInstance
 from domain.scheduling.decider import Cell, decide, zone_id
 from domain.scheduling.filters import FILTERS
 from domain.scheduling.policy import BEST, DEFAULT, Policy, choose, ordered, refusal
 from domain.scheduling.table import FIRST_ROWS, RECENT, HostTable, Ratios
 from domain.scheduling.weighers import FEWEST_BUILDING, FREE_MEMORY, FREE_VCPU, WEIGHERS, scaled
-from domain.zone.zone import CreateZone, DeleteZone, Zone, ZoneCreated, ZoneDeleted
+from domain.tasks.jobs import (
+    HostRef,
+    JobError,
+    JobResult,
+    JobsAnswered,
+    Placed,
+    Released,
+    Reply,
+)
+from domain.zone import CreateZone, DeleteZone, Zone, ZoneCreated, ZoneDeleted
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 GIB = 1 << 30

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domain.errors import Invalid
+from domain.core.errors import Invalid
+from domain.core.messages import Key
 from domain.host.messages import DisableHost, EnableHost, HearHost, HostClaimMade, Inventory, RegisterHost, SuspectHost
-from domain.messages import Key
+from domain.scheduling.custom_policy import wished
 from domain.scheduling.filters import FILTERS
 from domain.scheduling.policy import BEST, DEFAULT, Policy
 from domain.scheduling.replay import Fact, Past
@@ -20,7 +21,6 @@ from domain.scheduling.scores import Look, scored
 from domain.scheduling.simulation import Question, Simulated, Size, simulate
 from domain.scheduling.table import Ratios
 from domain.scheduling.weighers import FREE_MEMORY, WEIGHERS
-from domain.scheduling.wish import wished
 from tests.domain.test_scheduling import GIB, PLAIN, START, Scene
 
 END = START + timedelta(days=1)

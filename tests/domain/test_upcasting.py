@@ -8,16 +8,26 @@ from uuid import UUID
 
 import pytest
 
-from domain.errors import UnknownMessage
-from domain.flow import Task
+from domain.core.errors import UnknownMessage
+from domain.core.messages import (
+    MESSAGES,
+    Envelope,
+    Key,
+    Record,
+    Topic,
+    class_of,
+    from_record,
+    names_of,
+    to_record,
+)
+from domain.core.upcasting import UPCASTS, Upcast, upcast
 from domain.host.messages import HostClaimMade, HostRegistered, Inventory, PlacementRefused, PlacementReport
-from domain.instance.actions.update import UpdateInstance
+from domain.instance.actions.lifecycle.update import UpdateInstance
 from domain.instance.events import InstanceCreated
-from domain.messages import MESSAGES, Envelope, Key, Record, Topic, class_of, from_record, names_of, to_record
-from domain.task import TaskAccepted, TaskPlanned
-from domain.upcasting import UPCASTS, Upcast, upcast
-from domain.webhook.webhook import WebhookRetried
-from domain.zone.zone import ZoneCreated
+from domain.tasks.events import TaskAccepted, TaskPlanned
+from domain.tasks.flow import Task
+from domain.webhook import WebhookRetried
+from domain.zone import ZoneCreated
 
 TODAY = UpdateInstance.type_name
 STEPS = {

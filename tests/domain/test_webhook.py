@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from domain.errors import AlreadyExists, NotFound, Refusal
-from domain.messages import Envelope, Key
-from domain.webhook.webhook import (
+from domain.core.errors import AlreadyExists, NotFound, Refusal
+from domain.core.messages import Envelope, Key
+from domain.webhook import (
     OVERLAP,
     CreateWebhook,
     DeleteWebhook,

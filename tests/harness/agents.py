@@ -4,10 +4,26 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from domain.cells import DEFAULT_CELL
+from domain.core.cells import DEFAULT_CELL
+from domain.core.messages import (
+    Envelope,
+    Key,
+    Record,
+    Topic,
+    derived_id,
+    from_record,
+    named_id,
+    to_record,
+)
 from domain.host.messages import Inventory, RegisterHost
-from domain.jobs import DispatchHostJobs, JobError, JobResult, JobsAnswered, Power, PowerSeen
-from domain.messages import Envelope, Key, Record, Topic, derived_id, from_record, named_id, to_record
+from domain.tasks.jobs import (
+    DispatchHostJobs,
+    JobError,
+    JobResult,
+    JobsAnswered,
+    Power,
+    PowerSeen,
+)
 
 GIB = 1 << 30
 POWER_AFTER = {

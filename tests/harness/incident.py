@@ -9,7 +9,7 @@ import orjson
 
 from domain import catalog
 from domain.aggregates import AGGREGATES
-from domain.messages import Envelope, Event, Key, Record, Topic, from_record
+from domain.core.messages import Envelope, Event, Key, Record, Topic, from_record
 
 FORMAT, VERSION = "gostack-incident", 1
 KEPT = Path(__file__).parents[1] / "incidents"

@@ -3,8 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
-from domain.messages import Envelope, Key, Record, Topic, to_record
-from domain.task import CommandSatisfied
+from domain.core.messages import Envelope, Key, Record, Topic, to_record
+from domain.tasks.events import CommandSatisfied
 from tests.harness.world import START
 
 TASK = "00000000-0000-0000-0000-00000000cafe"

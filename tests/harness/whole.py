@@ -11,8 +11,8 @@ from agent.drivers.driver import Driver, Secrets
 from agent.drivers.simulated import SimulatedDriver
 from agent.journal import Journal
 from agent.service import AgentService, Options
-from domain.cells import DEFAULT_CELL
-from domain.jobs import GuestSpec
+from domain.core.cells import DEFAULT_CELL
+from domain.tasks.jobs import GuestSpec
 from infra.secrets.memory import MemorySecrets
 from tests.api.api import MIB, Api, serving
 

@@ -19,11 +19,20 @@ from commands.processor import Processor, Rules
 from commands.scheduler import SchedulerRules
 from commands.timers import Timers
 from domain import catalog
-from domain.cells import DEFAULT_CELL
+from domain.core.cells import DEFAULT_CELL
+from domain.core.messages import (
+    Command,
+    Envelope,
+    Event,
+    Key,
+    Record,
+    Topic,
+    from_record,
+    to_record,
+)
 from domain.host.messages import RegisterHost
-from domain.messages import Command, Envelope, Event, Key, Record, Topic, from_record, to_record
 from domain.scheduling.table import Ratios
-from domain.zone.zone import CreateZone
+from domain.zone import CreateZone
 from infra.db.memory import MemoryLedger
 from infra.log.log import Reader
 from infra.log.memory import MemoryLog

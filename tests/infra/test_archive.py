@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domain.messages import FILLER, Record, Topic
+from domain.core.messages import FILLER, Record, Topic
 from infra import crash
 from infra.archive import archive as archiving
 from infra.archive.archive import archive

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from domain.messages import Record
+from domain.core.messages import Record
 from infra.log.holes import Holes
 from infra.log.log import Log, TopicPartition
 

@@ -10,7 +10,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import NodeNotReadyError
 
-from domain.messages import Record, Topic
+from domain.core.messages import Record, Topic
 from infra.log import ending
 from infra.log.kafka import KafkaLog, KafkaReader
 from infra.log.log import LogUnavailable

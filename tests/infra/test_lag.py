@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from domain.messages import Record, Topic
+from domain.core.messages import Record, Topic
 from infra.log.lag import Lag, lags, measured, together
 from infra.log.log import TopicPartition
 from infra.log.memory import MemoryLog

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from domain.messages import Record, Topic
+from domain.core.messages import Record, Topic
 from infra.log.memory import MemoryLog
 from infra.log.recent import Recent
 

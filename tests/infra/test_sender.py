@@ -13,7 +13,7 @@ import httpcore
 import pytest
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from domain.messages import Record
+from domain.core.messages import Record
 from infra.webhooks.addresses import Guarded, NotAllowed, checked_url, is_public
 from infra.webhooks.sender import MEDIA_TYPE, Sender, cloud_event, new_secret
 from tests.harness.receiver import SILENT, Receiver, receiving

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from domain.instance.actions.stop import StopInstance
-from domain.messages import Envelope, Key, Topic, from_record, named_id, to_record
+from domain.core.messages import Envelope, Key, Topic, from_record, named_id, to_record
+from domain.instance.actions.power.stop import StopInstance
 from infra import metrics, traces
 from tests.harness.collector import Collector, receiving
 from tests.harness.spans import Spans, collected

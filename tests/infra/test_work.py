@@ -4,10 +4,10 @@ import asyncio
 import contextvars
 from datetime import UTC, datetime
 
+from domain.core.messages import Envelope, Key, Message, named_id
 from domain.host.messages import PlaceInstance
-from domain.instance.actions.stop import StopInstance
-from domain.jobs import JobsAnswered, Reply
-from domain.messages import Envelope, Key, Message, named_id
+from domain.instance.actions.power.stop import StopInstance
+from domain.tasks.jobs import JobsAnswered, Reply
 from infra import work
 
 ID = named_id("test", "1")

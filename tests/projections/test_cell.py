@@ -6,10 +6,10 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from domain.errors import PastMissing, PastTooLong
+from domain.core.errors import PastMissing, PastTooLong
+from domain.core.messages import Key, Record, Topic, from_record
 from domain.host.messages import DisableHost, HostClaimMade
-from domain.instance.actions.delete import HardDeleteInstance
-from domain.messages import Key, Record, Topic, from_record
+from domain.instance.actions.lifecycle.delete import HardDeleteInstance
 from domain.network.messages import CreateNetwork
 from domain.scheduling.policy import DEFAULT
 from domain.scheduling.simulation import Question, Simulated, simulate

@@ -10,8 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from domain.core.messages import (
+    Envelope,
+    Key,
+    Record,
+    Topic,
+    derived_id,
+    named_id,
+    to_record,
+)
 from domain.dead import DeadDropped, DeadEvent, DeadRetried
-from domain.messages import Envelope, Key, Record, Topic, derived_id, named_id, to_record
 from infra import metrics
 from infra.log.log import LogUnavailable
 from infra.log.memory import MemoryLog

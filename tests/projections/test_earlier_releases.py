@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from domain.core.messages import Key, Record, Topic, names_of
 from domain.host.messages import HostClaimMade, HostRegistered, PlacementRefused
 from domain.instance.events import InstanceCreated
-from domain.messages import Key, Record, Topic, names_of
 from domain.network.messages import CreateNetwork
-from domain.zone.zone import ZoneCreated
+from domain.zone import ZoneCreated
 from projections.memory import MemoryStore
 from projections.moments import Moment, row_at
 from projections.placements import placements

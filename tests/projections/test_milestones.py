@@ -12,10 +12,10 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from domain.errors import TooManyEvents
-from domain.messages import Key, Record, Topic, from_record
+from domain.core.errors import TooManyEvents
+from domain.core.messages import Key, Record, Topic, from_record
 from domain.network.messages import NetworkCreated, PortCreated
-from domain.task import CommandSatisfied
+from domain.tasks.events import CommandSatisfied
 from projections import moments, projector
 from projections.filling import FillingStore, create_unkeyed_tables
 from projections.memory import MemoryStore

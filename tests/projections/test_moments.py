@@ -6,8 +6,8 @@ from typing import Any
 import orjson
 import pytest
 
-from domain.errors import TooManyEvents
-from domain.messages import Key, Record, from_record
+from domain.core.errors import TooManyEvents
+from domain.core.messages import Key, Record, from_record
 from projections import moments
 from projections.memory import MemoryStore
 from projections.moments import Moment, row_at

@@ -14,20 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domain.aggregates import AGGREGATES
-from domain.flavor.flavor import CreateFlavor, DeleteFlavor, FlavorCreated, FlavorUpdated, UpdateFlavor
-from domain.host.messages import DisableHost, SuspectHost
-from domain.host.state import Host
-from domain.image.image import CreateImage, DeleteImage
-from domain.instance.actions.delete import DeleteInstance, HardDeleteInstance
-from domain.instance.actions.restore import RestoreInstance
-from domain.instance.actions.start import StartInstance
-from domain.instance.actions.stop import StopInstance
-from domain.instance.actions.update import UpdateInstance
-from domain.instance.state import Instance
-from domain.instance.status import status
-from domain.jobs import GuestObserved, JobError, JobStarted, Power
-from domain.keypair.keypair import CreateKeypair, DeleteKeypair
-from domain.messages import (
+from domain.core.messages import (
     Command,
     Envelope,
     Event,
@@ -39,12 +26,31 @@ from domain.messages import (
     named_id,
     to_record,
 )
+from domain.flavor import (
+    CreateFlavor,
+    DeleteFlavor,
+    FlavorCreated,
+    FlavorUpdated,
+    UpdateFlavor,
+)
+from domain.host.messages import DisableHost, SuspectHost
+from domain.host.state import Host
+from domain.image import CreateImage, DeleteImage
+from domain.instance.actions.lifecycle.delete import DeleteInstance, HardDeleteInstance
+from domain.instance.actions.lifecycle.restore import RestoreInstance
+from domain.instance.actions.lifecycle.update import UpdateInstance
+from domain.instance.actions.power.start import StartInstance
+from domain.instance.actions.power.stop import StopInstance
+from domain.instance.state import Instance
+from domain.instance.status import status
+from domain.keypair import CreateKeypair, DeleteKeypair
 from domain.network.messages import CreateNetwork, CreatePort, DeleteNetwork, DeletePort
 from domain.network.state import Network
 from domain.parking import AggregateParked, AggregateReleased
-from domain.task import CancelTask
-from domain.webhook.webhook import CreateWebhook, DisableWebhook, Wanted, Webhook
-from domain.zone.zone import CreateZone, DeleteZone
+from domain.tasks.events import CancelTask
+from domain.tasks.jobs import GuestObserved, JobError, JobStarted, Power
+from domain.webhook import CreateWebhook, DisableWebhook, Wanted, Webhook
+from domain.zone import CreateZone, DeleteZone
 from infra.log.log import Positions, Reader, TopicPartition
 from infra.log.memory import MemoryLog
 from projections.memory import MemoryStore

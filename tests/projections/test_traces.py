@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from domain.flavor.flavor import CreateFlavor, UpdateFlavor
-from domain.messages import Key, Topic, named_id
+from domain.core.messages import Key, Topic, named_id
+from domain.flavor import CreateFlavor, UpdateFlavor
 from projections.memory import MemoryStore
 from projections.projector import Projector
 from tests.harness.spans import Spans, collected

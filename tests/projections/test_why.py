@@ -5,8 +5,8 @@ from collections import Counter
 import orjson
 import pytest
 
+from domain.core.messages import MESSAGES, Event, Record
 from domain.host.messages import HostClaimMade, HostClaimReleased, HostEvent
-from domain.messages import MESSAGES, Event, Record
 from domain.network.messages import (
     HostAddressGiven,
     HostAddressReturned,

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from domain.messages import Record, Topic
+from domain.core.messages import Record, Topic
 from infra.log.kafka import KafkaLog
 from infra.log.log import TopicPartition
 from infra.log.records import records

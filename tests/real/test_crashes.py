@@ -21,8 +21,8 @@ from aiokafka import AIOKafkaProducer
 
 from cli.gs.sse import Sent, parse
 from domain import catalog
-from domain.errors import UnknownMessage
-from domain.messages import Record, Topic, from_record
+from domain.core.errors import UnknownMessage
+from domain.core.messages import Record, Topic, from_record
 from infra.log.kafka import KafkaLog
 from infra.log.records import records
 from tests.real.cluster import TREE, Cluster, running

@@ -17,9 +17,9 @@ import psycopg
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from domain.flavor.flavor import CreateFlavor
-from domain.jobs import DispatchHostJobs, JobCall, JobError, JobsAnswered
-from domain.messages import Envelope, Key, Record, Topic, from_record, to_record
+from domain.core.messages import Envelope, Key, Record, Topic, from_record, to_record
+from domain.flavor import CreateFlavor
+from domain.tasks.jobs import DispatchHostJobs, JobCall, JobError, JobsAnswered
 from infra.crash import VARIABLE
 from infra.log.kafka import KafkaLog
 from infra.log.records import records

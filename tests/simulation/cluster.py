@@ -25,11 +25,11 @@ from commands.processor import Overtaken, Processor, Rules, restored
 from commands.scheduler import SchedulerRules
 from commands.timers import Timers
 from domain import catalog
+from domain.core.messages import Command, Key, Topic
 from domain.host.messages import Inventory
 from domain.host.state import Host
-from domain.jobs import GuestSpec
-from domain.messages import Command, Key, Topic
 from domain.scheduling.table import Ratios
+from domain.tasks.jobs import GuestSpec
 from infra.db.ledger import LedgerUnavailable
 from infra.log.log import LogUnavailable, TopicPartition
 from infra.settings import Settings

@@ -15,18 +15,18 @@ import orjson
 
 from api.verdicts import Judgement
 from cli.check import Report
-from domain.cells import in_turn
+from domain.core.cells import in_turn
+from domain.core.messages import Command, Key, Topic, from_record
 from domain.instance.actions import ACTIONS
-from domain.instance.actions.update import UpdateInstance
+from domain.instance.actions.lifecycle.update import UpdateInstance
 from domain.instance.state import Instance
-from domain.jobs import JOBS, Power, Target
-from domain.messages import Command, Key, Topic, from_record
 from domain.network.messages import CreateNetwork
 from domain.scheduling.policy import DEFAULT
 from domain.scheduling.simulation import Question
 from domain.scheduling.simulation import simulate as simulate_placements
 from domain.scheduling.table import Ratios
-from domain.task import CancelTask
+from domain.tasks.events import CancelTask
+from domain.tasks.jobs import JOBS, Power, Target
 from projections.cell import past
 from tests.domain.instances import NETWORK, boot_command
 from tests.simulation.cluster import CELLS, Cluster

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from random import Random
 
-from domain.messages import Record
+from domain.core.messages import Record
 from infra.db.ledger import LedgerUnavailable
 from infra.db.memory import MemoryLedger, MemoryStep
 from infra.log.log import LogUnavailable, Positions, Reader, TopicPartition

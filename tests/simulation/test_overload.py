@@ -18,9 +18,9 @@ from api.forgetting import Forgetting
 from api.load import LONGEST_WAIT, SHORTEST_WAIT, UNDER_WAY, Load
 from api.services import Services
 from api.verdicts import Verdicts
-from domain.flavor.flavor import CreateFlavor
-from domain.image.image import CreateImage
-from domain.messages import Key
+from domain.core.messages import Key
+from domain.flavor import CreateFlavor
+from domain.image import CreateImage
 from domain.network.messages import CreateNetwork
 from infra.secrets.memory import MemorySecrets
 from infra.secrets.segments import MemorySegments

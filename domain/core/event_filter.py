@@ -11,7 +11,7 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from json import loads
 
-from domain.messages import Record
+from domain.core.messages import Record
 
 PREFIX = "gostack."
 """Of every type's name; a filter may leave it out."""

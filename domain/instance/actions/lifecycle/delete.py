@@ -8,8 +8,7 @@ fails leaves the instance in error, and can be asked for again.
 from datetime import datetime, timedelta
 from typing import ClassVar
 
-from domain.errors import ErrorNeedsIgnore
-from domain.flow import Flow, Step
+from domain.core.errors import ErrorNeedsIgnore
 from domain.instance.action import (
     ANY_BUT_DELETED,
     Action,
@@ -20,7 +19,8 @@ from domain.instance.action import (
 from domain.instance.draft import Draft
 from domain.instance.events import InstancePurgeScheduled
 from domain.instance.state import Instance, VmState
-from domain.jobs import (
+from domain.tasks.flow import Flow, Step
+from domain.tasks.jobs import (
     DeleteDisk,
     Release,
     StartGuest,

@@ -7,9 +7,9 @@ them all. The events stand in the stream of the aggregate that the task works on
 from datetime import datetime
 from typing import ClassVar
 
-from domain.flow import Direction, Dispatch, Fault, Task
-from domain.jobs import Fact
-from domain.messages import Command, Event
+from domain.core.messages import Command, Event
+from domain.tasks.flow import Direction, Dispatch, Fault, Task
+from domain.tasks.jobs import Fact
 
 
 class TaskEvent(Event):

@@ -6,8 +6,22 @@ way (which has a deadline) or ended. There is no third way, so nothing is ever s
 
 from datetime import datetime, timedelta
 
-from domain.errors import NoValidHost
-from domain.flow import (
+from domain.core.errors import NoValidHost
+from domain.core.messages import Behalf, derived_id
+from domain.instance.action import Action, InstanceCommand
+from domain.instance.actions import ACTIONS
+from domain.instance.draft import Draft
+from domain.instance.events import InstanceCellChanged, InstanceHostRenewed
+from domain.instance.state import Instance, VmState
+from domain.tasks.events import (
+    StepFailed,
+    StepsDispatched,
+    StepsFinished,
+    TaskFailed,
+    TaskFinished,
+    TaskPlanned,
+)
+from domain.tasks.flow import (
     STALE_ATTEMPTS,
     Direction,
     Dispatch,
@@ -19,21 +33,7 @@ from domain.flow import (
     next_steps,
     undo_order,
 )
-from domain.instance.action import Action, InstanceCommand
-from domain.instance.actions import ACTIONS
-from domain.instance.draft import Draft
-from domain.instance.events import InstanceCellChanged, InstanceHostRenewed
-from domain.instance.state import Instance, VmState
-from domain.jobs import JobError, JobResult, JobsAnswered, Place
-from domain.messages import Behalf, derived_id
-from domain.task import (
-    StepFailed,
-    StepsDispatched,
-    StepsFinished,
-    TaskFailed,
-    TaskFinished,
-    TaskPlanned,
-)
+from domain.tasks.jobs import JobError, JobResult, JobsAnswered, Place
 
 
 def new_task(

@@ -7,11 +7,11 @@ Undone in reverse; an instance that could not be built stays, in error, and says
 from collections.abc import Iterator
 from typing import Any
 
-from domain.flow import Flow, Step
 from domain.instance.action import Action, InstanceCommand, each_nic
 from domain.instance.spec import InstanceSpec
 from domain.instance.state import Instance, VmState
-from domain.jobs import (
+from domain.tasks.flow import Flow, Step
+from domain.tasks.jobs import (
     BindPort,
     CreateDisk,
     DefineGuest,

@@ -7,9 +7,9 @@ not: that moves with every event, and who tells keeps it. Its secret is neither:
 from datetime import datetime, timedelta
 from typing import ClassVar
 
-from domain.errors import AlreadyExists, NotFound
-from domain.interest import Interest
-from domain.messages import Command, Decision, Envelope, Event, Model
+from domain.core.errors import AlreadyExists, NotFound
+from domain.core.event_filter import Interest
+from domain.core.messages import Command, Decision, Envelope, Event, Model
 
 OVERLAP = timedelta(hours=24)
 """So long what is sent is signed with the secret before, too, so that a receiver can change over."""

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from typing import Any
 
-from domain.flow import Flow, Step
 from domain.instance.action import Action, InstanceCommand
 from domain.instance.state import Instance, VmState
-from domain.jobs import PlugPorts, StartGuest, StopGuest
+from domain.tasks.flow import Flow, Step
+from domain.tasks.jobs import PlugPorts, StartGuest, StopGuest
 
 
 class RestoreInstance(InstanceCommand):

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from domain.messages import Message, Model
+from domain.core.messages import Message, Model
 
 
 class Target(StrEnum):

@@ -2,10 +2,10 @@
 
 from typing import ClassVar
 
-from domain.errors import NotSupportedYet
-from domain.flow import Flow
+from domain.core.errors import NotSupportedYet
 from domain.instance.action import ANY_BUT_DELETED, Action, InstanceCommand
 from domain.instance.state import Instance, VmState
+from domain.tasks.flow import Flow
 
 
 class ResetInstance(InstanceCommand):

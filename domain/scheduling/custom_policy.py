@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from domain.errors import Invalid
+from domain.core.errors import Invalid
 from domain.scheduling.filters import FILTERS
 from domain.scheduling.policy import DEFAULT, Policy
 from domain.scheduling.weighers import WEIGHERS

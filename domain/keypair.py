@@ -3,8 +3,8 @@
 from datetime import datetime
 from typing import ClassVar
 
-from domain.errors import AlreadyExists, NotFound
-from domain.messages import Command, Decision, Envelope, Event, Model
+from domain.core.errors import AlreadyExists, NotFound
+from domain.core.messages import Command, Decision, Envelope, Event, Model
 
 
 class Keypair(Model):

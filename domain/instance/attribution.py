@@ -2,10 +2,10 @@
 observation are nobody's, and the answer that ends one task begins the next, which somebody else may have asked for.
 """
 
-from domain.flow import Task
+from domain.core.messages import Behalf, Command, Envelope, Event
 from domain.instance.state import Instance
-from domain.messages import Behalf, Command, Envelope, Event
-from domain.task import DeadlinePassed, TaskEvent
+from domain.tasks.events import DeadlinePassed, TaskEvent
+from domain.tasks.flow import Task
 
 
 def behalf_of(envelope: Envelope, event: Event, before: Instance | None, after: Instance) -> Behalf | None:

@@ -16,8 +16,8 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import Field
 
-from domain.jobs import JOBS, Job, JobCall, Target
-from domain.messages import Model, derived_id
+from domain.core.messages import Model, derived_id
+from domain.tasks.jobs import JOBS, Job, JobCall, Target
 
 MAX_STEPS_A_DISPATCH = 16
 STALE_ATTEMPTS = 5

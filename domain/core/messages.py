@@ -20,9 +20,9 @@ from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict
 
-from domain.errors import UnknownMessage
-from domain.upcasting import earlier, today, upcast
-from domain.values import frozen
+from domain.core.errors import UnknownMessage
+from domain.core.frozen import frozen
+from domain.core.upcasting import earlier, today, upcast
 
 SYSTEM = "system"
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from domain.cells import DEFAULT_CELL
+from domain.core.cells import DEFAULT_CELL
 
 
 @dataclass(frozen=True)

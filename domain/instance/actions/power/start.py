@@ -1,9 +1,9 @@
 """start: run a stopped instance. PlugPorts · StartGuest. The networks are made again: the host may have restarted."""
 
-from domain.flow import Flow, Step
 from domain.instance.action import Action, InstanceCommand
 from domain.instance.state import VmState
-from domain.jobs import PlugPorts, StartGuest, StopGuest
+from domain.tasks.flow import Flow, Step
+from domain.tasks.jobs import PlugPorts, StartGuest, StopGuest
 
 
 class StartInstance(InstanceCommand):

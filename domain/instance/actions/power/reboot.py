@@ -1,9 +1,15 @@
 """reboot: soft asks the guest; hard makes the guest anew from its definition and starts it."""
 
-from domain.flow import Flow, Step
 from domain.instance.action import Action, InstanceCommand
 from domain.instance.state import VmState
-from domain.jobs import DefineGuest, PlugPorts, RebootGuest, StartGuest, UndefineGuest
+from domain.tasks.flow import Flow, Step
+from domain.tasks.jobs import (
+    DefineGuest,
+    PlugPorts,
+    RebootGuest,
+    StartGuest,
+    UndefineGuest,
+)
 
 
 class RebootInstance(InstanceCommand):

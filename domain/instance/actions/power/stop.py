@@ -1,9 +1,9 @@
 """stop: ask the guest to power off, and turn it off when it does not. StopGuest."""
 
-from domain.flow import Flow, Step
 from domain.instance.action import Action, InstanceCommand, if_hosted
 from domain.instance.state import VmState
-from domain.jobs import StartGuest, StopGuest
+from domain.tasks.flow import Flow, Step
+from domain.tasks.jobs import StartGuest, StopGuest
 
 
 class StopInstance(InstanceCommand):

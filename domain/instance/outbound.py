@@ -1,9 +1,12 @@
 """What is sent because of a fact. Only a live decision asks this; a replay never does, so it cannot send anything."""
 
-from domain.flow import calls
+from domain.core.messages import Key, Message, Outgoing, Topic
 from domain.host.messages import PlaceInstance, ReleaseInstance
 from domain.instance.state import Instance
-from domain.jobs import (
+from domain.network.messages import BindNetworkPort, UnbindNetworkPort
+from domain.tasks.events import StepsDispatched
+from domain.tasks.flow import calls
+from domain.tasks.jobs import (
     BindPort,
     DispatchHostJobs,
     HostRef,
@@ -13,9 +16,6 @@ from domain.jobs import (
     Reply,
     UnbindPort,
 )
-from domain.messages import Key, Message, Outgoing, Topic
-from domain.network.messages import BindNetworkPort, UnbindNetworkPort
-from domain.task import StepsDispatched
 
 
 def outgoing(instance: Instance, event: StepsDispatched) -> Outgoing:

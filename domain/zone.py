@@ -4,8 +4,8 @@ which cell, as whose its name is known for ever."""
 from datetime import datetime
 from typing import ClassVar
 
-from domain.cells import DEFAULT_CELL
-from domain.messages import Command, Event, Model
+from domain.core.cells import DEFAULT_CELL
+from domain.core.messages import Command, Event, Model
 
 
 class Zone(Model):

@@ -8,8 +8,8 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from domain.errors import AlreadyExists, NotFound
-from domain.messages import Command, Decision, Envelope, Event, Model
+from domain.core.errors import AlreadyExists, NotFound
+from domain.core.messages import Command, Decision, Envelope, Event, Model
 
 Policy = Literal["Shared", "Dedicated", "Default"]
 Mode = Literal["strict", "prefer"]

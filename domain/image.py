@@ -7,8 +7,8 @@ can check what it fetched, and an instance knows for ever what it was built from
 from datetime import datetime
 from typing import ClassVar, Literal
 
-from domain.errors import AlreadyExists, NotFound
-from domain.messages import Command, Decision, Envelope, Event, Model
+from domain.core.errors import AlreadyExists, NotFound
+from domain.core.messages import Command, Decision, Envelope, Event, Model
 
 Format = Literal["qcow2", "raw"]
 
