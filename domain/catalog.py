@@ -6,6 +6,7 @@ from domain.host import messages as host_messages
 from domain.instance import actions
 from domain.instance.actions.lifecycle import update
 from domain.network import messages as network_messages
+from domain.tasks import events as task_events
 from domain.tasks.jobs import JOBS
 
 __all__ = [
@@ -14,9 +15,9 @@ __all__ = [
     "actions",
     "aggregates",
     "dead",
-    "events",
     "host_messages",
     "network_messages",
     "parking",
+    "task_events",
     "update",
 ]
