@@ -7,28 +7,28 @@ from collections.abc import Iterator
 
 import uvloop
 
-from commands.beats import Beats
 from commands.engine import EngineRules
 from commands.processor import Processor, Rules, restored
+from commands.reconcilers.liveness import Beats
+from commands.reconcilers.webhooks import Deliverer, Parts
 from commands.scheduler import SchedulerRules
 from commands.timers import Timers
-from commands.webhooks import Deliverer, Parts
 from domain import catalog
 from domain.core.messages import Topic
 from domain.host.state import Host
 from domain.scheduling.table import Ratios
-from infra.clock import now
-from infra.collector import ease
 from infra.db.postgres import PostgresLedger
 from infra.log.kafka import KafkaLog
 from infra.log.lag import Lags, lags, measured, together
 from infra.log.log import LogUnavailable
 from infra.log.recent import Recent
 from infra.log.topics import TOPICS
-from infra.probes import Pulse, measure, open_doors
+from infra.process.clock import now
+from infra.process.garbage_collector import ease
+from infra.process.health_server import Pulse, measure, open_doors
+from infra.process.settings import Settings
+from infra.secrets.encryption import Seal
 from infra.secrets.postgres import PostgresSecrets
-from infra.secrets.seal import Seal
-from infra.settings import Settings
 from infra.webhooks.postgres import PostgresDeliveries
 from infra.webhooks.sender import Sender
 

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from opentelemetry.trace import SpanKind
 
-from commands.lost import must_know
+from commands.startup_guard import must_know
 from domain.aggregates import AGGREGATES
 from domain.core.errors import GoStackError, Parked, Refusal, VersionConflict
 from domain.core.messages import (
@@ -38,14 +38,14 @@ from domain.dead import dead_record
 from domain.parking import AggregateParked, AggregateReleased, ReleaseAggregate
 from domain.tasks.events import CommandRefused, CommandSatisfied, TaskEvent
 from domain.tasks.jobs import JobError, JobResult, JobsAnswered, Reply
-from infra import crash, metrics, traces, work
-from infra.db.ledger import Change, Conflict, Ledger, Move, Opened, Row
 from infra.db.outbox import pack, unpack
+from infra.db.write_store import Change, Conflict, Ledger, Move, Opened, Row
 from infra.log.behind import must_reach
-from infra.log.holes import Holes
+from infra.log.gaps import Holes
 from infra.log.lag import Lags, lags, measured
 from infra.log.log import Log, TopicPartition
 from infra.log.topics import partition_of
+from infra.process import failpoints, log_context, metrics, traces
 
 logger = logging.getLogger(__name__)
 
@@ -187,7 +187,7 @@ class Processor:
         positions = await self._ledger.positions(partitions)
         for number, records in await self._ledger.unsent():
             await self._log.publish(records)
-            crash.point("assigned-published")
+            failpoints.point("assigned-published")
             await self._ledger.sent([number])
         # Read last: what an earlier owner took was on the log before.
         await must_reach(self._log, positions)
@@ -222,7 +222,7 @@ class Processor:
         fresh, moves = await self._fresh(records)
         if not moves:
             return 0
-        crash.point("step-fetched")
+        failpoints.point("step-fetched")
         began = time.monotonic()
         await self._preload()
         read = [self._read(record) for record in fresh]
@@ -233,7 +233,7 @@ class Processor:
             ids = [found.id for found in read if isinstance(found, Envelope)]
             asked = {*missing, *self._perhaps_parked(read)}
             opened = await step.open(moves, ids, list(asked))
-            crash.point("step-moved")
+            failpoints.point("step-moved")
             self._parked = (self._parked - asked) | opened.parked.keys()
             for key in missing:
                 row = opened.rows.get(key)
@@ -242,14 +242,14 @@ class Processor:
             for record in fresh:
                 if TopicPartition(record.topic, record.partition or 0) in opened.moved:
                     found = envelopes[record.place]
-                    with work.handling(found if isinstance(found, Envelope) else None, record.place):
+                    with log_context.handling(found if isinstance(found, Envelope) else None, record.place):
                         self._apply(batch, record, found)
             changes = [self._change(batch, key, before, entry) for key, (before, entry) in batch.touched.items()]
             number = await step.close(
                 changes, batch.done, batch.outbox, list(batch.parked.items()), list(batch.released)
             )
-            crash.point("step-stored")
-        crash.point("step-committed")
+            failpoints.point("step-stored")
+        failpoints.point("step-committed")
         self._parked = (self._parked - batch.released) | batch.parked.keys()
         for move in moves:
             if move.partition in opened.moved:
@@ -258,11 +258,11 @@ class Processor:
             self._cache.popitem(last=False)
         self._count(batch)
         if number:
-            for part in crash.parted("step-half-published", batch.outbox):
+            for part in failpoints.parted("step-half-published", batch.outbox):
                 await self._log.publish(part)
-            crash.point("step-published")
+            failpoints.point("step-published")
             await self._ledger.sent([number])
-            crash.point("step-done")
+            failpoints.point("step-done")
         for span in batch.spans:
             span.end()
         if overtaken := [move.partition for move in moves if move.partition not in opened.moved]:

@@ -14,7 +14,7 @@ from domain.scheduling.policy import DEFAULT, Policy
 from domain.scheduling.table import HostTable, Ratios
 from domain.tasks.jobs import JobsAnswered
 from domain.zone import CreateZone, Zone
-from infra import metrics, traces
+from infra.process import metrics, traces
 
 
 class SchedulerRules:

@@ -11,10 +11,10 @@ from datetime import datetime, timedelta
 
 from domain.core.messages import Envelope, Topic, derived_id, to_record
 from domain.tasks.events import DeadlinePassed
-from infra import crash, metrics, traces, work
-from infra.db.ledger import Due, Ledger, LedgerUnavailable
+from infra.db.write_store import Due, Ledger, LedgerUnavailable
 from infra.log.lag import NO_LAG, Lag
 from infra.log.log import Log, LogUnavailable
+from infra.process import failpoints, log_context, metrics, traces
 
 logger = logging.getLogger(__name__)
 
@@ -47,24 +47,24 @@ class Timers:
         due = await self._ledger.due(now, MOST, sure=True)
         self.late = Lag(len(due), (now - min(each.due_at for each in due)).total_seconds() if due else 0.0)
         if due:
-            crash.point("timers-looked")
+            failpoints.point("timers-looked")
             commands = [self._command(each, now) for each in due]
             spans = {each.id: self._span(each) for each in commands if each.id not in self._told}
             traced = [traces.under(each, spans.get(each.id, traces.NONE)) for each in commands]
             await self._log.publish([to_record(each, Topic.COMMANDS) for each in traced])
-            crash.point("timers-told")
+            failpoints.point("timers-told")
             self._told = {each.id for each in commands}
             for command in traced:
                 if command.id in spans:
                     spans[command.id].end()
-                    with work.handling(command):
+                    with log_context.handling(command):
                         logger.info("its time is over")
             metrics.DEADLINES.inc(len(due))
         return len(due)
 
     def _span(self, command: Envelope) -> traces.Span:
         # Whatever it waited for does not come: this begins a trace of its own.
-        about = {f"gostack.{name}": text for name, text in work.described(command).items()}
+        about = {f"gostack.{name}": text for name, text in log_context.described(command).items()}
         return traces.begin("tell deadline", traces.PRODUCER, root=True, about=about)
 
     def _command(self, due: Due, now: datetime) -> Envelope:

@@ -27,15 +27,15 @@ from typing import Any
 import faust
 from faust.types import TP
 
-from commands.lost import DatabaseLost
 from commands.processor import Processor
+from commands.startup_guard import DatabaseLost
 from domain.core.messages import Record
-from infra.log.gathering import Gathering
+from infra.log.fetch_batching import Gathering
 from infra.log.kafka import COMMITTED
 from infra.log.lag import together
 from infra.log.log import LogUnavailable, TopicPartition
-from infra.probes import Pulse, measure
-from infra.settings import Settings
+from infra.process.health_server import Pulse, measure
+from infra.process.settings import Settings
 
 logger = logging.getLogger(__name__)
 

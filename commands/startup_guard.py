@@ -5,7 +5,7 @@ decide it by today's rules, and hosts would do everything a second time.
 """
 
 from domain.core.messages import Topic
-from infra.db.ledger import Ledger
+from infra.db.write_store import Ledger
 from infra.log.log import Log
 from infra.log.records import records
 

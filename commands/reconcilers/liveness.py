@@ -33,9 +33,9 @@ from domain.host.messages import (
 )
 from domain.host.state import Health, Host
 from domain.tasks.jobs import Heartbeat
-from infra import work
 from infra.log.lag import Lag, lags
 from infra.log.log import Log, TopicPartition
+from infra.process import log_context
 
 logger = logging.getLogger(__name__)
 
@@ -123,7 +123,7 @@ class Beats:
                 correlation=command_id,
             )
             records.append(to_record(envelope, Topic.SCHEDULING, key=pulse.cell))
-            with work.handling(envelope):
+            with log_context.handling(envelope):
                 logger.warning("not heard for %g s" if silent else "heard again after %g s", self._grace)
         return records
 

@@ -22,12 +22,12 @@ from commands.processor import restored
 from domain.core.event_filter import UNREADABLE, Interest
 from domain.core.messages import Envelope, Key, Record, Topic, derived_id, to_record
 from domain.webhook import DisableWebhook, Webhook
-from infra import metrics, work
-from infra.db.ledger import Ledger, LedgerUnavailable
+from infra.db.write_store import Ledger, LedgerUnavailable
 from infra.log.log import Log, LogUnavailable, Reader, TopicPartition
 from infra.log.recent import Recent
+from infra.process import log_context, metrics
+from infra.process.settings import Webhooks as Policy
 from infra.secrets.secrets import SecretStore, SecretsUnavailable
-from infra.settings import Webhooks as Policy
 from infra.webhooks.deliveries import Deliveries, DeliveriesUnavailable, Delivery
 from infra.webhooks.sender import Outcome, Sender, cloud_event
 
@@ -108,7 +108,7 @@ class Courier:
 
     async def run(self) -> None:
         """Until cancelled. What is away is waited for."""
-        with work.doing(webhook=self.webhook.id):
+        with log_context.doing(webhook=self.webhook.id):
             try:
                 while True:
                     try:
@@ -379,5 +379,5 @@ class Deliverer:
         try:
             await self._parts.deliveries.leave(ident, self._parts.holder)
         except DeliveriesUnavailable as error:
-            with work.doing(webhook=ident):
+            with log_context.doing(webhook=ident):
                 logger.warning("it is held until the lease ends: %s", error)

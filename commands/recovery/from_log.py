@@ -23,7 +23,7 @@ from domain.dead import PLACE
 from domain.network.messages import CreateNetwork
 from domain.network.state import Network
 from domain.parking import AggregateParked, ParkingEvent
-from infra.db.ledger import Change, Ledger, Move
+from infra.db.write_store import Change, Ledger, Move
 from infra.log.log import Log, TopicPartition
 from infra.log.records import records
 from infra.secrets.segments import Segments
