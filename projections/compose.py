@@ -8,11 +8,11 @@ from functools import partial
 from domain import catalog
 from infra.log.kafka import KafkaLog
 from infra.log.log import LogUnavailable
-from infra.probes import Pulse, measure, open_doors
-from infra.settings import Settings
-from projections.operate import operate
-from projections.postgres import PostgresStore
+from infra.process.health_server import Pulse, measure, open_doors
+from infra.process.settings import Settings
+from projections.maintenance.operator import operate
 from projections.projector import Projector
+from projections.store.postgres import PostgresStore
 
 
 async def projector(settings: Settings) -> None:

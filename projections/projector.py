@@ -30,14 +30,22 @@ from domain.core.messages import (
 )
 from domain.dead import Dead, dead_record
 from domain.dead import evolve as evolve_dead
-from infra import crash, metrics, traces, work
 from infra.log.behind import must_reach
 from infra.log.lag import Lags, lags, measured
 from infra.log.log import Log, Positions, TopicPartition
-from projections.dead import read_dead
-from projections.store import LONG_AGO, Batch, Entry, Kept, Milestone, Snapshot, Store
-from projections.view import Change, Row
-from projections.views import VIEWS
+from infra.process import failpoints, log_context, metrics, traces
+from projections.store.port import (
+    LONG_AGO,
+    Batch,
+    Entry,
+    Kept,
+    Milestone,
+    Snapshot,
+    Store,
+)
+from projections.views.dead import read_dead
+from projections.views.table import VIEWS
+from projections.views.view import Change, Row
 
 logger = logging.getLogger(__name__)
 
@@ -170,7 +178,7 @@ class Projector:
 
     async def apply(self, records: Sequence[Record]) -> None:
         """Project these records, which follow one another in each partition. Raises what run() raises."""
-        crash.point("projector-fetched")
+        failpoints.point("projector-fetched")
         began, began_ns = time.monotonic(), time.time_ns()
         batch = Batch()
         found: list[tuple[Record, Envelope]] = []
@@ -191,7 +199,7 @@ class Projector:
             try:
                 found.append((record, from_record(record)))
             except UnknownMessage as error:
-                with work.handling(None, record.place):
+                with log_context.handling(None, record.place):
                     logger.error("event left out: %s", error)
                 unreadable.append(dead_record(record, str(error)))
         await self._warm({each.subject for _, each in found if each.aggversion} | {each.subject for _, each in dead})
@@ -200,13 +208,13 @@ class Projector:
             changes += [change for record, envelope in dead if (change := self._bury(batch, record, envelope))]
             _project(batch, changes)
             self._snapshots(batch, changes)
-            crash.point("projector-folded")
+            failpoints.point("projector-folded")
             if unreadable and self._serves:
                 # Behind the fold, which stops at a gap: whoever starts again and again would send it each time.
                 await self._log.publish(unreadable)
                 metrics.DEAD.labels("projector").inc(len(unreadable))
             await self._store.apply(batch)
-            crash.point("projector-applied")
+            failpoints.point("projector-applied")
         except BaseException:
             self._cache.clear()
             raise
@@ -219,7 +227,7 @@ class Projector:
                     traces.handling("project", envelope, record.place, at=began_ns).end()
         if logger.isEnabledFor(logging.DEBUG):
             for record, envelope in found:
-                with work.handling(envelope, record.place):
+                with log_context.handling(envelope, record.place):
                     logger.debug("projected")
 
     async def look(self, clock: Callable[[], datetime]) -> Lags:

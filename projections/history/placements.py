@@ -7,8 +7,8 @@ from domain.core.messages import Key, class_of, names_of
 from domain.host.messages import HostClaimMade, PlacementRefused, PlacementReport
 from domain.tasks.events import StepsDispatched
 from domain.tasks.jobs import Place
-from projections.moments import entries
-from projections.store import Entry, HistoryQuery, Store
+from projections.history.time_travel import entries
+from projections.store.port import Entry, HistoryQuery, Store
 
 MOST = 20
 """Placements of an answer, the newest."""

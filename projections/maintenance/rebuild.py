@@ -21,17 +21,26 @@ import uvloop
 from psycopg import sql
 
 from domain import catalog
-from infra import crash
 from infra.db.pool import connect
-from infra.lines import set_up
 from infra.log.kafka import KafkaLog
 from infra.log.log import Positions, TopicPartition
-from infra.settings import load
-from projections.filling import FillingStore, create_unkeyed_tables, settling_statements
-from projections.postgres import PostgresStore
+from infra.process import failpoints
+from infra.process.logging import set_up
+from infra.process.settings import load
+from projections.maintenance.bulk_load import (
+    FillingStore,
+    create_unkeyed_tables,
+    settling_statements,
+)
+from projections.maintenance.progress import Begun, Told, nobody, unheard
 from projections.projector import Projector
-from projections.tables import SCHEMA, analyze_statements, create_tables, index_statements
-from projections.told import Begun, Told, nobody, unheard
+from projections.store.postgres import PostgresStore
+from projections.store.schema import (
+    SCHEMA,
+    analyze_statements,
+    create_tables,
+    index_statements,
+)
 
 NEXT, PREVIOUS = "read_next", "read_previous"
 MOST = 5000
@@ -211,7 +220,7 @@ async def _exchange(bootstrap: str, dsn: str, schema: str, begun: Begun) -> None
                 connection.execute(sql.SQL("lock table {}.positions in exclusive mode").format(sql.Identifier(SCHEMA)))
                 await projector.up_to(_positions(connection, SCHEMA))
                 _rename(connection, schema)
-                crash.point("rebuild-renamed")
+                failpoints.point("rebuild-renamed")
     finally:
         await store.close()
         await log.close()

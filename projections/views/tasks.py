@@ -6,7 +6,7 @@ from datetime import datetime
 from domain.instance.state import Instance
 from domain.tasks.events import TaskAccepted, TaskEvent, TaskFailed, TaskFinished
 from domain.tasks.flow import Direction, Fault, Task
-from projections.view import Change, Column, Row, View
+from projections.views.view import Change, Column, Row, View
 
 
 def about(change: Change) -> str | None:

@@ -6,7 +6,7 @@ from domain.flavor import Flavor
 from domain.image import Image
 from domain.keypair import Keypair
 from domain.zone import Zone
-from projections.view import Change, Column, Row, View, aggregate
+from projections.views.view import Change, Column, Row, View, aggregate
 
 Named = type[Flavor] | type[Image] | type[Keypair] | type[Zone]
 

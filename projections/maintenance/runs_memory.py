@@ -3,8 +3,8 @@
 from dataclasses import replace
 from datetime import datetime
 
-from projections.runs import LOST, Run, RunUnderWay, ended, lost, taken
-from projections.view import UnknownMarker
+from projections.maintenance.runs import LOST, Run, RunUnderWay, ended, lost, taken
+from projections.views.view import UnknownMarker
 
 
 class MemoryRuns:

@@ -12,11 +12,11 @@ import orjson
 import psycopg
 from psycopg import AsyncConnection, AsyncCursor, sql
 
-from projections.postgres import PostgresStore
-from projections.store import Entry
-from projections.tables import HISTORY, create_bare_tables, repeated_notices
-from projections.view import Row, View
-from projections.views import VIEWS
+from projections.store.port import Entry
+from projections.store.postgres import PostgresStore
+from projections.store.schema import HISTORY, create_bare_tables, repeated_notices
+from projections.views.table import VIEWS
+from projections.views.view import Row, View
 
 APPENDED = [view for view in VIEWS.values() if view.rising]
 """Of two rows with one id the higher version counts, wherever they lie; no row goes away."""

@@ -11,9 +11,9 @@ from psycopg.errors import UniqueViolation
 from psycopg.rows import dict_row
 
 from infra.db.pool import GIVEN_UP
-from projections.runs import LOST, MOST_PROBLEMS, SILENCE, Run, RunUnderWay
-from projections.store import StoreUnavailable
-from projections.view import UnknownMarker
+from projections.maintenance.runs import LOST, MOST_PROBLEMS, SILENCE, Run, RunUnderWay
+from projections.store.port import StoreUnavailable
+from projections.views.view import UnknownMarker
 
 ASK = "insert into projection_runs (id, kind, status, actor, asked) values (%s, %s, 'asked', %s, %s)"
 UNDER_WAY = "select id from projection_runs where status in ('asked', 'running')"

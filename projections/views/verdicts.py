@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from domain.aggregates import AGGREGATES
 from domain.instance.state import Instance
 from domain.tasks.events import CommandRefused, CommandSatisfied, TaskAccepted
-from projections.view import Change, Column, Row, View
+from projections.views.view import Change, Column, Row, View
 
 
 def rows(change: Change) -> Iterable[Row]:

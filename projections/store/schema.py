@@ -10,8 +10,8 @@ import psycopg
 from psycopg import sql
 
 from infra.db.pool import connect
-from projections.view import View
-from projections.views import VIEWS
+from projections.views.table import VIEWS
+from projections.views.view import View
 
 SCHEMA = "read"
 

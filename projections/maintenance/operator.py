@@ -13,16 +13,16 @@ from multiprocessing import get_context
 import uvloop
 
 from domain import catalog
-from infra.lines import set_up
 from infra.log.kafka import KafkaLog
-from infra.settings import Settings
-from projections.postgres import PostgresStore
-from projections.rebuild import end_with_parent, rebuild, rollback
-from projections.runs import Run, Runs
-from projections.runs_postgres import PostgresRuns
-from projections.store import StoreUnavailable
-from projections.told import Told
-from projections.verify import compare
+from infra.process.logging import set_up
+from infra.process.settings import Settings
+from projections.maintenance.progress import Told
+from projections.maintenance.rebuild import end_with_parent, rebuild, rollback
+from projections.maintenance.runs import Run, Runs
+from projections.maintenance.runs_postgres import PostgresRuns
+from projections.maintenance.verify import compare
+from projections.store.port import StoreUnavailable
+from projections.store.postgres import PostgresStore
 
 logger = logging.getLogger(__name__)
 

@@ -12,8 +12,7 @@ import orjson
 from domain.core.event_filter import is_one_of
 from domain.core.messages import Key
 from infra.log.log import TopicPartition
-from projections.postgres import FOUND_AT_MOST
-from projections.store import (
+from projections.store.port import (
     Batch,
     Entry,
     HistoryQuery,
@@ -24,8 +23,17 @@ from projections.store import (
     Snapshot,
     kinds_and_id,
 )
-from projections.view import Condition, Either, Found, Page, Query, Row, UnknownMarker
-from projections.views import VIEWS
+from projections.store.postgres import FOUND_AT_MOST
+from projections.views.table import VIEWS
+from projections.views.view import (
+    Condition,
+    Either,
+    Found,
+    Page,
+    Query,
+    Row,
+    UnknownMarker,
+)
 
 NOTHING = Snapshot(0, -1, b"")
 

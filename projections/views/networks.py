@@ -6,7 +6,7 @@ from typing import Any
 from domain.core.messages import Event
 from domain.network.messages import PortBoundToInstance, PortCreated, PortDeleted, PortFreed
 from domain.network.state import Network, Port, mac_of
-from projections.view import Change, Column, Row, View, aggregate
+from projections.views.view import Change, Column, Row, View, aggregate
 
 
 def network_rows(change: Change) -> Iterable[Row]:

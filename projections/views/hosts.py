@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from domain.core.cells import DEFAULT_CELL
 from domain.host.state import Host
-from projections.view import Change, Column, Row, View, aggregate
+from projections.views.view import Change, Column, Row, View, aggregate
 
 
 def rows(change: Change) -> Iterable[Row]:

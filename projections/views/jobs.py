@@ -6,7 +6,7 @@ from domain.instance.state import Instance
 from domain.tasks.events import StepFailed, StepsDispatched, StepsFinished, StepStarted
 from domain.tasks.flow import Dispatch, Task, job_id, job_name
 from domain.tasks.jobs import JOBS, Target
-from projections.view import Change, Column, Row, View
+from projections.views.view import Change, Column, Row, View
 
 
 def about(change: Change) -> Hashable | None:

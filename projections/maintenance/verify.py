@@ -27,12 +27,12 @@ from domain.dead import Dead
 from domain.dead import evolve as evolve_dead
 from infra.log.log import Log, Positions, TopicPartition
 from infra.log.records import records
-from projections.dead import read_dead
+from projections.maintenance.progress import Told, nobody
 from projections.projector import entry
-from projections.store import LONG_AGO, Entry, Frozen, Milestone, Snapshot, Store
-from projections.told import Told, nobody
-from projections.view import Change, Row
-from projections.views import VIEWS
+from projections.store.port import LONG_AGO, Entry, Frozen, Milestone, Snapshot, Store
+from projections.views.dead import read_dead
+from projections.views.table import VIEWS
+from projections.views.view import Change, Row
 
 MOST = 100
 """Lines that are told of what is wrong."""

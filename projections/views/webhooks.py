@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from domain.webhook import Webhook
-from projections.view import Change, Column, Row, View, aggregate
+from projections.views.view import Change, Column, Row, View, aggregate
 
 UNTOLD = {"project", "begins", "secret_ref", "old_secret_ref", "turn", "begun"}
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from domain.aggregates import AGGREGATES
 from domain.parking import AggregateParked, AggregateReleased
-from projections.view import Change, Column, Row, View
+from projections.views.view import Change, Column, Row, View
 
 
 def rows(change: Change) -> Iterable[Row]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from domain.instance.state import Instance
 from domain.instance.status import status
-from projections.view import Change, Column, Row, View, aggregate
+from projections.views.view import Change, Column, Row, View, aggregate
 
 
 def document(instance: Instance, version: int) -> dict[str, Any]:

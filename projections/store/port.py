@@ -10,7 +10,7 @@ from domain.aggregates import AGGREGATES
 from domain.core.event_filter import Interest
 from domain.core.messages import Event, Key, read
 from infra.log.log import TopicPartition
-from projections.view import Condition, Found, Page, Query, Row
+from projections.views.view import Condition, Found, Page, Query, Row
 
 UUID_LENGTH = 36
 LONG_AGO = datetime.fromtimestamp(0, UTC)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from domain.core.errors import GoStackError
 from domain.core.messages import Envelope, Key, Record, from_record, named_id
 from domain.dead import PLACE, WHY, Dead, DeadEvent, DeadFound
-from projections.view import Change, Column, Row, View
+from projections.views.view import Change, Column, Row, View
 
 LONGEST = 1000
 """Characters of what a row tells; the record itself has all."""

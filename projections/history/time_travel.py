@@ -14,8 +14,8 @@ from typing import Any
 from domain.aggregates import AGGREGATES
 from domain.core.errors import TooManyEvents
 from domain.core.messages import Envelope, Event, Key
-from projections.store import Entry, HistoryQuery, Milestone, Store
-from projections.view import Change, Row, View, aggregate
+from projections.store.port import Entry, HistoryQuery, Milestone, Store
+from projections.views.view import Change, Row, View, aggregate
 
 AT_ONCE = 1000
 MOST_EVENTS = 50_000

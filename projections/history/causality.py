@@ -39,8 +39,8 @@ from domain.tasks.events import (
     TaskFinished,
 )
 from domain.tasks.flow import Direction
-from projections.moments import entries
-from projections.store import Entry, HistoryQuery, Store
+from projections.history.time_travel import entries
+from projections.store.port import Entry, HistoryQuery, Store
 
 LASTING: dict[str, tuple[type[Event], ...]] = {
     "host": (HostRegistered, HostEnabled, HostDisabled, HostZoneAssigned, HostSuspected, HostHeard),

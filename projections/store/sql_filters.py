@@ -6,8 +6,8 @@ from typing import Any
 
 from psycopg import sql
 
-from projections.store import HistoryQuery, kinds_and_id
-from projections.view import Condition, Either, View
+from projections.store.port import HistoryQuery, kinds_and_id
+from projections.views.view import Condition, Either, View
 
 MOST_ALTERNATIVES = 16
 OPERATORS = {"=": "=", "!=": "<>", ">=": ">=", "<=": "<="}

@@ -9,12 +9,11 @@ import orjson
 from psycopg import AsyncConnection, AsyncCursor, sql
 
 from domain.core.messages import Key
-from infra import crash
 from infra.db.pool import Connections
 from infra.log.log import TopicPartition
-from projections.arrays import Bigints, Blobs, EncodedTexts, Moments, Texts
-from projections.questions import Conditions, alternatives, of_history, of_view
-from projections.store import (
+from infra.process import failpoints
+from projections.store.arrays import Bigints, Blobs, EncodedTexts, Moments, Texts
+from projections.store.port import (
     LONG_AGO,
     Batch,
     Entry,
@@ -26,9 +25,18 @@ from projections.store import (
     Snapshot,
     StoreUnavailable,
 )
-from projections.tables import SCHEMA, in_schema
-from projections.view import Condition, Found, Page, Query, Row, UnknownMarker, View
-from projections.views import VIEWS
+from projections.store.schema import SCHEMA, in_schema
+from projections.store.sql_filters import Conditions, alternatives, of_history, of_view
+from projections.views.table import VIEWS
+from projections.views.view import (
+    Condition,
+    Found,
+    Page,
+    Query,
+    Row,
+    UnknownMarker,
+    View,
+)
 
 FOUND_AT_MOST = 20
 OPTIONS = "-c statement_timeout=30000 -c synchronous_commit=off"
@@ -301,7 +309,7 @@ class PostgresStore:
                 )
             if batch.history:
                 await self._remember(cursor, batch.history)
-            crash.point("projector-written")
+            failpoints.point("projector-written")
 
     async def _since(self, connection: AsyncConnection[Any], asked: tuple[list[str], list[str]]) -> list[Any]:
         """What came to each of these since its last snapshot, in order."""

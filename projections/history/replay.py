@@ -19,12 +19,12 @@ from domain.core.errors import Refusal
 from domain.scheduling.replay import Past
 from domain.scheduling.scores import Look, Scored, scored
 from domain.scheduling.simulation import Question, Simulated, simulate
-from infra.lines import set_up
 from infra.log.kafka import KafkaLog
 from infra.log.log import Log, LogUnavailable
-from infra.settings import load
-from projections.cell import past
-from projections.rebuild import end_with_parent
+from infra.process.logging import set_up
+from infra.process.settings import load
+from projections.history.scheduler_history import past
+from projections.maintenance.rebuild import end_with_parent
 
 GRACE = 5.0
 """Seconds that are waited for what was found until its time was over."""
