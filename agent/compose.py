@@ -21,11 +21,11 @@ from agent.metadata import listen, metadata
 from agent.service import AgentService, Options
 from domain.core.messages import named_id
 from domain.tasks.jobs import GuestSpec
-from infra.clock import now
 from infra.log.kafka import KafkaLog
 from infra.log.log import LogUnavailable
-from infra.probes import Pulse, measure, open_doors
-from infra.settings import Settings
+from infra.process.clock import now
+from infra.process.health_server import Pulse, measure, open_doors
+from infra.process.settings import Settings
 
 logger = logging.getLogger(__name__)
 

@@ -41,7 +41,7 @@ from domain.tasks.jobs import (
     Power,
     PowerSeen,
 )
-from infra import crash, metrics, traces, work
+from infra.process import failpoints, log_context, metrics, traces
 
 logger = logging.getLogger(__name__)
 
@@ -165,7 +165,7 @@ class HostRunner:
                     await self._dispatch(queue[0])
             except Exception:
                 # It stays pending: the next process takes it up again, and until then there is its deadline.
-                with work.handling(queue[0]):
+                with log_context.handling(queue[0]):
                     logger.exception("a dispatch was not answered")
             finally:
                 queue.pop(0)
@@ -176,7 +176,7 @@ class HostRunner:
 
     async def _dispatch(self, envelope: Envelope) -> None:
         span = traces.handling("run", envelope)
-        with work.handling(envelope), traces.current(span, end=True):
+        with log_context.handling(envelope), traces.current(span, end=True):
             await self._answered(traces.under(envelope, span))
 
     async def _answered(self, envelope: Envelope) -> None:
@@ -205,7 +205,7 @@ class HostRunner:
             epoch=self.host.epoch,
             results=tuple(results),
         )
-        crash.point("agent-answering")
+        failpoints.point("agent-answering")
         sending = traces.begin(f"send {traces.short(answer.type_name)}", traces.PRODUCER)
 
         def sent() -> None:
@@ -234,13 +234,13 @@ class HostRunner:
         return JobResult(job_id=call.job_id, name=call.name, error=error)
 
     def _sent(self, dispatch_id: str) -> None:
-        crash.point("agent-answered")
+        failpoints.point("agent-answered")
         self._journal.answered([dispatch_id])
 
     async def _timed(self, envelope: Envelope, dispatch: DispatchHostJobs, call: JobCall) -> JobResult:
         began = time.monotonic()
         with (
-            work.doing(job=call.name, job_id=call.job_id),
+            log_context.doing(job=call.name, job_id=call.job_id),
             traces.span(f"job {call.name}", about={"gostack.job_id": call.job_id}) as span,
         ):
             result = await self._job(envelope, dispatch, call)
@@ -262,7 +262,7 @@ class HostRunner:
         try:
             job = JOBS[call.name].model_validate(call.args)
             async with asyncio.timeout(job.deadline):
-                crash.point("agent-acting")
+                failpoints.point("agent-acting")
                 facts = await HANDLERS[type(job)](job, dispatch.guest, self._context)
         except DriverError as error:
             logger.warning("%s failed: %s: %s", call.name, error.code, error)
@@ -280,9 +280,9 @@ class HostRunner:
         finally:
             slow.cancel()
         result = JobResult(job_id=call.job_id, name=call.name, facts=facts)
-        crash.point("agent-acted")
+        failpoints.point("agent-acted")
         self._journal.finish(result, envelope.time)
-        crash.point("agent-noted")
+        failpoints.point("agent-noted")
         for fact in facts:
             if isinstance(fact, PowerSeen):
                 self._telling.pop(dispatch.instance_id, None)

@@ -29,9 +29,9 @@ from domain.core.messages import (
 )
 from domain.dead import dead_record
 from domain.tasks.jobs import DispatchHostJobs, GuestSpec, Heartbeat
-from infra import crash, metrics, work
 from infra.log.lag import Lag, Lags, lags, measured
 from infra.log.log import Log, TopicPartition
+from infra.process import failpoints, log_context, metrics
 
 logger = logging.getLogger(__name__)
 
@@ -137,7 +137,7 @@ class AgentService:
             try:
                 envelope = from_record(record)
             except UnknownMessage as error:
-                with work.handling(None, record.place):
+                with log_context.handling(None, record.place):
                     logger.error("dead job: %s", error)
                 await self._sender.put(dead_record(record, str(error)))
                 metrics.DEAD.labels("agent").inc()
@@ -147,10 +147,10 @@ class AgentService:
         if not positions:
             return
         self.reading |= positions
-        crash.point("agent-fetched")
+        failpoints.point("agent-fetched")
         new = self._journal.accept({ident: record for ident, (record, _) in dispatches.items()}, positions)
         if new:
-            crash.point("agent-accepted")
+            failpoints.point("agent-accepted")
         for dispatch_id, (_, envelope) in dispatches.items():
             if dispatch_id in new:
                 assert isinstance(envelope.data, DispatchHostJobs)

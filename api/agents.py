@@ -9,7 +9,7 @@ import httpx
 import orjson
 
 from api.refusals import AgentRefused, AgentUnreachable, NoHostYet
-from projections.store import Store
+from projections.store.port import Store
 
 TIMEOUT = 10.0
 

@@ -33,7 +33,7 @@ from api.routes import (
 from api.samples import complete
 from api.services import Services
 from api.timing import Timing
-from infra import traces
+from infra.process import traces
 
 ROUTES = (
     instances,

@@ -16,7 +16,7 @@ from api.given import SECRET
 from api.services import Services
 from domain.core.errors import Invalid
 from domain.core.messages import named_id
-from infra import traces, work
+from infra.process import log_context, traces
 
 LONGEST_HEADER = 255
 ADMIN = "admin"
@@ -72,7 +72,7 @@ async def asked(
     """The request's origin and identity. Raises Invalid."""
     project = x_gostack_project or ADMIN
     command_id = named_id("command", project, idempotency_key) if idempotency_key else str(uuid.uuid4())
-    work.note(command=command_id)
+    log_context.note(command=command_id)
     return Asked(
         actor=x_gostack_actor or ADMIN,
         project=project,

@@ -26,7 +26,7 @@ from domain.core.errors import AlreadyExists, Invalid, NotFound, NotSupportedYet
 from domain.core.messages import Key, derived_id, named_id
 from domain.instance.actions.lifecycle.boot import BootInstance
 from domain.tasks.jobs import FlavorRef, ImageRef, Nic
-from projections.view import Condition, Query
+from projections.views.view import Condition, Query
 
 GIB = 1 << 30
 MOST_INSTANCES = 100

@@ -30,7 +30,7 @@ from domain.core.messages import (
 from domain.dead import DEAD, PLACE, RETRIED, WHY, DeadDropped, DeadEvent, DeadRetried
 from domain.parking import ReleaseAggregate
 from infra.log.log import Log, LogUnavailable, TopicPartition
-from projections.store import Store
+from projections.store.port import Store
 
 SOURCE = "gostack/api"
 PARTITION = TopicPartition(Topic.DEAD, 0)

@@ -5,7 +5,7 @@ from datetime import datetime
 import orjson
 
 from domain.core.messages import Record
-from projections.store import Entry
+from projections.store.port import Entry
 
 
 def entry_json(entry: Entry) -> bytes:

@@ -19,8 +19,8 @@ from api.refusals import TooLargeForAFile
 from api.services import Services
 from domain.aggregates import AGGREGATES
 from domain.core.messages import Key
-from projections.moments import entries
-from projections.store import Entry, HistoryQuery, Milestone, Store
+from projections.history.time_travel import entries
+from projections.store.port import Entry, HistoryQuery, Milestone, Store
 
 FORMAT = "gostack-incident"
 VERSION = 1

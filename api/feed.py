@@ -18,8 +18,8 @@ from api.refusals import Overloaded
 from domain.core.errors import Invalid
 from domain.core.event_filter import UNREADABLE, Interest
 from domain.core.messages import Record, Topic
-from infra import metrics
 from infra.log.log import Log, Positions, TopicPartition
+from infra.process import metrics
 
 logger = logging.getLogger(__name__)
 

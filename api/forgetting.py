@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 
-from infra import work
+from infra.process import log_context
 from infra.secrets.secrets import SecretStore, SecretsUnavailable
 
 logger = logging.getLogger(__name__)
@@ -37,5 +37,5 @@ class Forgetting:
                 await self._secrets.forget(instance_ids)
             except SecretsUnavailable as error:
                 for instance_id in instance_ids:
-                    with work.doing(instance=instance_id):
+                    with log_context.doing(instance=instance_id):
                         logger.error("its secrets stay until the next sweep: %s", error)

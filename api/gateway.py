@@ -18,8 +18,8 @@ from api.services import Services
 from api.verdicts import Judgement
 from domain.core.messages import Command, Envelope, Key, Topic, derived_id, to_record
 from domain.zone import CreateZone
-from infra import crash, traces, work
 from infra.log.log import LogUnavailable
+from infra.process import failpoints, log_context, traces
 
 SOURCE = "gostack/api"
 
@@ -91,7 +91,7 @@ async def send(services: Services, asked: Asked, wishes: Sequence[tuple[str, Wis
     )
     if len(wishes) == 1:
         subject = wishes[0][1].subject
-        work.note(subject=str(subject), instance=subject.id if subject.kind == "instance" else "")
+        log_context.note(subject=str(subject), instance=subject.id if subject.kind == "instance" else "")
     for ident, wish in wishes:
         envelope = Envelope(
             id=ident,
@@ -115,17 +115,17 @@ async def send(services: Services, asked: Asked, wishes: Sequence[tuple[str, Wis
         services.known.clear()
     with services.verdicts.expect(ids) as expected:
         try:
-            crash.point("api-named")
+            failpoints.point("api-named")
             await services.log.publish(records)
             sending.end()
-            crash.point("api-sent")
+            failpoints.point("api-sent")
         except LogUnavailable as error:
             sending.fail(str(error))
             sending.end()
             consequence = f"Command {asked.command_id} may be there, or not: GET /v1/commands/{asked.command_id}."
             raise Unavailable(part="The log", consequence=consequence) from error
         found = await expected.within(services.settings.api.verdict_timeout)
-        crash.point("api-answered")
+        failpoints.point("api-answered")
     missing = [ident for ident in ids if ident not in found]
     if missing and asked.keyed:
         # Decided when it was sent before: then no new verdict comes.

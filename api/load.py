@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from api.refusals import Overloaded
 from domain.core.messages import Command, Topic
 from domain.instance.actions import ACTIONS
-from infra import metrics
-from infra.db.ledger import Ledger, LedgerUnavailable
+from infra.db.write_store import Ledger, LedgerUnavailable
 from infra.log.lag import behind
 from infra.log.log import Log, LogUnavailable
-from infra.settings import Settings
-from projections.store import Store, StoreUnavailable
-from projections.view import Condition
+from infra.process import metrics
+from infra.process.settings import Settings
+from projections.store.port import Store, StoreUnavailable
+from projections.views.view import Condition
 
 logger = logging.getLogger(__name__)
 

@@ -17,10 +17,10 @@ from api.reading import JSON, Many, One, Strict, caught_up, document, joined, kn
 from api.services import Services
 from domain.core.errors import Invalid, NotThereThen
 from domain.core.messages import Key, Topic
-from projections.moments import Folds, Moment, row_at
-from projections.store import HistoryQuery
-from projections.view import Condition, Either, Found, Query, Row
-from projections.views import VIEWS
+from projections.history.time_travel import Folds, Moment, row_at
+from projections.store.port import HistoryQuery
+from projections.views.table import VIEWS
+from projections.views.view import Condition, Either, Found, Query, Row
 
 TIMES = "a moment (2026-01-31T12:00:00Z), seconds since 1970, or how long ago (90s, 10m, 3h, 2d)"
 FORMATS = f"{TIMES}, or a place on the log as history tells it ({Topic.EVENTS}/PARTITION/OFFSET)"

@@ -16,14 +16,14 @@ from api.load import Load
 from api.services import Services
 from api.verdicts import Verdicts
 from infra.log.memory import MemoryLog
+from infra.process.settings import Settings
 from infra.secrets.memory import MemorySecrets
 from infra.secrets.segments import MemorySegments
-from infra.settings import Settings
 from infra.webhooks.memory import MemoryDeliveries
 from infra.webhooks.sender import Sender
-from projections.memory import MemoryStore
-from projections.replays import ReplaysHere
-from projections.runs_memory import MemoryRuns
+from projections.history.replay import ReplaysHere
+from projections.maintenance.runs_memory import MemoryRuns
+from projections.store.memory import MemoryStore
 
 
 def described() -> bytes:

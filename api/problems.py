@@ -18,13 +18,13 @@ from api import refusals as own
 from api.given import explain
 from domain.core import errors
 from domain.core.errors import Refusal
-from infra import work
-from infra.db.ledger import LedgerUnavailable
+from infra.db.write_store import LedgerUnavailable
 from infra.log.log import LogUnavailable
+from infra.process import log_context
 from infra.secrets.secrets import SecretsUnavailable
 from infra.webhooks.deliveries import DeliveriesUnavailable
-from projections.store import StoreUnavailable
-from projections.view import UnknownMarker
+from projections.store.port import StoreUnavailable
+from projections.views.view import UnknownMarker
 
 logger = logging.getLogger(__name__)
 
@@ -167,7 +167,7 @@ def install(app: FastAPI, max_body: int) -> None:
 
     def broken(request: Request, error: Exception) -> Response:
         incident = str(uuid.uuid4())
-        with work.doing(**request.scope.get("work", {})):
+        with log_context.doing(**request.scope.get("work", {})):
             logger.error("incident %s: %s %s", incident, request.method, request.url.path, exc_info=error)
         return response(of_refusal(own.Broken(incident=incident), request.url.path))
 

@@ -18,8 +18,8 @@ from api.refusals import NotAppliedYet
 from api.services import Services
 from domain.core.errors import Invalid, NotFound
 from domain.core.messages import Topic
-from projections.store import HistoryQuery
-from projections.view import Condition, Found, Query
+from projections.store.port import HistoryQuery
+from projections.views.view import Condition, Found, Query
 
 MOST = 1000
 MOST_SKIPPED = 10_000

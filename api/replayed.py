@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 from api.refusals import Overloaded, ReplayTooLong
 from api.services import Services
 from domain.scheduling.table import Ratios
-from projections.replays import ReplayBusy, ReplayOverdue
+from projections.history.replay import ReplayBusy, ReplayOverdue
 
 BUSY_SECONDS = 5
 """After which it may be asked for again."""

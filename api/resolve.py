@@ -10,8 +10,8 @@ from api.refusals import NameNotUnique
 from api.services import Services
 from domain.core.cells import DEFAULT_CELL
 from domain.core.errors import NotFound
-from projections.view import Found
-from projections.views import VIEWS
+from projections.views.table import VIEWS
+from projections.views.view import Found
 
 KINDS = {
     "instances": "instance",

@@ -23,24 +23,24 @@ from api.services import Services
 from api.sweep import sweep_for_ever
 from api.verdicts import Verdicts
 from domain import catalog
-from infra import metrics
-from infra.clock import now
-from infra.db.ledger import LedgerUnavailable
-from infra.db.ledger import measure as measure_ledger
 from infra.db.postgres import PostgresLedger
+from infra.db.write_store import LedgerUnavailable
+from infra.db.write_store import measure as measure_ledger
 from infra.log.kafka import KafkaLog
 from infra.log.lag import Lags, measured
-from infra.probes import Pulse, measure, open_doors
+from infra.process import metrics
+from infra.process.clock import now
+from infra.process.health_server import Pulse, measure, open_doors
+from infra.process.settings import Settings
+from infra.secrets.encryption import Seal
 from infra.secrets.postgres import PostgresSecrets
-from infra.secrets.seal import Seal
 from infra.secrets.segments import PostgresSegments
-from infra.settings import Settings
 from infra.webhooks.postgres import PostgresDeliveries
 from infra.webhooks.sender import Sender
-from projections.postgres import PostgresStore
-from projections.replays import ReplaysApart
-from projections.runs_postgres import PostgresRuns
-from projections.view import Query
+from projections.history.replay import ReplaysApart
+from projections.maintenance.runs_postgres import PostgresRuns
+from projections.store.postgres import PostgresStore
+from projections.views.view import Query
 
 logger = logging.getLogger(__name__)
 

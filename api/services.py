@@ -12,16 +12,16 @@ from api.blobs import Blobs
 from api.forgetting import Forgetting
 from api.load import Load
 from api.verdicts import Verdicts
-from infra.db.ledger import Ledger
+from infra.db.write_store import Ledger
 from infra.log.log import Log
+from infra.process.settings import Settings
 from infra.secrets.secrets import SecretStore
 from infra.secrets.segments import Segments
-from infra.settings import Settings
 from infra.webhooks.deliveries import Deliveries
 from infra.webhooks.sender import Sender
-from projections.replays import Replays
-from projections.runs import Runs
-from projections.store import Store
+from projections.history.replay import Replays
+from projections.maintenance.runs import Runs
+from projections.store.port import Store
 
 KNOWN_SECONDS = 1.0
 KNOWN_MOST = 1000

@@ -10,7 +10,7 @@ import orjson
 
 from api.services import Services
 from infra.secrets.secrets import SecretsUnavailable
-from projections.store import StoreUnavailable
+from projections.store.port import StoreUnavailable
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from infra import metrics, traces, work
+from infra.process import log_context, metrics, traces
 
 logger = logging.getLogger(__name__)
 
@@ -48,12 +48,12 @@ class Timing:
             await send(message)
 
         method = scope["method"] if scope["method"] in METHODS else "other"
-        with work.doing(request=f"{method} {scope['path'][:LONGEST_PATH]}", trace=work.trace_id(trace)):
+        with log_context.doing(request=f"{method} {scope['path'][:LONGEST_PATH]}", trace=log_context.trace_id(trace)):
             try:
                 await self._app(scope, receive, noted)
             except BaseException:
                 # It is answered, and logged, outside of here.
-                scope["work"] = work.fields()
+                scope["work"] = log_context.fields()
                 raise
             finally:
                 seconds = time.monotonic() - began

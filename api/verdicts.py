@@ -24,9 +24,9 @@ from domain.tasks.events import (
     TaskFailed,
     TaskFinished,
 )
-from infra import work
 from infra.log.lag import Lag, lags
 from infra.log.log import Log, LogUnavailable, TopicPartition
+from infra.process import log_context
 
 logger = logging.getLogger(__name__)
 
@@ -182,7 +182,7 @@ class Verdicts:
         try:
             envelope = from_record(record)
         except UnknownMessage as error:
-            with work.handling(None, record.place):
+            with log_context.handling(None, record.place):
                 logger.error("an event cannot be read: %s", error)
             return
         if waited:

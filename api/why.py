@@ -10,8 +10,8 @@ from api import resolve
 from api.moments import subject_of
 from api.reading import JSON, Strict, caught_up
 from api.services import Services
-from projections.why import Chain
-from projections.why import why as chain_of
+from projections.history.causality import Chain
+from projections.history.causality import why as chain_of
 
 
 class Why(Strict):

@@ -17,7 +17,7 @@ import aiohttp
 
 from commands.engine import EngineRules
 from commands.processor import Entry, Rules, restored
-from commands.refill import Part, Refilled, refill
+from commands.recovery.from_log import Part, Refilled, refill
 from domain import catalog
 from domain.core.errors import UnknownMessage
 from domain.core.messages import Command, Key, Topic, from_record
@@ -25,18 +25,18 @@ from domain.dead import DEAD
 from domain.host.state import Host
 from domain.instance.state import Instance, VmState
 from domain.tasks.jobs import Power
-from infra.db.ledger import Due, Ledger
 from infra.db.postgres import PostgresLedger
-from infra.log.holes import Holes
+from infra.db.write_store import Due, Ledger
+from infra.log.gaps import Holes
 from infra.log.kafka import KafkaLog
 from infra.log.lag import Bounds, behind
 from infra.log.log import Log, Positions
 from infra.log.records import records
+from infra.process.settings import Settings
 from infra.secrets.segments import PostgresSegments
-from infra.settings import Settings
-from projections.postgres import PostgresStore
-from projections.store import Store
-from projections.verify import Findings, Folded, verify
+from projections.maintenance.verify import Findings, Folded, verify
+from projections.store.port import Store
+from projections.store.postgres import PostgresStore
 
 KINDS: Mapping[str, tuple[str, ...]] = {
     "engine": ("instance", "network", "flavor", "image", "keypair", "webhook"),

@@ -11,10 +11,10 @@ from typing import Annotated, Any, NoReturn, TypeVar
 import typer
 from pydantic import ValidationError
 
-from infra import traces
-from infra.lines import set_up
 from infra.log.log import Log, LogUnavailable
-from infra.settings import CONFIG_VARIABLE, Settings, SettingWrong, load
+from infra.process import traces
+from infra.process.logging import set_up
+from infra.process.settings import CONFIG_VARIABLE, Settings, SettingWrong, load
 
 Done = TypeVar("Done")
 
@@ -68,7 +68,7 @@ def _refuse(error: Exception) -> NoReturn:
 def _run(coroutine: Any) -> None:
     import uvloop
 
-    from infra.collector import ease
+    from infra.process.garbage_collector import ease
 
     ease()
     uvloop.run(coroutine)
@@ -242,7 +242,7 @@ async def _with_log(settings: Settings, work: Callable[[Log], Awaitable[Done]]) 
 @projection.command("rebuild")
 def projection_rebuild() -> None:
     """Make all read models anew beside those that serve, and put them in their place."""
-    from projections.rebuild import RebuildRunning, rebuild
+    from projections.maintenance.rebuild import RebuildRunning, rebuild
 
     settings = _settings()
     began = time.monotonic()
@@ -262,7 +262,7 @@ def projection_rebuild() -> None:
 @projection.command("rollback")
 def projection_rollback() -> None:
     """Let the read models before the last rebuild serve again, brought up to date."""
-    from projections.rebuild import NoPrevious, RebuildRunning, rollback
+    from projections.maintenance.rebuild import NoPrevious, RebuildRunning, rollback
 
     settings = _settings()
     try:
@@ -291,7 +291,7 @@ def database_migrate(
 ) -> None:
     """Bring the database to this release's schema."""
     from infra.db.migrate import migrate
-    from projections.tables import create_tables
+    from projections.store.schema import create_tables
 
     target = dsn or _settings().db.dsn
     for name in migrate(target):
@@ -307,7 +307,7 @@ def database_refill() -> None:
     Secrets of boots that have not ended are not on the log, and stay lost.
     """
     from cli.check import refilled
-    from commands.refill import LogIncomplete, NotEmpty
+    from commands.recovery.from_log import LogIncomplete, NotEmpty
 
     try:
         done = asyncio.run(refilled(_settings()))
@@ -329,8 +329,8 @@ def main() -> None:
         import psycopg
         from aiokafka.errors import KafkaConnectionError
 
-        from infra.db.ledger import LedgerUnavailable
-        from projections.store import StoreUnavailable
+        from infra.db.write_store import LedgerUnavailable
+        from projections.store.port import StoreUnavailable
 
         # A process tells its log of it, with all that led there, and whoever keeps it starts it again.
         unreached = isinstance(

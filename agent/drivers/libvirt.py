@@ -30,8 +30,8 @@ from agent.drivers.instance_files import HostFiles
 from agent.drivers.network import GuestNetworks
 from domain.host.messages import Inventory
 from domain.tasks.jobs import GuestSpec, ImageRef, Power
-from infra import crash, work
-from infra.settings import Settings
+from infra.process import failpoints, log_context
+from infra.process.settings import Settings
 
 POLL = 0.2
 """Seconds between looks at a guest that was asked to power off."""
@@ -156,7 +156,7 @@ class LibvirtDriver:
         def work() -> None:
             files.make()
             root_disk.create(files.disk, guest.image, self._images.path(guest.image), guest.disk)
-            crash.point("libvirt-disk-made")
+            failpoints.point("libvirt-disk-made")
 
         await self._connection.run(work)
 
@@ -165,7 +165,7 @@ class LibvirtDriver:
 
         def work() -> None:
             self._files.remove(instance_id)
-            crash.point("libvirt-disk-gone")
+            failpoints.point("libvirt-disk-gone")
 
         await self._connection.run(work)
 
@@ -188,7 +188,7 @@ class LibvirtDriver:
 
         def work(connection: libvirt.virConnect) -> None:
             self._networks.plug(connection, guest)
-            crash.point("libvirt-half-plugged")
+            failpoints.point("libvirt-half-plugged")
             for nic in guest.nics:
                 self._files.give_address(nic.ip, guest.id)
 
@@ -200,7 +200,7 @@ class LibvirtDriver:
         def work(connection: libvirt.virConnect) -> None:
             for nic in guest.nics:
                 self._files.take_address(nic.ip, guest.id)
-            crash.point("libvirt-half-unplugged")
+            failpoints.point("libvirt-half-unplugged")
             self._networks.unplug(connection, guest)
 
         await self._connection.call(work)
@@ -214,7 +214,7 @@ class LibvirtDriver:
             machine = domain_xml.Machine(self._kvm, self._address, self._networks.uplink.mtu(), self._cache)
             backing = self._images.path(guest.image)
             connection.defineXML(domain_xml.domain_xml(guest, files, backing, machine, _password()))
-            crash.point("libvirt-defined")
+            failpoints.point("libvirt-defined")
 
         await self._connection.call(work)
 
@@ -223,14 +223,14 @@ class LibvirtDriver:
 
         def work(domain: libvirt.virDomain) -> None:
             _turn_off(domain)
-            crash.point("libvirt-destroyed")
+            failpoints.point("libvirt-destroyed")
             domain.undefineFlags(
                 libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
                 | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
                 | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
                 | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
             )
-            crash.point("libvirt-undefined")
+            failpoints.point("libvirt-undefined")
 
         await self._with(instance_id, work)
 
@@ -248,13 +248,13 @@ class LibvirtDriver:
                     domain.resume()
                     return True
             self._networks.ensure(connection, domain_xml.networks(domain.XMLDesc()))
-            crash.point("libvirt-starting")
+            failpoints.point("libvirt-starting")
             try:
                 domain.create()
             except libvirt.libvirtError:
                 if not domain.isActive():
                     raise
-            crash.point("libvirt-started")
+            failpoints.point("libvirt-started")
             return True
 
         if not await self._connection.call(work):
@@ -438,7 +438,7 @@ class LibvirtDriver:
                 try:
                     await watcher(instance_id)
                 except Exception:
-                    with work.doing(instance=instance_id):
+                    with log_context.doing(instance=instance_id):
                         logger.exception("nobody could be told of a change of a guest")
 
 

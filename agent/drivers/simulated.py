@@ -17,7 +17,7 @@ from typing import Self
 from agent.drivers.driver import DriverError, DriverFault, Secrets, VncAddress, Watcher
 from domain.host.messages import Inventory
 from domain.tasks.jobs import JOBS, GuestSpec, ImageRef, Power
-from infra.settings import Settings
+from infra.process.settings import Settings
 
 CONSOLE_MOST = 16 << 10
 """Bytes of console that are kept of a guest."""

@@ -4,7 +4,7 @@ from inspect import iscoroutinefunction
 from typing import Any, cast
 
 from agent.drivers.driver import Driver
-from infra import traces
+from infra.process import traces
 
 
 class TracedDriver:

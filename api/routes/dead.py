@@ -13,9 +13,9 @@ from api.dead import VIEW, DeadRecords, payload
 from api.documents.document import page_of
 from api.documents.events import DeadDocument, DeadWhole
 from api.reading import JSON, Strict, joined
-from projections.dead import headers_of
-from projections.view import Condition
-from projections.view import Query as Wanted
+from projections.views.dead import headers_of
+from projections.views.view import Condition
+from projections.views.view import Query as Wanted
 
 router = APIRouter(prefix="/events/dead", tags=["events"])
 

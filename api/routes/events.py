@@ -25,7 +25,7 @@ from domain.core.event_filter import (
     whole_types,
 )
 from domain.core.messages import Key
-from projections.store import HistoryQuery
+from projections.store.port import HistoryQuery
 
 router = APIRouter(tags=["events"])
 

@@ -28,8 +28,8 @@ from domain.flavor import (
     Policy,
     UpdateFlavor,
 )
-from projections.view import Condition
-from projections.view import Query as Wanted
+from projections.views.view import Condition
+from projections.views.view import Query as Wanted
 
 router = APIRouter(tags=["flavors"])
 

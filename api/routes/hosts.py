@@ -18,7 +18,7 @@ from api.reading import Many, Strict, Words, page
 from api.services import Services
 from domain.core.messages import Key
 from domain.host.messages import DisableHost, EnableHost, HostCommand
-from projections.view import Condition
+from projections.views.view import Condition
 
 router = APIRouter(tags=["hosts"])
 

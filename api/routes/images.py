@@ -16,7 +16,7 @@ from api.gateway import Wish
 from api.reading import Many, One, Strict, caught_up, document, page
 from domain.core.messages import Key, derived_id
 from domain.image import CreateImage, DeleteImage
-from projections.view import Condition
+from projections.views.view import Condition
 
 router = APIRouter(tags=["images"])
 

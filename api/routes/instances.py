@@ -28,7 +28,7 @@ from domain.instance.actions import ACTIONS
 from domain.instance.actions.lifecycle.boot import BootInstance
 from domain.instance.actions.lifecycle.delete import DeleteInstance, HardDeleteInstance
 from domain.instance.actions.lifecycle.update import UpdateInstance
-from projections.view import Condition
+from projections.views.view import Condition
 
 router = APIRouter(tags=["instances"])
 

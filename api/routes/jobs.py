@@ -11,7 +11,7 @@ from api.asked import Given, Project
 from api.documents.document import page_of
 from api.documents.tasks import JobDocument
 from api.reading import Many, One, Words, caught_up, document, must_be_task, page
-from projections.view import Condition
+from projections.views.view import Condition
 
 router = APIRouter(tags=["jobs"])
 

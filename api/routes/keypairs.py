@@ -16,7 +16,7 @@ from api.gateway import Wish
 from api.reading import Many, One, Strict, caught_up, document, page
 from domain.core.messages import Key, named_id
 from domain.keypair import CreateKeypair, DeleteKeypair
-from projections.view import Condition, Found
+from projections.views.view import Condition, Found
 
 router = APIRouter(tags=["keypairs"])
 

@@ -20,7 +20,7 @@ from api.reading import Many, Strict, page
 from domain.core.messages import Key, derived_id
 from domain.network.messages import CreateNetwork, DeleteNetwork
 from domain.network.state import LARGEST, SMALLEST
-from projections.view import Condition
+from projections.views.view import Condition
 
 router = APIRouter(tags=["networks"])
 

@@ -18,7 +18,7 @@ from api.gateway import Wish
 from api.reading import JSON, MOST, Strict, joined
 from domain.core.messages import Key
 from domain.parking import ReleaseAggregate
-from projections.view import Condition, Query
+from projections.views.view import Condition, Query
 
 router = APIRouter(tags=["parking"])
 

@@ -18,7 +18,7 @@ from api.gateway import Wish
 from api.reading import Many, One, Strict, caught_up, document, page
 from domain.core.messages import Key, derived_id
 from domain.network.messages import CreatePort, DeletePort
-from projections.view import Condition
+from projections.views.view import Condition
 
 router = APIRouter(tags=["ports"])
 

@@ -17,8 +17,8 @@ from api.services import Services
 from domain.core.errors import NotFound
 from domain.core.messages import Topic
 from infra.log.lag import lags, together
-from projections.runs import Run, RunKind, RunUnderWay
-from projections.views import VIEWS
+from projections.maintenance.runs import Run, RunKind, RunUnderWay
+from projections.views.table import VIEWS
 
 router = APIRouter(tags=["projections"])
 

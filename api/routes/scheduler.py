@@ -17,9 +17,9 @@ from domain.core.errors import Invalid, NotFound, PastMissing
 from domain.scheduling.filters import FILTERS
 from domain.scheduling.policy import DEFAULT
 from domain.scheduling.scores import HostScore, Look
-from projections.placements import Placement, placements
-from projections.store import Entry
-from projections.view import UnknownMarker
+from projections.history.placements import Placement, placements
+from projections.store.port import Entry
+from projections.views.view import UnknownMarker
 
 router = APIRouter(tags=["scheduler"])
 

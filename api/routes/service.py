@@ -16,11 +16,11 @@ from api.load import READ_BY
 from api.reading import JSON
 from api.services import Services
 from domain.core.messages import Topic
-from infra.db.ledger import LedgerUnavailable
+from infra.db.write_store import LedgerUnavailable
 from infra.log.lag import lags, together
 from infra.log.log import LogUnavailable, Positions
-from infra.settings import explain
-from projections.store import StoreUnavailable
+from infra.process.settings import explain
+from projections.store.port import StoreUnavailable
 
 router = APIRouter(tags=["service"])
 health = APIRouter(tags=["service"])

@@ -19,7 +19,7 @@ from domain.scheduling.custom_policy import wished
 from domain.scheduling.policy import DEFAULT, Policy
 from domain.scheduling.simulation import RESOURCES, Decided, Filled, Load, Question, Simulated, Size
 from domain.scheduling.table import Ratios
-from projections.view import Condition, Query
+from projections.views.view import Condition, Query
 
 router = APIRouter(tags=["scheduler"])
 

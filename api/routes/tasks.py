@@ -18,7 +18,7 @@ from api.gateway import Wish
 from api.reading import Many, Words, page
 from domain.core.messages import Key
 from domain.tasks.events import CancelTask
-from projections.view import Condition
+from projections.views.view import Condition
 
 router = APIRouter(tags=["tasks"])
 

@@ -13,7 +13,7 @@ from api.asked import Given
 from api.documents.document import page_of
 from api.documents.operations import UsageDocument
 from api.reading import MOST, Strict, caught_up, joined
-from projections.view import Condition
+from projections.views.view import Condition
 
 router = APIRouter(tags=["usage"])
 

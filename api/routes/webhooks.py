@@ -38,11 +38,11 @@ from domain.webhook import (
     Wanted,
     Webhook,
 )
-from infra.webhooks.addresses import LONGEST_URL, checked_url
 from infra.webhooks.deliveries import Delivery
 from infra.webhooks.sender import cloud_event, new_secret
-from projections.view import Condition
-from projections.view import Query as Page
+from infra.webhooks.ssrf_guard import LONGEST_URL, checked_url
+from projections.views.view import Condition
+from projections.views.view import Query as Page
 
 router = APIRouter(tags=["webhooks"])
 

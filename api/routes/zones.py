@@ -19,7 +19,7 @@ from domain.core.errors import Invalid, NotFound
 from domain.core.messages import Key, named_id
 from domain.host.messages import AssignZone
 from domain.zone import CreateZone, DeleteZone
-from projections.view import Condition
+from projections.views.view import Condition
 
 router = APIRouter(tags=["zones"])
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from domain.core.messages import Record, Topic
 from domain.dead import PLACE
-from infra import crash
 from infra.archive.errors import OtherLog
 from infra.archive.lock import alone
 from infra.archive.manifest import Manifest, Segment, Span, opened
@@ -19,6 +18,7 @@ from infra.archive.segment import UNFINISHED, Writer, fingerprint, whole
 from infra.log.log import Log, TopicPartition
 from infra.log.records import records
 from infra.log.topics import TOPICS
+from infra.process import failpoints
 
 SEGMENT_BYTES = 32 << 20
 """Bytes of lines after which a segment is full."""
@@ -159,10 +159,10 @@ class _Run:
 
     def _finish(self, each: TopicPartition) -> None:
         writer = self._writers[each]
-        crash.point("archive-taken")
+        failpoints.point("archive-taken")
         name, length, sha256 = writer.finish()
         del self._writers[each]
-        crash.point("archive-named")
+        failpoints.point("archive-named")
         assert writer.last is not None
         segments = self._manifest.segments[each]
         count = writer.records
@@ -189,7 +189,7 @@ class _Run:
 
     def _save(self) -> None:
         self._manifest.save()
-        crash.point("archive-saved")
+        failpoints.point("archive-saved")
         for name in self._replaced:
             (self._directory / name).unlink(missing_ok=True)
         self._replaced.clear()

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from domain.core.messages import FILLER_HEADERS, Record
-from infra import crash
 from infra.archive.archive import Told
 from infra.archive.errors import CannotRestore, NotEmpty
 from infra.archive.lock import alone
 from infra.archive.manifest import Manifest, Span, load
 from infra.log.log import Log, LogUnavailable, Reader, TopicPartition
 from infra.log.topics import TOPICS
+from infra.process import failpoints
 
 CHUNK_RECORDS = 2000
 CHUNK_BYTES = 4 << 20
@@ -171,7 +171,7 @@ async def _fill(log: Log, manifest: Manifest, each: TopicPartition, start: int, 
                 await _put(log, each, chunk, done)
                 chunk, size = [], 0
             await log.fill(each, piece.end - piece.first, piece.time)
-            crash.point("restore-filled")
+            failpoints.point("restore-filled")
             await _must_end(log, each, piece.end)
             done.fillers += piece.end - piece.first
             continue
@@ -186,7 +186,7 @@ async def _fill(log: Log, manifest: Manifest, each: TopicPartition, start: int, 
 
 async def _put(log: Log, each: TopicPartition, chunk: list[Record], done: Restored) -> None:
     await log.publish(chunk)
-    crash.point("restore-put")
+    failpoints.point("restore-put")
     await _must_end(log, each, chunk[-1].offset + 1)
     done.records += len(chunk)
 

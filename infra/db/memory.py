@@ -5,8 +5,8 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 from domain.core.messages import Key, Record
-from infra.db.ledger import Change, Conflict, Due, Move, Opened, Row
 from infra.db.outbox import pack, unpack
+from infra.db.write_store import Change, Conflict, Due, Move, Opened, Row
 from infra.log.log import TopicPartition
 
 

@@ -10,9 +10,17 @@ import psycopg
 from psycopg import AsyncConnection, sql
 
 from domain.core.messages import Key, Record
-from infra.db.ledger import Change, Conflict, Due, LedgerUnavailable, Move, Opened, Row
 from infra.db.outbox import pack, unpack
 from infra.db.pool import GIVEN_UP
+from infra.db.write_store import (
+    Change,
+    Conflict,
+    Due,
+    LedgerUnavailable,
+    Move,
+    Opened,
+    Row,
+)
 from infra.log.log import TopicPartition
 
 # A position moves only from where this step believes it to be: no row moved means that another worker owns the

@@ -16,8 +16,8 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.errors import KafkaError, OutOfOrderSequenceNumber
 
 from domain.core.messages import FILLER_HEADERS, Record
-from infra.log.ending import end_consumer, end_producer
-from infra.log.gathering import GATHERED_BYTES, LONGEST_MS, Gathering
+from infra.log.client_shutdown import end_consumer, end_producer
+from infra.log.fetch_batching import GATHERED_BYTES, LONGEST_MS, Gathering
 from infra.log.log import LogUnavailable, Positions, Reader, TopicPartition
 from infra.log.topics import TOPICS, keep_times, partition_of
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from infra import metrics
 from infra.log.log import Log, Positions, TopicPartition
+from infra.process import metrics
 
 
 class Lag(NamedTuple):

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from infra.secrets.seal import Seal
+from infra.secrets.encryption import Seal
 
 
 class MemorySecrets:

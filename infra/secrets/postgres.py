@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from infra.db.pool import Connections
-from infra.secrets.seal import Seal
+from infra.secrets.encryption import Seal
 from infra.secrets.secrets import SecretsUnavailable
 
 # A reference that is taken keeps what it has: a repeated request must not change a password that was told already.

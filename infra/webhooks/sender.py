@@ -18,7 +18,7 @@ import orjson
 from standardwebhooks.webhooks import Webhook
 
 from domain.core.messages import Record
-from infra.webhooks.addresses import Guarded, NotAllowed
+from infra.webhooks.ssrf_guard import Guarded, NotAllowed
 
 logger = logging.getLogger(__name__)
 

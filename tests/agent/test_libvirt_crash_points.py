@@ -17,7 +17,7 @@ import pytest
 
 from agent.drivers.driver import Secrets
 from domain.tasks.jobs import GuestSpec, Power
-from infra.crash import POINTS, VARIABLE
+from infra.process.failpoints import POINTS, VARIABLE
 from tests.agent import private_host
 from tests.agent.private_host import PrivateHost
 from tests.agent.samples import a_guest, an_image

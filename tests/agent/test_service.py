@@ -23,9 +23,9 @@ from domain.host.messages import HostRegistered
 from domain.instance.actions.power.stop import StopInstance
 from domain.network.messages import CreateNetwork
 from domain.tasks.jobs import GuestObserved, Heartbeat, JobsAnswered, Power
-from infra import metrics
 from infra.log.lag import Lag
 from infra.log.log import TopicPartition
+from infra.process import metrics
 from tests.agent.bench import BOOT, PATIENCE, Hypervisor, dispatch, ident, job_record, no_secrets, outcomes
 from tests.domain.instances import NETWORK, boot_command
 from tests.harness.world import World

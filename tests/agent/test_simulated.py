@@ -7,7 +7,7 @@ import pytest
 from agent.drivers.driver import DriverError
 from agent.drivers.simulated import CONSOLE_MOST, SimulatedDriver
 from domain.tasks.jobs import GuestSpec, ImageRef, Power
-from infra.settings import Agent, Settings
+from infra.process.settings import Agent, Settings
 from tests.agent.samples import a_guest
 from tests.simulation.loop import simulate
 

@@ -25,12 +25,12 @@ from domain.core.messages import Decision, Envelope
 from domain.instance import decider
 from domain.instance.actions.power.stop import StopInstance
 from domain.instance.state import Instance
-from infra import traces
-from infra.settings import Settings
+from infra.process import traces
+from infra.process.settings import Settings
 from infra.webhooks.memory import MemoryDeliveries
 from infra.webhooks.sender import Sender
-from projections.replays import ReplaysHere
-from projections.runs_memory import MemoryRuns
+from projections.history.replay import ReplaysHere
+from projections.maintenance.runs_memory import MemoryRuns
 from tests.harness.world import World
 
 GIB = 1 << 30

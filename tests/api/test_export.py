@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from cli.check import KINDS, TOPICS
-from commands.refill import Part, refill
+from commands.recovery.from_log import Part, refill
 from domain.aggregates import AGGREGATES
 from domain.core.messages import Key, Topic
 from domain.instance.actions.lifecycle.delete import DeleteInstance
@@ -192,13 +192,13 @@ async def test_a_past_of_any_length_is_read_from_a_milestone_and_the_file_is_the
     await api.world.settle()
     given = await api.boot("web")
     await api.ended(given["task_id"])
-    monkeypatch.setattr("projections.moments.AT_ONCE", 5)
-    monkeypatch.setattr("projections.moments.MOST_EVENTS", 30)
+    monkeypatch.setattr("projections.history.time_travel.AT_ONCE", 5)
+    monkeypatch.setattr("projections.history.time_travel.MOST_EVENTS", 30)
     found = json.loads(await exported(api, task=given["task_id"]))
     api.world.store._milestones.clear()
     # Of the network alone there are more.
     assert (await api.get("/events/export", 422, task=given["task_id"]))["code"] == "too-many-events"
-    monkeypatch.setattr("projections.moments.MOST_EVENTS", 1000)
+    monkeypatch.setattr("projections.history.time_travel.MOST_EVENTS", 1000)
     whole = json.loads(await exported(api, task=given["task_id"]))
     assert {**found, "made": ""} == {**whole, "made": ""}
 

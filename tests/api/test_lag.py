@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from commands.beats import Beats
+from commands.reconcilers.liveness import Beats
 from domain.core.messages import Topic
 from infra.log.lag import Lag
 from tests.api.api import Api

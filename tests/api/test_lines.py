@@ -14,7 +14,7 @@ from agent.drivers.driver import DriverError, DriverFault
 from agent.drivers.simulated import SimulatedDriver
 from domain.core.messages import Record, Topic
 from domain.tasks.jobs import GuestSpec
-from infra.lines import Json, Text
+from infra.process.logging import Json, Text
 from tests.harness.whole import ended, whole
 
 PASSWORD = "Pa55-of-the-guest"

@@ -9,7 +9,7 @@ import pytest
 
 from api.load import LONGEST_WAIT, MEMORY, SHORTEST_WAIT, UNKNOWN_WAIT, Meter
 from domain.core.messages import MESSAGES, Command, Topic
-from infra.metrics import REGISTRY
+from infra.process.metrics import REGISTRY
 from tests.api.api import Api, serving
 
 BODY = {"flavor": "small", "image": "tiny"}

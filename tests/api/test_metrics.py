@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from infra.metrics import REGISTRY
+from infra.process.metrics import REGISTRY
 from tests.api.api import Api
 from tests.harness.metrics import counted
 

@@ -10,10 +10,10 @@ from domain.core.messages import Envelope, Key, Topic, derived_id, to_record
 from domain.host.messages import SuspectHost
 from domain.parking import AggregateParked
 from domain.tasks.jobs import JobError
-from projections.memory import MemoryStore
-from projections.moments import Folds
-from projections.view import Row, View
-from projections.why import why
+from projections.history.causality import why
+from projections.history.time_travel import Folds
+from projections.store.memory import MemoryStore
+from projections.views.view import Row, View
 from tests.api.api import Api
 from tests.projections.test_projector import project
 
@@ -232,8 +232,8 @@ async def test_why_a_host_or_a_network_tells_that_it_is_parked(api: Api, kind: s
 
 
 async def test_why_one_of_many_is_told_whole_and_of_it_alone(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("projections.why.AT_ONCE", 7)
-    monkeypatch.setattr("projections.why.MOST_READ", 30)
+    monkeypatch.setattr("projections.history.causality.AT_ONCE", 7)
+    monkeypatch.setattr("projections.history.causality.MOST_READ", 30)
     given = await api.boot(count=3)
     await api.world.settle()
     for each in given["instances"]:
@@ -251,7 +251,7 @@ async def test_why_one_of_many_that_an_earlier_release_made(api: Api, monkeypatc
     await project(
         store, [replace(each, headers=tuple(h for h in each.headers if h[0] != "ce_taskid")) for each in records]
     )
-    monkeypatch.setattr("projections.why.AT_ONCE", 7)
+    monkeypatch.setattr("projections.history.causality.AT_ONCE", 7)
     for each in given["instances"]:
         chain = await why(store, Key("instance", each["instance_id"]))
         events = (await api.get("/events", task=each["task_id"], limit=1000))["events"]

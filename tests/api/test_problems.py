@@ -11,7 +11,7 @@ import pytest
 from api.problems import STATUS
 from domain.core.errors import refusals
 from infra.log.log import LogUnavailable
-from projections.store import StoreUnavailable
+from projections.store.port import StoreUnavailable
 from tests.api.api import Api, serving
 
 MEMBERS = {"type", "title", "status", "detail", "code", "hint", "values", "instance"}

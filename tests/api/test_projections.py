@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from domain.core.messages import Record
-from projections.views import VIEWS
+from projections.views.table import VIEWS
 from tests.api.api import Api
 
 

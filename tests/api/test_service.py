@@ -13,7 +13,7 @@ from api.serve import raise_segments
 from api.sweep import NEVER_BOOTED, SETTLED, sweep
 from domain.core.messages import Record
 from infra.log.log import LogUnavailable
-from projections.store import StoreUnavailable
+from projections.store.port import StoreUnavailable
 from tests.api.api import TOKEN, Api
 from tests.harness.nonsense import NONSENSE
 

@@ -7,7 +7,7 @@ import pytest
 from domain.core.messages import Topic
 from domain.scheduling.scores import Look, Scored
 from domain.scheduling.simulation import Question, Simulated
-from projections.replays import ReplayBusy, ReplayOverdue
+from projections.history.replay import ReplayBusy, ReplayOverdue
 from tests.api.api import Api
 
 PACKING = {"weights": {"free-memory": -1.0}}

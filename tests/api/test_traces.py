@@ -8,7 +8,7 @@ import pytest
 
 from api.timing import TRACE
 from domain.core.messages import Topic, from_record
-from infra import traces
+from infra.process import traces
 from tests.api.api import Api
 from tests.harness.spans import Spans, collected
 from tests.harness.whole import ended, whole

@@ -10,7 +10,7 @@ import pytest
 
 from api import positions, sweep
 from api.routes.webhooks import OWNER
-from commands.webhooks import Courier, Deliverer, Parts
+from commands.reconcilers.webhooks import Courier, Deliverer, Parts
 from domain.core.messages import Topic
 from infra.log.recent import Recent
 from tests.api.api import Api, behind

@@ -16,11 +16,11 @@ import aiohttp
 
 from domain.instance.state import Instance, VmState
 from domain.tasks.jobs import FlavorRef, HostRef, ImageRef, Nic, Power
-from projections.instances import document
-from projections.postgres import PostgresStore
-from projections.store import Batch
-from projections.view import Condition, Query, Row
-from projections.views import VIEWS
+from projections.store.port import Batch
+from projections.store.postgres import PostgresStore
+from projections.views.instances import document
+from projections.views.table import VIEWS
+from projections.views.view import Condition, Query, Row
 from tests.benchmarks.processes import percentile, spread
 from tests.real.cluster import Cluster
 

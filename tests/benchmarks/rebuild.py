@@ -22,9 +22,14 @@ from domain.instance.actions.power.stop import StopInstance
 from domain.network.messages import CreateNetwork
 from infra.log.kafka import KafkaLog
 from infra.log.topics import apply
-from projections.rebuild import rebuild
-from projections.tables import SCHEMA, create_bare_tables, create_indexes, create_tables
-from projections.views import VIEWS
+from projections.maintenance.rebuild import rebuild
+from projections.store.schema import (
+    SCHEMA,
+    create_bare_tables,
+    create_indexes,
+    create_tables,
+)
+from projections.views.table import VIEWS
 from tests.benchmarks.processes import spread, usage
 from tests.domain.instances import NETWORK, boot_command
 from tests.harness.world import World

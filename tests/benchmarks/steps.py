@@ -22,12 +22,12 @@ from domain import catalog
 from domain.core.messages import Envelope, Key, Topic, to_record
 from domain.instance.actions.lifecycle.boot import BootInstance
 from domain.tasks.jobs import FlavorRef, ImageRef
-from infra.collector import ease
 from infra.db.migrate import migrate
 from infra.db.postgres import PostgresLedger
 from infra.log.kafka import KafkaLog
 from infra.log.topics import apply
-from infra.settings import Settings, load
+from infra.process.garbage_collector import ease
+from infra.process.settings import Settings, load
 from tests.benchmarks.processes import spread, usage
 from tests.servers import servers
 

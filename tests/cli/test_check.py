@@ -30,7 +30,7 @@ from domain.instance.actions.power.start import StartInstance
 from domain.instance.actions.power.stop import StopInstance
 from domain.instance.state import Instance
 from domain.tasks.events import CancelTask
-from infra.db.ledger import Due, Row
+from infra.db.write_store import Due, Row
 from infra.log.log import TopicPartition
 from infra.log.topics import partition_of
 from projections.projector import READS, Projector, VersionGap

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cli.check import KINDS, TOPICS
-from commands.refill import Part, Refilled, refill
+from commands.recovery.from_log import Part, Refilled, refill
 from domain.core.messages import FILLER, Key, Record, Topic
 from domain.instance.actions.power.stop import StopInstance
 from domain.instance.state import Instance, VmState
@@ -16,7 +16,7 @@ from infra.db.memory import MemoryLedger
 from infra.log.behind import LogBehind
 from infra.log.memory import MemoryLog
 from infra.secrets.segments import MemorySegments
-from projections.memory import MemoryStore
+from projections.store.memory import MemoryStore
 from tests.cli.test_check import WEB, broken, checked, world
 from tests.domain.instances import boot_command
 from tests.harness.world import World

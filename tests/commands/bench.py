@@ -22,8 +22,8 @@ from domain.core.messages import (
 )
 from domain.flavor import CreateFlavor, Flavor, UpdateFlavor
 from domain.tasks.events import CommandRefused
-from infra.db.ledger import Ledger
 from infra.db.memory import MemoryLedger, MemoryStep
+from infra.db.write_store import Ledger
 from infra.log.log import LogUnavailable, TopicPartition
 from infra.log.memory import MemoryLog
 

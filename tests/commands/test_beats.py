@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from commands.beats import AT_ONCE, TURN, Beats
 from commands.processor import Processor
+from commands.reconcilers.liveness import AT_ONCE, TURN, Beats
 from commands.scheduler import SchedulerRules
 from domain.core.messages import (
     Envelope,

@@ -8,7 +8,7 @@ from collections import Counter
 from domain.core.messages import Key, Topic
 from domain.network.messages import CreateNetwork
 from infra.db.memory import MemoryStep
-from projections.store import Batch
+from projections.store.port import Batch
 from tests.domain.instances import NETWORK, boot_command
 from tests.harness.world import World
 

@@ -7,7 +7,7 @@ import pytest
 from domain.core.messages import Record, Topic
 from domain.flavor import UpdateFlavor
 from domain.parking import ReleaseAggregate
-from infra.db.ledger import measure
+from infra.db.write_store import measure
 from infra.log.log import LogUnavailable
 from tests.commands.bench import BOOM, SMALL, Bench, Explosive, about, started
 from tests.harness.metrics import counted, value

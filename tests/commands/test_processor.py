@@ -28,8 +28,8 @@ from domain.core.messages import (
 from domain.flavor import DeleteFlavor, UpdateFlavor
 from domain.network.messages import CreateNetwork, CreatePort
 from domain.tasks.events import CommandSatisfied
-from infra.db.ledger import Conflict
 from infra.db.memory import MemoryLedger, MemoryStep
+from infra.db.write_store import Conflict
 from infra.log.log import LogUnavailable, TopicPartition
 from infra.log.memory import MemoryLog
 from tests.commands.bench import (

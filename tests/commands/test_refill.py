@@ -8,9 +8,9 @@ import pytest
 
 from cli.check import END_OF_TIME, EVERYTHING, KINDS, TOPICS
 from commands.engine import EngineRules
-from commands.lost import DatabaseLost, must_know
 from commands.processor import Entry, restored
-from commands.refill import LogIncomplete, NotEmpty, Part, Refilled, refill
+from commands.recovery.from_log import LogIncomplete, NotEmpty, Part, Refilled, refill
+from commands.startup_guard import DatabaseLost, must_know
 from commands.timers import Timers
 from domain.core.messages import (
     Command,
@@ -29,8 +29,8 @@ from domain.instance.actions.power.stop import StopInstance
 from domain.instance.state import Instance, VmState
 from domain.network.messages import CreateNetwork
 from domain.parking import ReleaseAggregate
-from infra.db.ledger import Due
 from infra.db.memory import MemoryLedger
+from infra.db.write_store import Due
 from infra.log.log import TopicPartition
 from infra.log.memory import MemoryLog
 from infra.secrets.segments import MemorySegments

@@ -19,8 +19,8 @@ from domain.host.messages import (
 from domain.network.messages import BindNetworkPort
 from domain.scheduling.table import Ratios
 from domain.tasks.jobs import JobsAnswered, Reply
-from infra.db.ledger import Ledger
 from infra.db.memory import MemoryLedger, MemoryStep
+from infra.db.write_store import Ledger
 from infra.log.topics import partition_of
 from tests.commands.bench import (
     COUNT,

@@ -14,8 +14,8 @@ from commands.timers import EVERY_SECONDS, MOST, REPEAT_SECONDS, Timers
 from domain.core.messages import Envelope, Key, Record, Topic, from_record, to_record
 from domain.instance.state import Instance
 from domain.tasks.events import DeadlinePassed
-from infra.db.ledger import Change, Due, LedgerUnavailable
 from infra.db.memory import MemoryLedger
+from infra.db.write_store import Change, Due, LedgerUnavailable
 from infra.log.log import LogUnavailable
 from infra.log.memory import MemoryLog
 from tests.domain.instances import boot_command

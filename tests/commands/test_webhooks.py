@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from commands.webhooks import LOOK_SECONDS, Courier, Deliverer, Parts
+from commands.reconcilers.webhooks import LOOK_SECONDS, Courier, Deliverer, Parts
 from domain.core.messages import Key, Record, Topic, derived_id
 from domain.flavor import CreateFlavor
 from domain.webhook import (
@@ -23,7 +23,7 @@ from domain.webhook import (
     Webhook,
 )
 from infra.log.recent import Recent
-from infra.settings import Webhooks as Policy
+from infra.process.settings import Webhooks as Policy
 from infra.webhooks.memory import MemoryDeliveries
 from infra.webhooks.sender import Sender, new_secret
 from tests.harness.metrics import counted
@@ -92,7 +92,7 @@ FLAVORS: dict[str, Any] = {"types": ("gostack.flavor.*",)}
 
 @pytest.fixture
 async def telling(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Telling]:
-    monkeypatch.setattr("commands.webhooks.FETCH_SECONDS", 0.0)
+    monkeypatch.setattr("commands.reconcilers.webhooks.FETCH_SECONDS", 0.0)
     world = World()
     await world.start()
     sender = Sender(PATIENT, allow_private=True, tls=TRUSTING_NOBODY)
@@ -237,7 +237,7 @@ async def test_one_that_is_down_is_disabled_however_much_waits_for_it(
     telling.receiver.answer = lambda message: REFUSED
     # Each time another share of what waits comes first.
     for batch in (1, 40, 2, 40, 3):
-        monkeypatch.setattr("commands.webhooks.BATCH", batch)
+        monkeypatch.setattr("commands.reconcilers.webhooks.BATCH", batch)
         await courier.round()
         telling.world.now += timedelta(minutes=2)
     await telling.world.settle()
@@ -457,7 +457,7 @@ async def test_many_that_wait_at_the_end_read_the_log_once(telling: Telling, mon
         opened += 1
         return await reader(*given)
 
-    monkeypatch.setattr("commands.webhooks.FETCH_SECONDS", 0.05)
+    monkeypatch.setattr("commands.reconcilers.webhooks.FETCH_SECONDS", 0.05)
     for number in range(5):
         key = Key("webhook", derived_id(SEED, number))
         await telling.world.secrets.put(key.id, f"webhook/{key.id}", new_secret())

@@ -17,7 +17,7 @@ from domain.core.messages import Record, Topic
 from infra.log.kafka import COMMITTED
 from infra.log.lag import NO_LAG, Lag
 from infra.log.log import LogUnavailable
-from infra.settings import Settings
+from infra.process.settings import Settings
 from tests.commands.bench import COUNT, SMALL, Bench, about, started
 
 

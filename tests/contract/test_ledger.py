@@ -9,10 +9,10 @@ import psycopg
 import pytest
 
 from domain.core.messages import Key, Record
-from infra.db.ledger import Change, Conflict, Ledger, LedgerUnavailable, Move
 from infra.db.memory import MemoryLedger
 from infra.db.migrate import migrate
 from infra.db.postgres import PostgresLedger
+from infra.db.write_store import Change, Conflict, Ledger, LedgerUnavailable, Move
 from infra.log.log import TopicPartition
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

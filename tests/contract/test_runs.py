@@ -6,10 +6,17 @@ import psycopg
 import pytest
 
 from infra.db.migrate import migrate
-from projections.runs import LOST, MOST_PROBLEMS, SILENCE, Run, Runs, RunUnderWay
-from projections.runs_memory import MemoryRuns
-from projections.runs_postgres import PostgresRuns
-from projections.view import UnknownMarker
+from projections.maintenance.runs import (
+    LOST,
+    MOST_PROBLEMS,
+    SILENCE,
+    Run,
+    Runs,
+    RunUnderWay,
+)
+from projections.maintenance.runs_memory import MemoryRuns
+from projections.maintenance.runs_postgres import PostgresRuns
+from projections.views.view import UnknownMarker
 from tests.servers import Servers
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -9,9 +9,9 @@ import pytest
 from cryptography.fernet import Fernet, InvalidToken
 
 from infra.db.migrate import migrate
+from infra.secrets.encryption import Seal
 from infra.secrets.memory import MemorySecrets
 from infra.secrets.postgres import PostgresSecrets
-from infra.secrets.seal import Seal
 from infra.secrets.secrets import LONGEST, KeyInvalid, SecretStore
 from infra.secrets.segments import MemorySegments, PostgresSegments, Segments
 from tests.servers import Servers

@@ -18,9 +18,9 @@ from domain.instance.actions.lifecycle.update import UpdateInstance
 from domain.network.messages import CreateNetwork, DeleteNetwork
 from infra.log.log import TopicPartition
 from infra.log.memory import MemoryLog
-from projections.memory import MemoryStore
-from projections.postgres import PostgresStore
-from projections.store import (
+from projections.maintenance.verify import MOST, compare
+from projections.store.memory import MemoryStore
+from projections.store.port import (
     LONG_AGO,
     Batch,
     Entry,
@@ -32,10 +32,18 @@ from projections.store import (
     Store,
     StoreUnavailable,
 )
-from projections.tables import SCHEMA, create_tables
-from projections.verify import MOST, compare
-from projections.view import Condition, Either, Found, Operator, Query, Row, UnknownMarker
-from projections.views import VIEWS
+from projections.store.postgres import PostgresStore
+from projections.store.schema import SCHEMA, create_tables
+from projections.views.table import VIEWS
+from projections.views.view import (
+    Condition,
+    Either,
+    Found,
+    Operator,
+    Query,
+    Row,
+    UnknownMarker,
+)
 from tests.domain.instances import NETWORK, boot_command
 from tests.harness.world import World
 from tests.projections.test_dead import closed, dead, ident, project, rows

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from infra.traces import PATH
+from infra.process.traces import PATH
 
 
 class Collected(NamedTuple):

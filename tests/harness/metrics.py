@@ -1,6 +1,6 @@
 """What a process measured."""
 
-from infra.metrics import REGISTRY
+from infra.process.metrics import REGISTRY
 
 
 def value(name: str, **labels: object) -> float | None:

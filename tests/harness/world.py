@@ -38,8 +38,8 @@ from infra.log.log import Reader
 from infra.log.memory import MemoryLog
 from infra.secrets.memory import MemorySecrets
 from infra.secrets.segments import MemorySegments
-from projections.memory import MemoryStore
 from projections.projector import Projector
+from projections.store.memory import MemoryStore
 from tests.harness.agents import TestAgents, host_key, registration
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

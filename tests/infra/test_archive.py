@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domain.core.messages import FILLER, Record, Topic
-from infra import crash
 from infra.archive import archive as archiving
 from infra.archive.archive import archive
 from infra.archive.errors import ArchiveBusy, ArchiveError, CannotRestore, Damaged, NotEmpty, OtherLog
@@ -26,6 +25,7 @@ from infra.log.log import TopicPartition
 from infra.log.memory import MemoryLog
 from infra.log.records import records
 from infra.log.topics import TOPICS
+from infra.process import failpoints
 
 JOBS = TopicPartition(Topic.JOBS, 41)
 
@@ -402,7 +402,7 @@ def kill_at(monkeypatch: pytest.MonkeyPatch, point: str, number: int) -> None:
         if name == point and left[0] == 0:
             raise Killed
 
-    monkeypatch.setattr(crash, "point", passed)
+    monkeypatch.setattr(failpoints, "point", passed)
 
 
 @pytest.mark.parametrize("number", [1, 2, 17])

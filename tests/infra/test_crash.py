@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.crash import POINTS, wishes
+from infra.process.failpoints import POINTS, wishes
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = """

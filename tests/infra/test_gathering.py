@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from infra.log.gathering import GATHERED_BYTES, LONGEST_MS, MANY, WINDOW, Gathering
+from infra.log.fetch_batching import GATHERED_BYTES, LONGEST_MS, MANY, WINDOW, Gathering
 
 ONCE_A_WINDOW = int(MANY * WINDOW)
 

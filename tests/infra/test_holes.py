@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from domain.core.messages import Record
-from infra.log.holes import Holes
+from infra.log.gaps import Holes
 from infra.log.log import Log, TopicPartition
 
 WHERE = TopicPartition("gostack.commands", 3)

@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import NodeNotReadyError
 
 from domain.core.messages import Record, Topic
-from infra.log import ending
+from infra.log import client_shutdown
 from infra.log.kafka import KafkaLog, KafkaReader
 from infra.log.log import LogUnavailable
 
@@ -60,7 +60,7 @@ async def test_what_was_given_up_is_not_sent_when_the_broker_is_back(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, hangs: bool
 ) -> None:
     """Whether the broker refuses, or takes what it is sent and does not answer."""
-    monkeypatch.setattr(ending, "SECONDS", 0.1)
+    monkeypatch.setattr(client_shutdown, "SECONDS", 0.1)
     away, sent, made = True, [], []
 
     closed = asyncio.Event()

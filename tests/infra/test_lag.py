@@ -6,7 +6,7 @@ from domain.core.messages import Record, Topic
 from infra.log.lag import Lag, lags, measured, together
 from infra.log.log import TopicPartition
 from infra.log.memory import MemoryLog
-from infra.metrics import REGISTRY
+from infra.process.metrics import REGISTRY
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 FIRST, SECOND = TopicPartition(Topic.EVENTS, 0), TopicPartition(Topic.EVENTS, 1)

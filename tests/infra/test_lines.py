@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from infra import lines, work
+from infra.process import log_context
+from infra.process import logging as process_logging
 
 
 class Terminal(io.StringIO):
@@ -25,7 +26,7 @@ class Terminal(io.StringIO):
 def as_before() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level, hook, thread_hook = root.handlers[:], root.level, sys.excepthook, threading.excepthook
-    levels = {name: logging.getLogger(name).level for name in (*lines.OWN, "uvicorn")}
+    levels = {name: logging.getLogger(name).level for name in (*process_logging.OWN, "uvicorn")}
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
@@ -41,8 +42,8 @@ def said(stream: io.StringIO) -> list[dict[str, Any]]:
 
 def test_a_line_is_an_object() -> None:
     stream = io.StringIO()
-    lines.set_up("engine", "auto", "info", stream)
-    with work.doing(task="t1", instance="i1", empty=""):
+    process_logging.set_up("engine", "auto", "info", stream)
+    with log_context.doing(task="t1", instance="i1", empty=""):
         logging.getLogger("commands.worker").warning("%s of %s", 1, 2)
     (line,) = said(stream)
     told = datetime.fromisoformat(line.pop("time"))
@@ -58,12 +59,12 @@ def test_a_line_is_an_object() -> None:
 
 
 def test_the_time_is_rfc_3339_in_utc() -> None:
-    assert lines.moment(0.0) == "1970-01-01T00:00:00.000000Z"
+    assert process_logging.moment(0.0) == "1970-01-01T00:00:00.000000Z"
 
 
 def test_an_error_is_a_field_and_bounded() -> None:
     stream = io.StringIO()
-    lines.set_up("engine", "json", "info", stream)
+    process_logging.set_up("engine", "json", "info", stream)
     try:
         raise ValueError("x" * 100_000 + "the end")
     except ValueError:
@@ -72,14 +73,14 @@ def test_an_error_is_a_field_and_bounded() -> None:
     assert line["error"] == "ValueError"
     assert line["exception"].startswith("Traceback")
     assert line["exception"].endswith("the end")
-    assert len(line["exception"]) < lines.LONGEST + 100
+    assert len(line["exception"]) < process_logging.LONGEST + 100
 
 
 @pytest.mark.parametrize("text", ["two\nlines", "a \ud800 lone surrogate", "nul \0", "\u2028"])
 def test_whatever_is_said_is_one_line(text: str) -> None:
     stream = io.StringIO()
-    lines.set_up("agent", "json", "info", stream)
-    with work.doing(host=text):
+    process_logging.set_up("agent", "json", "info", stream)
+    with log_context.doing(host=text):
         logging.getLogger("agent").error("%s", text)
     (line,) = said(stream)
     assert line["message"] == line["host"] == text
@@ -87,22 +88,22 @@ def test_whatever_is_said_is_one_line(text: str) -> None:
 
 def test_a_line_written_wrongly_is_not_lost() -> None:
     stream = io.StringIO()
-    lines.set_up("agent", "json", "info", stream)
+    process_logging.set_up("agent", "json", "info", stream)
     logging.getLogger("agent").error("%s and %s", "one")
     assert "%s and %s" in said(stream)[0]["message"]
 
 
 def test_a_terminal_gets_lines_for_people() -> None:
     stream = Terminal()
-    lines.set_up("engine", "auto", "info", stream)
-    with work.doing(task="t1", type="not shown"):
+    process_logging.set_up("engine", "auto", "info", stream)
+    with log_context.doing(task="t1", type="not shown"):
         logging.getLogger("commands").warning("look")
     assert stream.getvalue().endswith(" WARNING commands look [task=t1]\n")
 
 
 def test_the_setting_passes_the_terminal() -> None:
     stream = Terminal()
-    lines.set_up("engine", "json", "info", stream)
+    process_logging.set_up("engine", "json", "info", stream)
     logging.getLogger("commands").warning("look")
     assert said(stream)[0]["message"] == "look"
 
@@ -110,7 +111,7 @@ def test_the_setting_passes_the_terminal() -> None:
 @pytest.mark.parametrize("name", ["uvicorn.error", "faust.worker", "mode.worker", "aiokafka.conn", "psycopg.pool"])
 def test_libraries_speak_alike_and_only_of_what_is_wrong(name: str) -> None:
     stream = io.StringIO()
-    lines.set_up("engine", "json", "debug", stream)
+    process_logging.set_up("engine", "json", "debug", stream)
     logging.getLogger(name).debug("headers and tokens")
     logging.getLogger(name).error("gone")
     assert [(line["logger"], line["message"]) for line in said(stream)] == [(name, "gone")]
@@ -118,9 +119,9 @@ def test_libraries_speak_alike_and_only_of_what_is_wrong(name: str) -> None:
 
 def test_the_level_is_for_our_own() -> None:
     stream = io.StringIO()
-    lines.set_up("engine", "json", "debug", stream)
+    process_logging.set_up("engine", "json", "debug", stream)
     logging.getLogger("commands.processor").debug("decided")
-    lines.set_up("engine", "json", "warning", stream)
+    process_logging.set_up("engine", "json", "warning", stream)
     logging.getLogger("commands.processor").info("not this")
     assert [line["message"] for line in said(stream)] == ["decided"]
 
@@ -129,14 +130,14 @@ def test_warnings_are_lines() -> None:
     stream = io.StringIO()
     with warnings.catch_warnings():
         warnings.simplefilter("always")
-        lines.set_up("engine", "json", "info", stream)
+        process_logging.set_up("engine", "json", "info", stream)
         warnings.warn("old", stacklevel=1)
     assert said(stream)[0]["logger"] == "py.warnings"
 
 
 def test_a_thread_that_ends_by_an_error_says_so() -> None:
     stream = io.StringIO()
-    lines.set_up("agent", "json", "info", stream)
+    process_logging.set_up("agent", "json", "info", stream)
 
     def broken() -> None:
         raise RuntimeError("in a thread")

@@ -12,10 +12,10 @@ from wsgiref.simple_server import WSGIServer
 
 import pytest
 
-from infra import metrics
 from infra.local.server import free_port
 from infra.log.lag import Lag, Lags
-from infra.probes import SLACK, Pulse, doors, measure, open_doors
+from infra.process import metrics
+from infra.process.health_server import SLACK, Pulse, doors, measure, open_doors
 
 ROOT = Path(__file__).parents[2]
 DASHBOARD = ROOT / "infra" / "grafana" / "gostack.json"
@@ -109,7 +109,7 @@ def test_a_loop_that_hangs_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None
     assert pulse.problem() == ""
     beat = pulse._beat
     assert beat is not None
-    monkeypatch.setattr("infra.probes.time.monotonic", lambda: beat + 5.0 * SLACK + 1)
+    monkeypatch.setattr("infra.process.health_server.time.monotonic", lambda: beat + 5.0 * SLACK + 1)
     assert pulse.problem() == "nothing measured for 21 s"
 
 
@@ -117,7 +117,7 @@ async def test_what_is_away_is_waited_out_and_told(monkeypatch: pytest.MonkeyPat
     async def at_once(seconds: float) -> None:
         assert seconds == 5.0
 
-    monkeypatch.setattr("infra.probes.asyncio.sleep", at_once)
+    monkeypatch.setattr("infra.process.health_server.asyncio.sleep", at_once)
     pulse = Pulse(5.0)
     looks = iter([ConnectionError("no database"), None])
     problems = []

@@ -14,8 +14,8 @@ import pytest
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from domain.core.messages import Record
-from infra.webhooks.addresses import Guarded, NotAllowed, checked_url, is_public
 from infra.webhooks.sender import MEDIA_TYPE, Sender, cloud_event, new_secret
+from infra.webhooks.ssrf_guard import Guarded, NotAllowed, checked_url, is_public
 from tests.harness.receiver import SILENT, Receiver, receiving
 
 RECORD = Record(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pydantic
 import pytest
 
-from infra.settings import Settings, SettingWrong, explain, load, page
+from infra.process.settings import Settings, SettingWrong, explain, load, page
 
 DOCS = Path(__file__).parents[2] / "docs"
 

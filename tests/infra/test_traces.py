@@ -13,7 +13,7 @@ import pytest
 
 from domain.core.messages import Envelope, Key, Topic, from_record, named_id, to_record
 from domain.instance.actions.power.stop import StopInstance
-from infra import metrics, traces
+from infra.process import metrics, traces
 from tests.harness.collector import Collector, receiving
 from tests.harness.spans import Spans, collected
 

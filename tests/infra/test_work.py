@@ -8,7 +8,7 @@ from domain.core.messages import Envelope, Key, Message, named_id
 from domain.host.messages import PlaceInstance
 from domain.instance.actions.power.stop import StopInstance
 from domain.tasks.jobs import JobsAnswered, Reply
-from infra import work
+from infra.process import log_context
 
 ID = named_id("test", "1")
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -27,28 +27,28 @@ def envelope(data: Message, subject: Key, **more: str) -> Envelope:
 
 
 def test_nothing_is_worked_on_at_first() -> None:
-    assert work.fields() == {}
+    assert log_context.fields() == {}
 
 
 def test_a_block_within_a_block_adds_to_it() -> None:
-    with work.doing(task="t1"):
-        with work.doing(job="StopGuest", host=""):
-            assert work.fields() == {"task": "t1", "job": "StopGuest"}
-        assert work.fields() == {"task": "t1"}
-    assert work.fields() == {}
+    with log_context.doing(task="t1"):
+        with log_context.doing(job="StopGuest", host=""):
+            assert log_context.fields() == {"task": "t1", "job": "StopGuest"}
+        assert log_context.fields() == {"task": "t1"}
+    assert log_context.fields() == {}
 
 
 def test_a_note_ends_with_its_block() -> None:
-    with work.doing(request="GET /"):
-        work.note(command="c1")
-        assert work.fields() == {"request": "GET /", "command": "c1"}
-    assert work.fields() == {}
+    with log_context.doing(request="GET /"):
+        log_context.note(command="c1")
+        assert log_context.fields() == {"request": "GET /", "command": "c1"}
+    assert log_context.fields() == {}
 
 
 def test_a_command_says_its_id_its_instance_and_its_place() -> None:
     command = envelope(StopInstance(), Key("instance", "i1"), traceparent=f"00-{TRACE}-b7ad6b7169203331-01")
-    with work.handling(command, "gostack.commands:1:7"):
-        assert work.fields() == {
+    with log_context.handling(command, "gostack.commands:1:7"):
+        assert log_context.fields() == {
             "type": "gostack.instance.stop.v1",
             "subject": "instance/i1",
             "instance": "i1",
@@ -61,36 +61,36 @@ def test_a_command_says_its_id_its_instance_and_its_place() -> None:
 
 def test_an_answer_says_its_task_and_its_host() -> None:
     answer = JobsAnswered(task_id="t1", dispatch_id="d1", host_id="h1", results=())
-    with work.handling(envelope(answer, Key("instance", "i1"))):
-        found = work.fields()
+    with log_context.handling(envelope(answer, Key("instance", "i1"))):
+        found = log_context.fields()
     assert (found["task"], found["host"], found["instance"]) == ("t1", "h1", "i1")
 
 
 def test_what_asks_for_an_answer_says_whose_it_is() -> None:
     reply = Reply(instance_id="i1", task_id="t1", dispatch_id="d1", job_id="j1")
     wish = PlaceInstance(reply=reply, instance_id="i1", project="p", vcpus=1, memory=1, disk=1)
-    with work.handling(envelope(wish, Key("cell", "default"))):
-        found = work.fields()
+    with log_context.handling(envelope(wish, Key("cell", "default"))):
+        found = log_context.fields()
     assert (found["task"], found["instance"], found["subject"]) == ("t1", "i1", "cell/default")
 
 
 def test_a_record_that_cannot_be_read_says_where_it_is() -> None:
-    with work.handling(None, "gostack.jobs:0:1"):
-        assert work.fields() == {"place": "gostack.jobs:0:1"}
+    with log_context.handling(None, "gostack.jobs:0:1"):
+        assert log_context.fields() == {"place": "gostack.jobs:0:1"}
 
 
 async def test_it_follows_tasks_and_threads_and_no_others() -> None:
     async def look() -> dict[str, str]:
-        return work.fields()
+        return log_context.fields()
 
-    with work.doing(task="t1"):
+    with log_context.doing(task="t1"):
         inside = asyncio.create_task(look())
         context = contextvars.copy_context()
     assert await inside == {"task": "t1"}
-    assert await asyncio.get_running_loop().run_in_executor(None, context.run, work.fields) == {"task": "t1"}
+    assert await asyncio.get_running_loop().run_in_executor(None, context.run, log_context.fields) == {"task": "t1"}
     assert await asyncio.create_task(look()) == {}
 
 
 def test_only_a_trace_parent_has_a_trace() -> None:
-    assert work.trace_id(f"00-{TRACE}-b7ad6b7169203331-01") == TRACE
-    assert [work.trace_id(each) for each in ("", "x", "00-1-2-3")] == ["", "", ""]
+    assert log_context.trace_id(f"00-{TRACE}-b7ad6b7169203331-01") == TRACE
+    assert [log_context.trace_id(each) for each in ("", "x", "00-1-2-3")] == ["", "", ""]

@@ -15,8 +15,8 @@ from domain.scheduling.policy import DEFAULT
 from domain.scheduling.simulation import Question, Simulated, simulate
 from domain.scheduling.table import Ratios
 from infra.log.log import TopicPartition
-from projections import cell
-from projections.cell import SKEW, past
+from projections.history import scheduler_history
+from projections.history.scheduler_history import SKEW, past
 from tests.domain.instances import NETWORK, boot_command
 from tests.harness.agents import host_key
 from tests.harness.nonsense import NONSENSE
@@ -132,7 +132,7 @@ async def test_an_event_that_cannot_be_placed_is_named(name: str, value: bytes, 
 
 async def test_more_than_can_be_kept_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     world, noon = await day()
-    monkeypatch.setattr(cell, "MOST_FACTS", 3)
+    monkeypatch.setattr(scheduler_history, "MOST_FACTS", 3)
     with pytest.raises(PastTooLong, match="More than 3 decisions"):
         await past(world.log, noon, world.now)
 

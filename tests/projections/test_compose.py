@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from infra.log.memory import MemoryLog
-from infra.settings import Metrics, Settings
+from infra.process.settings import Metrics, Settings
 from projections import compose
-from projections.memory import MemoryStore
 from projections.projector import Projector
+from projections.store.memory import MemoryStore
 
 
 class Store(MemoryStore):

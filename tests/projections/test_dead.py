@@ -20,14 +20,14 @@ from domain.core.messages import (
     to_record,
 )
 from domain.dead import DeadDropped, DeadEvent, DeadRetried
-from infra import metrics
 from infra.log.log import LogUnavailable
 from infra.log.memory import MemoryLog
-from projections.memory import MemoryStore
+from infra.process import metrics
+from projections.maintenance.verify import compare
 from projections.projector import READS, Projector, VersionGap
-from projections.store import Batch, HistoryQuery, Store
-from projections.verify import compare
-from projections.view import Condition, Query
+from projections.store.memory import MemoryStore
+from projections.store.port import Batch, HistoryQuery, Store
+from projections.views.view import Condition, Query
 from tests.harness.nonsense import NONSENSE
 from tests.projections.test_projector import SMALL, flavor_events
 

@@ -12,12 +12,12 @@ from domain.host.messages import HostClaimMade, HostRegistered, PlacementRefused
 from domain.instance.events import InstanceCreated
 from domain.network.messages import CreateNetwork
 from domain.zone import ZoneCreated
-from projections.memory import MemoryStore
-from projections.moments import Moment, row_at
-from projections.placements import placements
-from projections.store import HistoryQuery
-from projections.views import VIEWS
-from projections.why import why
+from projections.history.causality import why
+from projections.history.placements import placements
+from projections.history.time_travel import Moment, row_at
+from projections.store.memory import MemoryStore
+from projections.store.port import HistoryQuery
+from projections.views.table import VIEWS
 from tests.domain.instances import NETWORK, boot_command
 from tests.harness.agents import host_key
 from tests.harness.world import World

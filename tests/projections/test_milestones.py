@@ -16,16 +16,17 @@ from domain.core.errors import TooManyEvents
 from domain.core.messages import Key, Record, Topic, from_record
 from domain.network.messages import NetworkCreated, PortCreated
 from domain.tasks.events import CommandSatisfied
-from projections import moments, projector
-from projections.filling import FillingStore, create_unkeyed_tables
-from projections.memory import MemoryStore
-from projections.moments import Moment, row_at
-from projections.postgres import PostgresStore
-from projections.rebuild import NEXT
-from projections.store import Entry, HistoryQuery, Milestone
-from projections.tables import SCHEMA, create_tables
-from projections.view import Query, Row
-from projections.views import VIEWS
+from projections import projector
+from projections.history import time_travel
+from projections.history.time_travel import Moment, row_at
+from projections.maintenance.bulk_load import FillingStore, create_unkeyed_tables
+from projections.maintenance.rebuild import NEXT
+from projections.store.memory import MemoryStore
+from projections.store.port import Entry, HistoryQuery, Milestone
+from projections.store.postgres import PostgresStore
+from projections.store.schema import SCHEMA, create_tables
+from projections.views.table import VIEWS
+from projections.views.view import Query, Row
 from tests.harness.world import START
 from tests.projections.test_moments import SUBJECTS
 from tests.projections.test_projector import ALL, LAN, SMALL, fact, flavor_events, numbered, project, story
@@ -141,8 +142,8 @@ async def test_so_many_events_are_read_whatever_the_length_of_the_story(
     near: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     count = 300
-    monkeypatch.setattr(moments, "AT_ONCE", EVERY)
-    monkeypatch.setattr(moments, "MOST_EVENTS", 3 * EVERY)
+    monkeypatch.setattr(time_travel, "AT_ONCE", EVERY)
+    monkeypatch.setattr(time_travel, "MOST_EVENTS", 3 * EVERY)
     store = Counting()
     await project(store, flavor_events(count))
     for version in range(1, count + 1):
@@ -208,8 +209,8 @@ async def test_a_growing_state_costs_an_event_no_more(near: None, monkeypatch: p
 
 async def test_notices_neither_count_nor_end_a_fold(near: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that asks for what is so already, again and again, leaves nothing but notices."""
-    monkeypatch.setattr(moments, "AT_ONCE", EVERY)
-    monkeypatch.setattr(moments, "MOST_EVENTS", 3 * EVERY)
+    monkeypatch.setattr(time_travel, "AT_ONCE", EVERY)
+    monkeypatch.setattr(time_travel, "MOST_EVENTS", 3 * EVERY)
     events = flavor_events(3 * EVERY)
     late = replace(from_record(events[0]), time=START + timedelta(days=1)).time.isoformat().encode()
     notices = [
@@ -235,8 +236,8 @@ async def test_another_partition_says_nothing_of_it(near: None) -> None:
 
 async def test_a_long_story_that_an_earlier_release_projected(near: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without milestones it is folded up to the bound, and told how to get them; what happens next makes one."""
-    monkeypatch.setattr(moments, "AT_ONCE", EVERY)
-    monkeypatch.setattr(moments, "MOST_EVENTS", 10 * EVERY)
+    monkeypatch.setattr(time_travel, "AT_ONCE", EVERY)
+    monkeypatch.setattr(time_travel, "MOST_EVENTS", 10 * EVERY)
     events = flavor_events(20 * EVERY + 1)
     store = await without(events[:-1])
     early = Moment(topic=Topic.EVENTS, partition=0, offset=5 * EVERY)

@@ -8,12 +8,12 @@ import pytest
 
 from domain.core.errors import TooManyEvents
 from domain.core.messages import Key, Record, from_record
-from projections import moments
-from projections.memory import MemoryStore
-from projections.moments import Moment, row_at
-from projections.store import HistoryQuery
-from projections.view import Query
-from projections.views import VIEWS
+from projections.history import time_travel
+from projections.history.time_travel import Moment, row_at
+from projections.store.memory import MemoryStore
+from projections.store.port import HistoryQuery
+from projections.views.table import VIEWS
+from projections.views.view import Query
 from tests.harness.world import START
 from tests.projections.test_projector import ALL, instance_key, project, story, whole
 
@@ -93,9 +93,9 @@ async def test_more_events_than_are_folded_for_one_answer(store: MemoryStore, mo
     key = instance_key(1)
     count = len(await store.history(HistoryQuery(subject=str(key), limit=ALL)))
     late = Moment(START + timedelta(days=9))
-    monkeypatch.setattr(moments, "AT_ONCE", 2)
+    monkeypatch.setattr(time_travel, "AT_ONCE", 2)
     row = await row_at(store, VIEWS["instances"], key.id, key, late)
     assert row is not None
-    monkeypatch.setattr(moments, "MOST_EVENTS", count - count % 2 - 2)
+    monkeypatch.setattr(time_travel, "MOST_EVENTS", count - count % 2 - 2)
     with pytest.raises(TooManyEvents):
         await row_at(store, VIEWS["instances"], key.id, key, late)

@@ -53,11 +53,11 @@ from domain.webhook import CreateWebhook, DisableWebhook, Wanted, Webhook
 from domain.zone import CreateZone, DeleteZone
 from infra.log.log import Positions, Reader, TopicPartition
 from infra.log.memory import MemoryLog
-from projections.memory import MemoryStore
 from projections.projector import Projector, VersionGap
-from projections.store import HistoryQuery, NotMoved, Store
-from projections.view import Change, Query
-from projections.views import VIEWS
+from projections.store.memory import MemoryStore
+from projections.store.port import HistoryQuery, NotMoved, Store
+from projections.views.table import VIEWS
+from projections.views.view import Change, Query
 from tests.domain.instances import NETWORK, boot_command
 from tests.harness.agents import host_key
 from tests.harness.world import START, World

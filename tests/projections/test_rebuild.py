@@ -1,7 +1,7 @@
 """How a rebuild is divided among processes; that it is whole is tried on real servers (tests/real/test_rebuild.py)."""
 
 from infra.log.log import TopicPartition
-from projections.rebuild import shared
+from projections.maintenance.rebuild import shared
 
 
 def test_processes_have_about_as_many_events_each_and_every_partition_once() -> None:

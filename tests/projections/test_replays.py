@@ -9,8 +9,8 @@ from domain.scheduling.policy import DEFAULT
 from domain.scheduling.simulation import Question
 from domain.scheduling.table import Ratios
 from infra.log.log import LogUnavailable
-from projections import replays
-from projections.replays import ReplayBusy, ReplayOverdue, ReplaysApart
+from projections.history import replay
+from projections.history.replay import ReplayBusy, ReplayOverdue, ReplaysApart
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 QUESTION = Question(DEFAULT, Ratios(), DEFAULT, Ratios(), START, START.replace(year=2027), 10)
@@ -28,10 +28,10 @@ async def test_one_at_a_time_and_a_log_that_is_away_is_said_so() -> None:
 
 
 async def test_it_ends_when_its_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replays, "GRACE", 0.0)
+    monkeypatch.setattr(replay, "GRACE", 0.0)
     apart = ReplaysApart(NOBODY, 0.001)
     with pytest.raises(ReplayOverdue):
         await apart.simulate(QUESTION)
-    monkeypatch.setattr(replays, "GRACE", 60.0)
+    monkeypatch.setattr(replay, "GRACE", 60.0)
     with pytest.raises(LogUnavailable):
         await apart.simulate(QUESTION)

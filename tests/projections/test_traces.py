@@ -6,8 +6,8 @@ import pytest
 
 from domain.core.messages import Key, Topic, named_id
 from domain.flavor import CreateFlavor, UpdateFlavor
-from projections.memory import MemoryStore
 from projections.projector import Projector
+from projections.store.memory import MemoryStore
 from tests.harness.spans import Spans, collected
 from tests.harness.world import World
 

@@ -16,10 +16,10 @@ from domain.network.messages import (
     PortDeleted,
     PortFreed,
 )
-from projections import why as chains
-from projections.memory import MemoryStore
-from projections.store import HistoryQuery
-from projections.why import LASTING, why
+from projections.history import causality as chains
+from projections.history.causality import LASTING, why
+from projections.store.memory import MemoryStore
+from projections.store.port import HistoryQuery
 from tests.projections.test_projector import ALL, instance_key, project, story
 
 assert story  # the fixture of the story that the projector's tests tell

@@ -8,7 +8,7 @@ from typing import Any
 from typer.testing import CliRunner
 
 from cli.gs.main import app
-from infra.crash import VARIABLE
+from infra.process.failpoints import VARIABLE
 from tests.real.cluster import TREE, Cluster
 
 BACKUP = "/backup/gostack"

@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
-from infra.clock import VARIABLE as CLOCK
 from infra.local.server import Server
+from infra.process.clock import VARIABLE as CLOCK
 from tests.real.cluster import Cluster, running
 from tests.real.test_crashes import instances, prepare
 

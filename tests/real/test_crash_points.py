@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from infra.crash import POINTS, VARIABLE
+from infra.process.failpoints import POINTS, VARIABLE
 from tests.real.cluster import Cluster, running
 from tests.real.test_crashes import boot, instances, prepare
 

@@ -20,10 +20,10 @@ from aiokafka import AIOKafkaProducer
 from domain.core.messages import Envelope, Key, Record, Topic, from_record, to_record
 from domain.flavor import CreateFlavor
 from domain.tasks.jobs import DispatchHostJobs, JobCall, JobError, JobsAnswered
-from infra.crash import VARIABLE
 from infra.log.kafka import KafkaLog
 from infra.log.records import records
 from infra.log.topics import TOPICS
+from infra.process.failpoints import VARIABLE
 from tests.real.cluster import Cluster, Process, running
 from tests.real.test_crashes import boot, instances, prepare
 

@@ -19,9 +19,9 @@ from api.refusals import Overloaded, Unavailable
 from api.services import Services
 from api.verdicts import Judgement, Verdicts
 from cli.check import Guest, Parts, Report, look
-from commands.beats import Beats
 from commands.engine import EngineRules
 from commands.processor import Overtaken, Processor, Rules, restored
+from commands.reconcilers.liveness import Beats
 from commands.scheduler import SchedulerRules
 from commands.timers import Timers
 from domain import catalog
@@ -30,11 +30,11 @@ from domain.host.messages import Inventory
 from domain.host.state import Host
 from domain.scheduling.table import Ratios
 from domain.tasks.jobs import GuestSpec
-from infra.db.ledger import LedgerUnavailable
+from infra.db.write_store import LedgerUnavailable
 from infra.log.log import LogUnavailable, TopicPartition
-from infra.settings import Settings
+from infra.process.settings import Settings
 from projections.projector import Projector
-from projections.store import StoreUnavailable
+from projections.store.port import StoreUnavailable
 from tests.simulation.parts import SimulatedLedger, SimulatedLog, SimulatedStore, Weather
 from tests.simulation.processes import Process
 

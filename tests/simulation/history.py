@@ -27,7 +27,7 @@ from domain.scheduling.simulation import simulate as simulate_placements
 from domain.scheduling.table import Ratios
 from domain.tasks.events import CancelTask
 from domain.tasks.jobs import JOBS, Power, Target
-from projections.cell import past
+from projections.history.scheduler_history import past
 from tests.domain.instances import NETWORK, boot_command
 from tests.simulation.cluster import CELLS, Cluster
 from tests.simulation.loop import simulate

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from random import Random
 
 from domain.core.messages import Record
-from infra.db.ledger import LedgerUnavailable
 from infra.db.memory import MemoryLedger, MemoryStep
+from infra.db.write_store import LedgerUnavailable
 from infra.log.log import LogUnavailable, Positions, Reader, TopicPartition
 from infra.log.memory import MemoryLog
-from projections.memory import MemoryStore
-from projections.store import Batch, StoreUnavailable
+from projections.store.memory import MemoryStore
+from projections.store.port import Batch, StoreUnavailable
 from tests.simulation.processes import here, now
 
 SLOWNESS = 0.01

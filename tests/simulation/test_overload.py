@@ -22,14 +22,14 @@ from domain.core.messages import Key
 from domain.flavor import CreateFlavor
 from domain.image import CreateImage
 from domain.network.messages import CreateNetwork
+from infra.process.settings import Settings
 from infra.secrets.memory import MemorySecrets
 from infra.secrets.segments import MemorySegments
-from infra.settings import Settings
 from infra.webhooks.memory import MemoryDeliveries
 from infra.webhooks.sender import Sender
-from projections.replays import ReplaysHere
-from projections.runs_memory import MemoryRuns
-from projections.view import Condition
+from projections.history.replay import ReplaysHere
+from projections.maintenance.runs_memory import MemoryRuns
+from projections.views.view import Condition
 from tests.domain.instances import NETWORK
 from tests.simulation.cluster import Cluster
 from tests.simulation.history import _id, _rest

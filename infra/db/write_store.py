@@ -11,8 +11,8 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from domain.core.messages import Key, Record
-from infra import metrics
 from infra.log.log import TopicPartition
+from infra.process import metrics
 
 
 class LedgerUnavailable(Exception):

@@ -293,7 +293,8 @@ def page() -> str:
     lines = [
         "# Settings",
         "",
-        "Printed from the table in `infra/settings.py` (`python -m infra.settings`); a test holds this page to it.",
+        "Printed from the table in `infra/process/settings.py` (`python -m infra.process.settings`); a test holds this "
+        "page to it.",
         "",
         f"A value comes from the environment (`{PREFIX}<SECTION>__<NAME>`), else from the TOML file that",
         f"`{CONFIG_VARIABLE}` names (`[section]`, `name = value`), else it is the default. An unknown name is refused.",

@@ -16,7 +16,7 @@ from prometheus_client import make_wsgi_app
 from prometheus_client.exposition import ThreadingWSGIServer
 
 from infra.log.lag import Lags
-from infra.metrics import REGISTRY
+from infra.process.metrics import REGISTRY
 
 SLACK = 4
 """Measurements that may be missing until a process does not count as ready."""

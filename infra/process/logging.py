@@ -1,7 +1,7 @@
 """What a process says of itself: a line for people at a terminal, else a JSON object a line, for machines.
 
 Why one formatter at the root: lines of libraries (uvicorn, Faust, aiokafka) are the same as ours, and whoever writes
-one says only what happened. What is worked on at that moment (infra/work.py) is added here.
+one says only what happened. What is worked on at that moment (infra/process/log_context.py) is added here.
 """
 
 import json
@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import IO, Literal
 
-from infra import work
+from infra.process import log_context
 
 Format = Literal["auto", "json", "text"]
 
@@ -41,7 +41,7 @@ class Json(logging.Formatter):
             "logger": record.name,
             "message": bounded(_message(record)),
             "process": self._process,
-            **work.fields(),
+            **log_context.fields(),
         }
         if record.exc_info and record.exc_info[1] is not None:
             line["error"] = type(record.exc_info[1]).__name__
@@ -55,7 +55,7 @@ class Text(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """A line, and a traceback's lines below it."""
-        known = work.fields()
+        known = log_context.fields()
         about = " ".join(f"{name}={known[name]}" for name in SHOWN if name in known)
         line = f"{moment(record.created)} {record.levelname} {record.name} {_message(record)}"
         line = f"{line} [{about}]" if about else line

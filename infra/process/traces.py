@@ -25,7 +25,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from domain.core.messages import Envelope
-from infra import metrics, work
+from infra.process import log_context, metrics
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor
@@ -176,7 +176,7 @@ def handling(verb: str, envelope: Envelope, place: str = "", kind: SpanKind = CO
     if not followed(envelope.traceparent):
         return NONE
     made = begin(f"{verb} {short(envelope.data.type_name)}", kind, envelope.traceparent, at=at)
-    about = {f"gostack.{name}": text for name, text in work.described(envelope).items() if name != "trace"}
+    about = {f"gostack.{name}": text for name, text in log_context.described(envelope).items() if name != "trace"}
     topic = place.partition(":")[0]
     made.tell({"messaging.system": "kafka", "messaging.destination.name": topic, "gostack.place": place, **about})
     return made
