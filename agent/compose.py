@@ -14,10 +14,10 @@ import uvicorn
 from fastapi import FastAPI
 
 from agent.drivers.driver import Driver, DriverError, Secrets
-from agent.drivers.simulated import SimulatedDriver
-from agent.endpoint import endpoint
-from agent.journal import Journal
-from agent.metadata import listen, metadata
+from agent.drivers.simulated.driver import SimulatedDriver
+from agent.host.endpoint import endpoint
+from agent.host.metadata import listen, metadata
+from agent.runner.journal import Journal
 from agent.service import AgentService, Options
 from domain.core.messages import named_id
 from domain.tasks.jobs import GuestSpec
@@ -46,7 +46,7 @@ def make_driver(settings: Settings, name: str) -> Driver:
     if settings.agent.driver == "simulated":
         kept = Path(settings.agent.state) / f"{name}.guests" if settings.agent.keep_guests else None
         return SimulatedDriver.of(settings, name, kept)
-    from agent.drivers.libvirt import LibvirtDriver
+    from agent.drivers.libvirt.driver import LibvirtDriver
 
     return LibvirtDriver.of(settings, settings.secrets.agent_token())
 

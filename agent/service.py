@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from agent.drivers.driver import Driver, DriverError, Secrets
-from agent.journal import Journal
-from agent.reconcile import look_at, reconcile
-from agent.registration import Candidate, job_positions, register
-from agent.runner import HostIdentity, HostRunner
-from agent.sender import Sender
-from agent.turns import take_turns
+from agent.host.observer import look_at, reconcile
+from agent.host.registration import Candidate, job_positions, register
+from agent.runner.journal import Journal
+from agent.runner.runner import HostIdentity, HostRunner
+from agent.runner.sender import Sender
+from agent.runner.staggered import take_turns
 from domain import catalog
 from domain.core.errors import UnknownMessage
 from domain.core.messages import (

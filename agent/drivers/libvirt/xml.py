@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from agent.drivers.instance_files import InstanceFiles
-from agent.drivers.network_xml import network_name
+from agent.drivers.libvirt.instance_files import InstanceFiles
+from agent.drivers.network.xml import network_name
 from domain.tasks.jobs import GuestSpec, Nic
 
 NAMESPACE = "urn:gostack:instance"

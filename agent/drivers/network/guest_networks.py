@@ -12,9 +12,16 @@ from pathlib import Path
 
 import libvirt
 
-from agent.drivers import firewall, vxlan
 from agent.drivers.driver import DriverError, DriverFault
-from agent.drivers.network_xml import PREFIX, Entry, NetworkFacts, network_name, network_xml, read_network
+from agent.drivers.network import firewall, vxlan
+from agent.drivers.network.xml import (
+    PREFIX,
+    Entry,
+    NetworkFacts,
+    network_name,
+    network_xml,
+    read_network,
+)
 from domain.tasks.jobs import GuestSpec, Nic
 
 UPDATED = libvirt.VIR_NETWORK_UPDATE_AFFECT_CONFIG | libvirt.VIR_NETWORK_UPDATE_AFFECT_LIVE

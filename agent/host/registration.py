@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from agent.runner import HostIdentity
+from agent.runner.runner import HostIdentity
 from domain.core.errors import UnknownMessage
 from domain.core.messages import (
     Envelope,

@@ -7,9 +7,9 @@ alone.
 import json
 from pathlib import Path
 
-from agent.drivers import host_command
 from agent.drivers.driver import DriverError, DriverFault
-from agent.drivers.qcow2 import read_header
+from agent.drivers.libvirt import host_command
+from agent.drivers.libvirt.qcow2 import read_header
 from domain.tasks.jobs import ImageRef
 
 

@@ -22,12 +22,19 @@ from xml.etree import ElementTree as ET
 
 import libvirt
 
-from agent.drivers import config_drive, console, domain_xml, guest_metadata, kvm, root_disk
-from agent.drivers.connection import Connection
 from agent.drivers.driver import DriverError, DriverFault, Secrets, VncAddress, Watcher
-from agent.drivers.image_cache import ImageCache
-from agent.drivers.instance_files import HostFiles
-from agent.drivers.network import GuestNetworks
+from agent.drivers.libvirt import (
+    config_drive,
+    console,
+    guest_metadata,
+    kvm,
+    root_disk,
+    xml,
+)
+from agent.drivers.libvirt.connection import Connection
+from agent.drivers.libvirt.image_cache import ImageCache
+from agent.drivers.libvirt.instance_files import HostFiles
+from agent.drivers.network.guest_networks import GuestNetworks
 from domain.host.messages import Inventory
 from domain.tasks.jobs import GuestSpec, ImageRef, Power
 from infra.process import failpoints, log_context
@@ -211,9 +218,9 @@ class LibvirtDriver:
         def work(connection: libvirt.virConnect) -> None:
             files = self._files.instance(guest.id)
             files.make()
-            machine = domain_xml.Machine(self._kvm, self._address, self._networks.uplink.mtu(), self._cache)
+            machine = xml.Machine(self._kvm, self._address, self._networks.uplink.mtu(), self._cache)
             backing = self._images.path(guest.image)
-            connection.defineXML(domain_xml.domain_xml(guest, files, backing, machine, _password()))
+            connection.defineXML(xml.domain_xml(guest, files, backing, machine, _password()))
             failpoints.point("libvirt-defined")
 
         await self._connection.call(work)
@@ -247,7 +254,7 @@ class LibvirtDriver:
                 case libvirt.VIR_DOMAIN_PAUSED:
                     domain.resume()
                     return True
-            self._networks.ensure(connection, domain_xml.networks(domain.XMLDesc()))
+            self._networks.ensure(connection, xml.networks(domain.XMLDesc()))
             failpoints.point("libvirt-starting")
             try:
                 domain.create()
@@ -326,7 +333,7 @@ class LibvirtDriver:
             return {
                 domain.UUIDString(): _power(said.get("state.state", 0), said.get("state.reason", 0))
                 for domain, said in connection.getAllDomainStats(libvirt.VIR_DOMAIN_STATS_STATE)
-                if domain.name().startswith(domain_xml.PREFIX)
+                if domain.name().startswith(xml.PREFIX)
             }
 
         return await self._connection.call(work)
@@ -340,7 +347,7 @@ class LibvirtDriver:
         """Give the running guest's display a new password that expires."""
 
         def work(domain: libvirt.virDomain) -> VncAddress:
-            shown = domain_xml.display(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_SECURE)) if domain.isActive() else None
+            shown = xml.display(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_SECURE)) if domain.isActive() else None
             if shown is None:
                 raise DriverError(DriverFault.GUEST_OFF, f"guest {instance_id} is off: it has no display")
             password = _password()
@@ -383,7 +390,7 @@ class LibvirtDriver:
 
         def work(domain: libvirt.virDomain) -> None:
             button, agent = by
-            if asked % 2 and domain_xml.agent_connected(domain.XMLDesc()):
+            if asked % 2 and xml.agent_connected(domain.XMLDesc()):
                 domain.agentSetResponseTimeout(AGENT_TIMEOUT)
                 way(domain, agent)
             else:
@@ -413,10 +420,10 @@ class LibvirtDriver:
 
     def _from_outside(self, note: Callable[[str], None], name: str) -> None:
         loop = self._loop
-        if loop is not None and name.startswith(domain_xml.PREFIX):
+        if loop is not None and name.startswith(xml.PREFIX):
             # It may be closing at this very moment.
             with suppress(RuntimeError):
-                loop.call_soon_threadsafe(note, name.removeprefix(domain_xml.PREFIX))
+                loop.call_soon_threadsafe(note, name.removeprefix(xml.PREFIX))
 
     def _note_change(self, instance_id: str) -> None:
         self._changed[instance_id] = None

@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx
 
 from agent.drivers.driver import DriverError, DriverFault
-from agent.drivers.qcow2 import read_header
+from agent.drivers.libvirt.qcow2 import read_header
 from domain.tasks.jobs import ImageRef
 
 CHUNK = 1 << 20

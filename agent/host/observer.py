@@ -8,8 +8,8 @@ import logging
 from collections.abc import Sequence
 
 from agent.drivers.driver import DriverError
-from agent.runner import HostRunner
-from agent.turns import take_turns
+from agent.runner.runner import HostRunner
+from agent.runner.staggered import take_turns
 from domain.tasks.jobs import Power
 from infra.process import log_context
 

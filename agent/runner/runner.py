@@ -16,8 +16,8 @@ from datetime import datetime
 from agent.drivers.driver import Driver, DriverError, Secrets
 from agent.drivers.traced import traced
 from agent.jobs import HANDLERS, Context
-from agent.journal import Journal
-from agent.sender import Sender
+from agent.runner.journal import Journal
+from agent.runner.sender import Sender
 from domain.core.messages import (
     Envelope,
     Key,
