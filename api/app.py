@@ -3,11 +3,12 @@
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 
-from api import problems
-from api.body_limit import BodyLimit
-from api.dead import DeadRecords
-from api.feed import Feed
-from api.routes import (
+from api.http import problems
+from api.http.body_limit import BodyLimit
+from api.http.timing import Timing
+from api.openapi.samples import complete
+from api.reads.event_stream import Feed
+from api.resources import (
     cells,
     commands,
     dead,
@@ -30,9 +31,8 @@ from api.routes import (
     webhooks,
     zones,
 )
-from api.samples import complete
 from api.services import Services
-from api.timing import Timing
+from api.writes.dead_records import DeadRecords
 from infra.process import traces
 
 ROUTES = (

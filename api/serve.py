@@ -11,17 +11,17 @@ import orjson
 import uvicorn
 from fastapi import FastAPI
 
-from api.agents import Agents
 from api.app import create_app
-from api.blobs import Blobs
-from api.feed import Feed
-from api.forgetting import Forgetting
-from api.internal import create_internal_app
-from api.load import READ_BY, Load
-from api.routes.service import readiness
+from api.hosts.agent_api import create_internal_app
+from api.hosts.agent_client import Agents
+from api.reads.event_stream import Feed
+from api.resources.service import readiness
 from api.services import Services
-from api.sweep import sweep_for_ever
-from api.verdicts import Verdicts
+from api.writes.admission import READ_BY, Load
+from api.writes.image_store import Blobs
+from api.writes.secret_cleanup import Forgetting
+from api.writes.secret_sweep import sweep_for_ever
+from api.writes.verdicts import Verdicts
 from domain import catalog
 from infra.db.postgres import PostgresLedger
 from infra.db.write_store import LedgerUnavailable

@@ -7,11 +7,11 @@ from typing import Any
 
 from cachetools import TTLCache
 
-from api.agents import Agents
-from api.blobs import Blobs
-from api.forgetting import Forgetting
-from api.load import Load
-from api.verdicts import Verdicts
+from api.hosts.agent_client import Agents
+from api.writes.admission import Load
+from api.writes.image_store import Blobs
+from api.writes.secret_cleanup import Forgetting
+from api.writes.verdicts import Verdicts
 from infra.db.write_store import Ledger
 from infra.log.log import Log
 from infra.process.settings import Settings

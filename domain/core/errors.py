@@ -1,7 +1,7 @@
 """Every way a command can be refused, and every fault a task can end with.
 
 Why classes: a caller acts on the code, which is permanent; a person reads the text, which is the class's docstring
-with its values filled in. `api/problems.py` maps each to HTTP, once.
+with its values filled in. `api/http/problems.py` maps each to HTTP, once.
 """
 
 from typing import Any, ClassVar

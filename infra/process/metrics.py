@@ -150,8 +150,8 @@ def page() -> str:
     lines = [
         "# Metrics",
         "",
-        "Printed from the table in `infra/process/metrics.py` (`python -m infra.process.metrics`); a test holds this page "
-        "to it.",
+        "Printed from the table in `infra/process/metrics.py` (`python -m infra.process.metrics`); a test holds this "
+        "page to it.",
         "",
         "Each process serves `/metrics` for Prometheus, `/healthz` and `/readyz` at `metrics.listen` and its own port",
         "of the section `metrics` in [Settings](settings.md); 0, the default, serves none. Several of a kind on one",

@@ -10,10 +10,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from agent.drivers.driver import DriverError, DriverFault, Secrets
-from agent.drivers.simulated import SimulatedDriver
-from agent.journal import Journal
-from agent.runner import HostIdentity, HostRunner
-from agent.sender import Sender
+from agent.drivers.simulated.driver import SimulatedDriver
+from agent.runner.journal import Journal
+from agent.runner.runner import HostIdentity, HostRunner
+from agent.runner.sender import Sender
 from domain.core.messages import (
     Envelope,
     Key,

@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 
 import libvirt
 
-from agent.drivers.connection import run_event_loop
+from agent.drivers.libvirt.connection import run_event_loop
 from infra import local
 
 CLONE_NEWNET = 0x40000000

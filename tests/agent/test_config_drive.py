@@ -6,8 +6,8 @@ from typing import Any
 import pycdlib
 import pytest
 
-from agent.drivers import config_drive, guest_metadata
 from agent.drivers.driver import Secrets
+from agent.drivers.libvirt import config_drive, guest_metadata
 from domain.tasks.jobs import ImageRef
 from tests.agent.samples import a_guest
 

@@ -10,8 +10,8 @@ pytest.importorskip("libvirt", reason="libvirt is not installed")
 
 import libvirt
 
-from agent.drivers.connection import Connection
 from agent.drivers.driver import DriverError
+from agent.drivers.libvirt.connection import Connection
 
 
 @pytest.fixture

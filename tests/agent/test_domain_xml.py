@@ -3,9 +3,9 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from agent.drivers import domain_xml
-from agent.drivers.domain_xml import Machine
-from agent.drivers.instance_files import InstanceFiles
+from agent.drivers.libvirt import xml
+from agent.drivers.libvirt.instance_files import InstanceFiles
+from agent.drivers.libvirt.xml import Machine
 from domain.tasks.jobs import GuestSpec, ImageRef
 from tests.agent.samples import NETWORK, a_guest, a_nic
 
@@ -16,7 +16,7 @@ EMULATED = Machine(kvm=False, address="192.0.2.7", mtu=1450)
 
 
 def xml_of(guest: GuestSpec, machine: Machine = EMULATED) -> ET.Element:
-    return ET.fromstring(domain_xml.domain_xml(guest, FILES, BACKING, machine, "secret42"))
+    return ET.fromstring(xml.domain_xml(guest, FILES, BACKING, machine, "secret42"))
 
 
 def attributes(root: ET.Element, path: str) -> dict[str, str]:
@@ -32,7 +32,7 @@ def test_a_guest_is_named_after_its_instance() -> None:
     assert root.findtext("name") == f"gs-{guest.id}"
     assert root.findtext("uuid") == guest.id
     assert root.findtext("title") == "web 1"
-    assert attributes(root, f"metadata/{{{domain_xml.NAMESPACE}}}instance")["project"] == "p-1"
+    assert attributes(root, f"metadata/{{{xml.NAMESPACE}}}instance")["project"] == "p-1"
 
 
 def test_what_a_user_wrote_is_text_and_never_markup() -> None:
@@ -100,8 +100,8 @@ def test_its_console_is_kept_in_a_file() -> None:
 
 
 def test_a_definition_tells_its_networks_and_whether_its_agent_listens() -> None:
-    text = domain_xml.domain_xml(a_guest(IMAGE), FILES, BACKING, EMULATED, "p")
-    assert domain_xml.networks(text) == [f"gsn-{NETWORK[:8]}"]
-    assert not domain_xml.agent_connected(text)
+    text = xml.domain_xml(a_guest(IMAGE), FILES, BACKING, EMULATED, "p")
+    assert xml.networks(text) == [f"gsn-{NETWORK[:8]}"]
+    assert not xml.agent_connected(text)
     running = text.replace('name="org.qemu.guest_agent.0"', 'name="org.qemu.guest_agent.0" state="connected"')
-    assert domain_xml.agent_connected(running)
+    assert xml.agent_connected(running)

@@ -6,8 +6,8 @@ import httpx
 import pytest
 
 from agent.drivers.driver import DriverError, VncAddress
-from agent.drivers.simulated import SimulatedDriver
-from agent.endpoint import endpoint
+from agent.drivers.simulated.driver import SimulatedDriver
+from agent.host.endpoint import endpoint
 from domain.tasks.jobs import GuestSpec, ImageRef
 from tests.agent.samples import a_guest
 

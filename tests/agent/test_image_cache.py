@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from agent.drivers import root_disk
 from agent.drivers.driver import DriverError
-from agent.drivers.image_cache import ImageCache
-from agent.drivers.qcow2 import read_header
+from agent.drivers.libvirt import root_disk
+from agent.drivers.libvirt.image_cache import ImageCache
+from agent.drivers.libvirt.qcow2 import read_header
 from tests.agent.samples import MEBI, an_image, in_store
 
 TOKEN = "t0ken"

@@ -1,7 +1,7 @@
 import pytest
 
 from agent.drivers.driver import DriverError, Secrets
-from agent.drivers.simulated import SimulatedDriver
+from agent.drivers.simulated.driver import SimulatedDriver
 from agent.jobs import HANDLERS, Context
 from domain.tasks.jobs import (
     JOBS,

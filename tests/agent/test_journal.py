@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.journal import KEEP_SECONDS, Journal
+from agent.runner.journal import KEEP_SECONDS, Journal
 from domain.core.messages import Record
 from domain.tasks.jobs import JobResult, Power, PowerSeen
 from infra.log.log import TopicPartition

@@ -40,7 +40,7 @@ def host() -> Iterator[PrivateHost]:
 
 async def work(uri: str, state: Path, executor: ThreadPoolExecutor, guest: GuestSpec, what: str) -> dict[str, Power]:
     """What an agent's jobs do for the guest: `build` it, or take it `apart`; the guests that there are then."""
-    from agent.drivers.libvirt import LibvirtDriver
+    from agent.drivers.libvirt.driver import LibvirtDriver
 
     async def nobody(instance_id: str) -> None:
         """Not told."""

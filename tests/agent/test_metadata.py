@@ -4,10 +4,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from agent.drivers import guest_metadata
 from agent.drivers.driver import Secrets
-from agent.drivers.instance_files import HostFiles
-from agent.metadata import metadata
+from agent.drivers.libvirt import guest_metadata
+from agent.drivers.libvirt.instance_files import HostFiles
+from agent.host.metadata import metadata
 from domain.tasks.jobs import ImageRef
 from tests.agent.samples import a_guest
 

@@ -2,8 +2,14 @@ import uuid
 
 import pytest
 
-from agent.drivers import vxlan
-from agent.drivers.network_xml import Entry, NetworkFacts, bridge_name, network_xml, read_network
+from agent.drivers.network import vxlan
+from agent.drivers.network.xml import (
+    Entry,
+    NetworkFacts,
+    bridge_name,
+    network_xml,
+    read_network,
+)
 from tests.agent.samples import NETWORK, a_nic
 
 

@@ -16,8 +16,8 @@ import pytest
 import uvicorn
 
 from agent.drivers.driver import DriverError, Secrets
-from agent.drivers.libvirt import LibvirtDriver
-from agent.metadata import listen, metadata
+from agent.drivers.libvirt.driver import LibvirtDriver
+from agent.host.metadata import listen, metadata
 from domain.tasks.jobs import GuestSpec, ImageRef, Nic, Power
 from infra.images.build import ToolMissing, build
 from tests.agent import private_host

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from agent.drivers.driver import DriverError, DriverFault
-from agent.journal import Journal
-from agent.reconcile import look, look_at, reconcile
+from agent.host.observer import look, look_at, reconcile
+from agent.runner.journal import Journal
 from domain.core.messages import Topic, from_record
 from domain.tasks.jobs import (
     JOBS,
@@ -274,7 +274,7 @@ async def test_a_job_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyP
 
 
 async def test_a_job_that_takes_a_while_says_that_it_has_begun(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent.runner.SLOW_SECONDS", 0.01)
+    monkeypatch.setattr("agent.runner.runner.SLOW_SECONDS", 0.01)
     async with working(Bench()) as bench:
         gate = bench.driver.hold("StartGuest", ident(1))
         boot = dispatch(1, 1, *BOOT)

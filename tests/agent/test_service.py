@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from agent.drivers.driver import Driver, DriverError, DriverFault
-from agent.journal import Journal
-from agent.registration import NotRegistered, job_positions
-from agent.runner import HostIdentity
+from agent.host.registration import NotRegistered, job_positions
+from agent.runner.journal import Journal
+from agent.runner.runner import HostIdentity
 from agent.service import AgentService, Options
 from domain.core.cells import DEFAULT_CELL
 from domain.core.messages import Key, Message, Record, Topic, from_record, named_id
@@ -145,8 +145,8 @@ async def test_each_start_is_a_new_epoch(site: Site) -> None:
 async def test_without_an_answer_of_the_scheduler_the_agent_gives_up(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agent.registration.TRIES", 2)
-    monkeypatch.setattr("agent.registration.ANSWER_SECONDS", 0.01)
+    monkeypatch.setattr("agent.host.registration.TRIES", 2)
+    monkeypatch.setattr("agent.host.registration.ANSWER_SECONDS", 0.01)
     site.world.stopped = {"agents", "scheduler"}
     with pytest.raises(NotRegistered):
         await site.service.start()

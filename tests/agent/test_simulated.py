@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from agent.drivers.driver import DriverError
-from agent.drivers.simulated import CONSOLE_MOST, SimulatedDriver
+from agent.drivers.simulated.driver import CONSOLE_MOST, SimulatedDriver
 from domain.tasks.jobs import GuestSpec, ImageRef, Power
 from infra.process.settings import Agent, Settings
 from tests.agent.samples import a_guest

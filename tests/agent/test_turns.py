@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from agent.turns import take_turns
+from agent.runner.staggered import take_turns
 from tests.simulation.loop import simulate
 
 

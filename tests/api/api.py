@@ -14,13 +14,13 @@ from unittest.mock import patch
 import httpx
 from fastapi import FastAPI
 
-from api.agents import Agents
 from api.app import routed, serve
-from api.blobs import Blobs
-from api.forgetting import Forgetting
-from api.load import Load
+from api.hosts.agent_client import Agents
 from api.services import Services
-from api.verdicts import Verdicts
+from api.writes.admission import Load
+from api.writes.image_store import Blobs
+from api.writes.secret_cleanup import Forgetting
+from api.writes.verdicts import Verdicts
 from domain.core.messages import Decision, Envelope
 from domain.instance import decider
 from domain.instance.actions.power.stop import StopInstance

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from api.boot import GIB, NOT_YET
+from api.writes.boot import GIB, NOT_YET
 from domain.core.messages import Key, Topic, named_id
 from domain.instance.events import InstanceCreated
 from tests.api.api import MIB, Api

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 
-from api import keys
+from api.writes import ssh_keys
 from domain.core.messages import named_id
 from tests.api.api import GIB, MIB, Api
 
@@ -177,10 +177,10 @@ async def test_a_keypair_that_is_made_tells_its_private_key_once(empty: Api) -> 
 @pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="there is no ssh-keygen here to compare with")
 def test_fingerprints_are_as_ssh_keygen_prints_them(tmp_path: Path) -> None:
     file = tmp_path / "key.pub"
-    _, public = keys.new_pair("me")
+    _, public = ssh_keys.new_pair("me")
     file.write_text(public)
     said = subprocess.run(["ssh-keygen", "-lf", str(file)], capture_output=True, text=True, check=True).stdout
-    assert keys.fingerprint(public) in said
+    assert ssh_keys.fingerprint(public) in said
 
 
 async def test_zones_and_their_hosts(empty: Api) -> None:

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from api.asked import Asked
-from api.dead import DeadRecords
+from api.http.request_context import Asked
+from api.writes.dead_records import DeadRecords
 from domain.core.messages import Record, Topic, from_record, named_id
 from domain.dead import DeadDropped, DeadRetried
 from tests.api.api import Api

@@ -154,7 +154,7 @@ async def test_what_cannot_be_written_down(api: Api, asked: dict[str, str], stat
 @pytest.mark.parametrize(("bound", "most"), [("MOST_EVENTS", 10), ("MOST_BYTES", 1 << 10)])
 async def test_a_file_is_bounded(api: Api, monkeypatch: pytest.MonkeyPatch, bound: str, most: int) -> None:
     await api.booted("web")
-    monkeypatch.setattr(f"api.export.{bound}", most)
+    monkeypatch.setattr(f"api.reads.export.{bound}", most)
     task = (await api.get("/tasks"))["tasks"][0]["id"]
     assert (await api.get("/events/export", 422, task=task))["code"] == "too-large-for-a-file"
 
@@ -163,7 +163,7 @@ async def test_a_file_is_bounded(api: Api, monkeypatch: pytest.MonkeyPatch, boun
 async def test_a_long_past_stands_in_the_file_as_the_state_it_made(
     api: Api, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
-    monkeypatch.setattr("api.export.MOST_BEFORE", most)
+    monkeypatch.setattr("api.reads.export.MOST_BEFORE", most)
     for number in range(3):
         await api.booted(f"before{number}")
     given = await api.boot("web")
@@ -185,7 +185,7 @@ async def test_a_past_of_any_length_is_read_from_a_milestone_and_the_file_is_the
 ) -> None:
     monkeypatch.setattr("projections.projector.MILESTONE_EVENTS", 2)
     monkeypatch.setattr("projections.projector.MILESTONE_BYTES", 1 << 20)
-    monkeypatch.setattr("api.export.MOST_BEFORE", most)
+    monkeypatch.setattr("api.reads.export.MOST_BEFORE", most)
     api = empty
     await api.furnish()
     await api.boot(count=20)

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from api import positions
-from api.feed import Feed
+from api.reads import stream_cursor
+from api.reads.event_stream import Feed
 from cli.gs.sse import parse
 from domain.core.event_filter import Interest
 from domain.core.messages import FILLER, Record, Topic
@@ -83,7 +83,7 @@ async def test_a_page_that_looked_at_as_many_as_it_may_says_how_to_go_on(
     await api.booted("web")
     await api.post("/zones", {"name": "a"}, X_GoStack_Actor="ann")
     await api.world.settle()
-    monkeypatch.setattr("api.routes.events.MOST_LOOKED_AT", 5)
+    monkeypatch.setattr("api.resources.events.MOST_LOOKED_AT", 5)
     page = await api.get("/events", actor="ann")
     assert page["events"] == []
     pages = 1
@@ -279,9 +279,9 @@ async def test_the_feed_up_to_a_time_ends_there(api: Api) -> None:
 
 
 async def test_a_quiet_feed_says_where_it_is(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.feed.KEEP_ALIVE", 0.0)
+    monkeypatch.setattr("api.reads.event_stream.KEEP_ALIVE", 0.0)
     feed: Feed = api.app.state.feed
-    end = positions.encode(await feed.start("now"))
+    end = stream_cursor.encode(await feed.start("now"))
     blocks = feed.follow(await feed.start("beginning"), Interest(types=("none",)))
     async with aclosing(blocks), asyncio.timeout(5):
         first = await anext(blocks)
@@ -299,7 +299,7 @@ async def test_the_feed_over_http(api: Api) -> None:
     asked: tuple[tuple[str, dict[str, str]], ...] = (
         ("/v1/events/stream?from=beginning&type=gostack.zone.created.v2", {}),
         ("/v1/events?from=beginning&type=gostack.zone.created.v2", {"Accept": "text/event-stream"}),
-        ("/v1/events/stream?type=gostack.zone.created.v2", {"Last-Event-ID": positions.encode([0] * 12)}),
+        ("/v1/events/stream?type=gostack.zone.created.v2", {"Last-Event-ID": stream_cursor.encode([0] * 12)}),
     )
     stopping = asyncio.create_task(stop_soon())
     answers = await asyncio.gather(*(api.http.get(path, headers=headers) for path, headers in asked))
@@ -311,20 +311,20 @@ async def test_the_feed_over_http(api: Api) -> None:
         assert [json.loads(line.removeprefix("data: "))["data"]["name"] for line in data] == ["default"]
 
 
-@pytest.mark.parametrize("since", ["x", "!!!", "AA", positions.encode([10**9] * 12), "A" * 4000])
+@pytest.mark.parametrize("since", ["x", "!!!", "AA", stream_cursor.encode([10**9] * 12), "A" * 4000])
 async def test_a_place_that_is_none(api: Api, since: str) -> None:
     refused = await api.get("/events/stream", 422, **{"from": since})
     assert refused["code"] == "invalid"
 
 
 async def test_followers_are_bounded(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.feed.MOST_FOLLOWERS", 0)
+    monkeypatch.setattr("api.reads.event_stream.MOST_FOLLOWERS", 0)
     assert (await api.get("/events/stream", 429))["code"] == "overloaded"
 
 
 @pytest.mark.parametrize("offsets", [[], [0], [0, 127, 128, 300, 2**40], [5] * 12])
 def test_positions_are_words_and_back(offsets: list[int]) -> None:
-    assert positions.decode(positions.encode(offsets)) == offsets
+    assert stream_cursor.decode(stream_cursor.encode(offsets)) == offsets
 
 
 async def test_fillers_of_a_restored_log_are_no_events(api: Api) -> None:
@@ -345,7 +345,7 @@ WANTED = (Interest(), Interest(task=TASK), Interest(since=START), Interest(subje
 async def test_the_feed_passes_over_what_cannot_be_read(empty: Api, nonsense: Record) -> None:
     empty.world.stopped.add("projector")
     feed: Feed = empty.app.state.feed
-    begin = positions.encode(await feed.start("now"))
+    begin = stream_cursor.encode(await feed.start("now"))
     facts = [fact(str(uuid.uuid4())) for _ in range(12)]
     for partition, each in enumerate(facts):
         await empty.world.log.publish([replace(nonsense, partition=partition), replace(each, partition=partition)])
@@ -360,7 +360,7 @@ async def test_the_feed_passes_over_what_cannot_be_read(empty: Api, nonsense: Re
 
 async def test_an_event_whose_data_has_several_lines_comes_whole(empty: Api) -> None:
     feed: Feed = empty.app.state.feed
-    begin = positions.encode(await feed.start("now"))
+    begin = stream_cursor.encode(await feed.start("now"))
     await empty.world.log.publish([replace(fact(TASK), value=b'{\r\n "command": "c",\r "message":\n\n"m"\n}')])
     ((_, event),) = await Follower(feed, begin).take(1)
     assert (event["id"], event["data"]) == (TASK, {"command": "c", "message": "m"})

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from agent.drivers.driver import DriverError, DriverFault
-from agent.drivers.simulated import SimulatedDriver
+from agent.drivers.simulated.driver import SimulatedDriver
 from domain.core.messages import Record, Topic
 from domain.tasks.jobs import GuestSpec
 from infra.process.logging import Json, Text
@@ -57,14 +57,14 @@ async def test_each_process_says_what_it_works_on(tmp_path: Path, said: Said) ->
         assert task["status"] == "finished"
         await api.http.post(f"/v1/instances/{given['id']}/vnc")
     ids = {"instance": given["id"], "task": given["task_id"]}
-    (answered,) = said.lines(logger="api.timing", command=given["command_id"])
+    (answered,) = said.lines(logger="api.http.timing", command=given["command_id"])
     assert (answered["request"], answered["instance"]) == ("POST /v1/instances", given["id"])
     (decided,) = said.lines(logger="commands.processor", command=given["command_id"])
     assert decided["type"] == "gostack.instance.boot.v1"
     assert decided["place"].startswith("gostack.commands:")
     (placed,) = said.lines(logger="commands.processor", type="gostack.scheduling.place-instance.v1")
     assert {name: placed[name] for name in ids} == ids
-    jobs = said.lines(logger="agent.runner", **ids)
+    jobs = said.lines(logger="agent.runner.runner", **ids)
     assert [line["job"] for line in jobs if line["message"].startswith(line["job"])][-1] == "StartGuest"
     assert all(line["host"] and line["job_id"] for line in jobs)
     projected = said.lines(logger="projections.projector", type="gostack.task.finished.v1", **ids)
@@ -124,7 +124,7 @@ async def test_a_fault_of_our_own_says_which_request_it_was(
         answer = await api.http.post("/v1/zones", json={"name": "z"})
         monkeypatch.undo()
     assert answer.status_code == 500
-    (line,) = said.lines(logger="api.problems")
+    (line,) = said.lines(logger="api.http.problems")
     assert line["request"] == "POST /v1/zones"
     assert line["command"]
     assert "inner detail" in line["exception"]

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from api.load import LONGEST_WAIT, MEMORY, SHORTEST_WAIT, UNKNOWN_WAIT, Meter
+from api.writes.admission import LONGEST_WAIT, MEMORY, SHORTEST_WAIT, UNKNOWN_WAIT, Meter
 from domain.core.messages import MESSAGES, Command, Topic
 from infra.process.metrics import REGISTRY
 from tests.api.api import Api, serving
@@ -18,7 +18,7 @@ BODY = {"flavor": "small", "image": "tiny"}
 @pytest.fixture(autouse=True)
 def _looks_when_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else what is counted twice for a moment would depend on the moment."""
-    monkeypatch.setattr("api.load.EVERY", 1e6)
+    monkeypatch.setattr("api.writes.admission.EVERY", 1e6)
 
 
 async def look(api: Api) -> None:
@@ -165,7 +165,7 @@ async def test_what_was_seen_last_holds_while_the_log_is_away(api: Api, monkeypa
     async def away(*_: object) -> None:
         raise LogUnavailable("away")
 
-    monkeypatch.setattr("api.load.EVERY", 0.001)
+    monkeypatch.setattr("api.writes.admission.EVERY", 0.001)
     monkeypatch.setattr(api.world.log, "bounds", away)
     looking = asyncio.create_task(api.services.load.run())
     await asyncio.sleep(0.02)

@@ -393,7 +393,7 @@ async def test_a_request_ends_with_a_marker_where_it_has_looked_far_enough(
     asked = {"at": churned[-1], "status": "active", "name": "renamed"}
     whole = await api.get("/instances", **asked)
     assert (len(whole["instances"]), whole["next"]) == (1, None)
-    monkeypatch.setattr(f"api.moments.{bound}", most)
+    monkeypatch.setattr(f"api.reads.time_travel.{bound}", most)
     *before, last = await pages(api, **asked)
     assert last == whole["instances"]
     assert before

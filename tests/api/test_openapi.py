@@ -7,7 +7,6 @@ import orjson
 import pytest
 from pydantic import TypeAdapter
 
-from api import examples
 from api.documents.answers import Accepted, CommandDocument, Problem, Released
 from api.documents.catalog import BlobDocument
 from api.documents.events import DeadDocument, DeadWhole, EventDocument
@@ -17,7 +16,8 @@ from api.documents.operations import ProjectionDocument, RunDocument
 from api.documents.scheduling import Placements, SchedulerDocument, Scores
 from api.documents.simulation import Simulation
 from api.documents.views import DOCUMENTS
-from api.openapi import described
+from api.openapi import examples
+from api.openapi.page import described
 
 GOLDEN = Path(__file__).parents[2] / "docs" / "openapi.json"
 SCHEMA: dict[str, Any] = orjson.loads(described())
@@ -29,7 +29,7 @@ OPERATIONS = [
 
 
 def test_it_is_as_it_was_reviewed() -> None:
-    """Where this fails and the change is meant: python -m api.openapi > docs/openapi.json."""
+    """Where this fails and the change is meant: python -m api.openapi.page > docs/openapi.json."""
     assert GOLDEN.read_bytes() == described()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from api.problems import STATUS
+from api.http.problems import STATUS
 from domain.core.errors import refusals
 from infra.log.log import LogUnavailable
 from projections.store.port import StoreUnavailable

@@ -222,10 +222,10 @@ def test_every_line_of_every_process_is_an_object_and_tells_no_secret(cluster: C
         lines = [json.loads(line) for line in text.splitlines()]
         assert {line["process"] for line in lines} <= {name}
         said[name] = {line["logger"] for line in lines if line.get("instance")}
-    assert said["api"] == {"api.timing"}
+    assert said["api"] == {"api.http.timing"}
     assert said["engine"] == said["scheduler"] == {"commands.processor"}
     assert said["projector"] == {"projections.projector"}
-    assert said["agent"] == {"agent.runner"}
+    assert said["agent"] == {"agent.runner.runner"}
 
 
 def _api(cluster: Cluster, **settings: str) -> subprocess.Popen[bytes]:

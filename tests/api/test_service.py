@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
-from api.internal import create_internal_app
+from api.hosts.agent_api import create_internal_app
 from api.serve import raise_segments
-from api.sweep import NEVER_BOOTED, SETTLED, sweep
+from api.writes.secret_sweep import NEVER_BOOTED, SETTLED, sweep
 from domain.core.messages import Record
 from infra.log.log import LogUnavailable
 from projections.store.port import StoreUnavailable

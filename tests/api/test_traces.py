@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from api.timing import TRACE
+from api.http.timing import TRACE
 from domain.core.messages import Topic, from_record
 from infra.process import traces
 from tests.api.api import Api
@@ -158,7 +158,7 @@ async def test_off_a_trace_that_comes_passes_through(tmp_path: Path) -> None:
 
 
 async def test_a_failed_job_is_an_error_in_its_trace(tmp_path: Path, spans: Spans) -> None:
-    from agent.drivers.simulated import SimulatedDriver
+    from agent.drivers.simulated.driver import SimulatedDriver
 
     async with whole(tmp_path, {"h1": SimulatedDriver(failures={"DefineGuest": 1.0})}) as api:
         given = await api.boot(network="lan")

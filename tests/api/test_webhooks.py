@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from api import positions, sweep
-from api.routes.webhooks import OWNER
+from api.reads import stream_cursor
+from api.resources.webhooks import OWNER
+from api.writes import secret_sweep
 from commands.reconcilers.webhooks import Courier, Deliverer, Parts
 from domain.core.messages import Topic
 from infra.log.recent import Recent
@@ -60,7 +61,7 @@ async def test_a_webhook_is_made_told_shown_and_deleted(api: Api, receiver: Rece
     assert (await api.get("/webhooks", fields="name,delivery"))["webhooks"][0].keys() == {"name", "delivery"}
     delivery = shown["delivery"]
     assert (delivery["failures"], delivery["last_status"], delivery["last_error"]) == (0, 204, None)
-    assert len(positions.decode(delivery["position"])) == 12
+    assert len(stream_cursor.decode(delivery["position"])) == 12
     await api.delete("/webhooks/hook")
     await api.get("/webhooks/hook", 404)
     assert (await api.get("/webhooks", deleted="true"))["webhooks"][0]["id"] == made["id"]
@@ -139,7 +140,7 @@ async def test_a_webhook_of_a_task_that_is_none(api: Api) -> None:
 
 async def test_where_a_webhook_begins(api: Api, receiver: Receiver) -> None:
     feed = api.app.state.feed
-    here = positions.encode(await feed.start("now"))
+    here = stream_cursor.encode(await feed.start("now"))
     await api.post("/zones", {"name": "a"})
     await api.world.settle()
     api.world.now += timedelta(minutes=10)
@@ -197,7 +198,7 @@ async def test_a_disabled_webhook_says_why_and_is_retried(api: Api, receiver: Re
 async def test_where_a_webhook_goes_on(api: Api, receiver: Receiver) -> None:
     wanted = {"types": ["zone.created.*"]}
     await api.post("/webhooks", {"name": "hook", "url": receiver.url, "wanted": wanted})
-    here = positions.encode(await api.app.state.feed.start("now"))
+    here = stream_cursor.encode(await api.app.state.feed.start("now"))
     await api.post("/zones", {"name": "a"})
     api.world.now += timedelta(minutes=10)
     since = api.world.now.isoformat()
@@ -282,13 +283,13 @@ async def test_names_are_unique_and_webhooks_bounded(api: Api) -> None:
 
 
 async def test_its_secret_is_kept_while_it_is_there(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweep, "SETTLED", timedelta(days=-365 * 100))
-    monkeypatch.setattr(sweep, "NEVER_BOOTED", timedelta(days=-365 * 100))
+    monkeypatch.setattr(secret_sweep, "SETTLED", timedelta(days=-365 * 100))
+    monkeypatch.setattr(secret_sweep, "NEVER_BOOTED", timedelta(days=-365 * 100))
     made = await api.post("/webhooks", {"name": "hook", "url": FAR})
     owner = OWNER + made["id"]
-    assert await sweep.sweep(api.services) == 0
+    assert await secret_sweep.sweep(api.services) == 0
     far = api.world.now + timedelta(days=365 * 100)
     assert await api.services.secrets.held(far, 10) == [owner]
     await api.delete("/webhooks/hook")
-    assert await sweep.sweep(api.services) == 1
+    assert await secret_sweep.sweep(api.services) == 1
     assert await api.services.secrets.held(far, 10) == []

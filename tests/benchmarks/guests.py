@@ -10,9 +10,9 @@ import subprocess
 import time
 from typing import Any
 
-from agent.drivers.libvirt import LibvirtDriver
-from agent.journal import Journal
-from agent.runner import HostRunner
+from agent.drivers.libvirt.driver import LibvirtDriver
+from agent.runner.journal import Journal
+from agent.runner.runner import HostRunner
 from domain import catalog
 from tests.agent import private_host
 from tests.agent.bench import HOST, Bench, dispatch, no_secrets, working

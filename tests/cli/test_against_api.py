@@ -400,7 +400,7 @@ def test_any_moment_again(gs: User) -> None:
     there = gs.json("instance", "list", "--at", events[0]["time"], "-l", "1")
     assert [(each["name"], each["status"]) for each in there] == [("past", "building")]
     gs(*BOOT, "--name", "later")
-    with patch("api.moments.MOST_LOOKED_AT", 1):
+    with patch("api.reads.time_travel.MOST_LOOKED_AT", 1):
         there = gs.json("instance", "list", "--at", "2999-01-01", "--name", "past")
     assert [each["name"] for each in there] == ["past"]
     task = gs.json("task", "list", "--instance", "past")[0]["id"]

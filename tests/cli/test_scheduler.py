@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from api import examples
+from api.openapi import examples
 from tests.cli.conftest import Gs, Service, problem
 
 ROUTE = "POST /v1/scheduler/simulate"

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from agent.drivers.driver import Driver, DriverError, Secrets
-from agent.drivers.simulated import SimulatedDriver
+from agent.drivers.simulated.driver import SimulatedDriver
 from domain.tasks.jobs import GuestSpec, ImageRef, Power
 from tests.agent import private_host
 from tests.agent.samples import MEBI, a_guest, a_nic, an_image
@@ -55,7 +55,7 @@ async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
         yield Subject(simulated, first, second, simulated.power_off_by_itself, changed)
         await simulated.close()
         return
-    from agent.drivers.libvirt import LibvirtDriver
+    from agent.drivers.libvirt.driver import LibvirtDriver
 
     host: private_host.PrivateHost = request.getfixturevalue("real_host")
     state = host.directory / uuid.uuid4().hex

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from agent.drivers.driver import Driver, Secrets
-from agent.drivers.simulated import SimulatedDriver
-from agent.journal import Journal
+from agent.drivers.simulated.driver import SimulatedDriver
+from agent.runner.journal import Journal
 from agent.service import AgentService, Options
 from domain.core.cells import DEFAULT_CELL
 from domain.tasks.jobs import GuestSpec

@@ -9,15 +9,15 @@ from random import Random
 from typing import Any, cast
 
 from agent.drivers.driver import Driver, Secrets
-from agent.drivers.simulated import SimulatedDriver
-from agent.journal import Journal
+from agent.drivers.simulated.driver import SimulatedDriver
+from agent.runner.journal import Journal
 from agent.service import AgentService, Options
-from api.asked import Asked
-from api.gateway import Outcome, Wish, carry_out
-from api.load import Load
-from api.refusals import Overloaded, Unavailable
+from api.http.refusals import Overloaded, Unavailable
+from api.http.request_context import Asked
 from api.services import Services
-from api.verdicts import Judgement, Verdicts
+from api.writes.admission import Load
+from api.writes.command_bus import Outcome, Wish, carry_out
+from api.writes.verdicts import Judgement, Verdicts
 from cli.check import Guest, Parts, Report, look
 from commands.engine import EngineRules
 from commands.processor import Overtaken, Processor, Rules, restored

@@ -13,7 +13,7 @@ from random import Random
 
 import orjson
 
-from api.verdicts import Judgement
+from api.writes.verdicts import Judgement
 from cli.check import Report
 from domain.core.cells import in_turn
 from domain.core.messages import Command, Key, Topic, from_record

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
-from api.verdicts import Verdicts
+from api.writes.verdicts import Verdicts
 from commands.processor import Processor
 from commands.timers import Timers
 from infra.db.memory import MemoryLedger

@@ -11,13 +11,13 @@ import httpx
 import orjson
 import pytest
 
-from api.agents import Agents
 from api.app import create_app
-from api.blobs import Blobs
-from api.forgetting import Forgetting
-from api.load import LONGEST_WAIT, SHORTEST_WAIT, UNDER_WAY, Load
+from api.hosts.agent_client import Agents
 from api.services import Services
-from api.verdicts import Verdicts
+from api.writes.admission import LONGEST_WAIT, SHORTEST_WAIT, UNDER_WAY, Load
+from api.writes.image_store import Blobs
+from api.writes.secret_cleanup import Forgetting
+from api.writes.verdicts import Verdicts
 from domain.core.messages import Key
 from domain.flavor import CreateFlavor
 from domain.image import CreateImage

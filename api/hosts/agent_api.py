@@ -1,0 +1,56 @@
+"""What hosts' agents fetch: secrets by reference, and images' bytes. An application of its own, at an address of its
+own, behind the token that agents and API share.
+"""
+
+import asyncio
+from hmac import compare_digest
+
+import orjson
+from fastapi import APIRouter, Depends, FastAPI, Request
+from starlette.responses import FileResponse, Response
+
+from api.http import problems
+from api.http.body_limit import BodyLimit
+from api.http.refusals import NotAuthorized
+from api.http.request_context import Given
+from api.reads.queries import JSON
+from api.services import Services
+from domain.core.errors import NotFound
+
+
+async def authorized(request: Request) -> None:
+    """Raises NotAuthorized unless the agents' token is shown."""
+    scheme, _, shown = request.headers.get("Authorization", "").partition(" ")
+    expected: str = request.app.state.token
+    if not expected or scheme.lower() != "bearer" or not compare_digest(shown.encode(), expected.encode()):
+        raise NotAuthorized
+
+
+router = APIRouter(prefix="/internal/v1", dependencies=[Depends(authorized)])
+
+
+@router.get("/secrets/{ref}")
+async def secret(given: Given, ref: str) -> Response:
+    """The value behind a reference."""
+    value = await given.secrets.get(ref)
+    if value is None:
+        raise NotFound(kind="secret", id=ref)
+    return Response(orjson.dumps({"value": value}), media_type=JSON, headers={"Cache-Control": "no-store"})
+
+
+@router.get("/images/{checksum}")
+async def image(given: Given, checksum: str) -> Response:
+    """The bytes; ranges are served."""
+    path = await asyncio.to_thread(given.blobs.path, checksum)
+    return FileResponse(path, media_type="application/octet-stream", headers={"ETag": f'"{checksum}"'})
+
+
+def create_internal_app(services: Services, token: str) -> FastAPI:
+    """The application that serves agents; with an empty token it serves nobody."""
+    app = FastAPI(title="GoStack, for hosts", openapi_url=None, docs_url=None, redoc_url=None)
+    app.state.services = services
+    app.state.token = token
+    app.include_router(router)
+    problems.install(app, services.settings.api.max_body)
+    app.add_middleware(BodyLimit, most=services.settings.api.max_body)
+    return app

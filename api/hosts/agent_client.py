@@ -1,0 +1,73 @@
+"""The way to a host's agent: the two things that are asked of a host at once, and not by a command on the log.
+
+A console and a display address are no state: they are looked at, change by the second, and the latter is secret.
+"""
+
+from typing import Any
+
+import httpx
+import orjson
+
+from api.http.refusals import AgentRefused, AgentUnreachable, NoHostYet
+from projections.store.port import Store
+
+TIMEOUT = 10.0
+
+
+class Agents:
+    """HTTP client of the agents' own endpoints."""
+
+    def __init__(self, store: Store, token: str, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        """`transport` replaces the network in tests."""
+        self._store = store
+        self._client = httpx.AsyncClient(
+            headers={"Authorization": f"Bearer {token}"}, timeout=TIMEOUT, transport=transport, trust_env=False
+        )
+
+    async def console(self, instance: dict[str, Any], most: int) -> bytes:
+        """The last `most` bytes of the instance's console. Raises NoHostYet, AgentUnreachable, AgentRefused."""
+        answer = await self._ask("GET", instance, "console", {"most": str(most)})
+        return answer.content
+
+    async def vnc(self, instance: dict[str, Any]) -> bytes:
+        """Where its display is, as JSON, with a new password. Raises NoHostYet, AgentUnreachable, AgentRefused."""
+        answer = await self._ask("POST", instance, "vnc", {})
+        return answer.content
+
+    async def _ask(self, method: str, instance: dict[str, Any], what: str, params: dict[str, str]) -> httpx.Response:
+        if instance["host"] is None:
+            raise NoHostYet(id=instance["id"], status=instance["status"])
+        host = instance["host"]
+        url = f"{await self._endpoint(host)}/v1/hosts/{host['id']}/instances/{instance['id']}/{what}"
+        try:
+            answer = await self._client.request(method, url, params=params)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise AgentUnreachable(host=host["name"], why=repr(error)) from error
+        if answer.status_code in (404, 409):
+            raise AgentRefused(host=host["name"], why=_told(answer))
+        if not answer.is_success:
+            raise AgentUnreachable(host=host["name"], why=_told(answer))
+        return answer
+
+    async def _endpoint(self, host: dict[str, Any]) -> str:
+        found = await self._store.get("hosts", host["id"])
+        endpoint = str(orjson.loads(found.doc).get("endpoint", "")) if found else ""
+        if not endpoint:
+            raise AgentUnreachable(host=host["name"], why="it has told no endpoint")
+        return endpoint.rstrip("/")
+
+    async def close(self) -> None:
+        """Let go of all connections."""
+        await self._client.aclose()
+
+
+def _told(answer: httpx.Response) -> str:
+    try:
+        document = answer.json()
+    except ValueError:
+        return answer.text[:500]
+    if isinstance(document, dict):
+        for name in ("detail", "message", "code"):
+            if isinstance(document.get(name), str):
+                return str(document[name])[:500]
+    return str(document)[:500]

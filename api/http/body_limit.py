@@ -1,0 +1,42 @@
+"""A bound on request bodies, before anything reads them. Uploads of images have a bound of their own."""
+
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.http.problems import of_refusal, response
+from api.http.refusals import TooLarge
+
+UNBOUNDED = {"/v1/images/uploads"}
+
+
+class BodyTooLarge(HTTPException):
+    """The body has more bytes than it may: FastAPI lets an HTTPException through while it reads a body."""
+
+
+class BodyLimit:
+    """ASGI middleware."""
+
+    def __init__(self, app: ASGIApp, most: int) -> None:
+        self._app = app
+        self._most = most
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer 413 at once where the length is told, and as soon as it is passed where it is not."""
+        if scope["type"] != "http" or scope["path"] in UNBOUNDED:
+            await self._app(scope, receive, send)
+            return
+        told = dict(scope["headers"]).get(b"content-length", b"0")
+        if not told.isdigit() or int(told) > self._most:
+            await response(of_refusal(TooLarge(most=self._most), scope["path"]))(scope, receive, send)
+            return
+        seen = 0
+
+        async def counted() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self._most:
+                raise BodyTooLarge(413)
+            return message
+
+        await self._app(scope, counted, send)

@@ -1,0 +1,180 @@
+"""Refusals as HTTP: the one table, and the one shape (RFC 9457).
+
+Why one table: a client acts on the code, which is permanent; the status follows from it and nowhere else.
+"""
+
+import logging
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from api.http import refusals as own
+from api.http.validation_errors import explain
+from domain.core import errors
+from domain.core.errors import Refusal
+from infra.db.write_store import LedgerUnavailable
+from infra.log.log import LogUnavailable
+from infra.process import log_context
+from infra.secrets.secrets import SecretsUnavailable
+from infra.webhooks.deliveries import DeliveriesUnavailable
+from projections.store.port import StoreUnavailable
+from projections.views.view import UnknownMarker
+
+logger = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_SECONDS = 1
+UNKNOWN_CODE_STATUS = 409
+"""For a code that only a newer engine knows: it said no, and that is what a client has to know."""
+
+STATUS: dict[type[Refusal], int] = {
+    errors.NotFound: 404,
+    errors.NotThereThen: 404,
+    errors.TooManyEvents: 422,
+    errors.AlreadyExists: 409,
+    errors.WrongStatus: 409,
+    errors.TaskRunning: 409,
+    errors.NoSuchTask: 404,
+    errors.VersionConflict: 412,
+    errors.InUse: 409,
+    errors.Invalid: 422,
+    errors.NotSupportedYet: 422,
+    errors.ErrorNeedsIgnore: 409,
+    errors.NoAddressLeft: 409,
+    errors.AddressTaken: 409,
+    errors.PortBusy: 409,
+    errors.HostGone: 404,
+    errors.OtherCell: 409,
+    errors.NoValidHost: 409,
+    errors.Parked: 409,
+    errors.PastMissing: 409,
+    errors.PastTooLong: 422,
+    own.NameNotUnique: 409,
+    own.NetworkNeeded: 409,
+    own.KeyReused: 422,
+    own.Malformed: 400,
+    own.TooLarge: 413,
+    own.NoRoute: 404,
+    own.MethodNotAllowed: 405,
+    own.Unavailable: 503,
+    own.Overloaded: 429,
+    own.EventNotRetried: 409,
+    own.NotAppliedYet: 504,
+    own.ProjectionBusy: 409,
+    own.TooManyWebhooks: 409,
+    own.TooLargeForAFile: 422,
+    own.ReplayTooLong: 422,
+    own.NoHostYet: 409,
+    own.AgentUnreachable: 502,
+    own.AgentRefused: 409,
+    own.NotAuthorized: 401,
+    own.Broken: 500,
+}
+STATUS_OF_CODE = {refusal.code: status for refusal, status in STATUS.items()}
+RETRIED = {429, 503}
+
+
+def problem(
+    code: str,
+    message: str,
+    hint: str,
+    values: Mapping[str, Any],
+    instance: str,
+    errors: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
+    """The problem document."""
+    document: dict[str, Any] = {
+        "type": f"urn:gostack:problem:{code}",
+        "title": code.replace("-", " ").capitalize(),
+        "status": STATUS_OF_CODE.get(code, UNKNOWN_CODE_STATUS),
+        "detail": message,
+        "code": code,
+        "hint": hint,
+        "values": {name: str(value) for name, value in values.items()},
+        "instance": instance,
+    }
+    if errors:
+        document["errors"] = list(errors)
+    return document
+
+
+def of_refusal(refusal: Refusal, instance: str) -> dict[str, Any]:
+    """The problem document of a refusal."""
+    return problem(refusal.code, str(refusal), refusal.hint, refusal.values, instance)
+
+
+def response(document: Mapping[str, Any]) -> Response:
+    """The problem as an answer."""
+    status = int(document["status"])
+    seconds = document["values"].get("retry_after", RETRY_SECONDS)
+    headers = {"Retry-After": str(seconds)} if status in RETRIED else {}
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return Response(orjson.dumps(document), status, headers, MEDIA_TYPE)
+
+
+def install(app: FastAPI, max_body: int) -> None:
+    """Make every error of this application a problem document."""
+
+    def refused(request: Request, error: Exception) -> Response:
+        assert isinstance(error, Refusal)
+        return response(of_refusal(error, request.url.path))
+
+    def invalid(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        found = error.errors()
+        if any(each["type"] == "json_invalid" for each in found):
+            why = f"the body is no JSON ({found[0].get('ctx', {}).get('error', 'at its end')})"
+            return response(of_refusal(own.Malformed(why=why), request.url.path))
+        told = explain(found)
+        detail = "; ".join(f"{each['field']}: {each['message']}" for each in told)
+        return response(problem("invalid", detail, "", {}, request.url.path, told))
+
+    def http(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        path = request.url.path
+        refusal: Refusal
+        match error.status_code:
+            case 404:
+                refusal = own.NoRoute(path=path)
+            case 405:
+                refusal = own.MethodNotAllowed(path=path, method=request.method)
+            case 413:
+                refusal = own.TooLarge(most=max_body)
+            case 400:
+                refusal = own.Malformed(why=str(error.detail))
+            case _:
+                raise error
+        answer = response(of_refusal(refusal, path))
+        answer.headers.update(error.headers or {})
+        return answer
+
+    def unavailable(request: Request, error: Exception) -> Response:
+        part = "The log" if isinstance(error, LogUnavailable) else "The database"
+        logger.error("%s does not answer: %s", part, error)
+        refusal = own.Unavailable(part=part, consequence="What was asked may or may not have been done.")
+        return response(of_refusal(refusal, request.url.path))
+
+    def unknown_marker(request: Request, error: Exception) -> Response:
+        refusal = errors.Invalid(field="marker", value=error, allowed="it must be the id of a row of this list")
+        return response(of_refusal(refusal, request.url.path))
+
+    def broken(request: Request, error: Exception) -> Response:
+        incident = str(uuid.uuid4())
+        with log_context.doing(**request.scope.get("work", {})):
+            logger.error("incident %s: %s %s", incident, request.method, request.url.path, exc_info=error)
+        return response(of_refusal(own.Broken(incident=incident), request.url.path))
+
+    app.add_exception_handler(Refusal, refused)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(HTTPException, http)
+    for down in (LogUnavailable, StoreUnavailable, SecretsUnavailable, DeliveriesUnavailable, LedgerUnavailable):
+        app.add_exception_handler(down, unavailable)
+    app.add_exception_handler(UnknownMarker, unknown_marker)
+    app.add_exception_handler(Exception, broken)

@@ -1,0 +1,57 @@
+"""The OpenAPI description; `python -m api.openapi.page.page` prints it.
+
+docs/openapi.json is held to it by a test, so that no route changes unseen.
+"""
+
+import sys
+from datetime import UTC, datetime
+
+import orjson
+
+from api.app import create_app
+from api.hosts.agent_client import Agents
+from api.services import Services
+from api.writes.admission import Load
+from api.writes.image_store import Blobs
+from api.writes.secret_cleanup import Forgetting
+from api.writes.verdicts import Verdicts
+from infra.log.memory import MemoryLog
+from infra.process.settings import Settings
+from infra.secrets.memory import MemorySecrets
+from infra.secrets.segments import MemorySegments
+from infra.webhooks.memory import MemoryDeliveries
+from infra.webhooks.sender import Sender
+from projections.history.replay import ReplaysHere
+from projections.maintenance.runs_memory import MemoryRuns
+from projections.store.memory import MemoryStore
+
+
+def described() -> bytes:
+    """The description as it stands in docs/openapi.json: sorted, indented, the same for the same routes."""
+    log, store, secrets = MemoryLog(), MemoryStore(), MemorySecrets()
+    forgetting = Forgetting(secrets)
+    settings = Settings()
+    load = Load(settings, log, store, {})
+    services = Services(
+        log=log,
+        store=store,
+        runs=MemoryRuns(),
+        replays=ReplaysHere(log),
+        secrets=secrets,
+        segments=MemorySegments(),
+        settings=settings,
+        clock=lambda: datetime.now(UTC),
+        verdicts=Verdicts(log, forgetting.later, load),
+        forgetting=forgetting,
+        agents=Agents(store, ""),
+        blobs=Blobs("", 0),
+        load=load,
+        deliveries=MemoryDeliveries(),
+        sender=Sender(1, allow_private=False),
+    )
+    schema = create_app(services).openapi()
+    return orjson.dumps(schema, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.buffer.write(described())

@@ -1,0 +1,87 @@
+"""What the OpenAPI description has besides what the routes say: an example request for each, and every problem code."""
+
+from typing import Any
+
+import orjson
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from api.http.problems import MEDIA_TYPE, STATUS
+from api.openapi import examples
+
+REFS = {
+    "instances": examples.INSTANCE_ID,
+    "flavors": "small",
+    "images": "tiny",
+    "keypairs": "laptop",
+    "networks": "lan",
+    "ports": "db",
+    "hosts": "h1",
+    "zones": "east",
+    "webhooks": "billing",
+    "tasks": examples.COMMAND_ID,
+    "jobs": examples.JOB_ID,
+    "events": examples.EVENT_ID,
+    "commands": examples.COMMAND_ID,
+    "parked": f"instance/{examples.INSTANCE_ID}",
+    "projections": examples.COMMAND_ID,
+}
+"""What stands for {ref} or {ident} in examples, by the first word of the path."""
+ADDRESS = "http://127.0.0.1:7480"
+
+
+def complete(app: FastAPI) -> None:
+    """Make the application describe itself with an example request an operation, and every problem code."""
+
+    def described() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
+            for path, operations in schema["paths"].items():
+                for method, operation in operations.items():
+                    operation["x-codeSamples"] = [{"lang": "Shell", "source": _curl(method, path, operation)}]
+            schema["components"]["responses"] = _shared_problems(schema["paths"])
+            codes = sorted((refusal.code, status) for refusal, status in STATUS.items())
+            schema["components"]["schemas"]["Problem"]["properties"]["code"]["examples"] = [code for code, _ in codes]
+            app.openapi_schema = schema
+        return app.openapi_schema
+
+    app.openapi = described  # type: ignore[method-assign]
+
+
+def _shared_problems(paths: dict[str, Any]) -> dict[str, Any]:
+    """Problem answers, said once a status and referred to: they are the same for every operation."""
+    shared = {}
+    for operation in (each for operations in paths.values() for each in operations.values()):
+        for status, answer in operation["responses"].items():
+            if MEDIA_TYPE in answer.get("content", {}):
+                answer["content"].pop("application/json", None)
+                shared[f"Problem{status}"] = answer
+                operation["responses"][status] = {"$ref": f"#/components/responses/Problem{status}"}
+    return shared
+
+
+def _curl(method: str, path: str, operation: dict[str, Any]) -> str:
+    words = path.strip("/").split("/")
+    ref = REFS.get(words[1], "") if len(words) > 1 else ""
+    path = path.replace("{kind}/{ident}", ref)
+    url = ADDRESS + path.replace("{ref}", ref).replace("{ident}", ref).replace("{host}", "h1")
+    needed = [
+        f"{each['name']}=hw:support_live_resize"
+        for each in operation.get("parameters", ())
+        if each["in"] == "query" and each["required"]
+    ]
+    if needed:
+        url += "?" + "&".join(needed)
+    parts = ["curl", *([] if method == "get" else ["-X", method.upper()]), f"'{url}'"]
+    content = operation.get("requestBody", {}).get("content", {})
+    if "application/json" in content:
+        body = orjson.dumps(_example(content["application/json"])).decode()
+        parts += ["-H", "'Content-Type: application/json'", "-d", f"'{body}'"]
+    elif content:
+        parts += ["-T", "tiny.qcow2"]
+    return " ".join(parts)
+
+
+def _example(content: dict[str, Any]) -> Any:
+    found = content.get("example") or content.get("examples") or content["schema"].get("examples")
+    return found[0] if isinstance(found, list) else found

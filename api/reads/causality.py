@@ -1,0 +1,48 @@
+"""A chain of causes as JSON: steps in words, and the same as nodes and edges."""
+
+from typing import Any
+
+import orjson
+from pydantic import Field
+from starlette.responses import Response
+
+from api.reads import resolve
+from api.reads.queries import JSON, Strict, caught_up
+from api.reads.time_travel import subject_of
+from api.services import Services
+from projections.history.causality import Chain
+from projections.history.causality import why as chain_of
+
+
+class Why(Strict):
+    """How to read it."""
+
+    after: str | None = Field(None, max_length=64)
+
+
+async def why(services: Services, view: str, ref: str, project: str, asked: Why) -> Response:
+    """The causes of what it is. Raises NotFound, NameNotUnique, TooManyEvents."""
+    await caught_up(services, asked.after)
+    found = await resolve.found(services, view, ref, project)
+    chain = await chain_of(services.store, subject_of(view, found), task=found.id if view == "tasks" else "")
+    return Response(orjson.dumps({"id": found.id, **_body(chain)}), media_type=JSON)
+
+
+def _body(chain: Chain) -> dict[str, Any]:
+    steps = [
+        {
+            "id": step.entry.id,
+            "time": step.entry.time,
+            "actor": step.entry.actor,
+            "type": step.entry.type,
+            "subject": str(step.entry.subject),
+            "place": {"topic": step.entry.topic, "partition": step.entry.partition, "offset": step.entry.offset},
+            "correlation_id": step.entry.correlation,
+            "causation_id": step.entry.causation,
+            "says": step.says,
+        }
+        for step in chain.steps
+    ]
+    shown = {step.entry.id for step in chain.steps}
+    edges = [{"from": step.after, "to": step.entry.id} for step in chain.steps if step.after in shown]
+    return {"steps": steps, "edges": edges, "cut": chain.cut}

@@ -1,0 +1,141 @@
+"""The live feed: events straight from the log, as server-sent events, resumable from any of them.
+
+Why from the log and not from the projection: nothing can be missed, nothing comes twice, and a follower may begin at
+the very first event. What stands on the log twice, since whoever published it fell, comes twice, under one id. A
+follower that is slow reads slowly: nothing is kept for it here.
+"""
+
+import heapq
+import logging
+import time
+from collections.abc import AsyncGenerator, Callable
+from datetime import datetime, timedelta
+from itertools import groupby
+
+from api.http.refusals import Overloaded
+from api.reads import stream_cursor
+from api.reads.events import record_json
+from domain.core.errors import Invalid
+from domain.core.event_filter import UNREADABLE, Interest
+from domain.core.messages import Record, Topic
+from infra.log.log import Log, Positions, TopicPartition
+from infra.process import metrics
+
+logger = logging.getLogger(__name__)
+
+FETCH = 200
+WAIT = 0.5
+KEEP_ALIVE = 10.0
+MOST_FOLLOWERS = 256
+NOW, BEGINNING = "now", "beginning"
+END = b"end"
+"""Kind of what is sent last, where there is a last."""
+SKEW = timedelta(minutes=1)
+"""By so much an event's own time may differ from when the log took it: clocks differ, and what is sent waits."""
+
+
+class Feed:
+    """All followers of this process."""
+
+    def __init__(self, log: Log, clock: Callable[[], datetime]) -> None:
+        self._log = log
+        self._clock = clock
+        self._followers = 0
+        self.closing = False
+        """The process is ending: every follower is let go, and resumes elsewhere."""
+
+    async def start(self, begin: str, since: datetime | None = None) -> list[int]:
+        """Offsets to begin at: a position, `now` or `beginning`; where that is empty, the log is asked where this time
+        is. Raises Overloaded, Invalid, LogUnavailable."""
+        if self._followers >= MOST_FOLLOWERS:
+            metrics.OVERLOADS.labels("followers").inc()
+            raise Overloaded(
+                now=self._followers, what="follow the feed", bound="a process", most=MOST_FOLLOWERS, retry_after=1
+            )
+        return await begins_at(self._log, begin, since)
+
+    async def follow(self, offsets: list[int], wanted: Interest) -> AsyncGenerator[bytes, None]:
+        """Events from these offsets on, as server-sent events, until the reader goes, or the time is over that it
+        wants events up to."""
+        at = list(offsets)
+        last: list[int] | None = None
+        reader = await self._log.reader(
+            {TopicPartition(Topic.EVENTS, number): offset for number, offset in enumerate(at)}
+        )
+        self._followers += 1
+        try:
+            yield _block(at)
+            told = time.monotonic()
+            while not self.closing:
+                if last is None and wanted.until is not None and self._clock() > wanted.until + SKEW:
+                    last = _in_order(await self._log.offsets_at([Topic.EVENTS], wanted.until + SKEW))
+                if last is not None and all(reached >= end for reached, end in zip(at, last, strict=True)):
+                    yield _block(at, b"{}", END)
+                    return
+                for record in _in_time(await reader.fetch(FETCH, WAIT)):
+                    at[record.partition or 0] = record.offset + 1
+                    if event := _wanted(record, wanted):
+                        yield _block(at, event)
+                        told = time.monotonic()
+                if time.monotonic() - told >= KEEP_ALIVE:
+                    # With its id, so that a follower of rare events does not come back far behind.
+                    yield _block(at)
+                    told = time.monotonic()
+        finally:
+            self._followers -= 1
+            await reader.close()
+
+
+async def begins_at(log: Log, begin: str, since: datetime | None = None) -> list[int]:
+    """Offsets of gostack.events, by partition, for a position, `now` or `beginning`; where that is empty, for a time.
+    Raises Invalid, LogUnavailable."""
+    if not begin and since is not None:
+        return _in_order(await log.offsets_at([Topic.EVENTS], since - SKEW))
+    bounds = await log.bounds([Topic.EVENTS])
+    ends = [bounds[each] for each in sorted(bounds)]
+    if begin in ("", NOW):
+        return [end for _, end in ends]
+    if begin == BEGINNING:
+        return [first for first, _ in ends]
+    try:
+        offsets = stream_cursor.decode(begin)
+    except ValueError:
+        offsets = []
+    if len(offsets) != len(ends) or any(offset > end for offset, (_, end) in zip(offsets, ends, strict=True)):
+        raise Invalid(
+            field="from", value=begin[:80], allowed="it must be the id of an event of this feed, now or beginning"
+        )
+    return offsets
+
+
+def _in_order(offsets: Positions) -> list[int]:
+    return [offsets[each] for each in sorted(offsets)]
+
+
+def _wanted(record: Record, wanted: Interest) -> bytes:
+    """The event as JSON; empty where it is not wanted, or is none."""
+    try:
+        return record_json(record) if wanted.wants(record) else b""
+    except UNREADABLE as error:
+        logger.warning("%s cannot be read, and no follower is told: %s", record.place, error)
+        return b""
+
+
+def _block(at: list[int], data: bytes = b"", kind: bytes = b"") -> bytes:
+    # JSON may have line ends between its parts, and one would be the end of what is sent.
+    what = b"".join(b"data: " + line + b"\n" for line in data.splitlines()) or b": keep-alive\n"
+    named = b"event: " + kind + b"\n" if kind else b""
+    return b"id: " + stream_cursor.encode(at).encode() + b"\n" + named + what + b"\n"
+
+
+def _in_time(records: list[Record]) -> list[Record]:
+    """Partitions merged by time, each in its own order: what people expect to read."""
+
+    def partition(record: Record) -> int:
+        return record.partition or 0
+
+    def at(record: Record) -> bytes:
+        return dict(record.headers).get("ce_time") or b""
+
+    by_partition = [list(each) for _, each in groupby(sorted(records, key=partition), key=partition)]
+    return list(heapq.merge(*by_partition, key=at))

@@ -1,0 +1,90 @@
+"""From what people write to ids: an id, or a name where it is unique."""
+
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from api.http.refusals import NameNotUnique
+from api.services import Services
+from domain.core.cells import DEFAULT_CELL
+from domain.core.errors import NotFound
+from projections.views.table import VIEWS
+from projections.views.view import Found
+
+KINDS = {
+    "instances": "instance",
+    "flavors": "flavor",
+    "images": "image",
+    "keypairs": "keypair",
+    "networks": "network",
+    "ports": "port",
+    "hosts": "host",
+    "zones": "zone",
+    "webhooks": "webhook",
+    "tasks": "task",
+    "jobs": "job",
+}
+"""View -> what its rows are called."""
+REMEMBERED = {"flavors", "images", "networks"}
+"""Views whose documents may be a second old when a boot refers to them."""
+
+
+def is_id(ref: str) -> bool:
+    """Whether this is written like an id; a name that is cannot be told from one."""
+    try:
+        return len(ref) == 36 and str(uuid.UUID(ref)) == ref.lower()
+    except ValueError:
+        return False
+
+
+async def found(services: Services, view: str, ref: str, project: str) -> Found:
+    """The row with this id, whatever became of it, or the one alive with this name.
+
+    Names of the own project go before those of others. Raises NotFound, NameNotUnique.
+    """
+    if is_id(ref):
+        row = await services.store.get(view, ref.lower())
+        if row is None:
+            raise NotFound(kind=KINDS[view], id=ref)
+        return row
+    return await _named(services, view, ref, project)
+
+
+def cell(doc: Mapping[str, Any]) -> str:
+    """The cell that a host's or zone's document tells; those that an earlier release wrote tell none."""
+    return str(doc.get("cell", DEFAULT_CELL))
+
+
+async def ident(services: Services, view: str, ref: str, project: str) -> str:
+    """The id. One that is written like an id is taken as it is: whoever decides knows whether it exists.
+
+    Raises NotFound, NameNotUnique.
+    """
+    return ref.lower() if is_id(ref) else (await _named(services, view, ref, project)).id
+
+
+async def alive(services: Services, view: str, ref: str, project: str) -> dict[str, Any]:
+    """The document of something that exists and is not deleted. Raises NotFound, NameNotUnique."""
+    doc = services.known.get((view, ref, project)) if view in REMEMBERED else None
+    if doc is None:
+        row = await found(services, view, ref, project)
+        doc = orjson.loads(row.doc)
+        if doc.get("deleted"):
+            raise NotFound(kind=KINDS[view], id=ref)
+        if view in REMEMBERED:
+            services.known[view, ref, project] = doc
+    return doc
+
+
+async def _named(services: Services, view: str, name: str, project: str) -> Found:
+    where = {"deleted": False} if VIEWS[view].column("deleted") else {}
+    rows = await services.store.find(view, name, where) if VIEWS[view].column("name") else []
+    if len(rows) > 1 and VIEWS[view].column("project"):
+        rows = await services.store.find(view, name, where | {"project": project}) or rows
+    if not rows:
+        raise NotFound(kind=KINDS[view], id=name)
+    if len(rows) > 1:
+        raise NameNotUnique(kind=KINDS[view], name=name, ids=", ".join(sorted(row.id for row in rows)))
+    return rows[0]

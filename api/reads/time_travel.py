@@ -1,0 +1,229 @@
+"""Things as they were: what is meant by a moment, what a row was then, and what differs between two moments."""
+
+import re
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+from fastapi import Request
+from pydantic import Field
+from starlette.responses import Response
+
+from api.reads import resolve
+from api.reads.events import entry_json
+from api.reads.queries import (
+    JSON,
+    Many,
+    One,
+    Strict,
+    caught_up,
+    document,
+    joined,
+    known,
+    only,
+)
+from api.services import Services
+from domain.core.errors import Invalid, NotThereThen
+from domain.core.messages import Key, Topic
+from projections.history.time_travel import Folds, Moment, row_at
+from projections.store.port import HistoryQuery
+from projections.views.table import VIEWS
+from projections.views.view import Condition, Either, Found, Query, Row
+
+TIMES = "a moment (2026-01-31T12:00:00Z), seconds since 1970, or how long ago (90s, 10m, 3h, 2d)"
+FORMATS = f"{TIMES}, or a place on the log as history tells it ({Topic.EVENTS}/PARTITION/OFFSET)"
+AGO = re.compile(r"(\d{1,9})([smhd])")
+UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+SECONDS = re.compile(r"\d{1,11}(\.\d{1,9})?")
+PLACE = re.compile(r"([\w.-]{1,249})[/:](\d{1,5})[/:](\d{1,18})")
+LONGEST = 300
+MOST_AT = 100
+"""Rows of a page that are folded."""
+MOST_LOOKED_AT = 1000
+MOST_FOLDED = 50_000
+"""Rows, and events of them, after which a request for a page ends, with whatever it found."""
+
+
+class OneAt(One):
+    """Parameters of a read of something that has a history."""
+
+    at: str | None = Field(None, max_length=LONGEST, description=f"as it was then: {FORMATS}")
+
+
+class History(Strict):
+    """Which part of a history."""
+
+    limit: int = Field(50, ge=1, le=1000)
+    marker: str | None = Field(None, max_length=64, description="id of the last event of the page before")
+    after: str | None = Field(None, max_length=64)
+
+
+class Between(Strict):
+    """Two moments."""
+
+    begin: str = Field(alias="from", max_length=LONGEST, description=FORMATS)
+    end: str | None = Field(None, alias="to", max_length=LONGEST, description="now, unless given; formats as of from")
+    after: str | None = Field(None, max_length=64)
+
+
+def moment(services: Services, field: str, text: str) -> Moment:
+    """What somebody means by it. Raises Invalid, which names the field and the formats."""
+    if place := PLACE.fullmatch(text):
+        if place[1] != Topic.EVENTS:
+            raise Invalid(field=field, value=text[:80], allowed=f"it must be {FORMATS}")
+        return Moment(topic=place[1], partition=int(place[2]), offset=int(place[3]))
+    return Moment(time(services, field, text, FORMATS))
+
+
+def time(services: Services, field: str, text: str, allowed: str = TIMES) -> datetime:
+    """What somebody means by a time. Raises Invalid, which names the field and what is allowed."""
+    try:
+        if ago := AGO.fullmatch(text):
+            return services.clock() - timedelta(**{UNITS[ago[2]]: int(ago[1])})
+        if SECONDS.fullmatch(text):
+            return datetime.fromtimestamp(float(text), UTC)
+        # An unquoted plus in a query string arrives as a space.
+        found = datetime.fromisoformat(re.sub(r" (\d\d:\d\d)$", r"+\1", text) if "T" in text else text)
+    except (ValueError, OverflowError, OSError) as error:
+        raise Invalid(field=field, value=text[:80], allowed=f"it must be {allowed}") from error
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+async def show(request: Request, services: Services, view: str, ref: str, project: str, asked: OneAt) -> Response:
+    """The document now, or as it was. Raises NotFound, NameNotUnique, NotThereThen, Invalid, TooManyEvents."""
+    await caught_up(services, asked.after)
+    found = await resolve.found(services, view, ref, project)
+    if asked.at is not None:
+        found = await then(services, view, found, "at", asked.at)
+    elif view == "instances" and (parking := await services.store.get("parked", str(subject_of(view, found)))):
+        told = orjson.loads(parking.doc)
+        if told["parked"]:
+            # No ETag: the version says nothing of it.
+            return Response(only(_parked(found, told), known(view, asked.fields)), media_type=JSON)
+    return document(request, found, view, asked.fields)
+
+
+def _parked(found: Found, told: dict[str, Any]) -> bytes:
+    """With what its own events do not tell: that it takes no commands."""
+    doc = orjson.loads(found.doc) | {"parked": {name: told[name] for name in ("why", "place", "since")}}
+    return orjson.dumps(doc)
+
+
+async def then(services: Services, view: str, found: Found, field: str, text: str) -> Found:
+    """The row as it was. Raises NotThereThen, Invalid, TooManyEvents."""
+    when = moment(services, field, text)
+    subject = subject_of(view, found)
+    if when.topic:
+        for first in await services.store.history(HistoryQuery(subject=str(subject), limit=1)):
+            if first.partition != when.partition:
+                own = f"{subject} has its events in {first.topic}/{first.partition}: others are not before or after"
+                raise Invalid(field=field, value=text, allowed=own)
+    row = await row_at(services.store, VIEWS[view], found.id, subject, when)
+    if row is None:
+        raise NotThereThen(kind=resolve.KINDS[view], id=found.id, at=text)
+    return Found(row.id, row.version, orjson.dumps(row.doc))
+
+
+async def listed(
+    services: Services, view: str, asked: Many, at: str, where: Sequence[Condition], *, deleted: bool
+) -> Response:
+    """A page of what was there then, and was then as these conditions want it: rows that may have been are folded
+    one after the other until the page is full, or so many that the next request is to go on.
+
+    Raises Invalid, UnknownMarker, TooManyEvents.
+    """
+    when = moment(services, "at", at)
+    if when.time is None:
+        raise Invalid(field="at", value=at, allowed="of a list it must be a time: between partitions there is no order")
+    if asked.skip:
+        raise Invalid(field="skip", value=asked.skip, allowed="a list at a moment leaves none out; use marker")
+    if asked.limit > MOST_AT:
+        raise Invalid(field="limit", value=asked.limit, allowed=f"it must be at most {MOST_AT} with at")
+    wanted = known(view, asked.fields)
+    await caught_up(services, asked.after)
+    holding = (*where, Condition("deleted", "=", deleted))
+    shape, folds = VIEWS[view], Folds(services.store)
+    found: list[Row] = []
+    looked_at = 0
+    async for ident, more in _candidates(services, view, asked, when.time, holding):
+        row = await folds.row_at(shape, ident, Key(resolve.KINDS[view], ident), when)
+        if row is not None and all(each.holds(row) for each in holding):
+            found.append(row)
+        looked_at += 1
+        if len(found) > asked.limit:
+            marker = found[asked.limit - 1].id
+            break
+        if more and (looked_at >= MOST_LOOKED_AT or folds.events >= MOST_FOLDED):
+            marker = ident
+            break
+    else:
+        marker = None
+    docs = [only(orjson.dumps(row.doc), wanted) for row in found[: asked.limit]]
+    return joined(view, docs, marker)
+
+
+async def _candidates(
+    services: Services, view: str, asked: Many, when: datetime, holding: Sequence[Condition]
+) -> AsyncIterator[tuple[str, bool]]:
+    """Ids of rows, the newest first, that may have been there then and as these conditions want, and whether there is
+    one after each: what did not change since is known to have been otherwise without being folded."""
+    changed = Condition("updated", ">=", when)
+    where: list[Condition | Either] = [Condition("created", "<=", when)]
+    for each in holding:
+        column = VIEWS[view].column(each.column)
+        if column is None or column.fixed:
+            where.append(each)
+        elif each.column == "deleted":
+            where.append(Either((each, changed)))
+    query = Query(where=tuple(where), limit=asked.limit, marker=asked.marker or "")
+    while True:
+        page = await services.store.page(view, query)
+        for number, doc in enumerate(page.docs, 1):
+            yield orjson.loads(doc)["id"], page.more or number < len(page.docs)
+        if not page.more:
+            return
+        query = replace(query, marker=page.last_id)
+
+
+async def history(services: Services, view: str, ref: str, project: str, asked: History) -> Response:
+    """Its events, the oldest first; of a task, all that it led to. Raises NotFound, NameNotUnique, UnknownMarker."""
+    await caught_up(services, asked.after)
+    found = await resolve.found(services, view, ref, project)
+    subject, task = ("", found.id) if view == "tasks" else (str(subject_of(view, found)), "")
+    query = HistoryQuery(subject=subject, task=task, limit=asked.limit + 1, marker=asked.marker or "")
+    entries = await services.store.history(query)
+    shown = entries[: asked.limit]
+    return joined("events", [entry_json(each) for each in shown], shown[-1].id if len(entries) > len(shown) else None)
+
+
+async def difference(services: Services, view: str, ref: str, project: str, asked: Between) -> Response:
+    """The fields that differ. Raises NotFound, NameNotUnique, NotThereThen, Invalid, TooManyEvents."""
+    await caught_up(services, asked.after)
+    found = await resolve.found(services, view, ref, project)
+    old = orjson.loads((await then(services, view, found, "from", asked.begin)).doc)
+    new = orjson.loads((await then(services, view, found, "to", asked.end)).doc if asked.end is not None else found.doc)
+    body = {
+        "id": found.id,
+        "from": {"at": asked.begin, "version": old["version"]},
+        "to": {"at": "now" if asked.end is None else asked.end, "version": new["version"]},
+        "changes": [{"field": field, "old": before, "new": after} for field, before, after in _differing(old, new, "")],
+    }
+    return Response(orjson.dumps(body), media_type=JSON)
+
+
+def _differing(old: dict[str, Any], new: dict[str, Any], above: str) -> Iterator[tuple[str, Any, Any]]:
+    for name in [*old, *(name for name in new if name not in old)]:
+        before, after = old.get(name), new.get(name)
+        if isinstance(before, dict) and isinstance(after, dict):
+            yield from _differing(before, after, f"{above}{name}.")
+        elif before != after:
+            yield f"{above}{name}", before, after
+
+
+def subject_of(view: str, found: Found) -> Key:
+    """Whose events make the row."""
+    if view == "tasks":
+        return Key.parse(orjson.loads(found.doc)["subject"])
+    return Key(resolve.KINDS[view], found.id)

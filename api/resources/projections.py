@@ -1,0 +1,129 @@
+"""Projections: how far the read models are behind the log, and what is done to them as a whole."""
+
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Body, Query
+from pydantic import Field
+from starlette.responses import Response
+
+from api.documents.document import page_of
+from api.documents.operations import ProjectionDocument, RunDocument
+from api.http.refusals import ProjectionBusy
+from api.http.request_context import Asking, Given
+from api.openapi import describe, examples
+from api.reads.queries import JSON, MOST, Strict, joined
+from api.services import Services
+from domain.core.errors import NotFound
+from domain.core.messages import Topic
+from infra.log.lag import lags, together
+from projections.maintenance.runs import Run, RunKind, RunUnderWay
+from projections.views.table import VIEWS
+
+router = APIRouter(tags=["projections"])
+
+VIEW, RUNS = "projections", "runs"
+
+
+class RunBody(Strict):
+    """What to do to the read models."""
+
+    kind: RunKind
+
+
+class RunList(Strict):
+    """Which runs to list."""
+
+    limit: int = Field(50, ge=1, le=MOST, description="documents in a page")
+    marker: str | None = Field(None, max_length=64, description="id of the last document of the page before")
+
+
+@router.get(
+    "/projections",
+    summary="List projections",
+    responses=describe.answers(
+        200, page_of(VIEW, ProjectionDocument), {VIEW: [examples.PROJECTION], "next": None}, 422
+    ),
+)
+async def list_projections(given: Given) -> Response:
+    """All are made of the same events in the same transactions, so all are equally far behind."""
+    bounds = await given.log.bounds([Topic.EVENTS, Topic.DEAD])
+    at = await given.store.positions(list(bounds))
+    lag = together(await lags(given.log, at, given.clock(), bounds=bounds))
+    shown = [
+        {
+            "name": view.name,
+            "rows": await given.store.count(view.name),
+            "lag": lag.records,
+            "lag_seconds": lag.seconds,
+        }
+        for view in VIEWS.values()
+    ]
+    return joined(VIEW, [orjson.dumps(each) for each in shown], None)
+
+
+@router.post(
+    "/projections/runs",
+    status_code=202,
+    summary="Rebuild, roll back or verify the read models",
+    responses=describe.answers(202, RunDocument, examples.RUN, 409, 422),
+)
+async def ask(given: Given, asked: Asking, body: Annotated[RunBody, Body(examples=[{"kind": "rebuild"}])]) -> Response:
+    """Done by the projector, beside what it does always; reads go on meanwhile. One at a time."""
+    if asked.keyed and (before := await given.runs.get(asked.command_id)):
+        return _answer(given, before, 202)
+    run = Run(asked.command_id, body.kind, "asked", asked.actor, given.clock())
+    try:
+        await given.runs.ask(run)
+    except RunUnderWay as error:
+        raise ProjectionBusy(id=str(error)) from error
+    return _answer(given, run, 202)
+
+
+@router.get(
+    "/projections/runs",
+    summary="List runs",
+    responses=describe.answers(200, page_of(RUNS, RunDocument), {RUNS: [examples.RUN], "next": None}, 422),
+)
+async def list_runs(given: Given, asked: Annotated[RunList, Query()]) -> Response:
+    """The newest first."""
+    found = await given.runs.page(asked.limit + 1, asked.marker or "")
+    shown = found[: asked.limit]
+    docs = [orjson.dumps(_document(given, run)) for run in shown]
+    return joined(RUNS, docs, shown[-1].id if len(found) > len(shown) else None)
+
+
+@router.get(
+    "/projections/runs/{ident}", summary="Show a run", responses=describe.answers(200, RunDocument, examples.RUN, 404)
+)
+async def show_run(given: Given, ident: str) -> Response:
+    """How far it is, and what it found."""
+    run = await given.runs.get(ident)
+    if run is None:
+        raise NotFound(kind="run", id=ident)
+    return _answer(given, run, 200)
+
+
+def _answer(given: Services, run: Run, status: int) -> Response:
+    return Response(orjson.dumps(_document(given, run)), status, media_type=JSON)
+
+
+def _document(given: Services, run: Run) -> dict[str, Any]:
+    left = None
+    if run.status == "running" and run.started and 0 < run.done < run.total:
+        seconds = (given.clock() - run.started).total_seconds()
+        left = round(seconds * (run.total - run.done) / run.done, 1)
+    return {
+        "id": run.id,
+        "kind": run.kind,
+        "status": run.status,
+        "actor": run.actor,
+        "asked": run.asked,
+        "started": run.started,
+        "finished": run.finished,
+        "done": run.done,
+        "total": run.total,
+        "seconds_left": left,
+        "problems": run.problems,
+        "error": run.error,
+    }

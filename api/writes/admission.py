@@ -1,0 +1,207 @@
+"""How much is under way, and what may still be begun: the bounds on work that was accepted and is not done.
+
+Why measured and not counted a request: an API process is one of several, and what it asks of log and database must
+not grow with the load. So it looks twice a second, and counts what it lets in itself until the look after the next:
+what was let in just before a look may not be seen by it. What other processes let in meanwhile comes on top.
+
+Why some commands pass: who deletes, cancels, releases or disables ends an overload. They are kept out at twice the
+bound only, and by tasks never: even what ends work must not wait without end.
+"""
+
+import asyncio
+import logging
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from api.http.refusals import Overloaded
+from domain.core.messages import Command, Topic
+from domain.instance.actions import ACTIONS
+from infra.db.write_store import Ledger, LedgerUnavailable
+from infra.log.lag import behind
+from infra.log.log import Log, LogUnavailable
+from infra.process import metrics
+from infra.process.settings import Settings
+from projections.store.port import Store, StoreUnavailable
+from projections.views.view import Condition
+
+logger = logging.getLogger(__name__)
+
+READ_BY = {"engine": (Topic.COMMANDS, Topic.RESULTS), "scheduler": (Topic.SCHEDULING,)}
+EVERY = 0.5
+"""Seconds between two looks."""
+CELLS_EVERY = 5.0
+"""Seconds between two counts of each cell's hosts, which takes reading the row of every host."""
+LEAST = 0.001
+"""Seconds that count as having passed between two looks, at least."""
+SHORTEST_WAIT, LONGEST_WAIT = 1, 30
+"""Seconds that Retry-After may say."""
+UNKNOWN_WAIT = 2
+"""What it says before anything was measured."""
+MEMORY = 0.2
+"""How much a look changes the rate that is believed in."""
+RELIEF = 2
+"""So many times as much may be there for what relieves."""
+UNDER_WAY = ["queued", "running", "cancelling", "undoing"]
+MAKES_TASK = frozenset(action.command for action in ACTIONS.values() if action.flow.steps)
+CELL_KINDS = frozenset({"host", "zone"})
+"""Kinds whose commands pass through the scheduler of a cell."""
+VERDICTS, ENGINE, SCHEDULER, TASKS, PROJECT = "verdicts", "engine", "scheduler", "tasks", "project"
+METERS = (ENGINE, SCHEDULER, TASKS)
+BOUNDS = {
+    VERDICTS: ("api.max_in_flight", "commands wait for a verdict"),
+    ENGINE: ("api.max_waiting", "records wait for the engine"),
+    SCHEDULER: ("api.max_waiting", "records wait for the scheduler"),
+    TASKS: ("api.max_tasks", "tasks are under way"),
+    PROJECT: ("api.max_project_tasks", "tasks of the project are under way"),
+}
+"""What is bounded: by which setting, and what there is of it."""
+
+
+@dataclass(slots=True)
+class Meter:
+    """Something of which there may be so much."""
+
+    now: int = 0
+    """As it was seen last."""
+    begun: int = 0
+    """Let in since then."""
+    settling: int = 0
+    """Let in between the two looks before; seen or not."""
+    rate: float | None = None
+    """How many are done a second, as far as there was something to do; None where there was nothing yet."""
+    turned: float = 0.0
+    """Turned away, and expected to come back before those that are turned away next."""
+
+    @property
+    def there(self) -> int:
+        """How much there is."""
+        return self.now + self.settling + self.begun
+
+    def seen(self, now: int, done: int, seconds: float, begun: int) -> None:
+        """So much is there now, and so much was done in this time; `begun` had been let in before the look."""
+        if self.now:
+            measured = done / seconds
+            before = self.rate or measured
+            self.rate = before + (measured - before) * MEMORY
+        self.now = now
+        self.settling = begun
+        self.begun -= begun
+        self.turned = max(0.0, self.turned - max(done, 1))
+
+    def wait(self, count: int, most: int) -> int:
+        """Whole seconds until so many more may be let in, if all goes on as it does."""
+        ahead = self.there + count - most + self.turned
+        self.turned = min(self.turned + count, (self.rate or 0.0) * LONGEST_WAIT)
+        if self.rate is None:
+            return UNKNOWN_WAIT
+        seconds = math.ceil(ahead / self.rate) if self.rate else LONGEST_WAIT
+        return min(max(seconds, SHORTEST_WAIT), LONGEST_WAIT)
+
+
+class Load:
+    """What is under way, as this process knows it."""
+
+    def __init__(self, settings: Settings, log: Log, store: Store, deciding: Mapping[str, Ledger]) -> None:
+        self._settings = settings
+        self.ended = 0
+        """Tasks that were seen to end; whoever reads the events counts them."""
+        self._log = log
+        self._store = store
+        self._deciding = deciding
+        self._meters = {name: Meter() for name in METERS}
+        self._projects: Counter[str] = Counter()
+        self._begun: Counter[str] = Counter()
+        self._settling: Counter[str] = Counter()
+        self.cells: dict[str, int] = {}
+        """How many hosts each cell has, as far as is known."""
+        self._counted = 0.0
+        self._positions: dict[str, int] = {}
+        self._looked: float | None = None
+        self._ended_before = 0
+
+    def admit(self, command: type[Command], project: str, count: int, verdicts: int) -> None:
+        """Make sure that so many of these commands may be sent now, while `verdicts` are waited for. Raises Overloaded.
+
+        Where nothing is there, any number is let in: else a request for more than a bound would be refused for ever.
+        """
+        limits = self._settings.api
+        relief = RELIEF if command.relieves else 1
+        self._check(VERDICTS, verdicts, count, limits.max_in_flight * relief, None)
+        for each in (ENGINE, SCHEDULER) if command in MAKES_TASK else (_reader(command),):
+            meter = self._meters[each]
+            self._check(each, meter.there, count, limits.max_waiting * relief, meter)
+        if command in MAKES_TASK and not command.relieves:
+            meter = self._meters[TASKS]
+            self._check(TASKS, meter.there, count, limits.max_tasks, meter)
+            own = self._projects[project] + self._settling[project] + self._begun[project]
+            self._check(PROJECT, own, count, limits.max_project_tasks, self._share(project))
+
+    def begins(self, command: type[Command], project: str, count: int) -> None:
+        """So many of these are sent now."""
+        self._meters[_reader(command)].begun += count
+        if command in MAKES_TASK:
+            self._meters[TASKS].begun += count
+            self._begun[project] += count
+
+    def _check(self, name: str, there: int, count: int, most: int, meter: Meter | None) -> None:
+        if not there or there + count <= most:
+            return
+        metrics.OVERLOADS.labels(name).inc()
+        seconds = meter.wait(count, most) if meter else SHORTEST_WAIT
+        bound, what = BOUNDS[name]
+        raise Overloaded(now=there, what=what, bound=bound, most=most, retry_after=seconds)
+
+    def _share(self, project: str) -> Meter:
+        """A project's tasks end at its share of the rate at which all do."""
+        whole = self._meters[TASKS]
+        share = self._projects[project] / whole.now if whole.now else 1.0
+        return Meter(
+            self._projects[project],
+            self._begun[project],
+            self._settling[project],
+            whole.rate * share if whole.rate is not None else None,
+        )
+
+    async def look(self) -> None:
+        """Measure. Raises LogUnavailable, LedgerUnavailable, StoreUnavailable."""
+        begun = {name: meter.begun for name, meter in self._meters.items()}
+        of_projects, ended = self._begun.copy(), self.ended
+        bounds = await self._log.bounds([topic for topics in READ_BY.values() for topic in topics])
+        at = {}
+        for name, ledger in self._deciding.items():
+            at[name] = await ledger.reached([each for each in bounds if each.topic in READ_BY[name]])
+        found = await self._store.totals("tasks", "project", [Condition("status", "in", UNDER_WAY)])
+        tasks = {project: count for project, (count,) in found.items()}
+        now = asyncio.get_running_loop().time()
+        if not self.cells or now - self._counted >= CELLS_EVERY:
+            self.cells = {cell: hosts for cell, (hosts,) in (await self._store.totals("hosts", "cell", [])).items()}
+            self._counted = now
+        seconds = max(now - (now if self._looked is None else self._looked), LEAST)
+        self._looked = now
+        for name, positions in at.items():
+            reached = sum(positions.values())
+            done = reached - self._positions.get(name, reached)
+            self._positions[name] = reached
+            self._meters[name].seen(behind(positions, bounds), done, seconds, begun[name])
+        self._meters[TASKS].seen(sum(tasks.values()), ended - self._ended_before, seconds, begun[TASKS])
+        self._ended_before = ended
+        self._projects = Counter(tasks)
+        self._settling = of_projects
+        self._begun = Counter({name: count for name, count in (self._begun - of_projects).items() if count})
+        for name, measured in self._meters.items():
+            metrics.LOAD.labels(name).set(measured.now)
+
+    async def run(self) -> None:
+        """Look for ever. While log or database are away, what was seen last holds: nothing is accepted then anyhow."""
+        while True:
+            try:
+                await self.look()
+            except (LogUnavailable, LedgerUnavailable, StoreUnavailable) as error:
+                logger.warning("load: %s", error)
+            await asyncio.sleep(EVERY)
+
+
+def _reader(command: type[Command]) -> str:
+    return SCHEDULER if command.kind in CELL_KINDS else ENGINE

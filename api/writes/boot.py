@@ -1,0 +1,330 @@
+"""The way of a boot: from what was asked for to the commands that carry it out.
+
+In this order: the form is checked (BootBody), then what it refers to (host, zone, networks, ports, keypair, flavor,
+image), then the password is made, and secrets are put away before a command refers to them. What is looked up here
+goes into the command as it is now, so that a flavor that changes later changes no instance.
+"""
+
+import re
+import secrets as random
+import string
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from api.http.refusals import NetworkNeeded
+from api.http.request_context import Asked
+from api.reads import resolve
+from api.reads.queries import Strict
+from api.services import Services
+from api.writes.command_bus import Wish
+from domain.core.cells import in_turn
+from domain.core.errors import AlreadyExists, Invalid, NotFound, NotSupportedYet, PortBusy
+from domain.core.messages import Key, derived_id, named_id
+from domain.instance.actions.lifecycle.boot import BootInstance
+from domain.tasks.jobs import FlavorRef, ImageRef, Nic
+from projections.views.view import Condition, Query
+
+GIB = 1 << 30
+MOST_INSTANCES = 100
+MOST_NICS = 16
+MOST_METADATA = 128
+LONGEST_METADATA = 255
+LONGEST_USER_DATA = 64 * 1024
+LONGEST_LABEL = 63
+"""Of a host name: RFC 1123."""
+PASSWORD_LENGTH = 20
+NAME = r"^[^\x00-\x1f\x7f]+$"
+UUID = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
+
+NOT_YET = {
+    "security_group_ids": "there are no security groups",
+    "dedicated_to": "there are no dedicated clouds",
+    "group": "there are no server groups",
+    "is_pgpu_install": "guests get no physical GPUs",
+    "pgpu_driver_kits": "guests get no physical GPUs",
+    "is_trusted": "there is no trusted boot",
+    "pci_types": "guests get no PCI devices",
+    "pf_names": "guests get no PCI devices",
+    "volume": "there are no volumes; the root disk is local",
+}
+LOCAL = "local"
+
+
+def checked_metadata(metadata: dict[str, str] | None) -> dict[str, str] | None:
+    """The same metadata; raises ValueError that says its limits."""
+    if metadata is None:
+        return None
+    if len(metadata) > MOST_METADATA:
+        raise ValueError(f"{len(metadata)} entries are too many: {MOST_METADATA} are allowed")
+    for key, value in metadata.items():
+        if not 1 <= len(key) <= LONGEST_METADATA:
+            raise ValueError(f"a key has {len(key)} characters: 1 to {LONGEST_METADATA} are allowed")
+        if len(value) > LONGEST_METADATA:
+            raise ValueError(
+                f"the value of {key!r} has {len(value)} characters: at most {LONGEST_METADATA} are allowed"
+            )
+    return metadata
+
+
+class BootBody(Strict):
+    """An instance, or several, to be booted."""
+
+    name: str | None = Field(None, min_length=1, max_length=255, pattern=NAME, description="absent: the hostname")
+    hostname: str | None = Field(None, min_length=1, max_length=LONGEST_LABEL, description="absent: from the name")
+    description: str = Field("", max_length=1024)
+    flavor: str = Field(min_length=1, max_length=255, description="id or name")
+    image: str = Field(min_length=1, max_length=255, description="id or name")
+    network: str | None = Field(None, min_length=1, max_length=255, description="id or name; either this or a port")
+    networks: list[str] = Field([], max_length=MOST_NICS, description="ids or names, one network interface each")
+    port: str | None = Field(None, min_length=1, max_length=255, description="id or name of a free port")
+    ports: list[str] = Field([], max_length=MOST_NICS, description="ids or names of free ports")
+    zone: str | None = Field(None, min_length=1, max_length=255)
+    host: str | None = Field(None, min_length=1, max_length=255, description="id or name: only there")
+    count: int = Field(1, ge=1, le=MOST_INSTANCES, description="how many; names get -1, -2, …")
+    instance_uuid: str | None = Field(None, pattern=UUID, description="the id that it is to have")
+    key_name: str | None = Field(None, min_length=1, max_length=255, description="a keypair of the project")
+    metadata: dict[str, str] = Field({}, description="at most 128 entries, each key 1 to 255 characters, value to 255")
+    password: SecretStr | None = Field(None, description="of the guest's administrator; absent: one is made")
+    user_data: SecretStr | None = Field(None, description="text of at most 64 KiB for the guest's first start")
+    config_drive: bool = True
+    only_define: bool = Field(False, description="define, do not start")
+    volume_size: int | None = Field(None, ge=1, le=65536, description="GiB of the root disk; absent: the image's size")
+    source_type: str | None = Field(None, max_length=64, description="of the system disk: local")
+    dest_type: str | None = Field(None, max_length=64, description="of the system disk: local")
+    security_group_ids: list[str] = Field([], max_length=MOST_NICS, description="not supported yet")
+    dedicated_to: str | None = Field(None, max_length=255, description="not supported yet")
+    group: list[str] | str | None = Field(None, max_length=255, description="not supported yet")
+    is_pgpu_install: bool = Field(False, description="not supported yet")
+    is_trusted: bool = Field(False, description="not supported yet")
+    pci_types: list[str] = Field([], max_length=MOST_NICS, description="not supported yet")
+    pf_names: list[str] = Field([], max_length=MOST_NICS, description="not supported yet")
+    pgpu_driver_kits: list[str] | str | None = Field(None, max_length=255, description="not supported yet")
+    volume: str | None = Field(None, max_length=255, description="not supported yet")
+
+    @field_validator("hostname")
+    @classmethod
+    def _is_hostname(cls, given: str | None) -> str | None:
+        if given is not None and not re.fullmatch(r"[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?", given):
+            raise ValueError("letters, digits and inner hyphens are allowed, at most 63 (RFC 1123)")
+        return given
+
+    @field_validator("metadata")
+    @classmethod
+    def _limits(cls, given: dict[str, str]) -> dict[str, str]:
+        return checked_metadata(given) or {}
+
+    @field_validator("password")
+    @classmethod
+    def _is_password(cls, given: SecretStr | None) -> SecretStr | None:
+        if given is not None and not re.fullmatch(r"[^\x00-\x1f\x7f]{1,128}", given.get_secret_value()):
+            raise ValueError("1 to 128 characters are allowed, and no control characters")
+        return given
+
+    @field_validator("user_data")
+    @classmethod
+    def _fits(cls, given: SecretStr | None) -> SecretStr | None:
+        if given is not None and (size := len(given.get_secret_value().encode())) > LONGEST_USER_DATA:
+            raise ValueError(f"{size} bytes are too many: {LONGEST_USER_DATA} are allowed")
+        return given
+
+    @model_validator(mode="after")
+    def _one_of_each(self) -> "BootBody":
+        if self.count > 1 and self.instance_uuid:
+            raise ValueError("instance_uuid is the id of one instance: count must be 1")
+        if self.count > 1 and (self.port or self.ports):
+            raise ValueError("a port is for one instance: count must be 1")
+        if len(self.all_networks) + len(self.all_ports) > MOST_NICS:
+            raise ValueError(f"an instance may have {MOST_NICS} network interfaces")
+        return self
+
+    @property
+    def all_networks(self) -> list[str]:
+        """`network` and `networks`."""
+        return [*([self.network] if self.network else []), *self.networks]
+
+    @property
+    def all_ports(self) -> list[str]:
+        """`port` and `ports`."""
+        return [*([self.port] if self.port else []), *self.ports]
+
+
+@dataclass(frozen=True)
+class Birth:
+    """One instance to be: its command's id, its own, and its names."""
+
+    command_id: str
+    instance_id: str
+    name: str
+    hostname: str
+
+    @property
+    def password_ref(self) -> str:
+        """Under which its password is kept: of the command, so that no other boot of that id can touch it."""
+        return derived_id(self.command_id, "password")
+
+    @property
+    def user_data_ref(self) -> str:
+        """Under which its user data is kept."""
+        return derived_id(self.command_id, "user-data")
+
+
+def births(body: BootBody, asked: Asked, command_ids: Sequence[str]) -> list[Birth]:
+    """The instances. Depends on the request alone, so that the same request names the same instances."""
+    found = []
+    for number, command_id in enumerate(command_ids, 1):
+        given = body.instance_uuid.lower() if body.instance_uuid else None
+        instance_id = given or derived_id(command_id, "instance")
+        suffix = f"-{number}" if len(command_ids) > 1 else ""
+        hostname = _label(body.hostname or body.name or "", suffix) or f"i-{instance_id[:8]}"
+        name = f"{body.name}{suffix}" if body.name else hostname
+        found.append(Birth(command_id, instance_id, name, hostname))
+    return found
+
+
+def _label(name: str, suffix: str) -> str:
+    """A host name as RFC 1123 wants it, or empty where nothing of the name can stand in one."""
+    label = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    return label[: LONGEST_LABEL - len(suffix)].rstrip("-") + suffix if label else ""
+
+
+def new_password() -> str:
+    """A password of 119 bits, without characters that keyboards disagree about."""
+    alphabet = string.ascii_letters + string.digits
+    return "".join(random.choice(alphabet) for _ in range(PASSWORD_LENGTH))
+
+
+async def commands(services: Services, asked: Asked, body: BootBody, born: Sequence[Birth]) -> list[tuple[str, Wish]]:
+    """A command for each instance. Raises the Refusal that says what stands in the way."""
+    refuse_what_is_not_yet(body)
+    if body.instance_uuid and await services.store.get("instances", born[0].instance_id):
+        raise AlreadyExists(kind="instance", id=born[0].instance_id)
+    cells: tuple[str, ...] | None = None
+    if body.zone is not None:
+        zone = await services.store.get("zones", named_id("zone", body.zone))
+        where: dict[str, Any] = orjson.loads(zone.doc) if zone else {"deleted": True}
+        if where["deleted"]:
+            raise NotFound(kind="zone", id=body.zone)
+        cells = (resolve.cell(where),)
+    host = ""
+    if body.host:
+        found = await resolve.found(services, "hosts", body.host, asked.project)
+        host, cells = found.id, (resolve.cell(orjson.loads(found.doc)),)
+    nics = await _nics(services, asked, body)
+    public_key = ""
+    if body.key_name is not None:
+        keypair = await services.store.get("keypairs", named_id("keypair", asked.project, body.key_name))
+        doc = orjson.loads(keypair.doc) if keypair else {"deleted": True, "public_key": ""}
+        if doc["deleted"]:
+            raise NotFound(kind="keypair", id=body.key_name)
+        public_key = str(doc["public_key"])
+    flavor = FlavorRef.model_validate(await resolve.alive(services, "flavors", body.flavor, asked.project))
+    image = ImageRef.model_validate(await resolve.alive(services, "images", body.image, asked.project))
+    return [
+        (
+            birth.command_id,
+            Wish(
+                Key("instance", birth.instance_id),
+                BootInstance(
+                    name=birth.name,
+                    hostname=birth.hostname,
+                    description=body.description,
+                    metadata=body.metadata,
+                    flavor=flavor,
+                    image=image,
+                    disk=_disk(body, image),
+                    zone=body.zone or "",
+                    wanted_host=host,
+                    cells=cells or in_turn(services.load.cells, birth.command_id),
+                    key_name=body.key_name or "",
+                    public_key=public_key,
+                    config_drive=body.config_drive,
+                    only_define=body.only_define,
+                    password_ref=birth.password_ref,
+                    user_data_ref=birth.user_data_ref if body.user_data else "",
+                    nics=nics,
+                ),
+            ),
+        )
+        for birth in born
+    ]
+
+
+async def keep_secrets(services: Services, body: BootBody, born: Sequence[Birth]) -> str | None:
+    """Put away what only the guests may know; the password, where it was made here.
+
+    Raises SecretsUnavailable.
+    """
+    password = body.password.get_secret_value() if body.password else new_password()
+    kept = [await services.secrets.put(birth.password_ref, birth.instance_id, password) for birth in born]
+    if body.user_data:
+        for birth in born:
+            await services.secrets.put(birth.user_data_ref, birth.instance_id, body.user_data.get_secret_value())
+    return None if body.password else kept[0]
+
+
+async def told_password(services: Services, body: BootBody, born: Sequence[Birth]) -> str | None:
+    """The password that was made for this request, for as long as it is kept: a repeated request is told the same."""
+    return None if body.password else await services.secrets.get(born[0].password_ref)
+
+
+def refuse_what_is_not_yet(body: BootBody) -> None:
+    """Raises NotSupportedYet: what is ignored in silence is worse than what is refused."""
+    for name, reason in NOT_YET.items():
+        if getattr(body, name):
+            raise NotSupportedYet(field=name, reason=reason)
+    for name in ("source_type", "dest_type"):
+        if getattr(body, name) not in (None, LOCAL):
+            raise NotSupportedYet(field=f"{name} {getattr(body, name)}", reason="system disks are local")
+
+
+def _disk(body: BootBody, image: ImageRef) -> int:
+    if body.volume_size is None:
+        return image.virtual_size
+    asked_for = body.volume_size * GIB
+    if asked_for < image.virtual_size:
+        least = -(-image.virtual_size // GIB)
+        raise Invalid(
+            field="volume_size", value=body.volume_size, allowed=f"image {image.name} needs {least} GiB at least"
+        )
+    return asked_for
+
+
+async def _nics(services: Services, asked: Asked, body: BootBody) -> tuple[Nic, ...]:
+    networks = [await resolve.alive(services, "networks", each, asked.project) for each in body.all_networks]
+    ports = [await resolve.alive(services, "ports", each, asked.project) for each in body.all_ports]
+    if len({port["id"] for port in ports}) < len(ports):
+        raise Invalid(field="ports", value="the same port twice", allowed="a port is for one network interface")
+    for port in ports:
+        if port["instance_id"]:
+            raise PortBusy(id=port["id"], device=port["instance_id"])
+    if not networks and not ports:
+        networks = await _only_network(services, asked)
+    return (
+        *(Nic(network_id=network["id"], network_name=network["name"]) for network in networks),
+        *(
+            Nic(
+                network_id=port["network_id"],
+                network_name=port["network_name"],
+                port_id=port["id"],
+                keep_port=True,
+            )
+            for port in ports
+        ),
+    )
+
+
+async def _only_network(services: Services, asked: Asked) -> list[dict[str, Any]]:
+    """The network to take where none was named: the project's only one, else the only one there is. None: no NIC."""
+    alive = Condition("deleted", "=", False)
+    for where in ((alive, Condition("project", "=", asked.project)), (alive,)):
+        found = await services.store.page("networks", Query(where=where, limit=5))
+        docs = [orjson.loads(doc) for doc in found.docs]
+        if len(docs) > 1:
+            raise NetworkNeeded(names=", ".join(sorted(doc["name"] for doc in docs)))
+        if docs:
+            return docs
+    return []

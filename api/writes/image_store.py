@@ -1,0 +1,121 @@
+"""The image store: images' bytes under their own SHA-256, so that the same bytes are kept once and can be checked.
+
+A file has its final name only when all of it is on disk, so a name that is there can be trusted.
+"""
+
+import asyncio
+import hashlib
+import os
+import re
+import struct
+import tempfile
+from collections.abc import AsyncIterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from api.http.refusals import TooLarge
+from domain.core.errors import Invalid, NotFound, NotSupportedYet
+from domain.image import Format
+
+MAGIC = b"QFI\xfb"
+_FIXED = struct.Struct(">4sIQIIQ")
+"""magic, version, backing file offset, its length, cluster bits, virtual size: QEMU's docs/interop/qcow2.txt."""
+_FEATURES = struct.Struct(">Q")
+_FEATURES_AT = 72
+_EXTERNAL_DATA = 1 << 2
+READABLE = 0o644
+"""The hosts' hypervisors read these files, as users of their own."""
+
+
+@dataclass(frozen=True)
+class Blob:
+    """What the store has."""
+
+    checksum: str
+    size: int
+    format: Format
+    virtual_size: int
+
+    def document(self) -> dict[str, Any]:
+        """As JSON."""
+        return asdict(self)
+
+
+class Blobs:
+    """A directory of images."""
+
+    def __init__(self, store: str, max_size: int) -> None:
+        """`store` is a directory; where it is a URL, images are kept by somebody else, and none can be put here."""
+        self._store = store
+        self._max_size = max_size
+
+    def _directory(self) -> Path:
+        if self._store.startswith(("http://", "https://")):
+            raise NotSupportedYet(field="an upload", reason=f"the image store is at {self._store}")
+        return Path(self._store)
+
+    def path(self, checksum: str) -> Path:
+        """Where the blob is. Raises NotFound, Invalid, NotSupportedYet."""
+        if not re.fullmatch(r"[0-9a-f]{64}", checksum):
+            raise Invalid(field="checksum", value=checksum[:80], allowed="64 lower-case hexadecimal digits are needed")
+        path = self._directory() / checksum
+        if not path.is_file():
+            raise NotFound(kind="image blob", id=checksum)
+        return path
+
+    async def describe(self, checksum: str) -> Blob:
+        """What the blob is. Raises NotFound, Invalid."""
+        return await asyncio.to_thread(lambda: inspect(self.path(checksum), checksum))
+
+    async def receive(self, chunks: AsyncIterator[bytes]) -> Blob:
+        """Store a stream under its checksum. Raises TooLarge, Invalid, NotSupportedYet, OSError."""
+        directory = self._directory()
+        directory.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(suffix=".part", dir=directory)
+        part = Path(name)
+        digest = hashlib.sha256()
+        size = 0
+
+        def write(chunk: bytes) -> None:
+            digest.update(chunk)
+            file.write(chunk)
+
+        def finish() -> Blob:
+            file.flush()
+            os.fsync(file.fileno())
+            os.fchmod(file.fileno(), READABLE)
+            blob = inspect(part, digest.hexdigest())
+            part.replace(directory / blob.checksum)
+            return blob
+
+        try:
+            with os.fdopen(handle, "wb") as file:
+                async for chunk in chunks:
+                    size += len(chunk)
+                    if size > self._max_size:
+                        raise TooLarge(most=self._max_size)
+                    await asyncio.to_thread(write, chunk)
+                if not size:
+                    raise Invalid(field="body", value="empty", allowed="an image is needed")
+                return await asyncio.to_thread(finish)
+        finally:
+            await asyncio.to_thread(part.unlink, missing_ok=True)
+
+
+def inspect(path: Path, checksum: str) -> Blob:
+    """What a file is. Raises Invalid for a qcow2 file that would show other files of a host to the guest, OSError."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(_FEATURES_AT + _FEATURES.size)
+    if not head.startswith(MAGIC):
+        return Blob(checksum, size, "raw", size)
+    if len(head) < _FEATURES_AT:
+        raise Invalid(field="body", value="a qcow2 image", allowed="its header must be whole")
+    _, version, backing, _, _, virtual_size = _FIXED.unpack_from(head)
+    features = 0
+    if version >= 3 and len(head) >= _FEATURES_AT + _FEATURES.size:
+        features = _FEATURES.unpack_from(head, _FEATURES_AT)[0]
+    if backing or features & _EXTERNAL_DATA:
+        raise Invalid(field="body", value="a qcow2 image that refers to another file", allowed="it must stand alone")
+    return Blob(checksum, size, "qcow2", virtual_size)

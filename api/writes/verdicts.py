@@ -1,0 +1,194 @@
+"""The tail of gostack.events: who waits for a command's verdict gets it from here.
+
+Why every API process reads all events: a verdict may come from any partition, and a header is enough to see that it
+is nobody's here, so an event that nobody waits for costs next to nothing.
+"""
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from api.writes.admission import Load
+from domain.core.errors import UnknownMessage
+from domain.core.messages import Envelope, Key, Record, Topic, Verdict, from_record
+from domain.instance.events import InstanceCreated
+from domain.tasks.events import (
+    CommandRefused,
+    CommandSatisfied,
+    TaskAccepted,
+    TaskFailed,
+    TaskFinished,
+)
+from infra.log.lag import Lag, lags
+from infra.log.log import Log, LogUnavailable, TopicPartition
+from infra.process import log_context
+
+logger = logging.getLogger(__name__)
+
+FETCH = 1000
+GATHER = 0.01
+"""Seconds for which events wait for others while many come."""
+WAIT = 1.0
+FIRST_PAUSE = 0.1
+LONGEST_PAUSE = 5.0
+ENDS_SECRETS = {"boot", "hard-delete"}
+"""Actions after whose end an instance's secrets have no reader any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a command was answered."""
+
+    command_id: str
+    verdict: Verdict
+    subject: Key
+    fingerprint: str
+    task_id: str | None = None
+    code: str = ""
+    message: str = ""
+    hint: str = ""
+    values: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of_event(cls, envelope: Envelope) -> "Judgement":
+        """Read from the event that carries the verdict; raises ValueError for an event that carries none."""
+        if envelope.verdict is None:
+            raise ValueError(f"{envelope.data.type_name} {envelope.id} carries no verdict")
+        event = envelope.data
+        has_task = isinstance(event, (TaskAccepted, InstanceCreated))
+        refused = event if isinstance(event, CommandRefused) else None
+        return cls(
+            command_id=envelope.causation,
+            verdict=envelope.verdict,
+            subject=envelope.subject,
+            fingerprint=envelope.fingerprint,
+            task_id=envelope.causation if has_task else None,
+            code=refused.code if refused else "",
+            message=event.message if isinstance(event, (CommandRefused, CommandSatisfied)) else "",
+            hint=refused.hint if refused else "",
+            values=refused.values if refused else {},
+        )
+
+    @classmethod
+    def of_document(cls, doc: Mapping[str, Any]) -> "Judgement":
+        """Read from a row of the verdicts view."""
+        return cls(
+            command_id=doc["id"],
+            verdict=doc["verdict"],
+            subject=Key.parse(doc["subject"]),
+            fingerprint=doc["fingerprint"],
+            task_id=doc["task_id"],
+            code=doc["code"] or "",
+            message=doc["message"] or "",
+            hint=doc["hint"] or "",
+            values=doc["values"],
+        )
+
+
+class Expected:
+    """Verdicts that somebody waits for."""
+
+    def __init__(self, futures: Mapping[str, asyncio.Future[Judgement]]) -> None:
+        self._futures = futures
+
+    async def within(self, seconds: float) -> dict[str, Judgement]:
+        """Those that came in this time, by command id."""
+        await asyncio.wait(self._futures.values(), timeout=seconds)
+        return {ident: future.result() for ident, future in self._futures.items() if future.done()}
+
+
+class Verdicts:
+    """The tail."""
+
+    def __init__(self, log: Log, ended: Callable[[str], None], load: Load) -> None:
+        """`ended` is called with an instance's id when its secrets have no reader any more; it must not wait. `load`
+        is told of every task that ends."""
+        self._log = log
+        self._ended = ended
+        self._load = load
+        self._waiting: dict[str, list[asyncio.Future[Judgement]]] = defaultdict(list)
+        self._positions: dict[TopicPartition, int] = {}
+        self._count = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many verdicts are waited for."""
+        return self._count
+
+    @contextmanager
+    def expect(self, ids: Sequence[str]) -> Iterator[Expected]:
+        """Wait for the verdicts on these commands; to be entered before they are published."""
+        loop = asyncio.get_running_loop()
+        futures = {ident: loop.create_future() for ident in ids}
+        for ident, future in futures.items():
+            self._waiting[ident].append(future)
+        self._count += len(futures)
+        try:
+            yield Expected(futures)
+        finally:
+            self._count -= len(futures)
+            for ident, future in futures.items():
+                self._waiting[ident].remove(future)
+                if not self._waiting[ident]:
+                    del self._waiting[ident]
+                future.cancel()
+
+    async def look(self, now: datetime) -> dict[str, Lag]:
+        """How far the tail is behind. Raises LogUnavailable."""
+        return await lags(self._log, dict(self._positions), now, [Topic.EVENTS])
+
+    async def open(self) -> None:
+        """Begin at the log's end; verdicts of what is published from now on will be seen. Raises LogUnavailable."""
+        bounds = await self._log.bounds([Topic.EVENTS])
+        self._positions = {partition: end for partition, (_, end) in bounds.items()}
+
+    async def run(self) -> None:
+        """Read until cancelled. A log that does not answer is asked again, from where reading stopped."""
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                if not self._positions:
+                    await self.open()
+                reader = await self._log.reader(self._positions, gather=GATHER)
+                try:
+                    while True:
+                        for record in await reader.fetch(FETCH, WAIT):
+                            self.take(record)
+                            self._positions[TopicPartition(record.topic, record.partition or 0)] = record.offset + 1
+                        pause = FIRST_PAUSE
+                finally:
+                    await reader.close()
+            except LogUnavailable as error:
+                logger.error("verdicts cannot be read: %s; again in %.1f s", error, pause)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
+
+    def take(self, record: Record) -> None:
+        """Look at one event."""
+        headers = dict(record.headers)
+        waited = (
+            "ce_verdict" in headers and (headers.get("ce_causationid") or b"").decode(errors="replace") in self._waiting
+        )
+        kind = (headers.get("ce_type") or b"").decode(errors="replace")
+        ends = kind in (TaskFinished.type_name, TaskFailed.type_name)
+        self._load.ended += ends
+        if not waited and not ends:
+            return
+        try:
+            envelope = from_record(record)
+        except UnknownMessage as error:
+            with log_context.handling(None, record.place):
+                logger.error("an event cannot be read: %s", error)
+            return
+        if waited:
+            judgement = Judgement.of_event(envelope)
+            for future in self._waiting.get(judgement.command_id, ()):
+                if not future.done():
+                    future.set_result(judgement)
+        if isinstance(envelope.data, (TaskFinished, TaskFailed)) and envelope.data.action in ENDS_SECRETS:
+            self._ended(envelope.subject.id)
