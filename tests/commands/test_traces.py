@@ -8,7 +8,7 @@ from domain.core.messages import Topic
 from domain.flavor import UpdateFlavor
 from infra.log.log import LogUnavailable
 from tests.commands.bench import BOOM, SMALL, Bench, Explosive, about, ident, started
-from tests.commands.test_refill import lose_database
+from tests.commands.test_recovery_from_log import lose_database
 from tests.commands.test_timers import ONE, Desk
 from tests.harness.spans import Spans, collected
 from tests.harness.world import World

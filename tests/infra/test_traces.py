@@ -114,8 +114,8 @@ def collector() -> Iterator[Collector]:
 
 MAKE = """
 import logging, time
-from infra import lines, traces
-lines.set_up("engine", "json", "info")
+from infra.process import logging as process_logging, traces
+process_logging.set_up("engine", "json", "info")
 traces.set_up("engine", {endpoint!r}, 1.0)
 begun = time.monotonic()
 for number in range({count}):

@@ -28,8 +28,8 @@ from projections.store.schema import SCHEMA, create_tables
 from projections.views.table import VIEWS
 from projections.views.view import Query, Row
 from tests.harness.world import START
-from tests.projections.test_moments import SUBJECTS
 from tests.projections.test_projector import ALL, LAN, SMALL, fact, flavor_events, numbered, project, story
+from tests.projections.test_time_travel import SUBJECTS
 
 assert story  # the fixture of the story that the projector's tests tell
 

@@ -13,9 +13,9 @@ from infra.process.failpoints import POINTS, wishes
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
-from infra import crash
+from infra.process import failpoints
 for number in range(5):
-    crash.point("step-moved")
+    failpoints.point("step-moved")
     print(number, flush=True)
 """
 
@@ -47,9 +47,9 @@ def test_a_process_stands_still_at_the_nth_passing_until_it_is_to_go_on() -> Non
 
 def test_what_is_done_in_parts_is_done_at_once_unless_the_process_is_to_die_between_them(tmp_path: Path) -> None:
     script = """
-from infra import crash
+from infra.process import failpoints
 for number in range(2):
-    for part in crash.parted("step-half-published", [1, 2, 3]):
+    for part in failpoints.parted("step-half-published", [1, 2, 3]):
         print(part, flush=True)
 """
     assert run("", script) == (0, "[1, 2, 3]\n" * 2)
@@ -66,4 +66,4 @@ def test_what_is_no_point_is_refused() -> None:
 def test_every_point_is_somewhere_in_the_code() -> None:
     rooms = ("agent", "api", "commands", "infra", "projections")
     text = "".join(path.read_text() for room in rooms for path in (ROOT / room).rglob("*.py"))
-    assert set(re.findall(r'crash\.(?:point|parted)\("([^"]*)"', text)) == set(POINTS)
+    assert set(re.findall(r'failpoints\.(?:point|parted)\("([^"]*)"', text)) == set(POINTS)

@@ -150,7 +150,7 @@ def test_a_thread_that_ends_by_an_error_says_so() -> None:
 
 
 def test_the_last_words_of_a_process_are_a_line() -> None:
-    code = "from infra.lines import set_up; set_up('timers', 'auto', 'info'); raise OSError('no disk')"
+    code = "from infra.process.logging import set_up; set_up('timers', 'auto', 'info'); raise OSError('no disk')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 1
     (line,) = [json.loads(line) for line in done.stderr.splitlines()]
