@@ -20,7 +20,7 @@ from agent.host.metadata import listen, metadata
 from agent.runner.journal import Journal
 from agent.service import AgentService, Options
 from domain.core.messages import named_id
-from domain.tasks.jobs import GuestSpec
+from domain.guest_spec import GuestSpec
 from infra.log.kafka import KafkaLog
 from infra.log.log import LogUnavailable
 from infra.process.clock import now

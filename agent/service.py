@@ -28,7 +28,9 @@ from domain.core.messages import (
     to_record,
 )
 from domain.dead import dead_record
-from domain.tasks.jobs import DispatchHostJobs, GuestSpec, Heartbeat
+from domain.guest_spec import GuestSpec
+from domain.host.reports import Heartbeat
+from domain.tasks.messages import DispatchHostJobs
 from infra.log.lag import Lag, Lags, lags, measured
 from infra.log.log import Log, TopicPartition
 from infra.process import failpoints, log_context, metrics

@@ -22,9 +22,9 @@ from domain import catalog
 from domain.core.errors import UnknownMessage
 from domain.core.messages import Command, Key, Topic, from_record
 from domain.dead import DEAD
+from domain.guest_spec import Power
 from domain.host.state import Host
 from domain.instance.state import Instance, VmState
-from domain.tasks.jobs import Power
 from infra.db.postgres import PostgresLedger
 from infra.db.write_store import Due, Ledger
 from infra.log.gaps import Holes

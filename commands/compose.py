@@ -12,7 +12,7 @@ from commands.processor import Processor, Rules, restored
 from commands.reconcilers.liveness import Beats
 from commands.reconcilers.webhooks import Deliverer, Parts
 from commands.scheduler import SchedulerRules
-from commands.timers import Timers
+from commands.timers import Timers, to_the_scheduler
 from domain import catalog
 from domain.core.messages import Topic
 from domain.host.state import Host
@@ -71,7 +71,11 @@ async def timers(settings: Settings) -> None:
     stop = asyncio.Event()
     for each in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(each, stop.set)
-    timers = [Timers(each, log, now, settings.worker.inbox_keep) for each in (engine_ledger, scheduler_ledger)]
+    keep = settings.worker.inbox_keep
+    timers = [
+        Timers(engine_ledger, log, now, keep),
+        Timers(scheduler_ledger, log, now, keep, to_the_scheduler),
+    ]
     pulse = Pulse(settings.metrics.every)
 
     async def hosts() -> Iterator[Host]:

@@ -37,7 +37,7 @@ from domain.core.messages import (
 from domain.dead import dead_record
 from domain.parking import AggregateParked, AggregateReleased, ReleaseAggregate
 from domain.tasks.events import CommandRefused, CommandSatisfied, TaskEvent
-from domain.tasks.jobs import JobError, JobResult, JobsAnswered, Reply
+from domain.tasks.messages import JobError, JobResult, JobsAnswered, Reply
 from infra.db.outbox import pack, unpack
 from infra.db.write_store import Change, Conflict, Ledger, Move, Opened, Row
 from infra.log.behind import must_reach
@@ -579,4 +579,4 @@ def _refused_job(envelope: Envelope, refusal: Refusal) -> list[Outgoing]:
     error = JobError(code=refusal.code, message=str(refusal), ran=False, details=details)
     result = JobResult(job_id=reply.job_id, name=envelope.data.type_name, error=error)
     answer = JobsAnswered(task_id=reply.task_id, dispatch_id=reply.dispatch_id, results=(result,))
-    return [Outgoing(Topic.RESULTS, Key("instance", reply.instance_id), answer)]
+    return [Outgoing(Topic.RESULTS, reply.key, answer)]

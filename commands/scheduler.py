@@ -7,12 +7,13 @@ from typing import Any
 from commands.engine import EngineRules
 from domain.core.cells import DEFAULT_CELL
 from domain.core.messages import Envelope, Event, Key, Outcome
-from domain.host.messages import AssignZone, PlaceInstance, RegisterHost, ReleaseInstance
+from domain.host.messages import AssignZone, RegisterHost
 from domain.host.state import Host
+from domain.jobs.scheduling import PlaceInstance, ReleaseInstance
 from domain.scheduling.decider import Cell, decide, zone_id
 from domain.scheduling.policy import DEFAULT, Policy
 from domain.scheduling.table import HostTable, Ratios
-from domain.tasks.jobs import JobsAnswered
+from domain.tasks.messages import JobsAnswered
 from domain.zone import CreateZone, Zone
 from infra.process import metrics, traces
 
@@ -73,8 +74,8 @@ class SchedulerRules:
         return self._storage.dump(state)
 
     def due(self, state: Any) -> tuple[datetime | None, str]:
-        """Nothing here has a deadline."""
-        return None, ""
+        """A host that was disabled for some time is to be enabled."""
+        return self._storage.due(state)
 
     def stream(self, state: Any) -> str:
         """The cell that a host or zone belongs to."""

@@ -25,13 +25,36 @@ REPEAT_SECONDS = 30.0
 """A deadline that still stands after this long is told again, under a new id."""
 
 
+Address = Callable[[Due], tuple[Topic, str]]
+"""Topic and key of the command about something that is due."""
+
+
+def to_the_engine(due: Due) -> tuple[Topic, str]:
+    """The engine decides, by the aggregate's own key."""
+    return Topic.COMMANDS, due.key.id
+
+
+def to_the_scheduler(due: Due) -> tuple[Topic, str]:
+    """The scheduler of a host's cell decides; what is due there has the cell's name."""
+    return Topic.SCHEDULING, due.due_id
+
+
 class Timers:
     """Looks for what is due."""
 
-    def __init__(self, ledger: Ledger, log: Log, clock: Callable[[], datetime], inbox_keep: float) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        log: Log,
+        clock: Callable[[], datetime],
+        inbox_keep: float,
+        address: Address = to_the_engine,
+    ) -> None:
+        """`inbox_keep`: seconds for which ids of commands are remembered; `address`: where a deadline is sent."""
         self._ledger = ledger
         self._log = log
         self._clock = clock
+        self._address = address
         self._inbox_keep = timedelta(seconds=inbox_keep)
         self._told: set[str] = set()
         """Commands of the last look: they are sent at each look until they are done, and spoken of once."""
@@ -51,7 +74,10 @@ class Timers:
             commands = [self._command(each, now) for each in due]
             spans = {each.id: self._span(each) for each in commands if each.id not in self._told}
             traced = [traces.under(each, spans.get(each.id, traces.NONE)) for each in commands]
-            await self._log.publish([to_record(each, Topic.COMMANDS) for each in traced])
+            places = [self._address(each) for each in due]
+            await self._log.publish(
+                [to_record(each, topic, key=key) for each, (topic, key) in zip(traced, places, strict=True)]
+            )
             failpoints.point("timers-told")
             self._told = {each.id for each in commands}
             for command in traced:
@@ -69,7 +95,7 @@ class Timers:
 
     def _command(self, due: Due, now: datetime) -> Envelope:
         turn = int((now - due.due_at).total_seconds() // REPEAT_SECONDS)
-        command_id = derived_id(due.due_id, "deadline", due.due_at.isoformat(), turn)
+        command_id = derived_id(due.key.id, "deadline", due.due_id, due.due_at.isoformat(), turn)
         return Envelope(
             id=command_id,
             data=DeadlinePassed(due_id=due.due_id),

@@ -11,6 +11,7 @@ from domain.instance.evolve import evolve as evolve_instance
 from domain.instance.state import Instance
 from domain.network import evolve as network
 from domain.network.state import Network
+from domain.tasks.subject import TaskSubject
 
 
 @dataclass(frozen=True)
@@ -31,3 +32,6 @@ AGGREGATES: dict[str, Aggregate] = {
     "host": Aggregate(host.Host, host.evolve),
     "zone": Aggregate(zone.Zone, zone.evolve),
 }
+
+WITH_TASKS = frozenset(kind for kind, row in AGGREGATES.items() if issubclass(row.state, TaskSubject))
+"""Kinds of aggregates that tasks work on."""

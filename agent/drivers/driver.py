@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from domain.guest_spec import GuestSpec, ImageRef, Power
 from domain.host.messages import Inventory
-from domain.tasks.jobs import GuestSpec, ImageRef, Power
 
 
 class DriverFault(StrEnum):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from agent.drivers.driver import DriverError
 from agent.runner.runner import HostRunner
 from agent.runner.staggered import take_turns
-from domain.tasks.jobs import Power
+from domain.guest_spec import Power
 from infra.process import log_context
 
 logger = logging.getLogger(__name__)

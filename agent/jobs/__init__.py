@@ -10,7 +10,7 @@ from agent.jobs.guest import define_guest, reboot_guest, start_guest, stop_guest
 from agent.jobs.handler import Context, Handler, handles
 from agent.jobs.image import prepare_image
 from agent.jobs.network import plug_ports, unplug_ports
-from domain.tasks.jobs import Job
+from domain.tasks.job import Job
 
 HANDLERS: dict[type[Job], Handler[Any]] = {
     handler.job: handler

@@ -1,7 +1,8 @@
 """The jobs for what an instance has on the host's disk."""
 
 from agent.jobs.handler import Context, Facts, handles
-from domain.tasks.jobs import CreateDisk, DeleteDisk, GuestSpec, WriteConfigDrive
+from domain.guest_spec import GuestSpec
+from domain.jobs.disk import CreateDisk, DeleteDisk, WriteConfigDrive
 
 
 @handles(CreateDisk)

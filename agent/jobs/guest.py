@@ -1,15 +1,8 @@
 """The jobs for the guest itself. Those that may change its power say what it is afterwards."""
 
 from agent.jobs.handler import Context, Facts, handles
-from domain.tasks.jobs import (
-    DefineGuest,
-    GuestSpec,
-    PowerSeen,
-    RebootGuest,
-    StartGuest,
-    StopGuest,
-    UndefineGuest,
-)
+from domain.guest_spec import GuestSpec
+from domain.jobs.guest import DefineGuest, PowerSeen, RebootGuest, StartGuest, StopGuest, UndefineGuest
 
 
 @handles(DefineGuest)
@@ -51,4 +44,4 @@ async def reboot_guest(job: RebootGuest, guest: GuestSpec, context: Context) -> 
 
 
 async def _power(guest: GuestSpec, context: Context) -> Facts:
-    return (PowerSeen(fact="power", power=await context.driver.power(guest.id)),)
+    return (PowerSeen(power=await context.driver.power(guest.id)),)

@@ -6,10 +6,11 @@ filed under another job's name, nor be given another's arguments.
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from agent.drivers.driver import Driver, Secrets
-from domain.tasks.jobs import Fact, GuestSpec, Job
+from domain.guest_spec import GuestSpec
+from domain.tasks.job import Fact, Job
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class Context:
 
 Facts = tuple[Fact, ...]
 J = TypeVar("J", bound=Job)
-Work = Callable[[J, GuestSpec, Context], Awaitable[Facts]]
+Work = Callable[[J, Any, Context], Awaitable[Facts]]
+"""Given the job, the guest's specification (None where the work is no instance's) and what it works with."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Handler(Generic[J]):
     job: type[J]
     work: Work[J]
 
-    async def __call__(self, job: Job, guest: GuestSpec, context: Context) -> Facts:
+    async def __call__(self, job: Job, guest: GuestSpec | None, context: Context) -> Facts:
         """Do it; the facts that came of it. Raises DriverError, and TypeError for another kind of job."""
         if not isinstance(job, self.job):
             raise TypeError(f"the handler of {self.job.__name__} was given {type(job).__name__}")

@@ -1,7 +1,8 @@
 """The job that brings an image to the host."""
 
 from agent.jobs.handler import Context, Facts, handles
-from domain.tasks.jobs import GuestSpec, PrepareImage
+from domain.guest_spec import GuestSpec
+from domain.jobs.disk import PrepareImage
 
 
 @handles(PrepareImage)

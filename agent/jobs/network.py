@@ -1,7 +1,8 @@
 """The jobs that put an instance on its networks and take it off."""
 
 from agent.jobs.handler import Context, Facts, handles
-from domain.tasks.jobs import GuestSpec, PlugPorts, UnplugPorts
+from domain.guest_spec import GuestSpec
+from domain.jobs.network import PlugPorts, UnplugPorts
 
 
 @handles(PlugPorts)

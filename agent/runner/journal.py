@@ -13,7 +13,8 @@ from datetime import datetime
 from pathlib import Path
 
 from domain.core.messages import Record
-from domain.tasks.jobs import JobResult, Power
+from domain.guest_spec import Power
+from domain.tasks.messages import JobResult
 from infra.db.outbox import pack, unpack
 from infra.log.log import TopicPartition
 

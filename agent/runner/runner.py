@@ -27,20 +27,12 @@ from domain.core.messages import (
     derived_id,
     to_record,
 )
-from domain.tasks.jobs import (
-    JOBS,
-    DeleteDisk,
-    DispatchHostJobs,
-    GuestObserved,
-    GuestSpec,
-    JobCall,
-    JobError,
-    JobResult,
-    JobsAnswered,
-    JobStarted,
-    Power,
-    PowerSeen,
-)
+from domain.guest_spec import GuestSpec, Power
+from domain.host.reports import GuestObserved
+from domain.jobs.disk import DeleteDisk
+from domain.jobs.guest import PowerSeen
+from domain.tasks.job import JOBS
+from domain.tasks.messages import DispatchHostJobs, JobCall, JobError, JobResult, JobsAnswered, JobStarted
 from infra.process import failpoints, log_context, metrics, traces
 
 logger = logging.getLogger(__name__)
@@ -92,7 +84,7 @@ class HostRunner:
         """Queue a dispatch behind what its instance has already; waits for room."""
         await self._held.acquire()
         assert isinstance(envelope.data, DispatchHostJobs)
-        instance_id = envelope.data.instance_id
+        instance_id = envelope.data.key.id
         self._given[instance_id] += 1
         metrics.DISPATCHES.inc()
         queue = self._queues.get(instance_id)
@@ -213,10 +205,10 @@ class HostRunner:
             self._sent(dispatch.dispatch_id)
 
         said = [self._answer(traces.under(envelope, sending), answer, "answer")]
-        power = self.known_guest(dispatch.instance_id)
+        power = self.known_guest(dispatch.key.id)
         if power is not None and not any(isinstance(fact, PowerSeen) for each in results for fact in each.facts):
             # While an instance is worked on nobody heeds it: what was said last may have come after the work began.
-            said.append(self._observed(dispatch.instance_id, power))
+            said.append(self._observed(dispatch.key.id, power))
         for record in said[:-1]:
             await self._sender.put(record)
         await self._sender.put(said[-1], sent)
@@ -285,12 +277,12 @@ class HostRunner:
         failpoints.point("agent-noted")
         for fact in facts:
             if isinstance(fact, PowerSeen):
-                self._telling.pop(dispatch.instance_id, None)
-                self._journal.saw(self.host.id, dispatch.instance_id, fact.power, self.host.epoch)
+                self._telling.pop(dispatch.key.id, None)
+                self._journal.saw(self.host.id, dispatch.key.id, fact.power, self.host.epoch)
         if call.name == DeleteDisk.__name__:
-            self._telling.pop(dispatch.instance_id, None)
-            self._journal.forget(dispatch.instance_id)
-            self._given.pop(dispatch.instance_id, None)
+            self._telling.pop(dispatch.key.id, None)
+            self._journal.forget(dispatch.key.id)
+            self._given.pop(dispatch.key.id, None)
         return result
 
     def _say(self, record: Record) -> None:

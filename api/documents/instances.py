@@ -4,8 +4,8 @@ from pydantic import Field
 
 from api.documents.answers import Problem
 from api.documents.document import Document
-from domain.tasks.flow import Fault
-from domain.tasks.jobs import FlavorRef, ImageRef
+from domain.guest_spec import FlavorRef, ImageRef
+from domain.tasks.task import Fault
 
 
 class RunningTask(Document):

@@ -2,8 +2,19 @@
 
 from typing import Any
 
+from pydantic import Field
+
 from api.documents.document import Document
-from domain.tasks.flow import Fault
+from domain.tasks.task import Fault
+
+
+class ProgressDocument(Document):
+    """How far a long step is."""
+
+    step: str
+    percent: float
+    done: int = Field(description="bytes")
+    total: int = Field(description="bytes; 0: not known")
 
 
 class TaskDocument(Document):
@@ -17,7 +28,11 @@ class TaskDocument(Document):
     steps: list[str]
     instance_id: str
     instance_name: str
-    subject: str
+    subject: str = Field(description="what it works on: KIND/ID")
+    subject_name: str
+    beside: bool = Field(description="it runs beside other work and leaves the status alone")
+    params: dict[str, Any] = Field(description="what was asked for, as far as it is not the default")
+    progress: ProgressDocument | None = Field(description="of its running step, where that takes long")
     actor: str
     project_id: str
     correlation_id: str
@@ -43,9 +58,11 @@ class JobDocument(Document):
     host_name: str
     task_id: str
     instance_id: str
+    subject: str
     project_id: str
     attempt: int
     args: dict[str, Any]
+    progress: ProgressDocument | None
     fault: Fault | None
     dispatched: str
     deadline: str

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from domain.guest_spec import FlavorRef, ImageRef
 from domain.instance.actions import ACTIONS
-from domain.tasks.jobs import FlavorRef, ImageRef
 
 INSTANCE_ID = "0d9a3c1e-6f1b-5d8e-9a53-7c2f0c4f6b11"
 COMMAND_ID = "7b1e0f54-3f0e-4c9e-8a0e-2f6f5d3c9b21"

@@ -25,7 +25,7 @@ from api.writes.command_bus import Outcome, Wish
 from api.writes.command_responses import answer, problem_of
 from domain.core.errors import Invalid
 from domain.core.messages import Key
-from domain.instance.action import Action
+from domain.instance.action import InstanceAction
 from domain.instance.actions import ACTIONS
 from domain.instance.actions.lifecycle.boot import BootInstance
 from domain.instance.actions.lifecycle.delete import DeleteInstance, HardDeleteInstance
@@ -254,7 +254,7 @@ async def _one(services: Services, asked: Asked, ref: str, command: Any) -> Resp
     return await answer(services, await command_bus.carry_out(services, asked, wish), VIEW)
 
 
-def _act(action: Action, fields: type[BaseModel]) -> Callable[..., Awaitable[Response]]:
+def _act(action: InstanceAction, fields: type[BaseModel]) -> Callable[..., Awaitable[Response]]:
     async def act(
         given: Given,
         asked: Asking,
@@ -272,7 +272,7 @@ def _act(action: Action, fields: type[BaseModel]) -> Callable[..., Awaitable[Res
     return act
 
 
-def _fields(action: Action) -> type[BaseModel]:
+def _fields(action: InstanceAction) -> type[BaseModel]:
     """The body of a verb: the fields of its command that are the user's to set."""
     own: dict[str, Any] = {
         name: (info.annotation, info) for name, info in action.command.model_fields.items() if name not in NOT_FOR_USERS

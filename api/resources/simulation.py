@@ -15,9 +15,10 @@ from api.reads.scheduler_replay import own_ratios, replayed
 from api.reads.time_travel import LONGEST, TIMES, time
 from api.services import Services
 from domain.core.errors import Invalid
+from domain.core.resources import RESOURCES
 from domain.scheduling.custom_policy import wished
 from domain.scheduling.policy import DEFAULT, Policy
-from domain.scheduling.simulation import RESOURCES, Decided, Filled, Load, Question, Simulated, Size
+from domain.scheduling.simulation import Decided, Filled, Load, Question, Simulated, Size
 from domain.scheduling.table import Ratios
 from projections.views.view import Condition, Query
 

@@ -109,6 +109,6 @@ async def cancel_task(given: Given, asked: Asking, ident: str) -> Response:
 
     async def wish() -> Wish:
         found = await resolve.found(given, VIEW, ident, asked.project)
-        return Wish(Key("instance", orjson.loads(found.doc)["instance_id"]), CancelTask(task_id=found.id))
+        return Wish(Key.parse(orjson.loads(found.doc)["subject"]), CancelTask(task_id=found.id))
 
     return await answer(given, await command_bus.carry_out(given, asked, wish), VIEW, ident)

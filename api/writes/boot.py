@@ -24,8 +24,8 @@ from api.writes.command_bus import Wish
 from domain.core.cells import in_turn
 from domain.core.errors import AlreadyExists, Invalid, NotFound, NotSupportedYet, PortBusy
 from domain.core.messages import Key, derived_id, named_id
+from domain.guest_spec import FlavorRef, ImageRef, Nic
 from domain.instance.actions.lifecycle.boot import BootInstance
-from domain.tasks.jobs import FlavorRef, ImageRef, Nic
 from projections.views.view import Condition, Query
 
 GIB = 1 << 30

@@ -16,7 +16,7 @@ from cli.gs.options import command
 from cli.gs.problems import Failed, Missing, Problem
 from cli.gs.resources import ID, INSTANCE, NAME
 from cli.gs.standard import argument
-from domain.instance.action import Action
+from domain.instance.action import InstanceAction
 from domain.instance.actions import ACTIONS
 from domain.instance.state import VmState
 
@@ -51,7 +51,7 @@ def add(app: typer.Typer) -> None:
             _add(app, action, ACTIONS.get(HARD + name))
 
 
-def _add(app: typer.Typer, action: Action, hard: Action | None) -> None:
+def _add(app: typer.Typer, action: InstanceAction, hard: InstanceAction | None) -> None:
     extras = EXTRAS.get(action.name, ())
 
     def run(call: Call, which: list[str], **given: Any) -> None:
@@ -74,7 +74,7 @@ def _add(app: typer.Typer, action: Action, hard: Action | None) -> None:
     command(app, action.name, writes=True, help=action.help)(run)
 
 
-def _ident(call: Call, text: str, action: Action) -> str:
+def _ident(call: Call, text: str, action: InstanceAction) -> str:
     """The instance that is meant: what a verb can begin with decides where its name is looked for."""
     begins = action.begins - {VmState.SOFT_DELETED}
     if begins:

@@ -31,8 +31,8 @@ from domain.host.messages import (
     HostSuspected,
     SuspectHost,
 )
+from domain.host.reports import Heartbeat
 from domain.host.state import Health, Host
-from domain.tasks.jobs import Heartbeat
 from infra.log.lag import Lag, lags
 from infra.log.log import Log, TopicPartition
 from infra.process import log_context

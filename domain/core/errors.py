@@ -68,7 +68,7 @@ class WrongStatus(Refusal):
 
 
 class TaskRunning(Refusal):
-    """Instance {id} is busy: task {task} ({action}) has run since {since}."""
+    """{kind} {id} is busy: task {task} ({action}) has run since {since}."""
 
     code = "task-running"
     hint = "Wait for the task (gs task wait), or stop it (gs task cancel)."

@@ -45,12 +45,51 @@ def _webhook_retried(data: dict[str, Any]) -> dict[str, Any]:
     return {**data, "begins": None}
 
 
+def _as_it_was(data: dict[str, Any]) -> dict[str, Any]:
+    """What is new has its default."""
+    return data
+
+
+def _claim_of_an_instance(data: dict[str, Any]) -> dict[str, Any]:
+    """A claim had no id of its own: each instance had one at most."""
+    return {**data, "claim_id": data["instance_id"]}
+
+
+def _status_of_any_kind(data: dict[str, Any]) -> dict[str, Any]:
+    """Instances alone had tasks."""
+    return {**{name: value for name, value in data.items() if name != "vm_state"}, "status": data["vm_state"]}
+
+
+def _reply_to_an_instance(data: dict[str, Any]) -> dict[str, Any]:
+    reply = data["reply"]
+    return {**data, "reply": {**reply, "subject": f"instance/{reply['instance_id']}"}}
+
+
+def _dispatch_of_an_instance(data: dict[str, Any]) -> dict[str, Any]:
+    return {**data, "subject": f"instance/{data['instance_id']}"}
+
+
 UPCASTS: dict[str, Upcast] = {
     "gostack.host.claim-made.v1": Upcast("gostack.host.claim-made.v2", _claim_made),
+    "gostack.host.claim-made.v2": Upcast("gostack.host.claim-made.v3", _claim_of_an_instance),
+    "gostack.host.claim-released.v1": Upcast("gostack.host.claim-released.v2", _claim_of_an_instance),
+    "gostack.host.disabled.v1": Upcast("gostack.host.disabled.v2", _as_it_was),
     "gostack.host.registered.v1": Upcast("gostack.host.registered.v2", _of_the_only_cell),
     "gostack.instance.created.v1": Upcast("gostack.instance.created.v2", _instance_created),
     "gostack.scheduling.placement-refused.v1": Upcast("gostack.scheduling.placement-refused.v2", _placement_refused),
     "gostack.scheduling.placement-refused.v2": Upcast("gostack.scheduling.placement-refused.v3", _of_the_only_cell),
+    "gostack.scheduling.placement-refused.v3": Upcast("gostack.scheduling.placement-refused.v4", _claim_of_an_instance),
+    "gostack.scheduling.place-instance.v1": Upcast("gostack.scheduling.place-instance.v2", _reply_to_an_instance),
+    "gostack.scheduling.release-instance.v1": Upcast("gostack.scheduling.release-instance.v2", _reply_to_an_instance),
+    "gostack.network.bind-port.v1": Upcast("gostack.network.bind-port.v2", _reply_to_an_instance),
+    "gostack.network.unbind-port.v1": Upcast("gostack.network.unbind-port.v2", _reply_to_an_instance),
+    "gostack.job.dispatch-host-jobs.v1": Upcast("gostack.job.dispatch-host-jobs.v2", _dispatch_of_an_instance),
+    "gostack.task.accepted.v2": Upcast("gostack.task.accepted.v3", _as_it_was),
+    "gostack.task.planned.v2": Upcast("gostack.task.planned.v3", _as_it_was),
+    "gostack.task.finished.v1": Upcast("gostack.task.finished.v2", _status_of_any_kind),
+    "gostack.task.failed.v1": Upcast("gostack.task.failed.v2", _status_of_any_kind),
+    "gostack.task.steps-dispatched.v1": Upcast("gostack.task.steps-dispatched.v2", _as_it_was),
+    "gostack.task.steps-finished.v1": Upcast("gostack.task.steps-finished.v2", _as_it_was),
     "gostack.task.accepted.v1": Upcast("gostack.task.accepted.v2", _of_a_request),
     "gostack.task.planned.v1": Upcast("gostack.task.planned.v2", _of_a_request),
     "gostack.webhook.retried.v1": Upcast("gostack.webhook.retried.v2", _webhook_retried),

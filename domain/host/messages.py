@@ -1,15 +1,15 @@
-"""Commands and facts of hosts, and the two jobs of the scheduler: place and release."""
+"""Commands and facts of hosts, and what a placement led to."""
 
 from datetime import datetime
 from typing import ClassVar
 
 from domain.core.cells import DEFAULT_CELL
 from domain.core.messages import Command, Event, Model
-from domain.tasks.jobs import Reply
+from domain.core.resources import Resources
 
 
-class Inventory(Model):
-    """What a host has."""
+class Inventory(Resources):
+    """What a host has of each resource, and what it is."""
 
     vcpus: int
     memory: int
@@ -43,9 +43,11 @@ class EnableHost(HostCommand):
 
 
 class DisableHost(HostCommand):
-    """Place no new instances on a host; those it has stay."""
+    """Disable a host for new instances; existing ones keep running."""
 
     why: str = ""
+    until: datetime | None = None
+    """When it is enabled again by itself; None: when somebody enables it."""
 
 
 class AssignZone(HostCommand):
@@ -60,32 +62,6 @@ class SuspectHost(HostCommand):
 
 class HearHost(HostCommand):
     """A suspect host's heartbeats are back."""
-
-
-class PlaceInstance(Command):
-    """Choose a host for an instance and hold its resources there (a job of a plan)."""
-
-    kind = "scheduling"
-
-    reply: Reply
-    instance_id: str
-    project: str
-    vcpus: int
-    memory: int
-    disk: int
-    arch: str = "x86_64"
-    zone: str = ""
-    wanted_host: str = ""
-
-
-class ReleaseInstance(Command):
-    """Give back what is held for an instance (a job of a plan)."""
-
-    kind = "scheduling"
-
-    reply: Reply
-    instance_id: str
-    host_id: str = ""
 
 
 class FilterCount(Model):
@@ -139,9 +115,12 @@ class HostEnabled(HostEvent):
 
 
 class HostDisabled(HostEvent):
-    """No new instances are placed on it."""
+    """No new instances are placed on the host, until this time or until it is enabled."""
+
+    revision = 2
 
     why: str
+    until: datetime | None = None
     at: datetime
 
 
@@ -164,44 +143,51 @@ class HostHeard(HostEvent):
     at: datetime
 
 
-class HostClaimMade(HostEvent):
-    """Resources are held for an instance."""
+class HostClaimMade(HostEvent, Resources):
+    """Resources of the host are held for an instance."""
 
-    revision = 2
+    revision = 3
 
+    claim_id: str
+    """The placing job's id; the instance's id where an earlier release made it."""
     instance_id: str
     project: str
-    vcpus: int
-    memory: int
-    disk: int
     arch: str
-    """Asked for, as are zone and host; empty: whichever."""
+    """Asked for, as are zone and hosts; empty: whichever."""
     zone: str
     wanted_host: str
+    avoid: tuple[str, ...] = ()
+    """Ids of hosts that would not do."""
     number: int
     """Of the cell's placements, counted from 1; 0 where an earlier release made it and did not count."""
     report: PlacementReport
 
 
 class HostClaimReleased(HostEvent):
-    """They are free again."""
+    """What was held under this claim is free again."""
 
+    revision = 2
+
+    claim_id: str
     instance_id: str
 
 
-class PlacementRefused(Event):
-    """No host of the cell would do. Stands beside its stream: nothing changed."""
+class PlacementRefused(Event, Resources):
+    """No host of the cell would do; it stands beside the instance's stream, since nothing changed.
+
+    It has no resources where an earlier release refused it and did not say what was asked for.
+    """
 
     kind = "scheduling"
-    revision = 3
+    revision = 4
 
+    claim_id: str
+    """The placing job's id; the instance's id where an earlier release refused it."""
     instance_id: str
     cell: str
-    vcpus: int
-    """0 where an earlier release refused it and did not tell what was asked for."""
-    memory: int
-    disk: int
     arch: str
     zone: str
     wanted_host: str
+    avoid: tuple[str, ...] = ()
+    """Ids of hosts that would not do."""
     report: PlacementReport

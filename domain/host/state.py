@@ -2,9 +2,13 @@
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
+
+from pydantic import field_validator
 
 from domain.core.cells import DEFAULT_CELL
 from domain.core.messages import Event, Model
+from domain.core.resources import RESOURCES, Resources
 from domain.host.messages import (
     HostClaimMade,
     HostClaimReleased,
@@ -25,13 +29,11 @@ class Health(StrEnum):
     SUSPECT = "suspect"
 
 
-class Claim(Model):
+class Claim(Resources):
     """What is held for an instance."""
 
+    instance_id: str
     project: str
-    vcpus: int
-    memory: int
-    disk: int
     number: int = 0
     """Of the cell's placements; 0 where it was not counted."""
 
@@ -51,20 +53,43 @@ class Host(Model):
     enabled: bool = True
     why_disabled: str = ""
     health: Health = Health.UP
+    enable_at: datetime | None = None
+    """When it is enabled again by itself."""
     claims: dict[str, Claim] = {}
+    """Claim id -> what is held under it."""
     placed: int = 0
     """Number of the last placement here."""
     created: datetime
     updated: datetime
 
+    @field_validator("claims", mode="before")
+    @classmethod
+    def _of_an_earlier_release(cls, claims: Any) -> Any:
+        """Claims that an earlier release stored have the instance's id and do not repeat it."""
+        if not isinstance(claims, dict):
+            return claims
+        return {
+            ident: {"instance_id": ident, **claim} if isinstance(claim, dict) else claim
+            for ident, claim in claims.items()
+        }
+
     def used(self) -> dict[str, int]:
-        """How much of `vcpus`, `memory` and `disk` is held."""
-        vcpus = memory = disk = 0
+        """How much of each resource is held."""
+        used = dict.fromkeys(RESOURCES, 0)
         for claim in self.claims.values():
-            vcpus += claim.vcpus
-            memory += claim.memory
-            disk += claim.disk
-        return {"vcpus": vcpus, "memory": memory, "disk": disk}
+            for name in RESOURCES:
+                used[name] += getattr(claim, name)
+        return used
+
+    @property
+    def due_at(self) -> datetime | None:
+        """When it is to be enabled by itself."""
+        return self.enable_at
+
+    @property
+    def due_id(self) -> str:
+        """The cell, which decides about it; empty where nothing is due."""
+        return self.cell if self.enable_at else ""
 
 
 def evolve(now: Host | None, event: Event, subject_id: str) -> Host:
@@ -85,9 +110,9 @@ def evolve(now: Host | None, event: Event, subject_id: str) -> Host:
         raise TypeError(f"{event.type_name} cannot be the first event of host {subject_id}")
     match event:
         case HostEnabled():
-            return now.but(enabled=True, why_disabled="", updated=event.at)
+            return now.but(enabled=True, why_disabled="", enable_at=None, updated=event.at)
         case HostDisabled():
-            return now.but(enabled=False, why_disabled=event.why, updated=event.at)
+            return now.but(enabled=False, why_disabled=event.why, enable_at=event.until, updated=event.at)
         case HostZoneAssigned():
             return now.but(zone=event.zone, updated=event.at)
         case HostSuspected():
@@ -95,16 +120,10 @@ def evolve(now: Host | None, event: Event, subject_id: str) -> Host:
         case HostHeard():
             return now.but(health=Health.UP, updated=event.at)
         case HostClaimMade():
-            claim = Claim(
-                project=event.project,
-                vcpus=event.vcpus,
-                memory=event.memory,
-                disk=event.disk,
-                number=event.number,
-            )
+            claim = Claim(instance_id=event.instance_id, project=event.project, number=event.number, **event.amounts())
             placed = max(now.placed, event.number)
-            return now.but(claims={**now.claims, event.instance_id: claim}, placed=placed)
+            return now.but(claims={**now.claims, event.claim_id: claim}, placed=placed)
         case HostClaimReleased():
-            return now.but(claims={key: claim for key, claim in now.claims.items() if key != event.instance_id})
+            return now.but(claims={key: claim for key, claim in now.claims.items() if key != event.claim_id})
         case _:
             raise TypeError(f"{event.type_name} is no event of a host")

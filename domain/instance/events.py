@@ -4,9 +4,9 @@ from datetime import datetime
 from typing import ClassVar
 
 from domain.core.messages import Event
+from domain.guest_spec import Power
 from domain.instance.spec import InstanceSpec
 from domain.instance.state import VmState
-from domain.tasks.jobs import Power
 
 
 class InstanceEvent(Event):

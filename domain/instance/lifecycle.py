@@ -1,9 +1,9 @@
 """The lifecycle table as a page, for docs/lifecycle.md. Printed from the rows that decide, so it cannot be wrong."""
 
-from domain.instance.action import Action
+from domain.instance.action import InstanceAction
 from domain.instance.actions import ACTIONS
 from domain.instance.state import VmState
-from domain.instance.status import allowed_statuses
+from domain.tasks.decide import allowed_statuses
 
 
 def page() -> str:
@@ -30,7 +30,7 @@ def page() -> str:
     return "\n".join(lines)
 
 
-def _row(action: Action) -> str:
+def _row(action: InstanceAction) -> str:
     cells = (
         action.name,
         action.help,

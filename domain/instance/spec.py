@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from domain.core.messages import Model
-from domain.tasks.jobs import FlavorRef, ImageRef, Nic
+from domain.guest_spec import FlavorRef, ImageRef, Nic
 
 
 class InstanceSpec(Model):

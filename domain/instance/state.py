@@ -8,9 +8,13 @@ from datetime import datetime
 from enum import StrEnum
 
 from domain.core.cells import DEFAULT_CELL
+from domain.core.messages import Model
+from domain.core.resources import Resources
+from domain.guest_spec import GuestSpec, HostRef, Nic, Power
 from domain.instance.spec import InstanceSpec
-from domain.tasks.flow import Fault, Task
-from domain.tasks.jobs import GuestSpec, HostRef, Power
+from domain.tasks.job import Where
+from domain.tasks.subject import TaskSubject
+from domain.tasks.task import Fault
 
 
 class VmState(StrEnum):
@@ -30,7 +34,17 @@ class VmState(StrEnum):
     ERROR = "error"
 
 
-class Instance(InstanceSpec):
+class OtherHost(Model):
+    """The second host of an instance that moves: where it is to be, or where it was until the move is confirmed."""
+
+    host: HostRef
+    claim: str
+    """Under which its resources are held there."""
+    nics: tuple[Nic, ...] = ()
+    """Its interfaces as they are there: the host's own address in a network differs. Empty until they are known."""
+
+
+class Instance(InstanceSpec, TaskSubject):
     """An instance."""
 
     id: str
@@ -44,16 +58,72 @@ class Instance(InstanceSpec):
     cell: str = DEFAULT_CELL
     """Where it has its place, or is asked for one."""
     host: HostRef | None = None
-    task: Task | None = None
-    queued: Task | None = None
+    claim: str = ""
+    """Under which its resources are held on its host; empty where an earlier release placed it: then, its id."""
+    incoming: OtherHost | None = None
     fault: Fault | None = None
     before_delete: VmState | None = None
     purge_at: datetime | None = None
     launched: datetime | None = None
     deleted: datetime | None = None
 
-    def guest(self) -> GuestSpec:
-        """What a host needs to know of it."""
+    @property
+    def current_status(self) -> VmState:
+        """What it is when nothing is being done to it."""
+        return self.vm_state
+
+    def resources(self) -> Resources:
+        """What it needs of a host."""
+        return Resources(vcpus=self.flavor.core, memory=self.flavor.memory, disk=self.disk)
+
+    def held(self, where: Where) -> tuple[HostRef | None, str]:
+        """The host that it has there, and the claim under which its resources are held."""
+        if where is Where.HERE:
+            return self.host, self.claim
+        return (self.incoming.host, self.incoming.claim) if self.incoming else (None, "")
+
+    def host_at(self, where: Where) -> HostRef | None:
+        """The host that it has there."""
+        return self.held(where)[0]
+
+    def placed(self, where: Where, host: HostRef | None, claim: str) -> "Instance":
+        """This with that host there, or none."""
+        if where is Where.THERE:
+            return self.but(incoming=OtherHost(host=host, claim=claim, nics=self.nics) if host else None)
+        return self.but(host=host, claim=claim, **({} if host else {"power": Power.NONE}))
+
+    def renewed(self, host_id: str, epoch: int) -> "Instance":
+        """This, when one of its hosts has registered anew."""
+        now = self
+        if now.host is not None and now.host.id == host_id:
+            now = now.but(host=now.host.but(epoch=epoch))
+        if now.incoming is not None and now.incoming.host.id == host_id:
+            now = now.but(incoming=now.incoming.but(host=now.incoming.host.but(epoch=epoch)))
+        return now
+
+    def with_nic(self, index: int, nic: Nic) -> "Instance":
+        """This with another interface in place of one."""
+        return self.but(nics=(*self.nics[:index], nic, *self.nics[index + 1 :]))
+
+    def accepted(self, at: datetime) -> "Instance":
+        """This when a command became a task."""
+        return self.but(updated=at)
+
+    def ended(self, status: str, at: datetime, fault: Fault | None, cancelled: bool) -> "Instance":
+        """This when a task ended in this status; a cancelled one leaves no fault, unless something is wrong now."""
+        vm_state = VmState(status)
+        return self.but(
+            vm_state=vm_state,
+            fault=None if cancelled and vm_state is not VmState.ERROR else fault,
+            purge_at=self.purge_at if vm_state is VmState.SOFT_DELETED else None,
+            updated=at,
+            launched=self.launched or (at if fault is None and vm_state is VmState.ACTIVE else None),
+            deleted=at if vm_state is VmState.DELETED else self.deleted,
+        )
+
+    def guest_at(self, where: Where) -> GuestSpec:
+        """What the host there needs to know of it."""
+        other = self.incoming if where is Where.THERE else None
         return GuestSpec(
             id=self.id,
             name=self.name,
@@ -62,7 +132,7 @@ class Instance(InstanceSpec):
             flavor=self.flavor,
             image=self.image,
             disk=self.disk,
-            nics=self.nics,
+            nics=other.nics if other else self.nics,
             metadata=self.metadata,
             key_name=self.key_name,
             public_key=self.public_key,
@@ -85,13 +155,9 @@ class Instance(InstanceSpec):
     @property
     def due_at(self) -> datetime | None:
         """When something must have happened, or is to happen, if nothing else does first."""
-        if self.task:
-            return self.task.dispatch.deadline if self.task.dispatch else None
-        return self.purge_at
+        return super().due_at or (None if self.task else self.purge_at)
 
     @property
     def due_id(self) -> str:
         """What is due then."""
-        if self.task:
-            return self.task.dispatch.id if self.task.dispatch else ""
-        return self.id if self.purge_at else ""
+        return super().due_id or ("" if self.task or not self.purge_at else self.id)

@@ -1,7 +1,5 @@
 """The status that a user sees, derived from what the instance is and what is being done to it."""
 
-from collections.abc import Iterable
-
 from domain.instance.actions import ACTIONS
 from domain.instance.state import Instance, VmState
 
@@ -15,9 +13,3 @@ def status(instance: Instance) -> str:
 
 STATUSES = sorted({*VmState, *(action.during for action in ACTIONS.values() if action.during)})
 """Every status there is."""
-
-
-def allowed_statuses(states: Iterable[VmState]) -> str:
-    """For people: "active, error or stopped"."""
-    names = sorted(states)
-    return " or ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))

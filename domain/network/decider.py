@@ -12,10 +12,11 @@ from domain.core.errors import (
     NotFound,
     PortBusy,
 )
-from domain.core.messages import Decision, Envelope, Event, Key, Outgoing, Topic
+from domain.core.messages import Decision, Envelope, Event, Outgoing, Topic
+from domain.guest_spec import Nic
+from domain.jobs.network import BindNetworkPort, PortBound, PortUnbound, UnbindNetworkPort
 from domain.network.evolve import evolve
 from domain.network.messages import (
-    BindNetworkPort,
     CreateNetwork,
     CreatePort,
     DeleteNetwork,
@@ -28,17 +29,9 @@ from domain.network.messages import (
     PortCreated,
     PortDeleted,
     PortFreed,
-    UnbindNetworkPort,
 )
 from domain.network.state import LARGEST, SMALLEST, Network, mac_of
-from domain.tasks.jobs import (
-    JobResult,
-    JobsAnswered,
-    Nic,
-    PortBound,
-    PortUnbound,
-    Reply,
-)
+from domain.tasks.messages import JobResult, JobsAnswered, Reply
 
 
 def decide(now: Network | None, envelope: Envelope) -> Decision:
@@ -50,7 +43,7 @@ def decide(now: Network | None, envelope: Envelope) -> Decision:
         return Decision([_created(envelope.data, envelope)])
     if now is None or now.deleted is not None:
         if isinstance(envelope.data, UnbindNetworkPort):
-            return Decision([], [_answer(envelope.data.reply, PortUnbound(fact="port-unbound", nic=envelope.data.nic))])
+            return Decision([], [_answer(envelope.data.reply, PortUnbound(nic=envelope.data.nic))])
         raise NotFound(kind="network", id=network_id)
     match envelope.data:
         case DeleteNetwork():
@@ -137,11 +130,11 @@ def _bind(now: Network, bind: BindNetworkPort, envelope: Envelope) -> Decision:
         gateway=after.hosts.get(bind.host_id, ""),
         segment=now.segment,
     )
-    return Decision(events, [_answer(bind.reply, PortBound(fact="port-bound", nic=bind.nic, port=nic))])
+    return Decision(events, [_answer(bind.reply, PortBound(nic=bind.nic, port=nic))])
 
 
 def _unbind(now: Network, unbind: UnbindNetworkPort) -> Decision:
-    answer = _answer(unbind.reply, PortUnbound(fact="port-unbound", nic=unbind.nic))
+    answer = _answer(unbind.reply, PortUnbound(nic=unbind.nic))
     port = now.ports.get(unbind.port_id)
     if port is None:
         bound = (each for each in now.ports.values() if each.instance_id == unbind.instance_id)
@@ -157,7 +150,7 @@ def _answer(reply: Reply, fact: PortBound | PortUnbound) -> Outgoing:
     name = "BindPort" if isinstance(fact, PortBound) else "UnbindPort"
     result = JobResult(job_id=reply.job_id, name=name, facts=(fact,))
     message = JobsAnswered(task_id=reply.task_id, dispatch_id=reply.dispatch_id, results=(result,))
-    return Outgoing(Topic.RESULTS, Key("instance", reply.instance_id), message)
+    return Outgoing(Topic.RESULTS, reply.key, message)
 
 
 def _address(network: Network, wanted: str, host_id: str = "") -> tuple[str, list[Event]]:

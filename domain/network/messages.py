@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import ClassVar
 
 from domain.core.messages import Command, Event
-from domain.tasks.jobs import Reply
 
 
 class NetworkCommand(Command):
@@ -45,29 +44,6 @@ class DeletePort(NetworkCommand):
 
     relieves: ClassVar[bool] = True
     port_id: str
-
-
-class BindNetworkPort(NetworkCommand):
-    """Give an instance's NIC an address (a job of a plan)."""
-
-    reply: Reply
-    nic: int
-    port_id: str
-    keep_port: bool = False
-    instance_id: str
-    host_id: str
-    project: str = ""
-    ip: str = ""
-
-
-class UnbindNetworkPort(NetworkCommand):
-    """Take an instance's NIC off the network (a job of a plan)."""
-
-    reply: Reply
-    nic: int
-    port_id: str
-    keep_port: bool = False
-    instance_id: str
 
 
 class NetworkEvent(Event):

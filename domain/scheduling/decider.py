@@ -16,6 +16,7 @@ from domain.core.messages import (
     Topic,
     named_id,
 )
+from domain.guest_spec import HostRef
 from domain.host.messages import (
     AssignZone,
     DisableHost,
@@ -29,24 +30,16 @@ from domain.host.messages import (
     HostRegistered,
     HostSuspected,
     HostZoneAssigned,
-    PlaceInstance,
     PlacementRefused,
     RegisterHost,
-    ReleaseInstance,
     SuspectHost,
 )
 from domain.host.state import Health, Host
+from domain.jobs.scheduling import Placed, PlaceInstance, Released, ReleaseInstance
 from domain.scheduling.policy import Policy, choose, refusal
 from domain.scheduling.table import HostTable
-from domain.tasks.jobs import (
-    HostRef,
-    JobError,
-    JobResult,
-    JobsAnswered,
-    Placed,
-    Released,
-    Reply,
-)
+from domain.tasks.events import DeadlinePassed
+from domain.tasks.messages import JobError, JobResult, JobsAnswered, Reply
 from domain.zone import CreateZone, DeleteZone, Zone, ZoneCreated, ZoneDeleted
 
 
@@ -110,9 +103,12 @@ def _host(envelope: Envelope, host: Host | None, zone_of: Any) -> Outcome:
     match envelope.data:
         case EnableHost():
             event = None if host.enabled else HostEnabled(at=envelope.time)
-        case DisableHost(why=why):
-            same = not host.enabled and host.why_disabled == why
-            event = None if same else HostDisabled(why=why, at=envelope.time)
+        case DisableHost(why=why, until=until):
+            same = not host.enabled and (host.why_disabled, host.enable_at) == (why, until)
+            event = None if same else HostDisabled(why=why, until=until, at=envelope.time)
+        case DeadlinePassed():
+            due = host.enable_at is not None and envelope.time >= host.enable_at
+            event = HostEnabled(at=envelope.time) if due else None
         case AssignZone(zone=zone):
             found = _own_zone(zone_of(zone), host.cell)
             if found is None or found.deleted:
@@ -153,59 +149,58 @@ def _zone(envelope: Envelope, zone: Zone | None, cell: Cell) -> Outcome:
 
 
 def _place(request: PlaceInstance, cell: Cell) -> Outcome:
-    if held := cell.table.claimed_by.get(request.instance_id):
-        return Outcome(outgoing=[_placed(request.reply, cell.table.hosts[held])])
+    claim_id = request.reply.job_id
+    held = cell.table.claimed_by.get(claim_id)
+    if held is None and not request.avoid:
+        # A claim that an earlier release made for this very job has the instance's id.
+        held = cell.table.claimed_by.get(request.instance_id)
+        claim_id = request.instance_id if held else claim_id
+    if held:
+        return Outcome(outgoing=[_placed(request.reply, cell.table.hosts[held], claim_id)])
     choice = choose(request, cell.table, cell.policy)
+    asked_for = {
+        "claim_id": claim_id,
+        "instance_id": request.instance_id,
+        "arch": request.arch,
+        "zone": request.zone,
+        "wanted_host": request.wanted_host,
+        "avoid": request.avoid,
+        "report": choice.report,
+        **request.amounts(),
+    }
     if choice.host_id is None:
         problem = refusal(choice.report)
-        refused = PlacementRefused(
-            instance_id=request.instance_id,
-            cell=cell.name,
-            vcpus=request.vcpus,
-            memory=request.memory,
-            disk=request.disk,
-            arch=request.arch,
-            zone=request.zone,
-            wanted_host=request.wanted_host,
-            report=choice.report,
-        )
+        refused = PlacementRefused(cell=cell.name, **asked_for)
         error = JobError(code=problem.code, message=str(problem), ran=False, details=dict(problem.values["counts"]))
         return Outcome(
             notices=[(Key("instance", request.instance_id), refused)],
             outgoing=[_answer(request.reply, JobResult(job_id=request.reply.job_id, name="Place", error=error))],
         )
-    claim = HostClaimMade(
-        instance_id=request.instance_id,
-        project=request.project,
-        vcpus=request.vcpus,
-        memory=request.memory,
-        disk=request.disk,
-        arch=request.arch,
-        zone=request.zone,
-        wanted_host=request.wanted_host,
-        number=cell.table.latest + 1,
-        report=choice.report,
-    )
+    claim = HostClaimMade(project=request.project, number=cell.table.latest + 1, **asked_for)
     return Outcome(
         events=[(Key("host", choice.host_id), claim)],
-        outgoing=[_placed(request.reply, cell.table.hosts[choice.host_id])],
+        outgoing=[_placed(request.reply, cell.table.hosts[choice.host_id], claim_id)],
     )
 
 
 def _release(release: ReleaseInstance, cell: Cell) -> Outcome:
-    result = JobResult(job_id=release.reply.job_id, name="Release", facts=(Released(fact="released"),))
+    result = JobResult(job_id=release.reply.job_id, name="Release", facts=(Released(),))
     outcome = Outcome(outgoing=[_answer(release.reply, result)])
-    held = cell.table.claimed_by.get(release.instance_id)
-    if held is not None:
-        outcome.events.append((Key("host", held), HostClaimReleased(instance_id=release.instance_id)))
+    for claim_id in release.claims or (release.instance_id,):
+        held = cell.table.claimed_by.get(claim_id)
+        if held is not None:
+            gone = HostClaimReleased(claim_id=claim_id, instance_id=release.instance_id)
+            outcome.events.append((Key("host", held), gone))
+            break
     return outcome
 
 
-def _placed(reply: Reply, host: Host) -> Outgoing:
+def _placed(reply: Reply, host: Host, claim_id: str) -> Outgoing:
     ref = HostRef(id=host.id, name=host.name, partition=host.partition, epoch=host.epoch, endpoint=host.endpoint)
-    return _answer(reply, JobResult(job_id=reply.job_id, name="Place", facts=(Placed(fact="placed", host=ref),)))
+    fact = Placed(host=ref, claim="" if claim_id == reply.key.id else claim_id)
+    return _answer(reply, JobResult(job_id=reply.job_id, name="Place", facts=(fact,)))
 
 
 def _answer(reply: Reply, result: JobResult) -> Outgoing:
     message = JobsAnswered(task_id=reply.task_id, dispatch_id=reply.dispatch_id, results=(result,))
-    return Outgoing(Topic.RESULTS, Key("instance", reply.instance_id), message)
+    return Outgoing(Topic.RESULTS, reply.key, message)

@@ -29,3 +29,7 @@ class Demand(Protocol):
     @property
     def wanted_host(self) -> str:
         """Id of the one host that will do; empty: whichever."""
+
+    @property
+    def avoid(self) -> tuple[str, ...]:
+        """Ids of hosts that will not do."""

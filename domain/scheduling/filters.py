@@ -24,11 +24,14 @@ def _all(table: HostTable, rows: slice) -> Mask:
 
 
 def _wanted(request: Demand, table: HostTable, rows: slice) -> Mask:
-    if not request.wanted_host:
-        return _all(table, rows)
-    mask = np.zeros(rows.stop, dtype=np.bool_)
-    if (row := table.rows.get(request.wanted_host)) is not None:
-        mask[row] = True
+    mask = _all(table, rows)
+    if request.wanted_host:
+        mask[:] = False
+        if (row := table.rows.get(request.wanted_host)) is not None:
+            mask[row] = True
+    for host_id in request.avoid:
+        if (row := table.rows.get(host_id)) is not None:
+            mask[row] = False
     return mask
 
 
@@ -48,23 +51,27 @@ def _ready(request: Demand, table: HostTable, rows: slice) -> Mask:
     return table.ready[rows]
 
 
-def _vcpu(request: Demand, table: HostTable, rows: slice) -> Mask:
-    return table.free_vcpus[rows] >= request.vcpus
+def _enough(resource: str, request: Demand, table: HostTable, rows: slice) -> Mask:
+    return np.asarray(table.free[resource][rows] >= getattr(request, resource))
+
+
+def _vcpus(request: Demand, table: HostTable, rows: slice) -> Mask:
+    return _enough("vcpus", request, table, rows)
 
 
 def _memory(request: Demand, table: HostTable, rows: slice) -> Mask:
-    return table.free_memory[rows] >= request.memory
+    return _enough("memory", request, table, rows)
 
 
 def _disk(request: Demand, table: HostTable, rows: slice) -> Mask:
-    return table.free_disk[rows] >= request.disk
+    return _enough("disk", request, table, rows)
 
 
 ENABLED_AND_UP = Filter("enabled-and-up", "disabled or not up", _ready)
 ZONE = Filter("zone", "in another zone", _zone)
 WANTED_HOST = Filter("wanted-host", "not the host asked for", _wanted)
 ARCH = Filter("arch", "of another architecture", _arch)
-VCPU = Filter("vcpu", "short of vCPUs", _vcpu)
+VCPU = Filter("vcpu", "short of vCPUs", _vcpus)
 MEMORY = Filter("memory", "short of memory", _memory)
 DISK = Filter("disk", "short of disk", _disk)
 

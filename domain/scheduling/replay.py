@@ -87,9 +87,9 @@ class Sight:
         """The hosts that this request is, or was, to choose among."""
         return self.table(placed.cell(self.hosts))
 
-    def holder(self, instance_id: str) -> str:
-        """The host that has a place for it; empty for none."""
-        return next((held for table in self.tables.values() if (held := table.claimed_by.get(instance_id))), "")
+    def holder(self, claim_id: str) -> str:
+        """The host that holds something under this claim; empty for none."""
+        return next((held for table in self.tables.values() if (held := table.claimed_by.get(claim_id))), "")
 
     def apply(self, host_id: str, event: Event) -> None:
         """The host after this event."""
@@ -100,23 +100,24 @@ class Sight:
     def claim(self, host_id: str, event: HostClaimMade | PlacementRefused) -> None:
         """Hold there what was asked for."""
         claim = HostClaimMade(
+            claim_id=event.claim_id,
             instance_id=event.instance_id,
             project=event.project if isinstance(event, HostClaimMade) else "",
-            vcpus=event.vcpus,
-            memory=event.memory,
-            disk=event.disk,
+            **event.amounts(),
             arch=event.arch,
             zone=event.zone,
             wanted_host=event.wanted_host,
+            avoid=event.avoid,
             number=self.table(self.hosts[host_id].cell).latest + 1,
             report=event.report,
         )
         self.apply(host_id, claim)
 
-    def release(self, instance_id: str) -> None:
-        """Whatever is held for it, wherever that is."""
-        if held := self.holder(instance_id):
-            self.apply(held, HostClaimReleased(instance_id=instance_id))
+    def release(self, claim_id: str) -> None:
+        """Give back what is held under this claim, whichever host holds it."""
+        if held := self.holder(claim_id):
+            instance_id = self.hosts[held].claims[claim_id].instance_id
+            self.apply(held, HostClaimReleased(claim_id=claim_id, instance_id=instance_id))
 
 
 def placing(fact: Fact) -> Placing | None:

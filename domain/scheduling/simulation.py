@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from domain.core.messages import Event
+from domain.core.resources import RESOURCES
 from domain.host.messages import HostClaimReleased, PlacementRefused, PlacementReport
 from domain.host.state import Host, evolve
 from domain.scheduling.policy import Choice, Policy, left_out_by, refusal, weigh
@@ -19,7 +20,6 @@ from domain.scheduling.replay import Past, Place, Placing, Sight, decide, differ
 from domain.scheduling.table import Ratios
 
 BEFORE = "it was placed there before"
-RESOURCES = ("vcpus", "memory", "disk")
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ def _apply(placed: Placing | None, host_id: str, event: Event, was: Sight, would
         return
     was.apply(host_id, event)
     if isinstance(event, HostClaimReleased):
-        would.release(event.instance_id)
+        would.release(event.claim_id)
     elif placed is None:
         would.apply(host_id, event)
 
@@ -190,7 +190,7 @@ def _decide(placed: Placing, was: _Tally, would: _Tally, policy: Policy) -> Deci
     event, sight = placed.event, would.sight
     if not placed.host_id:
         was.refused[_none_left(event.report)] += 1
-    chosen = sight.table_of(placed).claimed_by.get(event.instance_id, "")
+    chosen = sight.table_of(placed).claimed_by.get(event.claim_id, "")
     why = ""
     if not chosen:
         choice = decide(placed, sight, policy)
@@ -199,7 +199,7 @@ def _decide(placed: Placing, was: _Tally, would: _Tally, policy: Policy) -> Deci
             would.refused[_none_left(choice.report)] += 1
         if chosen != placed.host_id:
             why = _why(placed, choice, sight, policy)
-        if chosen and (elsewhere := sight.holder(event.instance_id)):
+        if chosen and (elsewhere := sight.holder(event.claim_id)):
             chosen, why = elsewhere, BEFORE
         elif chosen:
             sight.claim(chosen, event)
@@ -246,7 +246,7 @@ def _load(tally: _Tally, sizes: Sequence[Size]) -> Load:
 
     def fits(size: Size) -> bool:
         return any(
-            (table.ready & (table.free_vcpus >= size.vcpus) & (table.free_memory >= size.memory)).any()
+            (table.ready & (table.free["vcpus"] >= size.vcpus) & (table.free["memory"] >= size.memory)).any()
             for table in tally.sight.tables.values()
         )
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from domain.core.messages import Model
+from domain.core.resources import RESOURCES
 from domain.host.state import Health, Host
 
 Mask = npt.NDArray[np.bool_]
@@ -38,13 +39,12 @@ class HostTable:
         self.hosts: dict[str, Host] = {}
         self.rows: dict[str, int] = {}
         self.claimed_by: dict[str, str] = {}
-        """Instance id -> host id."""
+        """Claim id -> host id."""
         self.ready: Mask = np.zeros(FIRST_ROWS, dtype=np.bool_)
         self.zone: npt.NDArray[np.int64] = np.zeros(FIRST_ROWS, dtype=np.int64)
         self.arch: npt.NDArray[np.int64] = np.zeros(FIRST_ROWS, dtype=np.int64)
-        self.free_vcpus: Vector = np.zeros(FIRST_ROWS)
-        self.free_memory: Vector = np.zeros(FIRST_ROWS)
-        self.free_disk: Vector = np.zeros(FIRST_ROWS)
+        self.free: dict[str, Vector] = {name: np.zeros(FIRST_ROWS) for name in RESOURCES}
+        """Resource -> how much of it may still be promised."""
         self.recent: Vector = np.zeros(FIRST_ROWS)
         """Claims that count as still building."""
         self.latest = 0
@@ -58,9 +58,7 @@ class HostTable:
         self.ready = np.pad(self.ready, (0, more))
         self.zone = np.pad(self.zone, (0, more))
         self.arch = np.pad(self.arch, (0, more))
-        self.free_vcpus = np.pad(self.free_vcpus, (0, more))
-        self.free_memory = np.pad(self.free_memory, (0, more))
-        self.free_disk = np.pad(self.free_disk, (0, more))
+        self.free = {name: np.pad(column, (0, more)) for name, column in self.free.items()}
         self.recent = np.pad(self.recent, (0, more))
 
     def __len__(self) -> int:
@@ -77,13 +75,13 @@ class HostTable:
             self.rows[host.id] = row
         before = self.hosts.get(host.id)
         if before is not None and before.claims is not host.claims:
-            for instance_id in before.claims.keys() - host.claims.keys():
-                self.claimed_by.pop(instance_id, None)
-                self._built(before.claims[instance_id].number)
+            for claim_id in before.claims.keys() - host.claims.keys():
+                self.claimed_by.pop(claim_id, None)
+                self._built(before.claims[claim_id].number)
         if before is None or before.claims is not host.claims:
-            for instance_id in host.claims.keys() - (before.claims.keys() if before else set()):
-                self.claimed_by[instance_id] = host.id
-                number = host.claims[instance_id].number
+            for claim_id in host.claims.keys() - (before.claims.keys() if before else set()):
+                self.claimed_by[claim_id] = host.id
+                number = host.claims[claim_id].number
                 if number > max(0, self.latest - RECENT):
                     self._building[number] = row
                     self.recent[row] += 1
@@ -93,10 +91,8 @@ class HostTable:
         self.ready[row] = host.enabled and host.health is Health.UP
         self.zone[row] = code(host.zone)
         self.arch[row] = code(host.inventory.arch)
-        used = host.used()
-        self.free_vcpus[row] = host.inventory.vcpus * self._ratios.vcpus - used["vcpus"]
-        self.free_memory[row] = host.inventory.memory * self._ratios.memory - used["memory"]
-        self.free_disk[row] = host.inventory.disk * self._ratios.disk - used["disk"]
+        for name, used in host.used().items():
+            self.free[name][row] = getattr(host.inventory, name) * getattr(self._ratios, name) - used
 
     @property
     def ranks(self) -> npt.NDArray[np.int64]:

@@ -17,11 +17,11 @@ class Weigher:
 
 
 def _free_memory(table: HostTable, rows: slice) -> Vector:
-    return table.free_memory[rows]
+    return table.free["memory"][rows]
 
 
 def _free_vcpus(table: HostTable, rows: slice) -> Vector:
-    return table.free_vcpus[rows]
+    return table.free["vcpus"][rows]
 
 
 def _few(table: HostTable, rows: slice) -> Vector:

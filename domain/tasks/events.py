@@ -1,15 +1,15 @@
 """The life of a task as facts: accepted, dispatched, started, finished, undone, failed.
 
-Why a kind of its own: whatever runs tasks (instances now) records them in the same words, and one read model shows
-them all. The events stand in the stream of the aggregate that the task works on.
+Why a kind of its own: whatever aggregate runs tasks records them in the same words, and one read model shows them all.
+The events stand in the stream of the aggregate that the task works on.
 """
 
 from datetime import datetime
 from typing import ClassVar
 
 from domain.core.messages import Command, Event
-from domain.tasks.flow import Direction, Dispatch, Fault, Task
-from domain.tasks.jobs import Fact
+from domain.tasks.job import AnyFact
+from domain.tasks.task import Direction, Dispatch, Fault, Progress, Task
 
 
 class TaskEvent(Event):
@@ -24,7 +24,7 @@ class TaskEvent(Event):
 class TaskAccepted(TaskEvent):
     """The command is a task now, with the plan that it will follow. `queued`: the running one is undone first."""
 
-    revision = 2
+    revision = 3
 
     task: Task
     queued: bool = False
@@ -33,13 +33,15 @@ class TaskAccepted(TaskEvent):
 class TaskPlanned(TaskEvent):
     """A queued task begins, with a plan for how things are now."""
 
-    revision = 2
+    revision = 3
 
     task: Task
 
 
 class StepsDispatched(TaskEvent):
-    """Steps were sent to whoever does them."""
+    """Steps were sent to whoever does them; held ones wait for their deadline to be tried again."""
+
+    revision = 2
 
     dispatch: Dispatch
     jobs: tuple[str, ...]
@@ -53,13 +55,23 @@ class StepStarted(TaskEvent):
     job: str
 
 
+class StepProgressed(TaskEvent):
+    """A long step is so far, and has until this deadline to get further."""
+
+    dispatch_id: str
+    progress: Progress
+    deadline: datetime
+
+
 class StepsFinished(TaskEvent):
     """Steps are done (or undone), with what became known by them."""
+
+    revision = 2
 
     direction: Direction
     steps: tuple[int, ...]
     jobs: tuple[str, ...]
-    facts: tuple[Fact, ...] = ()
+    facts: tuple[AnyFact, ...] = ()
 
 
 class StepFailed(TaskEvent):
@@ -72,24 +84,28 @@ class StepFailed(TaskEvent):
 
 
 class TaskCancelRequested(TaskEvent):
-    """Somebody wants the task stopped and undone; what is on its way is waited for."""
+    """Somebody wants the task stopped and undone; a job that can be stopped in the middle is."""
 
     by: str
 
 
 class TaskFinished(TaskEvent):
-    """Done. The status is this now."""
+    """The task is done, and its aggregate has this status; empty: the one that it had."""
+
+    revision = 2
 
     action: str
-    vm_state: str
+    status: str
     finished: datetime
 
 
 class TaskFailed(TaskEvent):
-    """It failed, and what could be undone is. The status is this now."""
+    """The task failed, what could be undone is, and its aggregate has this status; empty: the one that it had."""
+
+    revision = 2
 
     action: str
-    vm_state: str
+    status: str
     fault: Fault
     undo_fault: Fault | None = None
     cancelled: bool = False

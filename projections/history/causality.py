@@ -38,7 +38,7 @@ from domain.tasks.events import (
     TaskFailed,
     TaskFinished,
 )
-from domain.tasks.flow import Direction
+from domain.tasks.task import Direction
 from projections.history.time_travel import entries
 from projections.store.port import Entry, HistoryQuery, Store
 
@@ -229,10 +229,10 @@ def sentence(entry: Entry, event: Event) -> str:
         case TaskCancelRequested():
             return f"{event.by} wants the task stopped and undone."
         case TaskFinished():
-            return f"{event.action} is finished: the instance is {event.vm_state}."
+            return f"{event.action} is finished: it is {event.status or 'as it was'}."
         case TaskFailed():
             how = "was cancelled" if event.cancelled else f"failed: {event.fault.message}"
-            return f"{event.action} {how}; the instance is {event.vm_state}."
+            return f"{event.action} {how}; it is {event.status or 'as it was'}."
         case HostClaimMade():
             best = f", which scored {event.report.best[0].score:g}" if event.report.best else ""
             left = event.report.counts[-1].left if event.report.counts else event.report.total

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from domain.core.messages import Key, class_of, names_of
 from domain.host.messages import HostClaimMade, PlacementRefused, PlacementReport
+from domain.jobs.scheduling import Place
 from domain.tasks.events import StepsDispatched
-from domain.tasks.jobs import Place
 from projections.history.time_travel import entries
 from projections.store.port import Entry, HistoryQuery, Store
 

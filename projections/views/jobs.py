@@ -1,11 +1,14 @@
 """Jobs: every step that was sent, to whom, how often, and what became of it."""
 
 from collections.abc import Hashable, Iterable, Mapping
+from typing import Any
 
-from domain.instance.state import Instance
-from domain.tasks.events import StepFailed, StepsDispatched, StepsFinished, StepStarted
-from domain.tasks.flow import Dispatch, Task, job_id, job_name
-from domain.tasks.jobs import JOBS, Target
+from domain.aggregates import WITH_TASKS
+from domain.core.messages import Key
+from domain.tasks.events import StepFailed, StepProgressed, StepsDispatched, StepsFinished, StepStarted, TaskEvent
+from domain.tasks.job import JOBS, AggregateJob, HostJob, Job
+from domain.tasks.subject import TaskSubject
+from domain.tasks.task import Dispatch, Progress, Task, job_id, job_name
 from projections.views.view import Change, Column, Row, View
 
 
@@ -14,12 +17,12 @@ def about(change: Change) -> Hashable | None:
     event = change.envelope.data
     match event:
         case StepsDispatched(dispatch=dispatch):
-            return event.task_id, dispatch.direction, dispatch.steps
-        case StepsFinished() if change.before.task.dispatch:
-            dispatch = change.before.task.dispatch
+            return None if dispatch.held else (event.task_id, dispatch.direction, dispatch.steps)
+        case StepsFinished() if found := _before(change):
+            dispatch = found[1]
             if event.steps == dispatch.steps:
                 return event.task_id, dispatch.direction, dispatch.steps
-        case StepStarted() | StepFailed():
+        case StepStarted() | StepFailed() | StepProgressed():
             pass
         case _:
             return None
@@ -29,56 +32,79 @@ def about(change: Change) -> Hashable | None:
 def rows(change: Change) -> Iterable[Row]:
     """The rows of the jobs that the event is about."""
     event = change.envelope.data
-    before = change.before
+    if isinstance(event, StepsDispatched):
+        if not event.dispatch.held:
+            every = dict.fromkeys(event.dispatch.steps, "dispatched")
+            yield from _rows(change, change.after, change.after.running(event.task_id), event.dispatch, every)
+        return
+    found = _before(change)
+    if found is None:
+        return
+    task, dispatch = found
     match event:
-        case StepsDispatched(dispatch=dispatch):
-            every = dict.fromkeys(dispatch.steps, "dispatched")
-            yield from _rows(change, change.after, change.after.task, dispatch, every)
-        case StepStarted() if before.task.dispatch:
-            task, dispatch = before.task, before.task.dispatch
+        case StepStarted(job=name) | StepProgressed(progress=Progress(step=name)):
             names = {job_name(task.plan, dispatch.direction, step): step for step in dispatch.steps}
-            if event.job in names:
-                yield from _rows(change, before, task, dispatch, {names[event.job]: "started"})
-        case StepsFinished() if before.task.dispatch:
+            if name in names:
+                yield from _rows(change, change.before, task, dispatch, {names[name]: "started"})
+        case StepsFinished():
             every = dict.fromkeys(event.steps, "finished")
-            yield from _rows(change, before, before.task, before.task.dispatch, every)
-        case StepFailed() if before.task.dispatch:
-            dispatch = before.task.dispatch
+            yield from _rows(change, change.before, task, dispatch, every)
+        case StepFailed() if event.step in dispatch.steps:
             # Undoing goes backwards, so the order of the dispatch counts.
             left = dict.fromkeys(dispatch.steps[dispatch.steps.index(event.step) + 1 :], "skipped")
-            yield from _rows(change, before, before.task, dispatch, {event.step: "failed", **left}, event)
+            yield from _rows(change, change.before, task, dispatch, {event.step: "failed", **left}, event)
+
+
+def _before(change: Change) -> tuple[Task, Dispatch] | None:
+    """The task that the event is about as it was before, with what was on its way."""
+    event = change.envelope.data
+    if not isinstance(event, TaskEvent) or not isinstance(change.before, TaskSubject):
+        return None
+    task = change.before.running(event.task_id)
+    return (task, task.dispatch) if task is not None and task.dispatch is not None and not task.dispatch.held else None
+
+
+def _target(kind: type[Job]) -> str:
+    """Who does a job, in one word."""
+    if issubclass(kind, HostJob):
+        return "host"
+    return "aggregate" if issubclass(kind, AggregateJob) else "scheduler"
 
 
 def _rows(
     change: Change,
-    instance: Instance,
+    subject: Any,
     task: Task,
     dispatch: Dispatch,
     statuses: Mapping[int, str],
     failed: StepFailed | None = None,
 ) -> Iterable[Row]:
+    key: Key = change.key
     for step in dispatch.steps:
         status = statuses.get(step)
         if status is None:
             continue
         ident, name = job_id(task, dispatch.direction, step), job_name(task.plan, dispatch.direction, step)
-        target = JOBS[name].target
-        host = instance.host if target is Target.HOST else None
+        of_host = issubclass(JOBS[name], HostJob)
+        host = (dispatch.host or subject.host_at(task.plan.steps[step].on)) if of_host else None
         fault = failed.fault.model_dump() if failed and failed.step == step else None
         ended = status in ("finished", "failed", "skipped")
+        instance_id = key.id if key.kind == "instance" else ""
         doc = {
             "id": ident,
             "name": name,
             "status": status,
             "direction": dispatch.direction,
-            "target": target,
+            "target": _target(JOBS[name]),
             "host_id": host.id if host else "",
             "host_name": host.name if host else "",
             "task_id": task.id,
-            "instance_id": instance.id,
-            "project_id": instance.project,
+            "instance_id": instance_id,
+            "subject": str(key),
+            "project_id": subject.project,
             "attempt": dispatch.attempt,
             "args": task.plan.steps[step].args,
+            "progress": _progress(change, name, status),
             "fault": fault,
             "dispatched": dispatch.sent,
             "deadline": dispatch.deadline,
@@ -90,9 +116,9 @@ def _rows(
             version=change.version,
             created=dispatch.sent,
             columns={
-                "project": instance.project,
+                "project": subject.project,
                 "task_id": task.id,
-                "instance_id": instance.id,
+                "instance_id": instance_id,
                 "host_id": doc["host_id"],
                 "name": name,
                 "status": status,
@@ -101,10 +127,17 @@ def _rows(
         )
 
 
+def _progress(change: Change, name: str, status: str) -> dict[str, Any] | None:
+    event = change.envelope.data
+    if isinstance(event, StepProgressed) and event.progress.step == name and status == "started":
+        return event.progress.model_dump(exclude={"at"})
+    return None
+
+
 JOBS_VIEW = View(
     name="jobs",
-    kinds=frozenset({"instance"}),
-    events=frozenset({StepsDispatched, StepsFinished, StepStarted, StepFailed}),
+    kinds=WITH_TASKS,
+    events=frozenset({StepsDispatched, StepsFinished, StepStarted, StepProgressed, StepFailed}),
     rows=rows,
     about=about,
     columns=(

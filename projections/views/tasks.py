@@ -3,40 +3,53 @@
 from collections.abc import Iterable
 from datetime import datetime
 
-from domain.instance.state import Instance
+from domain.aggregates import WITH_TASKS
 from domain.tasks.events import TaskAccepted, TaskEvent, TaskFailed, TaskFinished
-from domain.tasks.flow import Direction, Fault, Task
+from domain.tasks.subject import TaskSubject
+from domain.tasks.task import Direction, Fault, Task
 from projections.views.view import Change, Column, Row, View
 
 
 def about(change: Change) -> str | None:
-    """The task that the event is about, where that is one of the instance's that has a row."""
+    """The task that the event is about, where that is one of the aggregate's that has a row."""
     event = change.envelope.data
-    if not isinstance(event, TaskEvent) or not isinstance(change.after, Instance):
+    if not isinstance(event, TaskEvent) or not isinstance(change.after, TaskSubject):
         return None
     if isinstance(event, (TaskFinished, TaskFailed)) or (isinstance(event, TaskAccepted) and event.queued):
         return event.task_id
-    return event.task_id if change.after.task is not None and change.after.task.id == event.task_id else None
+    return event.task_id if change.after.running(event.task_id) is not None else None
 
 
 def rows(change: Change) -> Iterable[Row]:
     """The row of the task that the event is about."""
     event = change.envelope.data
     now = change.after
-    if not isinstance(event, TaskEvent) or not isinstance(now, Instance):
+    if not isinstance(event, TaskEvent) or not isinstance(now, TaskSubject):
         return
     match event:
         case TaskFinished():
-            task = change.before.task
-            yield row(change, task.but(done=len(task.plan.steps), dispatch=None), "finished", None, event.finished)
+            task = change.before.running(event.task_id)
+            yield row(
+                change,
+                task.but(done=len(task.plan.steps), dispatch=None, progress=None),
+                "finished",
+                None,
+                event.finished,
+            )
         case TaskFailed():
             status = "cancelled" if event.cancelled else "failed"
-            yield row(change, change.before.task.but(dispatch=None), status, event.fault, event.finished)
+            yield row(
+                change,
+                change.before.running(event.task_id).but(dispatch=None, progress=None),
+                status,
+                event.fault,
+                event.finished,
+            )
         case TaskAccepted(queued=True):
             yield row(change, event.task, "queued", None, None)
         case _:
-            task = now.task
-            if task is not None and task.id == event.task_id:
+            task = now.running(event.task_id)
+            if task is not None:
                 status = "running" if task.direction is Direction.FORWARD else "undoing"
                 if task.cancelled_by and status == "running":
                     status = "cancelling"
@@ -46,6 +59,7 @@ def rows(change: Change) -> Iterable[Row]:
 def row(change: Change, task: Task, status: str, fault: Fault | None, finished: datetime | None) -> Row:
     """A task's row."""
     step = task.dispatch.started or task.current_step if task.dispatch else ""
+    instance_id = change.key.id if change.key.kind == "instance" else ""
     doc = {
         "id": task.id,
         "action": task.action,
@@ -53,12 +67,16 @@ def row(change: Change, task: Task, status: str, fault: Fault | None, finished: 
         "step": step,
         "steps_done": task.done,
         "steps": [planned.name for planned in task.plan.steps],
-        "instance_id": change.key.id,
-        "instance_name": change.after.name,
+        "instance_id": instance_id,
+        "instance_name": change.after.name if instance_id else "",
         "subject": str(change.key),
+        "subject_name": change.after.name,
+        "beside": task.beside,
+        "params": task.params,
         "actor": task.actor,
         "project_id": task.project,
         "correlation_id": change.envelope.correlation,
+        "progress": task.progress.model_dump(exclude={"at"}) if task.progress else None,
         "attempt": task.dispatch.attempt if task.dispatch else 0,
         "deadline": task.dispatch.deadline if task.dispatch else None,
         "fault": fault.model_dump() if fault else None,
@@ -76,7 +94,8 @@ def row(change: Change, task: Task, status: str, fault: Fault | None, finished: 
             "project": task.project,
             "action": task.action,
             "status": status,
-            "instance_id": change.key.id,
+            "instance_id": instance_id,
+            "subject": str(change.key),
             "correlation": change.envelope.correlation,
         },
         doc=doc,
@@ -85,7 +104,7 @@ def row(change: Change, task: Task, status: str, fault: Fault | None, finished: 
 
 TASKS = View(
     name="tasks",
-    kinds=frozenset({"instance"}),
+    kinds=WITH_TASKS,
     rows=rows,
     about=about,
     columns=(
@@ -93,6 +112,7 @@ TASKS = View(
         Column("action"),
         Column("status", indexed=True),
         Column("instance_id", indexed=True),
+        Column("subject", indexed=True, otherwise=""),
         Column("correlation", indexed=True),
     ),
 )

@@ -16,7 +16,6 @@ from agent.runner.runner import HostIdentity, HostRunner
 from agent.runner.sender import Sender
 from domain.core.messages import (
     Envelope,
-    Key,
     Message,
     Record,
     Topic,
@@ -24,14 +23,8 @@ from domain.core.messages import (
     from_record,
     to_record,
 )
-from domain.tasks.jobs import (
-    DispatchHostJobs,
-    GuestSpec,
-    ImageRef,
-    JobCall,
-    JobsAnswered,
-    Power,
-)
+from domain.guest_spec import GuestSpec, ImageRef, Power
+from domain.tasks.messages import DispatchHostJobs, JobCall, JobsAnswered
 from infra.log.memory import MemoryLog
 from tests.agent.samples import a_guest
 
@@ -121,7 +114,7 @@ def dispatch(number: int, instance: int, *jobs: str, host: HostIdentity = HOST, 
     whole: dict[str, Any] = {
         "dispatch_id": ident(number + 10_000),
         "task_id": task,
-        "instance_id": ident(instance),
+        "subject": f"instance/{ident(instance)}",
         "host_id": host.id,
         "epoch": host.epoch,
         "deadline": START + timedelta(hours=1),
@@ -136,7 +129,7 @@ def wrapped(data: DispatchHostJobs) -> Envelope:
     return Envelope(
         id=derived_id(data.dispatch_id, "sent"),
         data=data,
-        subject=Key("instance", data.instance_id),
+        subject=data.key,
         time=START,
         source="gostack/engine",
         correlation="c",

@@ -6,7 +6,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from domain.tasks.jobs import FlavorRef, GuestSpec, ImageRef, Nic
+from domain.guest_spec import FlavorRef, GuestSpec, ImageRef, Nic
 
 NETWORK = "6f1c1f0a-3c7e-4b8a-9d53-0a1b2c3d4e5f"
 GATEWAY = "10.41.0.1"

@@ -8,7 +8,7 @@ import pytest
 
 from agent.drivers.driver import Secrets
 from agent.drivers.libvirt import config_drive, guest_metadata
-from domain.tasks.jobs import ImageRef
+from domain.guest_spec import ImageRef
 from tests.agent.samples import a_guest
 
 IMAGE = ImageRef(id="i-1", name="tiny", checksum="ab" * 32, format="qcow2", size=1, virtual_size=1)

@@ -6,7 +6,7 @@ import pytest
 from agent.drivers.libvirt import xml
 from agent.drivers.libvirt.instance_files import InstanceFiles
 from agent.drivers.libvirt.xml import Machine
-from domain.tasks.jobs import GuestSpec, ImageRef
+from domain.guest_spec import GuestSpec, ImageRef
 from tests.agent.samples import NETWORK, a_guest, a_nic
 
 IMAGE = ImageRef(id="i-1", name="tiny", checksum="ab" * 32, format="qcow2", size=1, virtual_size=1)

@@ -8,7 +8,7 @@ import pytest
 from agent.drivers.driver import DriverError, VncAddress
 from agent.drivers.simulated.driver import SimulatedDriver
 from agent.host.endpoint import endpoint
-from domain.tasks.jobs import GuestSpec, ImageRef
+from domain.guest_spec import GuestSpec, ImageRef
 from tests.agent.samples import a_guest
 
 IMAGE = ImageRef(id="i-1", name="tiny", checksum="ab" * 32, format="qcow2", size=1, virtual_size=1)

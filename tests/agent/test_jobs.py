@@ -3,27 +3,11 @@ import pytest
 from agent.drivers.driver import DriverError, Secrets
 from agent.drivers.simulated.driver import SimulatedDriver
 from agent.jobs import HANDLERS, Context
-from domain.tasks.jobs import (
-    JOBS,
-    CreateDisk,
-    DefineGuest,
-    DeleteDisk,
-    Fact,
-    GuestSpec,
-    ImageRef,
-    Job,
-    PlugPorts,
-    Power,
-    PowerSeen,
-    PrepareImage,
-    RebootGuest,
-    StartGuest,
-    StopGuest,
-    Target,
-    UndefineGuest,
-    UnplugPorts,
-    WriteConfigDrive,
-)
+from domain.guest_spec import GuestSpec, ImageRef, Power
+from domain.jobs.disk import CreateDisk, DeleteDisk, PrepareImage, WriteConfigDrive
+from domain.jobs.guest import DefineGuest, PowerSeen, RebootGuest, StartGuest, StopGuest, UndefineGuest
+from domain.jobs.network import PlugPorts, UnplugPorts
+from domain.tasks.job import JOBS, Fact, HostJob, Job
 from tests.agent.samples import a_guest
 
 IMAGE = ImageRef(id="i-1", name="tiny", checksum="ab" * 32, format="qcow2", size=1, virtual_size=1)
@@ -66,7 +50,7 @@ async def do(job: Job, guest: GuestSpec, given: Context) -> tuple[Fact, ...]:
 
 
 def test_every_job_for_a_host_has_its_handler() -> None:
-    assert set(HANDLERS) == {job for job in JOBS.values() if job.target is Target.HOST}
+    assert set(HANDLERS) == {job for job in JOBS.values() if issubclass(job, HostJob)}
     assert all(handler.job is job for job, handler in HANDLERS.items())
 
 
@@ -78,7 +62,7 @@ async def test_a_job_done_twice_leaves_what_doing_it_once_does(times: int) -> No
     for job, power in LIFE:
         for _ in range(times):
             facts = await do(job, guest, given)
-            assert facts == (() if power is None else (PowerSeen(fact="power", power=power),)), job
+            assert facts == (() if power is None else (PowerSeen(power=power),)), job
     assert await given.driver.guests() == {}
 
 

@@ -9,7 +9,9 @@ import pytest
 
 from agent.runner.journal import KEEP_SECONDS, Journal
 from domain.core.messages import Record
-from domain.tasks.jobs import JobResult, Power, PowerSeen
+from domain.guest_spec import Power
+from domain.jobs.guest import PowerSeen
+from domain.tasks.messages import JobResult
 from infra.log.log import TopicPartition
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -84,7 +86,7 @@ def test_work_and_position_are_taken_over_together_or_not_at_all(journal: Journa
 
 
 def test_the_result_of_a_job_that_succeeded_is_known(journal: Journal, again: Journal) -> None:
-    result = JobResult(job_id="j", name="StartGuest", facts=(PowerSeen(fact="power", power=Power.RUNNING),))
+    result = JobResult(job_id="j", name="StartGuest", facts=(PowerSeen(power=Power.RUNNING),))
     assert journal.done("j") is None
     journal.finish(result, NOW)
     journal.finish(result, NOW)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from agent.drivers.driver import Secrets
-from domain.tasks.jobs import GuestSpec, Power
+from domain.guest_spec import GuestSpec, Power
 from infra.process.failpoints import POINTS, VARIABLE
 from tests.agent import private_host
 from tests.agent.private_host import PrivateHost

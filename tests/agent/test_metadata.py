@@ -8,7 +8,7 @@ from agent.drivers.driver import Secrets
 from agent.drivers.libvirt import guest_metadata
 from agent.drivers.libvirt.instance_files import HostFiles
 from agent.host.metadata import metadata
-from domain.tasks.jobs import ImageRef
+from domain.guest_spec import ImageRef
 from tests.agent.samples import a_guest
 
 IMAGE = ImageRef(id="i-1", name="tiny", checksum="ab" * 32, format="qcow2", size=1, virtual_size=1)

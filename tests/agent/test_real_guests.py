@@ -18,7 +18,7 @@ import uvicorn
 from agent.drivers.driver import DriverError, Secrets
 from agent.drivers.libvirt.driver import LibvirtDriver
 from agent.host.metadata import listen, metadata
-from domain.tasks.jobs import GuestSpec, ImageRef, Nic, Power
+from domain.guest_spec import GuestSpec, ImageRef, Nic, Power
 from infra.images.build import ToolMissing, build
 from tests.agent import private_host
 from tests.agent.samples import a_guest, a_nic, in_store

@@ -12,15 +12,11 @@ from agent.drivers.driver import DriverError, DriverFault
 from agent.host.observer import look, look_at, reconcile
 from agent.runner.journal import Journal
 from domain.core.messages import Topic, from_record
-from domain.tasks.jobs import (
-    JOBS,
-    GuestObserved,
-    JobResult,
-    JobsAnswered,
-    JobStarted,
-    Power,
-    PowerSeen,
-)
+from domain.guest_spec import Power
+from domain.host.reports import GuestObserved
+from domain.jobs.guest import PowerSeen
+from domain.tasks.job import JOBS
+from domain.tasks.messages import JobResult, JobsAnswered, JobStarted
 from tests.agent.bench import BOOT, HOST, Bench, dispatch, ident, outcomes, working, wrapped
 from tests.harness.metrics import counted, value
 
@@ -30,7 +26,7 @@ async def test_jobs_are_done_in_order_and_answered_with_what_became_known() -> N
         (answer,) = await bench.answered_all(dispatch(1, 1, *BOOT))
     assert [result.name for result in answer.results] == list(BOOT)
     assert all(result.error is None for result in answer.results)
-    assert answer.results[-1].facts == (PowerSeen(fact="power", power=Power.RUNNING),)
+    assert answer.results[-1].facts == (PowerSeen(power=Power.RUNNING),)
     assert (answer.host_id, answer.epoch, answer.task_id) == (HOST.id, HOST.epoch, ident(20_001))
     assert bench.driver.calls == [(name, ident(1)) for name in ("CreateDisk", "DefineGuest", "StartGuest")]
 

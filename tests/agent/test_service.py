@@ -19,10 +19,12 @@ from agent.runner.runner import HostIdentity
 from agent.service import AgentService, Options
 from domain.core.cells import DEFAULT_CELL
 from domain.core.messages import Key, Message, Record, Topic, from_record, named_id
+from domain.guest_spec import Power
 from domain.host.messages import HostRegistered
+from domain.host.reports import GuestObserved, Heartbeat
 from domain.instance.actions.power.stop import StopInstance
 from domain.network.messages import CreateNetwork
-from domain.tasks.jobs import GuestObserved, Heartbeat, JobsAnswered, Power
+from domain.tasks.messages import JobsAnswered
 from infra.log.lag import Lag
 from infra.log.log import TopicPartition
 from infra.process import metrics

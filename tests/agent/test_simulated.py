@@ -6,7 +6,7 @@ import pytest
 
 from agent.drivers.driver import DriverError
 from agent.drivers.simulated.driver import CONSOLE_MOST, SimulatedDriver
-from domain.tasks.jobs import GuestSpec, ImageRef, Power
+from domain.guest_spec import GuestSpec, ImageRef, Power
 from infra.process.settings import Agent, Settings
 from tests.agent.samples import a_guest
 from tests.simulation.loop import simulate

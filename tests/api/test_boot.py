@@ -63,8 +63,10 @@ async def test_a_password_is_made_told_once_kept_sealed_and_forgotten(api: Api) 
     await api.world.settle()
     password = given["admin_password"]
     assert len(password) == 20
-    assert await api.world.secrets.get(api.world.agents.taken[-1].guest.password_ref) == password
-    user_data = await api.world.secrets.get(api.world.agents.taken[-1].guest.user_data_ref)
+    guest = api.world.agents.taken[-1].guest
+    assert guest is not None
+    assert await api.world.secrets.get(guest.password_ref) == password
+    user_data = await api.world.secrets.get(guest.user_data_ref)
     assert user_data == "#!/bin/sh\necho secret-in-user-data"
     for topic in Topic:
         for record in api.world.log.all(topic):
@@ -79,7 +81,9 @@ async def test_a_password_is_made_told_once_kept_sealed_and_forgotten(api: Api) 
 async def _password_is_forgotten(api: Api) -> None:
     """Soon after the boot's end."""
     async with asyncio.timeout(5):
-        while await api.world.secrets.get(api.world.agents.taken[-1].guest.password_ref) is not None:  # noqa: ASYNC110  # nobody is told
+        guest = api.world.agents.taken[-1].guest
+        assert guest is not None
+        while await api.world.secrets.get(guest.password_ref) is not None:  # noqa: ASYNC110  # nobody is told
             await asyncio.sleep(0.01)
 
 
@@ -99,7 +103,7 @@ async def test_secrets_are_forgotten_when_a_boot_fails(api: Api) -> None:
 
 
 def _failure() -> Any:
-    from domain.tasks.jobs import JobError
+    from domain.tasks.messages import JobError
 
     return JobError(code="disk-too-small", message="no room", ran=False)
 
@@ -359,6 +363,7 @@ async def test_keypair_zone_host_and_the_rest_reach_the_command(api: Api) -> Non
     assert (instance["zone"], instance["host"]["id"]) == ("east", named_id("host", "h2"))
     assert (instance["key_name"], instance["description"], instance["metadata"]) == ("laptop", "d", {"a": "b"})
     guest = api.world.agents.taken[-1].guest
+    assert guest is not None
     assert guest.public_key.startswith("ssh-ed25519 ")
     assert guest.config_drive is False
 

@@ -11,7 +11,7 @@ from commands.recovery.from_log import Part, refill
 from domain.aggregates import AGGREGATES
 from domain.core.messages import Key, Topic
 from domain.instance.actions.lifecycle.delete import DeleteInstance
-from domain.tasks.jobs import JobError
+from domain.tasks.messages import JobError
 from tests.api.api import Api
 from tests.harness.incident import Incident
 from tests.harness.world import World

@@ -13,7 +13,7 @@ import pytest
 from agent.drivers.driver import DriverError, DriverFault
 from agent.drivers.simulated.driver import SimulatedDriver
 from domain.core.messages import Record, Topic
-from domain.tasks.jobs import GuestSpec
+from domain.guest_spec import GuestSpec
 from infra.process.logging import Json, Text
 from tests.harness.whole import ended, whole
 

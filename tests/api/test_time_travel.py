@@ -9,7 +9,7 @@ import pytest
 from domain.core.messages import Envelope, Key, Topic, derived_id, to_record
 from domain.host.messages import SuspectHost
 from domain.parking import AggregateParked
-from domain.tasks.jobs import JobError
+from domain.tasks.messages import JobError
 from projections.history.causality import why
 from projections.history.time_travel import Folds
 from projections.store.memory import MemoryStore

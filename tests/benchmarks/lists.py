@@ -14,8 +14,8 @@ from typing import Any
 
 import aiohttp
 
+from domain.guest_spec import FlavorRef, HostRef, ImageRef, Nic, Power
 from domain.instance.state import Instance, VmState
-from domain.tasks.jobs import FlavorRef, HostRef, ImageRef, Nic, Power
 from projections.store.port import Batch
 from projections.store.postgres import PostgresStore
 from projections.views.instances import document

@@ -13,9 +13,10 @@ import numpy as np
 
 from commands.scheduler import SchedulerRules
 from domain.core.messages import Envelope, Key, named_id
-from domain.host.messages import Inventory, PlaceInstance, RegisterHost
+from domain.host.messages import Inventory, RegisterHost
+from domain.jobs.scheduling import PlaceInstance
 from domain.scheduling.table import Ratios
-from domain.tasks.jobs import Reply
+from domain.tasks.messages import Reply
 from tests.benchmarks.processes import percentile, spread
 
 HOSTS = 10_000
@@ -51,7 +52,7 @@ class Cell:
 
 def _request(number: int) -> PlaceInstance:
     ident = str(uuid.UUID(int=number))
-    reply = Reply(instance_id=ident, task_id=ident, dispatch_id=ident, job_id=ident)
+    reply = Reply(subject=f"instance/{ident}", task_id=ident, dispatch_id=ident, job_id=ident)
     memory = (1 + number % 8) << 30
     return PlaceInstance(
         reply=reply, instance_id=ident, project="p", vcpus=1 + number % 4, memory=memory, disk=10 << 30

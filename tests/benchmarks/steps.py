@@ -20,8 +20,8 @@ from commands.engine import EngineRules
 from commands.processor import Processor
 from domain import catalog
 from domain.core.messages import Envelope, Key, Topic, to_record
+from domain.guest_spec import FlavorRef, ImageRef
 from domain.instance.actions.lifecycle.boot import BootInstance
-from domain.tasks.jobs import FlavorRef, ImageRef
 from infra.db.migrate import migrate
 from infra.db.postgres import PostgresLedger
 from infra.log.kafka import KafkaLog

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from domain.core.messages import Envelope, Event, Key, Topic, from_record, to_record
+from domain.guest_spec import Nic, Power
+from domain.host.reports import GuestObserved
 from domain.instance.actions.lifecycle.delete import DeleteInstance, HardDeleteInstance
 from domain.instance.actions.power.stop import StopInstance
 from domain.network.messages import CreateNetwork, HostAddressGiven, PortCreated
@@ -19,7 +21,7 @@ from domain.tasks.events import (
     TaskEvent,
     TaskFailed,
 )
-from domain.tasks.jobs import GuestObserved, JobError, Nic, Power
+from domain.tasks.messages import JobError
 from tests.domain.instances import boot_command
 from tests.harness.world import World
 

@@ -29,9 +29,9 @@ from domain.host.messages import (
     RegisterHost,
     SuspectHost,
 )
+from domain.host.reports import Heartbeat
 from domain.host.state import Health, Host
 from domain.scheduling.table import Ratios
-from domain.tasks.jobs import Heartbeat
 from infra.db.memory import MemoryLedger
 from infra.log.log import TopicPartition
 from infra.log.memory import MemoryLog

@@ -13,7 +13,7 @@ from domain.core.messages import Envelope, Key, Outcome, Record, Topic, to_recor
 from domain.flavor import UpdateFlavor
 from domain.parking import AggregateParked, ReleaseAggregate
 from domain.tasks.events import CommandRefused
-from domain.tasks.jobs import JobsAnswered
+from domain.tasks.messages import JobsAnswered
 from tests.commands.bench import BOOM, SMALL, Bench, Crash, CrashingLedger, Explosive, about, ident, started
 
 # What cannot be read or applied

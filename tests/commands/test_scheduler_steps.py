@@ -8,17 +8,11 @@ from typing import Any
 import pytest
 
 from domain.core.messages import Envelope, Key, Topic, to_record
-from domain.host.messages import (
-    DisableHost,
-    HostClaimMade,
-    HostRegistered,
-    Inventory,
-    PlaceInstance,
-    RegisterHost,
-)
-from domain.network.messages import BindNetworkPort
+from domain.host.messages import DisableHost, HostClaimMade, HostRegistered, Inventory, RegisterHost
+from domain.jobs.network import BindNetworkPort
+from domain.jobs.scheduling import PlaceInstance
 from domain.scheduling.table import Ratios
-from domain.tasks.jobs import JobsAnswered, Reply
+from domain.tasks.messages import JobsAnswered, Reply
 from infra.db.memory import MemoryLedger, MemoryStep
 from infra.db.write_store import Ledger
 from infra.log.topics import partition_of
@@ -38,13 +32,13 @@ from tests.commands.bench import (
 
 
 def bind(number: int = 1) -> Envelope:
-    reply = Reply(instance_id=ident(7), task_id=ident(8), dispatch_id=ident(9), job_id=ident(10))
+    reply = Reply(subject=f"instance/{ident(7)}", task_id=ident(8), dispatch_id=ident(9), job_id=ident(10))
     message = BindNetworkPort(reply=reply, nic=0, port_id="p", instance_id=ident(7), host_id="h")
     return about(message, 5, number, "network")
 
 
 def place(number: int, instance: int = 7, zone: str = "") -> Envelope:
-    reply = Reply(instance_id=ident(instance), task_id=ident(8), dispatch_id=ident(9), job_id=ident(10))
+    reply = Reply(subject=f"instance/{ident(instance)}", task_id=ident(8), dispatch_id=ident(9), job_id=ident(10))
     message = PlaceInstance(reply=reply, instance_id=ident(instance), project="p", vcpus=1, memory=1, disk=1, zone=zone)
     return about(message, 1, number, "cell")
 

@@ -14,7 +14,7 @@ import pytest
 
 from agent.drivers.driver import Driver, DriverError, Secrets
 from agent.drivers.simulated.driver import SimulatedDriver
-from domain.tasks.jobs import GuestSpec, ImageRef, Power
+from domain.guest_spec import GuestSpec, ImageRef, Power
 from tests.agent import private_host
 from tests.agent.samples import MEBI, a_guest, a_nic, an_image
 

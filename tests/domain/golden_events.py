@@ -20,6 +20,7 @@ from typing import Annotated, Any, Literal
 
 from domain.catalog import MESSAGES
 from domain.core.messages import Event, Model
+from domain.tasks.job import FACTS, Fact
 
 FILE = Path(__file__).with_name("golden") / "events.jsonl"
 PLAIN: dict[Any, Any] = {
@@ -81,6 +82,11 @@ def events() -> dict[str, type[Event]]:
     }
 
 
+def facts() -> list[type[Fact]]:
+    """Every fact that an event may hold, by name."""
+    return [kind for _, kind in sorted(FACTS.items())]
+
+
 def shape(annotation: Any) -> Shape:
     """What may stand for a type in JSON: names, types and defaults of fields, all the way down."""
     if annotation in PLAIN:
@@ -89,6 +95,8 @@ def shape(annotation: Any) -> Shape:
         return "null"
     if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
         return {"one of": sorted(each.value for each in annotation)}
+    if annotation is Fact:
+        return {"any of": sorted(map(shape, facts()), key=json.dumps)}
     if isinstance(annotation, type) and issubclass(annotation, Model):
         return {
             name: {"is": shape(field.annotation)}
@@ -148,6 +156,8 @@ def _sample(annotation: Any, turn: int, name: str = "") -> Any:
     if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
         members = list(annotation)
         return members[turn % len(members)]
+    if annotation is Fact:
+        return _sample(facts()[turn % len(facts())], turn, name)
     if isinstance(annotation, type) and issubclass(annotation, Model):
         return annotation(
             **{field: _sample(each.annotation, turn, field) for field, each in annotation.model_fields.items()}
@@ -171,6 +181,8 @@ def _alternatives(annotation: Any) -> int:
     """How many values it takes to have each alternative in one."""
     if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
         return len(annotation)
+    if annotation is Fact:
+        return max(len(facts()), *map(_alternatives, facts()))
     if isinstance(annotation, type) and issubclass(annotation, Model):
         return max((_alternatives(field.annotation) for field in annotation.model_fields.values()), default=1)
     arguments = typing.get_args(annotation)

@@ -14,28 +14,18 @@ import pytest
 
 from domain.core.errors import Refusal
 from domain.core.messages import Envelope, Event, Key, Message, Outgoing
+from domain.guest_spec import FlavorRef, HostRef, ImageRef, Nic, Power
 from domain.instance.actions.lifecycle.boot import BootInstance
 from domain.instance.decider import decide
 from domain.instance.evolve import evolve
 from domain.instance.state import Instance
 from domain.instance.status import status
+from domain.jobs.guest import PowerSeen
+from domain.jobs.network import PortBound, PortUnbound
+from domain.jobs.scheduling import Placed, Released
 from domain.tasks.events import DeadlinePassed
-from domain.tasks.flow import Direction, calls
-from domain.tasks.jobs import (
-    FlavorRef,
-    HostRef,
-    ImageRef,
-    JobError,
-    JobResult,
-    JobsAnswered,
-    Nic,
-    Placed,
-    PortBound,
-    PortUnbound,
-    Power,
-    PowerSeen,
-    Released,
-)
+from domain.tasks.messages import JobError, JobResult, JobsAnswered
+from domain.tasks.task import Direction, calls
 from tests.harness.incident import Incident
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -139,23 +129,23 @@ class Scenario:
         assert self.now is not None
         match name:
             case "Place":
-                return (Placed(fact="placed", host=HOST),)
+                return (Placed(host=HOST),)
             case "Release":
-                return (Released(fact="released"),)
+                return (Released(),)
             case "BindPort":
                 nic = self.now.nics[args["nic"]]
                 port = nic.but(
                     port_id=nic.port_id or str(uuid.UUID(int=50 + args["nic"])), ip="10.0.0.9", mac="52:00:00:00:00:09"
                 )
-                return (PortBound(fact="port-bound", nic=args["nic"], port=port),)
+                return (PortBound(nic=args["nic"], port=port),)
             case "UnbindPort":
-                return (PortUnbound(fact="port-unbound", nic=args["nic"]),)
+                return (PortUnbound(nic=args["nic"]),)
             case "StartGuest" | "RebootGuest":
-                return (PowerSeen(fact="power", power=Power.RUNNING),)
+                return (PowerSeen(power=Power.RUNNING),)
             case "StopGuest":
-                return (PowerSeen(fact="power", power=Power.SHUTDOWN),)
+                return (PowerSeen(power=Power.SHUTDOWN),)
             case "UndefineGuest":
-                return (PowerSeen(fact="power", power=Power.NONE),)
+                return (PowerSeen(power=Power.NONE),)
         return ()
 
     def settle(self, fails: Fails = never) -> "Scenario":

@@ -14,7 +14,9 @@ from domain.core.errors import (
     WrongStatus,
 )
 from domain.core.messages import Topic
-from domain.instance.action import Action
+from domain.guest_spec import Power
+from domain.host.reports import GuestObserved
+from domain.instance.action import InstanceAction
 from domain.instance.actions import ACTIONS
 from domain.instance.actions.lifecycle.delete import DeleteInstance, HardDeleteInstance
 from domain.instance.actions.lifecycle.reset import ResetInstance
@@ -26,8 +28,8 @@ from domain.instance.actions.power.stop import StopInstance
 from domain.instance.lifecycle import page
 from domain.instance.state import Instance, VmState
 from domain.tasks.events import CancelTask, DeadlinePassed, TaskAccepted
-from domain.tasks.flow import Direction
-from domain.tasks.jobs import GuestObserved, JobError, JobsAnswered, JobStarted, Power
+from domain.tasks.messages import JobError, JobsAnswered, JobStarted
+from domain.tasks.task import Direction
 from tests.domain.instances import HOST, Scenario, boot_command
 
 OTHERS = [action for action in ACTIONS.values() if action.name != "boot"]
@@ -45,13 +47,13 @@ def at(state: VmState) -> Scenario:
     return scenario
 
 
-def begins() -> Iterator[tuple[Action, VmState]]:
+def begins() -> Iterator[tuple[InstanceAction, VmState]]:
     for action in OTHERS:
         for state in sorted(action.begins):
-            yield action, state
+            yield action, VmState(state)
 
 
-def command(action: Action) -> object:
+def command(action: InstanceAction) -> object:
     fields = action.command.model_fields
     return action.command(**({"ignore": True} if "ignore" in fields else {}))
 
@@ -61,18 +63,19 @@ def test_the_printed_table_is_the_table() -> None:
 
 
 @pytest.mark.parametrize(("action", "state"), list(begins()), ids=lambda each: getattr(each, "name", str(each)))
-def test_an_action_goes_from_where_it_begins_to_where_it_ends(action: Action, state: VmState) -> None:
+def test_an_action_goes_from_where_it_begins_to_where_it_ends(action: InstanceAction, state: VmState) -> None:
     scenario = at(state)
     assert scenario.now is not None
-    expected = action.end_status(scenario.now)
-    scenario.send(action.command.model_validate(command(action).model_dump())).settle()  # type: ignore[attr-defined]
+    asked = action.command.model_validate(command(action).model_dump())  # type: ignore[attr-defined]
+    expected = action.end_status(scenario.now, asked)
+    scenario.send(asked).settle()
     assert scenario.now.vm_state is expected
     assert scenario.now.task is None
 
 
 @pytest.mark.parametrize(("action", "state"), list(begins()), ids=lambda each: getattr(each, "name", str(each)))
 def test_an_action_that_fails_at_each_step_gives_the_old_status_back_or_the_one_it_names(
-    action: Action, state: VmState
+    action: InstanceAction, state: VmState
 ) -> None:
     steps = len(action.flow.steps)
     for failing in range(steps):
@@ -96,7 +99,7 @@ def test_an_action_that_fails_at_each_step_gives_the_old_status_back_or_the_one_
 
 
 @pytest.mark.parametrize("action", OTHERS, ids=lambda action: action.name)
-def test_an_action_is_refused_from_anywhere_else_and_says_from_where(action: Action) -> None:
+def test_an_action_is_refused_from_anywhere_else_and_says_from_where(action: InstanceAction) -> None:
     for state in set(VmState) - action.begins - action.already - {VmState.DELETED}:
         refusal = at(state).refused(command(action), WrongStatus)  # type: ignore[arg-type]
         for allowed in action.begins:
@@ -104,21 +107,21 @@ def test_an_action_is_refused_from_anywhere_else_and_says_from_where(action: Act
 
 
 @pytest.mark.parametrize("action", OTHERS, ids=lambda action: action.name)
-def test_asking_for_what_is_so_already_does_nothing(action: Action) -> None:
+def test_asking_for_what_is_so_already_does_nothing(action: InstanceAction) -> None:
     for state in action.already:
-        scenario = at(state)
+        scenario = at(VmState(state))
         scenario.send(command(action))  # type: ignore[arg-type]
         assert scenario.last == []
 
 
 @pytest.mark.parametrize("action", OTHERS, ids=lambda action: action.name)
-def test_nothing_can_be_done_with_what_is_not_there(action: Action) -> None:
+def test_nothing_can_be_done_with_what_is_not_there(action: InstanceAction) -> None:
     Scenario().refused(command(action), NotFound)  # type: ignore[arg-type]
     at(VmState.DELETED).refused(command(action), NotFound)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("action", [each for each in OTHERS if not each.passes], ids=lambda action: action.name)
-def test_while_a_task_runs_an_action_is_refused_with_its_id(action: Action) -> None:
+def test_while_a_task_runs_an_action_is_refused_with_its_id(action: InstanceAction) -> None:
     scenario = at(VmState.ACTIVE).send(StopInstance())
     assert scenario.now is not None
     assert scenario.now.task is not None

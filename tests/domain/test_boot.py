@@ -8,8 +8,8 @@ from domain.core.messages import Topic
 from domain.instance.actions import ACTIONS
 from domain.instance.actions.lifecycle.delete import HardDeleteInstance
 from domain.instance.state import VmState
-from domain.tasks.flow import Direction
-from domain.tasks.jobs import DispatchHostJobs, JobError
+from domain.tasks.messages import DispatchHostJobs, JobError
+from domain.tasks.task import Direction
 from tests.domain.instances import HOST, NETWORK, Scenario, boot_command
 
 STEPS = [
@@ -42,6 +42,7 @@ def test_steps_for_one_host_travel_together(instance: Scenario) -> None:
     assert (job.partition, job.key) == (HOST.partition, HOST.id)
     assert isinstance(job.data, DispatchHostJobs)
     assert [call.name for call in job.data.jobs] == STEPS[2:]
+    assert job.data.guest is not None
     assert job.data.guest.nics[0].ip == "10.0.0.9"
 
 

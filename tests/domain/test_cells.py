@@ -9,8 +9,8 @@ from domain.core.errors import NoValidHost
 from domain.core.messages import Topic
 from domain.instance.events import InstanceCellChanged
 from domain.tasks.events import CancelTask
-from domain.tasks.flow import Direction
-from domain.tasks.jobs import JobError
+from domain.tasks.messages import JobError
+from domain.tasks.task import Direction
 from tests.domain.instances import HOST, Scenario, boot_command
 
 NONE_LEFT = JobError(code=NoValidHost.code, message="No valid host: of 1 hosts, 1 is full.", ran=False)

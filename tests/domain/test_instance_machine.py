@@ -21,6 +21,8 @@ from domain.core.messages import (
     from_record,
     to_record,
 )
+from domain.guest_spec import Nic, Power
+from domain.host.reports import GuestObserved
 from domain.instance.actions import ACTIONS
 from domain.instance.actions.lifecycle.delete import DeleteInstance, HardDeleteInstance
 from domain.instance.actions.lifecycle.reset import ResetInstance
@@ -42,8 +44,8 @@ from domain.tasks.events import (
     TaskFinished,
     TaskPlanned,
 )
-from domain.tasks.flow import Direction
-from domain.tasks.jobs import GuestObserved, JobError, JobStarted, Nic, Power
+from domain.tasks.messages import JobError, JobStarted
+from domain.tasks.task import Direction
 from tests.domain.instances import HOST, NETWORK, START, Fails, Scenario, boot_command
 
 COMMANDS = [each.command for each in ACTIONS.values() if each.name != "boot"]

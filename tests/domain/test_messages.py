@@ -1,6 +1,7 @@
 """What stands on the log stays readable: type names, the envelope, and everything that can be wrong with a record."""
 
 import enum
+import json
 import types
 import typing
 import uuid
@@ -12,6 +13,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic.fields import FieldInfo
 
 from domain.catalog import MESSAGES
 from domain.core.errors import UnknownMessage
@@ -30,9 +32,13 @@ from domain.core.messages import (
     type_name,
 )
 from domain.core.upcasting import UPCASTS
+from domain.guest_spec import Power
 from domain.instance.actions.power.stop import StopInstance
+from domain.jobs.guest import PowerSeen
+from domain.jobs.scheduling import Released
 from domain.tasks.events import CancelTask
-from domain.tasks.jobs import PowerSeen
+from domain.tasks.job import FACTS, Fact
+from domain.tasks.messages import JobResult
 
 GOLDEN = Path(__file__).with_name("golden") / "message_types.txt"
 OURS = {name: kind for name, kind in sorted(MESSAGES.items()) if kind.__module__.startswith("domain.")}
@@ -57,6 +63,8 @@ def values(annotation: Any) -> st.SearchStrategy[Any]:
         return PLAIN[annotation]
     if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
         return st.sampled_from(annotation)
+    if annotation is Fact:
+        return st.sampled_from(sorted(FACTS.values(), key=lambda kind: kind.__name__)).flatmap(models)
     if isinstance(annotation, type) and issubclass(annotation, Model):
         return models(annotation)
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
@@ -74,11 +82,21 @@ def values(annotation: Any) -> st.SearchStrategy[Any]:
     raise TypeError(f"{annotation} is nothing a message should hold")
 
 
+def of_field(field: FieldInfo) -> st.SearchStrategy[Any]:
+    """Any value that a field may have."""
+    bounds = {name: getattr(each, name) for each in field.metadata for name in ("ge", "le") if hasattr(each, name)}
+    if field.annotation is float and bounds:
+        return st.floats(bounds.get("ge"), bounds.get("le"))
+    if field.annotation is int and bounds:
+        return st.integers(bounds.get("ge"), bounds.get("le"))
+    return values(field.annotation)
+
+
 def models(kind: type[Model]) -> st.SearchStrategy[Any]:
     """Any value of this class, with what has a default sometimes left out."""
     fields = kind.model_fields
-    required = {name: values(field.annotation) for name, field in fields.items() if field.is_required()}
-    optional = {name: values(field.annotation) for name, field in fields.items() if not field.is_required()}
+    required = {name: of_field(field) for name, field in fields.items() if field.is_required()}
+    optional = {name: of_field(field) for name, field in fields.items() if not field.is_required()}
     return st.fixed_dictionaries(required, optional=optional).map(lambda given: kind(**given))
 
 
@@ -313,9 +331,13 @@ def test_derived_ids_tell_causes_and_names_apart() -> None:
 
 
 def test_a_fact_is_read_as_the_kind_of_fact_it_is() -> None:
-    """The discriminator has no default, so it is never left out of a record."""
-    assert "fact" in PowerSeen.model_fields
-    assert PowerSeen.model_fields["fact"].is_required()
+    """A fact's name is written with it, although it is its default, and is what it is read by."""
+    result = JobResult(job_id="j", name="StartGuest", facts=(PowerSeen(power=Power.RUNNING), Released()))
+    written = json.loads(result.model_dump_json(exclude_defaults=True))
+    assert written["facts"] == [{"fact": "power", "power": "running"}, {"fact": "released"}]
+    assert JobResult.model_validate(written) == result
+    with pytest.raises(ValueError, match="no fact that is known"):
+        JobResult.model_validate({**written, "facts": [{"fact": "nonsense"}]})
 
 
 def test_values_are_replaced_and_never_changed() -> None:

@@ -21,11 +21,12 @@ from domain.core.errors import (
     Refusal,
 )
 from domain.core.messages import Envelope, Event, Key, Message, Outgoing, Topic
+from domain.guest_spec import Nic
 from domain.instance.actions.power.stop import StopInstance
+from domain.jobs.network import BindNetworkPort, PortBound, PortUnbound, UnbindNetworkPort
 from domain.network.decider import decide
 from domain.network.evolve import evolve
 from domain.network.messages import (
-    BindNetworkPort,
     CreateNetwork,
     CreatePort,
     DeleteNetwork,
@@ -37,10 +38,9 @@ from domain.network.messages import (
     PortCreated,
     PortDeleted,
     PortFreed,
-    UnbindNetworkPort,
 )
 from domain.network.state import Network, mac_of
-from domain.tasks.jobs import JobsAnswered, Nic, PortBound, PortUnbound, Reply
+from domain.tasks.messages import JobsAnswered, Reply
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -117,7 +117,7 @@ def network(cidr: str) -> Lan:
 
 
 def reply(instance: str, job: str = "job") -> Reply:
-    return Reply(instance_id=instance, task_id="task", dispatch_id="dispatch", job_id=job)
+    return Reply(subject=f"instance/{instance}", task_id="task", dispatch_id="dispatch", job_id=job)
 
 
 def bind(port: str = "p1", instance: str = "i1", host: str = "h1", nic: int = 0, **rest: Any) -> BindNetworkPort:
@@ -320,7 +320,7 @@ def test_another_host_gets_the_address_that_one_gives_back() -> None:
 def test_unbinding_gives_the_address_back(lan: Lan) -> None:
     lan.send(bind()).send(unbind(nic=2))
     assert lan.kinds() == [PortDeleted]
-    assert lan.fact() == PortUnbound(fact="port-unbound", nic=2)
+    assert lan.fact() == PortUnbound(nic=2)
     assert (dict(lan.state.ports), list(lan.state.taken.values())) == ({}, ["h1"])
 
 
@@ -340,7 +340,7 @@ def test_unbinding_what_is_unbound_is_done_already(lan: Lan, again: int) -> None
     lan.send(unbind("kept")).send(unbind("p2", "i2"))
     for _ in range(again):
         assert lan.send(unbind("kept")).last == []
-        assert lan.fact() == PortUnbound(fact="port-unbound", nic=0)
+        assert lan.fact() == PortUnbound(nic=0)
         assert lan.send(unbind("p2", "i2")).last == []
 
 
@@ -359,8 +359,8 @@ def test_unbinding_never_touches_another_instances_port(lan: Lan) -> None:
 def test_unbinding_from_a_network_that_is_gone_is_done_already(lan: Lan) -> None:
     lan.send(DeleteNetwork())
     assert lan.send(unbind()).last == []
-    assert lan.fact() == PortUnbound(fact="port-unbound", nic=0)
-    assert Lan().send(unbind()).fact() == PortUnbound(fact="port-unbound", nic=0)
+    assert lan.fact() == PortUnbound(nic=0)
+    assert Lan().send(unbind()).fact() == PortUnbound(nic=0)
 
 
 def test_a_mac_address_is_local_and_made_of_segment_and_address(lan: Lan) -> None:

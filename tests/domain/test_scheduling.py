@@ -21,6 +21,7 @@ from domain.core.errors import (
     Refusal,
 )
 from domain.core.messages import Envelope, Event, Key, Message, Outcome, Topic
+from domain.guest_spec import HostRef
 from domain.host.messages import (
     AssignZone,
     DisableHost,
@@ -35,28 +36,19 @@ from domain.host.messages import (
     HostSuspected,
     HostZoneAssigned,
     Inventory,
-    PlaceInstance,
     PlacementRefused,
     RegisterHost,
-    ReleaseInstance,
     SuspectHost,
 )
 from domain.host.state import Claim, Health, Host
 from domain.instance.actions.power.stop import StopInstance
+from domain.jobs.scheduling import Placed, PlaceInstance, Released, ReleaseInstance
 from domain.scheduling.decider import Cell, decide, zone_id
 from domain.scheduling.filters import FILTERS
 from domain.scheduling.policy import BEST, DEFAULT, Policy, choose, ordered, refusal
 from domain.scheduling.table import FIRST_ROWS, RECENT, HostTable, Ratios
 from domain.scheduling.weighers import FEWEST_BUILDING, FREE_MEMORY, FREE_VCPU, WEIGHERS, scaled
-from domain.tasks.jobs import (
-    HostRef,
-    JobError,
-    JobResult,
-    JobsAnswered,
-    Placed,
-    Released,
-    Reply,
-)
+from domain.tasks.messages import JobError, JobResult, JobsAnswered, Reply
 from domain.zone import CreateZone, DeleteZone, Zone, ZoneCreated, ZoneDeleted
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -82,18 +74,18 @@ def host(name: str, **changes: Any) -> Host:
 
 
 def claim(vcpus: int = 1, memory: int = GIB, disk: int = GIB) -> Claim:
-    return Claim(project="p", vcpus=vcpus, memory=memory, disk=disk)
+    return Claim(instance_id="x", project="p", vcpus=vcpus, memory=memory, disk=disk)
 
 
 def holding(name: str, *numbers: int) -> Host:
     """A host with claims that have these numbers among the cell's placements."""
-    claims = {f"i{number}": claim().but(number=number) for number in numbers}
+    claims = {f"i{number}": claim().but(instance_id=f"i{number}", number=number) for number in numbers}
     return host(name, claims=claims, placed=max(numbers))
 
 
 def request(instance: str = "i1", **changes: Any) -> PlaceInstance:
     return PlaceInstance(
-        reply=Reply(instance_id=instance, task_id="task", dispatch_id="dispatch", job_id="job"),
+        reply=Reply(subject=f"instance/{instance}", task_id="task", dispatch_id="dispatch", job_id=instance),
         instance_id=instance,
         project="p",
         vcpus=2,
@@ -161,7 +153,7 @@ class Scene:
         return self.send(Key("cell", "c"), request(instance, **changes))
 
     def release(self, instance: str = "i1") -> "Scene":
-        reply = Reply(instance_id=instance, task_id="task", dispatch_id="dispatch", job_id="job")
+        reply = Reply(subject=f"instance/{instance}", task_id="task", dispatch_id="dispatch", job_id=instance)
         return self.send(Key("cell", "c"), ReleaseInstance(reply=reply, instance_id=instance))
 
     def refused(self, subject: Key, message: Message, kind: type[Refusal]) -> str:
@@ -243,7 +235,7 @@ def test_a_host_has_to_have_as_much_left_as_is_asked_for_and_no_more(name: str, 
 
 def test_ratios_promise_more_than_there_is() -> None:
     made = table(host("a"), ratios=Ratios(vcpus=4.0, memory=1.5, disk=2.0))
-    assert (made.free_vcpus[0], made.free_memory[0], made.free_disk[0]) == (32, 48 * GIB, 200 * GIB)
+    assert (made.free["vcpus"][0], made.free["memory"][0], made.free["disk"][0]) == (32, 48 * GIB, 200 * GIB)
 
 
 def test_no_filter_counts_rows_that_are_no_hosts() -> None:
@@ -371,10 +363,10 @@ def test_the_table_grows_past_its_first_rows() -> None:
 def test_a_hosts_row_is_written_anew_and_keeps_its_number() -> None:
     made = table(host("a"), host("b"))
     made.put(host("a", claims={"x": claim(vcpus=3)}))
-    assert (made.rows["id-a"], len(made), made.free_vcpus[0]) == (0, 2, 5)
+    assert (made.rows["id-a"], len(made), made.free["vcpus"][0]) == (0, 2, 5)
     assert made.claimed_by == {"x": "id-a"}
     made.put(host("a"))
-    assert (made.free_vcpus[0], made.claimed_by) == (8, {})
+    assert (made.free["vcpus"][0], made.claimed_by) == (8, {})
 
 
 def test_every_filter_and_weigher_is_known_by_its_name() -> None:
@@ -389,7 +381,9 @@ def test_every_filter_and_weigher_is_known_by_its_name() -> None:
 def test_an_instance_is_placed_and_its_resources_are_held(scene: Scene) -> None:
     scene.register("a").place()
     assert scene.placed() == HostRef(id="a", name="a", partition=0, epoch=1)
-    assert scene.host("a").claims == {"i1": Claim(project="p", vcpus=2, memory=4 * GIB, disk=10 * GIB, number=1)}
+    assert scene.host("a").claims == {
+        "i1": Claim(instance_id="i1", project="p", vcpus=2, memory=4 * GIB, disk=10 * GIB, number=1)
+    }
     ((_, made),) = scene.last.events
     assert isinstance(made, HostClaimMade)
     assert made.report.total == 1
@@ -456,7 +450,7 @@ def test_a_wish_for_a_host_or_a_zone_is_kept(scene: Scene) -> None:
 def test_releasing_gives_back_what_was_held(scene: Scene) -> None:
     scene.register("a", vcpus=2).place().release()
     assert scene.events() == [HostClaimReleased]
-    assert scene.result().facts == (Released(fact="released"),)
+    assert scene.result().facts == (Released(),)
     assert scene.host("a").claims == {}
     assert scene.place("i2").placed().id == "a"
 
@@ -464,7 +458,7 @@ def test_releasing_gives_back_what_was_held(scene: Scene) -> None:
 def test_releasing_twice_or_what_was_never_placed_is_done_already(scene: Scene) -> None:
     scene.register("a").place().release().release()
     assert scene.last.events == []
-    assert scene.result().facts == (Released(fact="released"),)
+    assert scene.result().facts == (Released(),)
     assert scene.release("never").result().error is None
 
 
@@ -630,7 +624,8 @@ def test_whatever_happens_no_host_holds_more_than_it_has_and_no_instance_two_cla
         assert scene.cell.table.claimed_by == {instance: each.id for each in hosts for instance in each.claims}
         fresh = table(*(scene.cell.table.hosts[ident] for ident in scene.cell.table.ids))
         rows = slice(0, len(fresh))
-        for column in ("ready", "zone", "arch", "free_vcpus", "free_memory", "free_disk", "recent"):
+        assert all((fresh.free[name][rows] == scene.cell.table.free[name][rows]).all() for name in fresh.free)
+        for column in ("ready", "zone", "arch", "recent"):
             assert (getattr(fresh, column)[rows] == getattr(scene.cell.table, column)[rows]).all()
         other = table(*(scene.cell.table.hosts[ident] for ident in reversed(scene.cell.table.ids)))
         assert other.latest == scene.cell.table.latest

@@ -13,6 +13,7 @@ from domain.core.messages import (
     MESSAGES,
     Envelope,
     Key,
+    Message,
     Record,
     Topic,
     class_of,
@@ -21,11 +22,23 @@ from domain.core.messages import (
     to_record,
 )
 from domain.core.upcasting import UPCASTS, Upcast, upcast
-from domain.host.messages import HostClaimMade, HostRegistered, Inventory, PlacementRefused, PlacementReport
+from domain.guest_spec import GuestSpec, HostRef
+from domain.host.messages import (
+    HostClaimMade,
+    HostClaimReleased,
+    HostDisabled,
+    HostRegistered,
+    Inventory,
+    PlacementRefused,
+    PlacementReport,
+)
 from domain.instance.actions.lifecycle.update import UpdateInstance
 from domain.instance.events import InstanceCreated
-from domain.tasks.events import TaskAccepted, TaskPlanned
-from domain.tasks.flow import Task
+from domain.jobs.network import BindNetworkPort, UnbindNetworkPort
+from domain.jobs.scheduling import Placed, PlaceInstance, ReleaseInstance
+from domain.tasks.events import StepsDispatched, StepsFinished, TaskAccepted, TaskFailed, TaskFinished, TaskPlanned
+from domain.tasks.messages import DispatchHostJobs, JobCall, Reply
+from domain.tasks.task import Direction, Dispatch, Fault, Task
 from domain.webhook import WebhookRetried
 from domain.zone import ZoneCreated
 
@@ -106,10 +119,24 @@ TASK = {
     "ends": "active",
     "fails": "stopped",
 }
-WRITTEN = {
+OLD_REPLY = {"instance_id": "i", "task_id": "t", "dispatch_id": "d", "job_id": "j"}
+REPLY = Reply(subject="instance/i", task_id="t", dispatch_id="d", job_id="j")
+FAULT = {"code": "job-failed", "message": "no"}
+DISPATCH = {"id": "d", "direction": "forward", "steps": [0], "attempt": 1, "sent": AT, "deadline": AT}
+GUEST = {
+    "id": "i",
+    "name": "web",
+    "hostname": "web",
+    "project": "p",
+    "flavor": {"id": "f", "name": "small", "core": 1, "memory": 1},
+    "image": {"id": "m", "name": "tiny", "checksum": "0", "format": "qcow2", "size": 1, "virtual_size": 1},
+    "disk": 1,
+}
+WRITTEN: dict[str, tuple[dict[str, Any], Message]] = {
     "gostack.host.claim-made.v1": (
         {"instance_id": "i", "project": "p", "vcpus": 2, "memory": 4, "disk": 8, "report": REPORT},
         HostClaimMade(
+            claim_id="i",
             instance_id="i",
             project="p",
             vcpus=2,
@@ -151,11 +178,14 @@ WRITTEN = {
     ),
     "gostack.scheduling.placement-refused.v2": (
         {**DEMAND, "report": REPORT},
-        PlacementRefused(**DEMAND, cell="default", report=PlacementReport.model_validate(REPORT)),
+        PlacementRefused(
+            **DEMAND, claim_id=DEMAND["instance_id"], cell="default", report=PlacementReport.model_validate(REPORT)
+        ),
     ),
     "gostack.scheduling.placement-refused.v1": (
         {"instance_id": "i", "report": REPORT},
         PlacementRefused(
+            claim_id="i",
             instance_id="i",
             cell="default",
             vcpus=0,
@@ -165,6 +195,99 @@ WRITTEN = {
             zone="",
             wanted_host="",
             report=PlacementReport.model_validate(REPORT),
+        ),
+    ),
+    "gostack.host.claim-made.v2": (
+        {**DEMAND, "project": "p", "number": 3, "report": REPORT},
+        HostClaimMade(**DEMAND, claim_id="i", project="p", number=3, report=PlacementReport.model_validate(REPORT)),
+    ),
+    "gostack.host.claim-released.v1": ({"instance_id": "i"}, HostClaimReleased(claim_id="i", instance_id="i")),
+    "gostack.host.disabled.v1": (
+        {"why": "w", "at": AT},
+        HostDisabled(why="w", until=None, at=datetime.fromisoformat(AT)),
+    ),
+    "gostack.scheduling.placement-refused.v3": (
+        {**DEMAND, "cell": "c", "report": REPORT},
+        PlacementRefused(**DEMAND, claim_id="i", cell="c", report=PlacementReport.model_validate(REPORT)),
+    ),
+    "gostack.scheduling.place-instance.v1": (
+        {**DEMAND, "project": "p", "reply": OLD_REPLY},
+        PlaceInstance(**DEMAND, project="p", reply=REPLY),
+    ),
+    "gostack.scheduling.release-instance.v1": (
+        {"instance_id": "i", "host_id": "h", "reply": OLD_REPLY},
+        ReleaseInstance(instance_id="i", host_id="h", reply=REPLY),
+    ),
+    "gostack.network.bind-port.v1": (
+        {"nic": 0, "port_id": "p", "instance_id": "i", "host_id": "h", "reply": OLD_REPLY},
+        BindNetworkPort(nic=0, port_id="p", instance_id="i", host_id="h", reply=REPLY),
+    ),
+    "gostack.network.unbind-port.v1": (
+        {"nic": 0, "port_id": "p", "instance_id": "i", "reply": OLD_REPLY},
+        UnbindNetworkPort(nic=0, port_id="p", instance_id="i", reply=REPLY),
+    ),
+    "gostack.job.dispatch-host-jobs.v1": (
+        {
+            "dispatch_id": "d",
+            "task_id": "t",
+            "instance_id": "i",
+            "host_id": "h",
+            "epoch": 1,
+            "deadline": AT,
+            "guest": GUEST,
+            "jobs": [{"job_id": "j", "name": "StartGuest"}],
+        },
+        DispatchHostJobs(
+            dispatch_id="d",
+            task_id="t",
+            subject="instance/i",
+            host_id="h",
+            epoch=1,
+            deadline=datetime.fromisoformat(AT),
+            guest=GuestSpec.model_validate(GUEST),
+            jobs=(JobCall(job_id="j", name="StartGuest"),),
+        ),
+    ),
+    "gostack.task.accepted.v2": (
+        {"task_id": "t", "task": {**TASK, "correlation": "c"}},
+        TaskAccepted(task_id="t", task=Task.model_validate({**TASK, "correlation": "c"})),
+    ),
+    "gostack.task.planned.v2": (
+        {"task_id": "t", "task": {**TASK, "correlation": "c"}},
+        TaskPlanned(task_id="t", task=Task.model_validate({**TASK, "correlation": "c"})),
+    ),
+    "gostack.task.finished.v1": (
+        {"task_id": "t", "action": "start", "vm_state": "active", "finished": AT},
+        TaskFinished(task_id="t", action="start", status="active", finished=datetime.fromisoformat(AT)),
+    ),
+    "gostack.task.failed.v1": (
+        {"task_id": "t", "action": "start", "vm_state": "stopped", "fault": FAULT, "finished": AT},
+        TaskFailed(
+            task_id="t",
+            action="start",
+            status="stopped",
+            fault=Fault.model_validate(FAULT),
+            finished=datetime.fromisoformat(AT),
+        ),
+    ),
+    "gostack.task.steps-dispatched.v1": (
+        {"task_id": "t", "dispatch": DISPATCH, "jobs": ["StartGuest"]},
+        StepsDispatched(task_id="t", dispatch=Dispatch.model_validate(DISPATCH), jobs=("StartGuest",)),
+    ),
+    "gostack.task.steps-finished.v1": (
+        {
+            "task_id": "t",
+            "direction": "forward",
+            "steps": [0],
+            "jobs": ["Place"],
+            "facts": [{"fact": "placed", "host": {"id": "h", "name": "h", "partition": 1, "epoch": 1}}],
+        },
+        StepsFinished(
+            task_id="t",
+            direction=Direction.FORWARD,
+            steps=(0,),
+            jobs=("Place",),
+            facts=(Placed(host=HostRef(id="h", name="h", partition=1, epoch=1)),),
         ),
     ),
 }

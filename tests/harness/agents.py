@@ -16,24 +16,11 @@ from domain.core.messages import (
     to_record,
 )
 from domain.host.messages import Inventory, RegisterHost
-from domain.tasks.jobs import (
-    DispatchHostJobs,
-    JobError,
-    JobResult,
-    JobsAnswered,
-    Power,
-    PowerSeen,
-)
+from domain.jobs.guest import PowerSeen
+from domain.tasks.job import JOBS, HostJob
+from domain.tasks.messages import DispatchHostJobs, JobError, JobResult, JobsAnswered
 
 GIB = 1 << 30
-POWER_AFTER = {
-    "DefineGuest": Power.SHUTDOWN,
-    "StartGuest": Power.RUNNING,
-    "RebootGuest": Power.RUNNING,
-    "StopGuest": Power.SHUTDOWN,
-    "UndefineGuest": Power.NONE,
-}
-"""What a hypervisor says of the guest after a job; other jobs do not change it."""
 
 
 @dataclass
@@ -76,8 +63,9 @@ class TestAgents:
         results = []
         for call in dispatch.jobs:
             error = self.failures.get(call.name)
-            power = POWER_AFTER.get(call.name)
-            facts = (PowerSeen(fact="power", power=power),) if power and not error else ()
+            kind = JOBS[call.name]
+            power = kind.leaves if issubclass(kind, HostJob) else None
+            facts = (PowerSeen(power=power),) if power and not error else ()
             results.append(JobResult(job_id=call.job_id, name=call.name, error=error, facts=facts))
             if error:
                 break
@@ -91,7 +79,7 @@ class TestAgents:
         envelope = Envelope(
             id=derived_id(cause.id, "answer"),
             data=answer,
-            subject=Key("instance", dispatch.instance_id),
+            subject=dispatch.key,
             time=self.clock(),
             source=f"gostack/agent/{dispatch.host_id}",
             correlation=cause.correlation,

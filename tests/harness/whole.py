@@ -12,7 +12,7 @@ from agent.drivers.simulated.driver import SimulatedDriver
 from agent.runner.journal import Journal
 from agent.service import AgentService, Options
 from domain.core.cells import DEFAULT_CELL
-from domain.tasks.jobs import GuestSpec
+from domain.guest_spec import GuestSpec
 from infra.secrets.memory import MemorySecrets
 from tests.api.api import MIB, Api, serving
 

@@ -5,9 +5,9 @@ import contextvars
 from datetime import UTC, datetime
 
 from domain.core.messages import Envelope, Key, Message, named_id
-from domain.host.messages import PlaceInstance
 from domain.instance.actions.power.stop import StopInstance
-from domain.tasks.jobs import JobsAnswered, Reply
+from domain.jobs.scheduling import PlaceInstance
+from domain.tasks.messages import JobsAnswered, Reply
 from infra.process import log_context
 
 ID = named_id("test", "1")
@@ -67,7 +67,7 @@ def test_an_answer_says_its_task_and_its_host() -> None:
 
 
 def test_what_asks_for_an_answer_says_whose_it_is() -> None:
-    reply = Reply(instance_id="i1", task_id="t1", dispatch_id="d1", job_id="j1")
+    reply = Reply(subject="instance/i1", task_id="t1", dispatch_id="d1", job_id="j1")
     wish = PlaceInstance(reply=reply, instance_id="i1", project="p", vcpus=1, memory=1, disk=1)
     with log_context.handling(envelope(wish, Key("cell", "default"))):
         found = log_context.fields()

@@ -33,7 +33,9 @@ from domain.flavor import (
     FlavorUpdated,
     UpdateFlavor,
 )
+from domain.guest_spec import Power
 from domain.host.messages import DisableHost, SuspectHost
+from domain.host.reports import GuestObserved
 from domain.host.state import Host
 from domain.image import CreateImage, DeleteImage
 from domain.instance.actions.lifecycle.delete import DeleteInstance, HardDeleteInstance
@@ -48,7 +50,7 @@ from domain.network.messages import CreateNetwork, CreatePort, DeleteNetwork, De
 from domain.network.state import Network
 from domain.parking import AggregateParked, AggregateReleased
 from domain.tasks.events import CancelTask
-from domain.tasks.jobs import GuestObserved, JobError, JobStarted, Power
+from domain.tasks.messages import JobError, JobStarted
 from domain.webhook import CreateWebhook, DisableWebhook, Wanted, Webhook
 from domain.zone import CreateZone, DeleteZone
 from infra.log.log import Positions, Reader, TopicPartition

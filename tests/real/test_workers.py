@@ -19,7 +19,7 @@ from aiokafka import AIOKafkaProducer
 
 from domain.core.messages import Envelope, Key, Record, Topic, from_record, to_record
 from domain.flavor import CreateFlavor
-from domain.tasks.jobs import DispatchHostJobs, JobCall, JobError, JobsAnswered
+from domain.tasks.messages import DispatchHostJobs, JobCall, JobError, JobsAnswered
 from infra.log.kafka import KafkaLog
 from infra.log.records import records
 from infra.log.topics import TOPICS

@@ -26,10 +26,10 @@ from commands.scheduler import SchedulerRules
 from commands.timers import Timers
 from domain import catalog
 from domain.core.messages import Command, Key, Topic
+from domain.guest_spec import GuestSpec
 from domain.host.messages import Inventory
 from domain.host.state import Host
 from domain.scheduling.table import Ratios
-from domain.tasks.jobs import GuestSpec
 from infra.db.write_store import LedgerUnavailable
 from infra.log.log import LogUnavailable, TopicPartition
 from infra.process.settings import Settings

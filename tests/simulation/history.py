@@ -17,6 +17,7 @@ from api.writes.verdicts import Judgement
 from cli.check import Report
 from domain.core.cells import in_turn
 from domain.core.messages import Command, Key, Topic, from_record
+from domain.guest_spec import Power
 from domain.instance.actions import ACTIONS
 from domain.instance.actions.lifecycle.update import UpdateInstance
 from domain.instance.state import Instance
@@ -26,7 +27,7 @@ from domain.scheduling.simulation import Question
 from domain.scheduling.simulation import simulate as simulate_placements
 from domain.scheduling.table import Ratios
 from domain.tasks.events import CancelTask
-from domain.tasks.jobs import JOBS, Power, Target
+from domain.tasks.job import JOBS, HostJob
 from projections.history.scheduler_history import past
 from tests.domain.instances import NETWORK, boot_command
 from tests.simulation.cluster import CELLS, Cluster
@@ -38,7 +39,7 @@ INSTANCES = 4
 VERBS = tuple(name for name, action in ACTIONS.items() if name not in ("boot", "update") and action.begins)
 PATIENCE = 6 * 3600.0
 """Seconds in which everything must have come to an end once nothing goes wrong any more."""
-HOST_JOBS = sorted(name for name in JOBS if JOBS[name].target is Target.HOST)
+HOST_JOBS = sorted(name for name in JOBS if issubclass(JOBS[name], HostJob))
 REPEATED = (Topic.COMMANDS, Topic.RESULTS, Topic.SCHEDULING, Topic.JOBS)
 
 

@@ -35,8 +35,8 @@ from agent.drivers.libvirt.connection import Connection
 from agent.drivers.libvirt.image_cache import ImageCache
 from agent.drivers.libvirt.instance_files import HostFiles
 from agent.drivers.network.guest_networks import GuestNetworks
+from domain.guest_spec import GuestSpec, ImageRef, Power
 from domain.host.messages import Inventory
-from domain.tasks.jobs import GuestSpec, ImageRef, Power
 from infra.process import failpoints, log_context
 from infra.process.settings import Settings
 

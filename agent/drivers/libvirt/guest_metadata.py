@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 from agent.drivers.driver import Secrets
-from domain.tasks.jobs import GuestSpec
+from domain.guest_spec import GuestSpec
 
 META_DATA = "meta_data.json"
 NETWORK_DATA = "network_data.json"

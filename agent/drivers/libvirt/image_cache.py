@@ -18,7 +18,7 @@ import httpx
 
 from agent.drivers.driver import DriverError, DriverFault
 from agent.drivers.libvirt.qcow2 import read_header
-from domain.tasks.jobs import ImageRef
+from domain.guest_spec import ImageRef
 
 CHUNK = 1 << 20
 ANSWER_TIMEOUT = 30.0

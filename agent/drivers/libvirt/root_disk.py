@@ -10,7 +10,7 @@ from pathlib import Path
 from agent.drivers.driver import DriverError, DriverFault
 from agent.drivers.libvirt import host_command
 from agent.drivers.libvirt.qcow2 import read_header
-from domain.tasks.jobs import ImageRef
+from domain.guest_spec import ImageRef
 
 
 def create(disk: Path, image: ImageRef, cached: Path, size: int) -> None:

@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 
 from agent.drivers.libvirt.instance_files import InstanceFiles
 from agent.drivers.network.xml import network_name
-from domain.tasks.jobs import GuestSpec, Nic
+from domain.guest_spec import GuestSpec, Nic
 
 NAMESPACE = "urn:gostack:instance"
 ET.register_namespace("gostack", NAMESPACE)

@@ -22,7 +22,7 @@ from agent.drivers.network.xml import (
     network_xml,
     read_network,
 )
-from domain.tasks.jobs import GuestSpec, Nic
+from domain.guest_spec import GuestSpec, Nic
 
 UPDATED = libvirt.VIR_NETWORK_UPDATE_AFFECT_CONFIG | libvirt.VIR_NETWORK_UPDATE_AFFECT_LIVE
 ADD = libvirt.VIR_NETWORK_UPDATE_COMMAND_ADD_LAST

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from xml.etree import ElementTree as ET
 
-from domain.tasks.jobs import Nic
+from domain.guest_spec import Nic
 
 NAMESPACE = "urn:gostack:network"
 DNSMASQ = "http://libvirt.org/schemas/network/dnsmasq/1.0"

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Self
 
 from agent.drivers.driver import DriverError, DriverFault, Secrets, VncAddress, Watcher
+from domain.guest_spec import GuestSpec, ImageRef, Power
 from domain.host.messages import Inventory
-from domain.tasks.jobs import JOBS, GuestSpec, ImageRef, Power
+from domain.tasks.job import JOBS
 from infra.process.settings import Settings
 
 CONSOLE_MOST = 16 << 10

@@ -1,6 +1,6 @@
 """The lifecycle table: one file a verb, one row here."""
 
-from domain.instance.action import Action, InstanceCommand
+from domain.instance.action import InstanceAction
 from domain.instance.actions.lifecycle.boot import BOOT
 from domain.instance.actions.lifecycle.delete import DELETE, HARD_DELETE
 from domain.instance.actions.lifecycle.reset import RESET
@@ -9,7 +9,6 @@ from domain.instance.actions.power.reboot import HARD_REBOOT, REBOOT
 from domain.instance.actions.power.start import START
 from domain.instance.actions.power.stop import STOP
 
-ACTIONS: dict[str, Action] = {
+ACTIONS: dict[str, InstanceAction] = {
     action.name: action for action in (BOOT, START, STOP, REBOOT, HARD_REBOOT, DELETE, HARD_DELETE, RESTORE, RESET)
 }
-BY_COMMAND: dict[type[InstanceCommand], Action] = {action.command: action for action in ACTIONS.values()}

@@ -7,51 +7,42 @@ Undone in reverse; an instance that could not be built stays, in error, and says
 from collections.abc import Iterator
 from typing import Any
 
-from domain.instance.action import Action, InstanceCommand, each_nic
+from domain.instance.action import InstanceAction, InstanceCommand, each_nic
 from domain.instance.spec import InstanceSpec
 from domain.instance.state import Instance, VmState
+from domain.jobs.disk import CreateDisk, DeleteDisk, PrepareImage, WriteConfigDrive
+from domain.jobs.guest import DefineGuest, StartGuest, UndefineGuest
+from domain.jobs.network import BindPort, PlugPorts, UnbindPort, UnplugPorts
+from domain.jobs.scheduling import Place, Release
 from domain.tasks.flow import Flow, Step
-from domain.tasks.jobs import (
-    BindPort,
-    CreateDisk,
-    DefineGuest,
-    DeleteDisk,
-    Place,
-    PlugPorts,
-    PrepareImage,
-    Release,
-    StartGuest,
-    UnbindPort,
-    UndefineGuest,
-    UnplugPorts,
-    WriteConfigDrive,
-)
 
 
 class BootInstance(InstanceCommand, InstanceSpec):
     """Boot a new instance."""
 
 
-def unless_only_defined(instance: Instance) -> Iterator[dict[str, Any]]:
+def unless_only_defined(instance: Instance, command: Any) -> Iterator[dict[str, Any]]:
     """The guest is started, unless only its definition was asked for."""
     if not instance.only_define:
         yield {}
 
 
-def with_config_drive(instance: Instance) -> Iterator[dict[str, Any]]:
+def with_config_drive(instance: Instance, command: Any) -> Iterator[dict[str, Any]]:
     """The drive is written where it is wanted."""
     if instance.config_drive:
         yield {}
 
 
-BOOT = Action(
+BOOT = InstanceAction(
     name="boot",
     command=BootInstance,
     begins=frozenset(),
     ends=None,
-    ends_as=lambda instance: VmState.STOPPED if instance.only_define else VmState.ACTIVE,
+    ends_as=lambda instance, command: VmState.STOPPED if instance.only_define else VmState.ACTIVE,
     fails=VmState.ERROR,
     during="building",
+    needs_host=False,
+    creates=True,
     flow=Flow(
         "boot",
         1,

@@ -11,24 +11,19 @@ from typing import ClassVar
 from domain.core.errors import ErrorNeedsIgnore
 from domain.instance.action import (
     ANY_BUT_DELETED,
-    Action,
+    InstanceAction,
     InstanceCommand,
     each_bound_nic,
     if_hosted,
 )
-from domain.instance.draft import Draft
 from domain.instance.events import InstancePurgeScheduled
 from domain.instance.state import Instance, VmState
+from domain.jobs.disk import DeleteDisk
+from domain.jobs.guest import StartGuest, StopGuest, UndefineGuest
+from domain.jobs.network import UnbindPort, UnplugPorts
+from domain.jobs.scheduling import Release
+from domain.tasks.draft import Draft
 from domain.tasks.flow import Flow, Step
-from domain.tasks.jobs import (
-    DeleteDisk,
-    Release,
-    StartGuest,
-    StopGuest,
-    UnbindPort,
-    UndefineGuest,
-    UnplugPorts,
-)
 
 
 class DeleteInstance(InstanceCommand):
@@ -54,32 +49,34 @@ def error_only_if_ignored(instance: Instance, command: DeleteInstance | HardDele
         raise ErrorNeedsIgnore(id=instance.id)
 
 
-def schedule_purge(draft: Draft, command: DeleteInstance, at: datetime) -> None:
+def schedule_purge(draft: Draft[Instance], command: DeleteInstance, at: datetime) -> None:
     """The end is known from the start, so that no timer can forget it."""
     until = at + timedelta(seconds=command.keep_for)
     draft.emit(InstancePurgeScheduled(at=until, before=draft.now.vm_state))
 
 
-DELETE = Action(
+DELETE = InstanceAction(
     name="delete",
     command=DeleteInstance,
     begins=ANY_BUT_DELETED - {VmState.SOFT_DELETED},
     already=frozenset({VmState.SOFT_DELETED}),
     ends=VmState.SOFT_DELETED,
     during="deleting",
+    needs_host=False,
     passes=True,
     check=error_only_if_ignored,
     accepted=schedule_purge,
     flow=Flow("delete", 1, (Step(StopGuest, undo=StartGuest, each=if_hosted),)),
 )
 
-HARD_DELETE = Action(
+HARD_DELETE = InstanceAction(
     name="hard-delete",
     command=HardDeleteInstance,
     begins=ANY_BUT_DELETED,
     ends=VmState.DELETED,
     fails=VmState.ERROR,
     during="deleting",
+    needs_host=False,
     passes=True,
     cancellable=False,
     check=error_only_if_ignored,

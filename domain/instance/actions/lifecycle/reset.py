@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 from domain.core.errors import NotSupportedYet
-from domain.instance.action import ANY_BUT_DELETED, Action, InstanceCommand
+from domain.instance.action import ANY_BUT_DELETED, InstanceAction, InstanceCommand
 from domain.instance.state import Instance, VmState
 from domain.tasks.flow import Flow
 
@@ -22,12 +22,13 @@ def root_disk_as_it_is(instance: Instance, command: ResetInstance) -> None:
         raise NotSupportedYet(field="root_device_id", reason="root disks are local, there are no volumes")
 
 
-RESET = Action(
+RESET = InstanceAction(
     name="reset",
     command=ResetInstance,
     begins=ANY_BUT_DELETED - {VmState.SOFT_DELETED, VmState.ACTIVE, VmState.BUILDING},
     already=frozenset({VmState.ACTIVE}),
     ends=VmState.ACTIVE,
+    needs_host=False,
     check=root_disk_as_it_is,
     flow=Flow("reset", 1, ()),
 )

@@ -3,29 +3,38 @@
 from collections.abc import Iterator
 from typing import Any
 
-from domain.instance.action import Action, InstanceCommand
+from domain.instance.action import InstanceAction, InstanceCommand
 from domain.instance.state import Instance, VmState
+from domain.instance.states import STATES
+from domain.jobs.guest import StartGuest, StopGuest
+from domain.jobs.network import PlugPorts
 from domain.tasks.flow import Flow, Step
-from domain.tasks.jobs import PlugPorts, StartGuest, StopGuest
 
 
 class RestoreInstance(InstanceCommand):
     """Bring a soft-deleted instance back."""
 
 
-def if_it_ran(instance: Instance) -> Iterator[dict[str, Any]]:
+def if_it_ran(instance: Instance, command: Any) -> Iterator[dict[str, Any]]:
     """Only what ran before is started."""
-    if instance.host is not None and instance.before_delete is VmState.ACTIVE:
+    if instance.host is not None and STATES[instance.before_delete or VmState.STOPPED].restore_runs:
         yield {}
 
 
-RESTORE = Action(
+def as_before(instance: Instance, command: Any) -> VmState:
+    """What it was, or what that is restored as."""
+    before = instance.before_delete or VmState.STOPPED
+    return STATES[before].restored or before
+
+
+RESTORE = InstanceAction(
     name="restore",
     command=RestoreInstance,
     begins=frozenset({VmState.SOFT_DELETED}),
     ends=None,
-    ends_as=lambda instance: instance.before_delete or VmState.STOPPED,
+    ends_as=as_before,
     during="restoring",
+    needs_host=False,
     flow=Flow(
         "restore",
         1,

@@ -1,15 +1,10 @@
 """reboot: soft asks the guest; hard makes the guest anew from its definition and starts it."""
 
-from domain.instance.action import Action, InstanceCommand
+from domain.instance.action import InstanceAction, InstanceCommand
 from domain.instance.state import VmState
+from domain.jobs.guest import DefineGuest, RebootGuest, StartGuest, UndefineGuest
+from domain.jobs.network import PlugPorts
 from domain.tasks.flow import Flow, Step
-from domain.tasks.jobs import (
-    DefineGuest,
-    PlugPorts,
-    RebootGuest,
-    StartGuest,
-    UndefineGuest,
-)
 
 
 class RebootInstance(InstanceCommand):
@@ -20,7 +15,7 @@ class HardRebootInstance(InstanceCommand):
     """Turn the guest off at once, define it anew and start it."""
 
 
-REBOOT = Action(
+REBOOT = InstanceAction(
     name="reboot",
     command=RebootInstance,
     begins=frozenset({VmState.ACTIVE}),
@@ -29,7 +24,7 @@ REBOOT = Action(
     flow=Flow("reboot", 1, (Step(RebootGuest, no_undo="a reboot cannot be taken back"),)),
 )
 
-HARD_REBOOT = Action(
+HARD_REBOOT = InstanceAction(
     name="hard-reboot",
     command=HardRebootInstance,
     begins=frozenset({VmState.ACTIVE, VmState.STOPPED, VmState.PAUSED, VmState.SUSPENDED, VmState.ERROR}),

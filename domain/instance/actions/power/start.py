@@ -1,16 +1,17 @@
 """start: run a stopped instance. PlugPorts · StartGuest. The networks are made again: the host may have restarted."""
 
-from domain.instance.action import Action, InstanceCommand
+from domain.instance.action import InstanceAction, InstanceCommand
 from domain.instance.state import VmState
+from domain.jobs.guest import StartGuest, StopGuest
+from domain.jobs.network import PlugPorts
 from domain.tasks.flow import Flow, Step
-from domain.tasks.jobs import PlugPorts, StartGuest, StopGuest
 
 
 class StartInstance(InstanceCommand):
     """Start a stopped instance."""
 
 
-START = Action(
+START = InstanceAction(
     name="start",
     command=StartInstance,
     begins=frozenset({VmState.STOPPED}),

@@ -1,21 +1,36 @@
 """stop: ask the guest to power off, and turn it off when it does not. StopGuest."""
 
-from domain.instance.action import Action, InstanceCommand, if_hosted
-from domain.instance.state import VmState
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import Field
+
+from domain.instance.action import InstanceAction, InstanceCommand
+from domain.instance.state import Instance, VmState
+from domain.jobs.guest import StartGuest, StopGuest
 from domain.tasks.flow import Flow, Step
-from domain.tasks.jobs import StartGuest, StopGuest
 
 
 class StopInstance(InstanceCommand):
     """Stop an instance; its guest is asked first, and turned off when it does not answer."""
 
+    grace: float = Field(60.0, ge=0, le=600)
+    """Seconds that the guest has to power off by itself."""
 
-STOP = Action(
+
+def with_grace(instance: Instance, command: StopInstance) -> Iterator[dict[str, Any]]:
+    """The guest is asked for as long as the command says, where there is a host."""
+    if instance.host is not None:
+        yield {"grace": command.grace}
+
+
+STOP = InstanceAction(
     name="stop",
     command=StopInstance,
     begins=frozenset({VmState.ACTIVE, VmState.ERROR}),
     already=frozenset({VmState.STOPPED}),
     ends=VmState.STOPPED,
     during="stopping",
-    flow=Flow("stop", 1, (Step(StopGuest, undo=StartGuest, each=if_hosted),)),
+    needs_host=False,
+    flow=Flow("stop", 1, (Step(StopGuest, undo=StartGuest, each=with_grace),)),
 )

@@ -1,0 +1,113 @@
+"""What a host has to know of a guest: the specification that travels to its agent with every dispatch.
+
+Why values and no ids alone: an agent asks nobody, so all that a definition is made of is here, as it was when the
+instance was asked for. A later change of a flavor or an image changes no instance.
+"""
+
+from enum import StrEnum
+
+from pydantic import Field
+
+from domain.core.messages import Model
+
+
+class Power(StrEnum):
+    """What a hypervisor says of a guest."""
+
+    NONE = "none"
+    RUNNING = "running"
+    PAUSED = "paused"
+    SHUTDOWN = "shutdown"
+    CRASHED = "crashed"
+    SUSPENDED = "suspended"
+
+
+class ImageRef(Model):
+    """An image as it was when it was asked for."""
+
+    id: str
+    name: str
+    checksum: str
+    """SHA-256 of the file, lower-case hexadecimal."""
+    format: str
+    size: int
+    virtual_size: int
+    arch: str = "x86_64"
+
+
+class FlavorRef(Model):
+    """A flavor as it was when it was asked for."""
+
+    id: str
+    name: str
+    core: int
+    memory: int
+    """Bytes."""
+    multi_queue: int = 0
+    mode: str = "prefer"
+    policy: str = "Default"
+    extra: dict[str, str] = Field(default_factory=dict)
+
+
+class HostRef(Model):
+    """A host as an aggregate that has something there knows it: its identity, and what reaching its agent takes."""
+
+    id: str
+    name: str
+    partition: int
+    """Of the jobs topic, in which this host's dispatches are."""
+    epoch: int
+    endpoint: str = ""
+    """Base URL of the agent's own HTTP endpoint."""
+
+
+class Nic(Model):
+    """A guest's network interface. Address and MAC are known once its port is bound."""
+
+    network_id: str
+    network_name: str = ""
+    port_id: str = ""
+    keep_port: bool = False
+    """The port was made before the instance and outlives it."""
+    ip: str = ""
+    prefix: int = 0
+    mac: str = ""
+    gateway: str = ""
+    """Address of this host in the network: it gives DHCP and routes."""
+    segment: int = 0
+    """VXLAN network identifier, 24 bits."""
+
+
+class AttachedVolume(Model):
+    """A volume that a guest has as a disk."""
+
+    id: str
+    name: str = ""
+    size: int
+    """Bytes."""
+    read_only: bool = False
+
+
+class GuestSpec(Model):
+    """All that a host needs to know of a guest."""
+
+    id: str
+    name: str
+    hostname: str
+    project: str
+    flavor: FlavorRef
+    image: ImageRef
+    disk: int
+    """Bytes of the root disk."""
+    nics: tuple[Nic, ...] = ()
+    metadata: dict[str, str] = Field(default_factory=dict)
+    key_name: str = ""
+    public_key: str = ""
+    config_drive: bool = True
+    password_ref: str = ""
+    user_data_ref: str = ""
+    volumes: tuple[AttachedVolume, ...] = ()
+    """Disks besides the root disk, in the order in which they were attached; a disk's serial number is the volume's id
+    without hyphens, cut to 20 characters (virtio-blk's limit)."""
+    rescue_image: ImageRef | None = None
+    """While the instance is rescued: the guest boots from a disk of this image, and has its own root disk second."""

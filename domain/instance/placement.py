@@ -1,0 +1,39 @@
+"""What an instance does when no host of a cell would take it: the next of its cells is asked, one at a time, so that no
+two can hold a claim."""
+
+from domain.core.errors import NoValidHost
+from domain.instance.events import InstanceCellChanged, InstanceHostRenewed
+from domain.instance.state import Instance
+from domain.jobs.scheduling import Place
+from domain.tasks.action import Reaction
+from domain.tasks.draft import Draft
+from domain.tasks.job import Where
+from domain.tasks.messages import JobCall, JobError
+from domain.tasks.task import Task
+
+
+def react(draft: Draft[Instance], task: Task, call: JobCall, error: JobError, most: int) -> Reaction:
+    """As often as the job's class allows; a placement once more for each cell that was asked before."""
+    moving = bool(task.dispatch and task.plan.steps[task.dispatch.steps[0]].on is Where.THERE)
+    if call.name != Place.__name__ or moving:
+        return Reaction(error, most)
+    most += draft.now.cells_before
+    if error.code != NoValidHost.code or task.cancelled_by:
+        return Reaction(error, most)
+    if draft.now.next_cell:
+        draft.emit(InstanceCellChanged(cell=draft.now.next_cell, before=draft.now.cell, why=error.message))
+        return Reaction(error, most, again=True)
+    return Reaction(_nowhere(draft.now, error), most)
+
+
+def renewed(draft: Draft[Instance], host_id: str, epoch: int) -> None:
+    """Note that a host of the instance has registered anew."""
+    draft.emit(InstanceHostRenewed(host_id=host_id, epoch=epoch))
+
+
+def _nowhere(instance: Instance, error: JobError) -> JobError:
+    """The last cell's refusal, which does not speak of the others."""
+    if not instance.cells_before:
+        return error
+    others = ", ".join(instance.cells[: instance.cells_before])
+    return error.but(message=f"{error.message} That is cell {instance.cell}; {others} had none before it.")

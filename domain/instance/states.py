@@ -1,0 +1,67 @@
+"""Status and power in one table: which power is right in each vm_state, and what follows when another is seen.
+
+Why a table: a paused guest that dies, or a paused instance that is deleted and restored, is right because its row is,
+without a line of code of its own.
+"""
+
+from dataclasses import dataclass, field
+
+from domain.guest_spec import Power
+from domain.instance.state import VmState
+
+
+@dataclass(frozen=True)
+class StateRow:
+    """What holds for an instance in a vm_state."""
+
+    power: frozenset[Power] | None = None
+    """What its guest's power may be; None: whatever."""
+    seen: dict[Power, VmState] = field(default_factory=dict)
+    """What it becomes when its guest is seen so by itself; what is not named leaves it as it is."""
+    restored: VmState | None = None
+    """What it is restored as after a soft delete; None: as it was."""
+    restore_runs: bool = False
+    """Restoring it after a soft delete starts its guest again."""
+
+
+OFF = frozenset({Power.SHUTDOWN, Power.CRASHED})
+GONE_OFF = dict.fromkeys(sorted(OFF), VmState.STOPPED)
+
+STATES: dict[VmState, StateRow] = {
+    VmState.BUILDING: StateRow(),
+    VmState.ACTIVE: StateRow(
+        power=frozenset({Power.RUNNING}),
+        seen={**GONE_OFF, Power.PAUSED: VmState.PAUSED, Power.SUSPENDED: VmState.SUSPENDED},
+        restore_runs=True,
+    ),
+    VmState.PAUSED: StateRow(
+        power=frozenset({Power.PAUSED}),
+        seen={**GONE_OFF, Power.RUNNING: VmState.ACTIVE},
+        restored=VmState.ACTIVE,
+        restore_runs=True,
+    ),
+    VmState.SUSPENDED: StateRow(
+        power=frozenset({Power.SUSPENDED}),
+        seen={**GONE_OFF, Power.RUNNING: VmState.ACTIVE, Power.PAUSED: VmState.PAUSED},
+    ),
+    VmState.STOPPED: StateRow(
+        power=OFF | {Power.NONE},
+        seen={
+            Power.RUNNING: VmState.ACTIVE,
+            Power.PAUSED: VmState.PAUSED,
+            Power.SUSPENDED: VmState.SUSPENDED,
+        },
+    ),
+    VmState.RESCUED: StateRow(power=frozenset({Power.RUNNING}), restore_runs=True),
+    VmState.RESIZED: StateRow(),
+    VmState.SOFT_DELETED: StateRow(),
+    VmState.DELETED: StateRow(power=frozenset({Power.NONE})),
+    VmState.SHELVED: StateRow(power=OFF | {Power.NONE}),
+    VmState.SHELVED_OFFLOADED: StateRow(power=frozenset({Power.NONE})),
+    VmState.ERROR: StateRow(),
+}
+
+
+def seen_as(vm_state: VmState, power: Power) -> VmState:
+    """What an idle instance becomes when its guest is seen so."""
+    return STATES[vm_state].seen.get(power, vm_state)

@@ -1,0 +1,23 @@
+"""Jobs for images and for what an instance has on its host's disk."""
+
+from domain.tasks.job import HostJob
+
+
+class PrepareImage(HostJob):
+    """Have the image in the host's cache, its checksum verified."""
+
+    deadline = 600.0
+
+
+class CreateDisk(HostJob):
+    """Make the root disk: an overlay on the cached image."""
+
+
+class DeleteDisk(HostJob):
+    """Remove the instance's directory: disks, config drive, console log."""
+
+    attempts = 5
+
+
+class WriteConfigDrive(HostJob):
+    """Write the ISO image that tells the guest who it is."""

@@ -1,0 +1,183 @@
+"""Plans and tasks: a command that takes time, as part of the state of the aggregate that it works on.
+
+A plan is a flow bound to one task. It stands in the event that accepted the task, by step name, so that a running plan
+survives an upgrade of the flow.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from pydantic import Field
+
+from domain.core.messages import Model, derived_id
+from domain.guest_spec import HostRef
+from domain.tasks.job import JOBS, HostJob, Where
+from domain.tasks.messages import JobCall
+
+MAX_STEPS_A_DISPATCH = 16
+
+
+class PlannedStep(Model):
+    """A step by name, as it is kept in events."""
+
+    name: str
+    undo: str | None = None
+    args: dict[str, Any] = Field(default_factory=dict)
+    on: Where = Where.HERE
+    pivot: bool = False
+    """Once it is done, the plan only goes forward."""
+
+
+class Plan(Model):
+    """A flow bound to one task."""
+
+    flow: str
+    version: int
+    steps: tuple[PlannedStep, ...]
+
+
+class Direction(StrEnum):
+    """Doing, or taking back."""
+
+    FORWARD = "forward"
+    UNDO = "undo"
+
+
+class Fault(Model):
+    """Why a task failed."""
+
+    code: str
+    message: str
+    step: str = ""
+    details: dict[str, Any] = Field(default_factory=dict)
+
+
+class Progress(Model):
+    """How far a long step is."""
+
+    step: str
+    percent: float
+    """0 to 100."""
+    done: int = 0
+    """Bytes."""
+    total: int = 0
+    """Bytes; 0: not known."""
+    at: datetime
+
+
+class Dispatch(Model):
+    """Steps that are on their way: their indexes in the plan, in the order they are to be done."""
+
+    id: str
+    direction: Direction
+    steps: tuple[int, ...]
+    attempt: int
+    sent: datetime
+    deadline: datetime
+    started: str = ""
+    """Name of the job that was last reported to have begun."""
+    host: HostRef | None = None
+    """Whose agent does them; None where no host does."""
+    held: bool = False
+    """It is not sent yet: at the deadline it is tried again."""
+
+
+class Task(Model):
+    """An accepted command that takes time."""
+
+    id: str
+    action: str
+    actor: str
+    project: str
+    accepted: datetime
+    plan: Plan
+    ends: str
+    """The status of its aggregate when it is done."""
+    fails: str
+    """The status of its aggregate when it fails and everything could be undone."""
+    cancellable: bool = True
+    beside: bool = False
+    """It runs beside the aggregate's other work, and leaves its status alone."""
+    params: dict[str, Any] = Field(default_factory=dict)
+    """The command's fields that are not their defaults, as JSON; of a command that makes an aggregate, none: the event
+    about that has them."""
+    known: dict[str, Any] = Field(default_factory=dict)
+    """What its steps found out for later ones."""
+    direction: Direction = Direction.FORWARD
+    done: int = 0
+    """Steps finished."""
+    to_undo: tuple[int, ...] = ()
+    """Indexes of the steps still to be undone, next first."""
+    dispatch: Dispatch | None = None
+    progress: Progress | None = None
+    fault: Fault | None = None
+    undo_fault: Fault | None = None
+    cancelled_by: str = ""
+    correlation: str = ""
+    """Of the request that it is part of; empty where an earlier release accepted it."""
+
+    @property
+    def current_step(self) -> str:
+        """Name of the first step that is on its way, or empty."""
+        if self.dispatch is None:
+            return ""
+        return job_name(self.plan, self.direction, self.dispatch.steps[0])
+
+    @property
+    def past_pivot(self) -> bool:
+        """Whether it can only go forward: the step after which nothing is taken back is done."""
+        return any(step.pivot for step in self.plan.steps[: self.done])
+
+
+def job_name(plan: Plan, direction: Direction, index: int) -> str:
+    """The job of a step, or of its undo."""
+    step = plan.steps[index]
+    return step.name if direction is Direction.FORWARD else step.undo or ""
+
+
+def next_steps(task: Task) -> tuple[int, ...]:
+    """Indexes of what to send next: one step, or all that follow one another for the same host. Empty: at the end."""
+    forward = task.direction is Direction.FORWARD
+    waiting = tuple(range(task.done, len(task.plan.steps))) if forward else task.to_undo
+    together: list[int] = []
+    for index in waiting[:MAX_STEPS_A_DISPATCH]:
+        of_host = issubclass(JOBS[job_name(task.plan, task.direction, index)], HostJob)
+        if together and (not of_host or task.plan.steps[index].on is not task.plan.steps[together[0]].on):
+            break
+        together.append(index)
+        if not of_host:
+            break
+    return tuple(together)
+
+
+def undo_order(task: Task, last: int) -> tuple[int, ...]:
+    """What to undo where `last` is the last step that has run or may have: that one and those before, last first."""
+    return tuple(index for index in range(last, -1, -1) if task.plan.steps[index].undo)
+
+
+def job_id(task: Task, direction: Direction, index: int) -> str:
+    """Of a step's job. It depends on task, step and direction alone, so that a second attempt has the same."""
+    return derived_id(task.id, direction, index)
+
+
+def calls(task: Task, steps: tuple[int, ...], direction: Direction) -> tuple[JobCall, ...]:
+    """The jobs for these steps."""
+    return tuple(
+        JobCall(
+            job_id=job_id(task, direction, index),
+            name=job_name(task.plan, direction, index),
+            args=task.plan.steps[index].args,
+        )
+        for index in steps
+    )
+
+
+def deadline_seconds(jobs: tuple[JobCall, ...]) -> float:
+    """Seconds these jobs may take, one after the other."""
+    return sum(JOBS[job.name].deadline for job in jobs)
+
+
+def attempts(jobs: tuple[JobCall, ...]) -> int:
+    """How often this dispatch is tried."""
+    return min(JOBS[job.name].attempts for job in jobs)
