@@ -1,5 +1,8 @@
 """Every job that a plan can have done, a file a group. Importing this registers them all, with their facts."""
 
-from domain.jobs import disk, guest, network, scheduling
+import sys
 
-__all__ = ["disk", "guest", "network", "scheduling"]
+from domain.core.discovery import modules
+
+GROUPS = tuple(modules(sys.modules[__name__]))
+"""The modules, in the order of their names."""
