@@ -22,9 +22,11 @@ from domain import catalog
 from domain.core.errors import UnknownMessage
 from domain.core.messages import Command, Key, Topic, from_record
 from domain.dead import DEAD
-from domain.guest_spec import Power
+from domain.guest_spec import HostRef, Power
 from domain.host.state import Host
 from domain.instance.state import Instance, VmState
+from domain.tasks.job import Where
+from domain.tasks.subject import TaskSubject
 from infra.db.postgres import PostgresLedger
 from infra.db.write_store import Due, Ledger
 from infra.log.gaps import Holes
@@ -153,41 +155,53 @@ def verdicts(seen: Seen) -> Iterator[str]:
 
 def deadlines(seen: Seen) -> Iterator[str]:
     """Every task has ended, or has a deadline ahead; what is parked is told of none."""
-    for instance in seen.instances:
-        if instance.task is None or Key("instance", instance.id) in seen.parked:
+    for key, entry in seen.stored.items():
+        if not isinstance(entry.state, TaskSubject) or key in seen.parked:
             continue
-        due = seen.deadlines.get(Key("instance", instance.id))
-        if due is None:
-            yield f"task {instance.task.id} of instance {instance.id} has no deadline"
-        elif due.due_at < seen.now - OVERDUE:
-            yield f"task {instance.task.id} of instance {instance.id} was due at {due.due_at.isoformat()}"
+        due = seen.deadlines.get(key)
+        for task in entry.state.tasks:
+            if due is None:
+                yield f"task {task.id} of {key.kind} {key.id} has no deadline"
+            elif due.due_at < seen.now - OVERDUE:
+                yield f"task {task.id} of {key.kind} {key.id} was due at {due.due_at.isoformat()}"
 
 
 def claims(seen: Seen) -> Iterator[str]:
-    """Claims on a host are the instances that are there, once each."""
+    """Claims on hosts are those of the instances that are there: one each, and a second where it is moving."""
     instances = {instance.id: instance for instance in seen.instances}
-    holders: dict[str, list[Host]] = {}
+    held: dict[tuple[str, str], list[Host]] = {}
     for host in seen.hosts:
-        for instance_id in host.claims:
-            holders.setdefault(instance_id, []).append(host)
-    for instance_id, hosts in holders.items():
+        for claim_id, claim in host.claims.items():
+            held.setdefault((claim.instance_id, claim_id), []).append(host)
+    for (instance_id, claim_id), hosts in held.items():
         names = ", ".join(host.name for host in hosts)
         instance = instances.get(instance_id)
         if instance is not None and instance.task is not None:
             continue
         if len(hosts) > 1:
-            yield f"instance {instance_id} holds claims on {len(hosts)} hosts: {names}"
-        elif instance is None or instance.host is None:
+            yield f"claim {claim_id} of instance {instance_id} is held on {len(hosts)} hosts: {names}"
+        elif instance is None or claim_id not in _claims_of(instance):
             yield f"host {names} holds a claim for instance {instance_id}, which is not there"
         elif hosts[0].cell != instance.cell:
             yield f"host {names} is of cell {hosts[0].cell}, and its instance {instance_id} of {instance.cell}"
     for instance in instances.values():
-        if instance.task is not None or instance.host is None:
+        if instance.task is not None:
             continue
-        if instance.host.id not in {host.id for host in holders.get(instance.id, ())}:
-            yield f"instance {instance.id} is on host {instance.host.name} without a claim"
-        if instance.vm_state is VmState.DELETED:
+        for claim_id, on in _claims_of(instance).items():
+            if on.id not in {host.id for host in held.get((instance.id, claim_id), ())}:
+                yield f"instance {instance.id} is on host {on.name} without a claim"
+        if instance.vm_state is VmState.DELETED and instance.host is not None:
             yield f"instance {instance.id} is deleted and still has a host"
+
+
+def _claims_of(instance: Instance) -> dict[str, HostRef]:
+    """Claim id -> host, as the instance knows them."""
+    found = {}
+    for where in Where:
+        host, claim = instance.held(where)
+        if host is not None:
+            found[claim or instance.id] = host
+    return found
 
 
 def usage(seen: Seen) -> Iterator[str]:
@@ -196,14 +210,12 @@ def usage(seen: Seen) -> Iterator[str]:
     uses: Counter[tuple[str, str]] = Counter()
     held: Counter[tuple[str, str]] = Counter()
     for host in seen.hosts:
-        for instance_id, claim in host.claims.items():
-            instance = instances.get(instance_id)
-            if instance is None or instance.task is not None or instance.host is None or instance.host.id != host.id:
+        for claim_id, claim in host.claims.items():
+            instance = instances.get(claim.instance_id)
+            if instance is None or instance.task is not None or claim_id not in _claims_of(instance):
                 continue
-            sizes = {"vCPUs": instance.flavor.core, "memory": instance.flavor.memory, "disk": instance.disk}
-            uses.update({(instance.project, what): size for what, size in sizes.items()})
-            kept = {"vCPUs": claim.vcpus, "memory": claim.memory, "disk": claim.disk}
-            held.update({(claim.project, what): size for what, size in kept.items()})
+            uses.update({(instance.project, what): size for what, size in instance.resources().amounts().items()})
+            held.update({(claim.project, what): size for what, size in claim.amounts().items()})
     for project, what in sorted({*uses, *held}):
         if (used := uses[project, what]) != (kept_for := held[project, what]):
             yield f"project {project} uses {used} of {what}, and hosts hold {kept_for} for it"

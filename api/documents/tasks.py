@@ -29,10 +29,12 @@ class TaskDocument(Document):
     instance_id: str
     instance_name: str
     subject: str = Field(description="what it works on: KIND/ID")
-    subject_name: str
-    beside: bool = Field(description="it runs beside other work and leaves the status alone")
-    params: dict[str, Any] = Field(description="what was asked for, as far as it is not the default")
-    progress: ProgressDocument | None = Field(description="of its running step, where that takes long")
+    subject_name: str = ""
+    beside: bool = Field(False, description="it runs beside other work and leaves the status alone")
+    params: dict[str, Any] = Field(
+        default_factory=dict, description="what was asked for, as far as it is not the default"
+    )
+    progress: ProgressDocument | None = Field(None, description="of its running step, where that takes long")
     actor: str
     project_id: str
     correlation_id: str
@@ -58,11 +60,11 @@ class JobDocument(Document):
     host_name: str
     task_id: str
     instance_id: str
-    subject: str
+    subject: str = ""
     project_id: str
     attempt: int
     args: dict[str, Any]
-    progress: ProgressDocument | None
+    progress: ProgressDocument | None = None
     fault: Fault | None
     dispatched: str
     deadline: str

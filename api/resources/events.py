@@ -34,7 +34,7 @@ STREAM = "text/event-stream"
 SEND_TIMEOUT = 60.0
 MOST_LOOKED_AT = 50_000
 """Events that are looked at for one page."""
-STREAM_EXAMPLE = f'id: AAECAw\ndata: {{"id": "{examples.EVENT_ID}", "type": "gostack.task.finished.v1", …}}\n\n'
+STREAM_EXAMPLE = f'id: AAECAw\ndata: {{"id": "{examples.EVENT_ID}", "type": "gostack.task.finished.v2", …}}\n\n'
 FOLLOWED: describe.Responses = {
     200: {
         "description": "Server-sent events, without end",

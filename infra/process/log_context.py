@@ -76,13 +76,19 @@ def described(envelope: Envelope) -> dict[str, str]:
         "type": data.type_name,
         "subject": str(subject),
         "task": getattr(asked, "task_id", ""),
-        "instance": getattr(asked, "instance_id", "") or (subject.id if subject.kind == "instance" else ""),
+        "instance": getattr(asked, "instance_id", "") or _instance(str(getattr(asked, "subject", subject))),
         "host": getattr(data, "host_id", "") or (subject.id if subject.kind == "host" else ""),
         "command": envelope.id if is_command else "",
         "correlation": envelope.correlation,
         "trace": trace_id(envelope.traceparent),
     }
     return {name: text for name, text in found.items() if isinstance(text, str) and text}
+
+
+def _instance(subject: str) -> str:
+    """The id of a subject that is an instance; empty for others."""
+    kind, _, ident = subject.partition("/")
+    return ident if kind == "instance" else ""
 
 
 def trace_id(traceparent: str) -> str:

@@ -208,6 +208,11 @@ def _sent(cause: str, event: Event) -> Iterator[str]:
             yield derived_id(event.dispatch.id, f"started/{job}")
 
 
+def _now(entry: Entry, status: str) -> str:
+    """What the task's aggregate is now, as a part of a sentence."""
+    return f"the {entry.subject.kind} is {status}" if status else "nothing else changed"
+
+
 def sentence(entry: Entry, event: Event) -> str:
     """What happened, in plain words."""
     match event:
@@ -229,10 +234,10 @@ def sentence(entry: Entry, event: Event) -> str:
         case TaskCancelRequested():
             return f"{event.by} wants the task stopped and undone."
         case TaskFinished():
-            return f"{event.action} is finished: it is {event.status or 'as it was'}."
+            return f"{event.action} is finished: {_now(entry, event.status)}."
         case TaskFailed():
             how = "was cancelled" if event.cancelled else f"failed: {event.fault.message}"
-            return f"{event.action} {how}; it is {event.status or 'as it was'}."
+            return f"{event.action} {how}; {_now(entry, event.status)}."
         case HostClaimMade():
             best = f", which scored {event.report.best[0].score:g}" if event.report.best else ""
             left = event.report.counts[-1].left if event.report.counts else event.report.total

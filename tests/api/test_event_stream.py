@@ -183,7 +183,7 @@ async def test_a_follower_of_a_task_misses_nothing_while_nobody_knows_whether_it
     answer = await api.http.get(f"/v1/events/stream?from=now&task={given['task_id']}")
     await going_on
     assert answer.status_code == 200
-    assert "gostack.task.finished.v1" in answer.text
+    assert "gostack.task.finished.v2" in answer.text
     assert "gostack.instance.created.v2" not in answer.text
 
 

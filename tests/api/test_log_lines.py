@@ -62,12 +62,12 @@ async def test_each_process_says_what_it_works_on(tmp_path: Path, said: Said) ->
     (decided,) = said.lines(logger="commands.processor", command=given["command_id"])
     assert decided["type"] == "gostack.instance.boot.v1"
     assert decided["place"].startswith("gostack.commands:")
-    (placed,) = said.lines(logger="commands.processor", type="gostack.scheduling.place-instance.v1")
+    (placed,) = said.lines(logger="commands.processor", type="gostack.scheduling.place-instance.v2")
     assert {name: placed[name] for name in ids} == ids
     jobs = said.lines(logger="agent.runner.runner", **ids)
     assert [line["job"] for line in jobs if line["message"].startswith(line["job"])][-1] == "StartGuest"
     assert all(line["host"] and line["job_id"] for line in jobs)
-    projected = said.lines(logger="projections.projector", type="gostack.task.finished.v1", **ids)
+    projected = said.lines(logger="projections.projector", type="gostack.task.finished.v2", **ids)
     assert len(projected) == 1
     for secret in (PASSWORD, USER_DATA):
         assert secret not in said.json.getvalue() + said.text.getvalue()

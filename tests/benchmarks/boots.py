@@ -19,7 +19,7 @@ from tests.benchmarks.processes import busy, percentile, usage, yardstick
 from tests.real.cluster import Cluster
 
 TOPICS = (Topic.COMMANDS, Topic.SCHEDULING, Topic.EVENTS, Topic.JOBS, Topic.RESULTS)
-ENDS = {b"gostack.task.finished.v1": True, b"gostack.task.failed.v1": False}
+ENDS = {b"gostack.task.finished.v2": True, b"gostack.task.failed.v2": False}
 PATIENCE = 180.0
 
 

@@ -17,7 +17,7 @@ from domain.core.messages import Record
 from tests.benchmarks.processes import percentile
 
 TOPIC = "bench.hops"
-FINISHED = b"gostack.task.finished.v1"
+FINISHED = b"gostack.task.finished.v2"
 
 
 def longest(records: Iterable[Record]) -> int:
