@@ -113,6 +113,19 @@ class ErrorNeedsIgnore(Refusal):
     hint = "Look at its fault (gs instance show), then delete with --ignore."
 
 
+class SameHost(Refusal):
+    """Instance {id} is on host {host} already."""
+
+    code = "same-host"
+    hint = "Name another host, or none: then the scheduler chooses."
+
+
+class NothingToConfirm(Refusal):
+    """Instance {id} has no migration that waits to be confirmed or reverted."""
+
+    code = "nothing-to-confirm"
+
+
 class NoAddressLeft(Refusal):
     """Network {id} has no free address left in {cidr}."""
 

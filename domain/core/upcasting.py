@@ -65,6 +65,10 @@ def _reply_to_an_instance(data: dict[str, Any]) -> dict[str, Any]:
     return {**data, "reply": {**reply, "subject": f"instance/{reply['instance_id']}"}}
 
 
+def _release_of_an_instance(data: dict[str, Any]) -> dict[str, Any]:
+    return {**_reply_to_an_instance(data), "claims": [data["instance_id"]]}
+
+
 def _dispatch_of_an_instance(data: dict[str, Any]) -> dict[str, Any]:
     return {**data, "subject": f"instance/{data['instance_id']}"}
 
@@ -80,7 +84,7 @@ UPCASTS: dict[str, Upcast] = {
     "gostack.scheduling.placement-refused.v2": Upcast("gostack.scheduling.placement-refused.v3", _of_the_only_cell),
     "gostack.scheduling.placement-refused.v3": Upcast("gostack.scheduling.placement-refused.v4", _claim_of_an_instance),
     "gostack.scheduling.place-instance.v1": Upcast("gostack.scheduling.place-instance.v2", _reply_to_an_instance),
-    "gostack.scheduling.release-instance.v1": Upcast("gostack.scheduling.release-instance.v2", _reply_to_an_instance),
+    "gostack.scheduling.release-instance.v1": Upcast("gostack.scheduling.release-instance.v2", _release_of_an_instance),
     "gostack.network.bind-port.v1": Upcast("gostack.network.bind-port.v2", _reply_to_an_instance),
     "gostack.network.unbind-port.v1": Upcast("gostack.network.unbind-port.v2", _reply_to_an_instance),
     "gostack.job.dispatch-host-jobs.v1": Upcast("gostack.job.dispatch-host-jobs.v2", _dispatch_of_an_instance),

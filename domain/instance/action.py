@@ -25,6 +25,12 @@ def if_hosted(instance: Instance, command: Any) -> Iterator[dict[str, Any]]:
         yield {}
 
 
+def if_elsewhere(instance: Instance, command: Any) -> Iterator[dict[str, Any]]:
+    """A step for an instance that has another host, too."""
+    if instance.incoming is not None:
+        yield {}
+
+
 def each_nic(instance: Instance, command: Any) -> Iterator[dict[str, Any]]:
     """A step for each network interface."""
     for index in range(len(instance.nics)):

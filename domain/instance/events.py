@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from domain.core.messages import Event
 from domain.guest_spec import Power
+from domain.instance.migration import Migration
 from domain.instance.spec import InstanceSpec
 from domain.instance.state import VmState
 
@@ -57,6 +58,19 @@ class InstanceCellChanged(InstanceEvent):
     before: str
     why: str
     """What the cell before said."""
+
+
+class InstanceMigrationChanged(InstanceEvent):
+    """A migration of the instance began, or is so far now."""
+
+    migration: Migration
+
+
+class InstanceMoved(InstanceEvent):
+    """The instance's two hosts have changed places: what was its other host is its own now."""
+
+    power: Power
+    at: datetime
 
 
 class InstancePurgeScheduled(InstanceEvent):

@@ -10,6 +10,8 @@ from domain.instance.events import (
     InstanceCellChanged,
     InstanceCreated,
     InstanceHostRenewed,
+    InstanceMigrationChanged,
+    InstanceMoved,
     InstancePowerChanged,
     InstancePurgeScheduled,
     InstanceUpdated,
@@ -41,6 +43,10 @@ def evolve(now: Instance | None, event: Event, subject_id: str) -> Instance:
             return now.renewed(event.host_id, event.epoch)
         case InstanceCellChanged():
             return now.but(cell=event.cell)
+        case InstanceMigrationChanged():
+            return now.but(migration=event.migration, updated=event.migration.updated)
+        case InstanceMoved():
+            return now.moved(event.power, event.at)
         case InstancePurgeScheduled():
             return now.but(purge_at=event.at, before_delete=event.before)
         case TaskEvent():

@@ -11,6 +11,7 @@ from domain.core.cells import DEFAULT_CELL
 from domain.core.messages import Model
 from domain.core.resources import Resources
 from domain.guest_spec import GuestSpec, HostRef, Nic, Power
+from domain.instance.migration import Migration
 from domain.instance.spec import InstanceSpec
 from domain.tasks.job import Where
 from domain.tasks.subject import TaskSubject
@@ -61,6 +62,9 @@ class Instance(InstanceSpec, TaskSubject):
     claim: str = ""
     """Under which its resources are held on its host; empty where an earlier release placed it: then, its id."""
     incoming: OtherHost | None = None
+    """Its other host, while it moves and until the move is confirmed or reverted."""
+    migration: Migration | None = None
+    """The last one."""
     fault: Fault | None = None
     before_delete: VmState | None = None
     purge_at: datetime | None = None
@@ -92,6 +96,14 @@ class Instance(InstanceSpec, TaskSubject):
             return self.but(incoming=OtherHost(host=host, claim=claim, nics=self.nics) if host else None)
         return self.but(host=host, claim=claim, **({} if host else {"power": Power.NONE}))
 
+    def moved(self, power: Power, at: datetime) -> "Instance":
+        """This when its two hosts have changed places; one that it has no more is forgotten."""
+        other = self.incoming
+        if other is None:
+            return self
+        left = OtherHost(host=self.host, claim=self.claim, nics=self.nics) if self.host else None
+        return self.but(host=other.host, claim=other.claim, nics=other.nics, incoming=left, power=power, updated=at)
+
     def renewed(self, host_id: str, epoch: int) -> "Instance":
         """This, when one of its hosts has registered anew."""
         now = self
@@ -104,6 +116,14 @@ class Instance(InstanceSpec, TaskSubject):
     def with_nic(self, index: int, nic: Nic) -> "Instance":
         """This with another interface in place of one."""
         return self.but(nics=(*self.nics[:index], nic, *self.nics[index + 1 :]))
+
+    def with_nic_there(self, index: int, nic: Nic) -> "Instance":
+        """This with an interface as it is on the other host."""
+        other = self.incoming
+        if other is None:
+            return self
+        nics = (*other.nics[:index], nic, *other.nics[index + 1 :])
+        return self.but(incoming=other.but(nics=nics))
 
     def accepted(self, at: datetime) -> "Instance":
         """This when a command became a task."""

@@ -53,7 +53,7 @@ STATES: dict[VmState, StateRow] = {
         },
     ),
     VmState.RESCUED: StateRow(power=frozenset({Power.RUNNING}), restore_runs=True),
-    VmState.RESIZED: StateRow(),
+    VmState.RESIZED: StateRow(restore_runs=True),
     VmState.SOFT_DELETED: StateRow(),
     VmState.DELETED: StateRow(power=frozenset({Power.NONE})),
     VmState.SHELVED: StateRow(power=OFF | {Power.NONE}),

@@ -74,15 +74,14 @@ class Release(SchedulerJob):
     def message(self, subject: Any, task: Task, reply: Reply, where: Where) -> Message:
         """The claim that is known, or the one that an unanswered placement may have made."""
         host, claim = subject.held(where)
-        if not claim and task.dispatch is not None and task.direction is Direction.UNDO:
-            claim = job_id(task, Direction.FORWARD, task.dispatch.steps[0])
-        # Claims that an earlier release made have the instance's id.
-        claims = (claim, subject.id) if where is Where.HERE else (claim,)
+        claims = [claim] if claim else []
+        if not claim and host is None and task.dispatch is not None and task.direction is Direction.UNDO:
+            claims.append(job_id(task, Direction.FORWARD, task.dispatch.steps[0]))
+        if not claim and where is Where.HERE:
+            # Claims that an earlier release made have the instance's id.
+            claims.append(subject.id)
         return ReleaseInstance(
-            reply=reply,
-            instance_id=subject.id,
-            host_id=host.id if host else "",
-            claims=tuple(filter(None, claims)),
+            reply=reply, instance_id=subject.id, host_id=host.id if host else "", claims=tuple(claims)
         )
 
 

@@ -14,6 +14,7 @@ from domain.core.errors import (
 )
 from domain.core.messages import Decision, Envelope, Event, Outgoing, Topic
 from domain.guest_spec import Nic
+from domain.jobs.migration import MoveNetworkPort, NetworkPortCommand, NicPrepared, UnprepareNetworkPort
 from domain.jobs.network import BindNetworkPort, PortBound, PortUnbound, UnbindNetworkPort
 from domain.network.evolve import evolve
 from domain.network.messages import (
@@ -29,8 +30,11 @@ from domain.network.messages import (
     PortCreated,
     PortDeleted,
     PortFreed,
+    PortPrepared,
+    PortUnprepared,
 )
-from domain.network.state import LARGEST, SMALLEST, Network, mac_of
+from domain.network.state import LARGEST, SMALLEST, Network, Port, mac_of
+from domain.tasks.job import Fact
 from domain.tasks.messages import JobResult, JobsAnswered, Reply
 
 
@@ -42,8 +46,10 @@ def decide(now: Network | None, envelope: Envelope) -> Decision:
             raise AlreadyExists(kind="network", id=network_id)
         return Decision([_created(envelope.data, envelope)])
     if now is None or now.deleted is not None:
+        if isinstance(envelope.data, UnprepareNetworkPort):
+            return Decision([], [_answer(envelope.data.reply, "UnpreparePort")])
         if isinstance(envelope.data, UnbindNetworkPort):
-            return Decision([], [_answer(envelope.data.reply, PortUnbound(nic=envelope.data.nic))])
+            return Decision([], [_answer(envelope.data.reply, "UnbindPort", PortUnbound(nic=envelope.data.nic))])
         raise NotFound(kind="network", id=network_id)
     match envelope.data:
         case DeleteNetwork():
@@ -66,6 +72,8 @@ def decide(now: Network | None, envelope: Envelope) -> Decision:
             return _bind(now, bind, envelope)
         case UnbindNetworkPort() as unbind:
             return _unbind(now, unbind)
+        case NetworkPortCommand() as command:
+            return _moving(now, command)
         case other:
             raise TypeError(f"{other.type_name} is nothing a network decides")
 
@@ -119,22 +127,56 @@ def _bind(now: Network, bind: BindNetworkPort, envelope: Envelope) -> Decision:
     port = after.ports[bind.port_id]
     if (port.instance_id, port.host_id) != (bind.instance_id, bind.host_id):
         emit(PortBoundToInstance(port_id=port.id, instance_id=bind.instance_id, host_id=bind.host_id))
-    nic = Nic(
-        network_id=now.id,
-        network_name=now.name,
+    fact = PortBound(nic=bind.nic, port=_nic(after, port, bind.host_id))
+    return Decision(events, [_answer(bind.reply, "BindPort", fact)])
+
+
+def _nic(network: Network, port: Port, host_id: str) -> Nic:
+    """A port as the NIC of a guest on this host."""
+    return Nic(
+        network_id=network.id,
+        network_name=network.name,
         port_id=port.id,
         keep_port=port.keep,
         ip=port.ip,
-        prefix=now.block.prefixlen,
-        mac=mac_of(now, port.ip),
-        gateway=after.hosts.get(bind.host_id, ""),
-        segment=now.segment,
+        prefix=network.block.prefixlen,
+        mac=mac_of(network, port.ip),
+        gateway=network.hosts.get(host_id, ""),
+        segment=network.segment,
     )
-    return Decision(events, [_answer(bind.reply, PortBound(nic=bind.nic, port=nic))])
+
+
+def _moving(now: Network, command: NetworkPortCommand) -> Decision:
+    """What a port's instance that moves from host to host needs. Raises NotFound, PortBusy, NoAddressLeft."""
+    port = now.ports.get(command.port_id)
+    if isinstance(command, UnprepareNetworkPort):
+        gone = [PortUnprepared(port_id=port.id)] if port is not None and port.also_on else []
+        return Decision([*gone], [_answer(command.reply, "UnpreparePort")])
+    if port is None:
+        raise NotFound(kind="port", id=command.port_id)
+    if port.instance_id != command.instance_id:
+        raise PortBusy(id=port.id, device=port.instance_id)
+    events: list[Event] = []
+    after = now
+    if command.host_id not in now.hosts:
+        ip, events = _address(now, "", command.host_id)
+        events = [*events, HostAddressGiven(host_id=command.host_id, ip=ip)]
+        for event in events:
+            after = evolve(after, event, now.id)
+    if isinstance(command, MoveNetworkPort):
+        if port.host_id != command.host_id:
+            events.append(
+                PortBoundToInstance(port_id=port.id, instance_id=command.instance_id, host_id=command.host_id)
+            )
+        return Decision(events, [_answer(command.reply, "MovePort")])
+    if port.also_on != command.host_id:
+        events.append(PortPrepared(port_id=port.id, host_id=command.host_id))
+    fact = NicPrepared(nic=command.nic, port=_nic(after, port, command.host_id))
+    return Decision(events, [_answer(command.reply, "PreparePort", fact)])
 
 
 def _unbind(now: Network, unbind: UnbindNetworkPort) -> Decision:
-    answer = _answer(unbind.reply, PortUnbound(nic=unbind.nic))
+    answer = _answer(unbind.reply, "UnbindPort", PortUnbound(nic=unbind.nic))
     port = now.ports.get(unbind.port_id)
     if port is None:
         bound = (each for each in now.ports.values() if each.instance_id == unbind.instance_id)
@@ -146,9 +188,8 @@ def _unbind(now: Network, unbind: UnbindNetworkPort) -> Decision:
     return Decision([PortFreed(port_id=port.id)] if port.instance_id else [], [answer])
 
 
-def _answer(reply: Reply, fact: PortBound | PortUnbound) -> Outgoing:
-    name = "BindPort" if isinstance(fact, PortBound) else "UnbindPort"
-    result = JobResult(job_id=reply.job_id, name=name, facts=(fact,))
+def _answer(reply: Reply, name: str, *facts: Fact) -> Outgoing:
+    result = JobResult(job_id=reply.job_id, name=name, facts=facts)
     message = JobsAnswered(task_id=reply.task_id, dispatch_id=reply.dispatch_id, results=(result,))
     return Outgoing(Topic.RESULTS, reply.key, message)
 
@@ -159,7 +200,7 @@ def _address(network: Network, wanted: str, host_id: str = "") -> tuple[str, lis
     try:
         return (_given(network, wanted) if wanted else _free(network)), []
     except (AddressTaken, NoAddressLeft):
-        used = {host_id, *(port.host_id for port in network.ports.values())}
+        used = {host_id, *(each for port in network.ports.values() for each in (port.host_id, port.also_on))}
         idle = sorted(host for host, ip in network.hosts.items() if host not in used and wanted in ("", ip))
         if not idle:
             raise

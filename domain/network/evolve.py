@@ -10,6 +10,8 @@ from domain.network.messages import (
     PortCreated,
     PortDeleted,
     PortFreed,
+    PortPrepared,
+    PortUnprepared,
 )
 from domain.network.state import Network, Port, address_index
 
@@ -47,10 +49,19 @@ def evolve(now: Network | None, event: Event, subject_id: str) -> Network:
                 hint=address_index(now, port.ip) + 1,
             )
         case PortBoundToInstance():
-            bound = now.ports[event.port_id].but(instance_id=event.instance_id, host_id=event.host_id)
+            port = now.ports[event.port_id]
+            # A guest that moves leaves the host where it was as the second one.
+            also_on = port.host_id if port.also_on == event.host_id else port.also_on
+            bound = port.but(instance_id=event.instance_id, host_id=event.host_id, also_on=also_on)
             return now.but(ports=now.ports.set(bound.id, bound))
+        case PortPrepared():
+            prepared = now.ports[event.port_id].but(also_on=event.host_id)
+            return now.but(ports=now.ports.set(prepared.id, prepared))
+        case PortUnprepared():
+            alone = now.ports[event.port_id].but(also_on="")
+            return now.but(ports=now.ports.set(alone.id, alone))
         case PortFreed():
-            free = now.ports[event.port_id].but(instance_id="", host_id="")
+            free = now.ports[event.port_id].but(instance_id="", host_id="", also_on="")
             return now.but(ports=now.ports.set(free.id, free))
         case PortDeleted():
             gone = now.ports[event.port_id]

@@ -90,6 +90,19 @@ class PortBoundToInstance(NetworkEvent):
     host_id: str
 
 
+class PortPrepared(NetworkEvent):
+    """A second host may have the port's guest, too."""
+
+    port_id: str
+    host_id: str
+
+
+class PortUnprepared(NetworkEvent):
+    """No second host may have the port's guest any more."""
+
+    port_id: str
+
+
 class PortFreed(NetworkEvent):
     """The port is no instance's any more."""
 

@@ -23,6 +23,8 @@ class Port(Model):
     created: datetime
     instance_id: str = ""
     host_id: str = ""
+    also_on: str = ""
+    """Id of a second host that may have its guest, while that moves."""
 
 
 class Network(Model):

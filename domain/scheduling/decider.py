@@ -186,7 +186,7 @@ def _place(request: PlaceInstance, cell: Cell) -> Outcome:
 def _release(release: ReleaseInstance, cell: Cell) -> Outcome:
     result = JobResult(job_id=release.reply.job_id, name="Release", facts=(Released(),))
     outcome = Outcome(outgoing=[_answer(release.reply, result)])
-    for claim_id in release.claims or (release.instance_id,):
+    for claim_id in release.claims:
         held = cell.table.claimed_by.get(claim_id)
         if held is not None:
             gone = HostClaimReleased(claim_id=claim_id, instance_id=release.instance_id)

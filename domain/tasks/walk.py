@@ -90,7 +90,7 @@ def advance(draft: Draft[S], rules: TaskRules[S], task: Task, at: datetime, atte
         draft.emit(TaskFinished(task_id=task.id, action=task.action, status=task.ends, finished=at))
     else:
         assert task.fault is not None
-        if action is not None and task.undo_fault is None:
+        if action is not None:
             action.failed(draft, task, at)
         error = "" if task.beside else rules.error
         draft.emit(

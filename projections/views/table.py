@@ -5,6 +5,7 @@ from projections.views.dead import DEAD_VIEW
 from projections.views.hosts import HOSTS
 from projections.views.instances import INSTANCES
 from projections.views.jobs import JOBS_VIEW
+from projections.views.migrations import MIGRATIONS
 from projections.views.networks import NETWORKS, PORTS
 from projections.views.parked import PARKED
 from projections.views.tasks import TASKS
@@ -24,6 +25,7 @@ VIEWS: dict[str, View] = {
         KEYPAIRS,
         NETWORKS,
         PORTS,
+        MIGRATIONS,
         ZONES,
         WEBHOOKS,
         PARKED,

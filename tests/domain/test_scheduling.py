@@ -154,7 +154,7 @@ class Scene:
 
     def release(self, instance: str = "i1") -> "Scene":
         reply = Reply(subject=f"instance/{instance}", task_id="task", dispatch_id="dispatch", job_id=instance)
-        return self.send(Key("cell", "c"), ReleaseInstance(reply=reply, instance_id=instance))
+        return self.send(Key("cell", "c"), ReleaseInstance(reply=reply, instance_id=instance, claims=(instance,)))
 
     def refused(self, subject: Key, message: Message, kind: type[Refusal]) -> str:
         with pytest.raises(kind) as caught:

@@ -216,7 +216,7 @@ WRITTEN: dict[str, tuple[dict[str, Any], Message]] = {
     ),
     "gostack.scheduling.release-instance.v1": (
         {"instance_id": "i", "host_id": "h", "reply": OLD_REPLY},
-        ReleaseInstance(instance_id="i", host_id="h", reply=REPLY),
+        ReleaseInstance(instance_id="i", host_id="h", claims=("i",), reply=REPLY),
     ),
     "gostack.network.bind-port.v1": (
         {"nic": 0, "port_id": "p", "instance_id": "i", "host_id": "h", "reply": OLD_REPLY},

@@ -14,6 +14,7 @@ from domain.instance.action import (
     InstanceAction,
     InstanceCommand,
     each_bound_nic,
+    if_elsewhere,
     if_hosted,
 )
 from domain.instance.events import InstancePurgeScheduled
@@ -24,6 +25,7 @@ from domain.jobs.network import UnbindPort, UnplugPorts
 from domain.jobs.scheduling import Release
 from domain.tasks.draft import Draft
 from domain.tasks.flow import Flow, Step
+from domain.tasks.job import Where
 
 
 class DeleteInstance(InstanceCommand):
@@ -82,11 +84,15 @@ HARD_DELETE = InstanceAction(
     check=error_only_if_ignored,
     flow=Flow(
         "hard-delete",
-        1,
+        2,
         (
             Step(UndefineGuest, no_undo="what is deleted is gone", each=if_hosted),
             Step(UnplugPorts, no_undo="what is deleted is gone", each=if_hosted),
             Step(DeleteDisk, no_undo="what is deleted is gone", each=if_hosted),
+            Step(UndefineGuest, no_undo="what is deleted is gone", each=if_elsewhere, on=Where.THERE),
+            Step(UnplugPorts, no_undo="what is deleted is gone", each=if_elsewhere, on=Where.THERE),
+            Step(DeleteDisk, no_undo="what is deleted is gone", each=if_elsewhere, on=Where.THERE),
+            Step(Release, no_undo="what is deleted is gone", each=if_elsewhere, on=Where.THERE),
             Step(UnbindPort, no_undo="what is deleted is gone", each=each_bound_nic),
             Step(Release, no_undo="the last step"),
         ),
