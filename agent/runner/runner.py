@@ -281,7 +281,7 @@ class HostRunner:
                 self._journal.saw(self.host.id, dispatch.key.id, fact.power, self.host.epoch)
         if call.name == DeleteDisk.__name__:
             self._telling.pop(dispatch.key.id, None)
-            self._journal.forget(dispatch.key.id)
+            self._journal.forget(self.host.id, dispatch.key.id)
             self._given.pop(dispatch.key.id, None)
         return result
 
