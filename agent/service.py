@@ -153,7 +153,7 @@ class AgentService:
         if new:
             failpoints.point("agent-accepted")
         if aborts:
-            failpoints.point("agent-told-to-abort")
+            failpoints.point("abort-noted")
         for dispatch_id, runner in aborts.items():
             runner.abort(dispatch_id)
         for dispatch_id, (_, envelope) in dispatches.items():

@@ -313,7 +313,7 @@ class HostRunner:
             held.attempt = None
         if result.error is not None:
             if held.aborted:
-                failpoints.point("agent-aborted")
+                failpoints.point("abort-stopped")
             return result
         failpoints.point("agent-acted")
         self._journal.finish(result, envelope.time)
