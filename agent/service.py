@@ -30,7 +30,7 @@ from domain.core.messages import (
 from domain.dead import dead_record
 from domain.guest_spec import GuestSpec
 from domain.host.reports import Heartbeat
-from domain.tasks.messages import DispatchHostJobs
+from domain.tasks.messages import AbortJobs, DispatchHostJobs
 from infra.log.lag import Lag, Lags, lags, measured
 from infra.log.log import Log, TopicPartition
 from infra.process import failpoints, log_context, metrics
@@ -117,10 +117,12 @@ class AgentService:
             self._journal.forget_old(self._clock())
 
     async def _read(self) -> None:
-        for record in self._journal.pending().values():
+        aborted = self._journal.aborted()
+        for dispatch_id, record in self._journal.pending().items():
             envelope = from_record(record)
             if isinstance(envelope.data, DispatchHostJobs) and envelope.data.host_id in self.runners:
-                await self.runners[envelope.data.host_id].accept(envelope)
+                runner = self.runners[envelope.data.host_id]
+                await runner.accept(envelope, aborted=dispatch_id in aborted, again=True)
         reader = await self._log.reader(self.reading)
         try:
             while True:
@@ -129,34 +131,48 @@ class AgentService:
             await reader.close()
 
     async def take(self, records: list[Record]) -> None:
-        """Take over the dispatches among these records that are for hosts of this process."""
+        """Take over the dispatches among these records that are for hosts of this process, and have those stopped that
+        are to be: at once, whatever waits before them."""
         dispatches: dict[str, tuple[Record, Envelope]] = {}
+        aborts: dict[str, HostRunner] = {}
         positions: dict[TopicPartition, int] = {}
         for record in records:
             positions[TopicPartition(record.topic, record.partition or 0)] = record.offset + 1
-            if record.key.decode(errors="replace") not in self.runners:
-                continue
-            try:
-                envelope = from_record(record)
-            except UnknownMessage as error:
-                with log_context.handling(None, record.place):
-                    logger.error("dead job: %s", error)
-                await self._sender.put(dead_record(record, str(error)))
-                metrics.DEAD.labels("agent").inc()
+            envelope = await self._read_job(record)
+            if envelope is None:
                 continue
             if isinstance(envelope.data, DispatchHostJobs):
                 dispatches[envelope.data.dispatch_id] = (record, envelope)
+            elif isinstance(envelope.data, AbortJobs):
+                aborts[envelope.data.dispatch_id] = self.runners[envelope.data.host_id]
         if not positions:
             return
         self.reading |= positions
         failpoints.point("agent-fetched")
-        new = self._journal.accept({ident: record for ident, (record, _) in dispatches.items()}, positions)
+        new = self._journal.accept({ident: record for ident, (record, _) in dispatches.items()}, positions, aborts)
         if new:
             failpoints.point("agent-accepted")
+        if aborts:
+            failpoints.point("abort-noted")
+        for dispatch_id, runner in aborts.items():
+            runner.abort(dispatch_id)
         for dispatch_id, (_, envelope) in dispatches.items():
             if dispatch_id in new:
                 assert isinstance(envelope.data, DispatchHostJobs)
-                await self.runners[envelope.data.host_id].accept(envelope)
+                await self.runners[envelope.data.host_id].accept(envelope, aborted=dispatch_id in aborts)
+
+    async def _read_job(self, record: Record) -> Envelope | None:
+        """What a record for a host of this process says; None: it is for another, or cannot be read and is dead."""
+        if record.key.decode(errors="replace") not in self.runners:
+            return None
+        try:
+            return from_record(record)
+        except UnknownMessage as error:
+            with log_context.handling(None, record.place):
+                logger.error("dead job: %s", error)
+            await self._sender.put(dead_record(record, str(error)))
+            metrics.DEAD.labels("agent").inc()
+            return None
 
     def _runner(self, identity: HostIdentity, driver: Driver) -> HostRunner:
         return HostRunner(

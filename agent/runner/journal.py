@@ -35,6 +35,26 @@ create index if not exists guests_of on guests (host_id);
 create table if not exists epochs (instance_id text primary key, host_id text not null, epoch int not null);
 create index if not exists epochs_of on epochs (host_id);
 """
+GUESTS_A_HOST = """
+alter table guests rename to guests_before;
+create table guests (
+    host_id text, instance_id text, power text not null, primary key (host_id, instance_id)
+) without rowid;
+insert into guests select host_id, instance_id, power from guests_before;
+drop table guests_before;
+alter table epochs rename to epochs_before;
+create table epochs (
+    host_id text, instance_id text, epoch int not null, primary key (host_id, instance_id)
+) without rowid;
+insert into epochs select host_id, instance_id, epoch from epochs_before;
+drop table epochs_before;
+"""
+ABORTS = """
+create table aborts (dispatch_id text primary key) without rowid;
+"""
+MIGRATIONS = (TABLES, GUESTS_A_HOST, ABORTS)
+"""What a file that is opened has to go through, once each; it counts them. The first is what the releases made that did
+not count."""
 
 
 class Journal:
@@ -44,15 +64,23 @@ class Journal:
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._db.execute("pragma journal_mode = wal")
         self._db.execute("pragma synchronous = normal")
-        self._db.executescript(TABLES)
+        self._migrate()
 
     def positions(self) -> dict[TopicPartition, int]:
         """Where to go on reading."""
         rows = self._db.execute("select topic, partition, next_offset from positions")
         return {TopicPartition(topic, partition): offset for topic, partition, offset in rows}
 
-    def accept(self, dispatches: Mapping[str, Record], positions: Mapping[TopicPartition, int]) -> set[str]:
-        """Take these over, and with them the positions behind them; the ids of those that are new."""
+    def accept(
+        self,
+        dispatches: Mapping[str, Record],
+        positions: Mapping[TopicPartition, int],
+        aborts: Iterable[str] = (),
+    ) -> set[str]:
+        """Take these over, and with them the positions behind them; the ids of the dispatches that are new.
+
+        An abort is kept until its dispatch is answered, and not at all where none waits for an answer.
+        """
         known: set[str] = set()
         with self._transaction():
             for dispatch_id, record in dispatches.items():
@@ -66,6 +94,10 @@ class Journal:
                         continue
                 known.add(dispatch_id)
             self._db.executemany(
+                "insert or ignore into aborts select dispatch_id from pending where dispatch_id = ?",
+                [(dispatch_id,) for dispatch_id in aborts],
+            )
+            self._db.executemany(
                 "insert or replace into positions values (?, ?, ?)",
                 [(each.topic, each.partition, offset) for each, offset in positions.items()],
             )
@@ -75,6 +107,10 @@ class Journal:
         """What was taken over and not answered."""
         rows = self._db.execute("select dispatch_id, record from pending")
         return {dispatch_id: unpack(record)[0] for dispatch_id, record in rows}
+
+    def aborted(self) -> set[str]:
+        """The ids of the dispatches that are to be stopped, and are not answered."""
+        return {dispatch_id for (dispatch_id,) in self._db.execute("select dispatch_id from aborts")}
 
     def done(self, job_id: str) -> JobResult | None:
         """The result of a job that succeeded."""
@@ -92,6 +128,7 @@ class Journal:
         """These answers are on the log."""
         with self._transaction():
             for dispatch_id in dispatch_ids:
+                self._db.execute("delete from aborts where dispatch_id = ?", (dispatch_id,))
                 row = self._db.execute(
                     "delete from pending where dispatch_id = ? returning record", (dispatch_id,)
                 ).fetchone()
@@ -120,7 +157,7 @@ class Journal:
     def guest(self, host_id: str, instance_id: str) -> Power | None:
         """What was last said of this guest, if it is one of the host."""
         row = self._db.execute(
-            "select power from guests where instance_id = ? and host_id = ?", (instance_id, host_id)
+            "select power from guests where host_id = ? and instance_id = ?", (host_id, instance_id)
         ).fetchone()
         return Power(row[0]) if row else None
 
@@ -131,18 +168,24 @@ class Journal:
 
     def saw(self, host_id: str, instance_id: str, power: Power, epoch: int = 0) -> None:
         """This was said of a guest; `epoch`: the host's, where a job made it so."""
-        self._db.execute("insert or replace into guests values (?, ?, ?)", (instance_id, host_id, power))
+        self._db.execute("insert or replace into guests values (?, ?, ?)", (host_id, instance_id, power))
         if epoch:
-            self._db.execute("insert or replace into epochs values (?, ?, ?)", (instance_id, host_id, epoch))
+            self._db.execute("insert or replace into epochs values (?, ?, ?)", (host_id, instance_id, epoch))
 
-    def forget(self, instance_id: str) -> None:
-        """The guest is gone from here."""
-        self._db.execute("delete from guests where instance_id = ?", (instance_id,))
-        self._db.execute("delete from epochs where instance_id = ?", (instance_id,))
+    def forget(self, host_id: str, instance_id: str) -> None:
+        """The guest is gone from this host; another of this process may have it."""
+        which = (host_id, instance_id)
+        self._db.execute("delete from guests where host_id = ? and instance_id = ?", which)
+        self._db.execute("delete from epochs where host_id = ? and instance_id = ?", which)
 
     def close(self) -> None:
         """Let go of the file."""
         self._db.close()
+
+    def _migrate(self) -> None:
+        (before,) = self._db.execute("pragma user_version").fetchone()
+        for number, script in enumerate(MIGRATIONS[before:], before + 1):
+            self._db.executescript(f"begin immediate; {script} pragma user_version = {number}; commit;")
 
     def _transaction(self) -> "_Transaction":
         return _Transaction(self._db)

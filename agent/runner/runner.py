@@ -1,4 +1,7 @@
-"""Runs the jobs of one host: for one instance in order, for different ones side by side, each at most once.
+"""Runs the jobs of one host: for one subject in order, for different ones side by side, each at most once.
+
+Work beside is in order for its task alone, and has slots of its own: neither does it wait for what its subject has to
+do otherwise, nor does that wait for it.
 
 Of a dispatch of an older epoch nothing is done: a host that was fenced and comes back does nothing stale. Nor of one
 from before all that the journal knows, which may have been done and forgotten. A job that
@@ -9,13 +12,14 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from agent.drivers.driver import Driver, DriverError, Secrets
+from agent.drivers.driver import Driver, Secrets
 from agent.drivers.traced import traced
-from agent.jobs import HANDLERS, Context
+from agent.jobs import Context
+from agent.runner.attempt import Attempt, failed
 from agent.runner.journal import Journal
 from agent.runner.sender import Sender
 from domain.core.messages import (
@@ -31,14 +35,13 @@ from domain.guest_spec import GuestSpec, Power
 from domain.host.reports import GuestObserved
 from domain.jobs.disk import DeleteDisk
 from domain.jobs.guest import PowerSeen
-from domain.tasks.job import JOBS
-from domain.tasks.messages import DispatchHostJobs, JobCall, JobError, JobResult, JobsAnswered, JobStarted
+from domain.tasks.messages import DispatchHostJobs, JobCall, JobResult, JobsAnswered
 from infra.process import failpoints, log_context, metrics, traces
 
 logger = logging.getLogger(__name__)
 
-SLOW_SECONDS = 1.0
-"""A job that takes longer says that it has begun."""
+Line = tuple[str, str]
+"""What is done one after the other: a subject, as KIND/ID, and the task where it is work beside; else empty."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,21 @@ class HostIdentity:
     name: str
     epoch: int
     partition: int
+
+
+@dataclass(eq=False)
+class HeldDispatch:
+    """A dispatch that runs or waits."""
+
+    envelope: Envelope
+    dispatch: DispatchHostJobs
+    again: bool
+    """A process before this one had it, and may have been in the middle of the first job that is not done."""
+    begun: bool = False
+    aborted: bool = False
+    answered: bool = False
+    attempt: Attempt | None = field(default=None, repr=False)
+    """The job that runs now."""
 
 
 class HostRunner:
@@ -73,40 +91,60 @@ class HostRunner:
         self._context = Context(driver=traced(driver), secrets=secrets)
         self._clock = clock
         self._slots = asyncio.Semaphore(parallel)
-        self._queues: dict[str, list[Envelope]] = {}
+        self._slots_beside = asyncio.Semaphore(max(1, parallel // 2))
+        self._queues: dict[Line, list[HeldDispatch]] = {}
+        self._held_by_id: dict[str, HeldDispatch] = {}
         self._given: Counter[str] = Counter()
+        """By subject."""
         self._telling: dict[str, Power] = {}
         """What was seen of guests and is on its way to the log."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._held = held
 
-    async def accept(self, envelope: Envelope) -> None:
-        """Queue a dispatch behind what its instance has already; waits for room."""
+    async def accept(self, envelope: Envelope, aborted: bool = False, again: bool = False) -> None:
+        """Queue a dispatch behind what its subject has already, or answer at once that it is aborted; waits for room.
+
+        `again`: a process before this one had it.
+        """
         await self._held.acquire()
-        assert isinstance(envelope.data, DispatchHostJobs)
-        instance_id = envelope.data.key.id
-        self._given[instance_id] += 1
+        dispatch = envelope.data
+        assert isinstance(dispatch, DispatchHostJobs)
         metrics.DISPATCHES.inc()
-        queue = self._queues.get(instance_id)
-        if queue is not None:
-            queue.append(envelope)
+        held = HeldDispatch(envelope, dispatch, again)
+        self._held_by_id[dispatch.dispatch_id] = held
+        if not dispatch.beside:
+            self._given[dispatch.subject] += 1
+        line = dispatch.subject, dispatch.task_id if dispatch.beside else ""
+        queue = self._queues.setdefault(line, [])
+        queue.append(held)
+        if len(queue) == 1:
+            self._begin(self._work(line))
+        if aborted:
+            self.abort(dispatch.dispatch_id)
+
+    def abort(self, dispatch_id: str) -> None:
+        """Stop a dispatch. One that waits is answered at once. Of one that runs the job that is being done is the last,
+        and is stopped if it can be. One that is not here has ended, or has not come: nothing is done."""
+        held = self._held_by_id.get(dispatch_id)
+        if held is None or held.aborted:
             return
-        self._queues[instance_id] = [envelope]
-        task = asyncio.create_task(self._work(instance_id))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        held.aborted = True
+        if held.attempt is not None:
+            held.attempt.abort()
+        elif not held.begun:
+            self._begin(self._dispatch(held))
 
     def busy(self, instance_id: str) -> bool:
-        """Jobs of this instance run or wait."""
-        return instance_id in self._queues
+        """Jobs of this instance run or wait, which are not beside its other work."""
+        return (_subject(instance_id), "") in self._queues
 
     def unanswered(self) -> list[Envelope]:
         """Dispatches that run or wait."""
-        return [envelope for queue in self._queues.values() for envelope in queue]
+        return [held.envelope for held in self._held_by_id.values() if not held.answered]
 
     def given(self, instance_id: str) -> int:
-        """How many dispatches for this instance there were so far."""
-        return self._given[instance_id]
+        """How many dispatches for this instance there were so far, without work beside."""
+        return self._given[_subject(instance_id)]
 
     @property
     def idle(self) -> bool:
@@ -149,47 +187,61 @@ class HostRunner:
         """What was last said of this guest, if it is one of this host."""
         return self._telling.get(instance_id) or self._journal.guest(self.host.id, instance_id)
 
-    async def _work(self, instance_id: str) -> None:
-        queue = self._queues[instance_id]
+    def _begin(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _work(self, line: Line) -> None:
+        queue = self._queues[line]
+        _, beside = line
+        slots = self._slots_beside if beside else self._slots
         while queue:
+            held = queue[0]
             try:
-                async with self._slots:
-                    await self._dispatch(queue[0])
-            except Exception:
-                # It stays pending: the next process takes it up again, and until then there is its deadline.
-                with log_context.handling(queue[0]):
-                    logger.exception("a dispatch was not answered")
+                async with slots:
+                    await self._dispatch(held)
             finally:
                 queue.pop(0)
+                self._held_by_id.pop(held.dispatch.dispatch_id, None)
                 metrics.DISPATCHES.dec()
                 self._held.release()
                 if not queue:
-                    del self._queues[instance_id]
+                    del self._queues[line]
 
-    async def _dispatch(self, envelope: Envelope) -> None:
-        span = traces.handling("run", envelope)
-        with log_context.handling(envelope), traces.current(span, end=True):
-            await self._answered(traces.under(envelope, span))
+    async def _dispatch(self, held: HeldDispatch) -> None:
+        """Do what there is to do of it and answer, unless that is done already: an abort overtakes its queue."""
+        if held.begun:
+            return
+        held.begun = True
+        envelope = held.envelope
+        try:
+            span = traces.handling("run", envelope)
+            with log_context.handling(envelope), traces.current(span, end=True):
+                await self._answer(held, traces.under(envelope, span))
+        except Exception:
+            # It stays pending: the next process takes it up again, and until then there is its deadline.
+            with log_context.handling(envelope):
+                logger.exception("a dispatch was not answered")
+        held.answered = True
 
-    async def _answered(self, envelope: Envelope) -> None:
-        dispatch = envelope.data
-        assert isinstance(dispatch, DispatchHostJobs)
+    async def _results(self, held: HeldDispatch, envelope: Envelope) -> list[JobResult]:
+        """What became of the jobs, up to the first that failed or was not done."""
         results: list[JobResult] = []
-        stale = dispatch.epoch < self.host.epoch
-        old = self._journal.may_have_forgotten(envelope.time)
-        for call in dispatch.jobs:
+        for call in held.dispatch.jobs:
             # What was done before the epoch changed is said, or nobody would know what there is to undo.
-            result = self._journal.done(call.job_id)
+            result = self._journal.done(call.job_id) or self._refused(held, call)
             if result is None:
-                if stale:
-                    result = self._refused(call)
-                elif old:
-                    result = self._too_old(call, envelope.time)
-                else:
-                    result = await self._timed(envelope, dispatch, call)
+                result = await self._timed(held, envelope, call)
+                held.again = False
             results.append(result)
             if result.error is not None:
                 break
+        return results
+
+    async def _answer(self, held: HeldDispatch, envelope: Envelope) -> None:
+        dispatch = held.dispatch
+        results = await self._results(held, envelope)
         answer = JobsAnswered(
             task_id=dispatch.task_id,
             dispatch_id=dispatch.dispatch_id,
@@ -204,8 +256,8 @@ class HostRunner:
             sending.end()
             self._sent(dispatch.dispatch_id)
 
-        said = [self._answer(traces.under(envelope, sending), answer, "answer")]
-        power = self.known_guest(dispatch.key.id)
+        said = [self._about(traces.under(envelope, sending), answer, "answer")]
+        power = None if dispatch.guest is None or dispatch.beside else self.known_guest(dispatch.guest.id)
         if power is not None and not any(isinstance(fact, PowerSeen) for each in results for fact in each.facts):
             # While an instance is worked on nobody heeds it: what was said last may have come after the work began.
             said.append(self._observed(dispatch.key.id, power))
@@ -213,29 +265,32 @@ class HostRunner:
             await self._sender.put(record)
         await self._sender.put(said[-1], sent)
 
-    def _refused(self, call: JobCall) -> JobResult:
-        """It may have run nevertheless: a process that ended in the middle of it told nobody."""
-        message = f"Host {self.host.name} was registered anew, in epoch {self.host.epoch}."
-        error = JobError(code="stale-epoch", message=message, details={"epoch": self.host.epoch})
-        return JobResult(job_id=call.job_id, name=call.name, error=error)
-
-    def _too_old(self, call: JobCall, sent: datetime) -> JobResult:
-        """It may have run: what was done so long ago is forgotten, so doing it now could be doing it twice."""
-        message = f"The job is of {sent.isoformat()}; what host {self.host.name} did then it does not know any more."
-        error = JobError(code="job-too-old", message=message, details={"sent": sent.isoformat()})
-        return JobResult(job_id=call.job_id, name=call.name, error=error)
+    def _refused(self, held: HeldDispatch, call: JobCall) -> JobResult | None:
+        """Why a job is not begun; None: it is. An aborted one did not run, unless a process that ended may have been in
+        the middle of it; of the others that is not known."""
+        name, sent = self.host.name, held.envelope.time
+        if held.dispatch.epoch < self.host.epoch:
+            message = f"Host {name} was registered anew, in epoch {self.host.epoch}."
+            return failed(call, "stale-epoch", message, details={"epoch": self.host.epoch})
+        if self._journal.may_have_forgotten(sent):
+            # What was done so long ago is forgotten, so doing it now could be doing it twice.
+            message = f"The job is of {sent.isoformat()}; what host {name} did then it does not know any more."
+            return failed(call, "job-too-old", message, details={"sent": sent.isoformat()})
+        if held.aborted:
+            return failed(call, "aborted", f"{call.name} was not begun: it was to be stopped.", ran=held.again)
+        return None
 
     def _sent(self, dispatch_id: str) -> None:
         failpoints.point("agent-answered")
         self._journal.answered([dispatch_id])
 
-    async def _timed(self, envelope: Envelope, dispatch: DispatchHostJobs, call: JobCall) -> JobResult:
+    async def _timed(self, held: HeldDispatch, envelope: Envelope, call: JobCall) -> JobResult:
         began = time.monotonic()
         with (
             log_context.doing(job=call.name, job_id=call.job_id),
             traces.span(f"job {call.name}", about={"gostack.job_id": call.job_id}) as span,
         ):
-            result = await self._job(envelope, dispatch, call)
+            result = await self._job(held, envelope, call)
             code = result.error.code if result.error else "done"
             if result.error:
                 span.fail(f"{code}: {result.error.message}")
@@ -244,53 +299,36 @@ class HostRunner:
         metrics.JOB_SECONDS.labels(call.name, code).observe(seconds)
         return result
 
-    async def _job(self, envelope: Envelope, dispatch: DispatchHostJobs, call: JobCall) -> JobResult:
-        loop = asyncio.get_running_loop()
-        started = JobStarted(
-            task_id=dispatch.task_id, dispatch_id=dispatch.dispatch_id, job_id=call.job_id, name=call.name
-        )
-        record = self._answer(envelope, started, f"started/{call.job_id}")
-        slow = loop.call_later(SLOW_SECONDS, lambda: self._say(record))
+    async def _job(self, held: HeldDispatch, envelope: Envelope, call: JobCall) -> JobResult:
+        dispatch = held.dispatch
+
+        def say(message: Message, name: str) -> None:
+            # Who waits can do without it; the log may be away.
+            self._sender.offer(self._about(envelope, message, name))
+
+        held.attempt = Attempt(dispatch, call, self._context, say, self._clock)
         try:
-            job = JOBS[call.name].model_validate(call.args)
-            async with asyncio.timeout(job.deadline):
-                failpoints.point("agent-acting")
-                facts = await HANDLERS[type(job)](job, dispatch.guest, self._context)
-        except DriverError as error:
-            logger.warning("%s failed: %s: %s", call.name, error.code, error)
-            return JobResult(
-                job_id=call.job_id, name=call.name, error=JobError(code=error.code, message=str(error)[:2000])
-            )
-        except TimeoutError:
-            message = f"{call.name} took longer than {JOBS[call.name].deadline:g} s."
-            logger.warning("%s", message)
-            return JobResult(job_id=call.job_id, name=call.name, error=JobError(code="job-failed", message=message))
-        except Exception as error:
-            logger.exception("%s failed", call.name)
-            message = f"{type(error).__name__}: {error}"[:2000]
-            return JobResult(job_id=call.job_id, name=call.name, error=JobError(code="job-failed", message=message))
+            result = await held.attempt.run()
         finally:
-            slow.cancel()
-        result = JobResult(job_id=call.job_id, name=call.name, facts=facts)
+            held.attempt = None
+        if result.error is not None:
+            if held.aborted:
+                failpoints.point("abort-stopped")
+            return result
         failpoints.point("agent-acted")
         self._journal.finish(result, envelope.time)
         failpoints.point("agent-noted")
-        for fact in facts:
+        for fact in result.facts:
             if isinstance(fact, PowerSeen):
                 self._telling.pop(dispatch.key.id, None)
                 self._journal.saw(self.host.id, dispatch.key.id, fact.power, self.host.epoch)
         if call.name == DeleteDisk.__name__:
             self._telling.pop(dispatch.key.id, None)
-            self._journal.forget(dispatch.key.id)
-            self._given.pop(dispatch.key.id, None)
+            self._journal.forget(self.host.id, dispatch.key.id)
+            self._given.pop(dispatch.subject, None)
         return result
 
-    def _say(self, record: Record) -> None:
-        task = asyncio.ensure_future(self._sender.put(record))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    def _answer(self, cause: Envelope, data: Message, name: str) -> Record:
+    def _about(self, cause: Envelope, data: Message, name: str) -> Record:
         assert isinstance(cause.data, DispatchHostJobs)
         envelope = replace(
             cause,
@@ -302,3 +340,7 @@ class HostRunner:
             cause_place="",
         )
         return to_record(envelope, Topic.RESULTS)
+
+
+def _subject(instance_id: str) -> str:
+    return str(Key("instance", instance_id))

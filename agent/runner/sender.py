@@ -30,6 +30,13 @@ class Sender:
         """Send this; `sent` is called when the log has it."""
         await self._queue.put((record, sent))
 
+    def offer(self, record: Record) -> bool:
+        """Send this if there is room now, behind all that was put before; False where there is none."""
+        if self._queue.full():
+            return False
+        self._queue.put_nowait((record, None))
+        return True
+
     async def run(self) -> None:
         """Send for ever. Raises LogUnavailable where the log stays away."""
         while True:

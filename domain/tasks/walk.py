@@ -237,7 +237,9 @@ def _failed(
     if stops:
         fault = _cancelled(task)
     if forward and not task.past_pivot:
-        to_undo = undo_order(task, last if last is not None else index if error.ran else index - 1)
+        # A host that did not begin a job now may have been in the middle of it at an attempt before.
+        ran = error.ran or (finished == 0 and dispatch.attempt > 1 and issubclass(JOBS[job[0].name], HostJob))
+        to_undo = undo_order(task, last if last is not None else index if ran else index - 1)
         undo_fault = False
     else:
         # What cannot be undone is still there, and holds what it stands on: host, addresses and claim stay the

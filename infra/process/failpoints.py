@@ -33,6 +33,8 @@ POINTS = {
     "api-answered": "the verdict is known, and the client knows nothing",
     "agent-fetched": "jobs were fetched, and are not in the journal",
     "agent-accepted": "jobs are in the journal, and none has begun",
+    "abort-noted": "the journal knows what is to be stopped, and it runs or waits",
+    "abort-stopped": "a job of a dispatch that is to be stopped has ended without success, and nobody was told",
     "agent-acting": "before the hypervisor is asked",
     "agent-acted": "the hypervisor has done it, and the journal does not know",
     "agent-noted": "the journal knows what was done",

@@ -5,7 +5,7 @@ import contextlib
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -24,7 +24,7 @@ from domain.core.messages import (
     to_record,
 )
 from domain.guest_spec import GuestSpec, ImageRef, Power
-from domain.tasks.messages import DispatchHostJobs, JobCall, JobsAnswered
+from domain.tasks.messages import AbortJobs, DispatchHostJobs, JobCall, JobsAnswered
 from infra.log.memory import MemoryLog
 from tests.agent.samples import a_guest
 
@@ -50,6 +50,10 @@ class Hypervisor(SimulatedDriver):
         self.gates: dict[tuple[str, str], asyncio.Event] = {}
         """Job and instance -> what it waits for."""
         self.errors: dict[str, Exception] = {}
+        self.cleaned: list[tuple[str, str]] = []
+        """Jobs, and their instances, that were cut off and cleaned up."""
+        self.cleaning = 0.0
+        """Seconds that cleaning up takes."""
         self.unreachable = False
         self.most = 0
         """Jobs that ever ran side by side."""
@@ -72,6 +76,10 @@ class Hypervisor(SimulatedDriver):
                 await gate.wait()
             if job in self.errors:
                 raise self.errors[job]
+        except asyncio.CancelledError:
+            await asyncio.sleep(self.cleaning)
+            self.cleaned.append((job, instance))
+            raise
         finally:
             self._running -= 1
 
@@ -139,6 +147,13 @@ def wrapped(data: DispatchHostJobs) -> Envelope:
     )
 
 
+def abort_record(dispatch: DispatchHostJobs, host: HostIdentity = HOST) -> Record:
+    """The wish that this be stopped, as it lies on the log."""
+    data = AbortJobs(dispatch_id=dispatch.dispatch_id, task_id=dispatch.task_id, host_id=host.id)
+    envelope = replace(wrapped(dispatch), id=derived_id(dispatch.dispatch_id, "abort"), data=data)
+    return to_record(envelope, Topic.JOBS, key=host.id, partition=host.partition)
+
+
 def job_record(data: DispatchHostJobs, host: HostIdentity = HOST) -> Record:
     """As it lies on the log."""
     return to_record(wrapped(data), Topic.JOBS, key=host.id, partition=host.partition)
@@ -179,6 +194,11 @@ class Bench:
     def clock(self) -> datetime:
         self.now += timedelta(milliseconds=1)
         return self.now
+
+    def abort(self, dispatch: DispatchHostJobs) -> None:
+        """Have this stopped, by way of the journal."""
+        self.journal.accept({}, {}, aborts=[dispatch.dispatch_id])
+        self.runner.abort(dispatch.dispatch_id)
 
     async def give(self, *dispatches: DispatchHostJobs) -> None:
         """Let the runner have these, by way of the journal."""

@@ -1,5 +1,6 @@
 """What the agent remembers across crashes."""
 
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -12,6 +13,7 @@ from domain.core.messages import Record
 from domain.guest_spec import Power
 from domain.jobs.guest import PowerSeen
 from domain.tasks.messages import JobResult
+from infra.db.outbox import pack
 from infra.log.log import TopicPartition
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -99,16 +101,20 @@ def test_what_was_said_of_guests_is_known_a_host(journal: Journal, again: Journa
     journal.saw("h2", "c", Power.RUNNING)
     journal.saw("h1", "a", Power.CRASHED)
     assert again.guests("h1") == {"a": Power.CRASHED, "b": Power.SHUTDOWN}
-    journal.forget("a")
-    journal.forget("a")
+    journal.forget("h1", "a")
+    journal.forget("h1", "a")
     assert again.guests("h1") == {"b": Power.SHUTDOWN}
     assert again.guests("h2") == {"c": Power.RUNNING}
 
 
-def test_a_guest_that_came_from_another_host_of_this_process_is_its_new_hosts(journal: Journal) -> None:
-    journal.saw("h1", "a", Power.RUNNING)
-    journal.saw("h2", "a", Power.RUNNING)
-    assert (journal.guests("h1"), journal.guests("h2")) == ({}, {"a": Power.RUNNING})
+def test_two_hosts_of_this_process_may_know_the_same_guest(journal: Journal, again: Journal) -> None:
+    journal.saw("h1", "a", Power.NONE, epoch=2)
+    journal.saw("h2", "a", Power.RUNNING, epoch=7)
+    assert (again.guests("h1"), again.guests("h2")) == ({"a": Power.NONE}, {"a": Power.RUNNING})
+    assert (again.epochs("h1"), again.epochs("h2")) == ({"a": 2}, {"a": 7})
+    journal.forget("h1", "a")
+    assert (again.guests("h1"), again.epochs("h1")) == ({}, {})
+    assert (again.guest("h2", "a"), again.epochs("h2")) == (Power.RUNNING, {"a": 7})
 
 
 def test_one_guest_is_known_of_its_host_alone(journal: Journal) -> None:
@@ -126,8 +132,8 @@ def test_the_epoch_of_a_guests_last_job_is_known_whatever_is_seen_of_it_later(jo
     assert (again.epochs("h1"), again.epochs("h2")) == ({"a": 2}, {"c": 7})
     journal.saw("h1", "a", Power.RUNNING, epoch=3)
     journal.saw("h1", "c", Power.RUNNING, epoch=4)
-    assert (again.epochs("h1"), again.epochs("h2")) == ({"a": 3, "c": 4}, {})
-    journal.forget("a")
+    assert (again.epochs("h1"), again.epochs("h2")) == ({"a": 3, "c": 4}, {"c": 7})
+    journal.forget("h1", "a")
     assert again.epochs("h1") == {"c": 4}
 
 
@@ -150,6 +156,85 @@ def test_what_is_asked_of_one_host_costs_nothing_of_the_guests_of_others(journal
     for number in range(500):
         journal.saw("h2", str(number), Power.RUNNING)
     assert work() <= alone + 2
+
+
+# Aborts
+
+
+def test_an_abort_is_known_until_its_dispatch_is_answered(journal: Journal, path: Path) -> None:
+    journal.accept({"a": RECORD, "b": RECORD}, {FIRST: 18})
+    for _ in range(2):
+        journal.accept({}, {FIRST: 19}, aborts=["a"])
+    after = Journal(path)
+    assert after.aborted() == {"a"}
+    assert set(after.pending()) == {"a", "b"}
+    after.answered(["a"])
+    assert after.aborted() == set()
+    after.accept({}, {}, aborts=["a"])
+    assert after.aborted() == set(), "it is answered"
+    after.close()
+
+
+def test_an_abort_that_comes_with_its_dispatch_is_known_and_one_without_is_not(journal: Journal) -> None:
+    journal.accept({"a": RECORD}, {FIRST: 18}, aborts=["a", "b"])
+    assert journal.aborted() == {"a"}
+    journal.accept({"b": RECORD}, {FIRST: 19})
+    assert journal.aborted() == {"a"}
+
+
+# Files of earlier releases
+
+UNCOUNTED = """
+create table positions (topic text, partition int, next_offset int not null, primary key (topic, partition));
+create table pending (dispatch_id text primary key, record blob not null);
+create table answered (dispatch_id text primary key, at int not null default (unixepoch()));
+create table done (job_id text primary key, result text not null, at int not null default (unixepoch()));
+create table times (name text primary key, at real not null);
+create table guests (instance_id text primary key, host_id text not null, power text not null);
+create index guests_of on guests (host_id);
+create table epochs (instance_id text primary key, host_id text not null, epoch int not null);
+create index epochs_of on epochs (host_id);
+insert into positions values ('gostack.jobs', 3, 18);
+insert into answered values ('x', 1767225600);
+insert into done values
+    ('j', '{"job_id":"j","name":"StartGuest","facts":[{"fact":"power","power":"running"}]}', 1767225600);
+insert into times values ('newest', 1767225600.0);
+insert into guests values ('a', 'h1', 'running'), ('b', 'h2', 'shutdown');
+insert into epochs values ('a', 'h1', 2);
+"""
+"""A file as the release before the first that counts its changes left it."""
+
+
+def test_a_file_of_the_release_before_is_taken_over_with_all_it_knows(path: Path) -> None:
+    before = sqlite3.connect(path)
+    before.executescript(UNCOUNTED)
+    before.execute("insert into pending values (?, ?)", ("p", pack([RECORD])))
+    before.commit()
+    before.close()
+    for _ in range(2):
+        after = Journal(path)
+        assert after.positions() == {FIRST: 18}
+        assert after.pending() == {"p": replace(RECORD, offset=-1)}
+        assert after.accept({"x": RECORD}, {}) == set()
+        assert after.done("j") == JobResult(job_id="j", name="StartGuest", facts=(PowerSeen(power=Power.RUNNING),))
+        assert (after.guests("h1"), after.guests("h2")) == ({"a": Power.RUNNING}, {"b": Power.SHUTDOWN})
+        assert (after.epochs("h1"), after.epochs("h2")) == ({"a": 2}, {})
+        assert after.aborted() == set()
+        after.saw("h2", "a", Power.NONE, epoch=5)
+        assert after.guest("h1", "a") is Power.RUNNING
+        after.forget("h2", "a")
+        after.close()
+
+
+def test_a_file_that_cannot_be_taken_over_stays_as_it_was(path: Path) -> None:
+    before = sqlite3.connect(path)
+    before.executescript(UNCOUNTED + "create table epochs_before (odd text);")
+    tables = before.execute("select sql from sqlite_master").fetchall()
+    with pytest.raises(sqlite3.OperationalError, match="epochs_before"):
+        Journal(path)
+    assert before.execute("select sql from sqlite_master").fetchall() == tables
+    assert before.execute("select count(*) from guests").fetchone() == (2,)
+    before.close()
 
 
 # What is forgotten

@@ -1,101 +1,38 @@
 """The agent as a whole, before the real scheduler and engine: registers, takes its jobs, tells what became of them."""
 
 import asyncio
-import contextlib
 import itertools
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from agent.drivers.driver import Driver, DriverError, DriverFault
+from agent.drivers.driver import DriverError, DriverFault
 from agent.host.registration import NotRegistered, job_positions
 from agent.runner.journal import Journal
 from agent.runner.runner import HostIdentity
-from agent.service import AgentService, Options
-from domain.core.cells import DEFAULT_CELL
-from domain.core.messages import Key, Message, Record, Topic, from_record, named_id
+from domain.core.messages import Key, Record, Topic, from_record, named_id
 from domain.guest_spec import Power
 from domain.host.messages import HostRegistered
 from domain.host.reports import GuestObserved, Heartbeat
 from domain.instance.actions.power.stop import StopInstance
 from domain.network.messages import CreateNetwork
-from domain.tasks.messages import JobsAnswered
 from infra.log.lag import Lag
 from infra.log.log import TopicPartition
 from infra.process import metrics
-from tests.agent.bench import BOOT, PATIENCE, Hypervisor, dispatch, ident, job_record, no_secrets, outcomes
+from tests.agent.bench import (
+    BOOT,
+    Hypervisor,
+    dispatch,
+    ident,
+    job_record,
+    outcomes,
+)
+from tests.agent.site import INSTANCE, NO_HOST, OPTIONS, Site, boot, running
 from tests.domain.instances import NETWORK, boot_command
-from tests.harness.world import World
 from tests.simulation.loop import simulate
-
-INSTANCE = Key("instance", ident(1))
-NO_HOST = HostIdentity(id=ident(66), name="stranger", epoch=1, partition=0)
-OPTIONS = Options(cell=DEFAULT_CELL, zone="z1", endpoint="http://agent", parallel=4, heartbeat=0.01, reconcile=0.01)
-
-
-class Site:
-    """A world without hosts but those of one agent, which can be restarted."""
-
-    def __init__(self, path: Path, names: tuple[str, ...] = ("h1",)) -> None:
-        self.path = path
-        self.world = World()
-        self.drivers = {name: Hypervisor() for name in names}
-        self.service = self.agent()
-
-    def agent(self, drivers: Mapping[str, Driver] | None = None, options: Options = OPTIONS) -> AgentService:
-        """A new process."""
-        journal = Journal(self.path / "journal.db")
-        return AgentService(self.world.log, journal, drivers or self.drivers, no_secrets, self.world.clock, options)
-
-    def host(self, name: str = "h1") -> HostIdentity:
-        """Who a host is now."""
-        return self.service.runners[named_id("host", name)].host
-
-    def said(self, topic: Topic, kind: type[Message]) -> list[Any]:
-        found = [from_record(record).data for record in self.world.log.all(topic)]
-        return [each for each in found if isinstance(each, kind)]
-
-    def answers(self, dispatch_id: str = "") -> list[JobsAnswered]:
-        """What agents answered; schedulers and networks do not say which host they are."""
-        found = self.said(Topic.RESULTS, JobsAnswered)
-        return [each for each in found if each.host_id and dispatch_id in ("", each.dispatch_id)]
-
-    async def until(self, holds: Any) -> None:
-        async with asyncio.timeout(PATIENCE):
-            while not holds():
-                await self.world.log.wait(0.005)
-
-    async def instance(self, status: str) -> dict[str, Any]:
-        """Wait until the instance has this status and no task."""
-        async with asyncio.timeout(PATIENCE):
-            while True:
-                with contextlib.suppress(KeyError):
-                    doc = await self.world.document("instances", INSTANCE.id)
-                    if doc["status"] == status and doc["task"] is None:
-                        return doc
-                await self.world.log.wait(0.005)
-
-    @asynccontextmanager
-    async def working(self) -> AsyncIterator[AgentService]:
-        """The agent runs meanwhile; it ends as a killed process does, without a word."""
-        await self.service.start()
-        running = asyncio.create_task(self.service.run())
-        try:
-            yield self.service
-            assert not running.done(), running.exception()
-        finally:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
-            for runner in self.service.runners.values():
-                for task in runner._tasks:
-                    task.cancel()
-                await asyncio.gather(*runner._tasks, return_exceptions=True)
-            await self.service.close()
 
 
 @pytest.fixture
@@ -103,22 +40,6 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
     made = Site(tmp_path)
     async with running(made):
         yield made
-
-
-@asynccontextmanager
-async def running(site: Site) -> AsyncIterator[None]:
-    """Engine, scheduler and projector run; the only agents are the site's."""
-    await site.world.start()
-    site.world.stopped = {"agents"}
-    async with site.world.running():
-        yield
-
-
-async def boot(site: Site) -> None:
-    """Have an instance running."""
-    await site.world.send(Key("network", NETWORK), CreateNetwork(name="lan", cidr="10.0.0.0/24", segment=1))
-    await site.world.send(INSTANCE, boot_command())
-    await site.instance("active")
 
 
 async def test_a_host_registers_with_what_it_has_and_learns_who_it_is(site: Site) -> None:
@@ -357,6 +278,28 @@ async def test_a_guests_change_is_told_by_the_host_that_has_it(tmp_path: Path) -
         await site.until(lambda: bool(site.said(Topic.RESULTS, GuestObserved)))
     (observed,) = site.said(Topic.RESULTS, GuestObserved)
     assert observed.host_id == site.host("h2").id
+
+
+async def test_a_guest_that_moved_to_another_host_of_the_process_is_forgotten_by_its_first(
+    tmp_path: Path,
+) -> None:
+    site = Site(tmp_path, ("h1", "h2"))
+    async with running(site), site.working() as service:
+        for number, name, jobs in (
+            (1, "h1", BOOT),
+            (2, "h2", BOOT),
+            (3, "h1", ("UndefineGuest",)),
+            (4, "h1", ("DeleteDisk",)),
+        ):
+            host = site.host(name)
+            once = dispatch(number, 1, *jobs, host=host)
+            await site.world.log.publish([job_record(once, host)])
+            await site.until(lambda once=once: site.answers(once.dispatch_id))
+            if number == 3:
+                assert service.runners[host.id].known_guests() == {ident(1): Power.NONE}
+        assert service.runners[site.host("h1").id].known_guests() == {}
+        assert service.runners[site.host("h2").id].known_guests() == {ident(1): Power.RUNNING}
+        assert service._journal.epochs(site.host("h2").id) == {ident(1): 1}
 
 
 # Restarts

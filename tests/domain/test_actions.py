@@ -1,6 +1,6 @@
 """Every row of the lifecycle table, against the rules that all share."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -213,6 +213,21 @@ def test_a_task_cancelled_while_its_last_steps_are_done_is_undone_all_the_same()
     scenario.send(CancelTask(task_id=scenario.now.task.id)).settle()
     assert scenario.ran[-5:] == ["UndefineGuest", "UnplugPorts", "DeleteDisk", "UnbindPort", "Release"]
     assert (scenario.now.vm_state, scenario.now.host) == (VmState.ERROR, None)
+
+
+@pytest.mark.parametrize("tried_before", [False, True])
+def test_a_step_that_was_not_begun_is_undone_only_where_it_was_tried_before(tried_before: bool) -> None:
+    def ends_with(code: str, ran: bool) -> Callable[[str, Direction], JobError | None]:
+        return lambda name, _: JobError(code=code, message="no", ran=ran) if name == "CreateDisk" else None
+
+    scenario = Scenario().send(boot_command()).answer().answer()
+    if tried_before:
+        scenario.answer(ends_with("job-failed", True))
+    assert scenario.now is not None
+    assert scenario.now.task is not None
+    scenario.send(CancelTask(task_id=scenario.now.task.id)).answer(ends_with("aborted", False)).settle()
+    assert scenario.events[-1].cancelled  # type: ignore[attr-defined]
+    assert ("DeleteDisk" in scenario.ran) is tried_before
 
 
 def test_a_cancelled_task_whose_step_is_never_answered_ends_cancelled() -> None:
