@@ -34,6 +34,7 @@ from domain.tasks.messages import DispatchHostJobs
 from infra.log.lag import Lag, Lags, lags, measured
 from infra.log.log import Log, TopicPartition
 from infra.process import failpoints, log_context, metrics
+from infra.process.loops import every
 
 logger = logging.getLogger(__name__)
 
@@ -106,15 +107,16 @@ class AgentService:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._sender.run())
             runners = list(self.runners.values())
-            group.create_task(take_turns(runners, self._options.heartbeat, self._beat))
+            group.create_task(take_turns(runners, self._options.heartbeat, self._beat, name="heartbeats"))
             group.create_task(reconcile(runners, self._options.reconcile))
             group.create_task(self._read())
             group.create_task(self._forget())
 
     async def _forget(self) -> None:
-        while True:
-            await asyncio.sleep(FORGET_SECONDS)
+        async def forget() -> None:
             self._journal.forget_old(self._clock())
+
+        await every(FORGET_SECONDS, forget, name="journal-cleanup", first=FORGET_SECONDS)
 
     async def _read(self) -> None:
         for record in self._journal.pending().values():

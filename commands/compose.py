@@ -1,9 +1,9 @@
 """Composition roots of the write side: each makes the real parts of one process and runs it."""
 
 import asyncio
-import signal
 import uuid
 from collections.abc import Iterator
+from functools import partial
 
 import uvloop
 
@@ -26,6 +26,7 @@ from infra.log.topics import TOPICS
 from infra.process.clock import now
 from infra.process.garbage_collector import ease
 from infra.process.health_server import Pulse, measure, open_doors
+from infra.process.run import run_until_signal
 from infra.process.settings import Settings
 from infra.secrets.encryption import Seal
 from infra.secrets.postgres import PostgresSecrets
@@ -68,13 +69,10 @@ async def timers(settings: Settings) -> None:
     engine_ledger = PostgresLedger(settings.db.dsn, "engine")
     scheduler_ledger = PostgresLedger(settings.db.dsn, "scheduler")
     beats = Beats(log, settings.scheduling.beat_grace, now)
-    stop = asyncio.Event()
-    for each in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(each, stop.set)
     keep = settings.worker.inbox_keep
     timers = [
-        Timers(engine_ledger, log, now, keep),
-        Timers(scheduler_ledger, log, now, keep, to_the_scheduler),
+        Timers(engine_ledger, log, now, keep, name="deadlines-engine"),
+        Timers(scheduler_ledger, log, now, keep, to_the_scheduler, name="deadlines-scheduler"),
     ]
     pulse = Pulse(settings.metrics.every)
 
@@ -85,24 +83,18 @@ async def timers(settings: Settings) -> None:
 
     async def look() -> Lags:
         for each in timers:
-            if each.problem:
-                raise LogUnavailable(each.problem)
+            if each.status.problem:
+                raise LogUnavailable(each.status.problem)
         late = together({str(number): each.late for number, each in enumerate(timers)})
         return measured("timers", {**await beats.look(), "deadlines": late})
 
     open_doors(settings.metrics.listen, settings.metrics.timers, pulse)
-    running = [
-        *(asyncio.create_task(each.run()) for each in timers),
-        asyncio.create_task(measure(pulse, look, (LogUnavailable,))),
-        asyncio.create_task(beats.run(hosts)),
-    ]
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait([*running, stopping], return_when=asyncio.FIRST_COMPLETED)
-    for task in running:
-        if task.done():
-            task.result()
-        task.cancel()
-    await log.close()
+    await run_until_signal(
+        *(each.run for each in timers),
+        partial(measure, pulse, look, (LogUnavailable,)),
+        partial(beats.run, hosts),
+        closing=(engine_ledger.close, scheduler_ledger.close, log.close),
+    )
 
 
 async def webhooks(settings: Settings) -> None:
@@ -111,33 +103,22 @@ async def webhooks(settings: Settings) -> None:
     log = KafkaLog(settings.log.bootstrap, settings.log.request_timeout)
     ledger = PostgresLedger(settings.db.dsn, "engine")
     deliveries = PostgresDeliveries(settings.db.dsn)
-    await deliveries.open()
     secrets = PostgresSecrets(settings.db.dsn, Seal.from_file(settings.secrets.key_file))
-    await secrets.open()
     policy = settings.webhooks
     sender = Sender(policy.timeout, allow_private=policy.allow_private)
     recent = Recent(log, Topic.EVENTS)
     deliverer = Deliverer(Parts(log, ledger, deliveries, secrets, sender, policy, now, recent, str(uuid.uuid4())))
-    stop = asyncio.Event()
-    for each in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(each, stop.set)
     pulse = Pulse(settings.metrics.every)
 
     async def look() -> Lags:
-        if deliverer.problem:
-            raise LogUnavailable(deliverer.problem)
+        if deliverer.status.problem:
+            raise LogUnavailable(deliverer.status.problem)
         return measured("webhooks", await lags(log, deliverer.furthest_behind(), now(), (Topic.EVENTS,)))
 
     open_doors(settings.metrics.listen, settings.metrics.webhooks, pulse)
-    telling = asyncio.create_task(deliverer.run())
-    running = [telling, asyncio.create_task(measure(pulse, look, (LogUnavailable,)))]
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait([*running, stopping], return_when=asyncio.FIRST_COMPLETED)
-    for task in running:
-        task.cancel()
-    ended = await asyncio.gather(*running, return_exceptions=True)
-    for part in (sender, deliveries, secrets, ledger, log):
-        await part.close()
-    for error in ended:
-        if isinstance(error, Exception):
-            raise error
+    await run_until_signal(
+        deliverer.run,
+        partial(measure, pulse, look, (LogUnavailable,)),
+        opening=(deliveries.open, secrets.open),
+        closing=tuple(part.close for part in (sender, deliveries, secrets, ledger, log)),
+    )

@@ -35,6 +35,7 @@ from infra.log.kafka import COMMITTED
 from infra.log.lag import together
 from infra.log.log import LogUnavailable, TopicPartition
 from infra.process.health_server import Pulse, measure
+from infra.process.loops import every
 from infra.process.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -222,11 +223,13 @@ class Worker:
             busy = len(records) >= BUSY
 
     async def _watch(self) -> None:
-        while True:
-            await asyncio.sleep(self._settings.stall_timeout / 4)
-            if time.monotonic() - self._last_step > self._settings.stall_timeout and await self._waits():
-                logger.error("records wait, and none was processed for %s s; ending", self._settings.stall_timeout)
-                _end()
+        period = self._settings.stall_timeout / 4
+        await every(period, self._end_if_stalled, name="stall-watch", first=period)
+
+    async def _end_if_stalled(self) -> None:
+        if time.monotonic() - self._last_step > self._settings.stall_timeout and await self._waits():
+            logger.error("records wait, and none was processed for %s s; ending", self._settings.stall_timeout)
+            _end()
 
     async def _waits(self) -> bool:
         """Whether something has waited for too long. How many wait does not say it: the log has places at which there

@@ -50,4 +50,4 @@ async def look_at(runner: HostRunner, instance_id: str) -> None:
 async def reconcile(runners: Sequence[HostRunner], every: float) -> None:
     """Look for ever, at each host every `every` seconds; one that is slow to answer gets as long a rest."""
     await asyncio.sleep(every)
-    await take_turns(runners, every, look, rest=every)
+    await take_turns(runners, every, look, rest=every, name="guest-observer")

@@ -9,7 +9,6 @@ bound only, and by tasks never: even what ends work must not wait without end.
 """
 
 import asyncio
-import logging
 import math
 from collections import Counter
 from collections.abc import Mapping
@@ -22,11 +21,10 @@ from infra.db.write_store import Ledger, LedgerUnavailable
 from infra.log.lag import behind
 from infra.log.log import Log, LogUnavailable
 from infra.process import metrics
+from infra.process.loops import every
 from infra.process.settings import Settings
 from projections.store.port import Store, StoreUnavailable
 from projections.views.view import Condition
-
-logger = logging.getLogger(__name__)
 
 READ_BY = {"engine": (Topic.COMMANDS, Topic.RESULTS), "scheduler": (Topic.SCHEDULING,)}
 EVERY = 0.5
@@ -194,13 +192,10 @@ class Load:
             metrics.LOAD.labels(name).set(measured.now)
 
     async def run(self) -> None:
-        """Look for ever. While log or database are away, what was seen last holds: nothing is accepted then anyhow."""
-        while True:
-            try:
-                await self.look()
-            except (LogUnavailable, LedgerUnavailable, StoreUnavailable) as error:
-                logger.warning("load: %s", error)
-            await asyncio.sleep(EVERY)
+        """Measure the load every `EVERY` seconds, until cancelled.
+
+        While the log or the database is away, what was measured last holds: nothing is accepted then anyhow."""
+        await every(EVERY, self.look, name="load", failures=(LogUnavailable, LedgerUnavailable, StoreUnavailable))
 
 
 def _reader(command: type[Command]) -> str:

@@ -26,6 +26,7 @@ from infra.db.write_store import Ledger, LedgerUnavailable
 from infra.log.log import Log, LogUnavailable, Reader, TopicPartition
 from infra.log.recent import Recent
 from infra.process import log_context, metrics
+from infra.process.loops import LoopStatus, every
 from infra.process.settings import Webhooks as Policy
 from infra.secrets.secrets import SecretStore, SecretsUnavailable
 from infra.webhooks.deliveries import Deliveries, DeliveriesUnavailable, Delivery
@@ -306,8 +307,7 @@ class Deliverer:
         self._parts = parts
         self._couriers: dict[str, tuple[Courier, asyncio.Task[None]]] = {}
         self._forgotten: set[str] = set()
-        self.problem = ""
-        """Why the last look failed; empty where it did not."""
+        self.status = LoopStatus()
 
     async def look(self) -> list[Webhook]:
         """The webhooks that are to be told. What is of those that are gone is forgotten. Raises what is in AWAY."""
@@ -330,30 +330,20 @@ class Deliverer:
 
     async def run(self) -> None:
         """Until cancelled."""
-        reading = asyncio.create_task(self._read_recent())
+        recent = self._parts.recent.run
+        reading = asyncio.create_task(every(AWAY_SECONDS, recent, name="recent-events", failures=(LogUnavailable,)))
+
+        async def look() -> None:
+            await self.arrange(await self.look())
+            if reading.done():
+                reading.result()
+
         try:
-            while True:
-                try:
-                    await self.arrange(await self.look())
-                    self.problem = ""
-                    if reading.done():
-                        reading.result()
-                except AWAY as error:
-                    self.problem = str(error)
-                    logger.warning("trying again: %s", error)
-                await asyncio.sleep(LOOK_SECONDS)
+            await every(LOOK_SECONDS, look, name="webhooks", failures=AWAY, status=self.status)
         finally:
             reading.cancel()
             stopping = [self._stop(ident) for ident in list(self._couriers)]
             await asyncio.gather(reading, *stopping, return_exceptions=True)
-
-    async def _read_recent(self) -> None:
-        while True:
-            try:
-                await self._parts.recent.run()
-            except LogUnavailable as error:
-                logger.warning("trying again: %s", error)
-            await asyncio.sleep(AWAY_SECONDS)
 
     async def arrange(self, webhooks: Sequence[Webhook]) -> None:
         """A courier for each of these, and for no other. Raises what a courier ended by, which nothing does that one

@@ -4,7 +4,6 @@ Why a thread: a process whose loop hangs still answers /metrics, and its /readyz
 touches what the process works with; a pulse is what its loop has written down.
 """
 
-import asyncio
 import json
 import threading
 import time
@@ -16,6 +15,7 @@ from prometheus_client import make_wsgi_app
 from prometheus_client.exposition import ThreadingWSGIServer
 
 from infra.log.lag import Lags
+from infra.process.loops import every
 from infra.process.metrics import REGISTRY
 
 SLACK = 4
@@ -64,12 +64,15 @@ class Pulse:
 
 async def measure(pulse: Pulse, look: Callable[[], Awaitable[Lags]], away: tuple[type[Exception], ...]) -> None:
     """Look every now and then, for ever; `away` are the errors of a look that are waited out."""
-    while True:
+
+    async def run() -> None:
         try:
             pulse.beat(await look())
         except away as error:
             pulse.miss(str(error))
-        await asyncio.sleep(pulse.every)
+            raise
+
+    await every(pulse.every, run, name="health", failures=away)
 
 
 Start = Callable[[str, list[tuple[str, str]]], Any]

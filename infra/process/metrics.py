@@ -107,7 +107,6 @@ PLACEMENTS = _counter(
     "gostack_placements_total", "scheduler", "placements asked for: `placed`, or the refusal's code", "result"
 )
 DEADLINES = _counter("gostack_deadlines_total", "timers", "deadlines that passed and were told")
-TIMERS_FAILED = _counter("gostack_timers_failed_total", "timers", "looks for deadlines that log or database refused")
 PROJECTOR_SECONDS = _histogram(
     "gostack_projector_batch_seconds", "projector", "seconds to fold and store a batch of events", SECONDS
 )
@@ -136,6 +135,27 @@ WEBHOOK_ATTEMPTS = _counter(
     "webhooks",
     "attempts to tell a webhook of an event: `taken` or `failed`",
     "result",
+)
+LOOP_RUNS = _counter(
+    "gostack_loop_runs_total",
+    EVERYONE,
+    "runs of periodic work, by its name and how it ended: `success`; `failure`, which is tried again; `error`, which "
+    "ends the process; `cancelled`, as the process ended",
+    "loop",
+    "result",
+)
+LOOP_SECONDS = _histogram(
+    "gostack_loop_seconds",
+    EVERYONE,
+    "seconds that a run of periodic work took; work that is spread over hosts takes as long as its period",
+    LONG_SECONDS,
+    "loop",
+)
+LOOP_SUCCESS = _gauge(
+    "gostack_loop_last_success_timestamp_seconds",
+    EVERYONE,
+    "when periodic work last succeeded, in seconds since 1970 UTC",
+    "loop",
 )
 SPANS = _counter(
     "gostack_spans_total", "all", "spans that the collector of traces took (`sent`), or did not (`lost`)", "result"

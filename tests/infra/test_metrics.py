@@ -117,7 +117,7 @@ async def test_what_is_away_is_waited_out_and_told(monkeypatch: pytest.MonkeyPat
     async def at_once(seconds: float) -> None:
         assert seconds == 5.0
 
-    monkeypatch.setattr("infra.process.health_server.asyncio.sleep", at_once)
+    monkeypatch.setattr("infra.process.loops.asyncio.sleep", at_once)
     pulse = Pulse(5.0)
     looks = iter([ConnectionError("no database"), None])
     problems = []
