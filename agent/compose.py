@@ -21,7 +21,7 @@ from domain.guest_spec import GuestSpec
 from infra.log.kafka import KafkaLog
 from infra.log.log import LogUnavailable
 from infra.process.clock import now
-from infra.process.health_server import Pulse, measure, open_doors
+from infra.process.health_server import HealthState, measure_health, start_health_server
 from infra.process.http_server import embedded_server
 from infra.process.run import Part, run_until_signal
 from infra.process.settings import Settings
@@ -116,7 +116,7 @@ async def agent(settings: Settings) -> None:
     ]
     if settings.agent.driver == "libvirt" and (metadata_listener := listen()) is not None:
         parts.append(partial(_serve, metadata(state), metadata_listener))
-    pulse = Pulse(settings.metrics.every)
-    if open_doors(settings.metrics.listen, settings.metrics.agent, pulse):
-        parts.append(partial(measure, pulse, service.look, (LogUnavailable,)))
+    health = HealthState(settings.metrics.every)
+    if start_health_server(settings.metrics.listen, settings.metrics.agent, health):
+        parts.append(partial(measure_health, health, service.look, (LogUnavailable,)))
     await run_until_signal(*parts, opening=(service.start,), closing=(service.close, session.close, log.close))

@@ -31,7 +31,7 @@ from domain.dead import dead_record
 from domain.guest_spec import GuestSpec
 from domain.host.reports import Heartbeat
 from domain.tasks.messages import DispatchHostJobs
-from infra.log.lag import Lag, Lags, lags, measured
+from infra.log.lag import Lag, Lags, export_lags, lags
 from infra.log.log import Log, TopicPartition
 from infra.process import failpoints, log_context, metrics
 from infra.process.loops import every
@@ -200,7 +200,7 @@ class AgentService:
         taken = [envelope.time for runner in self.runners.values() for envelope in runner.unanswered()]
         held = Lag(len(taken), max(0.0, (now - min(taken)).total_seconds()) if taken else 0.0)
         found = await lags(self._log, dict(self.reading), now, [Topic.JOBS])
-        return measured("agent", {**found, "dispatches": held})
+        return export_lags("agent", {**found, "dispatches": held})
 
     async def close(self) -> None:
         """Let go of the drivers; guests run on."""

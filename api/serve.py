@@ -20,18 +20,17 @@ from api.writes.secret_cleanup import Forgetting
 from api.writes.secret_sweep import sweep_for_ever
 from api.writes.verdicts import Verdicts
 from domain import catalog
-from infra.db.postgres import PostgresLedger
-from infra.db.write_store import LedgerUnavailable
-from infra.db.write_store import measure as measure_ledger
+from infra.db.postgres import PostgresWriteStore
+from infra.db.write_store import WriteStoreUnavailable, measure_backlog
 from infra.log.kafka import KafkaLog
-from infra.log.lag import Lags, measured
+from infra.log.lag import Lags, export_lags
 from infra.process import metrics
 from infra.process.clock import now
-from infra.process.health_server import Pulse, measure, open_doors
+from infra.process.health_server import HealthState, measure_health, start_health_server
 from infra.process.http_server import EmbeddedServer, embedded_server
 from infra.process.run import Part, run_until_signal
 from infra.process.settings import Settings
-from infra.secrets.encryption import Seal
+from infra.secrets.encryption import Encryption
 from infra.secrets.postgres import PostgresSecrets
 from infra.secrets.segments import PostgresSegments
 from infra.webhooks.postgres import PostgresDeliveries
@@ -63,14 +62,14 @@ async def made(settings: Settings, token: str) -> AsyncIterator[Services]:
         store = PostgresStore(settings.db.dsn, settings.db.pool_size)
         await store.open()
         stack.push_async_callback(store.close)
-        secrets = PostgresSecrets(settings.db.dsn, Seal.from_file(settings.secrets.key_file))
+        secrets = PostgresSecrets(settings.db.dsn, Encryption.from_file(settings.secrets.key_file))
         await secrets.open()
         stack.push_async_callback(secrets.close)
         agents = Agents(store, token)
         stack.push_async_callback(agents.close)
-        deciding = {name: PostgresLedger(settings.db.dsn, name) for name in READ_BY}
-        for ledger in deciding.values():
-            stack.push_async_callback(ledger.close)
+        deciding = {name: PostgresWriteStore(settings.db.dsn, name) for name in READ_BY}
+        for write_store in deciding.values():
+            stack.push_async_callback(write_store.close)
         deliveries = PostgresDeliveries(settings.db.dsn, pool_size=2)
         await deliveries.open()
         stack.push_async_callback(deliveries.close)
@@ -127,16 +126,16 @@ async def serve(settings: Settings) -> None:
             embedded_server(app, settings.api.listen, settings.api.port, GRACE),
             embedded_server(internal, settings.api.hosts_listen, settings.api.hosts_port, GRACE),
         ]
-        pulse = Pulse(settings.metrics.every)
+        health = HealthState(settings.metrics.every)
 
         async def look() -> Lags:
             metrics.VERDICTS_AWAITED.set(services.verdicts.waiting)
-            for name, ledger in services.deciding.items():
-                await measure_ledger(name, ledger)
+            for name, write_store in services.deciding.items():
+                await measure_backlog(name, write_store)
             told = await readiness(services)
             if told["problems"]:
                 raise NotReady("; ".join(told["problems"]))
-            return measured("api", await services.verdicts.look(services.clock()))
+            return export_lags("api", await services.verdicts.look(services.clock()))
 
         # The servers end first: requests under way need the parts behind them for their answers.
         parts: list[Part] = [
@@ -146,8 +145,8 @@ async def serve(settings: Settings) -> None:
             partial(sweep_for_ever, services),
             services.load.run,
         ]
-        if open_doors(settings.metrics.listen, settings.metrics.api, pulse):
-            parts.append(partial(measure, pulse, look, (NotReady, LedgerUnavailable)))
+        if start_health_server(settings.metrics.listen, settings.metrics.api, health):
+            parts.append(partial(measure_health, health, look, (NotReady, WriteStoreUnavailable)))
         await run_until_signal(*parts)
 
 

@@ -17,18 +17,18 @@ from domain import catalog
 from domain.core.messages import Topic
 from domain.host.state import Host
 from domain.scheduling.table import Ratios
-from infra.db.postgres import PostgresLedger
+from infra.db.postgres import PostgresWriteStore
 from infra.log.kafka import KafkaLog
-from infra.log.lag import Lags, lags, measured, together
+from infra.log.lag import Lags, export_lags, lags, total_lag
 from infra.log.log import LogUnavailable
 from infra.log.recent import Recent
 from infra.log.topics import TOPICS
 from infra.process.clock import now
-from infra.process.garbage_collector import ease
-from infra.process.health_server import Pulse, measure, open_doors
+from infra.process.garbage_collector import tune_garbage_collector
+from infra.process.health_server import HealthState, measure_health, start_health_server
 from infra.process.run import run_until_signal
 from infra.process.settings import Settings
-from infra.secrets.encryption import Seal
+from infra.secrets.encryption import Encryption
 from infra.secrets.postgres import PostgresSecrets
 from infra.webhooks.postgres import PostgresDeliveries
 from infra.webhooks.sender import Sender
@@ -52,13 +52,13 @@ def _work(name: str, rules: Rules, topics: tuple[Topic, ...], settings: Settings
 
     assert catalog.MESSAGES
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-    ledger = PostgresLedger(settings.db.dsn, name)
+    write_store = PostgresWriteStore(settings.db.dsn, name)
     log = KafkaLog(settings.log.bootstrap, settings.log.request_timeout)
     port = getattr(settings.metrics, name)
-    pulse = Pulse(settings.metrics.every)
-    open_doors(settings.metrics.listen, port, pulse)
-    worker = Worker(name, Processor(rules, ledger, log, topics, now), settings, pulse if port else None)
-    ease()
+    health = HealthState(settings.metrics.every)
+    start_health_server(settings.metrics.listen, port, health)
+    worker = Worker(name, Processor(rules, write_store, log, topics, now), settings, health if port else None)
+    tune_garbage_collector()
     worker.run()
 
 
@@ -66,18 +66,18 @@ async def timers(settings: Settings) -> None:
     """Run timers and beats until a signal comes."""
     assert catalog.MESSAGES
     log = KafkaLog(settings.log.bootstrap, settings.log.request_timeout)
-    engine_ledger = PostgresLedger(settings.db.dsn, "engine")
-    scheduler_ledger = PostgresLedger(settings.db.dsn, "scheduler")
+    engine_write_store = PostgresWriteStore(settings.db.dsn, "engine")
+    scheduler_write_store = PostgresWriteStore(settings.db.dsn, "scheduler")
     beats = Beats(log, settings.scheduling.beat_grace, now)
     keep = settings.worker.inbox_keep
     timers = [
-        Timers(engine_ledger, log, now, keep, name="deadlines-engine"),
-        Timers(scheduler_ledger, log, now, keep, to_the_scheduler, name="deadlines-scheduler"),
+        Timers(engine_write_store, log, now, keep, name="deadlines-engine"),
+        Timers(scheduler_write_store, log, now, keep, to_the_scheduler, name="deadlines-scheduler"),
     ]
-    pulse = Pulse(settings.metrics.every)
+    health = HealthState(settings.metrics.every)
 
     async def hosts() -> Iterator[Host]:
-        rules, rows = EngineRules(), await scheduler_ledger.all("host")
+        rules, rows = EngineRules(), await scheduler_write_store.all("host")
         # One by one: together, with all their claims, they are large.
         return (restored(rules, key, row).state for key, row in rows.items())
 
@@ -85,15 +85,15 @@ async def timers(settings: Settings) -> None:
         for each in timers:
             if each.status.problem:
                 raise LogUnavailable(each.status.problem)
-        late = together({str(number): each.late for number, each in enumerate(timers)})
-        return measured("timers", {**await beats.look(), "deadlines": late})
+        late = total_lag({str(number): each.late for number, each in enumerate(timers)})
+        return export_lags("timers", {**await beats.look(), "deadlines": late})
 
-    open_doors(settings.metrics.listen, settings.metrics.timers, pulse)
+    start_health_server(settings.metrics.listen, settings.metrics.timers, health)
     await run_until_signal(
         *(each.run for each in timers),
-        partial(measure, pulse, look, (LogUnavailable,)),
+        partial(measure_health, health, look, (LogUnavailable,)),
         partial(beats.run, hosts),
-        closing=(engine_ledger.close, scheduler_ledger.close, log.close),
+        closing=(engine_write_store.close, scheduler_write_store.close, log.close),
     )
 
 
@@ -101,24 +101,24 @@ async def webhooks(settings: Settings) -> None:
     """Tell webhooks until a signal comes. Raises OSError and KeyInvalid for the key file, and what ends a courier."""
     assert catalog.MESSAGES
     log = KafkaLog(settings.log.bootstrap, settings.log.request_timeout)
-    ledger = PostgresLedger(settings.db.dsn, "engine")
+    write_store = PostgresWriteStore(settings.db.dsn, "engine")
     deliveries = PostgresDeliveries(settings.db.dsn)
-    secrets = PostgresSecrets(settings.db.dsn, Seal.from_file(settings.secrets.key_file))
+    secrets = PostgresSecrets(settings.db.dsn, Encryption.from_file(settings.secrets.key_file))
     policy = settings.webhooks
     sender = Sender(policy.timeout, allow_private=policy.allow_private)
     recent = Recent(log, Topic.EVENTS)
-    deliverer = Deliverer(Parts(log, ledger, deliveries, secrets, sender, policy, now, recent, str(uuid.uuid4())))
-    pulse = Pulse(settings.metrics.every)
+    deliverer = Deliverer(Parts(log, write_store, deliveries, secrets, sender, policy, now, recent, str(uuid.uuid4())))
+    health = HealthState(settings.metrics.every)
 
     async def look() -> Lags:
         if deliverer.status.problem:
             raise LogUnavailable(deliverer.status.problem)
-        return measured("webhooks", await lags(log, deliverer.furthest_behind(), now(), (Topic.EVENTS,)))
+        return export_lags("webhooks", await lags(log, deliverer.furthest_behind(), now(), (Topic.EVENTS,)))
 
-    open_doors(settings.metrics.listen, settings.metrics.webhooks, pulse)
+    start_health_server(settings.metrics.listen, settings.metrics.webhooks, health)
     await run_until_signal(
         deliverer.run,
-        partial(measure, pulse, look, (LogUnavailable,)),
+        partial(measure_health, health, look, (LogUnavailable,)),
         opening=(deliveries.open, secrets.open),
-        closing=tuple(part.close for part in (sender, deliveries, secrets, ledger, log)),
+        closing=tuple(part.close for part in (sender, deliveries, secrets, write_store, log)),
     )

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from domain.core.messages import Envelope, Topic, derived_id, to_record
 from domain.tasks.events import DeadlinePassed
-from infra.db.write_store import Due, Ledger, LedgerUnavailable
+from infra.db.write_store import Due, WriteStore, WriteStoreUnavailable
 from infra.log.lag import NO_LAG, Lag
 from infra.log.log import Log, LogUnavailable
 from infra.process import failpoints, log_context, metrics, traces
@@ -45,7 +45,7 @@ class Timers:
 
     def __init__(
         self,
-        ledger: Ledger,
+        write_store: WriteStore,
         log: Log,
         clock: Callable[[], datetime],
         inbox_keep: float,
@@ -55,7 +55,7 @@ class Timers:
     ) -> None:
         """`inbox_keep`: seconds for which ids of handled messages are remembered; `address`: where a deadline is sent;
         `name`: of the loop, in the log and in metrics."""
-        self._ledger = ledger
+        self._write_store = write_store
         self._log = log
         self._clock = clock
         self._address = address
@@ -69,10 +69,10 @@ class Timers:
         self.status = LoopStatus()
 
     async def look(self) -> int:
-        """Tell whom it concerns what is due now; how much that is. Raises LedgerUnavailable, LogUnavailable."""
+        """Tell whom it concerns what is due now; how much that is. Raises WriteStoreUnavailable, LogUnavailable."""
         now = self._clock()
         # A clock that jumps ahead would have everything fire that is on its way: two have to say so.
-        due = await self._ledger.due(now, MOST, sure=True)
+        due = await self._write_store.due(now, MOST, sure=True)
         self.late = Lag(len(due), (now - min(each.due_at for each in due)).total_seconds() if due else 0.0)
         if due:
             failpoints.point("timers-looked")
@@ -112,12 +112,12 @@ class Timers:
 
     async def run(self) -> None:
         """Look for deadlines until cancelled; while the log or the database is away, look again and again."""
-        away = (LedgerUnavailable, LogUnavailable)
+        away = (WriteStoreUnavailable, LogUnavailable)
         await every(EVERY_SECONDS, self._look_and_prune, name=self._name, failures=away, status=self.status)
 
     async def _look_and_prune(self) -> None:
         await self.look()
         now = asyncio.get_running_loop().time()
         if now - self._pruned > PRUNE_SECONDS:
-            await self._ledger.prune(self._clock(), self._inbox_keep)
+            await self._write_store.prune(self._clock(), self._inbox_keep)
             self._pruned = now

@@ -6,7 +6,7 @@ from functools import partial
 from domain import catalog
 from infra.log.kafka import KafkaLog
 from infra.log.log import LogUnavailable
-from infra.process.health_server import Pulse, measure, open_doors
+from infra.process.health_server import HealthState, measure_health, start_health_server
 from infra.process.run import Part, run_until_signal
 from infra.process.settings import Settings
 from projections.maintenance.operator import operate
@@ -22,10 +22,10 @@ async def projector(settings: Settings) -> None:
     log = KafkaLog(settings.log.bootstrap, settings.log.request_timeout)
     store = PostgresStore(settings.db.dsn, pool_size=2)
     projector = Projector(log, store)
-    pulse = Pulse(settings.metrics.every)
-    open_doors(settings.metrics.listen, settings.metrics.projector, pulse)
+    health = HealthState(settings.metrics.every)
+    start_health_server(settings.metrics.listen, settings.metrics.projector, health)
     parts: list[Part] = [projector.run, partial(operate, settings)]
     if settings.metrics.projector:
         look = partial(projector.look, lambda: datetime.now(UTC))
-        parts.append(partial(measure, pulse, look, (LogUnavailable,)))
+        parts.append(partial(measure_health, health, look, (LogUnavailable,)))
     await run_until_signal(*parts, opening=(store.open,), closing=(store.close, log.close))

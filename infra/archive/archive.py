@@ -11,10 +11,10 @@ from pathlib import Path
 
 from domain.core.messages import Record, Topic
 from domain.dead import PLACE
-from infra.archive.errors import OtherLog
-from infra.archive.lock import alone
+from infra.archive.errors import WrongLog
+from infra.archive.lock import archive_lock
 from infra.archive.manifest import Manifest, Segment, Span, opened
-from infra.archive.segment import UNFINISHED, Writer, fingerprint, whole
+from infra.archive.segment import UNFINISHED, Writer, fingerprint, verified_bytes
 from infra.log.log import Log, TopicPartition
 from infra.log.records import records
 from infra.log.topics import TOPICS
@@ -28,11 +28,11 @@ SAVE_EVERY = 16
 """Segments after which the manifest is saved, so that a run that is cut off goes on from there."""
 CAUSES = ("ce_causeplace", PLACE)
 
-Told = Callable[[str], None]
+Progress = Callable[[str], None]
 
 
 @dataclass
-class Archived:
+class ArchiveResult:
     """What a run did."""
 
     records: int = 0
@@ -41,9 +41,9 @@ class Archived:
     """What retention removed before it was archived."""
 
 
-async def archive(log: Log, directory: Path, told: Told = lambda line: None) -> Archived:
-    """Write what the archive does not have yet. Raises Damaged, OtherLog, ArchiveBusy, LogUnavailable, OSError."""
-    with alone(directory, make=True):
+async def archive(log: Log, directory: Path, told: Progress = lambda line: None) -> ArchiveResult:
+    """Write what the archive does not have yet. Raises Damaged, WrongLog, ArchiveBusy, LogUnavailable, OSError."""
+    with archive_lock(directory, make=True):
         run = _Run(log, opened(directory), told)
         try:
             await run.all()
@@ -53,8 +53,8 @@ async def archive(log: Log, directory: Path, told: Told = lambda line: None) -> 
 
 
 class _Run:
-    def __init__(self, log: Log, manifest: Manifest, told: Told) -> None:
-        self.done = Archived()
+    def __init__(self, log: Log, manifest: Manifest, told: Progress) -> None:
+        self.done = ArchiveResult()
         self._log = log
         self._manifest = manifest
         self._directory = manifest.directory
@@ -92,13 +92,13 @@ class _Run:
         for topic, count in self._manifest.counts().items():
             now = sum(each.topic == topic for each in bounds)
             if now != count:
-                raise OtherLog(f"{topic} has {now} partitions, the archive has it with {count}")
+                raise WrongLog(f"{topic} has {now} partitions, the archive has it with {count}")
         for each, (first, end) in bounds.items():
             spans.setdefault(each, Span(begin=first, end=first))
             reached = self._manifest.reached(each)
             place = f"{each.topic}:{each.partition}"
             if end < reached:
-                raise OtherLog(
+                raise WrongLog(
                     f"{place} ends at {end}, the archive has it up to {reached}: "
                     "the log is another one, or has lost its end"
                 )
@@ -132,7 +132,7 @@ class _Run:
             last = known.get(each)
             if last is not None and record.offset <= last.last:
                 if record.offset == last.last and fingerprint(record) != last.fingerprint:
-                    raise OtherLog(f"{record.place} is not the record that the archive has there: another log")
+                    raise WrongLog(f"{record.place} is not the record that the archive has there: another log")
                 continue
             self._add(each, record)
         for each in list(self._writers):
@@ -154,7 +154,7 @@ class _Run:
         tail = self._manifest.segments[each][-1:]
         if not tail or tail[0].bytes >= SMALL_BYTES:
             return Writer(self._directory, each.topic, each.partition, record.offset)
-        before = whole(self._directory / tail[0].file, tail[0].bytes, tail[0].sha256)
+        before = verified_bytes(self._directory / tail[0].file, tail[0].bytes, tail[0].sha256)
         return Writer(self._directory, each.topic, each.partition, tail[0].first, before)
 
     def _finish(self, each: TopicPartition) -> None:

@@ -16,7 +16,7 @@ class ArchiveBusy(ArchiveError):
     """Another process works on the archive."""
 
 
-class OtherLog(ArchiveError):
+class WrongLog(ArchiveError):
     """The log is not the one that the archive is of."""
 
 

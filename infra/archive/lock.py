@@ -10,7 +10,7 @@ from infra.archive.errors import ArchiveBusy
 
 
 @contextmanager
-def alone(directory: Path, make: bool = False) -> Iterator[None]:
+def archive_lock(directory: Path, make: bool = False) -> Iterator[None]:
     """For the time of a block; the lock goes with the process. Raises ArchiveBusy, OSError."""
     if make:
         directory.mkdir(parents=True, exist_ok=True)

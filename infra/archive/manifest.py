@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from domain.core.messages import Record
 from infra.archive.errors import Damaged
-from infra.archive.segment import ENDING, sync, unpacked, whole
+from infra.archive.segment import ENDING, sync, unpacked, verified_bytes
 from infra.log.log import TopicPartition
 
 NAME = "manifest.json"
@@ -58,7 +58,9 @@ class Segment(BaseModel):
 
     def read(self, directory: Path) -> Iterator[Record]:
         """Its records. Raises Damaged."""
-        return unpacked(self.file, whole(directory / self.file, self.bytes, self.sha256), self.topic, self.partition)
+        return unpacked(
+            self.file, verified_bytes(directory / self.file, self.bytes, self.sha256), self.topic, self.partition
+        )
 
 
 class Contents(BaseModel):
@@ -121,7 +123,7 @@ class Manifest:
         for segments in self.segments.values():
             for segment in segments:
                 try:
-                    whole(self.directory / segment.file, segment.bytes, segment.sha256)
+                    verified_bytes(self.directory / segment.file, segment.bytes, segment.sha256)
                 except Damaged as damaged:
                     yield damaged
 

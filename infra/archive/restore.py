@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from domain.core.messages import FILLER_HEADERS, Record
-from infra.archive.archive import Told
+from infra.archive.archive import Progress
 from infra.archive.errors import CannotRestore, NotEmpty
-from infra.archive.lock import alone
+from infra.archive.lock import archive_lock
 from infra.archive.manifest import Manifest, Span, load
 from infra.log.log import Log, LogUnavailable, Reader, TopicPartition
 from infra.log.topics import TOPICS
@@ -32,7 +32,7 @@ TRIES = 30
 
 
 @dataclass
-class Restored:
+class RestoreResult:
     """What was done."""
 
     records: int = 0
@@ -41,17 +41,17 @@ class Restored:
     """Records that were there: an earlier run was cut off."""
 
 
-async def restore(log: Log, directory: Path, told: Told = lambda line: None) -> Restored:
+async def restore(log: Log, directory: Path, told: Progress = lambda line: None) -> RestoreResult:
     """Fill the log. Every file is read before anything is written.
 
     Raises Damaged, NotEmpty, CannotRestore, ArchiveBusy, LogUnavailable, OSError.
     """
-    with alone(directory):
+    with archive_lock(directory):
         manifest = load(directory)
         for damaged in manifest.problems():
             raise damaged
         _must_fit(manifest)
-        done = Restored()
+        done = RestoreResult()
         bounds = await log.bounds(list(TOPICS))
         for each, (first, end) in bounds.items():
             if end:
@@ -162,7 +162,7 @@ def _positions(manifest: Manifest, each: TopicPartition, start: int) -> Iterator
         yield from piece.fillers(each) if isinstance(piece, _Gap) else (piece,)
 
 
-async def _fill(log: Log, manifest: Manifest, each: TopicPartition, start: int, done: Restored) -> None:
+async def _fill(log: Log, manifest: Manifest, each: TopicPartition, start: int, done: RestoreResult) -> None:
     chunk: list[Record] = []
     size = 0
     for piece in _pieces(manifest, each, start):
@@ -184,7 +184,7 @@ async def _fill(log: Log, manifest: Manifest, each: TopicPartition, start: int, 
         await _put(log, each, chunk, done)
 
 
-async def _put(log: Log, each: TopicPartition, chunk: list[Record], done: Restored) -> None:
+async def _put(log: Log, each: TopicPartition, chunk: list[Record], done: RestoreResult) -> None:
     await log.publish(chunk)
     failpoints.point("restore-put")
     await _must_end(log, each, chunk[-1].offset + 1)

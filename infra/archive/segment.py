@@ -158,7 +158,7 @@ def sync(directory: Path) -> None:
         os.close(handle)
 
 
-def whole(path: Path, length: int, sha256: str) -> bytes:
+def verified_bytes(path: Path, length: int, sha256: str) -> bytes:
     """A file's bytes, which are those that were written. Raises Damaged."""
     try:
         data = path.read_bytes()

@@ -1,4 +1,4 @@
-"""The ledger in memory: the twin of PostgreSQL's, for fast tests and simulated histories."""
+"""The write store in memory: the twin of PostgreSQL's, for fast tests and simulated histories."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -10,7 +10,7 @@ from infra.db.write_store import Change, Conflict, Due, Move, Opened, Row
 from infra.log.log import TopicPartition
 
 
-class MemoryLedger:
+class MemoryWriteStore:
     """Dictionaries; a step works on copies that take the originals' place when it ends well."""
 
     def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
@@ -22,10 +22,10 @@ class MemoryLedger:
         self._outbox: dict[int, bytes] = {}
         self._parked: dict[Key, str] = {}
         self._next = 1
-        self.make_step: type[MemoryStep] = MemoryStep
+        self.make_step: type[MemoryTransaction] = MemoryTransaction
 
     @asynccontextmanager
-    async def step(self) -> AsyncIterator["MemoryStep"]:
+    async def step(self) -> AsyncIterator["MemoryTransaction"]:
         """One transaction."""
         step = self.make_step(self)
         yield step
@@ -82,11 +82,11 @@ class MemoryLedger:
         """Nothing to let go of."""
 
 
-class MemoryStep:
-    """One transaction on a MemoryLedger."""
+class MemoryTransaction:
+    """One transaction on a MemoryWriteStore."""
 
-    def __init__(self, ledger: MemoryLedger) -> None:
-        self._ledger = ledger
+    def __init__(self, write_store: MemoryWriteStore) -> None:
+        self._write_store = write_store
         self._moves: list[Move] = []
         self._changes: Sequence[Change] = ()
         self._ids: Sequence[str] = ()
@@ -96,18 +96,18 @@ class MemoryStep:
 
     async def open(self, moves: Sequence[Move], ids: Sequence[str], keys: Sequence[Key]) -> Opened:
         """Move the positions; say which moved, which ids are done already, and how the aggregates are."""
-        ledger = self._ledger
-        self._moves = [move for move in moves if ledger._positions.get(move.partition) == move.start]
+        write_store = self._write_store
+        self._moves = [move for move in moves if write_store._positions.get(move.partition) == move.start]
         return Opened(
             moved={move.partition for move in self._moves},
-            seen={ident for ident in ids if ident in ledger._inbox},
+            seen={ident for ident in ids if ident in write_store._inbox},
             rows=await self.load(keys),
-            parked={key: ledger._parked[key] for key in keys if key in ledger._parked},
+            parked={key: write_store._parked[key] for key in keys if key in write_store._parked},
         )
 
     async def load(self, keys: Sequence[Key]) -> dict[Key, Row]:
         """More aggregates."""
-        return {key: self._ledger._rows[key] for key in keys if key in self._ledger._rows}
+        return {key: self._write_store._rows[key] for key in keys if key in self._write_store._rows}
 
     async def close(
         self,
@@ -119,37 +119,37 @@ class MemoryStep:
     ) -> int:
         """Store all; the outbox's number, or 0 where nothing is to be sent. Raises Conflict."""
         blank = Row(0, b"")
-        stale = [each for each in changes if self._ledger._rows.get(each.key, blank).version != each.before]
+        stale = [each for each in changes if self._write_store._rows.get(each.key, blank).version != each.before]
         if stale:
             raise Conflict(f"{len(stale)} of {len(changes)} aggregates had changed")
         self._changes, self._ids, self._parked, self._released = changes, ids, parked, released
         if not outbox:
             return 0
-        number = self._ledger._next
-        self._ledger._next += 1
+        number = self._write_store._next
+        self._write_store._next += 1
         self._outbox = (number, pack(outbox))
         return number
 
     def commit(self) -> None:
         """All of it happens."""
-        ledger = self._ledger
+        write_store = self._write_store
         for move in self._moves:
-            ledger._positions[move.partition] = move.end
+            write_store._positions[move.partition] = move.end
         for change in self._changes:
             if change.tail:
-                kept = ledger._rows[change.key]
-                ledger._rows[change.key] = Row(change.after, kept.state, (*kept.tail, change.records))
+                kept = write_store._rows[change.key]
+                write_store._rows[change.key] = Row(change.after, kept.state, (*kept.tail, change.records))
             else:
-                ledger._rows[change.key] = Row(change.after, change.state)
+                write_store._rows[change.key] = Row(change.after, change.state)
             if change.due_at is None:
-                ledger._due.pop(change.key, None)
+                write_store._due.pop(change.key, None)
             else:
-                ledger._due[change.key] = Due(change.key, change.due_id, change.due_at)
+                write_store._due[change.key] = Due(change.key, change.due_id, change.due_at)
         for ident in self._ids:
-            ledger._inbox.setdefault(ident, ledger._clock())
+            write_store._inbox.setdefault(ident, write_store._clock())
         for key in self._released:
-            ledger._parked.pop(key, None)
+            write_store._parked.pop(key, None)
         for key, why in self._parked:
-            ledger._parked.setdefault(key, why)
+            write_store._parked.setdefault(key, why)
         if self._outbox:
-            ledger._outbox[self._outbox[0]] = self._outbox[1]
+            write_store._outbox[self._outbox[0]] = self._outbox[1]

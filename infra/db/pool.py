@@ -19,7 +19,7 @@ OPTIONS = "-c statement_timeout=10000"
 MOST_WAITING = 1000
 """Who may wait for a connection of a pool; others are refused at once, as if the database were away."""
 
-GIVEN_UP: dict[str, Any] = {
+CONNECTION_TIMEOUTS: dict[str, Any] = {
     "connect_timeout": 10,
     "keepalives_idle": 5,
     "keepalives_interval": 5,
@@ -32,7 +32,7 @@ own patience is hours, in which the statement's timeout helps nobody: it is the 
 
 def connect(dsn: str) -> psycopg.Connection[Any]:
     """A connection that commits each statement, for work that waits for it. Raises psycopg.OperationalError."""
-    return psycopg.connect(dsn, autocommit=True, **GIVEN_UP)
+    return psycopg.connect(dsn, autocommit=True, **CONNECTION_TIMEOUTS)
 
 
 _used: WeakKeyDictionary[AsyncConnection[Any], float] = WeakKeyDictionary()
@@ -59,7 +59,7 @@ class Connections:
             open=False,
             timeout=10,
             max_waiting=MOST_WAITING,
-            kwargs={"autocommit": True, "prepare_threshold": 2, "options": options, **GIVEN_UP},
+            kwargs={"autocommit": True, "prepare_threshold": 2, "options": options, **CONNECTION_TIMEOUTS},
             check=alive_if_idle,
         )
 

@@ -1,4 +1,4 @@
-"""The ledger in PostgreSQL: one connection, one transaction a step, round trips joined by libpq's pipeline mode."""
+"""The write store in PostgreSQL: one connection, one transaction a step, round trips joined by libpq's pipeline mode."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -11,16 +11,8 @@ from psycopg import AsyncConnection, sql
 
 from domain.core.messages import Key, Record
 from infra.db.outbox import pack, unpack
-from infra.db.pool import GIVEN_UP
-from infra.db.write_store import (
-    Change,
-    Conflict,
-    Due,
-    LedgerUnavailable,
-    Move,
-    Opened,
-    Row,
-)
+from infra.db.pool import CONNECTION_TIMEOUTS
+from infra.db.write_store import Change, Conflict, Due, Move, Opened, Row, WriteStoreUnavailable
 from infra.log.log import TopicPartition
 
 # A position moves only from where this step believes it to be: no row moved means that another worker owns the
@@ -132,7 +124,7 @@ def _rows(found: Sequence[tuple[str, str, int, bytes, list[bytes]]]) -> dict[Key
     return {Key(kind, ident): Row(version, state, tuple(tail)) for kind, ident, version, state, tail in found}
 
 
-class PostgresStep:
+class PostgresTransaction:
     """One transaction."""
 
     def __init__(self, connection: AsyncConnection, schema: str) -> None:
@@ -228,7 +220,7 @@ class PostgresStep:
         return number
 
 
-class PostgresLedger:
+class PostgresWriteStore:
     """A processor's database: a schema of its own."""
 
     def __init__(self, dsn: str, schema: str, timeout: float = 30.0) -> None:
@@ -250,23 +242,23 @@ class PostgresLedger:
                         options=f"-c statement_timeout={int(self._timeout * 1000)}",
                         application_name=f"gostack-{self._schema}",
                         prepare_threshold=2,
-                        **GIVEN_UP,
+                        **CONNECTION_TIMEOUTS,
                     )
                 async with asyncio.timeout(self._timeout), self._connection.transaction():
                     yield self._connection
             except (psycopg.OperationalError, psycopg.InterfaceError, TimeoutError) as error:
                 if self._connection is not None:
                     await self._connection.close()
-                raise LedgerUnavailable(str(error) or repr(error)) from error
+                raise WriteStoreUnavailable(str(error) or repr(error)) from error
 
     def _sql(self, text: str) -> bytes:
         return _in_schema(text, self._schema)
 
     @asynccontextmanager
-    async def step(self) -> AsyncIterator[PostgresStep]:
-        """One transaction, committed where the block ends without an exception. Raises LedgerUnavailable."""
+    async def step(self) -> AsyncIterator[PostgresTransaction]:
+        """One transaction, committed where the block ends without an exception. Raises WriteStoreUnavailable."""
         async with self._open() as connection:
-            yield PostgresStep(connection, self._schema)
+            yield PostgresTransaction(connection, self._schema)
 
     async def positions(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         """Where each partition is to be read from; one never seen starts at 0."""
@@ -323,7 +315,7 @@ class PostgresLedger:
                         autocommit=True,
                         options=f"-c statement_timeout={int(self._timeout * 1000)} -c synchronous_commit=off",
                         prepare_threshold=2,
-                        **GIVEN_UP,
+                        **CONNECTION_TIMEOUTS,
                     )
                 async with asyncio.timeout(self._timeout):
                     await self._forgetter.execute(
@@ -332,7 +324,7 @@ class PostgresLedger:
             except (psycopg.OperationalError, psycopg.InterfaceError, TimeoutError) as error:
                 if self._forgetter is not None:
                     await self._forgetter.close()
-                raise LedgerUnavailable(str(error) or repr(error)) from error
+                raise WriteStoreUnavailable(str(error) or repr(error)) from error
 
     async def due(self, now: datetime, most: int, sure: bool = False) -> list[Due]:
         """What is due, longest first; `sure`: only what this database's own clock says, too."""

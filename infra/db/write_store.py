@@ -15,7 +15,7 @@ from infra.log.log import TopicPartition
 from infra.process import metrics
 
 
-class LedgerUnavailable(Exception):
+class WriteStoreUnavailable(Exception):
     """The database did not answer. Whether the last commit took place is told by the positions."""
 
 
@@ -83,7 +83,7 @@ class Due:
     due_at: datetime
 
 
-class Step(Protocol):
+class Transaction(Protocol):
     """One transaction."""
 
     async def open(self, moves: Sequence[Move], ids: Sequence[str], keys: Sequence[Key]) -> Opened:
@@ -104,7 +104,7 @@ class Step(Protocol):
         Raises Conflict."""
 
 
-class Ledger(Protocol):
+class WriteStore(Protocol):
     """A processor's database."""
 
     async def positions(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
@@ -116,8 +116,8 @@ class Ledger(Protocol):
     async def empty(self) -> bool:
         """Whether it remembers nothing: as it is when it is made, before the first step."""
 
-    def step(self) -> AbstractAsyncContextManager[Step]:
-        """One transaction, committed where the block ends without an exception. Raises LedgerUnavailable."""
+    def step(self) -> AbstractAsyncContextManager[Transaction]:
+        """One transaction, committed where the block ends without an exception. Raises WriteStoreUnavailable."""
 
     async def all(self, kind: str) -> dict[Key, Row]:
         """Every aggregate of a kind."""
@@ -147,8 +147,8 @@ class Ledger(Protocol):
         """Let go of all connections."""
 
 
-async def measure(process: str, ledger: Ledger) -> None:
+async def measure_backlog(process: str, write_store: WriteStore) -> None:
     """Tell whoever watches what a kind of worker has in its database: for others to call, since a worker that cannot
-    publish ends, and does not start while the log is away. Raises LedgerUnavailable."""
-    metrics.OUTBOX.labels(process).set(await ledger.waiting())
-    metrics.PARKED.labels(process).set(len(await ledger.parked()))
+    publish ends, and does not start while the log is away. Raises WriteStoreUnavailable."""
+    metrics.OUTBOX.labels(process).set(await write_store.waiting())
+    metrics.PARKED.labels(process).set(len(await write_store.parked()))

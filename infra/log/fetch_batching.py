@@ -20,7 +20,7 @@ LONGEST_MS = 100
 while records of it lie unread, and what comes there meanwhile waits until that fetch is over."""
 
 
-class Gathering:
+class FetchBatching:
     """How one consumer's fetches are."""
 
     def __init__(self, seconds: float) -> None:
@@ -28,7 +28,7 @@ class Gathering:
         self._since = time.monotonic()
         self._count = 0
 
-    def saw(self, consumer: Any, count: int) -> None:
+    def fetched(self, consumer: Any, count: int) -> None:
         """So many records came to this aiokafka consumer, or none in the time that it was given."""
         self._count += count
         took = time.monotonic() - self._since

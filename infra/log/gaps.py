@@ -18,14 +18,14 @@ SECONDS = 5.0
 """For which the log is asked."""
 
 
-class Holes:
+class Gaps:
     """What is asked of the holes that one batch meets."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
         self._known: dict[TopicPartition, _Places] = {}
 
-    async def is_one(self, partition: TopicPartition, begin: int, end: int) -> bool:
+    async def is_gap(self, partition: TopicPartition, begin: int, end: int) -> bool:
         """Whether the log has nothing from `begin` on and before `end`; asked in the order of the log. Raises
         LogUnavailable."""
         if partition not in self._known:

@@ -17,7 +17,7 @@ from aiokafka.errors import KafkaError, OutOfOrderSequenceNumber
 
 from domain.core.messages import FILLER_HEADERS, Record
 from infra.log.client_shutdown import end_consumer, end_producer
-from infra.log.fetch_batching import GATHERED_BYTES, LONGEST_MS, Gathering
+from infra.log.fetch_batching import GATHERED_BYTES, LONGEST_MS, FetchBatching
 from infra.log.log import LogUnavailable, Positions, Reader, TopicPartition
 from infra.log.topics import TOPICS, keep_times, partition_of
 
@@ -36,9 +36,9 @@ AGAIN_SECONDS = 0.5
 class KafkaReader:
     """A consumer without a group: positions are the caller's."""
 
-    def __init__(self, consumer: AIOKafkaConsumer, gathering: Gathering | None = None) -> None:
+    def __init__(self, consumer: AIOKafkaConsumer, batching: FetchBatching | None = None) -> None:
         self._consumer = consumer
-        self._gathering = gathering
+        self._batching = batching
 
     async def fetch(self, most: int, wait: float) -> list[Record]:
         """At most `most` records; none when nothing came within `wait` seconds. Raises LogUnavailable."""
@@ -46,8 +46,8 @@ class KafkaReader:
             found = await self._consumer.getmany(timeout_ms=int(wait * 1000), max_records=most)
         except KafkaError as error:
             raise LogUnavailable(str(error)) from error
-        if self._gathering:
-            self._gathering.saw(self._consumer, sum(map(len, found.values())))
+        if self._batching:
+            self._batching.fetched(self._consumer, sum(map(len, found.values())))
         return [
             Record(
                 topic=partition.topic,
@@ -199,7 +199,7 @@ class KafkaLog:
         consumer.assign(list(partitions))
         for partition, offset in partitions.items():
             consumer.seek(partition, offset)
-        return KafkaReader(consumer, Gathering(gather) if gather else None)
+        return KafkaReader(consumer, FetchBatching(gather) if gather else None)
 
     async def keep_times(self, keep: bool) -> None:
         """Whether records from now on keep the times they have, or get the log's. Raises LogUnavailable."""

@@ -50,12 +50,12 @@ async def lags(
     return found
 
 
-def together(found: Lags) -> Lag:
+def total_lag(found: Lags) -> Lag:
     """All of it as one."""
     return Lag(sum(each.records for each in found.values()), max([0.0, *(each.seconds for each in found.values())]))
 
 
-def measured(process: str, found: Lags) -> Lags:
+def export_lags(process: str, found: Lags) -> Lags:
     """The same, told to whoever watches the process."""
     for name, each in found.items():
         metrics.LAG.labels(process, name).set(each.records)

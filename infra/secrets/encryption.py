@@ -15,7 +15,7 @@ from infra.secrets.secrets import LONGEST, KeyInvalid
 KEY_BYTES = 32
 
 
-class Seal:
+class Encryption:
     """Encrypts and marks with one key."""
 
     def __init__(self, key: bytes) -> None:
@@ -28,29 +28,29 @@ class Seal:
             raise KeyInvalid(f"the key has {len(raw)} bytes, not {KEY_BYTES}")
         self._fernet = Fernet(key)
         # A key of its own: whoever learns a digest's key must not be able to open anything.
-        self._marking = HKDF(hashes.SHA256(), KEY_BYTES, salt=None, info=b"gostack mark").derive(raw)
+        self._digest_key = HKDF(hashes.SHA256(), KEY_BYTES, salt=None, info=b"gostack mark").derive(raw)
 
     @classmethod
-    def from_file(cls, path: str) -> "Seal":
+    def from_file(cls, path: str) -> "Encryption":
         """The seal whose key is in a file. Raises KeyInvalid, OSError."""
         return cls(Path(path).read_bytes().strip())
 
     @classmethod
-    def fresh(cls) -> "Seal":
+    def with_new_key(cls) -> "Encryption":
         """A seal with a new key."""
         return cls(Fernet.generate_key())
 
-    def close(self, value: str) -> bytes:
+    def encrypt(self, value: str) -> bytes:
         """The value, encrypted. Raises ValueError where it is longer than LONGEST."""
         clear = value.encode()
         if len(clear) > LONGEST:
             raise ValueError(f"a secret may have {LONGEST} bytes, not {len(clear)}")
         return self._fernet.encrypt(clear)
 
-    def open(self, sealed: bytes) -> str:
+    def decrypt(self, encrypted: bytes) -> str:
         """The value; raises cryptography.fernet.InvalidToken where another key sealed it."""
-        return self._fernet.decrypt(sealed).decode()
+        return self._fernet.decrypt(encrypted).decode()
 
-    def mark(self, value: str) -> str:
+    def digest(self, value: str) -> str:
         """A keyed digest, hexadecimal."""
-        return hmac.new(self._marking, value.encode(), hashlib.sha256).hexdigest()
+        return hmac.new(self._digest_key, value.encode(), hashlib.sha256).hexdigest()

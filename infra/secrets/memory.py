@@ -3,25 +3,25 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from infra.secrets.encryption import Seal
+from infra.secrets.encryption import Encryption
 
 
 class MemorySecrets:
     """A dictionary of sealed values."""
 
     def __init__(self) -> None:
-        self._seal = Seal.fresh()
+        self._encryption = Encryption.with_new_key()
         self._kept: dict[str, tuple[str, bytes, datetime]] = {}
 
     async def put(self, ref: str, instance_id: str, value: str) -> str:
         """Keep a value, unless the reference is taken; what is kept. Raises ValueError."""
-        _, sealed, _ = self._kept.setdefault(ref, (instance_id, self._seal.close(value), datetime.now(UTC)))
-        return self._seal.open(sealed)
+        _, sealed, _ = self._kept.setdefault(ref, (instance_id, self._encryption.encrypt(value), datetime.now(UTC)))
+        return self._encryption.decrypt(sealed)
 
     async def get(self, ref: str) -> str | None:
         """The value, or None."""
         found = self._kept.get(ref)
-        return self._seal.open(found[1]) if found else None
+        return self._encryption.decrypt(found[1]) if found else None
 
     async def forget(self, instance_ids: Sequence[str]) -> None:
         """Remove all that is kept for these instances."""
@@ -36,9 +36,9 @@ class MemorySecrets:
         oldest = sorted(self._kept.values(), key=lambda kept: kept[2])
         return list(dict.fromkeys(owner for owner, _, at in oldest if at < before))[:most]
 
-    def mark(self, value: str) -> str:
+    def digest(self, value: str) -> str:
         """A keyed digest."""
-        return self._seal.mark(value)
+        return self._encryption.digest(value)
 
     async def close(self) -> None:
         """Nothing to let go of."""

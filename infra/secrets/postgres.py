@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from infra.db.pool import Connections
-from infra.secrets.encryption import Seal
+from infra.secrets.encryption import Encryption
 from infra.secrets.secrets import SecretsUnavailable
 
 # A reference that is taken keeps what it has: a repeated request must not change a password that was told already.
@@ -22,8 +22,8 @@ HELD = "select instance_id from secrets where at < %s group by instance_id order
 class PostgresSecrets:
     """Secrets in the table of that name."""
 
-    def __init__(self, dsn: str, seal: Seal, pool_size: int = 4) -> None:
-        self._seal = seal
+    def __init__(self, dsn: str, encryption: Encryption, pool_size: int = 4) -> None:
+        self._encryption = encryption
         self._connections = Connections(dsn, pool_size, SecretsUnavailable)
 
     async def open(self) -> None:
@@ -32,7 +32,7 @@ class PostgresSecrets:
 
     async def put(self, ref: str, instance_id: str, value: str) -> str | None:
         """Keep a value, unless the reference is taken; what is kept. Raises ValueError, SecretsUnavailable."""
-        sealed = self._seal.close(value)
+        sealed = self._encryption.encrypt(value)
         async with self._connections.lend() as connection:
             made = await connection.execute(PUT, (ref, instance_id, sealed))
         return value if made.rowcount else await self.get(ref)
@@ -42,7 +42,7 @@ class PostgresSecrets:
         async with self._connections.lend() as connection:
             rows = await connection.execute(GET, (ref,))
             row = await rows.fetchone()
-        return self._seal.open(bytes(row[0])) if row else None
+        return self._encryption.decrypt(bytes(row[0])) if row else None
 
     async def forget(self, instance_ids: Sequence[str]) -> None:
         """Remove all that is kept for these instances. Raises SecretsUnavailable."""
@@ -60,9 +60,9 @@ class PostgresSecrets:
             rows = await connection.execute(HELD, (before, most))
             return [instance_id for (instance_id,) in await rows.fetchall()]
 
-    def mark(self, value: str) -> str:
+    def digest(self, value: str) -> str:
         """A keyed digest."""
-        return self._seal.mark(value)
+        return self._encryption.digest(value)
 
     async def close(self) -> None:
         """Let go of all connections."""

@@ -42,7 +42,7 @@ class SecretStore(Protocol):
     async def held(self, before: datetime, most: int) -> list[str]:
         """Instances for which something is kept since before this moment, longest first. Raises SecretsUnavailable."""
 
-    def mark(self, value: str) -> str:
+    def digest(self, value: str) -> str:
         """A keyed digest: tells two values apart, and tells nothing of them to whoever lacks the key."""
 
     async def close(self) -> None:

@@ -9,7 +9,7 @@ from typing import Protocol
 import psycopg
 from psycopg import AsyncConnection
 
-from infra.db.pool import GIVEN_UP
+from infra.db.pool import CONNECTION_TIMEOUTS
 from infra.secrets.secrets import SecretsUnavailable
 
 NEXT = "select nextval('network_segments')"
@@ -55,7 +55,7 @@ class PostgresSegments:
 
     async def _run(self, text: bytes, values: dict[str, int]) -> int:
         try:
-            async with await AsyncConnection.connect(self._dsn, autocommit=True, **GIVEN_UP) as connection:
+            async with await AsyncConnection.connect(self._dsn, autocommit=True, **CONNECTION_TIMEOUTS) as connection:
                 rows = await connection.execute(text, values)
                 row = await rows.fetchone()
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:

@@ -18,7 +18,7 @@ import orjson
 from standardwebhooks.webhooks import Webhook
 
 from domain.core.messages import Record
-from infra.webhooks.ssrf_guard import Guarded, NotAllowed
+from infra.webhooks.ssrf_guard import GuardedBackend, NotAllowed
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ REQUIRED = {"specversion", "id", "source", "type"}
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class SendResult:
     """What came of an attempt."""
 
     status: int
@@ -99,10 +99,10 @@ class Sender:
             ssl_context=tls or ssl.create_default_context(),
             max_connections=MOST_CONNECTIONS,
             keepalive_expiry=IDLE_SECONDS,
-            network_backend=Guarded(allow_private=allow_private),
+            network_backend=GuardedBackend(allow_private=allow_private),
         )
 
-    async def send(self, url: str, ident: str, body: bytes, keys: Sequence[str], now: datetime) -> Outcome:
+    async def send(self, url: str, ident: str, body: bytes, keys: Sequence[str], now: datetime) -> SendResult:
         """One attempt, signed with each of these secrets. Redirects are not followed. `now`: UTC."""
         try:
             signed = [Webhook(key).sign(ident, now, body.decode()) for key in keys]
@@ -118,15 +118,15 @@ class Sender:
                     await _read(answer)
                     return _outcome(answer)
         except (TimeoutError, httpcore.TimeoutException):
-            return Outcome(0, f"no answer within {self._timeout:g} s")
+            return SendResult(0, f"no answer within {self._timeout:g} s")
         except NotAllowed as error:
-            return Outcome(0, str(error))
+            return SendResult(0, str(error))
         except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.UnsupportedProtocol, OSError) as error:
-            return Outcome(0, str(error)[:500] or type(error).__name__)
+            return SendResult(0, str(error)[:500] or type(error).__name__)
         except Exception as error:
             # Whatever one endpoint brings about is that endpoint's failure, and counts as one.
             logger.exception("it could not be told")
-            return Outcome(0, f"{type(error).__name__}: {error}"[:500])
+            return SendResult(0, f"{type(error).__name__}: {error}"[:500])
 
     async def close(self) -> None:
         """Let go of all connections."""
@@ -142,10 +142,10 @@ async def _read(answer: httpcore.Response) -> None:
             return
 
 
-def _outcome(answer: httpcore.Response) -> Outcome:
+def _outcome(answer: httpcore.Response) -> SendResult:
     status = answer.status
     if 200 <= status < 300:
-        return Outcome(status, "")
+        return SendResult(status, "")
     why = f"it answers {status}" + (", and redirects are not followed" if 300 <= status < 400 else "")
     wait = {name.lower(): value for name, value in answer.headers}.get(b"retry-after", b"")
-    return Outcome(status, why, min(float(wait), LONGEST_RETRY_AFTER) if wait.isdigit() else 0.0)
+    return SendResult(status, why, min(float(wait), LONGEST_RETRY_AFTER) if wait.isdigit() else 0.0)

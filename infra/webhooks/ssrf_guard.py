@@ -89,7 +89,7 @@ def _literal(host: str) -> Address | None:
         return None
 
 
-class Guarded(httpcore.AsyncNetworkBackend):
+class GuardedBackend(httpcore.AsyncNetworkBackend):
     """Connects to addresses that are allowed, and to no other."""
 
     def __init__(self, *, allow_private: bool) -> None:

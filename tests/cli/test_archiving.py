@@ -9,7 +9,7 @@ from typer.testing import CliRunner, Result
 from cli.gostack import app
 from domain.core.messages import Record, Topic
 from infra.archive.archive import archive
-from infra.archive.lock import alone
+from infra.archive.lock import archive_lock
 from infra.log.log import TopicPartition
 from infra.log.memory import MemoryLog
 
@@ -81,6 +81,6 @@ def test_a_directory_that_is_no_archive(tmp_path: Path) -> None:
 
 
 def test_an_archive_that_is_worked_on_is_left_alone(directory: Path) -> None:
-    with alone(directory):
+    with archive_lock(directory):
         found = checked(directory)
     assert (found.exit_code, found.stderr) == (1, f"Error: {directory}: another process works on it\n")

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from domain.core.messages import FILLER, Record, Topic
 from infra.archive import archive as archiving
 from infra.archive.archive import archive
-from infra.archive.errors import ArchiveBusy, ArchiveError, CannotRestore, Damaged, NotEmpty, OtherLog
-from infra.archive.lock import alone
+from infra.archive.errors import ArchiveBusy, ArchiveError, CannotRestore, Damaged, NotEmpty, WrongLog
+from infra.archive.lock import archive_lock
 from infra.archive.manifest import NAME, Contents, Manifest, Segment, Span, load
 from infra.archive.restore import restore
-from infra.archive.segment import Writer, decode, encode, fingerprint, unpacked, whole
+from infra.archive.segment import Writer, decode, encode, fingerprint, unpacked, verified_bytes
 from infra.log.log import TopicPartition
 from infra.log.memory import MemoryLog
 from infra.log.records import records
@@ -58,7 +58,7 @@ def written(directory: Path, some: Sequence[Record], before: bytes = b"") -> tup
     for each in some:
         writer.add(each)
     name, length, sha256 = writer.finish()
-    return name, whole(directory / name, length, sha256)
+    return name, verified_bytes(directory / name, length, sha256)
 
 
 # The format
@@ -272,20 +272,20 @@ async def test_a_cause_is_archived_with_what_followed_from_it(tmp_path: Path) ->
 
 async def test_another_log_is_refused(tmp_path: Path) -> None:
     await archive(await filled(MemoryLog(), 40), tmp_path)
-    with pytest.raises(OtherLog, match=r"gostack\.\w+:\d+ ends at \d+, the archive has it up to \d+"):
+    with pytest.raises(WrongLog, match=r"gostack\.\w+:\d+ ends at \d+, the archive has it up to \d+"):
         await archive(await filled(MemoryLog(), 30), tmp_path)
     other = MemoryLog()
     for topic in TOPICS:
         await other.publish([replace(said(topic, number), value=b"other") for number in range(60)])
-    with pytest.raises(OtherLog, match="is not the record that the archive has there"):
+    with pytest.raises(WrongLog, match="is not the record that the archive has there"):
         await archive(other, tmp_path)
     counts = {str(topic): each.partitions for topic, each in TOPICS.items()} | {Topic.DEAD: 2}
-    with pytest.raises(OtherLog, match=r"gostack\.dead has 2 partitions, the archive has it with 1"):
+    with pytest.raises(WrongLog, match=r"gostack\.dead has 2 partitions, the archive has it with 1"):
         await archive(MemoryLog(counts), tmp_path)
 
 
 async def test_one_process_at_a_time(tmp_path: Path) -> None:
-    with alone(tmp_path), pytest.raises(ArchiveBusy):
+    with archive_lock(tmp_path), pytest.raises(ArchiveBusy):
         await archive(MemoryLog(), tmp_path)
     await archive(MemoryLog(), tmp_path)
 
