@@ -11,7 +11,7 @@ from infra.log.log import TopicPartition
 
 
 class MemoryWriteStore:
-    """Dictionaries; a step works on copies that take the originals' place when it ends well."""
+    """A WriteStore of dictionaries, which a transaction changes when it is committed."""
 
     def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._clock = clock
@@ -26,52 +26,52 @@ class MemoryWriteStore:
 
     @asynccontextmanager
     async def step(self) -> AsyncIterator["MemoryTransaction"]:
-        """One transaction."""
+        """Begin a transaction, which is committed where the block ends without an exception."""
         step = self.make_step(self)
         yield step
         step.commit()
 
     async def positions(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-        """Where each partition is to be read from."""
+        """Return the offset to read each partition from."""
         return {each: self._positions.setdefault(each, 0) for each in partitions}
 
     async def reached(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-        """The same, for those who only look: it changes nothing and stands in nobody's way."""
+        """Return the offset that each partition is processed up to, without changing anything."""
         return {each: self._positions.get(each, 0) for each in partitions}
 
     async def empty(self) -> bool:
-        """Whether it remembers nothing."""
+        """Return whether the store is as it was created."""
         return not (any(self._positions.values()) or self._rows or self._inbox)
 
     async def all(self, kind: str) -> dict[Key, Row]:
-        """Every aggregate of a kind."""
+        """Return every aggregate of a kind, by its key."""
         return {key: row for key, row in self._rows.items() if key.kind == kind}
 
     async def unsent(self) -> list[tuple[int, list[Record]]]:
-        """Outboxes that were not acknowledged, oldest first."""
+        """Return the number and the records of each outbox row that is not acknowledged, oldest first."""
         return [(number, unpack(packed)) for number, packed in sorted(self._outbox.items())]
 
     async def waiting(self) -> int:
-        """Records in these outboxes."""
+        """Return how many records wait in the outbox."""
         return sum(len(unpack(packed)) for packed in self._outbox.values())
 
     async def sent(self, numbers: Sequence[int]) -> None:
-        """These outboxes are on the log."""
+        """Delete these outbox rows, whose records are on the log."""
         for number in numbers:
             self._outbox.pop(number, None)
 
     async def due(self, now: datetime, most: int, sure: bool = False) -> list[Due]:
-        """What is due, longest first; `sure`: only what this database's own clock says, too."""
+        """Return deadlines that passed before `now`, oldest first; with `sure`, also by this store's own clock."""
         until = min(now, self._clock()) if sure else now
         found = [due for due in self._due.values() if due.due_at <= until and due.key not in self._parked]
         return sorted(found, key=lambda due: due.due_at)[:most]
 
     async def parked(self) -> dict[Key, str]:
-        """Aggregates that take no commands, and why."""
+        """Return the keys of parked aggregates, and why each is parked."""
         return dict(self._parked)
 
     async def prune(self, now: datetime, keep: timedelta) -> int:
-        """Forget inbox ids that are older by this clock and by the database's own; how many were forgotten."""
+        """Delete handled ids that are older than `keep` by both clocks; return how many."""
         before = min(now, self._clock()) - keep
         old = [ident for ident, at in self._inbox.items() if at < before]
         for ident in old:
@@ -79,11 +79,11 @@ class MemoryWriteStore:
         return len(old)
 
     async def close(self) -> None:
-        """Nothing to let go of."""
+        """Do nothing: there is no connection to close."""
 
 
 class MemoryTransaction:
-    """One transaction on a MemoryWriteStore."""
+    """A transaction on a MemoryWriteStore, whose changes are made in commit()."""
 
     def __init__(self, write_store: MemoryWriteStore) -> None:
         self._write_store = write_store
@@ -95,7 +95,7 @@ class MemoryTransaction:
         self._released: Sequence[Key] = ()
 
     async def open(self, moves: Sequence[Move], ids: Sequence[str], keys: Sequence[Key]) -> Opened:
-        """Move the positions; say which moved, which ids are done already, and how the aggregates are."""
+        """Note the moves that can be made; return them, the ids that were handled, and the aggregates."""
         write_store = self._write_store
         self._moves = [move for move in moves if write_store._positions.get(move.partition) == move.start]
         return Opened(
@@ -106,7 +106,7 @@ class MemoryTransaction:
         )
 
     async def load(self, keys: Sequence[Key]) -> dict[Key, Row]:
-        """More aggregates."""
+        """Return the aggregates of these keys, without those that do not exist."""
         return {key: self._write_store._rows[key] for key in keys if key in self._write_store._rows}
 
     async def close(
@@ -117,7 +117,7 @@ class MemoryTransaction:
         parked: Sequence[tuple[Key, str]],
         released: Sequence[Key] = (),
     ) -> int:
-        """Store all; the outbox's number, or 0 where nothing is to be sent. Raises Conflict."""
+        """Note what is to be stored; return the number of the outbox row, or 0. Raises Conflict."""
         blank = Row(0, b"")
         stale = [each for each in changes if self._write_store._rows.get(each.key, blank).version != each.before]
         if stale:
@@ -131,7 +131,7 @@ class MemoryTransaction:
         return number
 
     def commit(self) -> None:
-        """All of it happens."""
+        """Make all changes of this transaction in the store."""
         write_store = self._write_store
         for move in self._moves:
             write_store._positions[move.partition] = move.end

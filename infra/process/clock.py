@@ -15,6 +15,8 @@ _file = os.environ.get(VARIABLE, "")
 
 
 def now() -> datetime:
-    """Return the time, UTC. Raises OSError where the file of GOSTACK_CLOCK is missing, ValueError where it holds no number."""
+    """Return the time, UTC.
+
+    Raises OSError where the file of GOSTACK_CLOCK is missing, ValueError where it holds no number."""
     time = datetime.now(UTC)
     return time + timedelta(seconds=float(Path(_file).read_text())) if _file else time

@@ -56,7 +56,7 @@ POINTS = {
     "archive-taken": "a segment's records are taken, and it has no name",
     "archive-named": "a segment has its name, and is in no manifest",
     "archive-saved": "the manifest is saved, and files that it does without are still there",
-    "restore-filled": "fillers are on the log for positions without a record in the archive, and the log's end is not checked",
+    "restore-filled": "fillers are on the log for offsets without a record in the archive, and its end is not checked",
     "restore-put": "some of the archive's records are on the log",
 }
 
@@ -94,7 +94,8 @@ _failpoints = parse(os.environ.get(VARIABLE, ""))
 
 
 def halves(name: str, things: Sequence[T]) -> Iterator[Sequence[T]]:
-    """Yield all of `things` at once; or, where the failpoint `name` is set, one half, pass the point, and the other half."""
+    """Yield all of `things` at once; or, where the failpoint `name` is set, one half, pass the point, and the other
+    half."""
     if name not in _failpoints:
         yield things
         return

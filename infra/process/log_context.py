@@ -89,6 +89,7 @@ def described(envelope: Envelope) -> dict[str, str]:
 
 
 def trace_id(traceparent: str) -> str:
-    """Return the trace id of a W3C `traceparent` header (https://www.w3.org/TR/trace-context/); empty for other text."""
+    """Return the trace id of a W3C `traceparent` header (https://www.w3.org/TR/trace-context/); empty for other
+    text."""
     parts = traceparent.split("-")
     return parts[1] if len(parts) >= 4 and len(parts[1]) == 32 else ""

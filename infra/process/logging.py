@@ -20,8 +20,9 @@ Format = Literal["auto", "json", "text"]
 LONGEST = 8 << 10
 """Characters of a message or an exception that are written; of a longer one, the beginning and the end."""
 OWN = ("agent", "api", "cli", "commands", "domain", "gostack", "infra", "projections")
-"""Loggers that the setting `log.level` is for. Libraries log warnings and errors only: at lower levels some log headers,
-and with them tokens."""
+"""Loggers that the setting `log.level` is for.
+
+Libraries log warnings and errors only: at lower levels some log headers, and with them tokens."""
 SHOWN = ("task", "instance", "command", "host", "place", "trace")
 """Fields of the log context that a line for people shows."""
 

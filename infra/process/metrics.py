@@ -1,8 +1,8 @@
 """Every metric of every process, in one table.
 
-Why one table: tests hold docs/metrics.md and the dashboard to it, and no name is spelled twice. Values live in a registry
-of the process. A metric is updated once a step, batch, job or request, so it costs a few microseconds of each of these
-whether anything scrapes it or not.
+Why one table: tests hold docs/metrics.md and the dashboard to it, and no name is spelled twice. Values live in a
+registry of the process. A metric is updated once a step, batch, job or request, so it costs a few microseconds of each
+of these whether anything scrapes it or not.
 
 The format is Prometheus' (https://prometheus.io/docs/concepts/data_model/): base units, counters end in `_total`.
 """
@@ -57,8 +57,8 @@ EVERYONE = "all"
 LAG = _gauge(
     "gostack_lag_records",
     EVERYONE,
-    "records of a topic, in the partitions of this process or of its hosts, that it has not processed yet; and, in place "
-    "of a topic, `deadlines` that passed, `dispatches` that a host has taken and not answered",
+    "records of a topic, in the partitions of this process or of its hosts, that it has not processed yet; and, in "
+    "place of a topic, `deadlines` that passed, `dispatches` that a host has taken and not answered",
     "process",
     "topic",
 )
@@ -72,7 +72,7 @@ LAG_SECONDS = _gauge(
 ASSIGNED = _gauge("gostack_assigned_partitions", WORKERS, "partitions that are assigned to this process", "process")
 ASSIGNMENTS = _counter("gostack_assignments_total", WORKERS, "times that partitions were assigned anew", "process")
 STEP_SECONDS = _histogram(
-    "gostack_step_seconds", WORKERS, "seconds from the begin of a batch until its events and jobs are on the log", SECONDS,
+    "gostack_step_seconds", WORKERS, "seconds from the start of a step until all that follows is on the log", SECONDS,
     "process",
 )  # fmt: skip
 STEP_RECORDS = _histogram(

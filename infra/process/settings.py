@@ -165,7 +165,9 @@ class Secrets(Section):
     )
 
     def agent_token(self) -> str:
-        """Read the token that API and agents share. Raises SettingWrong where its file is missing, no text, or empty."""
+        """Read the token that API and agents share.
+
+        Raises SettingWrong where its file is missing, no text, or empty."""
         names = f"secrets.agent_token_file names {self.agent_token_file}, which"
         try:
             token = Path(self.agent_token_file).read_text().strip()

@@ -205,7 +205,8 @@ def here() -> str:
 
 
 def valid(traceparent: str) -> str:
-    """Return the text, or an empty one where it is no `traceparent` (https://www.w3.org/TR/trace-context/#traceparent-header)."""
+    """Return the text, or an empty one where it is no `traceparent`
+    (https://www.w3.org/TR/trace-context/#traceparent-header)."""
     return traceparent if _remote(traceparent) else ""
 
 
@@ -289,7 +290,9 @@ def counting(inner: "SpanExporter", endpoint: str) -> "SpanExporter":
 
 
 def queue(inner: "SpanExporter", most: int = QUEUE) -> "SpanProcessor":
-    """Make a processor that queues ended spans and exports them in batches. While `most` spans wait, new ones are lost."""
+    """Make a processor that queues ended spans and exports them in batches.
+
+    While `most` spans wait, new ones are lost."""
     from opentelemetry.sdk.trace import ReadableSpan
     from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 

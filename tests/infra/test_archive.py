@@ -125,13 +125,13 @@ def test_a_fingerprint_knows_all() -> None:
     ],
 )
 def test_what_is_no_segment_is_named(data: bytes) -> None:
-    with pytest.raises(Damaged, match=r"^file: it is no segment"):
+    with pytest.raises(Damaged, match=r"^file: the file is no segment"):
         list(unpacked("file", data, "t", 3))
 
 
 def test_a_segment_of_another_partition_is_no_segment_of_this(tmp_path: Path) -> None:
     _, data = written(tmp_path, [Record("t", b"", b"", (), 3, 0)])
-    with pytest.raises(Damaged, match=r'says that it is .*"partition":3'):
+    with pytest.raises(Damaged, match=r'names another partition or version: .*"partition":3'):
         list(unpacked("file", data, "t", 4))
 
 
