@@ -83,4 +83,4 @@ def test_a_directory_that_is_no_archive(tmp_path: Path) -> None:
 def test_an_archive_that_is_worked_on_is_left_alone(directory: Path) -> None:
     with archive_lock(directory):
         found = checked(directory)
-    assert (found.exit_code, found.stderr) == (1, f"Error: {directory}: another process works on it\n")
+    assert (found.exit_code, found.stderr) == (1, f"Error: {directory}: another process works on this archive\n")
