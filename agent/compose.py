@@ -1,16 +1,13 @@
 """Composition root of the agent: the real log, the host's driver, its journal, and its own endpoint."""
 
 import asyncio
-import logging
-import signal
 import socket
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 
 import aiohttp
-import uvicorn
 from fastapi import FastAPI
 
 from agent.drivers.driver import Driver, DriverError, Secrets
@@ -24,10 +21,10 @@ from domain.guest_spec import GuestSpec
 from infra.log.kafka import KafkaLog
 from infra.log.log import LogUnavailable
 from infra.process.clock import now
-from infra.process.health_server import Pulse, measure, open_doors
+from infra.process.health_server import HealthState, measure_health, start_health_server
+from infra.process.http_server import embedded_server
+from infra.process.run import Part, run_until_signal
 from infra.process.settings import Settings
-
-logger = logging.getLogger(__name__)
 
 SECRET_SECONDS = 10.0
 SECRET_TRIES = 5
@@ -83,17 +80,8 @@ def secrets_from(session: aiohttp.ClientSession) -> Callable[[GuestSpec], Awaita
     return secrets
 
 
-class Embedded(uvicorn.Server):
-    """A server in a process that deals with signals itself."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave them alone."""
-        yield
-
-
 async def _serve(app: FastAPI, listener: socket.socket) -> None:
-    await Embedded(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off")).serve([listener])
+    await embedded_server(app).serve([listener])
 
 
 def prepare(settings: Settings) -> None:
@@ -122,27 +110,13 @@ async def agent(settings: Settings) -> None:
     journal = Journal(state / "journal.db")
     service = AgentService(log, journal, drivers, secrets_from(session), now, options)
     by_id = {named_id("host", name): driver for name, driver in drivers.items()}
-    stop = asyncio.Event()
-    for each in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(each, stop.set)
-    await service.start()
-    working = [
-        asyncio.create_task(service.run()),
-        asyncio.create_task(_serve(endpoint(by_id, settings.secrets.agent_token(), journal.epochs), listener)),
+    parts: list[Part] = [
+        service.run,
+        partial(_serve, endpoint(by_id, settings.secrets.agent_token(), journal.epochs), listener),
     ]
     if settings.agent.driver == "libvirt" and (metadata_listener := listen()) is not None:
-        working.append(asyncio.create_task(_serve(metadata(state), metadata_listener)))
-    pulse = Pulse(settings.metrics.every)
-    if open_doors(settings.metrics.listen, settings.metrics.agent, pulse):
-        working.append(asyncio.create_task(measure(pulse, service.look, (LogUnavailable,))))
-    stopping = asyncio.create_task(stop.wait())
-    done, _ = await asyncio.wait([*working, stopping], return_when=asyncio.FIRST_COMPLETED)
-    for task in working:
-        task.cancel()
-    for task in working:
-        with suppress(asyncio.CancelledError):
-            await task
-    await service.close()
-    await session.close()
-    await log.close()
-    logger.info("stopped after %s", "a signal" if stopping in done else "a part ended")
+        parts.append(partial(_serve, metadata(state), metadata_listener))
+    health = HealthState(settings.metrics.every)
+    if start_health_server(settings.metrics.listen, settings.metrics.agent, health):
+        parts.append(partial(measure_health, health, service.look, (LogUnavailable,)))
+    await run_until_signal(*parts, opening=(service.start,), closing=(service.close, session.close, log.close))

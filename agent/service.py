@@ -31,9 +31,10 @@ from domain.dead import dead_record
 from domain.guest_spec import GuestSpec
 from domain.host.reports import Heartbeat
 from domain.tasks.messages import AbortJobs, DispatchHostJobs
-from infra.log.lag import Lag, Lags, lags, measured
+from infra.log.lag import Lag, Lags, export_lags, lags
 from infra.log.log import Log, TopicPartition
 from infra.process import failpoints, log_context, metrics
+from infra.process.loops import every
 
 logger = logging.getLogger(__name__)
 
@@ -106,15 +107,16 @@ class AgentService:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._sender.run())
             runners = list(self.runners.values())
-            group.create_task(take_turns(runners, self._options.heartbeat, self._beat))
+            group.create_task(take_turns(runners, self._options.heartbeat, self._beat, name="heartbeats"))
             group.create_task(reconcile(runners, self._options.reconcile))
             group.create_task(self._read())
             group.create_task(self._forget())
 
     async def _forget(self) -> None:
-        while True:
-            await asyncio.sleep(FORGET_SECONDS)
+        async def forget() -> None:
             self._journal.forget_old(self._clock())
+
+        await every(FORGET_SECONDS, forget, name="journal-cleanup", first=FORGET_SECONDS)
 
     async def _read(self) -> None:
         aborted = self._journal.aborted()
@@ -214,7 +216,7 @@ class AgentService:
         taken = [envelope.time for runner in self.runners.values() for envelope in runner.unanswered()]
         held = Lag(len(taken), max(0.0, (now - min(taken)).total_seconds()) if taken else 0.0)
         found = await lags(self._log, dict(self.reading), now, [Topic.JOBS])
-        return measured("agent", {**found, "dispatches": held})
+        return export_lags("agent", {**found, "dispatches": held})
 
     async def close(self) -> None:
         """Let go of the drivers; guests run on."""

@@ -2,14 +2,11 @@
 
 import asyncio
 import contextlib
-import logging
-import signal
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
 
 import orjson
-import uvicorn
-from fastapi import FastAPI
 
 from api.app import create_app
 from api.hosts.agent_api import create_internal_app
@@ -23,16 +20,17 @@ from api.writes.secret_cleanup import Forgetting
 from api.writes.secret_sweep import sweep_for_ever
 from api.writes.verdicts import Verdicts
 from domain import catalog
-from infra.db.postgres import PostgresLedger
-from infra.db.write_store import LedgerUnavailable
-from infra.db.write_store import measure as measure_ledger
+from infra.db.postgres import PostgresWriteStore
+from infra.db.write_store import WriteStoreUnavailable, measure_backlog
 from infra.log.kafka import KafkaLog
-from infra.log.lag import Lags, measured
+from infra.log.lag import Lags, export_lags
 from infra.process import metrics
 from infra.process.clock import now
-from infra.process.health_server import Pulse, measure, open_doors
+from infra.process.health_server import HealthState, measure_health, start_health_server
+from infra.process.http_server import EmbeddedServer, embedded_server
+from infra.process.run import Part, run_until_signal
 from infra.process.settings import Settings
-from infra.secrets.encryption import Seal
+from infra.secrets.encryption import Encryption
 from infra.secrets.postgres import PostgresSecrets
 from infra.secrets.segments import PostgresSegments
 from infra.webhooks.postgres import PostgresDeliveries
@@ -42,25 +40,13 @@ from projections.maintenance.runs_postgres import PostgresRuns
 from projections.store.postgres import PostgresStore
 from projections.views.view import Query
 
-logger = logging.getLogger(__name__)
-
 GRACE = 10
 """Seconds that requests get to end in."""
 PAGE = 1000
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class NotReady(Exception):
     """Requests cannot all be answered now."""
-
-
-class Server(uvicorn.Server):
-    """A server that leaves signals to the process: two of them share it."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Capture none."""
-        yield
 
 
 @asynccontextmanager
@@ -76,14 +62,14 @@ async def made(settings: Settings, token: str) -> AsyncIterator[Services]:
         store = PostgresStore(settings.db.dsn, settings.db.pool_size)
         await store.open()
         stack.push_async_callback(store.close)
-        secrets = PostgresSecrets(settings.db.dsn, Seal.from_file(settings.secrets.key_file))
+        secrets = PostgresSecrets(settings.db.dsn, Encryption.from_file(settings.secrets.key_file))
         await secrets.open()
         stack.push_async_callback(secrets.close)
         agents = Agents(store, token)
         stack.push_async_callback(agents.close)
-        deciding = {name: PostgresLedger(settings.db.dsn, name) for name in READ_BY}
-        for ledger in deciding.values():
-            stack.push_async_callback(ledger.close)
+        deciding = {name: PostgresWriteStore(settings.db.dsn, name) for name in READ_BY}
+        for write_store in deciding.values():
+            stack.push_async_callback(write_store.close)
         deliveries = PostgresDeliveries(settings.db.dsn, pool_size=2)
         await deliveries.open()
         stack.push_async_callback(deliveries.close)
@@ -137,61 +123,40 @@ async def serve(settings: Settings) -> None:
         app = create_app(services)
         internal = create_internal_app(services, token)
         servers = [
-            _server(app, settings.api.listen, settings.api.port),
-            _server(internal, settings.api.hosts_listen, settings.api.hosts_port),
+            embedded_server(app, settings.api.listen, settings.api.port, GRACE),
+            embedded_server(internal, settings.api.hosts_listen, settings.api.hosts_port, GRACE),
         ]
-        feed: Feed = app.state.feed
-
-        def stop() -> None:
-            feed.closing = True
-            for server in servers:
-                server.should_exit = True
-
-        loop = asyncio.get_running_loop()
-        for each in SIGNALS:
-            loop.add_signal_handler(each, stop)
-        pulse = Pulse(settings.metrics.every)
+        health = HealthState(settings.metrics.every)
 
         async def look() -> Lags:
             metrics.VERDICTS_AWAITED.set(services.verdicts.waiting)
-            for name, ledger in services.deciding.items():
-                await measure_ledger(name, ledger)
+            for name, write_store in services.deciding.items():
+                await measure_backlog(name, write_store)
             told = await readiness(services)
             if told["problems"]:
                 raise NotReady("; ".join(told["problems"]))
-            return measured("api", await services.verdicts.look(services.clock()))
+            return export_lags("api", await services.verdicts.look(services.clock()))
 
-        running = [services.verdicts.run(), services.forgetting.run(), sweep_for_ever(services), services.load.run()]
-        if open_doors(settings.metrics.listen, settings.metrics.api, pulse):
-            running.append(measure(pulse, look, (NotReady, LedgerUnavailable)))
-        behind = [asyncio.create_task(each) for each in running]
-        serving = [asyncio.create_task(server.serve()) for server in servers]
-        try:
-            # Whatever ends first ends all: an API without its tail would answer no command.
-            await asyncio.wait([*serving, *behind], return_when=asyncio.FIRST_COMPLETED)
-            stop()
-            await asyncio.gather(*serving)
-        finally:
-            for task in behind:
-                task.cancel()
-            ended = await asyncio.gather(*behind, return_exceptions=True)
-            for each in SIGNALS:
-                loop.remove_signal_handler(each)
-        for error in ended:
-            if isinstance(error, Exception):
-                raise error
+        # The servers end first: requests under way need the parts behind them for their answers.
+        parts: list[Part] = [
+            partial(_serve, servers, app.state.feed),
+            services.verdicts.run,
+            services.forgetting.run,
+            partial(sweep_for_ever, services),
+            services.load.run,
+        ]
+        if start_health_server(settings.metrics.listen, settings.metrics.api, health):
+            parts.append(partial(measure_health, health, look, (NotReady, WriteStoreUnavailable)))
+        await run_until_signal(*parts)
 
 
-def _server(app: FastAPI, host: str, port: int) -> Server:
-    return Server(
-        uvicorn.Config(
-            app,
-            host=host,
-            port=port,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            lifespan="off",
-            timeout_graceful_shutdown=GRACE,
-        )
-    )
+async def _serve(servers: Sequence[EmbeddedServer], feed: Feed) -> None:
+    """Serve until one of the servers ends, or until cancelled; then let all of them end their requests."""
+    serving = [asyncio.create_task(server.serve()) for server in servers]
+    try:
+        await asyncio.wait(serving, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        feed.closing = True
+        for server in servers:
+            server.should_exit = True
+        await asyncio.gather(*serving)

@@ -12,7 +12,7 @@ from api.writes.admission import Load
 from api.writes.image_store import Blobs
 from api.writes.secret_cleanup import Forgetting
 from api.writes.verdicts import Verdicts
-from infra.db.write_store import Ledger
+from infra.db.write_store import WriteStore
 from infra.log.log import Log
 from infra.process.settings import Settings
 from infra.secrets.secrets import SecretStore
@@ -55,7 +55,7 @@ class Services:
     """How far each webhook has been told: only looked at."""
     sender: Sender
     """Of tests of webhooks."""
-    deciding: Mapping[str, Ledger] = field(default_factory=dict)
+    deciding: Mapping[str, WriteStore] = field(default_factory=dict)
     """Where engine and scheduler stand, by their names: only looked at, to tell how much waits for them."""
     known: TTLCache[tuple[str, str, str], dict[str, Any]] = field(default_factory=_known)
     """Documents by view, reference and project that boots need again and again; emptied by every other command of

@@ -27,9 +27,9 @@ from domain.host.state import Host
 from domain.instance.state import Instance, VmState
 from domain.tasks.job import Where
 from domain.tasks.subject import TaskSubject
-from infra.db.postgres import PostgresLedger
-from infra.db.write_store import Due, Ledger
-from infra.log.gaps import Holes
+from infra.db.postgres import PostgresWriteStore
+from infra.db.write_store import Due, WriteStore
+from infra.log.gaps import Gaps
 from infra.log.kafka import KafkaLog
 from infra.log.lag import Bounds, behind
 from infra.log.log import Log, Positions
@@ -44,7 +44,7 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "engine": ("instance", "network", "flavor", "image", "keypair", "webhook"),
     "scheduler": ("host", "zone"),
 }
-"""Ledger -> the kinds of aggregates in it."""
+"""WriteStore -> the kinds of aggregates in it."""
 TOPICS: Mapping[str, tuple[Topic, ...]] = {
     "engine": (Topic.COMMANDS, Topic.RESULTS),
     "scheduler": (Topic.SCHEDULING,),
@@ -83,7 +83,7 @@ class Parts:
 
     log: Log
     store: Store
-    ledgers: Mapping[str, Ledger]
+    write_stores: Mapping[str, WriteStore]
     guests: Guests
     clock: Callable[[], datetime]
 
@@ -312,19 +312,19 @@ INVARIANTS: tuple[Callable[[Seen], Iterator[str]], ...] = (
 
 
 async def look(parts: Parts) -> Report:
-    """Compare once. Raises LogUnavailable, LedgerUnavailable, StoreUnavailable."""
+    """Compare once. Raises LogUnavailable, WriteStoreUnavailable, StoreUnavailable."""
     decided, waiting, unsent = await _decided(parts)
     async with parts.store.frozen() as frozen:
         folded = await verify(parts.log, frozen)
     seen = Seen(parts.clock(), folded, decided, waiting, unsent)
     # Read after the events: what is stored is never older than what is published.
-    for name, ledger in parts.ledgers.items():
+    for name, write_store in parts.write_stores.items():
         rules: Rules = EngineRules()
         for kind in KINDS[name]:
-            for key, row in (await ledger.all(kind)).items():
+            for key, row in (await write_store.all(kind)).items():
                 seen.stored[key] = restored(rules, key, row)
-        seen.deadlines |= {due.key: due for due in await ledger.due(END_OF_TIME, EVERYTHING)}
-        seen.parked |= await ledger.parked()
+        seen.deadlines |= {due.key: due for due in await write_store.due(END_OF_TIME, EVERYTHING)}
+        seen.parked |= await write_store.parked()
     await _guests(parts, seen)
     ahead = sum(entry.version > folded.versions.get(key, 0) for key, entry in seen.stored.items())
     moving = {
@@ -352,11 +352,11 @@ async def _decided(parts: Parts) -> tuple[dict[str, str], int, int]:
     """Commands that were passed, records that were not, and outboxes that lie there."""
     decided: dict[str, str] = {}
     waiting = unsent = 0
-    for name, ledger in parts.ledgers.items():
+    for name, write_store in parts.write_stores.items():
         bounds = await parts.log.bounds(TOPICS[name])
-        positions = await ledger.reached(list(bounds))
+        positions = await write_store.reached(list(bounds))
         waiting += await _waiting(parts.log, positions, bounds)
-        unsent += len(await ledger.unsent())
+        unsent += len(await write_store.unsent())
         for topic in TOPICS[name]:
             if topic is Topic.RESULTS:
                 continue
@@ -373,10 +373,10 @@ async def _decided(parts: Parts) -> tuple[dict[str, str], int, int]:
 async def _waiting(log: Log, positions: Positions, bounds: Bounds) -> int:
     """Records behind these positions; the log may have places there at which there is nothing."""
     waiting = 0
-    async with aclosing(Holes(log)) as holes:
+    async with aclosing(Gaps(log)) as gaps:
         for each, (_, end) in bounds.items():
             count = behind({each: positions[each]}, bounds)
-            if count and not await holes.is_one(each, positions[each], end):
+            if count and not await gaps.is_gap(each, positions[each], end):
                 waiting += count
     return waiting
 
@@ -419,9 +419,9 @@ async def refilled(settings: Settings) -> Refilled:
         stack.push_async_callback(log.close)
         parts = []
         for name, kinds in KINDS.items():
-            ledger = PostgresLedger(settings.db.dsn, name, timeout=REFILL_SECONDS)
-            stack.push_async_callback(ledger.close)
-            parts.append(Part(ledger, kinds, TOPICS[name]))
+            write_store = PostgresWriteStore(settings.db.dsn, name, timeout=REFILL_SECONDS)
+            stack.push_async_callback(write_store.close)
+            parts.append(Part(write_store, kinds, TOPICS[name]))
         keep = timedelta(seconds=settings.worker.inbox_keep)
         return await refill(log, parts, PostgresSegments(settings.db.dsn), datetime.now(UTC), keep)
 
@@ -436,10 +436,10 @@ async def everything(settings: Settings, patience: float) -> Report:
         store = PostgresStore(settings.db.dsn, pool_size=1)
         await store.open()
         stack.push_async_callback(store.close)
-        ledgers = {name: PostgresLedger(settings.db.dsn, name) for name in KINDS}
-        for ledger in ledgers.values():
-            stack.push_async_callback(ledger.close)
+        write_stores = {name: PostgresWriteStore(settings.db.dsn, name) for name in KINDS}
+        for write_store in write_stores.values():
+            stack.push_async_callback(write_store.close)
         timeout = aiohttp.ClientTimeout(total=AGENT_SECONDS)
         session = await stack.enter_async_context(aiohttp.ClientSession(timeout=timeout))
-        parts = Parts(log, store, ledgers, guests_by_http(session, token), lambda: datetime.now(UTC))
+        parts = Parts(log, store, write_stores, guests_by_http(session, token), lambda: datetime.now(UTC))
         return await check(parts, patience)

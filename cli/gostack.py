@@ -68,9 +68,9 @@ def _refuse(error: Exception) -> NoReturn:
 def _run(coroutine: Any) -> None:
     import uvloop
 
-    from infra.process.garbage_collector import ease
+    from infra.process.garbage_collector import tune_garbage_collector
 
-    ease()
+    tune_garbage_collector()
     uvloop.run(coroutine)
 
 
@@ -172,12 +172,12 @@ def archive(
     from infra.archive import manifest as of
     from infra.archive.archive import archive
     from infra.archive.errors import ArchiveError
-    from infra.archive.lock import alone
+    from infra.archive.lock import archive_lock
 
     settings = _settings()
     try:
         if check:
-            with alone(directory):
+            with archive_lock(directory):
                 manifest = of.load(directory)
                 problems = [str(each) for each in manifest.problems()]
             files = [segment for segments in manifest.segments.values() for segment in segments]
@@ -206,12 +206,12 @@ def restore(directory: Annotated[Path, typer.Argument(help="Where the archive is
     Everything else must be stopped. Run again, it goes on where it was cut off.
     """
     from infra.archive.errors import ArchiveError
-    from infra.archive.restore import Restored, restore
+    from infra.archive.restore import RestoreResult, restore
     from infra.log.topics import PartitionCountDiffers, apply
 
     settings = _settings()
 
-    async def run(log: Log) -> Restored:
+    async def run(log: Log) -> RestoreResult:
         await apply(settings.log.bootstrap)
         return await restore(log, directory, _progress)
 
@@ -329,12 +329,12 @@ def main() -> None:
         import psycopg
         from aiokafka.errors import KafkaConnectionError
 
-        from infra.db.write_store import LedgerUnavailable
+        from infra.db.write_store import WriteStoreUnavailable
         from projections.store.port import StoreUnavailable
 
         # A process tells its log of it, with all that led there, and whoever keeps it starts it again.
         unreached = isinstance(
-            error, SettingWrong | LogUnavailable | LedgerUnavailable | StoreUnavailable | KafkaConnectionError
+            error, SettingWrong | LogUnavailable | WriteStoreUnavailable | StoreUnavailable | KafkaConnectionError
         )
         # What the server itself refused, a deadlock or a full disk, has a state, and is not for want of a connection.
         unreached |= isinstance(error, psycopg.OperationalError) and error.sqlstate is None

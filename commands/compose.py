@@ -1,9 +1,9 @@
 """Composition roots of the write side: each makes the real parts of one process and runs it."""
 
 import asyncio
-import signal
 import uuid
 from collections.abc import Iterator
+from functools import partial
 
 import uvloop
 
@@ -17,17 +17,18 @@ from domain import catalog
 from domain.core.messages import Topic
 from domain.host.state import Host
 from domain.scheduling.table import Ratios
-from infra.db.postgres import PostgresLedger
+from infra.db.postgres import PostgresWriteStore
 from infra.log.kafka import KafkaLog
-from infra.log.lag import Lags, lags, measured, together
+from infra.log.lag import Lags, export_lags, lags, total_lag
 from infra.log.log import LogUnavailable
 from infra.log.recent import Recent
 from infra.log.topics import TOPICS
 from infra.process.clock import now
-from infra.process.garbage_collector import ease
-from infra.process.health_server import Pulse, measure, open_doors
+from infra.process.garbage_collector import tune_garbage_collector
+from infra.process.health_server import HealthState, measure_health, start_health_server
+from infra.process.run import run_until_signal
 from infra.process.settings import Settings
-from infra.secrets.encryption import Seal
+from infra.secrets.encryption import Encryption
 from infra.secrets.postgres import PostgresSecrets
 from infra.webhooks.postgres import PostgresDeliveries
 from infra.webhooks.sender import Sender
@@ -51,13 +52,13 @@ def _work(name: str, rules: Rules, topics: tuple[Topic, ...], settings: Settings
 
     assert catalog.MESSAGES
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-    ledger = PostgresLedger(settings.db.dsn, name)
+    write_store = PostgresWriteStore(settings.db.dsn, name)
     log = KafkaLog(settings.log.bootstrap, settings.log.request_timeout)
     port = getattr(settings.metrics, name)
-    pulse = Pulse(settings.metrics.every)
-    open_doors(settings.metrics.listen, port, pulse)
-    worker = Worker(name, Processor(rules, ledger, log, topics, now), settings, pulse if port else None)
-    ease()
+    health = HealthState(settings.metrics.every)
+    start_health_server(settings.metrics.listen, port, health)
+    worker = Worker(name, Processor(rules, write_store, log, topics, now), settings, health if port else None)
+    tune_garbage_collector()
     worker.run()
 
 
@@ -65,79 +66,59 @@ async def timers(settings: Settings) -> None:
     """Run timers and beats until a signal comes."""
     assert catalog.MESSAGES
     log = KafkaLog(settings.log.bootstrap, settings.log.request_timeout)
-    engine_ledger = PostgresLedger(settings.db.dsn, "engine")
-    scheduler_ledger = PostgresLedger(settings.db.dsn, "scheduler")
+    engine_write_store = PostgresWriteStore(settings.db.dsn, "engine")
+    scheduler_write_store = PostgresWriteStore(settings.db.dsn, "scheduler")
     beats = Beats(log, settings.scheduling.beat_grace, now)
-    stop = asyncio.Event()
-    for each in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(each, stop.set)
     keep = settings.worker.inbox_keep
     timers = [
-        Timers(engine_ledger, log, now, keep),
-        Timers(scheduler_ledger, log, now, keep, to_the_scheduler),
+        Timers(engine_write_store, log, now, keep, name="deadlines-engine"),
+        Timers(scheduler_write_store, log, now, keep, to_the_scheduler, name="deadlines-scheduler"),
     ]
-    pulse = Pulse(settings.metrics.every)
+    health = HealthState(settings.metrics.every)
 
     async def hosts() -> Iterator[Host]:
-        rules, rows = EngineRules(), await scheduler_ledger.all("host")
+        rules, rows = EngineRules(), await scheduler_write_store.all("host")
         # One by one: together, with all their claims, they are large.
         return (restored(rules, key, row).state for key, row in rows.items())
 
     async def look() -> Lags:
         for each in timers:
-            if each.problem:
-                raise LogUnavailable(each.problem)
-        late = together({str(number): each.late for number, each in enumerate(timers)})
-        return measured("timers", {**await beats.look(), "deadlines": late})
+            if each.status.problem:
+                raise LogUnavailable(each.status.problem)
+        late = total_lag({str(number): each.late for number, each in enumerate(timers)})
+        return export_lags("timers", {**await beats.look(), "deadlines": late})
 
-    open_doors(settings.metrics.listen, settings.metrics.timers, pulse)
-    running = [
-        *(asyncio.create_task(each.run()) for each in timers),
-        asyncio.create_task(measure(pulse, look, (LogUnavailable,))),
-        asyncio.create_task(beats.run(hosts)),
-    ]
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait([*running, stopping], return_when=asyncio.FIRST_COMPLETED)
-    for task in running:
-        if task.done():
-            task.result()
-        task.cancel()
-    await log.close()
+    start_health_server(settings.metrics.listen, settings.metrics.timers, health)
+    await run_until_signal(
+        *(each.run for each in timers),
+        partial(measure_health, health, look, (LogUnavailable,)),
+        partial(beats.run, hosts),
+        closing=(engine_write_store.close, scheduler_write_store.close, log.close),
+    )
 
 
 async def webhooks(settings: Settings) -> None:
     """Tell webhooks until a signal comes. Raises OSError and KeyInvalid for the key file, and what ends a courier."""
     assert catalog.MESSAGES
     log = KafkaLog(settings.log.bootstrap, settings.log.request_timeout)
-    ledger = PostgresLedger(settings.db.dsn, "engine")
+    write_store = PostgresWriteStore(settings.db.dsn, "engine")
     deliveries = PostgresDeliveries(settings.db.dsn)
-    await deliveries.open()
-    secrets = PostgresSecrets(settings.db.dsn, Seal.from_file(settings.secrets.key_file))
-    await secrets.open()
+    secrets = PostgresSecrets(settings.db.dsn, Encryption.from_file(settings.secrets.key_file))
     policy = settings.webhooks
     sender = Sender(policy.timeout, allow_private=policy.allow_private)
     recent = Recent(log, Topic.EVENTS)
-    deliverer = Deliverer(Parts(log, ledger, deliveries, secrets, sender, policy, now, recent, str(uuid.uuid4())))
-    stop = asyncio.Event()
-    for each in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(each, stop.set)
-    pulse = Pulse(settings.metrics.every)
+    deliverer = Deliverer(Parts(log, write_store, deliveries, secrets, sender, policy, now, recent, str(uuid.uuid4())))
+    health = HealthState(settings.metrics.every)
 
     async def look() -> Lags:
-        if deliverer.problem:
-            raise LogUnavailable(deliverer.problem)
-        return measured("webhooks", await lags(log, deliverer.furthest_behind(), now(), (Topic.EVENTS,)))
+        if deliverer.status.problem:
+            raise LogUnavailable(deliverer.status.problem)
+        return export_lags("webhooks", await lags(log, deliverer.furthest_behind(), now(), (Topic.EVENTS,)))
 
-    open_doors(settings.metrics.listen, settings.metrics.webhooks, pulse)
-    telling = asyncio.create_task(deliverer.run())
-    running = [telling, asyncio.create_task(measure(pulse, look, (LogUnavailable,)))]
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait([*running, stopping], return_when=asyncio.FIRST_COMPLETED)
-    for task in running:
-        task.cancel()
-    ended = await asyncio.gather(*running, return_exceptions=True)
-    for part in (sender, deliveries, secrets, ledger, log):
-        await part.close()
-    for error in ended:
-        if isinstance(error, Exception):
-            raise error
+    start_health_server(settings.metrics.listen, settings.metrics.webhooks, health)
+    await run_until_signal(
+        deliverer.run,
+        partial(measure_health, health, look, (LogUnavailable,)),
+        opening=(deliveries.open, secrets.open),
+        closing=tuple(part.close for part in (sender, deliveries, secrets, write_store, log)),
+    )

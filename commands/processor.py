@@ -39,10 +39,10 @@ from domain.parking import AggregateParked, AggregateReleased, ReleaseAggregate
 from domain.tasks.events import CommandRefused, CommandSatisfied, TaskEvent
 from domain.tasks.messages import JobError, JobResult, JobsAnswered, Reply
 from infra.db.outbox import pack, unpack
-from infra.db.write_store import Change, Conflict, Ledger, Move, Opened, Row
+from infra.db.write_store import Change, Conflict, Move, Opened, Row, WriteStore
 from infra.log.behind import must_reach
-from infra.log.gaps import Holes
-from infra.log.lag import Lags, lags, measured
+from infra.log.gaps import Gaps
+from infra.log.lag import Lags, export_lags, lags
 from infra.log.log import Log, TopicPartition
 from infra.log.topics import partition_of
 from infra.process import failpoints, log_context, metrics, traces
@@ -157,11 +157,11 @@ class Processor:
     """Runs the step."""
 
     def __init__(
-        self, rules: Rules, ledger: Ledger, log: Log, topics: Sequence[Topic], clock: Callable[[], datetime]
+        self, rules: Rules, write_store: WriteStore, log: Log, topics: Sequence[Topic], clock: Callable[[], datetime]
     ) -> None:
         self.topics = tuple(topics)
         self._rules = rules
-        self._ledger = ledger
+        self._write_store = write_store
         self._log = log
         self._clock = clock
         self._cache: OrderedDict[Key, Entry] = OrderedDict()
@@ -178,17 +178,17 @@ class Processor:
         """These partitions are this worker's from now on. Sends what an earlier owner could not, and says where to
         read from; what was remembered of aggregates is forgotten, since another may have changed them.
 
-        Raises DatabaseLost, LogBehind, LogUnavailable, LedgerUnavailable.
+        Raises DatabaseLost, LogBehind, LogUnavailable, WriteStoreUnavailable.
         """
         self._forget()
-        await must_know(self._log, self._ledger, self._rules.source)
+        await must_know(self._log, self._write_store, self._rules.source)
         # In this order: whatever an earlier owner commits after this leaves a position that is not here, and what it
         # committed before is in the outbox. Nothing of its can come on the log after what follows from it.
-        positions = await self._ledger.positions(partitions)
-        for number, records in await self._ledger.unsent():
+        positions = await self._write_store.positions(partitions)
+        for number, records in await self._write_store.unsent():
             await self._log.publish(records)
             failpoints.point("assigned-published")
-            await self._ledger.sent([number])
+            await self._write_store.sent([number])
         # Read last: what an earlier owner took was on the log before.
         await must_reach(self._log, positions)
         self._positions = positions
@@ -198,13 +198,13 @@ class Processor:
 
     async def look(self) -> Lags:
         """Measure what no step tells: what waits. Raises LogUnavailable."""
-        return measured(self.name, await lags(self._log, dict(self._positions), self._clock(), self.topics))
+        return export_lags(self.name, await lags(self._log, dict(self._positions), self._clock(), self.topics))
 
     async def step(self, records: Sequence[Record]) -> int:
         """Process these records, which follow one another in each partition; how many were new.
 
-        Raises LedgerUnavailable, LogUnavailable, GapInLog, Overtaken: then the process is to end, and start again from
-        the positions.
+        Raises WriteStoreUnavailable, LogUnavailable, GapInLog, Overtaken: then the process is to end, and start again
+        from the positions.
         """
         for attempt in range(1, CONFLICTS + 1):
             try:
@@ -227,7 +227,7 @@ class Processor:
         await self._preload()
         read = [self._read(record) for record in fresh]
         envelopes = {record.place: found for record, found in zip(fresh, read, strict=True)}
-        async with self._ledger.step() as step:
+        async with self._write_store.step() as step:
             wanted = {key for found in read if isinstance(found, Envelope) for key in self._rules.keys(found)}
             missing = [key for key in wanted if key not in self._cache and key not in self._pinned]
             ids = [found.id for found in read if isinstance(found, Envelope)]
@@ -258,10 +258,10 @@ class Processor:
             self._cache.popitem(last=False)
         self._count(batch)
         if number:
-            for part in failpoints.parted("step-half-published", batch.outbox):
+            for part in failpoints.halves("step-half-published", batch.outbox):
                 await self._log.publish(part)
             failpoints.point("step-published")
-            await self._ledger.sent([number])
+            await self._write_store.sent([number])
             failpoints.point("step-done")
         for span in batch.spans:
             span.end()
@@ -280,7 +280,7 @@ class Processor:
     async def _fresh(self, records: Sequence[Record]) -> tuple[list[Record], list[Move]]:
         ends: dict[TopicPartition, int] = {}
         fresh = []
-        async with aclosing(Holes(self._log)) as holes:
+        async with aclosing(Gaps(self._log)) as gaps:
             for record in records:
                 partition = TopicPartition(record.topic, record.partition or 0)
                 if partition not in self._positions:
@@ -288,7 +288,7 @@ class Processor:
                 expected = ends.get(partition, self._positions[partition])
                 if record.offset < expected:
                     continue
-                if record.offset > expected and not await holes.is_one(partition, expected, record.offset):
+                if record.offset > expected and not await gaps.is_gap(partition, expected, record.offset):
                     raise GapInLog(f"{record.place} came where offset {expected} was due")
                 ends[partition] = record.offset + 1
                 if not record.filler:
@@ -330,7 +330,7 @@ class Processor:
             return batch.touched[key][1] if key in batch.touched else self._cached(key)
 
         try:
-            outcome = span.within(self._decide, batch, envelope, lambda key: entry(key).state)
+            outcome = span.run(self._decide, batch, envelope, lambda key: entry(key).state)
             sent: list[Record] = []
             wants_verdict = isinstance(envelope.data, Command) and _reply(envelope) is None
             for number, (key, event) in enumerate(outcome.events):
@@ -494,7 +494,7 @@ class Processor:
         count = await self._log.partitions(self.topics[0])
         mine = {each.partition for each in self._positions}
         for kind in self._rules.preload:
-            for key, row in (await self._ledger.all(kind)).items():
+            for key, row in (await self._write_store.all(kind)).items():
                 entry = restored(self._rules, key, row)
                 if partition_of(self._rules.stream(entry.state).encode(), count) in mine:
                     self._remember(key, entry)

@@ -57,7 +57,7 @@ class SchedulerRules:
         with traces.span("place") as span:
             outcome = decide(envelope, subject, zone_of, cell)
             result = _placement(outcome)
-            span.tell({"gostack.result": result})
+            span.set_attributes({"gostack.result": result})
         metrics.PLACEMENTS.labels(result).inc()
         return outcome
 

@@ -5,7 +5,7 @@ decide it by today's rules, and hosts would do everything a second time.
 """
 
 from domain.core.messages import Topic
-from infra.db.write_store import Ledger
+from infra.db.write_store import WriteStore
 from infra.log.log import Log
 from infra.log.records import records
 
@@ -14,14 +14,14 @@ class DatabaseLost(Exception):
     """The database knows nothing of what stands on the log; only a person can say what is to be done."""
 
 
-async def must_know(log: Log, ledger: Ledger, source: str) -> None:
-    """Raises DatabaseLost where the log has what this source decided, and the ledger remembers nothing;
-    LogUnavailable, LedgerUnavailable."""
-    if not await ledger.empty():
+async def must_know(log: Log, write_store: WriteStore, source: str) -> None:
+    """Raises DatabaseLost where the log has what this source decided, and the write store remembers nothing;
+    LogUnavailable, WriteStoreUnavailable."""
+    if not await write_store.empty():
         return
     async for record in records(log, Topic.EVENTS):
         # A first worker may have begun meanwhile: what it published was stored before.
-        if dict(record.headers).get("ce_source") == source.encode() and await ledger.empty():
+        if dict(record.headers).get("ce_source") == source.encode() and await write_store.empty():
             raise DatabaseLost(
                 f"the database is empty, and {record.place} says what {source} decided: all of it would be decided "
                 "again. Fill the database from the log first: gostack db refill (docs/operations.md)"

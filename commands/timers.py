@@ -11,10 +11,11 @@ from datetime import datetime, timedelta
 
 from domain.core.messages import Envelope, Topic, derived_id, to_record
 from domain.tasks.events import DeadlinePassed
-from infra.db.write_store import Due, Ledger, LedgerUnavailable
+from infra.db.write_store import Due, WriteStore, WriteStoreUnavailable
 from infra.log.lag import NO_LAG, Lag
 from infra.log.log import Log, LogUnavailable
 from infra.process import failpoints, log_context, metrics, traces
+from infra.process.loops import LoopStatus, every
 
 logger = logging.getLogger(__name__)
 
@@ -44,14 +45,17 @@ class Timers:
 
     def __init__(
         self,
-        ledger: Ledger,
+        write_store: WriteStore,
         log: Log,
         clock: Callable[[], datetime],
         inbox_keep: float,
         address: Address = to_the_engine,
+        *,
+        name: str = "deadlines",
     ) -> None:
-        """`inbox_keep`: seconds for which ids of commands are remembered; `address`: where a deadline is sent."""
-        self._ledger = ledger
+        """`inbox_keep`: seconds for which ids of handled messages are remembered; `address`: where a deadline is sent;
+        `name`: of the loop, in the log and in metrics."""
+        self._write_store = write_store
         self._log = log
         self._clock = clock
         self._address = address
@@ -60,14 +64,15 @@ class Timers:
         """Commands of the last look: they are sent at each look until they are done, and spoken of once."""
         self.late = NO_LAG
         """Deadlines that stood at the last look, at most so many as one look takes."""
-        self.problem = ""
-        """Why the last look failed; empty where it did not."""
+        self._name = name
+        self._pruned = 0.0
+        self.status = LoopStatus()
 
     async def look(self) -> int:
-        """Tell whom it concerns what is due now; how much that is. Raises LedgerUnavailable, LogUnavailable."""
+        """Tell whom it concerns what is due now; how much that is. Raises WriteStoreUnavailable, LogUnavailable."""
         now = self._clock()
         # A clock that jumps ahead would have everything fire that is on its way: two have to say so.
-        due = await self._ledger.due(now, MOST, sure=True)
+        due = await self._write_store.due(now, MOST, sure=True)
         self.late = Lag(len(due), (now - min(each.due_at for each in due)).total_seconds() if due else 0.0)
         if due:
             failpoints.point("timers-looked")
@@ -106,18 +111,13 @@ class Timers:
         )
 
     async def run(self) -> None:
-        """Look for ever. What is away is waited for."""
-        pruned = 0.0
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                await self.look()
-                self.problem = ""
-                if loop.time() - pruned > PRUNE_SECONDS:
-                    await self._ledger.prune(self._clock(), self._inbox_keep)
-                    pruned = loop.time()
-            except (LedgerUnavailable, LogUnavailable) as error:
-                metrics.TIMERS_FAILED.inc()
-                self.problem = str(error)
-                logger.warning("trying again: %s", error)
-            await asyncio.sleep(EVERY_SECONDS)
+        """Look for deadlines until cancelled; while the log or the database is away, look again and again."""
+        away = (WriteStoreUnavailable, LogUnavailable)
+        await every(EVERY_SECONDS, self._look_and_prune, name=self._name, failures=away, status=self.status)
+
+    async def _look_and_prune(self) -> None:
+        await self.look()
+        now = asyncio.get_running_loop().time()
+        if now - self._pruned > PRUNE_SECONDS:
+            await self._write_store.prune(self._clock(), self._inbox_keep)
+            self._pruned = now

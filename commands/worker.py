@@ -30,11 +30,12 @@ from faust.types import TP
 from commands.processor import Processor
 from commands.startup_guard import DatabaseLost
 from domain.core.messages import Record
-from infra.log.fetch_batching import Gathering
+from infra.log.fetch_batching import FetchBatching
 from infra.log.kafka import COMMITTED
-from infra.log.lag import together
+from infra.log.lag import total_lag
 from infra.log.log import LogUnavailable, TopicPartition
-from infra.process.health_server import Pulse, measure
+from infra.process.health_server import HealthState, measure_health
+from infra.process.loops import every
 from infra.process.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -54,10 +55,10 @@ BUSY = 4
 class Worker:
     """A Faust app around one processor."""
 
-    def __init__(self, name: str, processor: Processor, settings: Settings, pulse: Pulse | None = None) -> None:
-        """With a pulse, lag is measured."""
+    def __init__(self, name: str, processor: Processor, settings: Settings, health: HealthState | None = None) -> None:
+        """With a health, lag is measured."""
         self._processor = processor
-        self._pulse = pulse
+        self._health = health
         self._settings = settings.worker
         self._topics = set(map(str, processor.topics))
         self._fetched: asyncio.Queue[list[Record]] = asyncio.Queue(1)
@@ -87,7 +88,7 @@ class Worker:
             loghandlers=[],
             debug=False,
         )
-        self._gathering = Gathering(GATHER)
+        self._batching = FetchBatching(GATHER)
         self._take_over_consumer()
         topic = self.app.topic(*map(str, processor.topics), value_type=bytes, key_type=bytes)
         # Nothing reaches it: an agent is how Faust is told what to subscribe to.
@@ -96,7 +97,7 @@ class Worker:
         self.app.on_partitions_assigned.connect(self._settled)
         self.app.task(self._work)
         self.app.task(self._watch)
-        if pulse is not None:
+        if health is not None:
             self.app.task(self._measure)
 
     def run(self) -> None:
@@ -194,7 +195,7 @@ class Worker:
                 if flows := consumer.flow_active and consumer._get_active_partitions():
                     found, _ = await consumer._wait_next_records(FETCH_SECONDS)
                     if aiokafkas := consumer._thread._consumer:
-                        self._gathering.saw(aiokafkas, sum(map(len, (found or {}).values())))
+                        self._batching.fetched(aiokafkas, sum(map(len, (found or {}).values())))
                     if found:
                         await self._fetched.put([_record(each) for records in found.values() for each in records])
             if not flows:
@@ -222,11 +223,13 @@ class Worker:
             busy = len(records) >= BUSY
 
     async def _watch(self) -> None:
-        while True:
-            await asyncio.sleep(self._settings.stall_timeout / 4)
-            if time.monotonic() - self._last_step > self._settings.stall_timeout and await self._waits():
-                logger.error("records wait, and none was processed for %s s; ending", self._settings.stall_timeout)
-                _end()
+        period = self._settings.stall_timeout / 4
+        await every(period, self._end_if_stalled, name="stall-watch", first=period)
+
+    async def _end_if_stalled(self) -> None:
+        if time.monotonic() - self._last_step > self._settings.stall_timeout and await self._waits():
+            logger.error("records wait, and none was processed for %s s; ending", self._settings.stall_timeout)
+            _end()
 
     async def _waits(self) -> bool:
         """Whether something has waited for too long. How many wait does not say it: the log has places at which there
@@ -234,13 +237,13 @@ class Worker:
         if self._fetched.qsize():
             return True
         try:
-            return together(await self._processor.look()).seconds > self._settings.stall_timeout
+            return total_lag(await self._processor.look()).seconds > self._settings.stall_timeout
         except LogUnavailable:
             return False
 
     async def _measure(self) -> None:
-        assert self._pulse is not None
-        await measure(self._pulse, self._processor.look, (LogUnavailable,))
+        assert self._health is not None
+        await measure_health(self._health, self._processor.look, (LogUnavailable,))
 
 
 async def _nothing(stream: Any) -> None:

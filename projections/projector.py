@@ -31,7 +31,7 @@ from domain.core.messages import (
 from domain.dead import Dead, dead_record
 from domain.dead import evolve as evolve_dead
 from infra.log.behind import must_reach
-from infra.log.lag import Lags, lags, measured
+from infra.log.lag import Lags, export_lags, lags
 from infra.log.log import Log, Positions, TopicPartition
 from infra.process import failpoints, log_context, metrics, traces
 from projections.store.port import (
@@ -232,7 +232,7 @@ class Projector:
 
     async def look(self, clock: Callable[[], datetime]) -> Lags:
         """Measure how far the read models are behind. Raises LogUnavailable."""
-        return measured("projector", await lags(self._log, dict(self._positions), clock(), READS))
+        return export_lags("projector", await lags(self._log, dict(self._positions), clock(), READS))
 
     async def _warm(self, keys: set[Key]) -> None:
         cold = [key for key in keys if key not in self._cache]

@@ -24,7 +24,7 @@ async def look(runner: HostRunner) -> None:
     try:
         seen = await runner.driver.guests()
     except DriverError as error:
-        with log_context.doing(host=runner.host.id):
+        with log_context.bound(host=runner.host.id):
             logger.warning("the guests of host %s cannot be looked at: %s", runner.host.name, error)
         return
     for instance_id, before in known.items():
@@ -41,7 +41,7 @@ async def look_at(runner: HostRunner, instance_id: str) -> None:
     try:
         power = await runner.driver.power(instance_id)
     except DriverError as error:
-        with log_context.doing(host=runner.host.id, instance=instance_id):
+        with log_context.bound(host=runner.host.id, instance=instance_id):
             logger.warning("a guest of host %s cannot be looked at: %s", runner.host.name, error)
         return
     await runner.observe(instance_id, power, given)
@@ -50,4 +50,4 @@ async def look_at(runner: HostRunner, instance_id: str) -> None:
 async def reconcile(runners: Sequence[HostRunner], every: float) -> None:
     """Look for ever, at each host every `every` seconds; one that is slow to answer gets as long a rest."""
     await asyncio.sleep(every)
-    await take_turns(runners, every, look, rest=every)
+    await take_turns(runners, every, look, rest=every, name="guest-observer")

@@ -287,7 +287,7 @@ class HostRunner:
     async def _timed(self, held: HeldDispatch, envelope: Envelope, call: JobCall) -> JobResult:
         began = time.monotonic()
         with (
-            log_context.doing(job=call.name, job_id=call.job_id),
+            log_context.bound(job=call.name, job_id=call.job_id),
             traces.span(f"job {call.name}", about={"gostack.job_id": call.job_id}) as span,
         ):
             result = await self._job(held, envelope, call)

@@ -5,25 +5,38 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
+from infra.process.loops import every
+
 T = TypeVar("T")
 
 SOON = 0.25
 """Seconds whose turns go together: what is said one by one is a request to the log each."""
 
 
-async def take_turns(of: Sequence[T], every: float, do: Callable[[T], Awaitable[None]], rest: float = 0.0) -> None:
-    """Do it with each of these, again and again, once in `every` seconds; after a round that took longer, only when
-    `rest` seconds have passed."""
+async def take_turns(
+    of: Sequence[T], period: float, do: Callable[[T], Awaitable[None]], *, name: str, rest: float = 0.0
+) -> None:
+    """Do `do` for each of these, again and again, once in `period` seconds, and return at once where there are none.
+
+    A round that took longer than `period` is followed by a rest of `rest` seconds. `name` names the loop in the log and
+    in metrics. Raises what `do` raises.
+    """
+    if not of:
+        return
     loop = asyncio.get_running_loop()
     begin = loop.time()
-    while of:
+
+    async def go_round() -> None:
+        nonlocal begin
         for number, each in enumerate(of, 1):
             await do(each)
-            early = begin + every * number / len(of) - loop.time()
-            if early > min(SOON, every / 2) or early <= 0:
+            early = begin + period * number / len(of) - loop.time()
+            if early > min(SOON, period / 2) or early <= 0:
                 # Whoever is late lets others go on, too.
                 await asyncio.sleep(max(early, 0))
-        begin += every
+        begin += period
         if loop.time() > begin:
             await asyncio.sleep(rest)
             begin = loop.time()
+
+    await every(0.0, go_round, name=name)

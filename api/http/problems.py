@@ -18,7 +18,7 @@ from api.http import refusals as own
 from api.http.validation_errors import explain
 from domain.core import errors
 from domain.core.errors import Refusal
-from infra.db.write_store import LedgerUnavailable
+from infra.db.write_store import WriteStoreUnavailable
 from infra.log.log import LogUnavailable
 from infra.process import log_context
 from infra.secrets.secrets import SecretsUnavailable
@@ -167,14 +167,14 @@ def install(app: FastAPI, max_body: int) -> None:
 
     def broken(request: Request, error: Exception) -> Response:
         incident = str(uuid.uuid4())
-        with log_context.doing(**request.scope.get("work", {})):
+        with log_context.bound(**request.scope.get("work", {})):
             logger.error("incident %s: %s %s", incident, request.method, request.url.path, exc_info=error)
         return response(of_refusal(own.Broken(incident=incident), request.url.path))
 
     app.add_exception_handler(Refusal, refused)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)
-    for down in (LogUnavailable, StoreUnavailable, SecretsUnavailable, DeliveriesUnavailable, LedgerUnavailable):
+    for down in (LogUnavailable, StoreUnavailable, SecretsUnavailable, DeliveriesUnavailable, WriteStoreUnavailable):
         app.add_exception_handler(down, unavailable)
     app.add_exception_handler(UnknownMarker, unknown_marker)
     app.add_exception_handler(Exception, broken)

@@ -72,7 +72,7 @@ async def asked(
     """The request's origin and identity. Raises Invalid."""
     project = x_gostack_project or ADMIN
     command_id = named_id("command", project, idempotency_key) if idempotency_key else str(uuid.uuid4())
-    log_context.note(command=command_id)
+    log_context.bind(command=command_id)
     return Asked(
         actor=x_gostack_actor or ADMIN,
         project=project,
@@ -114,7 +114,7 @@ async def _fingerprint(request: Request, given: Services) -> str:
     content: Any = orjson.loads(body) if body else None
     if isinstance(content, dict):
         content = {
-            name: given.secrets.mark(value) if name in SECRET and isinstance(value, str) else value
+            name: given.secrets.digest(value) if name in SECRET and isinstance(value, str) else value
             for name, value in content.items()
         }
     canonical = orjson.dumps(

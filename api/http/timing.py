@@ -48,7 +48,7 @@ class Timing:
             await send(message)
 
         method = scope["method"] if scope["method"] in METHODS else "other"
-        with log_context.doing(request=f"{method} {scope['path'][:LONGEST_PATH]}", trace=log_context.trace_id(trace)):
+        with log_context.bound(request=f"{method} {scope['path'][:LONGEST_PATH]}", trace=log_context.trace_id(trace)):
             try:
                 await self._app(scope, receive, noted)
             except BaseException:

@@ -30,7 +30,7 @@ def entry_json(entry: Entry) -> bytes:
 def record_json(record: Record) -> bytes:
     """An event of the log. Its data passes through as it is: a follower may know types that this process does not.
 
-    Raises what is in domain.interest.UNREADABLE for what is no event.
+    Raises what is in domain.core.event_filter.UNREADABLE for what is no event.
     """
     headers = {name: value.decode() for name, value in record.headers}
     data = orjson.loads(record.value)

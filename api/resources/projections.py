@@ -16,7 +16,7 @@ from api.reads.queries import JSON, MOST, Strict, joined
 from api.services import Services
 from domain.core.errors import NotFound
 from domain.core.messages import Topic
-from infra.log.lag import lags, together
+from infra.log.lag import lags, total_lag
 from projections.maintenance.runs import Run, RunKind, RunUnderWay
 from projections.views.table import VIEWS
 
@@ -49,7 +49,7 @@ async def list_projections(given: Given) -> Response:
     """All are made of the same events in the same transactions, so all are equally far behind."""
     bounds = await given.log.bounds([Topic.EVENTS, Topic.DEAD])
     at = await given.store.positions(list(bounds))
-    lag = together(await lags(given.log, at, given.clock(), bounds=bounds))
+    lag = total_lag(await lags(given.log, at, given.clock(), bounds=bounds))
     shown = [
         {
             "name": view.name,

@@ -16,8 +16,8 @@ from api.reads.queries import JSON
 from api.services import Services
 from api.writes.admission import READ_BY
 from domain.core.messages import Topic
-from infra.db.write_store import LedgerUnavailable
-from infra.log.lag import lags, together
+from infra.db.write_store import WriteStoreUnavailable
+from infra.log.lag import lags, total_lag
 from infra.log.log import LogUnavailable, Positions
 from infra.process.settings import explain
 from projections.store.port import StoreUnavailable
@@ -183,13 +183,13 @@ async def _parts(services: Services) -> dict[str, Any]:
         positions = await services.store.positions([each for each in bounds if each.topic == Topic.EVENTS])
         if bounds:
             at[READ_MODELS] = positions
-            for name, ledger in services.deciding.items():
-                at[name] = await ledger.reached([each for each in bounds if each.topic in READ_BY[name]])
-    except (StoreUnavailable, LedgerUnavailable) as error:
+            for name, write_store in services.deciding.items():
+                at[name] = await write_store.reached([each for each in bounds if each.topic in READ_BY[name]])
+    except (StoreUnavailable, WriteStoreUnavailable) as error:
         told["database"] = f"unreachable: {error}"
     try:
         for name, each in at.items():
-            found = together(await lags(services.log, each, services.clock(), bounds=bounds))
+            found = total_lag(await lags(services.log, each, services.clock(), bounds=bounds))
             if name == READ_MODELS:
                 told["lag"], told["lag_seconds"] = found
             else:

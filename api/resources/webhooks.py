@@ -339,7 +339,7 @@ async def test_webhook(given: Given, asked: Asking, ref: str) -> Response:
 
 
 async def _decided(services: Services, ident: str) -> Webhook:
-    """The webhook as the engine has it, with what no document tells. Raises NotFound, LedgerUnavailable."""
+    """The webhook as the engine has it, with what no document tells. Raises NotFound, WriteStoreUnavailable."""
     key = Key("webhook", ident)
     row = (await services.deciding["engine"].all("webhook")).get(key)
     if row is None:

@@ -9,7 +9,6 @@ bound only, and by tasks never: even what ends work must not wait without end.
 """
 
 import asyncio
-import logging
 import math
 from collections import Counter
 from collections.abc import Mapping
@@ -18,15 +17,14 @@ from dataclasses import dataclass
 from api.http.refusals import Overloaded
 from domain.core.messages import Command, Topic
 from domain.instance.actions import ACTIONS
-from infra.db.write_store import Ledger, LedgerUnavailable
+from infra.db.write_store import WriteStore, WriteStoreUnavailable
 from infra.log.lag import behind
 from infra.log.log import Log, LogUnavailable
 from infra.process import metrics
+from infra.process.loops import every
 from infra.process.settings import Settings
 from projections.store.port import Store, StoreUnavailable
 from projections.views.view import Condition
-
-logger = logging.getLogger(__name__)
 
 READ_BY = {"engine": (Topic.COMMANDS, Topic.RESULTS), "scheduler": (Topic.SCHEDULING,)}
 EVERY = 0.5
@@ -103,7 +101,7 @@ class Meter:
 class Load:
     """What is under way, as this process knows it."""
 
-    def __init__(self, settings: Settings, log: Log, store: Store, deciding: Mapping[str, Ledger]) -> None:
+    def __init__(self, settings: Settings, log: Log, store: Store, deciding: Mapping[str, WriteStore]) -> None:
         self._settings = settings
         self.ended = 0
         """Tasks that were seen to end; whoever reads the events counts them."""
@@ -165,13 +163,13 @@ class Load:
         )
 
     async def look(self) -> None:
-        """Measure. Raises LogUnavailable, LedgerUnavailable, StoreUnavailable."""
+        """Measure. Raises LogUnavailable, WriteStoreUnavailable, StoreUnavailable."""
         begun = {name: meter.begun for name, meter in self._meters.items()}
         of_projects, ended = self._begun.copy(), self.ended
         bounds = await self._log.bounds([topic for topics in READ_BY.values() for topic in topics])
         at = {}
-        for name, ledger in self._deciding.items():
-            at[name] = await ledger.reached([each for each in bounds if each.topic in READ_BY[name]])
+        for name, write_store in self._deciding.items():
+            at[name] = await write_store.reached([each for each in bounds if each.topic in READ_BY[name]])
         found = await self._store.totals("tasks", "project", [Condition("status", "in", UNDER_WAY)])
         tasks = {project: count for project, (count,) in found.items()}
         now = asyncio.get_running_loop().time()
@@ -194,13 +192,10 @@ class Load:
             metrics.LOAD.labels(name).set(measured.now)
 
     async def run(self) -> None:
-        """Look for ever. While log or database are away, what was seen last holds: nothing is accepted then anyhow."""
-        while True:
-            try:
-                await self.look()
-            except (LogUnavailable, LedgerUnavailable, StoreUnavailable) as error:
-                logger.warning("load: %s", error)
-            await asyncio.sleep(EVERY)
+        """Measure the load every `EVERY` seconds, until cancelled.
+
+        While the log or the database is away, what was measured last holds: nothing is accepted then anyhow."""
+        await every(EVERY, self.look, name="load", failures=(LogUnavailable, WriteStoreUnavailable, StoreUnavailable))
 
 
 def _reader(command: type[Command]) -> str:

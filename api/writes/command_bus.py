@@ -91,7 +91,7 @@ async def send(services: Services, asked: Asked, wishes: Sequence[tuple[str, Wis
     )
     if len(wishes) == 1:
         subject = wishes[0][1].subject
-        log_context.note(subject=str(subject), instance=subject.id if subject.kind == "instance" else "")
+        log_context.bind(subject=str(subject), instance=subject.id if subject.kind == "instance" else "")
     for ident, wish in wishes:
         envelope = Envelope(
             id=ident,

@@ -37,5 +37,5 @@ class Forgetting:
                 await self._secrets.forget(instance_ids)
             except SecretsUnavailable as error:
                 for instance_id in instance_ids:
-                    with log_context.doing(instance=instance_id):
+                    with log_context.bound(instance=instance_id):
                         logger.error("its secrets stay until the next sweep: %s", error)

@@ -2,13 +2,13 @@
 that said so was missed because no API ran.
 """
 
-import asyncio
 import logging
 from datetime import timedelta
 
 import orjson
 
 from api.services import Services
+from infra.process.loops import every
 from infra.secrets.secrets import SecretsUnavailable
 from projections.store.port import StoreUnavailable
 
@@ -47,11 +47,10 @@ async def sweep(services: Services) -> int:
 
 
 async def sweep_for_ever(services: Services) -> None:
-    """Now and then, until cancelled."""
-    while True:
-        try:
-            if count := await sweep(services):
-                logger.info("secrets of %s instances were forgotten", count)
-        except (SecretsUnavailable, StoreUnavailable) as error:
-            logger.error("secrets are not swept: %s", error)
-        await asyncio.sleep(EVERY)
+    """Forget secrets that no guest needs every `EVERY` seconds, until cancelled."""
+
+    async def run() -> None:
+        if count := await sweep(services):
+            logger.info("secrets of %s instances were forgotten", count)
+
+    await every(EVERY, run, name="secret-sweep", failures=(SecretsUnavailable, StoreUnavailable))

@@ -22,14 +22,15 @@ from commands.processor import restored
 from domain.core.event_filter import UNREADABLE, Interest
 from domain.core.messages import Envelope, Key, Record, Topic, derived_id, to_record
 from domain.webhook import DisableWebhook, Webhook
-from infra.db.write_store import Ledger, LedgerUnavailable
+from infra.db.write_store import WriteStore, WriteStoreUnavailable
 from infra.log.log import Log, LogUnavailable, Reader, TopicPartition
 from infra.log.recent import Recent
 from infra.process import log_context, metrics
+from infra.process.loops import LoopStatus, every
 from infra.process.settings import Webhooks as Policy
 from infra.secrets.secrets import SecretStore, SecretsUnavailable
 from infra.webhooks.deliveries import Deliveries, DeliveriesUnavailable, Delivery
-from infra.webhooks.sender import Outcome, Sender, cloud_event
+from infra.webhooks.sender import Sender, SendResult, cloud_event
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ FETCH_SECONDS = 1.0
 PATIENCE = 0.2
 AWAY_SECONDS = 5.0
 NO_SECRET = "its secret is lost: give it a new one (gs webhook update --new-secret), then retry"
-AWAY = (LogUnavailable, DeliveriesUnavailable, SecretsUnavailable, LedgerUnavailable)
+AWAY = (LogUnavailable, DeliveriesUnavailable, SecretsUnavailable, WriteStoreUnavailable)
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Parts:
     """What webhooks are told with."""
 
     log: Log
-    ledger: Ledger
+    write_store: WriteStore
     """The engine's: which webhooks there are."""
     deliveries: Deliveries
     secrets: SecretStore
@@ -77,7 +78,7 @@ class Lane:
     offset: int
     delivered: int = 0
     last: Record | None = None
-    outcome: Outcome | None = None
+    outcome: SendResult | None = None
 
     @property
     def failing(self) -> str:
@@ -108,7 +109,7 @@ class Courier:
 
     async def run(self) -> None:
         """Until cancelled. What is away is waited for."""
-        with log_context.doing(webhook=self.webhook.id):
+        with log_context.bound(webhook=self.webhook.id):
             try:
                 while True:
                     try:
@@ -306,13 +307,12 @@ class Deliverer:
         self._parts = parts
         self._couriers: dict[str, tuple[Courier, asyncio.Task[None]]] = {}
         self._forgotten: set[str] = set()
-        self.problem = ""
-        """Why the last look failed; empty where it did not."""
+        self.status = LoopStatus()
 
     async def look(self) -> list[Webhook]:
         """The webhooks that are to be told. What is of those that are gone is forgotten. Raises what is in AWAY."""
         found = []
-        for key, row in (await self._parts.ledger.all("webhook")).items():
+        for key, row in (await self._parts.write_store.all("webhook")).items():
             webhook: Any = restored(EngineRules(), key, row).state
             if webhook.deleted is not None:
                 if webhook.id not in self._forgotten:
@@ -330,30 +330,20 @@ class Deliverer:
 
     async def run(self) -> None:
         """Until cancelled."""
-        reading = asyncio.create_task(self._read_recent())
+        recent = self._parts.recent.run
+        reading = asyncio.create_task(every(AWAY_SECONDS, recent, name="recent-events", failures=(LogUnavailable,)))
+
+        async def look() -> None:
+            await self.arrange(await self.look())
+            if reading.done():
+                reading.result()
+
         try:
-            while True:
-                try:
-                    await self.arrange(await self.look())
-                    self.problem = ""
-                    if reading.done():
-                        reading.result()
-                except AWAY as error:
-                    self.problem = str(error)
-                    logger.warning("trying again: %s", error)
-                await asyncio.sleep(LOOK_SECONDS)
+            await every(LOOK_SECONDS, look, name="webhooks", failures=AWAY, status=self.status)
         finally:
             reading.cancel()
             stopping = [self._stop(ident) for ident in list(self._couriers)]
             await asyncio.gather(reading, *stopping, return_exceptions=True)
-
-    async def _read_recent(self) -> None:
-        while True:
-            try:
-                await self._parts.recent.run()
-            except LogUnavailable as error:
-                logger.warning("trying again: %s", error)
-            await asyncio.sleep(AWAY_SECONDS)
 
     async def arrange(self, webhooks: Sequence[Webhook]) -> None:
         """A courier for each of these, and for no other. Raises what a courier ended by, which nothing does that one
@@ -379,5 +369,5 @@ class Deliverer:
         try:
             await self._parts.deliveries.leave(ident, self._parts.holder)
         except DeliveriesUnavailable as error:
-            with log_context.doing(webhook=ident):
+            with log_context.bound(webhook=ident):
                 logger.warning("it is held until the lease ends: %s", error)

@@ -23,7 +23,7 @@ from domain.dead import PLACE
 from domain.network.messages import CreateNetwork
 from domain.network.state import Network
 from domain.parking import AggregateParked, ParkingEvent
-from infra.db.write_store import Change, Ledger, Move
+from infra.db.write_store import Change, Move, WriteStore
 from infra.log.log import Log, TopicPartition
 from infra.log.records import records
 from infra.secrets.segments import Segments
@@ -43,9 +43,9 @@ class LogIncomplete(Exception):
 
 @dataclass(frozen=True)
 class Part:
-    """A processor's share: its ledger, the kinds of aggregates in it, the topics it reads."""
+    """A processor's share: its write store, the kinds of aggregates in it, the topics it reads."""
 
-    ledger: Ledger
+    write_store: WriteStore
     kinds: Sequence[str]
     topics: Sequence[Topic]
 
@@ -116,9 +116,9 @@ class Parking:
 async def refill(
     log: Log, parts: Iterable[Part], segments: Segments, now: datetime, keep: timedelta = timedelta(days=7)
 ) -> Refilled:
-    """Fill the ledgers from the log; ids of what was decided in the last `keep` are remembered.
+    """Fill the write stores from the log; ids of what was decided in the last `keep` are remembered.
 
-    Raises NotEmpty, LogIncomplete, and what log and ledgers raise; each ledger is filled whole or not at all.
+    Raises NotEmpty, LogIncomplete, and what log and write stores raise; each write store is filled whole or not at all.
     """
     assert catalog.MESSAGES
     parts = list(parts)
@@ -136,11 +136,11 @@ async def refill(
 
 
 async def _must_be_empty(log: Log, part: Part) -> None:
-    positions = await part.ledger.positions(list(await log.bounds(part.topics)))
+    positions = await part.write_store.positions(list(await log.bounds(part.topics)))
     if any(positions.values()):
         raise NotEmpty("the database is not empty: it has positions; create it anew, migrate it, and try again")
     for kind in part.kinds:
-        if rows := await part.ledger.all(kind):
+        if rows := await part.write_store.all(kind):
             raise NotEmpty(f"the database is not empty: it has {len(rows)} aggregates of kind {kind}")
 
 
@@ -214,7 +214,7 @@ async def _fill(
         done.undecided += lost
         async for record in _between(log, partition, max(first, found.upto.get(partition, 0)), end):
             done.undecided += not record.filler
-    async with part.ledger.step() as step:
+    async with part.write_store.step() as step:
         opened = await step.open(moves, [], [])
         if len(opened.moved) != len(moves):
             raise NotEmpty("somebody works on the database: stop engine, scheduler and timers first")

@@ -1,8 +1,8 @@
-"""The log into files: all of it, and the next time what is new.
+"""Archiving the log into files: all of it at first, and the new records at each later run.
 
-An archive is a cut through all partitions in which nothing stands whose cause does not: a log made of it can be folded
-and gone on with. Ends of partitions cannot be asked for at one moment, so the cut is taken, and moved on where a
-record names a cause behind it.
+An archive is a consistent cut through all partitions: for each record in it, the record that caused it is in it, too.
+So a log restored from it can be folded and continued. The ends of all partitions cannot be read at one moment; so a cut
+is taken, and extended where a record names a cause that lies after it.
 """
 
 from collections.abc import Callable
@@ -11,40 +11,44 @@ from pathlib import Path
 
 from domain.core.messages import Record, Topic
 from domain.dead import PLACE
-from infra.archive.errors import OtherLog
-from infra.archive.lock import alone
+from infra.archive.errors import WrongLog
+from infra.archive.lock import archive_lock
 from infra.archive.manifest import Manifest, Segment, Span, opened
-from infra.archive.segment import UNFINISHED, Writer, fingerprint, whole
+from infra.archive.segment import UNFINISHED, Writer, fingerprint, verified_bytes
 from infra.log.log import Log, TopicPartition
 from infra.log.records import records
 from infra.log.topics import TOPICS
 from infra.process import failpoints
 
 SEGMENT_BYTES = 32 << 20
-"""Bytes of lines after which a segment is full."""
+"""Bytes of uncompressed lines after which a segment is full."""
 SMALL_BYTES = 1 << 20
-"""A segment of fewer bytes is gone on with, so that an archive that is kept up by the minute has few files."""
+"""A segment of fewer bytes is continued by the next run, so that an archive updated every minute has few files."""
 SAVE_EVERY = 16
-"""Segments after which the manifest is saved, so that a run that is cut off goes on from there."""
+"""Segments after which the manifest is saved: a run that is interrupted is continued from there."""
 CAUSES = ("ce_causeplace", PLACE)
 
-Told = Callable[[str], None]
+Progress = Callable[[str], None]
 
 
 @dataclass
-class Archived:
-    """What a run did."""
+class ArchiveResult:
+    """The result of a run: how many records and segments were added."""
 
     records: int = 0
     segments: int = 0
     lost: list[str] = field(default_factory=list)
-    """What retention removed before it was archived."""
+    """A line of text for each range of records that retention removed before they were archived."""
 
 
-async def archive(log: Log, directory: Path, told: Told = lambda line: None) -> Archived:
-    """Write what the archive does not have yet. Raises Damaged, OtherLog, ArchiveBusy, LogUnavailable, OSError."""
-    with alone(directory, make=True):
-        run = _Run(log, opened(directory), told)
+async def archive(log: Log, directory: Path, progress: Progress = lambda line: None) -> ArchiveResult:
+    """Add the records of the log that the archive in `directory` does not have yet.
+
+    `progress` is called with a line of text for each topic. Raises Damaged, WrongLog, ArchiveBusy, LogUnavailable,
+    OSError.
+    """
+    with archive_lock(directory, make=True):
+        run = _Run(log, opened(directory), progress)
         try:
             await run.all()
         finally:
@@ -53,24 +57,24 @@ async def archive(log: Log, directory: Path, told: Told = lambda line: None) -> 
 
 
 class _Run:
-    def __init__(self, log: Log, manifest: Manifest, told: Told) -> None:
-        self.done = Archived()
+    def __init__(self, log: Log, manifest: Manifest, progress: Progress) -> None:
+        self.done = ArchiveResult()
         self._log = log
         self._manifest = manifest
         self._directory = manifest.directory
-        self._told = told
+        self._progress = progress
         self._writers: dict[TopicPartition, Writer] = {}
         self._replaced: list[str] = []
-        """Files whose records stand in others by now."""
+        """Names of files whose records are in other files now, so that they can be deleted."""
         self._causes: dict[TopicPartition, int] = {}
-        """Per partition, the position behind the last cause of what was taken."""
+        """For each partition, the offset after the last record that caused an archived one."""
 
     async def all(self) -> None:
         for path in self._directory.glob(f"*{UNFINISHED}"):
             path.unlink()
         bounds = await self._log.bounds(list(TOPICS))
         self._begin(bounds)
-        self._look_again()
+        self._note_unspanned()
         ends = {each: end for each, (_, end) in bounds.items()}
         wanted = ends
         while wanted:
@@ -92,21 +96,21 @@ class _Run:
         for topic, count in self._manifest.counts().items():
             now = sum(each.topic == topic for each in bounds)
             if now != count:
-                raise OtherLog(f"{topic} has {now} partitions, the archive has it with {count}")
+                raise WrongLog(f"{topic} has {now} partitions, {count} in the archive")
         for each, (first, end) in bounds.items():
             spans.setdefault(each, Span(begin=first, end=first))
             reached = self._manifest.reached(each)
             place = f"{each.topic}:{each.partition}"
             if end < reached:
-                raise OtherLog(
-                    f"{place} ends at {end}, the archive has it up to {reached}: "
-                    "the log is another one, or has lost its end"
+                raise WrongLog(
+                    f"{place} ends at {end}, and the archive has it up to {reached}: "
+                    "this is another log, or its end was lost"
                 )
             if first > reached:
                 self.done.lost.append(f"{place}: {reached} to {first} were removed before they were archived")
 
-    def _look_again(self) -> None:
-        """What a run that was cut off left behind the spans has causes, too."""
+    def _note_unspanned(self) -> None:
+        """Note the causes of records after the spans, which an interrupted run archived."""
         for each, segments in self._manifest.segments.items():
             for segment in segments:
                 if segment.last >= self._manifest.spans[each].end:
@@ -117,7 +121,7 @@ class _Run:
         behind = {each: upto for each, upto in self._causes.items() if upto > ends.get(each, upto)}
         if not behind:
             return {}
-        # A record may name a place that is none.
+        # A record may name a place that does not exist.
         bounds = await self._log.bounds(sorted({each.topic for each in behind}))
         upto = {each: min(end, bounds[each][1]) for each, end in behind.items()}
         return {each: end for each, end in upto.items() if end > ends[each]}
@@ -132,13 +136,13 @@ class _Run:
             last = known.get(each)
             if last is not None and record.offset <= last.last:
                 if record.offset == last.last and fingerprint(record) != last.fingerprint:
-                    raise OtherLog(f"{record.place} is not the record that the archive has there: another log")
+                    raise WrongLog(f"{record.place} differs from the record in the archive: this is another log")
                 continue
             self._add(each, record)
         for each in list(self._writers):
             self._finish(each)
         if self.done.records > before:
-            self._told(f"{topic}: {self.done.records - before} records")
+            self._progress(f"{topic}: {self.done.records - before} records")
 
     def _add(self, each: TopicPartition, record: Record) -> None:
         writer = self._writers.get(each)
@@ -154,7 +158,7 @@ class _Run:
         tail = self._manifest.segments[each][-1:]
         if not tail or tail[0].bytes >= SMALL_BYTES:
             return Writer(self._directory, each.topic, each.partition, record.offset)
-        before = whole(self._directory / tail[0].file, tail[0].bytes, tail[0].sha256)
+        before = verified_bytes(self._directory / tail[0].file, tail[0].bytes, tail[0].sha256)
         return Writer(self._directory, each.topic, each.partition, tail[0].first, before)
 
     def _finish(self, each: TopicPartition) -> None:

@@ -1,27 +1,27 @@
-"""What can be wrong with an archive, or with the log that is to be archived or filled."""
+"""Exceptions of archiving and restoring."""
 
 
 class ArchiveError(Exception):
-    """Archiving or restoring cannot go on; the text is what the operator reads."""
+    """Archiving or restoring cannot go on; the text is shown to the operator."""
 
 
 class Damaged(ArchiveError):
-    """A file of the archive is missing, or is not what was written."""
+    """A file of the archive is missing, or differs from what was written."""
 
     def __init__(self, file: str, what: str) -> None:
         super().__init__(f"{file}: {what}")
 
 
 class ArchiveBusy(ArchiveError):
-    """Another process works on the archive."""
+    """Another process archives to, or restores from, the same archive."""
 
 
-class OtherLog(ArchiveError):
-    """The log is not the one that the archive is of."""
+class WrongLog(ArchiveError):
+    """The log is not the one that was archived before."""
 
 
 class NotEmpty(ArchiveError):
-    """The log holds something that is no beginning of the archive."""
+    """The log to restore into has records that are not the first ones of the archive."""
 
 
 class CannotRestore(ArchiveError):

@@ -1,4 +1,4 @@
-"""One process at a time works on an archive."""
+"""A lock that lets one process at a time work on an archive."""
 
 import fcntl
 import os
@@ -10,8 +10,11 @@ from infra.archive.errors import ArchiveBusy
 
 
 @contextmanager
-def alone(directory: Path, make: bool = False) -> Iterator[None]:
-    """For the time of a block; the lock goes with the process. Raises ArchiveBusy, OSError."""
+def archive_lock(directory: Path, make: bool = False) -> Iterator[None]:
+    """Hold the lock of an archive for the time of a block; it ends with the process at the latest.
+
+    `make` creates the directory first where it is missing. Raises ArchiveBusy where another process holds it, OSError.
+    """
     if make:
         directory.mkdir(parents=True, exist_ok=True)
     handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
@@ -19,7 +22,7 @@ def alone(directory: Path, make: bool = False) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ArchiveBusy(f"{directory}: another process works on it") from None
+            raise ArchiveBusy(f"{directory}: another process works on this archive") from None
         yield
     finally:
         os.close(handle)

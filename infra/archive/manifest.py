@@ -1,10 +1,10 @@
-"""What is in an archive: each partition's span, and every segment with its checksum.
+"""The manifest of an archive: the span of each partition, and every segment with its checksum.
 
-It is written last, under another name first, and put in the place of the one before in one step: whatever happens to
-the process that writes, the manifest that is there names only files that are whole.
+The manifest is written last, under another name, and renamed in one step: whatever happens to the process that writes,
+the manifest names only complete files.
 
-A span is what may be restored. It is moved on when a run has ended, for all partitions together, so that nothing is in
-the spans whose cause is not. Segments may reach further: that is how far a run came that was cut off.
+A span is what may be restored. Spans are extended when a run has ended, for all partitions together, so that with each
+record its cause is in the spans. Segments may reach further: that is how far an interrupted run came.
 """
 
 import hashlib
@@ -20,14 +20,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from domain.core.messages import Record
 from infra.archive.errors import Damaged
-from infra.archive.segment import ENDING, sync, unpacked, whole
+from infra.archive.segment import ENDING, sync, unpacked, verified_bytes
 from infra.log.log import TopicPartition
 
 NAME = "manifest.json"
 
 
 class Span(BaseModel):
-    """The positions of a partition that the archive has, from `begin` to before `end`; between records may be gaps."""
+    """The offsets of a partition that the archive has, from `begin` to before `end`; not each has a record."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -36,7 +36,7 @@ class Span(BaseModel):
 
 
 class Segment(BaseModel):
-    """A file."""
+    """A file of records of one partition, with the offsets of the first and the last one, and its size in bytes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -49,31 +49,33 @@ class Segment(BaseModel):
     bytes: int = Field(ge=1)
     sha256: str
     fingerprint: str
-    """Of its last record: a log that goes on from here has it too."""
+    """Fingerprint of the last record, by which a later run recognizes the log."""
 
     @property
     def of(self) -> TopicPartition:
-        """Where its records lay."""
+        """The partition that the records are of."""
         return TopicPartition(self.topic, self.partition)
 
     def read(self, directory: Path) -> Iterator[Record]:
-        """Its records. Raises Damaged."""
-        return unpacked(self.file, whole(directory / self.file, self.bytes, self.sha256), self.topic, self.partition)
+        """Yield the records of the segment. Raises Damaged."""
+        return unpacked(
+            self.file, verified_bytes(directory / self.file, self.bytes, self.sha256), self.topic, self.partition
+        )
 
 
 class Contents(BaseModel):
-    """What the manifest says."""
+    """The contents of the manifest as they are written."""
 
     model_config = ConfigDict(extra="forbid")
 
     format: Literal[1] = 1
     spans: dict[str, list[Span]] = {}
-    """By topic, a span a partition."""
+    """For each topic, the span of each partition, in order."""
     segments: list[Segment] = []
 
 
 class Manifest:
-    """The manifest of a directory."""
+    """The manifest of the archive in a directory."""
 
     def __init__(self, directory: Path, contents: Contents | None = None) -> None:
         self.directory = directory
@@ -88,26 +90,26 @@ class Manifest:
             self.segments[segment.of].append(segment)
 
     def reached(self, partition: TopicPartition) -> int:
-        """The next position to archive."""
+        """Return the next offset of a partition to archive."""
         end = self.spans[partition].end
         segments = self.segments.get(partition)
         return max(end, segments[-1].last + 1) if segments else end
 
     def counts(self) -> Mapping[str, int]:
-        """How many partitions each topic has."""
+        """Return how many partitions each topic in the archive has."""
         counts: dict[str, int] = defaultdict(int)
         for topic, _ in self.spans:
             counts[topic] += 1
         return counts
 
     def save(self) -> None:
-        """Put it in its place."""
+        """Write the manifest to disk, in the place of the one before. Raises OSError."""
         spans: dict[str, list[Span]] = defaultdict(list)
         for partition in sorted(self.spans):
             spans[partition.topic].append(self.spans[partition])
         segments = [segment for partition in sorted(self.segments) for segment in self.segments[partition]]
-        said = Contents(spans=spans, segments=segments).model_dump()
-        text = orjson.dumps({"sha256": _checksum(said), "contents": said}, option=orjson.OPT_INDENT_2)
+        written = Contents(spans=spans, segments=segments).model_dump()
+        text = orjson.dumps({"sha256": _checksum(written), "contents": written}, option=orjson.OPT_INDENT_2)
         fresh = self.directory / f"{NAME}.unfinished"
         with fresh.open("wb") as file:
             file.write(text + b"\n")
@@ -117,35 +119,34 @@ class Manifest:
         sync(self.directory)
 
     def problems(self) -> Iterator[Damaged]:
-        """Every file that is missing or is not as it was written."""
+        """Yield an exception for every segment that is missing or differs from what was written."""
         for segments in self.segments.values():
             for segment in segments:
                 try:
-                    whole(self.directory / segment.file, segment.bytes, segment.sha256)
+                    verified_bytes(self.directory / segment.file, segment.bytes, segment.sha256)
                 except Damaged as damaged:
                     yield damaged
 
 
 def load(directory: Path) -> Manifest:
-    """The manifest of an archive. Raises Damaged."""
+    """Read the manifest of an archive. Raises Damaged."""
     try:
         found = orjson.loads((directory / NAME).read_bytes())
-        said = found["contents"]
-        if _checksum(said) != found["sha256"]:
-            raise Damaged(NAME, "its SHA-256 is not the one that it names")
-        contents = Contents.model_validate(said)
+        contents = found["contents"]
+        if _checksum(contents) != found["sha256"]:
+            raise Damaged(NAME, "the SHA-256 of its contents is not the one that it names")
+        manifest = Manifest(directory, Contents.model_validate(contents))
     except FileNotFoundError:
-        raise Damaged(NAME, f"it is missing: {directory} holds no archive") from None
+        raise Damaged(NAME, f"the file is missing: {directory} holds no archive") from None
     except (OSError, KeyError, TypeError) as error:
-        raise Damaged(NAME, f"it cannot be read: {error!r}") from error
+        raise Damaged(NAME, f"the file cannot be read: {error!r}") from error
     except ValidationError as error:
-        raise Damaged(NAME, f"it is no manifest that this release reads: {error}") from error
+        raise Damaged(NAME, f"this release cannot read the manifest: {error}") from error
     except orjson.JSONDecodeError as error:
-        raise Damaged(NAME, f"it is no JSON: {error}") from error
-    manifest = Manifest(directory, contents)
+        raise Damaged(NAME, f"the file is no JSON: {error}") from error
     for partition, segments in manifest.segments.items():
         if partition not in manifest.spans:
-            raise Damaged(NAME, f"it has segments of {partition.topic}:{partition.partition}, and no span")
+            raise Damaged(NAME, f"{partition.topic}:{partition.partition} has segments, and no span")
         for before, after in pairwise(segments):
             if before.last >= after.first:
                 raise Damaged(NAME, f"{after.file} begins before {before.file} ends")
@@ -153,13 +154,15 @@ def load(directory: Path) -> Manifest:
 
 
 def opened(directory: Path) -> Manifest:
-    """The manifest to go on with; a directory without any segment gets one. Raises Damaged."""
+    """Read the manifest of an archive, or create that of a new one where the directory has no segment.
+
+    Raises Damaged."""
     if not (directory / NAME).exists():
         if found := sorted(directory.glob(f"*{ENDING}")):
-            raise Damaged(NAME, f"it is missing, and there are segments: {found[0].name}")
+            raise Damaged(NAME, f"the file is missing, and there are segments: {found[0].name}")
         Manifest(directory).save()
     return load(directory)
 
 
-def _checksum(said: Any) -> str:
-    return hashlib.sha256(orjson.dumps(said, option=orjson.OPT_SORT_KEYS)).hexdigest()
+def _checksum(contents: Any) -> str:
+    return hashlib.sha256(orjson.dumps(contents, option=orjson.OPT_SORT_KEYS)).hexdigest()

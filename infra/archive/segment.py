@@ -1,11 +1,11 @@
 """A segment: a file with records of one partition, each a line of JSON, compressed with gzip (RFC 1952).
 
-Why JSON and gzip: what is archived is read in ten years, perhaps by somebody who has `zcat` and no GoStack. The first
-line says which partition it is; each line after it is a record with all that the log knew of it. Text stands as text;
-bytes that are no UTF-8 stand as {"base64": ...}, so nothing is lost.
+Why JSON and gzip: an archive may be read in ten years, perhaps by somebody who has `zcat` and no GoStack. The first
+line names the partition; each line after it is a record with everything that the log had of it. Text is written as
+text; bytes that are no UTF-8 are written as {"base64": ...}, so nothing is lost.
 
-A segment that is still small is gone on with: its bytes, then another gzip member, under a new name. A file that was
-given its name is never written again.
+A segment that is still small is continued in a new file: its bytes, then another gzip member. A file that has got its
+final name is never written again.
 """
 
 import base64
@@ -29,31 +29,31 @@ BUFFER = 64 << 10
 
 
 def name_of(topic: str, partition: int, first: int, last: int) -> str:
-    """The file's name; within a partition the order of names is the order of positions."""
+    """Return the name of a segment's file; within a partition, names sort as offsets do."""
     return f"{topic}-{partition}-{first:020}-{last:020}{ENDING}"
 
 
 def encode(record: Record) -> bytes:
-    """A record as a line."""
+    """Encode a record as a line of JSON, without the newline."""
     return orjson.dumps(
         {
             "position": record.offset,
             "timestamp": record.timestamp,
-            "key": _told(record.key),
-            "headers": [[name, _told(value)] for name, value in record.headers],
-            "value": _told(record.value),
+            "key": _to_json(record.key),
+            "headers": [[name, _to_json(value)] for name, value in record.headers],
+            "value": _to_json(record.value),
         }
     )
 
 
 def decode(topic: str, partition: int, line: bytes) -> Record:
-    """The record of a line. Raises ValueError, KeyError or TypeError for what is none."""
+    """Decode the record in a line. Raises ValueError, KeyError or TypeError where the line has no record."""
     found = orjson.loads(line)
     return Record(
         topic=topic,
-        key=_meant(found["key"]),
-        value=_meant(found["value"]),
-        headers=tuple((name, _meant(value)) for name, value in found["headers"]),
+        key=_from_json(found["key"]),
+        value=_from_json(found["value"]),
+        headers=tuple((name, _from_json(value)) for name, value in found["headers"]),
         partition=partition,
         offset=found["position"],
         timestamp=found["timestamp"],
@@ -61,11 +61,11 @@ def decode(topic: str, partition: int, line: bytes) -> Record:
 
 
 def fingerprint(record: Record) -> str:
-    """SHA-256 of what a record says and where it lies."""
+    """Return the SHA-256 of a record with its offset, in hexadecimal."""
     return hashlib.sha256(encode(record)).hexdigest()
 
 
-def _told(value: bytes | None) -> Any:
+def _to_json(value: bytes | None) -> Any:
     # A header may have no value: Kafka has null there, whatever the types say.
     if value is None:
         return None
@@ -75,14 +75,14 @@ def _told(value: bytes | None) -> Any:
         return {"base64": base64.b64encode(value).decode()}
 
 
-def _meant(told: Any) -> Any:
-    if isinstance(told, dict):
-        return base64.b64decode(told["base64"], validate=True)
-    return None if told is None else told.encode()
+def _from_json(value: Any) -> Any:
+    if isinstance(value, dict):
+        return base64.b64decode(value["base64"], validate=True)
+    return None if value is None else value.encode()
 
 
 class _Counted:
-    """A file that knows how long it is, and its checksum."""
+    """A file that counts the bytes written to it, and computes their SHA-256."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -99,14 +99,16 @@ class _Counted:
 
 
 class Writer:
-    """A segment in the making: it has its name, and is on the disk, when it is finished, and not before."""
+    """A segment that is being written; it gets its final name when it is complete and on the disk."""
 
     def __init__(self, directory: Path, topic: str, partition: int, first: int, before: bytes = b"") -> None:
-        """`first` is the position of its first record; `before`: the bytes of the segment that it goes on with."""
+        """Begin a segment whose first record is at offset `first`.
+
+        `before` is the contents of the segment that this one continues; empty for none. Raises OSError."""
         self.topic, self.partition, self.first = topic, partition, first
         self.records = 0
         self.taken = 0
-        """Bytes of lines."""
+        """Bytes of uncompressed lines."""
         self.last: Record | None = None
         self._directory = directory
         self._path = directory / f"{topic}-{partition}{UNFINISHED}"
@@ -120,7 +122,7 @@ class Writer:
             self._lines += orjson.dumps(head) + b"\n"
 
     def add(self, record: Record) -> None:
-        """Take the next record."""
+        """Add the next record to the segment."""
         line = encode(record)
         self._lines += line + b"\n"
         self.records += 1
@@ -131,7 +133,7 @@ class Writer:
             self._lines.clear()
 
     def finish(self) -> tuple[str, int, str]:
-        """Put it on the disk under its name; that, its bytes, and its SHA-256."""
+        """Write the segment to disk under its final name; return the name, its size in bytes, and its SHA-256."""
         assert self.last is not None
         self._zip.write(self._lines)
         self._zip.close()
@@ -144,13 +146,13 @@ class Writer:
         return name, self._counted.length, self._counted.checksum.hexdigest()
 
     def drop(self) -> None:
-        """Leave it unfinished."""
+        """Give the segment up; its unfinished file is deleted by the next run."""
         self._zip.close()
         self._file.close()
 
 
 def sync(directory: Path) -> None:
-    """Put the names in a directory on the disk."""
+    """Write the entries of a directory to disk. Raises OSError."""
     handle = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -158,31 +160,31 @@ def sync(directory: Path) -> None:
         os.close(handle)
 
 
-def whole(path: Path, length: int, sha256: str) -> bytes:
-    """A file's bytes, which are those that were written. Raises Damaged."""
+def verified_bytes(path: Path, length: int, sha256: str) -> bytes:
+    """Read a file of `length` bytes with this SHA-256. Raises Damaged where it is missing or differs."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise Damaged(path.name, "it is missing") from None
+        raise Damaged(path.name, "the file is missing") from None
     except OSError as error:
-        raise Damaged(path.name, f"it cannot be read: {error}") from error
+        raise Damaged(path.name, f"the file cannot be read: {error}") from error
     if len(data) != length:
-        raise Damaged(path.name, f"it has {len(data)} bytes, {length} were written")
+        raise Damaged(path.name, f"the file has {len(data)} bytes, and {length} were written")
     found = hashlib.sha256(data).hexdigest()
     if found != sha256:
-        raise Damaged(path.name, f"its SHA-256 is {found}, of what was written it is {sha256}")
+        raise Damaged(path.name, f"the SHA-256 is {found}, and was {sha256} when the file was written")
     return data
 
 
 def unpacked(name: str, data: bytes, topic: str, partition: int) -> Iterator[Record]:
-    """The records in a segment's bytes. Raises Damaged."""
+    """Yield the records in the bytes of a segment. Raises Damaged."""
     try:
         lines = gzip.decompress(data).split(b"\n")
         head = orjson.loads(lines[0])
         if (head["version"], head["topic"], head["partition"]) != (VERSION, topic, partition):
-            raise Damaged(name, f"it says that it is {lines[0].decode()}")
+            raise Damaged(name, f"the first line names another partition or version: {lines[0].decode()}")
         for line in lines[1:]:
             if line:
                 yield decode(topic, partition, line)
     except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Damaged(name, f"it is no segment: {error!r}") from error
+        raise Damaged(name, f"the file is no segment: {error!r}") from error

@@ -10,11 +10,13 @@ from infra.db.pool import connect
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 LOCK = 7_480_001
-"""Advisory lock, so that two processes that start at once do not both migrate."""
+"""Key of the advisory lock that keeps two processes from migrating at once."""
 
 
 def migrate(dsn: str) -> list[str]:
-    """Apply what is missing; returns the names applied. Raises psycopg.Error, and what came before stays applied."""
+    """Apply the migrations that are missing, and return their names.
+
+    Raises psycopg.Error; earlier ones stay applied."""
     applied = []
     with connect(dsn) as connection:
         connection.execute("select pg_advisory_lock(%s)", (LOCK,))

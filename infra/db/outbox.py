@@ -1,4 +1,4 @@
-"""How a batch of records is kept until the log has it.
+"""The format in which a batch of records waits in the outbox until the log has it.
 
 One row a step, so that sending costs two writes, not two a record. JSON, so that an operator can read what has not
 been sent yet; bytes stand in it as Latin-1 text, which loses none.
@@ -14,7 +14,7 @@ BYTES = "latin-1"
 
 
 def pack(records: Sequence[Record]) -> bytes:
-    """The records as bytes."""
+    """Encode records as bytes, without their offsets."""
     return orjson.dumps(
         [
             [
@@ -30,7 +30,7 @@ def pack(records: Sequence[Record]) -> bytes:
 
 
 def unpack(packed: bytes) -> list[Record]:
-    """The inverse of pack()."""
+    """Decode the records that pack() encoded."""
     return [
         Record(
             topic=topic,

@@ -1,4 +1,5 @@
-"""The ledger in PostgreSQL: one connection, one transaction a step, round trips joined by libpq's pipeline mode."""
+"""The write store in PostgreSQL: one connection, and a transaction a step with few round trips (libpq's pipeline
+mode)."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -11,16 +12,8 @@ from psycopg import AsyncConnection, sql
 
 from domain.core.messages import Key, Record
 from infra.db.outbox import pack, unpack
-from infra.db.pool import GIVEN_UP
-from infra.db.write_store import (
-    Change,
-    Conflict,
-    Due,
-    LedgerUnavailable,
-    Move,
-    Opened,
-    Row,
-)
+from infra.db.pool import CONNECTION_TIMEOUTS
+from infra.db.write_store import Change, Conflict, Due, Move, Opened, Row, WriteStoreUnavailable
 from infra.log.log import TopicPartition
 
 # A position moves only from where this step believes it to be: no row moved means that another worker owns the
@@ -124,7 +117,7 @@ POSITIONS = "select topic, partition, next_offset from {schema}.positions"
 
 @cache
 def _in_schema(text: str, schema: str) -> bytes:
-    """The statement as bytes, made once: putting it together costs more than sending it."""
+    """Return the statement for a schema as bytes, made once: composing it costs more than sending it."""
     return sql.SQL(text).format(schema=sql.Identifier(schema)).as_bytes(None)
 
 
@@ -132,8 +125,8 @@ def _rows(found: Sequence[tuple[str, str, int, bytes, list[bytes]]]) -> dict[Key
     return {Key(kind, ident): Row(version, state, tuple(tail)) for kind, ident, version, state, tail in found}
 
 
-class PostgresStep:
-    """One transaction."""
+class PostgresTransaction:
+    """A transaction on a PostgresWriteStore, committed by the store's step()."""
 
     def __init__(self, connection: AsyncConnection, schema: str) -> None:
         self._connection = connection
@@ -143,7 +136,8 @@ class PostgresStep:
         return _in_schema(text, self._schema)
 
     async def open(self, moves: Sequence[Move], ids: Sequence[str], keys: Sequence[Key]) -> Opened:
-        """Move the positions; say which moved, which ids are done already, and how the aggregates are."""
+        """Make the moves that can be made; return which were, which of `ids` were handled, and the aggregates of
+        `keys`."""
         opened = Opened()
         kinds, names = [key.kind for key in keys], [key.id for key in keys]
         async with self._connection.pipeline():
@@ -167,7 +161,7 @@ class PostgresStep:
         return opened
 
     async def load(self, keys: Sequence[Key]) -> dict[Key, Row]:
-        """More aggregates."""
+        """Return the aggregates of these keys, without those that do not exist."""
         rows = await self._connection.execute(self._sql(LOAD), ([key.kind for key in keys], [key.id for key in keys]))
         return _rows(await rows.fetchall())
 
@@ -179,7 +173,7 @@ class PostgresStep:
         parked: Sequence[tuple[Key, str]],
         released: Sequence[Key] = (),
     ) -> int:
-        """Store all; the outbox's number, or 0 where nothing is to be sent. Raises Conflict."""
+        """Store all of it; return the number of the outbox row, or 0 where `outbox` is empty. Raises Conflict."""
         number = 0
         async with self._connection.pipeline():
             stored = None
@@ -228,10 +222,11 @@ class PostgresStep:
         return number
 
 
-class PostgresLedger:
-    """A processor's database: a schema of its own."""
+class PostgresWriteStore:
+    """The WriteStore of one kind of processor, in a schema of its own."""
 
     def __init__(self, dsn: str, schema: str, timeout: float = 30.0) -> None:
+        """Connect at first use. `timeout` is how many seconds a statement or transaction may take."""
         self._dsn = dsn
         self._schema = schema
         self._timeout = timeout
@@ -250,26 +245,30 @@ class PostgresLedger:
                         options=f"-c statement_timeout={int(self._timeout * 1000)}",
                         application_name=f"gostack-{self._schema}",
                         prepare_threshold=2,
-                        **GIVEN_UP,
+                        **CONNECTION_TIMEOUTS,
                     )
                 async with asyncio.timeout(self._timeout), self._connection.transaction():
                     yield self._connection
             except (psycopg.OperationalError, psycopg.InterfaceError, TimeoutError) as error:
                 if self._connection is not None:
                     await self._connection.close()
-                raise LedgerUnavailable(str(error) or repr(error)) from error
+                raise WriteStoreUnavailable(str(error) or repr(error)) from error
 
     def _sql(self, text: str) -> bytes:
         return _in_schema(text, self._schema)
 
     @asynccontextmanager
-    async def step(self) -> AsyncIterator[PostgresStep]:
-        """One transaction, committed where the block ends without an exception. Raises LedgerUnavailable."""
+    async def step(self) -> AsyncIterator[PostgresTransaction]:
+        """Begin a transaction, which is committed where the block ends without an exception.
+
+        Raises WriteStoreUnavailable."""
         async with self._open() as connection:
-            yield PostgresStep(connection, self._schema)
+            yield PostgresTransaction(connection, self._schema)
 
     async def positions(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-        """Where each partition is to be read from; one never seen starts at 0."""
+        """Return the offset to read each partition from, and end transactions that another process left open.
+
+        Raises WriteStoreUnavailable."""
         async with self._open() as connection:
             await connection.execute(EVICT, (f"gostack-{self._schema}",))
             await connection.execute(
@@ -280,20 +279,20 @@ class PostgresLedger:
         return {each: known[each] for each in partitions}
 
     async def reached(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-        """The same, for those who only look: it changes nothing and stands in nobody's way."""
+        """Return the offset that each partition is processed up to. Raises WriteStoreUnavailable."""
         async with self._open() as connection:
             rows = await connection.execute(self._sql(POSITIONS))
             known = {TopicPartition(topic, number): offset for topic, number, offset in await rows.fetchall()}
         return {each: known.get(each, 0) for each in partitions}
 
     async def empty(self) -> bool:
-        """Whether it remembers nothing."""
+        """Return whether the store is as it was created. Raises WriteStoreUnavailable."""
         async with self._open() as connection:
             found = await (await connection.execute(self._sql(EMPTY))).fetchone()
             return bool(found and found[0])
 
     async def all(self, kind: str) -> dict[Key, Row]:
-        """Every aggregate of a kind."""
+        """Return every aggregate of a kind, by its key. Raises WriteStoreUnavailable."""
         async with self._open() as connection:
             rows = await connection.execute(self._sql(ALL), (kind,))
             return {
@@ -302,19 +301,22 @@ class PostgresLedger:
             }
 
     async def unsent(self) -> list[tuple[int, list[Record]]]:
-        """Outboxes that were not acknowledged, oldest first."""
+        """Return the outbox rows that are not acknowledged, oldest first. Raises WriteStoreUnavailable."""
         async with self._open() as connection:
             rows = await connection.execute(self._sql("select id, records from {schema}.outbox order by id"))
             return [(number, unpack(records)) for number, records in await rows.fetchall()]
 
     async def waiting(self) -> int:
-        """Records in these outboxes; counted where they lie."""
+        """Return how many records wait in the outbox; the database counts them. Raises WriteStoreUnavailable."""
         async with self._open() as connection:
             row = await (await connection.execute(self._sql(WAITING))).fetchone()
             return int(row[0]) if row else 0
 
     async def sent(self, numbers: Sequence[int]) -> None:
-        """These outboxes are on the log. The disk is not waited for: a row that comes back is sent again, unharmed."""
+        """Delete these outbox rows, without waiting for the disk: a row that comes back after a crash is sent again,
+        which does no harm.
+
+        Raises WriteStoreUnavailable."""
         async with self._forgetting:
             try:
                 if self._forgetter is None or self._forgetter.closed:
@@ -323,7 +325,7 @@ class PostgresLedger:
                         autocommit=True,
                         options=f"-c statement_timeout={int(self._timeout * 1000)} -c synchronous_commit=off",
                         prepare_threshold=2,
-                        **GIVEN_UP,
+                        **CONNECTION_TIMEOUTS,
                     )
                 async with asyncio.timeout(self._timeout):
                     await self._forgetter.execute(
@@ -332,28 +334,32 @@ class PostgresLedger:
             except (psycopg.OperationalError, psycopg.InterfaceError, TimeoutError) as error:
                 if self._forgetter is not None:
                     await self._forgetter.close()
-                raise LedgerUnavailable(str(error) or repr(error)) from error
+                raise WriteStoreUnavailable(str(error) or repr(error)) from error
 
     async def due(self, now: datetime, most: int, sure: bool = False) -> list[Due]:
-        """What is due, longest first; `sure`: only what this database's own clock says, too."""
+        """Return deadlines that passed before `now`, oldest first; with `sure`, by the database's clock, too.
+
+        Raises WriteStoreUnavailable."""
         async with self._open() as connection:
             rows = await connection.execute(self._sql(DUE), (now, sure, most))
             return [Due(Key(kind, ident), due_id, due_at) for kind, ident, due_id, due_at in await rows.fetchall()]
 
     async def parked(self) -> dict[Key, str]:
-        """Aggregates that take no commands, and why."""
+        """Return the keys of parked aggregates, and why each is parked. Raises WriteStoreUnavailable."""
         async with self._open() as connection:
             rows = await connection.execute(self._sql("select kind, id, why from {schema}.parked order by at"))
             return {Key(kind, ident): why for kind, ident, why in await rows.fetchall()}
 
     async def prune(self, now: datetime, keep: timedelta) -> int:
-        """Forget inbox ids that are older by this clock and by the database's own; how many were forgotten."""
+        """Delete handled ids that are older than `keep` by both clocks; return how many.
+
+        Raises WriteStoreUnavailable."""
         async with self._open() as connection:
             gone = await connection.execute(self._sql(PRUNE), (now, keep))
             return gone.rowcount
 
     async def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections to the database."""
         for connection in (self._connection, self._forgetter):
             if connection is not None:
                 await connection.close()

@@ -1,7 +1,8 @@
-"""What a processor keeps in its database: the guard and the cache of the fold.
+"""The write store: what engine and scheduler keep in PostgreSQL about the log that they have processed.
 
-Why a port: the one step of the write path (commands/processor.py) is a single transaction over positions, inbox,
-aggregates and outbox; PostgreSQL and the twin in memory both offer exactly that, under one contract test.
+Positions and ids of handled messages keep a record from being processed twice; aggregates are a cache of what their
+events say. Why a port: the one step of the write path (commands/processor.py) is a single transaction over positions,
+inbox, aggregates and outbox; PostgreSQL and the twin in memory both offer exactly that, under one contract test.
 """
 
 from collections.abc import Sequence
@@ -15,8 +16,8 @@ from infra.log.log import TopicPartition
 from infra.process import metrics
 
 
-class LedgerUnavailable(Exception):
-    """The database did not answer. Whether the last commit took place is told by the positions."""
+class WriteStoreUnavailable(Exception):
+    """The database did not answer. The stored positions tell whether the last commit took place."""
 
 
 class Conflict(Exception):
@@ -25,7 +26,7 @@ class Conflict(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A position's way in one step: it is moved only if it is still at `start`."""
+    """A move of a partition's position from `start` to `end`, which is made only if the position is still `start`."""
 
     partition: TopicPartition
     start: int
@@ -34,20 +35,21 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """An aggregate as it is stored."""
+    """An aggregate as it is stored: a state, and the events since that state."""
 
     version: int
     state: bytes
-    """JSON; of the version before the tail."""
+    """JSON of the aggregate before the events in `tail`."""
     tail: tuple[bytes, ...] = ()
-    """What happened since: packed records of events, oldest first."""
+    """Events since the state, as packed records, oldest first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """An aggregate as it is to be stored, if it is still at version `before`.
+    """A change of an aggregate, which is stored only if the aggregate is still at version `before`.
 
-    Either whole, which forgets its tail; or by its tail, which grows by these events and leaves the state as it lies.
+    Either `state` replaces what is stored and the tail is deleted, or `records` are added to the tail and the stored
+    state stays.
     """
 
     key: Key
@@ -57,16 +59,17 @@ class Change:
     due_at: datetime | None = None
     due_id: str = ""
     tail: int = 0
-    """Versions since the stored state; 0: `state` is to be stored."""
+    """Versions since the stored state, of which the tail is made; 0 where `state` is to be stored."""
     records: bytes = b""
-    """With a tail: the packed records of this step's events."""
+    """With a tail: the packed records of the events of this step."""
     shed: bool = False
-    """There is a tail to be forgotten."""
+    """Whether a tail is stored that must be deleted."""
 
 
 @dataclass(slots=True)
 class Opened:
-    """What a step finds."""
+    """The facts that a transaction reads when it opens: moved partitions, handled ids, aggregates, and why some are
+    parked."""
 
     moved: set[TopicPartition] = field(default_factory=set)
     seen: set[str] = field(default_factory=set)
@@ -76,21 +79,22 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """Something whose time is over."""
+    """A deadline that has passed: the aggregate it belongs to, its id, and its time."""
 
     key: Key
     due_id: str
     due_at: datetime
 
 
-class Step(Protocol):
-    """One transaction."""
+class Transaction(Protocol):
+    """A transaction of a processor, opened with what a batch needs, and closed with what follows from it."""
 
     async def open(self, moves: Sequence[Move], ids: Sequence[str], keys: Sequence[Key]) -> Opened:
-        """Move the positions; say which moved, which ids are done already, and how the aggregates are."""
+        """Make the moves that can be made; return which were, which of `ids` were handled, and the aggregates of
+        `keys`."""
 
     async def load(self, keys: Sequence[Key]) -> dict[Key, Row]:
-        """More aggregates."""
+        """Return the aggregates of these keys, without those that do not exist."""
 
     async def close(
         self,
@@ -100,55 +104,63 @@ class Step(Protocol):
         parked: Sequence[tuple[Key, str]],
         released: Sequence[Key] = (),
     ) -> int:
-        """Store all, what is released before what is parked; the outbox's number, or 0 where nothing is to be sent.
-        Raises Conflict."""
+        """Store changes, handled ids and records to publish; release aggregates, and then park others.
+
+        Returns the number of the outbox row, or 0 where `outbox` is empty. Raises Conflict."""
 
 
-class Ledger(Protocol):
-    """A processor's database."""
+class WriteStore(Protocol):
+    """The stored positions, handled ids, aggregates and outbox of one kind of processor: engine or scheduler.
+
+    Each method raises WriteStoreUnavailable where the database does not answer."""
 
     async def positions(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-        """Where each partition is to be read from; one never seen starts at 0."""
+        """Return the offset to read each partition from, and end transactions of processors that had them before.
+
+        A partition that was never read starts at 0."""
 
     async def reached(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-        """The same, for those who only look: it changes nothing and stands in nobody's way."""
+        """Return the offset that each partition is processed up to, without changing or locking anything."""
 
     async def empty(self) -> bool:
-        """Whether it remembers nothing: as it is when it is made, before the first step."""
+        """Return whether the store is as it was created: no position, no aggregate, no handled id."""
 
-    def step(self) -> AbstractAsyncContextManager[Step]:
-        """One transaction, committed where the block ends without an exception. Raises LedgerUnavailable."""
+    def step(self) -> AbstractAsyncContextManager[Transaction]:
+        """Begin a transaction for the time of a block, which is committed where the block ends without an exception."""
 
     async def all(self, kind: str) -> dict[Key, Row]:
-        """Every aggregate of a kind."""
+        """Return every aggregate of a kind, by its key."""
 
     async def unsent(self) -> list[tuple[int, list[Record]]]:
-        """Outboxes that were not acknowledged, oldest first."""
+        """Return the number and the records of each outbox row that the log has not acknowledged, oldest first."""
 
     async def waiting(self) -> int:
-        """Records in these outboxes."""
+        """Return how many records wait in the outbox."""
 
     async def sent(self, numbers: Sequence[int]) -> None:
-        """These outboxes are on the log."""
+        """Delete these outbox rows, whose records are on the log."""
 
     async def due(self, now: datetime, most: int, sure: bool = False) -> list[Due]:
-        """What is due, longest first; nothing of what is parked, which could not hear of it.
+        """Return at most `most` deadlines that passed before `now`, oldest first, without those of parked aggregates.
 
-        `sure`: only what is due by the database's own clock, too."""
+        With `sure`, a deadline must have passed by the clock of the database, too."""
 
     async def parked(self) -> dict[Key, str]:
-        """Aggregates that take no commands, and why."""
+        """Return the keys of parked aggregates, which take no commands, and why each is parked."""
 
     async def prune(self, now: datetime, keep: timedelta) -> int:
-        """Forget inbox ids that are older than `keep` by this clock and by the database's own, which stamped them: one
-        that has jumped ahead would have all of them forgotten; how many were."""
+        """Delete handled ids that are older than `keep` at `now`, and by the database's own clock; return how many.
+
+        Both clocks must agree, since one that has jumped ahead would delete all of them."""
 
     async def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections to the database."""
 
 
-async def measure(process: str, ledger: Ledger) -> None:
-    """Tell whoever watches what a kind of worker has in its database: for others to call, since a worker that cannot
-    publish ends, and does not start while the log is away. Raises LedgerUnavailable."""
-    metrics.OUTBOX.labels(process).set(await ledger.waiting())
-    metrics.PARKED.labels(process).set(len(await ledger.parked()))
+async def measure_backlog(process: str, write_store: WriteStore) -> None:
+    """Set the metrics for waiting records and parked aggregates of `process`, engine or scheduler.
+
+    The API calls this for both, since a worker that cannot publish ends, and does not start while the log is away.
+    Raises WriteStoreUnavailable."""
+    metrics.OUTBOX.labels(process).set(await write_store.waiting())
+    metrics.PARKED.labels(process).set(len(await write_store.parked()))

@@ -67,11 +67,11 @@ class ToolMissing(Exception):
 
 
 class ImageTooLarge(Exception):
-    """The image would no longer be a small one."""
+    """The image is larger than a tiny guest may be."""
 
 
 def main() -> int:
-    """The command line; 0 when the image is there."""
+    """Run the command line, and return 0 where the image is there, else 1."""
     parser = argparse.ArgumentParser(description="Make the GoStack guest image.")
     parser.add_argument("output", type=Path, metavar="OUTPUT.qcow2")
     parser.add_argument("--force", action="store_true", help="build even if nothing has changed")
@@ -131,14 +131,14 @@ def _require_tools() -> None:
 
 
 def _packages() -> list[Package]:
-    """The kernel first, then the rest."""
+    """Return the packages for the image, the kernel's first. Raises PackageUnknown."""
     [meta] = look_up([KERNEL])
     concrete = next(name for name in meta.depends if name.startswith("linux-image-"))
     return look_up([concrete, SHELL, *AGENT])
 
 
 def _stamp(packages: list[Package]) -> str:
-    """What an image made now would be made of."""
+    """Describe what an image is built from now: a digest of the sources, and the versions of the packages."""
     sources = hashlib.sha256()
     for path in _sources():
         sources.update(f"{path.relative_to(HERE)}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
@@ -240,7 +240,7 @@ def _boot_record() -> bytes:
 
 
 def _output(*command: str) -> str:
-    """What a tool printed. Raises CalledProcessError."""
+    """Run a tool, and return its standard output. Raises CalledProcessError."""
     # mtools refuses a partition whose geometry does not match the disk's, which says nothing about a file.
     environment = {**os.environ, "MTOOLS_SKIP_CHECK": "1", "LC_ALL": "C.UTF-8"}
     done = subprocess.run(command, capture_output=True, text=True, timeout=TOOL_TIMEOUT, check=True, env=environment)

@@ -22,7 +22,7 @@ class PackageUnknown(Exception):
 
 @dataclass(frozen=True)
 class Package:
-    """One version of one package, with the names of the packages it needs."""
+    """A version of a Debian package, with the names of the packages that it needs."""
 
     name: str
     version: str
@@ -30,7 +30,7 @@ class Package:
 
 
 def look_up(names: Sequence[str]) -> list[Package]:
-    """The versions that apt would install, in the order of `names`.
+    """Return the versions that apt would install, in the order of `names`.
 
     Raises PackageUnknown.
     """

@@ -27,7 +27,7 @@ COMMANDS = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Do what the command line asks; returns the exit status."""
+    """Run the command on the command line, and return the exit status of the process."""
     chosen = _parse(arguments)
     os.umask(0o022)
     # Where a plain `su` made us root, these are not searched.
@@ -103,7 +103,8 @@ def _bring_up(chosen: argparse.Namespace, layout: Layout, progress: Progress) ->
 
 
 def _options(chosen: argparse.Namespace, layout: Layout) -> Options:
-    """What was asked for now, else last time; and whether hosts can be real is said before anything starts."""
+    """Return the options of the command line, else those of the last time, and print whether hosts are real or why
+    not."""
     options = Options.of(layout)
     options = replace(
         options,

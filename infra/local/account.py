@@ -1,4 +1,4 @@
-"""Who the servers run as: PostgreSQL refuses root, and nothing else needs it but what touches guests and networks."""
+"""The user that servers run as: PostgreSQL refuses root, and only guests and networks need it."""
 
 import os
 import pwd
@@ -11,7 +11,7 @@ NAME = "gostack"
 
 @dataclass(frozen=True)
 class Account:
-    """A user of this machine."""
+    """A user account of this machine."""
 
     name: str
     uid: int
@@ -20,16 +20,18 @@ class Account:
 
     @property
     def identity(self) -> tuple[int | None, int | None, list[int] | None]:
-        """User, group and further groups to start a process with; nothing where we are that user already."""
+        """User, group and further groups to start a process with; None each where this process has that user
+        already."""
         return (None, None, None) if self.uid == os.geteuid() else (self.uid, self.gid, [])
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a process of this user finds in its environment instead of ours."""
+        """Environment variables that differ for a process of this user; empty where this process has that user
+        already."""
         return {} if self.uid == os.geteuid() else {"HOME": self.home, "USER": self.name, "LOGNAME": self.name}
 
     def may_read(self, *paths: Path) -> bool:
-        """Whether this user gets at all of these: asked of the kernel, since every directory above counts too."""
+        """Return whether this user may read all these paths. The kernel decides, since directories above count, too."""
         user, group, extra = self.identity
         return all(
             subprocess.run(["test", "-r", path], user=user, group=group, extra_groups=extra, cwd="/").returncode == 0
@@ -37,13 +39,13 @@ class Account:
         )
 
     def may_enter(self, path: Path) -> bool:
-        """Whether this user gets into a directory."""
+        """Return whether this user may enter a directory."""
         user, group, extra = self.identity
         command = ["test", "-x", str(path)]
         return subprocess.run(command, user=user, group=group, extra_groups=extra, cwd="/").returncode == 0
 
     def own(self, path: Path, mode: int = 0o750) -> Path:
-        """Make a directory of this user's."""
+        """Create a directory that belongs to this user, and return its path. Raises OSError."""
         path.mkdir(parents=True, exist_ok=True)
         if os.geteuid() == 0:
             os.chown(path, self.uid, self.gid)
@@ -51,7 +53,9 @@ class Account:
         return path
 
     def write(self, path: Path, text: str, mode: int = 0o640) -> None:
-        """Write a file that this user may read and only we may change; never readable by others for a moment."""
+        """Write a file that this user may read and only this process's user may change. Raises OSError.
+
+        Others cannot read it at any moment."""
         fresh = path.with_name(path.name + ".new")
         fresh.unlink(missing_ok=True)
         with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
@@ -67,12 +71,12 @@ def _from(entry: pwd.struct_passwd) -> Account:
 
 
 def current() -> Account:
-    """Who we are."""
+    """Return the account that this process runs as."""
     return _from(pwd.getpwuid(os.geteuid()))
 
 
 def invoker() -> Account:
-    """Who the project belongs to: under sudo the person who called it, so that no file of theirs becomes root's."""
+    """Return the owner of the project: under sudo the user who called it, so that their files do not become root's."""
     name = os.environ.get("SUDO_USER")
     if os.geteuid() != 0 or not name or name == "root":
         return current()
@@ -80,7 +84,10 @@ def invoker() -> Account:
 
 
 def unprivileged() -> Account:
-    """Who servers run as: the person here, or where that is root a system user, made when it is not there yet."""
+    """Return the account for servers: invoker(), or where that is root a system user, which is created if needed.
+
+    Raises subprocess.CalledProcessError where it cannot be created.
+    """
     person = invoker()
     if person.uid != 0:
         return person

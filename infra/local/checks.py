@@ -1,4 +1,4 @@
-"""What has to be true before anything is started, asked first, so that a failure names its cause and its cure."""
+"""Checks that are made before anything is started, so that a failure names its cause and its cure."""
 
 import errno
 import os
@@ -21,12 +21,12 @@ BOOT_SECTOR = bytes((0xB0, EXIT_VALUE, 0xE6, EXIT_PORT, 0xF4)).ljust(SECTOR - 2,
 
 
 def is_root() -> bool:
-    """Whether we may change the machine."""
+    """Return whether this process runs as root."""
     return os.geteuid() == 0
 
 
 def why_not_real_hosts() -> str | None:
-    """What keeps this machine from carrying hosts with real guests; None where nothing does."""
+    """Return why this machine cannot carry hosts with real guests, or None where it can."""
     if not is_root():
         return "network namespaces need root (`sudo make up` makes real hosts)"
     for program in ("libvirtd", "virtlogd", "virsh", "qemu-system-x86_64", "ip", "nsenter", "unshare"):
@@ -44,9 +44,9 @@ def why_not_real_hosts() -> str | None:
 
 
 def kvm_works() -> bool:
-    """Whether hardware virtualization carries a guest: one is started and must end by itself.
+    """Return whether hardware virtualization runs a guest: a tiny one is started, and must end by itself.
 
-    Neither the device's presence nor a virtual machine made through it says so: both succeed on machines where a
+    Neither the presence of /dev/kvm nor a virtual machine created through it is proof: both succeed on machines where a
     guest then hangs in its firmware.
     """
     qemu = shutil.which("qemu-system-x86_64")
@@ -66,7 +66,7 @@ def kvm_works() -> bool:
 
 
 def room(path: Path, needed: int = ROOM) -> None:
-    """Raises Failure where the disk is too full to run a cluster."""
+    """Check that the disk has `needed` bytes free. Raises Failure where it has not."""
     while not path.exists():
         path = path.parent
     free = shutil.disk_usage(path).free
@@ -75,13 +75,13 @@ def room(path: Path, needed: int = ROOM) -> None:
 
 
 def writable(path: Path) -> None:
-    """Raises Failure where an earlier run by another user left what we cannot change."""
+    """Check that this user may change a path. Raises Failure where an earlier run left it to another user."""
     if path.exists() and not os.access(path, os.W_OK):
         raise Failure("rights", f"{path} belongs to another user: run this as that user, or `sudo make clean` first")
 
 
 def port_free(part: str, address: str, port: int) -> None:
-    """Raises Failure naming the port, who wants it, and how to find who has it."""
+    """Check that a port is free. Raises Failure naming the port, the part that needs it, and how to find its user."""
     with socket.socket() as probe:
         # As servers do: a connection that is only dying does not count.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

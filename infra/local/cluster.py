@@ -49,7 +49,7 @@ Sections = dict[str, dict[str, str | int | Path]]
 
 @dataclass(frozen=True)
 class Options:
-    """What `up` was asked for."""
+    """The options of `up`: how many hosts, whether they are simulated, and the subnet of their bridge."""
 
     hosts: int = 2
     simulated: bool = False
@@ -57,7 +57,7 @@ class Options:
 
     @staticmethod
     def of(layout: Layout) -> "Options":
-        """Those of the last `up`."""
+        """Read the options of the last `up`, or return the defaults where there was none."""
         try:
             return Options(**json.loads(layout.options.read_text()))
         except FileNotFoundError:
@@ -80,7 +80,7 @@ class Cluster:
     # --- what there is
 
     def _accounts(self) -> tuple[Account, Account]:
-        """Who PostgreSQL runs as, and who the other parts that need no rights run as."""
+        """Return the account for PostgreSQL, and the account for other parts that need no rights."""
         account = unprivileged()
         reads = account.may_read(self.layout.project / "infra", self.layout.venv / "bin" / "python")
         return account, account if reads else current()
@@ -240,7 +240,7 @@ class Cluster:
         return running.issuperset(names)
 
     def _stop_if_known(self, host: Host) -> None:
-        """Processes of a host whose namespaces are gone hold nothing that is of use."""
+        """Stop the processes of a host whose namespaces are gone: they are of no use any more."""
         if self.supervisor.runs():
             for process in self.supervisor.processes():
                 if process["name"].startswith(f"{host.name}-"):
@@ -279,7 +279,8 @@ class Cluster:
                 raise Failure(name, f"exit status {done.returncode}", log)
 
     def _expect_quick_guests(self, progress: Progress, host: Host) -> None:
-        """A libvirtd that started beside another has been seen to be slow at everything until it was restarted."""
+        """Start a tiny guest, and restart libvirtd where that is slow, as has been seen where two started side by
+        side."""
         libvirtd = f"{host.name}-libvirtd"
         with progress.part(f"{host.name} starts a guest"):
             seconds = host.seconds_to_start()
@@ -345,7 +346,7 @@ class Cluster:
     # --- looking
 
     def status(self) -> str:
-        """A table of the parts."""
+        """Return a table of the parts as text, with the state of each."""
         if not self.supervisor.runs():
             return "Nothing runs. `make up` starts it."
         addresses = self._addresses()
@@ -372,7 +373,7 @@ class Cluster:
         return found
 
     def log_of(self, part: str) -> Path:
-        """Raises Failure naming the parts there are."""
+        """Return the path of a part's log. Raises Failure naming the parts there are."""
         log = self.layout.log(part)
         if not log.exists():
             there = ", ".join(sorted(path.stem for path in self.layout.logs.glob("*.log")))
@@ -380,14 +381,14 @@ class Cluster:
         return log
 
     def logs(self, part: str | None) -> str:
-        """The end of one part's log, or of all."""
+        """Return the last lines of one part's log, or of all logs."""
         if part:
             return tail(self.log_of(part), 200)
         return "\n\n".join(f"== {log.stem}\n{tail(log, 10)}" for log in sorted(self.layout.logs.glob("*.log")))
 
 
 def _program(server: Server, stop_signal: str) -> Program:
-    """The same server that tests start by themselves, for the supervisor to run."""
+    """Describe a server, such as tests start by themselves, as a program for the supervisor."""
     return Program(
         server.name,
         server.command,
@@ -424,7 +425,7 @@ def _listens(address: str, port: int) -> bool:
 
 
 def _toml(sections: Sections) -> str:
-    """Strings as JSON writes them are strings in TOML too."""
+    """Format sections of settings as TOML; strings in JSON's notation are valid in TOML, too."""
     lines: list[str] = []
     for section, values in sections.items():
         lines.append(f"[{section}]")

@@ -34,13 +34,13 @@ def build_image(layout: Layout, simulated: bool) -> None:
 
 
 class Visitor:
-    """Someone at the command line."""
+    """A user who types `gs` commands on the command line."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
 
     def gs(self, *arguments: str, timeout: float = 60.0) -> str:
-        """Type a command and read what it says. Raises Failure with it where it fails."""
+        """Run a `gs` command, and return its output. Raises Failure with its message where it fails."""
         done = self._type(arguments, timeout)
         if done.returncode != 0:
             said = (done.stderr.strip() or done.stdout.strip())[-2000:]
@@ -49,7 +49,7 @@ class Visitor:
         return done.stdout
 
     def knows(self, kind: str, name: str) -> bool:
-        """Whether something of that name is there. Raises Failure where that cannot be told."""
+        """Return whether a resource of this kind and name exists. Raises Failure where the command fails otherwise."""
         done = self._type((kind, "show", name), 60.0)
         if done.returncode not in (0, NOT_FOUND):
             raise Failure(f"gs {kind} show {name}", done.stderr.strip()[-2000:], self._layout.log("api"))
@@ -62,7 +62,7 @@ class Visitor:
 
 
 def demo(cluster: Cluster, progress: Progress) -> None:
-    """What follows `up`. Raises Failure naming the command that failed."""
+    """Register an image, a flavor and a network, and boot a guest. Raises Failure naming the command that failed."""
     visitor = Visitor(cluster.layout)
     simulated = cluster.options.simulated
     with progress.phase("register"):
@@ -108,7 +108,7 @@ def _register(visitor: Visitor, layout: Layout, progress: Progress) -> None:
 
 
 def _keep_private(path: Path, text: str) -> None:
-    """What `keypair create` says is said once: it has the private half."""
+    """Write the private key to a file only its owner may read: `keypair create` prints it once."""
     owner = invoker()
     owner.write(path, text, 0o600)
     if os.geteuid() == 0:
@@ -116,7 +116,7 @@ def _keep_private(path: Path, text: str) -> None:
 
 
 def _runs(visitor: Visitor, name: str) -> bool:
-    """One from an earlier demonstration is good enough."""
+    """Return whether an active instance of this name exists, such as one of an earlier demonstration."""
     return name in visitor.gs("instance", "list", "--name", name, "--status", "active", "-o", "value")
 
 

@@ -69,37 +69,38 @@ PROBE = """\
 
 
 def _mounted(path: Path) -> bool:
-    """Whether something is mounted there; a bind mount of the same file system too, which os.path.ismount misses."""
+    """Return whether something is mounted at a path; a bind mount of the same file system too, which os.path.ismount
+    misses."""
     return any(line.split()[4] == str(path) for line in Path("/proc/self/mountinfo").read_text().splitlines())
 
 
 def _held(pin: Path) -> bool:
-    """Whether a file holds a namespace open."""
+    """Return whether a file holds a namespace open."""
     return pin.exists() and pin.stat().st_dev == Path("/proc/self/ns/net").stat().st_dev
 
 
 @dataclass(frozen=True)
 class Bridge:
-    """What joins the hosts; the machine is on it too."""
+    """The network bridge that connects the hosts, and the machine with them."""
 
     subnet: ipaddress.IPv4Network
 
     @property
     def address(self) -> str:
-        """The machine's own address on it."""
+        """The machine's own address on the bridge."""
         return str(self.subnet[1])
 
     def host_address(self, number: int) -> str:
-        """The address of a host's uplink."""
+        """Return the address of a host's uplink."""
         return str(self.subnet[FIRST_ADDRESS + number])
 
     @staticmethod
     def exists() -> bool:
-        """Whether the machine has it."""
+        """Return whether the bridge exists on this machine."""
         return Path(f"/sys/class/net/{BRIDGE}").exists()
 
     def create(self, layout: Layout) -> None:
-        """Make it, unless it is there. Raises Failure where the subnet is taken or another checkout has it."""
+        """Create the bridge, unless it exists. Raises Failure where the subnet is taken or another checkout has it."""
         if self.exists():
             owner = OWNER.read_text().strip() if OWNER.exists() else "something else"
             if owner != str(layout.project):
@@ -117,7 +118,7 @@ class Bridge:
 
     @staticmethod
     def delete() -> None:
-        """Remove it; harmless where it is not there."""
+        """Remove the bridge; harmless where it does not exist."""
         if Bridge.exists():
             run(["ip", "link", "delete", BRIDGE])
         OWNER.unlink(missing_ok=True)
@@ -125,7 +126,7 @@ class Bridge:
 
 @dataclass(frozen=True)
 class Host:
-    """One host: its namespaces, its libvirt and its agent."""
+    """A host: its namespaces, its libvirt and its agent."""
 
     number: int
     bridge: Bridge
@@ -133,27 +134,27 @@ class Host:
 
     @property
     def name(self) -> str:
-        """What it is called, inside too."""
+        """The name of the host, which is also its host name inside."""
         return f"host{self.number}"
 
     @property
     def address(self) -> str:
-        """Its address on the bridge."""
+        """The address of the host on the bridge."""
         return self.bridge.host_address(self.number)
 
     @property
     def directory(self) -> Path:
-        """Where its libvirt and its agent keep what they have."""
+        """The directory for files of the host's libvirt and agent."""
         return self.layout.host(self.name)
 
     @property
     def namespace(self) -> str:
-        """Its network namespace, by the name `ip netns` knows."""
+        """The name of the host's network namespace for `ip netns`."""
         return f"gs-{self.name}"
 
     @property
     def socket(self) -> Path:
-        """libvirtd's, as the machine sees it; inside the host it is at libvirt's usual place."""
+        """The path of libvirtd's socket outside of the host; inside it is at libvirt's usual place."""
         return self.directory / "run" / "libvirt-sock"
 
     @property
@@ -166,26 +167,26 @@ class Host:
 
     @property
     def _outside(self) -> str:
-        """The machine's end of the cable."""
+        """The name of the machine's end of the veth pair that connects the host to the bridge."""
         return f"gs-uplink{self.number}"
 
     def exists(self) -> bool:
-        """Whether all its namespaces are there."""
+        """Return whether all namespaces of the host exist."""
         return all(_held(pin) for pin in self._pins.values())
 
     def enter(self, *command: str) -> list[str]:
-        """A command line that runs another one inside; it replaces itself, so signals reach it."""
+        """Return a command line that runs `command` inside the host, by exec, so that signals reach it."""
         pins = self._pins
-        doors = [f"--net={pins['net']}", f"--mount={pins['mnt']}", f"--uts={pins['uts']}"]
+        namespaces = [f"--net={pins['net']}", f"--mount={pins['mnt']}", f"--uts={pins['uts']}"]
         # The working directory is that of the mounts entered only when it is looked up there.
-        return ["nsenter", *doors, "env", "-C", str(self.directory), *command]
+        return ["nsenter", *namespaces, "env", "-C", str(self.directory), *command]
 
     def leaves_traces(self) -> bool:
-        """Whether anything of it is there, whole or not."""
+        """Return whether any part of the host exists, such as a namespace of an interrupted start."""
         return any(pin.exists() for pin in self._pins.values())
 
     def create(self, neighbours: Sequence["Host"]) -> None:
-        """Make the namespaces and what is in them, unless they are there. Raises Failure."""
+        """Create the namespaces and what is in them, unless they exist. Raises Failure."""
         if self.exists():
             return
         self.destroy()
@@ -224,7 +225,7 @@ class Host:
         (self.directory / "hosts").write_text("\n".join(["127.0.0.1 localhost", "::1 localhost", *names, ""]))
 
     def _qemu_account(self) -> Account:
-        """libvirt's own user for guests, where it can reach their disks."""
+        """Return user and group for guests: libvirt's own where that user can reach the disks of guests."""
         try:
             entry = pwd.getpwnam(QEMU_USER)
         except KeyError:
@@ -243,7 +244,7 @@ class Host:
         run(["ip", "-n", self.namespace, "link", "set", UPLINK, "up"])
 
     def programs(self, environment: dict[str, str]) -> list[Program]:
-        """virtlogd, libvirtd and the agent; `environment` is what every agent gets."""
+        """Return the programs of the host: virtlogd, libvirtd and the agent, which gets `environment`."""
         limited = ("prlimit", f"--nofile={DESCRIPTORS}")
         agent = {
             **environment,
@@ -263,17 +264,17 @@ class Host:
         ]
 
     def virsh(self, *command: str, timeout: float = 60.0, check: bool = True) -> str:
-        """Run virsh against this host from outside. Raises Failure."""
+        """Run virsh against this host from outside, and return its output. Raises Failure."""
         uri = f"qemu+unix:///system?socket={self.socket}"
         return run(["virsh", "-q", "-c", uri, *command], timeout=timeout, check=check).stdout
 
     def libvirt_answers(self) -> bool:
-        """Whether libvirtd is up and has looked at its emulators."""
+        """Return whether libvirtd answers and has examined its emulators."""
         # `capabilities` looks at every emulator there is: what takes a while the first time is over after it.
         return self.socket.exists() and bool(self.virsh("capabilities", check=False))
 
     def seconds_to_start(self, limit: float = SLOW) -> float:
-        """How long the smallest guest takes to be made, at most `limit` and a bit."""
+        """Return how many seconds the smallest guest takes to start; measuring ends soon after `limit` seconds."""
         probe = self.directory / "probe.xml"
         probe.write_text(PROBE)
         self.virsh("destroy", "gostack-probe", check=False)
@@ -289,12 +290,12 @@ class Host:
         return seconds
 
     def reaches(self, other: "Host") -> bool:
-        """Whether another host's address answers from in here."""
+        """Return whether the address of another host answers a ping from inside this one."""
         ping = self.enter("ping", "-c", "1", "-W", "3", other.address)
         return run(ping, check=False, timeout=10).returncode == 0
 
     def pids(self) -> list[int]:
-        """Every process inside, whoever started it: the guests are nobody's children."""
+        """Return the pids of all processes inside the host, guests included, whoever started them."""
         wanted = {(kind, pin.stat().st_ino) for kind, pin in self._pins.items() if _held(pin)}
         found = []
         for pid in every_pid():
@@ -326,13 +327,13 @@ class Host:
 
 
 def existing(bridge: Bridge, layout: Layout) -> list[Host]:
-    """The hosts that are on this machine, from whatever `up` they are."""
+    """Return the hosts of this or an earlier `up` that exist on this machine."""
     hosts = [Host(number, bridge, layout) for number in range(1, MOST + 1)]
     return [host for host in hosts if host.leaves_traces()]
 
 
 def forget_pins() -> None:
-    """Remove what held the namespaces, once no host is left."""
+    """Remove the directory that holds namespaces open, once no host is left."""
     if _mounted(PINS):
         run(["umount", str(PINS)])
     if PINS.exists() and not any(PINS.iterdir()):

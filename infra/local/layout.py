@@ -1,4 +1,4 @@
-"""Where everything of the local cluster lies, so that one directory holds it and deleting that forgets it."""
+"""The paths of the local cluster: one directory holds all its files, and deleting that removes the cluster."""
 
 import hashlib
 from dataclasses import dataclass
@@ -16,77 +16,77 @@ class Layout:
 
     @property
     def data(self) -> Path:
-        """All of it."""
+        """The directory that holds everything else."""
         return self.project / ".gostack"
 
     @property
     def cache(self) -> Path:
-        """What was fetched or built; data comes and goes without it."""
+        """The directory for downloads and builds, which `clean` keeps."""
         return self.data / KEPT_BY_CLEAN
 
     @property
     def logs(self) -> Path:
-        """A log a part."""
+        """The directory for logs, a file for each part."""
         return self.data / "logs"
 
     @property
     def secrets(self) -> Path:
-        """Keys, tokens, private halves."""
+        """The directory for keys, tokens and private SSH keys."""
         return self.data / "secrets"
 
     @property
     def images(self) -> Path:
-        """The images' bytes."""
+        """The directory of the image store."""
         return self.data / "images"
 
     @property
     def work(self) -> Path:
-        """Where the processes run: the one place besides their own that they may write to."""
+        """The working directory of the processes: the one directory besides their own that they may write to."""
         return self.data / "work"
 
     @property
     def options(self) -> Path:
-        """What `up` was asked for, so that `down` and `status` need not be told again."""
+        """The file with the options of the last `up`, which `down` and `status` use."""
         return self.data / "local.json"
 
     @property
     def config(self) -> Path:
-        """The processes' settings."""
+        """The file with the settings of all processes but the agents."""
         return self.data / "config.toml"
 
     @property
     def agent_config(self) -> Path:
-        """The agents' settings."""
+        """The file with the settings of the agents."""
         return self.data / "agent.toml"
 
     @property
     def guest_image(self) -> Path:
-        """The tiny guest, built once."""
+        """The file of the tiny guest image, which is built once."""
         return self.cache / "tiny.qcow2"
 
     @property
     def emulators(self) -> Path:
-        """What libvirt found out about this machine's emulators: it takes seconds, and is the same for every host."""
+        """The directory with libvirt's findings about emulators: they take seconds, and are the same for every host."""
         return self.cache / "libvirt"
 
     @property
     def venv(self) -> Path:
-        """The project's environment."""
+        """The directory of the project's Python environment."""
         return self.project / ".venv"
 
     def program(self, name: str) -> str:
-        """A program of the project's environment."""
+        """Return the path of a program in the project's Python environment."""
         return str(self.venv / "bin" / name)
 
     def log(self, part: str) -> Path:
-        """A part's log."""
+        """Return the path of a part's log."""
         return self.logs / f"{part}.log"
 
     def host(self, name: str) -> Path:
-        """What one host has."""
+        """Return the directory of a host."""
         return self.data / "hosts" / name
 
     @property
     def aside(self) -> Path:
-        """For servers that never run as root, where the project lies in a directory only root can enter."""
+        """The directory for servers' data where only root can enter the project's directory."""
         return Path("/var/lib") / f"gostack-{hashlib.sha256(bytes(self.project)).hexdigest()[:8]}"

@@ -34,12 +34,12 @@ SETTINGS = {
 # each comparison would be a call into the C library, which makes indexes take twice as long.
 LOCALE = ("--locale=C.UTF-8", "--lc-collate=C")
 LZ4_SINCE = 15
-"""With this release Debian's and Ubuntu's PostgreSQL compress the log by LZ4, at half the cost of their own way."""
+"""The first release whose packages compress the write-ahead log by LZ4, at half the cost of PostgreSQL's own way."""
 ACCESS = f"host all all {LOOPBACK}/32 scram-sha-256\n"
 
 
 def binaries() -> Path:
-    """The directory with the newest PostgreSQL's programs: Debian keeps them off the path. Raises Failure."""
+    """Return the directory with the newest PostgreSQL's programs, which Debian keeps off the path. Raises Failure."""
     found = {
         int(match[1]): path
         for path in Path("/usr/lib/postgresql").glob("*/bin")
@@ -57,39 +57,39 @@ def binaries() -> Path:
 
 
 class Postgres(Server):
-    """One server with one database, `gostack`, that belongs to the user of that name."""
+    """A PostgreSQL server with one database, `gostack`, that belongs to the user of that name."""
 
     name = "postgres"
     # "Fast": ends sessions instead of waiting for them.
     stop_signal = signal.SIGINT
 
     def __init__(self, directory: Path, port: int = 0, *, account: Account | None = None) -> None:
-        """A port of 0 picks a free one, kept over restarts."""
+        """Use `port`, or where it is 0 a free one, which is kept over restarts."""
         super().__init__(directory, account)
         self.port = port or free_port()
 
     @property
     def data(self) -> Path:
-        """What initdb makes."""
+        """The data directory that initdb creates."""
         return self.directory / "data"
 
     @property
     def password_file(self) -> Path:
-        """The password of the one user; the account may read it, others not."""
+        """The file with the password of the user, which only the account may read."""
         return self.directory / "password"
 
     @property
     def dsn(self) -> str:
-        """libpq's connection string, with the password. Raises FileNotFoundError before prepare()."""
+        """The connection string for libpq, with the password. Raises FileNotFoundError before prepare()."""
         return f"postgresql://{NAME}:{self.password_file.read_text().strip()}@{LOOPBACK}:{self.port}/{NAME}"
 
     @property
     def command(self) -> list[str]:
-        """The server, in the foreground."""
+        """The command line that runs the server in the foreground."""
         return [str(binaries() / "postgres"), "-D", str(self.data), "-p", str(self.port)]
 
     def prepare(self) -> None:
-        """Make the password and, once, the data directory with its database."""
+        """Create the password and the data directory with its database, unless they exist. Raises Failure."""
         self.take_directory()
         if not self.password_file.exists():
             self.account.write(self.password_file, secrets.token_urlsafe(24) + "\n")
@@ -114,7 +114,8 @@ class Postgres(Server):
         fresh.rename(self.data)
 
     def _forget_dead_server(self) -> None:
-        """After a power cut the lock file's number may be another process's by now, which would stop a start."""
+        """Delete the lock file of a server that is dead: its pid may be another process's now, which would stop a
+        start."""
         lock = self.data / "postmaster.pid"
         try:
             pid = int(lock.read_text().split("\n", 1)[0])
@@ -125,6 +126,6 @@ class Postgres(Server):
             lock.unlink(missing_ok=True)
 
     def ready(self) -> bool:
-        """Whether it takes connections."""
+        """Return whether the server accepts connections."""
         probe = [str(binaries() / "pg_isready"), "-q", "-h", LOOPBACK, "-p", str(self.port), "-U", NAME, "-d", NAME]
         return run(probe, check=False, timeout=10).returncode == 0

@@ -1,4 +1,4 @@
-"""Other programs: run one, wait for one, and end all that a cluster started, however they were started."""
+"""Processes of other programs: running one, waiting for one, and ending all that a cluster started."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ MARK = "GOSTACK_LOCAL"
 
 
 class Failure(Exception):
-    """A part did not come up, or a program failed; says which, why, and where its log is."""
+    """A part did not start, or a program failed: `part` is which, `reason` is why, `log` is the path of its log."""
 
     def __init__(self, part: str, reason: str, log: Path | None = None) -> None:
         super().__init__(f"{part}: {reason}")
@@ -33,7 +33,10 @@ def run(
     timeout: float = 120.0,
     check: bool = True,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program to its end and return what it said. Raises Failure with its last lines."""
+    """Run a program to its end, and return its output. Raises Failure with its last lines where it fails.
+
+    `timeout` is in seconds; without `check` an exit status other than 0 is no failure.
+    """
     user, group, extra = account.identity if account else (None, None, None)
     try:
         done = subprocess.run(
@@ -60,7 +63,7 @@ def run(
 
 
 def wait_until(condition: Callable[[], bool], timeout: float, pause: float = 0.1) -> bool:
-    """Ask again and again, at most `timeout` seconds; whether it came true."""
+    """Wait until a condition holds, at most `timeout` seconds, and return whether it does."""
     deadline = time.monotonic() + timeout
     while not condition():
         if time.monotonic() > deadline:
@@ -70,7 +73,7 @@ def wait_until(condition: Callable[[], bool], timeout: float, pause: float = 0.1
 
 
 def tail(path: Path, lines: int = 20) -> str:
-    """The last lines of a log, without reading all of it."""
+    """Return the last lines of a log, without reading all of it; empty where the file is missing."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
@@ -81,7 +84,7 @@ def tail(path: Path, lines: int = 20) -> str:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process still runs; one that only waits to be collected does not."""
+    """Return whether a process still runs; a zombie does not."""
     try:
         status = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -90,12 +93,12 @@ def alive(pid: int) -> bool:
 
 
 def every_pid() -> list[int]:
-    """The processes there are."""
+    """Return the pids of all processes on this machine."""
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 
 
 def descendants(pid: int) -> list[int]:
-    """A process's children, and theirs: a server's workers may be leaders of groups of their own."""
+    """Return the pids of a process's children and of theirs, which may be in other process groups."""
     children: dict[int, list[int]] = {}
     for other in every_pid():
         try:
@@ -113,7 +116,7 @@ def descendants(pid: int) -> list[int]:
 
 
 def marked(mark: str) -> list[int]:
-    """Processes that carry this cluster's mark in their environment, whoever their parent is by now."""
+    """Return the pids of processes with this cluster's mark in their environment, whatever their parent is now."""
     wanted = f"{MARK}={mark}".encode()
     found = []
     for pid in every_pid():
@@ -127,7 +130,7 @@ def marked(mark: str) -> list[int]:
 
 
 def end(pids: Iterable[int], grace: float = 5.0) -> list[int]:
-    """Ask processes to end, then make them; returns those that even then are still there."""
+    """End processes by SIGTERM and, after `grace` seconds, by SIGKILL; return the pids of those that still run."""
     left = [pid for pid in pids if alive(pid)]
     for sign, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, 5.0)):
         for pid in left:

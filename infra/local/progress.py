@@ -1,4 +1,4 @@
-"""What a person sees while things start: a line a part with its seconds, and at the end where the time went."""
+"""Progress on the terminal while a cluster starts: a line with seconds for each part, and a summary."""
 
 import sys
 import time
@@ -7,14 +7,14 @@ from contextlib import contextmanager
 
 
 class Progress:
-    """Prints parts as they come up and remembers how long each phase took."""
+    """Prints a line for each part that starts, and keeps how long each phase took."""
 
     def __init__(self) -> None:
         self._phases: list[tuple[str, float]] = []
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """A part of the whole that the summary names; its time counts also where it fails."""
+        """Time a block as a phase of the summary, also where it fails."""
         say(f"{name}:")
         begun = time.monotonic()
         try:
@@ -24,7 +24,7 @@ class Progress:
 
     @contextmanager
     def part(self, name: str, state: str = "ready") -> Iterator[None]:
-        """A line that appears at once and is finished when the part is."""
+        """Print the name of a part at once, and its state and seconds when the block ends."""
         print(f"  {name:<22} ", end="", flush=True)
         begun = time.monotonic()
         try:
@@ -35,17 +35,17 @@ class Progress:
         print(f"{state:<10}{time.monotonic() - begun:6.1f} s", flush=True)
 
     def summary(self) -> str:
-        """How long each phase took, and all of them."""
+        """Return the seconds of each phase and of all together, as lines of text."""
         lines = [f"  {name:<22} {seconds:6.1f} s" for name, seconds in self._phases]
         lines.append(f"  {'together':<22} {sum(seconds for _, seconds in self._phases):6.1f} s")
         return "\n".join(lines)
 
 
 def say(text: str) -> None:
-    """Print a line now."""
+    """Print a line to standard output at once."""
     print(text, flush=True)
 
 
 def warn(text: str) -> None:
-    """Print a line now where errors go."""
+    """Print a line to standard error at once."""
     print(text, file=sys.stderr, flush=True)

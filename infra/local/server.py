@@ -16,7 +16,7 @@ LOOPBACK = "127.0.0.1"
 
 
 def free_port() -> int:
-    """A TCP port of the loopback address that nobody listens on right now."""
+    """Return a TCP port of the loopback address on which nothing listens now."""
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         port: int = probe.getsockname()[1]
@@ -24,7 +24,7 @@ def free_port() -> int:
 
 
 class Server(ABC):
-    """One server with a data directory of its own; never run as root."""
+    """A server with a data directory of its own, which never runs as root."""
 
     name: str
     start_timeout = 60.0
@@ -38,35 +38,35 @@ class Server(ABC):
 
     @property
     def log(self) -> Path:
-        """What it said, when it was started here."""
+        """The path of the server's log, which start() writes."""
         return self.directory / f"{self.name}.log"
 
     @property
     @abstractmethod
     def command(self) -> list[str]:
-        """What starts it in the foreground."""
+        """The command line that runs the server in the foreground."""
 
     @property
     def environment(self) -> dict[str, str]:
-        """What it finds in its environment besides ours."""
+        """Environment variables of the server beyond those of this process."""
         return {}
 
     @abstractmethod
     def prepare(self) -> None:
-        """Make its data directory and settings; doing it again changes nothing."""
+        """Create the data directory and settings; harmless where they exist. Raises Failure."""
 
     @abstractmethod
     def ready(self) -> bool:
-        """Whether it answers a request by now."""
+        """Return whether the server answers requests."""
 
     def take_directory(self) -> None:
-        """Make the data directory the account's. Raises Failure where the account cannot enter a directory above."""
+        """Give the data directory to the account. Raises Failure where the account cannot enter a directory above."""
         self.account.own(self.directory)
         if not self.account.may_enter(self.directory):
             raise Failure(self.name, f"user {self.account.name} cannot reach {self.directory}")
 
     def start(self) -> Self:
-        """Start it and wait until it answers. Raises Failure with the log's end."""
+        """Start the server, and wait until it answers. Raises Failure with the end of its log."""
         self.prepare()
         user, group, extra = self.account.identity
         with self.log.open("ab") as log:
@@ -91,18 +91,18 @@ class Server(ABC):
 
     @property
     def runs(self) -> bool:
-        """Whether its first process is there."""
+        """Whether the server's first process runs."""
         return self._process is not None and self._process.poll() is None
 
     @property
     def pid(self) -> int:
-        """Its first process. Raises Failure where it does not run."""
+        """The pid of the server's first process. Raises Failure where the server does not run."""
         if self._process is None:
             raise Failure(self.name, "does not run")
         return self._process.pid
 
     def stop(self) -> None:
-        """End it in order, by force where it takes longer than it may."""
+        """Stop the server by its stop signal, and by SIGKILL after `stop_timeout` seconds."""
         if self._process is None:
             return
         self._process.send_signal(self.stop_signal)
@@ -113,7 +113,7 @@ class Server(ABC):
         self._process = None
 
     def kill(self) -> None:
-        """What a power cut does: SIGKILL to it and to all its children; returns when they are gone."""
+        """End the server as a power cut does: SIGKILL to it and all its children. Raises Failure where one remains."""
         if self._process is None:
             return
         pids = [self._process.pid, *descendants(self._process.pid)]

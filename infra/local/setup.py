@@ -54,12 +54,12 @@ def _postgres() -> bool:
 
 @dataclass(frozen=True)
 class Need:
-    """Something the cluster needs; of `packages`, the first that this release has brings it."""
+    """Something that the cluster needs; the first of `packages` that this release of the system has brings it."""
 
     packages: tuple[str, ...]
     why: str
     found: Callable[[], bool]
-    # Without the others there are still simulated hosts.
+    # Without the others hosts can still be simulated.
     always: bool = False
 
 
@@ -98,7 +98,7 @@ NEEDS = (
 
 
 def _version(python: str) -> tuple[int, int] | None:
-    """Its version where it can make environments, else None."""
+    """Return the version of a Python interpreter that can create environments, or None for one that cannot."""
     code = "import ensurepip, sys; print(*sys.version_info[:2])"
     try:
         done = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=30)
@@ -115,7 +115,7 @@ def _headers(python: str) -> bool:
 
 
 def _pythons(headers: bool) -> list[str]:
-    """Interpreters that are new enough, the system's first: every user can run those."""
+    """Return interpreters that are new enough, the system's first, since every user can run those."""
     candidates = ["/usr/bin/python3", *(f"/usr/bin/python3.{minor}" for minor in (13, 12, 11)), sys.executable]
     return [
         python
@@ -125,13 +125,13 @@ def _pythons(headers: bool) -> list[str]:
 
 
 def missing() -> list[Need]:
-    """What this machine lacks."""
+    """Return the needs that this machine lacks."""
     return [need for need in NEEDS if not need.found()]
 
 
 @contextmanager
 def _nothing_gets_started() -> Iterator[None]:
-    """Debian's packages start their services unless this file says no; one that is there already is left alone."""
+    """Keep Debian's packages from starting services for the time of a block, by the file POLICY, unless it exists."""
     ours = not POLICY.exists()
     if ours:
         run([*_as_root(), "sh", "-c", f"printf '#!/bin/sh\\nexit 101\\n' > {POLICY} && chmod 755 {POLICY}"])
@@ -159,7 +159,7 @@ def _install(needs: Sequence[Need]) -> None:
 
 
 def system_packages(progress: Progress) -> None:
-    """Install what the machine lacks, or say what to do. Raises Failure where it cannot go on without."""
+    """Install what the machine lacks, or print what to do. Raises Failure where the cluster needs it."""
     lacking = missing()
     if not lacking:
         return
@@ -181,7 +181,7 @@ def system_packages(progress: Progress) -> None:
 
 
 def _sudo_works() -> bool:
-    """Whether sudo may be used: it may ask, so only where there is somebody to answer, or nothing to ask."""
+    """Return whether sudo can be used: at a terminal, where it may ask for a password, or where it need not ask."""
     if not shutil.which("sudo"):
         return False
     return sys.stdin.isatty() or subprocess.run(["sudo", "-n", "true"], capture_output=True).returncode == 0
@@ -195,7 +195,7 @@ def _go_on_without(lacking: Sequence[Need], advice: str) -> None:
 
 
 def environment(layout: Layout, progress: Progress) -> None:
-    """Make `.venv` hold exactly what requirements.lock says, and the project. Raises Failure."""
+    """Make `.venv` contain exactly the packages in requirements.lock, and the project. Raises Failure."""
     stamp = layout.venv / ".gostack-setup"
     state = _fingerprint(layout)
     if stamp.exists() and stamp.read_text() == state:
@@ -222,7 +222,7 @@ def environment(layout: Layout, progress: Progress) -> None:
 
 
 def _fingerprint(layout: Layout) -> str:
-    """What the environment is made from, so that a change of it makes it anew."""
+    """Return a digest of what the environment is made from: where it changes, the environment is made anew."""
     digest = hashlib.sha256(sysconfig.get_platform().encode())
     for path in (layout.project / "requirements.lock", layout.project / "pyproject.toml", Path(__file__)):
         digest.update(path.read_bytes())
@@ -231,7 +231,7 @@ def _fingerprint(layout: Layout) -> str:
 
 
 def _uv(layout: Layout) -> str:
-    """uv in an environment of its own, so that neither the machine nor a person's tools change."""
+    """Install uv in an environment of its own, so that neither the machine nor a user's tools change."""
     home = layout.cache / f"uv-{UV}"
     uv = home / "bin" / "uv"
     if not uv.exists():
@@ -247,7 +247,7 @@ def _uv(layout: Layout) -> str:
 
 
 def _without_binding(layout: Layout, lock: Path) -> Path:
-    """The lock less what cannot be built here."""
+    """Return requirements.lock without packages that cannot be built on this machine."""
     entry = re.compile(rf"^{BUILT_FROM_SOURCE}==.*?(?=^\S)", re.MULTILINE | re.DOTALL)
     reduced = layout.cache / "requirements-without-libvirt.lock"
     reduced.write_text(entry.sub("", lock.read_text()))
@@ -255,7 +255,7 @@ def _without_binding(layout: Layout, lock: Path) -> Path:
 
 
 def setup(layout: Layout, progress: Progress) -> None:
-    """All of it. Raises Failure."""
+    """Install what is missing, and create the project's environment. Raises Failure."""
     stamp = layout.venv / ".gostack-setup"
     if not (stamp.exists() and stamp.read_text() == _fingerprint(layout) and not _lost_something()):
         system_packages(progress)
@@ -263,5 +263,5 @@ def setup(layout: Layout, progress: Progress) -> None:
 
 
 def _lost_something() -> bool:
-    """A quick look at what everything stands on."""
+    """Return whether a program that an earlier setup installed is missing now."""
     return not (_program("java", "mvn", "ip")() and _postgres())

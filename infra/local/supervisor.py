@@ -27,7 +27,7 @@ ENDED = ("STOPPED", "EXITED", "FATAL")
 
 @dataclass(frozen=True)
 class Program:
-    """One process that supervisord keeps running."""
+    """A process that supervisord keeps running."""
 
     name: str
     command: Sequence[str]
@@ -38,7 +38,7 @@ class Program:
     stop_wait: int = 15
 
     def section(self, logs: Path) -> str:
-        """This program's part of the settings."""
+        """Return the section of supervisord's settings for this program, whose log is in the directory `logs`."""
         environment = {**(self.account.environment if self.account else {}), **self.environment}
         settings = {
             "command": shlex.join(self.command),
@@ -84,7 +84,7 @@ class _Transport(xmlrpc.client.Transport):
 
 
 class Supervisor:
-    """This cluster's supervisord."""
+    """The supervisord of this cluster, and the calls to it."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
@@ -93,7 +93,7 @@ class Supervisor:
         self._rpc: Any = xmlrpc.client.ServerProxy("http://localhost", transport=_Transport(self._socket)).supervisor
 
     def runs(self) -> bool:
-        """Whether it answers."""
+        """Return whether supervisord answers."""
         try:
             self._rpc.getPID()
         except (OSError, http.client.HTTPException, xmlrpc.client.Error):
@@ -101,11 +101,11 @@ class Supervisor:
         return True
 
     def pid(self) -> int:
-        """Its process."""
+        """Return the pid of supervisord."""
         return int(self._rpc.getPID())
 
     def configure(self, programs: Sequence[Program]) -> None:
-        """Make supervisord know exactly these programs; what did not change goes on running."""
+        """Make supervisord manage exactly these programs; those that did not change keep running."""
         if len(bytes(self._socket)) > LONGEST_SOCKET_PATH:
             raise Failure("supervisord", f"{self._socket} is too long for a socket; check out into a shorter path")
         self._settings.write_text(self._text(programs))
@@ -150,7 +150,7 @@ class Supervisor:
             raise Failure("supervisord", "does not answer", self._layout.log("supervisord"))
 
     def stop_all(self, last: Sequence[str], timeout: float = 60.0) -> None:
-        """End the parts side by side, those that the others stand on after them."""
+        """Stop all parts at the same time, and after them those in `last`, which the others need."""
         names = {process["name"] for process in self.processes()}
         for wave in (names.difference(last), names.intersection(last)):
             for name in wave:
@@ -161,22 +161,22 @@ class Supervisor:
         return all(process["statename"] in ENDED for process in self.processes() if process["name"] in names)
 
     def shut_down(self) -> None:
-        """End supervisord, and before it whatever part still runs."""
+        """Stop the parts that still run, and then supervisord."""
         pid = self.pid()
         self._rpc.shutdown()
         if not wait_until(lambda: not Path(f"/proc/{pid}").exists(), 90):
             raise Failure("supervisord", "does not end", self._layout.log("supervisord"))
 
     def processes(self) -> list[dict[str, Any]]:
-        """What it knows of every part."""
+        """Return what supervisord knows of every part."""
         return list(self._rpc.getAllProcessInfo())
 
     def state(self, name: str) -> str:
-        """A part's state, in supervisord's words."""
+        """Return the state of a part, as supervisord names it."""
         return str(self._rpc.getProcessInfo(name)["statename"])
 
     def start(self, name: str) -> None:
-        """Start a part; it need not be ready when this returns. One that runs already goes on."""
+        """Start a part, without waiting until it is ready; one that runs already keeps running."""
         try:
             self._rpc.startProcess(name, False)
         except xmlrpc.client.Fault as fault:
@@ -184,7 +184,7 @@ class Supervisor:
                 raise Failure(name, fault.faultString, self._layout.log(name)) from fault
 
     def stop(self, name: str, wait: bool = True) -> None:
-        """End a part; one that does not run is left as it is."""
+        """Stop a part; harmless where it does not run."""
         try:
             self._rpc.stopProcess(name, wait)
         except xmlrpc.client.Fault as fault:
@@ -200,5 +200,5 @@ class Supervisor:
             time.sleep(0.1)
 
     def gave_up(self, name: str) -> bool:
-        """Whether it does not even try any more."""
+        """Return whether supervisord has given up starting a part."""
         return self.state(name) not in (STARTING, RUNNING, BACKOFF)

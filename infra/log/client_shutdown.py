@@ -1,9 +1,9 @@
-"""aiokafka's clients, ended for certain, also while the broker is away.
+"""Closing aiokafka's clients reliably, also while the broker is away.
 
-Their own stop() does not see to that. A producer's waits until all that it holds is sent, which an idempotent one tries
-for ever: given up in the middle it goes on behind everybody's back, and sends when the broker is there again what was
-reported as lost. A consumer's breaks off where a fetch rests after an error: what it waits for was cancelled, and that
-looks as if the caller were.
+Their own stop() does not do that. A producer's stop() waits until all its records are sent, which an idempotent
+producer tries for ever; cancelled meanwhile, it goes on in the background, and sends records that were reported as lost
+when the broker is back. A consumer's stop() raises CancelledError where a fetch pauses after an error: the task that it
+waits for was cancelled, which looks as if the caller were.
 """
 
 import asyncio
@@ -15,19 +15,19 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
 SECONDS = 5.0
-"""A producer has for sending what it holds."""
+"""Seconds that a producer has for sending the records it holds."""
 
 _ending: set[asyncio.Task[None]] = set()
-"""What ends goes on doing so where whoever waited for it was cancelled."""
+"""Clients that are being closed: they are closed even where the caller is cancelled meanwhile."""
 
 
 async def end_producer(producer: AIOKafkaProducer) -> None:
-    """One that was started: what it holds is sent soon, or never."""
+    """Close a producer that was started; records it holds are sent within SECONDS, or never."""
     await _for_certain(_end_producer(producer))
 
 
 async def end_consumer(consumer: AIOKafkaConsumer) -> None:
-    """It fetches no more, and is connected to nobody."""
+    """Close a consumer: it fetches no more, and has no connection."""
     await _for_certain(_end_consumer(consumer))
 
 

@@ -1,35 +1,36 @@
-"""Fetches that gather: while many records come, the broker is asked to let them come together for a moment.
+"""Batching of fetches: while many records come, the broker is asked to collect them for a moment before it answers.
 
-A fetch that waits for its first record only is answered at each record: under load that is most of what broker and
-reader do, and nobody has anything of it. One that always waits costs the same while nothing happens, and makes the
-lonely record late. So it is changed as records come. aiokafka reads both of these attributes at each fetch; neither is
-public, which is why its version is pinned.
+A fetch that waits for its first record only is answered at each record, which under load is most of the work of broker
+and reader. A fetch that always waits for more makes a single record late. So the settings of a consumer change with the
+rate of records. aiokafka reads both attributes that are set here at each fetch; neither is public, which is why its
+version is pinned.
 """
 
 import time
 from typing import Any
 
 WINDOW = 0.1
-"""Seconds after which it is looked at anew."""
+"""Seconds over which the rate of records is measured."""
 MANY = 300
-"""Records a second from which fetches gather."""
+"""Records a second from which on fetches are batched."""
 GATHERED_BYTES = 256 << 10
-"""A fetch that has so much does not wait for more."""
+"""A batched fetch is answered as soon as so many bytes are there."""
 LONGEST_MS = 100
 """Milliseconds for which a fetch waits for its first record. Not longer: aiokafka leaves a partition out of a fetch
 while records of it lie unread, and what comes there meanwhile waits until that fetch is over."""
 
 
-class Gathering:
-    """How one consumer's fetches are."""
+class FetchBatching:
+    """Switches batching on and off for the fetches of one consumer, by the rate of records."""
 
     def __init__(self, seconds: float) -> None:
+        """`seconds` is how long the broker may collect records for a batched fetch."""
         self._wait_ms = int(seconds * 1000)
         self._since = time.monotonic()
         self._count = 0
 
-    def saw(self, consumer: Any, count: int) -> None:
-        """So many records came to this aiokafka consumer, or none in the time that it was given."""
+    def fetched(self, consumer: Any, count: int) -> None:
+        """Count the records of a fetch by this aiokafka consumer, and set its batching once a WINDOW."""
         self._count += count
         took = time.monotonic() - self._since
         if took < WINDOW:

@@ -1,8 +1,8 @@
-"""Places of a partition at which the log has nothing.
+"""Gaps: offsets of a partition at which the log has no record.
 
-Offsets follow one another, but for what retention removed, and where somebody wrote with transactions: each leaves a
-place at its end, and what it took back was never said. A reader that misses a place cannot tell that from records that
-were passed over; the log can.
+Offsets are consecutive, but for records that retention removed and for writers with transactions: each transaction
+takes an offset for its end, and the records of an aborted one are never given. A reader that finds an offset missing
+cannot tell whether it is a gap or a record that was lost on the way; a second look at the log can.
 """
 
 import logging
@@ -13,21 +13,22 @@ from infra.log.log import Log, Reader, TopicPartition
 logger = logging.getLogger(__name__)
 
 AT_ONCE = 500
-"""Records that are asked for together: of a log of small transactions every other place is a hole."""
+"""Records that are fetched together: in a log of small transactions every other offset is a gap."""
 SECONDS = 5.0
-"""For which the log is asked."""
+"""Seconds that a fetch waits for records."""
 
 
-class Holes:
-    """What is asked of the holes that one batch meets."""
+class Gaps:
+    """Tells gaps from lost records for one batch; close with aclose()."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
         self._known: dict[TopicPartition, _Places] = {}
 
-    async def is_one(self, partition: TopicPartition, begin: int, end: int) -> bool:
-        """Whether the log has nothing from `begin` on and before `end`; asked in the order of the log. Raises
-        LogUnavailable."""
+    async def is_gap(self, partition: TopicPartition, begin: int, end: int) -> bool:
+        """Return whether the log has no record from `begin` to before `end`.
+
+        For each partition, calls must be in the order of offsets. Raises LogUnavailable."""
         if partition not in self._known:
             first, _ = (await self._log.bounds([partition.topic]))[partition]
             if first >= end:
@@ -44,13 +45,13 @@ class Holes:
         return await self._known[partition].none(begin, end)
 
     async def aclose(self) -> None:
-        """Ask no more."""
+        """Close the readers of the log."""
         for each in self._known.values():
             await each.reader.close()
 
 
 class _Places:
-    """Where one partition has records, as far as that is known."""
+    """The offsets at which one partition has records, as far as they were fetched."""
 
     def __init__(self, partition: TopicPartition, reader: Reader, begin: int) -> None:
         self._partition = partition

@@ -17,37 +17,37 @@ from aiokafka.errors import KafkaError, OutOfOrderSequenceNumber
 
 from domain.core.messages import FILLER_HEADERS, Record
 from infra.log.client_shutdown import end_consumer, end_producer
-from infra.log.fetch_batching import GATHERED_BYTES, LONGEST_MS, Gathering
+from infra.log.fetch_batching import GATHERED_BYTES, LONGEST_MS, FetchBatching
 from infra.log.log import LogUnavailable, Positions, Reader, TopicPartition
 from infra.log.topics import TOPICS, keep_times, partition_of
 
 MAX_RECORD = 1 << 20
 MAX_BATCH = 1 << 18
-"""Of one partition, in one request: the client's own 16 KiB made several round trips of a step's records."""
+"""Bytes for one partition in a request: with the client's default, 16 KiB, a step took several round trips."""
 COMMITTED = "read_committed"
-"""GoStack writes no transactions; where somebody else did, what they took back was never said."""
+"""GoStack writes no transactions; records of another writer's aborted transactions are not read."""
 MAX_FETCH = 8 << 20
 PEEK_BYTES = 16 << 10
 PEEK_MS = 500
 AGAIN_SECONDS = 0.5
-"""After an attempt that failed, for so long no other is made."""
+"""Seconds after a failed attempt to connect in which no other is made."""
 
 
 class KafkaReader:
-    """A consumer without a group: positions are the caller's."""
+    """A Reader: a consumer without a group, whose positions the caller keeps."""
 
-    def __init__(self, consumer: AIOKafkaConsumer, gathering: Gathering | None = None) -> None:
+    def __init__(self, consumer: AIOKafkaConsumer, batching: FetchBatching | None = None) -> None:
         self._consumer = consumer
-        self._gathering = gathering
+        self._batching = batching
 
     async def fetch(self, most: int, wait: float) -> list[Record]:
-        """At most `most` records; none when nothing came within `wait` seconds. Raises LogUnavailable."""
+        """Return at most `most` records, or none where none came within `wait` seconds. Raises LogUnavailable."""
         try:
             found = await self._consumer.getmany(timeout_ms=int(wait * 1000), max_records=most)
         except KafkaError as error:
             raise LogUnavailable(str(error)) from error
-        if self._gathering:
-            self._gathering.saw(self._consumer, sum(map(len, found.values())))
+        if self._batching:
+            self._batching.fetched(self._consumer, sum(map(len, found.values())))
         return [
             Record(
                 topic=partition.topic,
@@ -63,18 +63,19 @@ class KafkaReader:
         ]
 
     async def position(self, partition: TopicPartition) -> int:
-        """Behind what was given of this partition, and behind what the log has there for itself."""
+        """Return the offset after the last record returned, and after markers of the log itself that follow it."""
         return int(await self._consumer.position(KafkaPartition(*partition)))
 
     async def close(self) -> None:
-        """Stop reading."""
+        """Stop reading, and close the connections."""
         await end_consumer(self._consumer)
 
 
 class KafkaLog:
-    """The log on a Kafka cluster."""
+    """The Log on a Kafka cluster."""
 
     def __init__(self, bootstrap: str, timeout: float = 20.0) -> None:
+        """Connect at first use. `timeout` is how many seconds a request may take."""
         self._bootstrap = bootstrap
         self._timeout = timeout
         self._producer: AIOKafkaProducer | None = None
@@ -84,10 +85,10 @@ class KafkaLog:
         self._peeking = asyncio.Lock()
         self._ending: set[asyncio.Task[None]] = set()
         self._failed: tuple[float, str] | None = None
-        """When, and of what, the last attempt to reach it failed."""
+        """When the last attempt to connect failed, in seconds of time.monotonic(), and why."""
 
     async def publish(self, records: Sequence[Record]) -> None:
-        """Append these, in order within a partition; returns when every replica has them. Raises LogUnavailable."""
+        """Append records, in order within a partition; return when every replica has them. Raises LogUnavailable."""
         for last in (False, True):
             producer = await self._open()
             try:
@@ -120,7 +121,7 @@ class KafkaLog:
                 raise LogUnavailable(f"publishing {len(records)} records: {error!r}") from error
 
     async def partitions(self, topic: str) -> int:
-        """How many partitions the topic has; raises KeyError for an unknown topic, LogUnavailable."""
+        """Return how many partitions a topic has. Raises KeyError for an unknown topic, LogUnavailable."""
         if topic not in TOPICS:
             raise KeyError(topic)
         producer = await self._open()
@@ -132,7 +133,9 @@ class KafkaLog:
             raise LogUnavailable(f"{topic}: {error!r}") from error
 
     async def bounds(self, topics: Sequence[str]) -> dict[TopicPartition, tuple[int, int]]:
-        """Per partition, the first offset there is and the next to be given. Raises KeyError, LogUnavailable."""
+        """Return, for each partition, the first offset there is and the offset of the next record.
+
+        Raises KeyError for an unknown topic, LogUnavailable."""
         consumer = await self._ask()
         asked = [KafkaPartition(topic, number) for topic in topics for number in range(await self.partitions(topic))]
         try:
@@ -144,8 +147,10 @@ class KafkaLog:
         return {TopicPartition(*each): (begins[each], ends[each]) for each in asked}
 
     async def offsets_at(self, topics: Sequence[str], moment: datetime) -> dict[TopicPartition, int]:
-        """Per partition, the offset of the first record appended at or after this moment; the next to be given where
-        there is none. Raises KeyError, LogUnavailable."""
+        """Return, for each partition, the offset of the first record appended at or after `moment`, or the offset of
+        the next record where there is none.
+
+        Raises KeyError, LogUnavailable."""
         # The ends first: what is appended meanwhile is then after what is answered, never left out.
         ends = {each: end for each, (_, end) in (await self.bounds(topics)).items()}
         consumer = await self._ask()
@@ -160,8 +165,10 @@ class KafkaLog:
         }
 
     async def appended(self, positions: Positions) -> dict[TopicPartition, datetime]:
-        """When the first record at or behind each of these offsets was appended; without those behind which there is
-        none, or whose broker does not give it in time. Raises LogUnavailable."""
+        """Return when the first record at or after each of these offsets was appended.
+
+        Partitions without such a record, or whose broker does not answer in time, are left out. Raises
+        LogUnavailable."""
         found: dict[TopicPartition, datetime] = {}
         async with self._peeking:
             consumer = await self._peek()
@@ -183,7 +190,10 @@ class KafkaLog:
         return found
 
     async def reader(self, positions: Positions, patience: float = 0.0, gather: float = 0.0) -> Reader:
-        """Read these partitions from these offsets; one that retention has removed is read from the first there is."""
+        """Open a reader of these partitions from these offsets, or from the first one where retention removed an
+        offset.
+
+        Raises LogUnavailable."""
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self._bootstrap,
             enable_auto_commit=False,
@@ -199,10 +209,10 @@ class KafkaLog:
         consumer.assign(list(partitions))
         for partition, offset in partitions.items():
             consumer.seek(partition, offset)
-        return KafkaReader(consumer, Gathering(gather) if gather else None)
+        return KafkaReader(consumer, FetchBatching(gather) if gather else None)
 
     async def keep_times(self, keep: bool) -> None:
-        """Whether records from now on keep the times they have, or get the log's. Raises LogUnavailable."""
+        """Let records appended from now on keep their own timestamps, or get the log's time. Raises LogUnavailable."""
         try:
             async with asyncio.timeout(self._timeout):
                 await keep_times(self._bootstrap, keep)
@@ -210,8 +220,9 @@ class KafkaLog:
             raise LogUnavailable(f"{self._bootstrap}: {error!r}") from error
 
     async def fill(self, partition: TopicPartition, count: int, timestamp: int) -> None:
-        """Append so many records that say nothing, a compressed batch at a time. Raises LogUnavailable: some of them
-        may be there."""
+        """Append `count` fillers, a compressed batch at a time.
+
+        Raises LogUnavailable; some of them may be there then."""
         producer = AIOKafkaProducer(
             bootstrap_servers=self._bootstrap,
             enable_idempotence=True,
@@ -239,7 +250,7 @@ class KafkaLog:
             await end_producer(producer)
 
     async def trim(self, positions: Positions) -> None:
-        """Let go of the records before these offsets, as retention would. Raises LogUnavailable."""
+        """Delete the records before these offsets, as retention would. Raises LogUnavailable."""
         admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap)
         await self._start(admin)
         try:
@@ -252,7 +263,7 @@ class KafkaLog:
             await admin.close()
 
     async def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections to the log."""
         if self._producer is not None:
             await self._forget(self._producer)
         await asyncio.gather(*self._ending)
@@ -282,7 +293,7 @@ class KafkaLog:
         async with self._lock:
             if self._producer is producer:
                 self._producer = None
-        # Behind whoever was refused: where the broker is away it takes its time.
+        # In the background: where the broker is away, closing takes seconds that the caller need not wait.
         ending = asyncio.create_task(end_producer(producer))
         self._ending.add(ending)
         ending.add_done_callback(self._ending.discard)
@@ -314,7 +325,7 @@ class KafkaLog:
 
     async def _start(self, client: AIOKafkaConsumer | AIOKafkaProducer | AIOKafkaAdminClient) -> None:
         if self._failed and time.monotonic() - self._failed[0] < AGAIN_SECONDS:
-            # Else those who wait for the same would try one after another, each as long as the one before.
+            # Callers that wait for the same connection would otherwise try in turn, each as long as the one before.
             await _let_go(client)
             raise LogUnavailable(self._failed[1])
         try:
@@ -328,6 +339,6 @@ class KafkaLog:
 
 
 async def _let_go(client: AIOKafkaConsumer | AIOKafkaProducer | AIOKafkaAdminClient) -> None:
-    """Of one that does not work yet."""
+    """Close a client whose start failed."""
     with suppress(KafkaError):
         await (client.close() if isinstance(client, AIOKafkaAdminClient) else client.stop())

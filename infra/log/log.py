@@ -12,7 +12,7 @@ from domain.core.messages import Record
 
 
 class TopicPartition(NamedTuple):
-    """A partition of a topic; order holds within it, and nowhere else."""
+    """A partition of a topic; records are ordered within a partition only."""
 
     topic: str
     partition: int
@@ -23,57 +23,66 @@ Positions = Mapping[TopicPartition, int]
 
 
 class LogUnavailable(Exception):
-    """The log did not answer in time. What was sent may or may not be there; sending it again is safe."""
+    """The log did not answer in time. Records that were sent may or may not be there; sending them again is safe."""
 
 
 class Reader(Protocol):
-    """Reads given partitions from given positions, in each partition's order."""
+    """Reads partitions from given offsets, each in its order."""
 
     async def fetch(self, most: int, wait: float) -> list[Record]:
-        """At most `most` records; none when nothing came within `wait` seconds."""
+        """Return at most `most` records, or none where none came within `wait` seconds. Raises LogUnavailable."""
 
     async def position(self, partition: TopicPartition) -> int:
-        """Behind what was given of this partition, and behind what the log has there for itself."""
+        """Return the offset after the last record returned, and after markers of the log itself that follow it."""
 
     async def close(self) -> None:
-        """Stop reading."""
+        """Stop reading, and close the connections."""
 
 
 class Log(Protocol):
-    """The log."""
+    """The message log: topics of partitions, to which records are appended."""
 
     async def publish(self, records: Sequence[Record]) -> None:
-        """Append these, in order within a partition; returns when every replica has them. Raises LogUnavailable."""
+        """Append records, in order within a partition; return when every replica has them. Raises LogUnavailable."""
 
     async def partitions(self, topic: str) -> int:
-        """How many partitions the topic has; raises KeyError for an unknown topic."""
+        """Return how many partitions a topic has. Raises KeyError for an unknown topic, LogUnavailable."""
 
     async def bounds(self, topics: Sequence[str]) -> dict[TopicPartition, tuple[int, int]]:
-        """Per partition, the first offset there is and the next to be given."""
+        """Return, for each partition, the first offset there is and the offset of the next record.
+
+        Raises LogUnavailable."""
 
     async def offsets_at(self, topics: Sequence[str], moment: datetime) -> dict[TopicPartition, int]:
-        """Per partition, the offset of the first record appended at or after this moment; the next to be given where
-        there is none. Raises LogUnavailable."""
+        """Return, for each partition, the offset of the first record appended at or after `moment`, or the offset of
+        the next record where there is none.
+
+        Raises LogUnavailable."""
 
     async def appended(self, positions: Positions) -> dict[TopicPartition, datetime]:
-        """When the first record at or behind each of these offsets was appended, by the log's clock; without those
-        behind which there is none. Raises LogUnavailable."""
+        """Return when the first record at or after each of these offsets was appended, by the log's clock.
+
+        Partitions without such a record are left out. Raises LogUnavailable."""
 
     async def reader(self, positions: Positions, patience: float = 0.0, gather: float = 0.0) -> Reader:
-        """Read these partitions from these offsets. `patience`: seconds that records may lie before they are given,
-        so that more come together; a reader nobody waits for costs the log a fraction of one that is in a hurry.
-        `gather`: the same, only while many come."""
+        """Open a reader of these partitions from these offsets.
+
+        `patience` is how many seconds records may wait to be fetched, so that more come together: such a reader costs
+        the log a fraction. `gather` is the same, only while many records come. Raises LogUnavailable."""
 
     async def keep_times(self, keep: bool) -> None:
-        """Whether records from now on keep the times they have, or get the log's, as they must but while it is made
-        again from an archive. Raises LogUnavailable."""
+        """Let records appended from now on keep their own timestamps, or get the log's time, as is usual.
+
+        Only a restore from an archive keeps timestamps. Raises LogUnavailable."""
 
     async def fill(self, partition: TopicPartition, count: int, timestamp: int) -> None:
-        """Append so many records that say nothing, many times quicker than publish() would; of this time, in
-        milliseconds, where times are kept. Raises LogUnavailable: some of them may be there."""
+        """Append `count` fillers, records that every reader passes over, many times quicker than publish() would.
+
+        `timestamp` is in milliseconds since 1970, used where timestamps are kept. Raises LogUnavailable; some of the
+        fillers may be there then."""
 
     async def trim(self, positions: Positions) -> None:
-        """Let go of the records before these offsets, as retention would. Raises LogUnavailable."""
+        """Delete the records before these offsets, as retention would. Raises LogUnavailable."""
 
     async def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections to the log."""

@@ -13,7 +13,7 @@ from infra.log.topics import TOPICS, partition_of
 
 
 class MemoryLog:
-    """Lists of records."""
+    """A Log that keeps a list of records for each partition."""
 
     def __init__(
         self, counts: dict[str, int] | None = None, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -21,16 +21,16 @@ class MemoryLog:
         self._counts = counts or {str(topic): declared.partitions for topic, declared in TOPICS.items()}
         self._records: dict[TopicPartition, list[Record]] = defaultdict(list)
         self._times: dict[TopicPartition, list[datetime]] = defaultdict(list)
-        """When each was appended."""
+        """When each record was appended."""
         self._clock = clock
         self._firsts: dict[TopicPartition, int] = defaultdict(int)
         self._keep_times = False
         self._arrived = asyncio.Event()
         self.size = 0
-        """Records that were ever appended."""
+        """How many records were ever appended, over all partitions."""
 
     async def publish(self, records: Sequence[Record]) -> None:
-        """Append these."""
+        """Append records, in order within a partition."""
         for record in records:
             partition = record.partition
             if partition is None:
@@ -47,47 +47,46 @@ class MemoryLog:
         self._arrived = asyncio.Event()
 
     async def partitions(self, topic: str) -> int:
-        """How many partitions the topic has; raises KeyError for an unknown topic."""
+        """Return how many partitions a topic has. Raises KeyError for an unknown topic."""
         return self._counts[topic]
 
     async def bounds(self, topics: Sequence[str]) -> dict[TopicPartition, tuple[int, int]]:
-        """Per partition, the first offset there is and the next to be given."""
+        """Return, for each partition, the first offset there is and the offset of the next record."""
         every = [TopicPartition(topic, number) for topic in topics for number in range(self._counts[topic])]
         return {each: (self._firsts[each], len(self._records[each])) for each in every}
 
     async def offsets_at(self, topics: Sequence[str], moment: datetime) -> dict[TopicPartition, int]:
-        """Per partition, the offset of the first record appended at or after this moment; the next to be given where
-        there is none."""
+        """Return, for each partition, the offset of the first record appended at or after `moment`, or the next one."""
         return {each: bisect_left(self._times[each], moment) for each in await self.bounds(topics)}
 
     async def appended(self, positions: Positions) -> dict[TopicPartition, datetime]:
-        """When the first record at or behind each of these offsets was appended."""
+        """Return when the first record at or after each of these offsets was appended, where there is one."""
         there = {each: max(offset, self._firsts[each]) for each, offset in positions.items()}
         return {each: self._times[each][at] for each, at in there.items() if at < len(self._times[each])}
 
     async def reader(self, positions: Positions, patience: float = 0.0, gather: float = 0.0) -> Reader:
-        """Read these partitions from these offsets."""
+        """Open a reader of these partitions from these offsets."""
         return MemoryReader(self, dict(positions))
 
     async def keep_times(self, keep: bool) -> None:
-        """Whether records from now on keep the times they have."""
+        """Let records appended from now on keep their own timestamps, or get the clock's."""
         self._keep_times = keep
 
     async def fill(self, partition: TopicPartition, count: int, timestamp: int) -> None:
-        """Append so many records that say nothing."""
+        """Append `count` fillers, records that every reader passes over."""
         filler = Record(partition.topic, b"", b"", FILLER_HEADERS, partition.partition, timestamp=timestamp)
         await self.publish([filler] * count)
 
     async def trim(self, positions: Positions) -> None:
-        """Let go of the records before these offsets."""
+        """Delete the records before these offsets."""
         for each, offset in positions.items():
             self._firsts[each] = max(self._firsts[each], offset)
 
     async def close(self) -> None:
-        """Nothing to let go of."""
+        """Do nothing: there is no connection to close."""
 
     def take(self, positions: dict[TopicPartition, int], most: int) -> list[Record]:
-        """Records from the positions on, which are moved."""
+        """Return at most `most` records from the positions on, and move the positions behind them."""
         found: list[Record] = []
         for each, wanted in positions.items():
             offset = max(wanted, self._firsts[each])
@@ -99,7 +98,7 @@ class MemoryLog:
         return found
 
     async def wait(self, seconds: float) -> None:
-        """Until something is appended, or the time is over."""
+        """Wait until a record is appended, or until `seconds` have passed."""
         try:
             # Not wait_for(): in Python 3.11 it loses a cancellation that comes together with what it waits for.
             async with asyncio.timeout(seconds):
@@ -108,7 +107,7 @@ class MemoryLog:
             pass
 
     def all(self, topic: str) -> list[Record]:
-        """Every record of a topic, partition by partition."""
+        """Return every record of a topic, partition by partition."""
         return [
             record
             for number in range(self._counts[topic])
@@ -118,16 +117,16 @@ class MemoryLog:
 
 
 class MemoryReader:
-    """Reads a MemoryLog."""
+    """A Reader of a MemoryLog."""
 
     def __init__(self, log: MemoryLog, positions: dict[TopicPartition, int]) -> None:
         self._log = log
         self._positions = positions
         self._nothing_at = -1
-        """How long the log was when there was nothing new for this reader."""
+        """Size of the log when this reader last found no new record; nothing is searched until it has changed."""
 
     async def fetch(self, most: int, wait: float) -> list[Record]:
-        """At most `most` records; none when nothing came within `wait` seconds."""
+        """Return at most `most` records, or none where none came within `wait` seconds."""
         found = self._take(most)
         if not found and wait > 0:
             await self._log.wait(wait)
@@ -144,8 +143,8 @@ class MemoryReader:
         return found
 
     async def position(self, partition: TopicPartition) -> int:
-        """Behind what was given of this partition."""
+        """Return the offset after the last record returned."""
         return self._positions[partition]
 
     async def close(self) -> None:
-        """Nothing to stop."""
+        """Do nothing: there is no connection to close."""

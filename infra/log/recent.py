@@ -1,7 +1,8 @@
-"""The newest records of a topic, read once for all in this process who are nearly at its end.
+"""The newest records of a topic, read once for all consumers in this process that are near its end.
 
-Why: a reader of the log costs the same whether anything comes or not, so a hundred who wait at the end would cost a
-hundred times that. Whoever is further behind than what is kept here reads by itself until it has come up.
+Why: a reader of the log costs the same whether records come or not, so a hundred that wait at the end would cost a
+hundred times as much. A consumer that is behind the oldest record kept here uses a reader of its own until it has
+caught up.
 """
 
 import asyncio
@@ -19,20 +20,22 @@ MOST_OF_A_PARTITION = 500
 
 
 class Recent:
-    """A window on a topic's end. Empty until it runs."""
+    """A window on the end of a topic, which is empty until run() reads."""
 
     def __init__(self, log: Log, topic: Topic, most: int = MOST_OF_A_PARTITION) -> None:
-        """`most`: records of each partition that are kept."""
+        """Make an empty window that keeps the last `most` records of each partition."""
         self._log = log
         self._topic = topic
         self._most = most
         self._begins: list[int] = []
-        """Per partition, from which offset on all is here."""
+        """For each partition, the offset from which on all records are here."""
         self._kept: list[deque[Record]] = []
         self._arrived = asyncio.Event()
 
     async def run(self) -> None:
-        """Read for ever, from the end on. Raises LogUnavailable: run again, it begins at the end as it is then."""
+        """Read from the end of the topic on, until cancelled.
+
+        Raises LogUnavailable; run again, it begins at the new end."""
         bounds = await self._log.bounds([self._topic])
         ends = {each: bounds[each][1] for each in sorted(bounds)}
         reader = await self._log.reader(ends)
@@ -47,8 +50,9 @@ class Recent:
             await reader.close()
 
     def after(self, offsets: Sequence[int], most: int) -> list[Record] | None:
-        """At most so many records from these offsets on, an equal share of each partition; None where not all are
-        here."""
+        """Return about `most` records from these offsets on, an equal share of each partition.
+
+        Returns None where some of them are not kept here any more."""
         if len(offsets) != len(self._begins):
             return None
         if any(at < first for at, first in zip(offsets, self._begins, strict=True)):
@@ -62,7 +66,7 @@ class Recent:
         return found
 
     async def wait(self, seconds: float) -> None:
-        """Until something came, or the time is over."""
+        """Wait until a record comes, or until `seconds` have passed."""
         try:
             async with asyncio.timeout(seconds):
                 await self._arrived.wait()

@@ -1,4 +1,4 @@
-"""A topic from its beginning to an end that is known before: what every fold of the log reads by."""
+"""Reading a topic from its beginning to an end that is known before, as every fold of the log does."""
 
 from collections.abc import AsyncIterator
 
@@ -11,8 +11,9 @@ FETCH = 1000
 async def records(
     log: Log, topic: Topic, ends: Positions | None = None, begins: Positions | None = None
 ) -> AsyncIterator[Record]:
-    """Every record of a topic that says something, up to the end that it has now, or up to these offsets; from the
-    first there is, or from these offsets. Raises LogUnavailable."""
+    """Yield every record of a topic, without fillers, from `begins` or its first offsets to `ends` or its present ends.
+
+    Raises LogUnavailable."""
     bounds = await log.bounds([topic])
     upto = {each: end if ends is None else ends.get(each, first) for each, (first, end) in bounds.items()}
     starts = {each: max(first, (begins or {}).get(each, first)) for each, (first, _) in bounds.items()}

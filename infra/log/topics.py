@@ -20,18 +20,18 @@ DAY = 24 * 3600 * 1000
 FOREVER = -1
 TIME, LOGS_TIME, RECORDS_TIME = "message.timestamp.type", "LogAppendTime", "CreateTime"
 OWN_CONFIG = 1
-"""What the protocol calls a topic's own configuration, beside the broker's and the defaults."""
+"""The number by which Kafka's protocol tells a topic's own configuration from the broker's and the defaults."""
 HASHES = 1 << 14
-"""Keys whose hash is remembered: most records are of an aggregate that has just had others."""
+"""Keys whose hash is cached: most records belong to an aggregate that had other records a moment ago."""
 KNOWN_SECONDS = 15.0
 LOOK_SECONDS = 0.02
 ACT_SECONDS = 0.5
-"""A broker that knows of a change has done by it long before."""
+"""Seconds after which a broker that knows of a changed configuration applies it."""
 
 
 @dataclass(frozen=True)
 class Declared:
-    """A topic as it must be."""
+    """The declaration of a topic: its partitions, its retention in milliseconds, and what it is for."""
 
     topic: Topic
     partitions: int
@@ -46,7 +46,7 @@ TOPICS = {
         Declared(Topic.SCHEDULING, 12, FOREVER, "host commands and placements, a cell a key; read by its scheduler"),
         Declared(Topic.EVENTS, 12, FOREVER, "everything that happened; never compacted"),
         Declared(Topic.JOBS, 96, 7 * DAY, "what hosts are to do; many hosts may share a partition"),
-        Declared(Topic.RESULTS, 12, 7 * DAY, "what became of it; partitioned like the commands"),
+        Declared(Topic.RESULTS, 12, 7 * DAY, "what became of jobs; partitioned like the commands"),
         Declared(Topic.REPORTS, 12, DAY, "heartbeats"),
         Declared(Topic.DEAD, 1, FOREVER, "records nobody could read or apply; for people"),
     )
@@ -54,7 +54,7 @@ TOPICS = {
 
 
 def partition_of(key: bytes, partitions: int) -> int:
-    """Which of so many partitions the records with this key lie in: as Kafka's own clients choose it."""
+    """Return the partition, of so many, for records with this key, as Kafka's own clients choose it."""
     return _hash(key) % partitions
 
 
@@ -68,8 +68,10 @@ class PartitionCountDiffers(Exception):
 
 
 async def apply(bootstrap: str, replication: int = 1) -> list[str]:
-    """Create what is missing, and let records get the log's time again where a restore that never came to its end left
-    them their own; returns a line for each topic. Raises PartitionCountDiffers, KafkaError, TimeoutError."""
+    """Create the topics that are missing, and return a line of text for each topic.
+
+    Where a restore was interrupted, its topics keep the timestamps of records; that is undone here, too. Raises
+    PartitionCountDiffers, KafkaError, TimeoutError."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
     try:
@@ -125,12 +127,11 @@ async def apply(bootstrap: str, replication: int = 1) -> list[str]:
 
 
 async def keep_times(bootstrap: str, keep: bool, topics: Sequence[Topic] = tuple(TOPICS)) -> None:
-    """Let records that come to these keep their own time, or get the log's, as is declared. Raises KafkaError,
-    TimeoutError.
+    """Let records appended to these topics keep their own timestamps, or get the log's time, as is declared.
 
-    Kafka puts a topic's configuration in the place of what was there, so all of it is read and written again. It
-    answers when its controller has the change, and a broker stamps records by what was before until it has heard of
-    it: so the brokers are asked until they know, and given time to act on it.
+    Kafka replaces the whole configuration of a topic, so all of it is read and written again. It answers when its
+    controller has the change, while a broker uses the old configuration until it has received the new one: so the
+    brokers are asked until they have it, and given time to apply it. Raises KafkaError, TimeoutError.
     """
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
@@ -155,7 +156,7 @@ async def keep_times(bootstrap: str, keep: bool, topics: Sequence[Topic] = tuple
 
 
 async def _own_configs(admin: AIOKafkaAdminClient, topics: Sequence[Topic]) -> dict[str, dict[str, str]]:
-    """What is configured for each topic itself. Raises KafkaError."""
+    """Return the own configuration of each topic, without the broker's and the defaults. Raises KafkaError."""
     asked = [ConfigResource(ConfigResourceType.TOPIC, str(topic)) for topic in topics]
     found = {}
     for answer in await admin.describe_configs(asked):

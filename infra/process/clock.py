@@ -1,8 +1,8 @@
-"""The time of a process, and how far it is wrong in a test.
+"""The clock of a process, which a test can set wrong.
 
-Why in the product: that a clock which jumps does no harm is proven on the very processes that run. `GOSTACK_CLOCK`
-names a file with the seconds that this process's clock is ahead, read each time it is asked; without the variable
-the time is the machine's.
+Why in the product: tests prove on the very processes that run in production that a clock which jumps does no harm.
+`GOSTACK_CLOCK` names a file with the number of seconds that this process's clock is ahead; the file is read each time
+the clock is. Without the variable the time is the machine's.
 """
 
 import os
@@ -15,6 +15,8 @@ _file = os.environ.get(VARIABLE, "")
 
 
 def now() -> datetime:
-    """The time, UTC. Raises OSError, ValueError for a file that is not there or holds no number."""
+    """Return the time, UTC.
+
+    Raises OSError where the file of GOSTACK_CLOCK is missing, ValueError where it holds no number."""
     time = datetime.now(UTC)
     return time + timedelta(seconds=float(Path(_file).read_text())) if _file else time

@@ -1,9 +1,10 @@
-"""Named places at which a process can be made to die, as if somebody had pulled the plug just there.
+"""Failpoints: named places in the code at which a test can kill or stop the process, as a power cut would.
 
-Why in the product: that nothing is lost or done twice is proven at each line of the way of a command, on the very
-code that runs. `GOSTACK_CRASH=POINT[:N[:FILE]]` kills the process (SIGKILL) when it passes the point for the Nth time;
-with FILE only once, however often it is started: the file is made then. `stop@POINT` makes it stand still instead
-(SIGSTOP), until it gets SIGCONT. Several are separated by commas. Without the variable a point costs a comparison.
+Why in the product: tests prove on the very code that runs in production that nothing is lost or done twice, wherever a
+process dies on the way of a command. `GOSTACK_FAILPOINTS=POINT[:N[:FILE]]` kills the process (SIGKILL) when it passes
+the point for the Nth time. With FILE this happens only once, however often the process is started: the file is created
+then, and switches the failpoint off. `stop@POINT` stops the process (SIGSTOP) until it gets SIGCONT. Several are
+separated by commas. Without the variable a failpoint costs a comparison.
 """
 
 import os
@@ -14,7 +15,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-VARIABLE = "GOSTACK_CRASH"
+VARIABLE = "GOSTACK_FAILPOINTS"
 STOP = "stop@"
 
 POINTS = {
@@ -26,29 +27,29 @@ POINTS = {
     "step-published": "all is published, and still in the outbox",
     "step-done": "the outbox is empty",
     "assigned-published": "what an earlier owner left in the outbox is published again, and still there",
-    "timers-looked": "what is due is known, and nobody was told",
-    "timers-told": "whom it concerns was told",
-    "api-named": "a request has its command, which is not on the log",
-    "api-sent": "the command is on the log, and the client knows nothing",
-    "api-answered": "the verdict is known, and the client knows nothing",
+    "timers-looked": "deadlines that passed are known, and no command is published",
+    "timers-told": "the commands for deadlines that passed are published",
+    "api-named": "a request has its command id, and the command is not on the log",
+    "api-sent": "the command is on the log, and the client has no answer",
+    "api-answered": "the verdict is known, and the client has no answer",
     "agent-fetched": "jobs were fetched, and are not in the journal",
     "agent-accepted": "jobs are in the journal, and none has begun",
     "abort-noted": "the journal knows what is to be stopped, and it runs or waits",
     "abort-stopped": "a job of a dispatch that is to be stopped has ended without success, and nobody was told",
     "agent-acting": "before the hypervisor is asked",
-    "agent-acted": "the hypervisor has done it, and the journal does not know",
-    "agent-noted": "the journal knows what was done",
+    "agent-acted": "the hypervisor has done the job, and the journal does not say so",
+    "agent-noted": "the journal says that the job is done",
     "agent-answering": "before the answer is sent",
-    "agent-answered": "the answer is on the log, and the journal does not know",
-    "libvirt-disk-made": "a guest has a disk, and libvirt does not know it",
+    "agent-answered": "the answer is on the log, and the journal does not say so",
+    "libvirt-disk-made": "a guest has a disk, and libvirt does not know the guest",
     "libvirt-half-plugged": "a guest's networks are there, and its addresses are not",
-    "libvirt-defined": "libvirt knows the guest, and nobody was told",
+    "libvirt-defined": "libvirt knows the guest, and the caller has no answer",
     "libvirt-starting": "a guest's networks were looked at, and it is off",
-    "libvirt-started": "the guest runs, and nobody was told",
-    "libvirt-destroyed": "the guest that is to be forgotten is off, and still defined",
-    "libvirt-undefined": "libvirt has forgotten the guest, and nobody was told",
+    "libvirt-started": "the guest runs, and the caller has no answer",
+    "libvirt-destroyed": "the guest that is to be undefined is off, and still defined",
+    "libvirt-undefined": "libvirt has undefined the guest, and the caller has no answer",
     "libvirt-half-unplugged": "a guest's addresses are taken away, and its networks are there",
-    "libvirt-disk-gone": "a guest's directory is removed, and nobody was told",
+    "libvirt-disk-gone": "a guest's directory is removed, and the caller has no answer",
     "projector-fetched": "events were fetched",
     "projector-folded": "rows are made, and not written",
     "projector-written": "rows are written in the transaction, and not committed",
@@ -57,26 +58,26 @@ POINTS = {
     "archive-taken": "a segment's records are taken, and it has no name",
     "archive-named": "a segment has its name, and is in no manifest",
     "archive-saved": "the manifest is saved, and files that it does without are still there",
-    "restore-filled": "positions without a record in the archive are held by fillers, and nobody looked at them",
+    "restore-filled": "fillers are on the log for offsets without a record in the archive, and its end is not checked",
     "restore-put": "some of the archive's records are on the log",
 }
 
 
-class Wish:
-    """One point at which to die, or to stand still."""
+class Failpoint:
+    """A point of the code at which this process is to be killed or stopped."""
 
     def __init__(self, text: str) -> None:
-        """Raises ValueError for what is no wish."""
+        """Parse `POINT[:N[:FILE]]` or `stop@POINT[:N[:FILE]]`. Raises ValueError for any other text."""
         wanted, _, rest = text.partition(":")
         self.point = wanted.removeprefix(STOP)
         self._sign = signal.SIGSTOP if wanted.startswith(STOP) else signal.SIGKILL
         number, _, self._file = rest.partition(":")
         if self.point not in POINTS:
-            raise ValueError(f"{VARIABLE}: {self.point!r} is no crash point; there are {', '.join(POINTS)}")
+            raise ValueError(f"{VARIABLE}: {self.point!r} is no failpoint; there are {', '.join(POINTS)}")
         self._left = int(number or 1)
 
     def passed(self) -> None:
-        """The point is passed."""
+        """Count that the process passes the point; at the Nth time the process gets the signal."""
         if self._file and Path(self._file).exists():
             return
         self._left -= 1
@@ -86,17 +87,18 @@ class Wish:
             os.kill(os.getpid(), self._sign)
 
 
-def wishes(text: str) -> dict[str, Wish]:
-    """What a value of the variable asks for. Raises ValueError."""
-    return {wish.point: wish for wish in map(Wish, filter(None, text.split(",")))}
+def parse(text: str) -> dict[str, Failpoint]:
+    """Parse a value of the variable into failpoints by name. Raises ValueError for one that does not exist."""
+    return {each.point: each for each in map(Failpoint, filter(None, text.split(",")))}
 
 
-_wishes = wishes(os.environ.get(VARIABLE, ""))
+_failpoints = parse(os.environ.get(VARIABLE, ""))
 
 
-def parted(name: str, things: Sequence[T]) -> Iterator[Sequence[T]]:
-    """All of them at once; or, where this process is to die at the point, one half, the point, and the other half."""
-    if name not in _wishes:
+def halves(name: str, things: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Yield all of `things` at once; or, where the failpoint `name` is set, one half, pass the point, and the other
+    half."""
+    if name not in _failpoints:
         yield things
         return
     half = (len(things) + 1) // 2
@@ -107,6 +109,6 @@ def parted(name: str, things: Sequence[T]) -> Iterator[Sequence[T]]:
 
 
 def point(name: str) -> None:
-    """The process is at this point now."""
-    if _wishes and name in _wishes:
-        _wishes[name].passed()
+    """Pass the failpoint `name`: where it is set, the process may be killed or stopped here."""
+    if _failpoints and name in _failpoints:
+        _failpoints[name].passed()

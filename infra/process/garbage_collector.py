@@ -1,17 +1,17 @@
 """Python's cycle collector, set for processes that make many small objects and hardly any cycles.
 
-Why: by default it looks through the youngest objects every 700 allocations, and now and then through all there are,
+Why: by default the collector examines the youngest objects every 700 allocations, and now and then all there are,
 modules and classes included. A step makes tens of thousands of objects that reference counting frees by itself.
 """
 
 import gc
 
 YOUNG = 50_000
-"""Allocations between two looks at the youngest objects."""
+"""Allocations between two collections of the youngest generation."""
 
 
-def ease() -> None:
-    """To be called once everything is imported: what is there now is never looked at again."""
+def tune_garbage_collector() -> None:
+    """Let the collector ignore all objects that exist now, and run rarely; to be called once everything is imported."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(YOUNG, 20, 50)

@@ -1,10 +1,9 @@
-"""The door for those who watch a process: /metrics, /healthz and /readyz, on a port of its own.
+"""The health server of a process: /metrics, /healthz and /readyz for monitoring, over HTTP on a port of its own.
 
-Why a thread: a process whose loop hangs still answers /metrics, and its /readyz says that it hangs. Nothing here
-touches what the process works with; a pulse is what its loop has written down.
+Why a thread: a process whose event loop hangs still answers /metrics, and its /readyz says that it hangs. The thread
+touches nothing that the process works with: it reads the HealthState, which the event loop has written.
 """
 
-import asyncio
 import json
 import threading
 import time
@@ -16,67 +15,79 @@ from prometheus_client import make_wsgi_app
 from prometheus_client.exposition import ThreadingWSGIServer
 
 from infra.log.lag import Lags
+from infra.process.loops import every
 from infra.process.metrics import REGISTRY
 
 SLACK = 4
-"""Measurements that may be missing until a process does not count as ready."""
+"""A process is no longer ready when its last successful measurement is older than so many periods."""
 
 
-class Quiet(WSGIRequestHandler):
-    """A request each few seconds is not worth a line."""
+class QuietRequestHandler(WSGIRequestHandler):
+    """A handler that writes no log line for a request: monitoring asks every few seconds."""
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+        """Write no log line for a request."""
 
 
-class Pulse:
-    """Whether the process measures itself as it should, and what it found in its way.
+class HealthState:
+    """Whether a process is ready, as its last measurement of itself found.
 
-    It beats when all that it measures was measured: a loop that hangs, or a log or database that does not answer,
-    leaves it without a beat.
+    A process whose event loop hangs, or whose log or database does not answer, has no successful measurement, and is
+    not ready.
     """
 
     def __init__(self, every: float) -> None:
-        """`every`: seconds between two measurements."""
+        """Make the state of a process that measures itself every `every` seconds, and has not done so yet."""
         self.every = every
-        self._beat: float | None = None
+        self._succeeded_at: float | None = None
         self._problem = "not measured yet"
         self.lags: Lags = {}
-        """What waited when it was measured last."""
+        """The lag of each topic at the last successful measurement."""
 
-    def beat(self, found: Lags | None = None) -> None:
-        """All is well now; `found` waits."""
-        self.lags = found or {}
-        self._beat = time.monotonic()
+    def succeeded(self, lags: Lags | None = None) -> None:
+        """Note that a measurement succeeded just now, and the lags that it found."""
+        self.lags = lags or {}
+        self._succeeded_at = time.monotonic()
         self._problem = ""
 
-    def miss(self, problem: str) -> None:
-        """This stands in the way now."""
+    def failed(self, problem: str) -> None:
+        """Note that a measurement failed: the process is not ready because of `problem`."""
         self._problem = problem
 
     def problem(self) -> str:
-        """Why the process is not ready; empty if it is."""
-        if self._beat is None or self._problem:
+        """Return why the process is not ready, or an empty text if it is."""
+        if self._succeeded_at is None or self._problem:
             return self._problem
-        silent = time.monotonic() - self._beat
-        return f"nothing measured for {silent:.0f} s" if silent > self.every * SLACK else ""
+        age = time.monotonic() - self._succeeded_at
+        return f"no successful measurement for {age:.0f} s" if age > self.every * SLACK else ""
 
 
-async def measure(pulse: Pulse, look: Callable[[], Awaitable[Lags]], away: tuple[type[Exception], ...]) -> None:
-    """Look every now and then, for ever; `away` are the errors of a look that are waited out."""
-    while True:
+async def measure_health(
+    health: HealthState, look: Callable[[], Awaitable[Lags]], away: tuple[type[Exception], ...]
+) -> None:
+    """Measure the lags by `look` every `health.every` seconds until cancelled, and note the outcome in `health`.
+
+    Exceptions of the types in `away` make the process not ready until a later measurement succeeds. Raises any other
+    exception of `look`.
+    """
+
+    async def run() -> None:
         try:
-            pulse.beat(await look())
+            health.succeeded(await look())
         except away as error:
-            pulse.miss(str(error))
-        await asyncio.sleep(pulse.every)
+            health.failed(str(error))
+            raise
+
+    await every(health.every, run, name="health", failures=away)
 
 
 Start = Callable[[str, list[tuple[str, str]]], Any]
 
 
-def doors(pulse: Pulse) -> Callable[[dict[str, Any], Start], Iterable[bytes]]:
-    """The WSGI application (PEP 3333)."""
+def health_app(health: HealthState) -> Callable[[dict[str, Any], Start], Iterable[bytes]]:
+    """Make the WSGI application (PEP 3333) that answers /metrics, /healthz and /readyz.
+
+    /readyz answers 503 with the problem where the process is not ready. /healthz answers 200 as long as it answers."""
     metrics: Any = make_wsgi_app(REGISTRY)
 
     def serve(environ: dict[str, Any], start: Start) -> Iterable[bytes]:
@@ -86,24 +97,27 @@ def doors(pulse: Pulse) -> Callable[[dict[str, Any], Start], Iterable[bytes]]:
                 found: Iterable[bytes] = metrics(environ, start)
                 return found
             case "/healthz":
-                told: dict[str, Any] = {"status": "ok"}
+                body: dict[str, Any] = {"status": "ok"}
             case "/readyz":
-                problem = pulse.problem()
-                told = {"status": "not ready", "problem": problem} if problem else {"status": "ready"}
-                told["lag"] = {name: each._asdict() for name, each in pulse.lags.items()}
+                problem = health.problem()
+                body = {"status": "not ready", "problem": problem} if problem else {"status": "ready"}
+                body["lag"] = {name: each._asdict() for name, each in health.lags.items()}
             case _:
                 start("404 Not Found", [("Content-Type", "text/plain")])
                 return [b"/metrics, /healthz or /readyz\n"]
         start("503 Service Unavailable" if problem else "200 OK", [("Content-Type", "application/json")])
-        return [json.dumps(told).encode() + b"\n"]
+        return [json.dumps(body).encode() + b"\n"]
 
     return serve
 
 
-def open_doors(address: str, port: int, pulse: Pulse) -> WSGIServer | None:
-    """Serve from now on, until the process ends or shutdown() is called; None where the port is 0. Raises OSError."""
+def start_health_server(address: str, port: int, health: HealthState) -> WSGIServer | None:
+    """Start the health server in a thread; it serves until the process ends or its shutdown() is called.
+
+    Returns the server, or None where `port` is 0, which means none. Raises OSError where the port cannot be bound.
+    """
     if not port:
         return None
-    server = make_server(address, port, doors(pulse), ThreadingWSGIServer, handler_class=Quiet)
-    threading.Thread(target=server.serve_forever, name="probes", daemon=True).start()
+    server = make_server(address, port, health_app(health), ThreadingWSGIServer, handler_class=QuietRequestHandler)
+    threading.Thread(target=server.serve_forever, name="health-server", daemon=True).start()
     return server

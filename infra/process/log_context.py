@@ -1,7 +1,7 @@
-"""What is worked on here and now, so that every line about it says so: task, instance, command, host, place, trace.
+"""The log context: the ids of the task, instance, command, host, record and trace that the current code works on.
 
-Why a context variable: a line is written deep in a driver or a library that knows of no task. What is worked on
-follows a coroutine into what it awaits, the tasks it makes, and threads that are given its context.
+Each line of the log has them. Why a context variable: a line is written deep in a driver or a library that knows of no
+task. The context follows a coroutine into what it awaits, into the tasks it makes, and into threads that are given it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,21 +12,24 @@ from typing import Any, NamedTuple
 from domain.core.messages import Command, Envelope
 
 
-class Work(NamedTuple):
-    """What is worked on. An envelope is taken apart only when a line is written."""
+class LogContext(NamedTuple):
+    """The ids that a line of the log gets: `fields` by name, and those in `envelope`.
+
+    Ids are taken out of the envelope only when a line is written, since most messages are handled without one."""
 
     fields: Mapping[str, str]
     envelope: Envelope | None = None
     place: str = ""
+    """Topic, partition and offset of the record that is handled; empty where there is none."""
 
 
-NOTHING = Work({})
-_NOW: ContextVar[Work] = ContextVar("work", default=NOTHING)
+EMPTY = LogContext({})
+_NOW: ContextVar[LogContext] = ContextVar("log_context", default=EMPTY)
 
 
 @contextmanager
-def doing(**fields: str) -> Iterator[None]:
-    """Work on this for the time of a block, as part of what is worked on already. Empty fields say nothing."""
+def bound(**fields: str) -> Iterator[None]:
+    """Add these fields to the log context for the time of a block. Empty fields are left out."""
     now = _NOW.get()
     token = _NOW.set(now._replace(fields={**now.fields, **{name: text for name, text in fields.items() if text}}))
     try:
@@ -35,39 +38,39 @@ def doing(**fields: str) -> Iterator[None]:
         _NOW.reset(token)
 
 
-def note(**fields: str) -> None:
-    """From now on this is worked on as well, to the end of the block of doing() around."""
+def bind(**fields: str) -> None:
+    """Add these fields to the log context until the block of bound() around ends. Empty fields are left out."""
     now = _NOW.get()
     _NOW.set(now._replace(fields={**now.fields, **{name: text for name, text in fields.items() if text}}))
 
 
 class handling:  # noqa: N801 - it reads as a verb, and a class costs a third of a generator, some thousand times a second
-    """Work on what a record of the log says, for the time of a block."""
+    """Make the ids of a message the log context for the time of a block."""
 
-    __slots__ = ("_token", "_work")
+    __slots__ = ("_context", "_token")
 
     def __init__(self, envelope: Envelope | None, place: str = "") -> None:
-        """`place`: the record's; the envelope is None where the record could not be read."""
-        self._work = Work({}, envelope, place)
+        """`place` is the record's topic, partition and offset; `envelope` is None where the record cannot be read."""
+        self._context = LogContext({}, envelope, place)
 
     def __enter__(self) -> None:
-        self._token = _NOW.set(self._work)
+        self._token = _NOW.set(self._context)
 
     def __exit__(self, *_: object) -> None:
         _NOW.reset(self._token)
 
 
 def fields() -> dict[str, str]:
-    """What is worked on, by name; names without a value are left out."""
-    work = _NOW.get()
-    told = described(work.envelope) if work.envelope else {}
-    if work.place:
-        told["place"] = work.place
-    return {**told, **work.fields}
+    """Return the fields of the current log context by name, without those that have no value."""
+    context = _NOW.get()
+    found = described(context.envelope) if context.envelope else {}
+    if context.place:
+        found["place"] = context.place
+    return {**found, **context.fields}
 
 
 def described(envelope: Envelope) -> dict[str, str]:
-    """What an envelope is about. Ids only: data may be long, and personal."""
+    """Return the ids in an envelope by name, and its type. Other data is left out: it may be long, and personal."""
     data: Any = envelope.data
     subject = envelope.subject
     asked = getattr(data, "reply", None) or data
@@ -92,6 +95,7 @@ def _instance(subject: str) -> str:
 
 
 def trace_id(traceparent: str) -> str:
-    """The trace of a W3C `traceparent` header (https://www.w3.org/TR/trace-context/); empty where it is none."""
+    """Return the trace id of a W3C `traceparent` header (https://www.w3.org/TR/trace-context/); empty for other
+    text."""
     parts = traceparent.split("-")
     return parts[1] if len(parts) >= 4 and len(parts[1]) == 32 else ""

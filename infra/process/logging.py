@@ -1,7 +1,7 @@
-"""What a process says of itself: a line for people at a terminal, else a JSON object a line, for machines.
+"""The log lines of a process: text for people at a terminal, else a JSON object a line, for machines.
 
-Why one formatter at the root: lines of libraries (uvicorn, Faust, aiokafka) are the same as ours, and whoever writes
-one says only what happened. What is worked on at that moment (infra/process/log_context.py) is added here.
+Why one formatter at the root logger: lines of libraries (uvicorn, Faust, aiokafka) look the same as ours, and code that
+writes a line says only what happened. The ids in the log context (infra/process/log_context.py) are added here.
 """
 
 import json
@@ -18,23 +18,24 @@ from infra.process import log_context
 Format = Literal["auto", "json", "text"]
 
 LONGEST = 8 << 10
-"""Characters of a message or an exception; of a longer one, the beginning and the end."""
+"""Characters of a message or an exception that are written; of a longer one, the beginning and the end."""
 OWN = ("agent", "api", "cli", "commands", "domain", "gostack", "infra", "projections")
-"""Loggers that the level is for. Libraries give warnings and errors alone: at lower levels some tell headers, and with
-them tokens."""
+"""Loggers that the setting `log.level` is for.
+
+Libraries log warnings and errors only: at lower levels some log headers, and with them tokens."""
 SHOWN = ("task", "instance", "command", "host", "place", "trace")
-"""Of what is worked on, what a line for people has."""
+"""Fields of the log context that a line for people shows."""
 
 
 class Json(logging.Formatter):
-    """A line as a JSON object."""
+    """Formats a log record as a line with one JSON object."""
 
     def __init__(self, process: str) -> None:
         super().__init__()
         self._process = process
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line, whatever is in the message."""
+        """Return the record as JSON in one line, whatever characters its message has."""
         line = {
             "time": moment(record.created),
             "level": record.levelname.lower(),
@@ -51,10 +52,10 @@ class Json(logging.Formatter):
 
 
 class Text(logging.Formatter):
-    """A line for people."""
+    """Formats a log record as a line of text for people."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """A line, and a traceback's lines below it."""
+        """Return the record as a line of text, with the lines of a traceback below it."""
         known = log_context.fields()
         about = " ".join(f"{name}={known[name]}" for name in SHOWN if name in known)
         line = f"{moment(record.created)} {record.levelname} {record.name} {_message(record)}"
@@ -65,9 +66,9 @@ class Text(logging.Formatter):
 
 
 def set_up(process: str, format: Format, level: str, stream: IO[str] | None = None) -> None:
-    """From now on the process speaks like this, to standard error unless told otherwise.
+    """Configure logging for the process named `process`, to `stream` or else to standard error.
 
-    Its last words too: an error that ends it is a line as any other.
+    Exceptions that nothing catches, in the main thread or another, are logged in the same format.
     """
     stream = stream or sys.stderr
     as_text = stream.isatty() if format == "auto" else format == "text"
@@ -78,17 +79,17 @@ def set_up(process: str, format: Format, level: str, stream: IO[str] | None = No
     for name in OWN:
         logging.getLogger(name).setLevel(level.upper())
     logging.getLogger("uvicorn").setLevel(logging.INFO)
-    sys.excepthook = _last_words
+    sys.excepthook = _log_uncaught
     threading.excepthook = _thread_ended
 
 
 def moment(seconds: float) -> str:
-    """Seconds since 1970 as RFC 3339, UTC, to the microsecond."""
+    """Format seconds since 1970 as RFC 3339 in UTC, to the microsecond."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def bounded(text: str) -> str:
-    """The text, or its beginning and its end, where the cause of an error stands."""
+    """Return the text; of one longer than LONGEST its beginning and its end, where the cause of an error stands."""
     if len(text) <= LONGEST:
         return text
     half = LONGEST // 2
@@ -103,15 +104,17 @@ def _message(record: logging.LogRecord) -> str:
         return f"{record.msg!r} with {len(record.args or ())} values: {error!r}"
 
 
-def _last_words(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+def _log_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     if issubclass(kind, KeyboardInterrupt):
         traceback.print_exception(kind, error, trace)
         return
-    logging.getLogger("gostack").critical("ended by %s", kind.__name__, exc_info=(kind, error, trace))
+    logging.getLogger("gostack").critical(
+        "the process ends because of %s", kind.__name__, exc_info=(kind, error, trace)
+    )
 
 
 def _thread_ended(ended: threading.ExceptHookArgs) -> None:
     if ended.exc_value is not None:
         name = ended.thread.name if ended.thread else "?"
         error = (ended.exc_type, ended.exc_value, ended.exc_traceback)
-        logging.getLogger("gostack").error("thread %s ended by an error", name, exc_info=error)
+        logging.getLogger("gostack").error("the thread %s ended because of an exception", name, exc_info=error)

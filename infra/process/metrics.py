@@ -1,8 +1,8 @@
 """Every metric of every process, in one table.
 
-Why one table: what is measured, docs/metrics.md and the dashboard are held to each other by it, and no name is spelled
-twice. Values live in a registry of the process. Whoever measures does so once a step, batch, job or request, so a
-metric costs a few microseconds of each of these whether anybody asks for it or not.
+Why one table: tests hold docs/metrics.md and the dashboard to it, and no name is spelled twice. Values live in a
+registry of the process. A metric is updated once a step, batch, job or request, so it costs a few microseconds of each
+of these whether anything scrapes it or not.
 
 The format is Prometheus' (https://prometheus.io/docs/concepts/data_model/): base units, counters end in `_total`.
 """
@@ -23,7 +23,7 @@ RECORDS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000)
 
 @dataclass(frozen=True)
 class Metric:
-    """A line of the table."""
+    """A metric: a line of the table, with the processes that have it."""
 
     name: str
     kind: Literal["counter", "gauge", "histogram"]
@@ -33,7 +33,7 @@ class Metric:
 
 
 METRICS: list[Metric] = []
-"""The table; it is filled by the declarations below."""
+"""The table, in the order of the declarations below, which fill it."""
 
 
 def _counter(name: str, processes: str, meaning: str, *labels: str) -> Counter:
@@ -57,25 +57,27 @@ EVERYONE = "all"
 LAG = _gauge(
     "gostack_lag_records",
     EVERYONE,
-    "records of a topic, of this process's partitions or its hosts', that it has not done yet; and, in place of a "
-    "topic, `deadlines` that stand, `dispatches` that a host has taken and not answered",
+    "records of a topic, in the partitions of this process or of its hosts, that it has not processed yet; and, in "
+    "place of a topic, `deadlines` that passed, `dispatches` that a host has taken and not answered",
     "process",
     "topic",
 )
 LAG_SECONDS = _gauge(
     "gostack_lag_seconds",
     EVERYONE,
-    "seconds that the oldest of these has waited; 0 where none does",
+    "seconds that the oldest of these records has waited; 0 where none waits",
     "process",
     "topic",
 )
-ASSIGNED = _gauge("gostack_assigned_partitions", WORKERS, "partitions that are this process's", "process")
-ASSIGNMENTS = _counter("gostack_assignments_total", WORKERS, "times that partitions were given out anew", "process")
+ASSIGNED = _gauge("gostack_assigned_partitions", WORKERS, "partitions that are assigned to this process", "process")
+ASSIGNMENTS = _counter("gostack_assignments_total", WORKERS, "times that partitions were assigned anew", "process")
 STEP_SECONDS = _histogram(
-    "gostack_step_seconds", WORKERS, "seconds from a batch in hand until all that follows is on the log", SECONDS,
+    "gostack_step_seconds", WORKERS, "seconds from the start of a step until all that follows is on the log", SECONDS,
     "process",
 )  # fmt: skip
-STEP_RECORDS = _histogram("gostack_step_records", WORKERS, "records in a step that were new", RECORDS, "process")
+STEP_RECORDS = _histogram(
+    "gostack_step_records", WORKERS, "records in a step that were not processed before", RECORDS, "process"
+)
 OUTBOX = _gauge(
     "gostack_outbox_records",
     "api",
@@ -104,10 +106,9 @@ PARKED = _gauge(
     "process",
 )
 PLACEMENTS = _counter(
-    "gostack_placements_total", "scheduler", "placements asked for: `placed`, or the refusal's code", "result"
+    "gostack_placements_total", "scheduler", "requests for a placement: `placed`, or the refusal's code", "result"
 )
-DEADLINES = _counter("gostack_deadlines_total", "timers", "deadlines that passed and were told")
-TIMERS_FAILED = _counter("gostack_timers_failed_total", "timers", "looks for deadlines that log or database refused")
+DEADLINES = _counter("gostack_deadlines_total", "timers", "deadlines that passed, whose command was published")
 PROJECTOR_SECONDS = _histogram(
     "gostack_projector_batch_seconds", "projector", "seconds to fold and store a batch of events", SECONDS
 )
@@ -127,26 +128,47 @@ REQUEST_SECONDS = _histogram(
     "status",
 )
 OVERLOADS = _counter(
-    "gostack_api_overloads_total", "api", "requests answered 429, by what there is too much of", "bound"
+    "gostack_api_overloads_total", "api", "requests answered 429 because a bound was reached, by bound", "bound"
 )
-LOAD = _gauge("gostack_api_load", "api", "how much there is of what is bounded, over all API processes", "bound")
+LOAD = _gauge("gostack_api_load", "api", "the load that a bound limits, over all API processes", "bound")
 VERDICTS_AWAITED = _gauge("gostack_api_verdicts_awaited", "api", "commands whose verdict requests are waiting for")
 WEBHOOK_ATTEMPTS = _counter(
     "gostack_webhook_attempts_total",
     "webhooks",
-    "attempts to tell a webhook of an event: `taken` or `failed`",
+    "attempts to send an event to a webhook: `taken` or `failed`",
     "result",
 )
+LOOP_RUNS = _counter(
+    "gostack_loop_runs_total",
+    EVERYONE,
+    "runs of periodic work, by its name and how it ended: `success`; `failure`, which is tried again; `error`, which "
+    "ends the process; `cancelled`, as the process ended",
+    "loop",
+    "result",
+)
+LOOP_SECONDS = _histogram(
+    "gostack_loop_seconds",
+    EVERYONE,
+    "seconds that a run of periodic work took; work that is spread over hosts takes as long as its period",
+    LONG_SECONDS,
+    "loop",
+)
+LOOP_SUCCESS = _gauge(
+    "gostack_loop_last_success_timestamp_seconds",
+    EVERYONE,
+    "when periodic work last succeeded, in seconds since 1970 UTC",
+    "loop",
+)
 SPANS = _counter(
-    "gostack_spans_total", "all", "spans that the collector of traces took (`sent`), or did not (`lost`)", "result"
+    "gostack_spans_total", "all", "spans that the collector of traces accepted (`sent`), or did not (`lost`)", "result"
 )
 
 EVERY = ("process_start_time_seconds", "process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds")
-"""Of each process, by prometheus_client itself; a changed start time is a restart."""
+"""Metrics that prometheus_client itself has of each process; a changed start time is a restart."""
 
 
 def page() -> str:
-    """Every metric as a page in Markdown, for docs/metrics.md."""
+    """Return every metric as a page in Markdown, for docs/metrics.md."""
     lines = [
         "# Metrics",
         "",

@@ -23,11 +23,11 @@ PREFIX = "GOSTACK_"
 
 
 class SettingWrong(Exception):
-    """A setting that can be read names something that cannot be used."""
+    """The value of a setting is well formed, and names something that cannot be used, such as a missing file."""
 
 
 class Section(BaseModel):
-    """Settings that belong together. Unknown names are refused, so a typing error is found at start."""
+    """A group of settings. Unknown names are refused, so that a typing error is found at start."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -46,14 +46,14 @@ class Log(Section):
 
 
 class Database(Section):
-    """PostgreSQL: the write side's guard and the read models."""
+    """PostgreSQL, which holds the state of the write side and the read models."""
 
     dsn: str = Field("postgresql://gostack@127.0.0.1:15432/gostack", description="libpq connection string")
     pool_size: int = Field(10, ge=1, le=200, description="connections a process may hold")
 
 
 class Api(Section):
-    """The REST API."""
+    """The REST API: where it listens, and how much it takes on at once."""
 
     listen: str = Field("127.0.0.1", description="address the API binds to")
     port: int = Field(7480, ge=1, le=65535, description="TCP port of the API")
@@ -92,7 +92,7 @@ class Api(Section):
 
 
 class Worker(Section):
-    """Engine and scheduler."""
+    """The workers of the write side: engine and scheduler."""
 
     batch: int = Field(500, ge=1, le=5000, description="records a step takes at most")
     pace: float = Field(0.04, ge=0, le=1, description="seconds between steps under load: fewer, larger steps cost less")
@@ -109,14 +109,14 @@ class Worker(Section):
 
 
 class Instances(Section):
-    """Policy for instances."""
+    """Policy for all instances: how long they and their jobs are waited for."""
 
     purge_after: float = Field(86400.0, ge=0, description="seconds a soft-deleted instance is kept")
     job_deadline: float = Field(120.0, gt=0, description="seconds a step may take unless its job says otherwise")
 
 
 class Scheduling(Section):
-    """The schedulers' policy, and the cell of this machine's hosts."""
+    """Policy of the schedulers, and the cell that this machine's hosts belong to."""
 
     cell: str = Field("default", description="the cell that this machine's hosts join")
     vcpu_ratio: float = Field(4.0, gt=0, description="virtual CPUs promised for each physical one")
@@ -126,14 +126,14 @@ class Scheduling(Section):
 
 
 class Images(Section):
-    """Where images' bytes are kept; content-addressed by SHA-256."""
+    """The image store, which keeps the bytes of images by their SHA-256."""
 
     store: str = Field(".gostack/images", description="directory, or http(s) URL, that agents read images from")
     max_size: int = Field(64 << 30, ge=1 << 20, description="bytes an uploaded image may have")
 
 
 class Agent(Section):
-    """The agent on each host."""
+    """The agent, which runs on each host."""
 
     name: str = Field("", description="name the host registers under; empty means the machine's host name")
     driver: Literal["libvirt", "simulated"] = Field("libvirt", description="what runs the guests")
@@ -157,7 +157,7 @@ class Agent(Section):
 
 
 class Secrets(Section):
-    """Keys. Files, never values, so that no configuration dump shows one."""
+    """Files with keys and tokens: never the values, so that no listing of settings shows one."""
 
     key_file: str = Field(".gostack/secrets/key", description="file with the key that encrypts secrets at rest")
     agent_token_file: str = Field(
@@ -165,7 +165,9 @@ class Secrets(Section):
     )
 
     def agent_token(self) -> str:
-        """The token between API and agents. Raises SettingWrong where its file holds none."""
+        """Read the token that API and agents share.
+
+        Raises SettingWrong where its file is missing, no text, or empty."""
         names = f"secrets.agent_token_file names {self.agent_token_file}, which"
         try:
             token = Path(self.agent_token_file).read_text().strip()
@@ -180,7 +182,7 @@ class Secrets(Section):
 
 
 class Webhooks(Section):
-    """What is sent to users' own endpoints."""
+    """Webhooks: events that are sent to users' own endpoints."""
 
     allow_private: bool = Field(
         False, description="endpoints may have addresses that are not of the public internet: loopback, private, others"
@@ -193,7 +195,7 @@ class Webhooks(Section):
 
 
 class Metrics(Section):
-    """What each process tells those who watch it: /metrics, /healthz and /readyz at a port of its own; 0 is none."""
+    """The health server of each process: /metrics, /healthz and /readyz at a port of its own; 0 is none."""
 
     listen: str = Field("127.0.0.1", description="address the ports below bind to")
     engine: int = Field(0, ge=0, le=65535, description="TCP port of the engine's")
@@ -221,7 +223,7 @@ class Traces(Section):
 
 
 class Settings(BaseSettings):
-    """All sections."""
+    """All settings of a process, by section."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid")
 
@@ -247,7 +249,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments, then the environment, then the file; no other source."""
+        """Read arguments, then the environment, then the file of GOSTACK_CONFIG; use no other source."""
         path = os.environ.get(CONFIG_VARIABLE)
         file = (TomlConfigSettingsSource(settings_cls, Path(path)),) if path else ()
         return (init_settings, env_settings, *file)
@@ -265,7 +267,7 @@ def load() -> Settings:
 
 
 def explain(settings: Settings) -> list[dict[str, Any]]:
-    """Every effective setting with where its value came from, for `gs config show`."""
+    """List every setting with its value and where that came from, for `gs config show`."""
     path = os.environ.get(CONFIG_VARIABLE)
     in_file: dict[str, Any] = tomllib.loads(Path(path).read_text()) if path else {}
     rows = []
@@ -289,7 +291,7 @@ def explain(settings: Settings) -> list[dict[str, Any]]:
 
 
 def page() -> str:
-    """Every setting as a page in Markdown, for docs/settings.md."""
+    """Return every setting as a page in Markdown, for docs/settings.md."""
     lines = [
         "# Settings",
         "",

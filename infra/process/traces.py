@@ -1,11 +1,11 @@
 """Traces: one request followed from the API through the log to a hypervisor, as OpenTelemetry spans.
 
-Why a layer of our own over the library: a record's `traceparent` header is what joins two processes, most records have
-none, and then nothing must be done at all. A span is made only below a sampled parent, or where somebody begins a trace
-on purpose; so replay, which begins none and passes no parent on, makes none.
+Why a layer of our own over the library: the `traceparent` header of a record joins two processes, most records have
+none, and then nothing must be done at all. A span is made only below a sampled parent, or where code begins a trace on
+purpose; so replay, which begins none and passes no parent on, makes none.
 
-Off (the default) this costs a look at a variable. On, spans end in a bounded queue, which a thread empties; a
-collector that does not answer costs what is in the queue, and nobody waits for it.
+Off (the default) tracing costs a look at a variable. On, ended spans wait in a bounded queue, which a thread empties; a
+collector that does not answer costs the spans in the queue, and no request waits for it.
 """
 
 import atexit
@@ -36,21 +36,21 @@ logger = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 About = Mapping[str, str]
-"""Attributes of a span; empty ones are left out."""
+"""Attributes of a span by name; empty ones are left out."""
 NOTHING: About = {}
 
 QUEUE = 4096
-"""Spans that wait for the collector; more are dropped, and counted."""
+"""Spans that may wait for the collector; more are dropped, and counted."""
 BATCH = 512
 EVERY_MS = 1000
 EXPORT_SECONDS = 5
-"""How long a batch is tried; then it is dropped."""
+"""Seconds for which sending a batch is tried; then the batch is dropped."""
 GRACE = 2.0
-"""Seconds that the end of a process waits for its last spans."""
+"""Seconds that a process waits at its end until its last spans are sent."""
 LONGEST = 500
-"""Characters of an attribute."""
+"""Characters of an attribute that are kept."""
 PATH = "/v1/traces"
-"""Where OTLP collectors take traces (https://opentelemetry.io/docs/specs/otlp/#otlphttp-request)."""
+"""The path at which OTLP collectors take traces (https://opentelemetry.io/docs/specs/otlp/#otlphttp-request)."""
 
 SAMPLED = set("13579bdf")
 """Last digits of a `traceparent` whose lowest flag is set."""
@@ -69,7 +69,7 @@ _propagator = TraceContextTextMapPropagator()
 
 
 class Span:
-    """A span, or none: then everything is done and nothing happens."""
+    """A span, or the absence of one, for which every method does nothing more: callers need not tell them apart."""
 
     __slots__ = ("_span",)
 
@@ -81,28 +81,28 @@ class Span:
 
     @property
     def traceparent(self) -> str:
-        """What makes another span its child, over any distance; empty where there is no span."""
+        """The W3C `traceparent` that makes another span a child of this one; empty where there is no span."""
         return _traceparent(self._span.get_span_context()) if self._span is not None else ""
 
-    def within(self, work: Callable[P, T], *args: P.args, **more: P.kwargs) -> T:
-        """What `work` gives, called while this is the current span."""
+    def run(self, work: Callable[P, T], *args: P.args, **more: P.kwargs) -> T:
+        """Call `work` while this span is the current one, and return its result. Raises what `work` raises."""
         if self._span is None:
             return work(*args, **more)
         with trace.use_span(self._span, record_exception=False, set_status_on_exception=False):
             return work(*args, **more)
 
-    def tell(self, about: About) -> None:
-        """More of what it is about."""
+    def set_attributes(self, about: About) -> None:
+        """Add attributes to the span."""
         if self._span is not None:
             self._span.set_attributes(_bounded(about))
 
     def fail(self, why: str) -> None:
-        """It did not go well."""
+        """Mark the span as failed, for the reason `why`."""
         if self._span is not None:
             self._span.set_status(Status(StatusCode.ERROR, why[:LONGEST]))
 
     def end(self) -> None:
-        """It is over."""
+        """End the span now, and hand it over for sending."""
         if self._span is not None:
             self._span.end()
 
@@ -111,12 +111,12 @@ NONE = Span(None)
 
 
 def on() -> bool:
-    """Whether spans are made in this process."""
+    """Return whether this process makes spans."""
     return _tracer is not None
 
 
 def provider() -> trace.TracerProvider | None:
-    """For libraries that make spans of their own."""
+    """Return the tracer provider, for libraries that make spans of their own; None where tracing is off."""
     return _provider
 
 
@@ -129,10 +129,10 @@ def begin(
     at: int | None = None,
     about: About = NOTHING,
 ) -> Span:
-    """A span below `parent` (a `traceparent`), or else below the current one; to be ended by who asked for it.
+    """Begin a span below `parent` (a `traceparent`), or else below the current span. The caller ends it.
 
-    None where the parent is not sampled, or there is no parent; `root` begins a trace then. `at`: nanoseconds since
-    1970 when it began, if that is over.
+    Returns NONE where the parent is not sampled. Where there is no parent it begins a trace if `root` is set, and
+    returns NONE otherwise. `at` is when the span began, in nanoseconds since 1970; None is now.
     """
     if _tracer is None:
         return NONE
@@ -150,7 +150,9 @@ def begin(
 def span(
     name: str, kind: SpanKind = INTERNAL, parent: str = "", *, root: bool = False, about: About = NOTHING
 ) -> Iterator[Span]:
-    """As begin(), for the time of a block, in which it is the current one; an error in it is an error of the span."""
+    """Begin a span as begin() does, make it the current one for the time of a block, and end it with the block.
+
+    An exception in the block marks the span as failed."""
     made = begin(name, kind, parent, root=root, about=about)
     with current(made, end=True):
         yield made
@@ -158,7 +160,7 @@ def span(
 
 @contextmanager
 def current(made: Span, end: bool = False) -> Iterator[None]:
-    """For the time of a block, spans begun without a parent are children of this one."""
+    """Make `made` the current span for the time of a block: spans begun there without a parent are its children."""
     if made._span is None:
         yield
         return
@@ -167,33 +169,35 @@ def current(made: Span, end: bool = False) -> Iterator[None]:
 
 
 def followed(traceparent: str) -> bool:
-    """Whether what has this `traceparent` is to get spans. Of nearly all records this is all that is asked."""
+    """Return whether a message with this `traceparent` gets spans. For nearly all records this is all the work."""
     return _tracer is not None and bool(traceparent) and traceparent[-1] in SAMPLED
 
 
 def handling(verb: str, envelope: Envelope, place: str = "", kind: SpanKind = CONSUMER, at: int | None = None) -> Span:
-    """A span of what is done with a message, below its `traceparent`; none where that is not sampled."""
+    """Begin a span for doing `verb` with a message, below its `traceparent`; return NONE where that is not sampled."""
     if not followed(envelope.traceparent):
         return NONE
     made = begin(f"{verb} {short(envelope.data.type_name)}", kind, envelope.traceparent, at=at)
     about = {f"gostack.{name}": text for name, text in log_context.described(envelope).items() if name != "trace"}
     topic = place.partition(":")[0]
-    made.tell({"messaging.system": "kafka", "messaging.destination.name": topic, "gostack.place": place, **about})
+    made.set_attributes(
+        {"messaging.system": "kafka", "messaging.destination.name": topic, "gostack.place": place, **about}
+    )
     return made
 
 
 def under(envelope: Envelope, made: Span) -> Envelope:
-    """The same envelope, with this span as the one that what follows from it is below."""
+    """Return the envelope with the `traceparent` of this span, so that spans of what follows from it are children."""
     return replace(envelope, traceparent=made.traceparent) if made else envelope
 
 
 def short(type_name: str) -> str:
-    """A message's type for people: `instance.boot` for `gostack.instance.boot.v1`."""
+    """Shorten a message's type for people: `instance.boot` for `gostack.instance.boot.v1`."""
     return type_name.removeprefix("gostack.").rpartition(".")[0]
 
 
 def here() -> str:
-    """The current span's `traceparent`; empty where there is none."""
+    """Return the current span's `traceparent`; empty where there is none."""
     if _tracer is None:
         return ""
     above = trace.get_current_span().get_span_context()
@@ -201,7 +205,8 @@ def here() -> str:
 
 
 def valid(traceparent: str) -> str:
-    """The same, or nothing where it is no `traceparent` (https://www.w3.org/TR/trace-context/#traceparent-header)."""
+    """Return the text, or an empty one where it is no `traceparent`
+    (https://www.w3.org/TR/trace-context/#traceparent-header)."""
     return traceparent if _remote(traceparent) else ""
 
 
@@ -219,9 +224,10 @@ def _bounded(about: About) -> dict[str, str]:
 
 
 def set_up(process: str, endpoint: str, sample: float) -> None:
-    """From now on this process makes spans, if there is an endpoint: an OTLP collector's, over HTTP.
+    """Let this process make spans from now on, and send them to the OTLP collector at `endpoint` over HTTP.
 
-    `sample`: of the traces that begin here, the share that is followed.
+    An empty `endpoint` leaves tracing off. `sample` is the share of the traces that begin in this process, from 0 to 1,
+    that are recorded.
     """
     if not endpoint:
         return
@@ -230,7 +236,7 @@ def set_up(process: str, endpoint: str, sample: float) -> None:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
 
-    # What it says of a collector that is away, it says of each batch.
+    # It logs an error for each batch while the collector is away; counting() logs one line.
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
     about = {
         "service.namespace": "gostack",
@@ -240,32 +246,32 @@ def set_up(process: str, endpoint: str, sample: float) -> None:
     made = TracerProvider(
         sampler=ParentBasedTraceIdRatio(sample), resource=Resource.create(about), shutdown_on_exit=False
     )
-    made.add_span_processor(queue(telling(OTLPSpanExporter(collector(endpoint), timeout=EXPORT_SECONDS), endpoint)))
+    made.add_span_processor(queue(counting(OTLPSpanExporter(collector(endpoint), timeout=EXPORT_SECONDS), endpoint)))
     _end_with_process(made.shutdown)
     use(made)
 
 
 def use(made: trace.TracerProvider | None) -> None:
-    """Make spans by this from now on; by None: make none."""
+    """Make spans with this tracer provider from now on; None turns tracing off."""
     global _tracer, _provider
     _provider = made
     _tracer = made.get_tracer("gostack") if made is not None else None
 
 
 def collector(endpoint: str) -> str:
-    """The URL to send to: an endpoint without a path is a collector's, which takes traces at its usual path."""
+    """Return the URL to send spans to: that of `endpoint`, with OTLP's usual path where it has none."""
     parts = urlsplit(endpoint)
     return urlunsplit(parts._replace(path=PATH)) if parts.path in ("", "/") else endpoint
 
 
-def telling(inner: "SpanExporter", endpoint: str) -> "SpanExporter":
-    """The same exporter; it counts, and says once when the collector goes away, and once when it is back."""
+def counting(inner: "SpanExporter", endpoint: str) -> "SpanExporter":
+    """Wrap an exporter so that spans are counted, and one line is logged when the collector goes away or comes back."""
     from opentelemetry.sdk.trace import ReadableSpan
     from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
     host = urlsplit(endpoint).hostname or ""
 
-    class Telling(SpanExporter):
+    class Counting(SpanExporter):
         away = False
 
         def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
@@ -280,11 +286,13 @@ def telling(inner: "SpanExporter", endpoint: str) -> "SpanExporter":
         def shutdown(self) -> None:
             inner.shutdown()
 
-    return Telling()
+    return Counting()
 
 
 def queue(inner: "SpanExporter", most: int = QUEUE) -> "SpanProcessor":
-    """Takes ended spans, and gives them to the exporter many at a time. While `most` wait, what comes is lost."""
+    """Make a processor that queues ended spans and exports them in batches.
+
+    While `most` spans wait, new ones are lost."""
     from opentelemetry.sdk.trace import ReadableSpan
     from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
@@ -312,15 +320,15 @@ def queue(inner: "SpanExporter", most: int = QUEUE) -> "SpanProcessor":
             else:
                 super().on_end(span)
 
-    # Its own bound drops without a word, and is never reached.
+    # The bound of the base class drops without counting, so it is set where it is never reached.
     room = most + BATCH
     return Counted(Leaving(), max_queue_size=room, schedule_delay_millis=EVERY_MS, max_export_batch_size=BATCH)
 
 
 def _end_with_process(shutdown: Callable[[], None]) -> None:
-    """Send what is left when the process ends, and do not wait long.
+    """Send the spans that are left when the process ends, and wait at most GRACE seconds for that.
 
-    The thread is there before: none can be made then.
+    The thread is started now: none can be started while a process ends.
     """
     ending, ended = threading.Event(), threading.Event()
 

@@ -1,4 +1,4 @@
-"""Sealing: the one key, what is encrypted with it, and the digest that depends on it."""
+"""Encryption of secrets with the operator's key, and digests that depend on that key."""
 
 import base64
 import binascii
@@ -15,42 +15,42 @@ from infra.secrets.secrets import LONGEST, KeyInvalid
 KEY_BYTES = 32
 
 
-class Seal:
-    """Encrypts and marks with one key."""
+class Encryption:
+    """Encrypts, decrypts and makes digests with one key."""
 
     def __init__(self, key: bytes) -> None:
-        """`key` is urlsafe base64 of 32 bytes. Raises KeyInvalid."""
+        """Use a key of 32 bytes, given as urlsafe base64. Raises KeyInvalid for any other text."""
         try:
             raw = base64.urlsafe_b64decode(key)
         except (ValueError, binascii.Error) as wrong:
-            raise KeyInvalid("the key is no urlsafe base64") from wrong
+            raise KeyInvalid("the key is not urlsafe base64") from wrong
         if len(raw) != KEY_BYTES:
             raise KeyInvalid(f"the key has {len(raw)} bytes, not {KEY_BYTES}")
         self._fernet = Fernet(key)
-        # A key of its own: whoever learns a digest's key must not be able to open anything.
-        self._marking = HKDF(hashes.SHA256(), KEY_BYTES, salt=None, info=b"gostack mark").derive(raw)
+        # A key of its own: somebody who learns the key of digests must not be able to decrypt anything.
+        self._digest_key = HKDF(hashes.SHA256(), KEY_BYTES, salt=None, info=b"gostack mark").derive(raw)
 
     @classmethod
-    def from_file(cls, path: str) -> "Seal":
-        """The seal whose key is in a file. Raises KeyInvalid, OSError."""
+    def from_file(cls, path: str) -> "Encryption":
+        """Read the key from a file. Raises KeyInvalid, OSError."""
         return cls(Path(path).read_bytes().strip())
 
     @classmethod
-    def fresh(cls) -> "Seal":
-        """A seal with a new key."""
+    def with_new_key(cls) -> "Encryption":
+        """Make a new random key."""
         return cls(Fernet.generate_key())
 
-    def close(self, value: str) -> bytes:
-        """The value, encrypted. Raises ValueError where it is longer than LONGEST."""
+    def encrypt(self, value: str) -> bytes:
+        """Encrypt a value. Raises ValueError where it is longer than LONGEST bytes."""
         clear = value.encode()
         if len(clear) > LONGEST:
             raise ValueError(f"a secret may have {LONGEST} bytes, not {len(clear)}")
         return self._fernet.encrypt(clear)
 
-    def open(self, sealed: bytes) -> str:
-        """The value; raises cryptography.fernet.InvalidToken where another key sealed it."""
-        return self._fernet.decrypt(sealed).decode()
+    def decrypt(self, encrypted: bytes) -> str:
+        """Decrypt a value. Raises cryptography.fernet.InvalidToken where it was encrypted with another key."""
+        return self._fernet.decrypt(encrypted).decode()
 
-    def mark(self, value: str) -> str:
-        """A keyed digest, hexadecimal."""
-        return hmac.new(self._marking, value.encode(), hashlib.sha256).hexdigest()
+    def digest(self, value: str) -> str:
+        """Return the HMAC-SHA256 of a value under a key derived from this one, in hexadecimal."""
+        return hmac.new(self._digest_key, value.encode(), hashlib.sha256).hexdigest()

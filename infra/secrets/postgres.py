@@ -1,13 +1,13 @@
-"""Secrets in PostgreSQL, each sealed before it leaves the process: a copy of the database opens none."""
+"""Secrets in PostgreSQL, each encrypted before it leaves the process: a copy of the database reveals none."""
 
 from collections.abc import Sequence
 from datetime import datetime
 
 from infra.db.pool import Connections
-from infra.secrets.encryption import Seal
+from infra.secrets.encryption import Encryption
 from infra.secrets.secrets import SecretsUnavailable
 
-# A reference that is taken keeps what it has: a repeated request must not change a password that was told already.
+# An existing value stays: a repeated request must not change a password that was returned already.
 PUT = "insert into secrets (id, instance_id, sealed) values (%s, %s, %s) on conflict do nothing"
 
 GET = "select sealed from secrets where id = %s"
@@ -20,50 +20,55 @@ HELD = "select instance_id from secrets where at < %s group by instance_id order
 
 
 class PostgresSecrets:
-    """Secrets in the table of that name."""
+    """A SecretStore in the table `secrets`."""
 
-    def __init__(self, dsn: str, seal: Seal, pool_size: int = 4) -> None:
-        self._seal = seal
+    def __init__(self, dsn: str, encryption: Encryption, pool_size: int = 4) -> None:
+        """Make a store without connections; open() makes them."""
+        self._encryption = encryption
         self._connections = Connections(dsn, pool_size, SecretsUnavailable)
 
     async def open(self) -> None:
-        """Connect; a database that is not there yet is waited for at use."""
+        """Start connecting, and return at once: where the database is away, each use waits for it."""
         await self._connections.open()
 
     async def put(self, ref: str, instance_id: str, value: str) -> str | None:
-        """Keep a value, unless the reference is taken; what is kept. Raises ValueError, SecretsUnavailable."""
-        sealed = self._seal.close(value)
+        """Keep a value, unless there is one under `ref`; return the one that is kept.
+
+        Raises ValueError where the value is too long, SecretsUnavailable."""
+        encrypted = self._encryption.encrypt(value)
         async with self._connections.lend() as connection:
-            made = await connection.execute(PUT, (ref, instance_id, sealed))
+            made = await connection.execute(PUT, (ref, instance_id, encrypted))
         return value if made.rowcount else await self.get(ref)
 
     async def get(self, ref: str) -> str | None:
-        """The value, or None. Raises SecretsUnavailable, cryptography.fernet.InvalidToken for another key's."""
+        """Return the value under a reference, or None.
+
+        Raises SecretsUnavailable, cryptography.fernet.InvalidToken where it was encrypted with another key."""
         async with self._connections.lend() as connection:
             rows = await connection.execute(GET, (ref,))
             row = await rows.fetchone()
-        return self._seal.open(bytes(row[0])) if row else None
+        return self._encryption.decrypt(bytes(row[0])) if row else None
 
     async def forget(self, instance_ids: Sequence[str]) -> None:
-        """Remove all that is kept for these instances. Raises SecretsUnavailable."""
+        """Delete all secrets of these instances. Raises SecretsUnavailable."""
         async with self._connections.lend() as connection:
             await connection.execute(FORGET, (list(instance_ids),))
 
     async def drop(self, ref: str) -> None:
-        """Remove what is behind one reference. Raises SecretsUnavailable."""
+        """Delete the secret under a reference. Raises SecretsUnavailable."""
         async with self._connections.lend() as connection:
             await connection.execute(DROP, (ref,))
 
     async def held(self, before: datetime, most: int) -> list[str]:
-        """Instances for which something is kept since before this moment, longest first. Raises SecretsUnavailable."""
+        """Return instances with secrets that were stored before `before`, oldest first. Raises SecretsUnavailable."""
         async with self._connections.lend() as connection:
             rows = await connection.execute(HELD, (before, most))
             return [instance_id for (instance_id,) in await rows.fetchall()]
 
-    def mark(self, value: str) -> str:
-        """A keyed digest."""
-        return self._seal.mark(value)
+    def digest(self, value: str) -> str:
+        """Return the keyed digest of a value, in hexadecimal."""
+        return self._encryption.digest(value)
 
     async def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections to the database."""
         await self._connections.close()

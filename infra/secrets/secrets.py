@@ -1,7 +1,8 @@
-"""What a guest is told and nobody else may know: kept sealed beside the log, never in it, until the guest has it.
+"""Secrets, such as passwords and user data for guests: kept encrypted beside the log, never in it.
 
-Why a port: the log is for ever and read by many, so it holds a reference only; what stands behind the reference can
-be forgotten. PostgreSQL and the twin in memory pass the same contract in tests/contract/test_secrets.py.
+Why a port: the log is kept for ever and read by many, so it holds a reference only; the secret under the reference can
+be deleted as soon as the guest has it. PostgreSQL and the twin in memory pass the same contract in
+tests/contract/test_secrets.py.
 """
 
 from collections.abc import Sequence
@@ -9,11 +10,11 @@ from datetime import datetime
 from typing import Protocol
 
 LONGEST = 128 * 1024
-"""Bytes a secret may have."""
+"""Bytes that a secret may have."""
 
 
 class SecretsUnavailable(Exception):
-    """The database did not answer."""
+    """The database of secrets did not answer in time."""
 
 
 class KeyInvalid(Exception):
@@ -21,29 +22,31 @@ class KeyInvalid(Exception):
 
 
 class SecretStore(Protocol):
-    """Secrets by reference."""
+    """A store of secrets, each under a reference and of an instance (or a webhook)."""
 
     async def put(self, ref: str, instance_id: str, value: str) -> str | None:
-        """Keep a value, and say what is kept: a reference that is taken keeps what it has, so that a repeated request
-        changes nothing; None where that was forgotten meanwhile.
+        """Keep a value under a reference, and return the value that is kept.
 
-        Raises ValueError where the value is longer than LONGEST, SecretsUnavailable.
+        An existing value stays, so that a repeated request changes nothing. Returns None where the existing value was
+        deleted meanwhile. Raises ValueError where the value is longer than LONGEST bytes, SecretsUnavailable.
         """
 
     async def get(self, ref: str) -> str | None:
-        """The value, or None where there is none (any more). Raises SecretsUnavailable."""
+        """Return the value under a reference, or None where there is none (any more). Raises SecretsUnavailable."""
 
     async def forget(self, instance_ids: Sequence[str]) -> None:
-        """Remove all that is kept for these instances; none is success. Raises SecretsUnavailable."""
+        """Delete all secrets of these instances, if there are any. Raises SecretsUnavailable."""
 
     async def drop(self, ref: str) -> None:
-        """Remove what is behind one reference; nothing is success. Raises SecretsUnavailable."""
+        """Delete the secret under a reference, if there is one. Raises SecretsUnavailable."""
 
     async def held(self, before: datetime, most: int) -> list[str]:
-        """Instances for which something is kept since before this moment, longest first. Raises SecretsUnavailable."""
+        """Return at most `most` instances with secrets that were stored before `before`, oldest first.
 
-    def mark(self, value: str) -> str:
-        """A keyed digest: tells two values apart, and tells nothing of them to whoever lacks the key."""
+        Raises SecretsUnavailable."""
+
+    def digest(self, value: str) -> str:
+        """Return a keyed digest of a value: equal values have equal ones, which reveal nothing without the key."""
 
     async def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections to the database."""

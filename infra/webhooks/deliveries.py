@@ -1,7 +1,8 @@
-"""How far each webhook has been told, and who tells it: a port with PostgreSQL behind it, and a twin in memory.
+"""Deliveries: up to which event each webhook has been sent, and which process sends to it.
 
-Why a lease and not a lock: whoever holds it may stand still or be cut off, and then another goes on after some time.
-Both may send meanwhile, which a receiver knows by the message's id; but only the holder moves the position.
+A process holds a delivery by a lease. Why not by a lock: the holder may stand still or be cut off, and then another
+process goes on after some time. Both may send meanwhile, which a receiver recognizes by the message's id; but only the
+holder moves the position.
 """
 
 from collections.abc import Sequence
@@ -11,56 +12,59 @@ from typing import Protocol
 
 
 class DeliveriesUnavailable(Exception):
-    """The database did not answer."""
+    """The database of deliveries did not answer in time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A webhook's, as it was kept last."""
+    """How far the delivery to a webhook is, as it was stored last; `id` is the webhook's."""
 
     id: str
     offsets: tuple[int, ...]
-    """Of gostack.events, by partition: the next to be looked at."""
+    """For each partition of gostack.events, the offset of the next event to look at."""
     turn: int = 0
-    """Of the webhook, that the failures were counted in."""
+    """The webhook's `turn` in which `failures` were counted: a webhook that is enabled again begins a new one."""
     delivered: int = 0
-    """Events that were taken, since it was created."""
+    """Events that the receiver accepted since the webhook was created."""
     failures: int = 0
-    """Attempts in a row that failed for the event that it now waits for."""
+    """Attempts in a row that failed for the event at `failing`."""
     failing: str = ""
-    """Place of that event."""
+    """Place on the log of the event that is tried again; empty where none is."""
     next_at: datetime | None = None
-    """Not to be tried before."""
+    """When the next attempt may be made; None is at once."""
     last_event: str = ""
-    """Id of the event that was sent last."""
+    """Id of the event that was sent last; empty before the first."""
     last_at: datetime | None = None
     last_status: int = 0
-    """HTTP status of the answer; 0 where none came."""
+    """HTTP status of the last answer; 0 where none came."""
     last_error: str = ""
-    """Why it was none that takes the event; empty where it was."""
+    """Why the last attempt failed; empty where the receiver accepted the event."""
 
 
 class Deliveries(Protocol):
-    """All webhooks'."""
+    """The deliveries to all webhooks, by the webhook's id."""
 
     async def take(
         self, ident: str, begins: Sequence[int], holder: str, now: datetime, until: datetime
     ) -> Delivery | None:
-        """Hold a webhook's until then, from `begins` on where it is new; None while another holds it.
-        Raises DeliveriesUnavailable."""
+        """Take the lease of a delivery for `holder` until `until`, and return the delivery.
+
+        A new one starts at the offsets `begins`. Returns None while another process holds it. Raises
+        DeliveriesUnavailable."""
 
     async def keep(self, delivery: Delivery, holder: str, until: datetime) -> bool:
-        """Keep how far it is, and hold it until then; False where another holds it, and nothing was kept.
-        Raises DeliveriesUnavailable."""
+        """Store how far a delivery is, and extend the lease of `holder` to `until`.
+
+        Returns False, and stores nothing, where another process holds it. Raises DeliveriesUnavailable."""
 
     async def leave(self, ident: str, holder: str) -> None:
-        """Let another have it at once. Raises DeliveriesUnavailable."""
+        """Give up the lease of `holder`, so that another process can take it. Raises DeliveriesUnavailable."""
 
     async def get(self, idents: Sequence[str]) -> dict[str, Delivery]:
-        """Those of these webhooks; one that was not told yet has none. Raises DeliveriesUnavailable."""
+        """Return the deliveries to these webhooks, without those that have none yet. Raises DeliveriesUnavailable."""
 
     async def forget(self, ident: str) -> None:
-        """The webhook is gone. Raises DeliveriesUnavailable."""
+        """Delete the delivery to a webhook that was deleted. Raises DeliveriesUnavailable."""
 
     async def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections to the database."""

@@ -7,7 +7,7 @@ from infra.webhooks.deliveries import Delivery
 
 
 class MemoryDeliveries:
-    """Dictionaries."""
+    """Deliveries that are kept in dictionaries."""
 
     def __init__(self) -> None:
         self._kept: dict[str, Delivery] = {}
@@ -16,7 +16,7 @@ class MemoryDeliveries:
     async def take(
         self, ident: str, begins: Sequence[int], holder: str, now: datetime, until: datetime
     ) -> Delivery | None:
-        """Hold a webhook's until then; None while another holds it."""
+        """Take the lease of a delivery, and return it; None while another process holds it."""
         by, end = self._held.get(ident, (holder, until))
         if by != holder and end > now:
             return None
@@ -24,7 +24,7 @@ class MemoryDeliveries:
         return self._kept.setdefault(ident, Delivery(ident, tuple(begins)))
 
     async def keep(self, delivery: Delivery, holder: str, until: datetime) -> bool:
-        """Keep how far it is; False where another holds it."""
+        """Store how far a delivery is; return False where another process holds it."""
         if self._held.get(delivery.id, ("", until))[0] != holder:
             return False
         self._held[delivery.id] = (holder, until)
@@ -32,18 +32,18 @@ class MemoryDeliveries:
         return True
 
     async def leave(self, ident: str, holder: str) -> None:
-        """Let another have it at once."""
+        """Give up the lease of `holder`."""
         if self._held.get(ident, ("", None))[0] == holder:
             del self._held[ident]
 
     async def get(self, idents: Sequence[str]) -> dict[str, Delivery]:
-        """Those of these webhooks."""
+        """Return the deliveries to these webhooks, without those that have none yet."""
         return {ident: self._kept[ident] for ident in idents if ident in self._kept}
 
     async def forget(self, ident: str) -> None:
-        """The webhook is gone."""
+        """Delete the delivery to a webhook that was deleted."""
         self._kept.pop(ident, None)
         self._held.pop(ident, None)
 
     async def close(self) -> None:
-        """Nothing to let go of."""
+        """Do nothing: there is no connection to close."""

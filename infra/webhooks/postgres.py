@@ -1,4 +1,4 @@
-"""Deliveries in PostgreSQL."""
+"""Deliveries in PostgreSQL, with the lease in the same row."""
 
 from collections.abc import Sequence
 from dataclasses import astuple, fields
@@ -32,19 +32,21 @@ FORGET = "delete from webhook_deliveries where id = %s"
 
 
 class PostgresDeliveries:
-    """The table of that name."""
+    """Deliveries in the table `webhook_deliveries`."""
 
     def __init__(self, dsn: str, pool_size: int = 4) -> None:
         self._connections = Connections(dsn, pool_size, DeliveriesUnavailable)
 
     async def open(self) -> None:
-        """Connect; a database that is not there yet is waited for at use."""
+        """Start connecting, and return at once: where the database is away, each use waits for it."""
         await self._connections.open()
 
     async def take(
         self, ident: str, begins: Sequence[int], holder: str, now: datetime, until: datetime
     ) -> Delivery | None:
-        """Hold a webhook's until then; None while another holds it. Raises DeliveriesUnavailable."""
+        """Take the lease of a delivery, and return it; None while another process holds it.
+
+        Raises DeliveriesUnavailable."""
         given = {"id": ident, "begins": list(begins), "holder": holder, "now": now, "until": until}
         async with self._connections.lend() as connection:
             rows = await connection.execute(TAKE, given)
@@ -52,30 +54,30 @@ class PostgresDeliveries:
         return _delivery(row) if row else None
 
     async def keep(self, delivery: Delivery, holder: str, until: datetime) -> bool:
-        """Keep how far it is; False where another holds it. Raises DeliveriesUnavailable."""
+        """Store how far a delivery is; return False where another process holds it. Raises DeliveriesUnavailable."""
         ident, offsets, *rest = astuple(delivery)
         async with self._connections.lend() as connection:
             kept = await connection.execute(KEEP, (list(offsets), *rest, until, ident, holder))
             return kept.rowcount == 1
 
     async def leave(self, ident: str, holder: str) -> None:
-        """Let another have it at once. Raises DeliveriesUnavailable."""
+        """Give up the lease of `holder`. Raises DeliveriesUnavailable."""
         async with self._connections.lend() as connection:
             await connection.execute(LEAVE, (ident, holder))
 
     async def get(self, idents: Sequence[str]) -> dict[str, Delivery]:
-        """Those of these webhooks. Raises DeliveriesUnavailable."""
+        """Return the deliveries to these webhooks, without those that have none yet. Raises DeliveriesUnavailable."""
         async with self._connections.lend() as connection:
             rows = await connection.execute(GET, (list(idents),))
             return {row[0]: _delivery(row) for row in await rows.fetchall()}
 
     async def forget(self, ident: str) -> None:
-        """The webhook is gone. Raises DeliveriesUnavailable."""
+        """Delete the delivery to a webhook that was deleted. Raises DeliveriesUnavailable."""
         async with self._connections.lend() as connection:
             await connection.execute(FORGET, (ident,))
 
     async def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections to the database."""
         await self._connections.close()
 
 

@@ -1,4 +1,4 @@
-"""One event to one endpoint: a CloudEvent in structured mode, signed as Standard Webhooks says, sent once.
+"""Sending one event to one endpoint: a CloudEvent in structured mode, signed as Standard Webhooks says, sent once.
 
 The envelope is that of CloudEvents 1.0 (JSON format, HTTP binding, structured content mode); the signature is that of
 the Standard Webhooks specification: HMAC-SHA256 over id, time and body, under `v1,`.
@@ -18,7 +18,7 @@ import orjson
 from standardwebhooks.webhooks import Webhook
 
 from domain.core.messages import Record
-from infra.webhooks.ssrf_guard import Guarded, NotAllowed
+from infra.webhooks.ssrf_guard import GuardedBackend, NotAllowed
 
 logger = logging.getLogger(__name__)
 
@@ -26,12 +26,12 @@ MEDIA_TYPE = "application/cloudevents+json"
 SECRET_PREFIX = "whsec_"
 SECRET_BYTES = 32
 MOST_ANSWER = 16 << 10
-"""Bytes of an answer that are read; the rest is left where it is."""
+"""Bytes of an answer that are read; the rest is not."""
 MOST_CONNECTIONS = 500
 IDLE_SECONDS = 30.0
 LONGEST_RETRY_AFTER = 86400.0
 GONE = 410
-SAID = (
+ATTRIBUTES = (
     "specversion",
     "id",
     "source",
@@ -47,63 +47,68 @@ SAID = (
     "verdict",
     "traceparent",
 )
-"""Attributes of an event that a receiver is told; the others are GoStack's own."""
+"""CloudEvents attributes of an event that are sent to a receiver; others are internal to GoStack."""
 REQUIRED = {"specversion", "id", "source", "type"}
-"""Of these, those that CloudEvents cannot do without."""
+"""The attributes that CloudEvents requires."""
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of an attempt."""
+class SendResult:
+    """The result of an attempt to send an event."""
 
     status: int
-    """HTTP status; 0 where there was no answer."""
+    """HTTP status of the answer; 0 where there was none."""
     error: str
-    """Why the event was not taken; empty where it was."""
+    """Why the attempt failed; empty where the receiver accepted the event."""
     retry_after: float = 0.0
-    """Seconds that the receiver asks for."""
+    """Seconds that the receiver asks to wait before the next attempt."""
 
     @property
     def gone(self) -> bool:
-        """The receiver wants to be told no more."""
+        """Whether the receiver answers that it wants no more events (410 Gone)."""
         return self.status == GONE
 
 
 def new_secret() -> str:
-    """A secret as Standard Webhooks writes it."""
+    """Make a random secret in the format of Standard Webhooks."""
     return SECRET_PREFIX + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
 
 
 def cloud_event(record: Record) -> tuple[str, bytes]:
-    """A record's id, and the record in CloudEvents' JSON format.
+    """Return the id of a record with an event, and the event in CloudEvents' JSON format.
 
-    Raises what is in domain.interest.UNREADABLE for what is no event.
+    Raises the exceptions in domain.core.event_filter.UNREADABLE where the record has no readable event.
     """
-    said = {name.removeprefix("ce_"): value.decode() for name, value in record.headers}
-    about: dict[str, str | int] = {name: said[name] for name in SAID if name in said or name in REQUIRED}
-    if "aggversion" in said:
-        about["aggversion"] = int(said["aggversion"])
+    headers = {name.removeprefix("ce_"): value.decode() for name, value in record.headers}
+    about: dict[str, str | int] = {name: headers[name] for name in ATTRIBUTES if name in headers or name in REQUIRED}
+    if "aggversion" in headers:
+        about["aggversion"] = int(headers["aggversion"])
     about["datacontenttype"] = "application/json"
-    # A receiver refuses what it cannot read, and is told again until its webhook is disabled.
+    # Data that is no JSON is found here: a receiver would refuse it again and again until its webhook is disabled.
     orjson.loads(record.value)
-    return said["id"], orjson.dumps(about)[:-1] + b',"data":' + record.value + b"}"
+    return headers["id"], orjson.dumps(about)[:-1] + b',"data":' + record.value + b"}"
 
 
 class Sender:
-    """Sends to endpoints."""
+    """Sends events to endpoints, over a pool of connections."""
 
     def __init__(self, timeout: float, *, allow_private: bool, tls: ssl.SSLContext | None = None) -> None:
-        """`timeout`: seconds an attempt may take in all. `tls`: whom to trust; without, whom the system trusts."""
+        """Make a sender without connections.
+
+        `timeout` is how many seconds an attempt may take. `tls` holds the certificates to trust; None is the system's.
+        `allow_private` lets endpoints have addresses that are not of the public internet."""
         self._timeout = timeout
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=tls or ssl.create_default_context(),
             max_connections=MOST_CONNECTIONS,
             keepalive_expiry=IDLE_SECONDS,
-            network_backend=Guarded(allow_private=allow_private),
+            network_backend=GuardedBackend(allow_private=allow_private),
         )
 
-    async def send(self, url: str, ident: str, body: bytes, keys: Sequence[str], now: datetime) -> Outcome:
-        """One attempt, signed with each of these secrets. Redirects are not followed. `now`: UTC."""
+    async def send(self, url: str, ident: str, body: bytes, keys: Sequence[str], now: datetime) -> SendResult:
+        """Send a body once, signed with each of these secrets, and return the result; failures are results, too.
+
+        `ident` is the id of the message, `now` the time in UTC that is signed. Redirects are not followed."""
         try:
             signed = [Webhook(key).sign(ident, now, body.decode()) for key in keys]
             headers = [
@@ -118,23 +123,24 @@ class Sender:
                     await _read(answer)
                     return _outcome(answer)
         except (TimeoutError, httpcore.TimeoutException):
-            return Outcome(0, f"no answer within {self._timeout:g} s")
+            return SendResult(0, f"no answer within {self._timeout:g} s")
         except NotAllowed as error:
-            return Outcome(0, str(error))
+            return SendResult(0, str(error))
         except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.UnsupportedProtocol, OSError) as error:
-            return Outcome(0, str(error)[:500] or type(error).__name__)
+            return SendResult(0, str(error)[:500] or type(error).__name__)
         except Exception as error:
-            # Whatever one endpoint brings about is that endpoint's failure, and counts as one.
-            logger.exception("it could not be told")
-            return Outcome(0, f"{type(error).__name__}: {error}"[:500])
+            # An unexpected exception must not end the deliveries to other endpoints: it counts as a failed attempt.
+            logger.exception("sending the event failed in an unexpected way")
+            return SendResult(0, f"{type(error).__name__}: {error}"[:500])
 
     async def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections to endpoints."""
         await self._pool.aclose()
 
 
 async def _read(answer: httpcore.Response) -> None:
-    """So much that the connection can be used again; a longer answer costs it."""
+    """Read an answer up to MOST_ANSWER bytes, so that the connection can be used again; after a longer one it is
+    closed."""
     read = 0
     async for part in answer.aiter_stream():
         read += len(part)
@@ -142,10 +148,10 @@ async def _read(answer: httpcore.Response) -> None:
             return
 
 
-def _outcome(answer: httpcore.Response) -> Outcome:
+def _outcome(answer: httpcore.Response) -> SendResult:
     status = answer.status
     if 200 <= status < 300:
-        return Outcome(status, "")
+        return SendResult(status, "")
     why = f"it answers {status}" + (", and redirects are not followed" if 300 <= status < 400 else "")
     wait = {name.lower(): value for name, value in answer.headers}.get(b"retry-after", b"")
-    return Outcome(status, why, min(float(wait), LONGEST_RETRY_AFTER) if wait.isdigit() else 0.0)
+    return SendResult(status, why, min(float(wait), LONGEST_RETRY_AFTER) if wait.isdigit() else 0.0)

@@ -1,8 +1,8 @@
-"""Where a webhook may go: not into the network that GoStack itself stands in, unless the operator says so.
+"""A guard against server-side request forgery (SSRF): webhooks reach no address of GoStack's own network.
 
-Why at the connection, and not when a webhook is made: a name may stand for another address tomorrow, so the address
-that was checked is the one that is connected to. What is no address of the public internet is refused (the special
-registries of RFC 6890), also where a public one carries it in itself.
+Only the operator can allow that. Why the check is made at the connection, and not when a webhook is created: a name may
+have another address tomorrow, so the address that was checked is the one that is connected to. Addresses that are not
+of the public internet are refused (the special registries of RFC 6890), also where a public one has one embedded.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ import httpcore
 
 LONGEST_URL = 2048
 MOST_ADDRESSES = 4
-"""Of a name, that are tried."""
+"""Addresses of a name that are tried."""
 PORTS = {"http": 80, "https": 443}
 URL_ALLOWED = (
     "an http or https URL is needed, with a host (no part of its name empty or longer than 63 characters), without "
@@ -29,11 +29,11 @@ SocketOption = tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple
 
 
 class NotAllowed(Exception):
-    """There is no address at which it may be told."""
+    """The host has no address that webhooks may be sent to."""
 
 
 def checked_url(url: str, *, allow_private: bool) -> SplitResult:
-    """A URL in parts. Raises ValueError, which says what is allowed."""
+    """Parse and check the URL of an endpoint. Raises ValueError, whose text says what is allowed."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -48,7 +48,7 @@ def checked_url(url: str, *, allow_private: bool) -> SplitResult:
         or "@" in parts.netloc
         or "#" in url
         or port == 0
-        or not _can_be_asked_for(parts.hostname)
+        or not _is_host_name(parts.hostname)
     ):
         raise ValueError(URL_ALLOWED)
     literal = _literal(parts.hostname)
@@ -58,11 +58,11 @@ def checked_url(url: str, *, allow_private: bool) -> SplitResult:
 
 
 def is_public(address: Address) -> bool:
-    """Whether it is an address of the public internet, and carries no other that is not."""
-    return address.is_global and not address.is_multicast and all(map(is_public, _carried(address)))
+    """Return whether an address is of the public internet, and embeds no address that is not."""
+    return address.is_global and not address.is_multicast and all(map(is_public, _embedded(address)))
 
 
-def _carried(address: Address) -> Iterator[Address]:
+def _embedded(address: Address) -> Iterator[Address]:
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped is not None:
             yield address.ipv4_mapped
@@ -74,8 +74,8 @@ def _carried(address: Address) -> Iterator[Address]:
             yield ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
 
 
-def _can_be_asked_for(name: str) -> bool:
-    """Whether it has labels as names have (RFC 1035, section 2.3.4): none is empty, none longer than 63 characters."""
+def _is_host_name(name: str) -> bool:
+    """Return whether no label of the name is empty or longer than 63 characters (RFC 1035, section 2.3.4)."""
     try:
         return bool(name.encode("idna"))
     except UnicodeError:
@@ -89,8 +89,8 @@ def _literal(host: str) -> Address | None:
         return None
 
 
-class Guarded(httpcore.AsyncNetworkBackend):
-    """Connects to addresses that are allowed, and to no other."""
+class GuardedBackend(httpcore.AsyncNetworkBackend):
+    """A network backend for httpcore that connects to allowed addresses only."""
 
     def __init__(self, *, allow_private: bool) -> None:
         self._allow_private = allow_private
@@ -104,7 +104,7 @@ class Guarded(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[SocketOption] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """A connection to the first allowed address that answers. Raises NotAllowed, httpcore.ConnectError."""
+        """Connect to the first allowed address of the host that answers. Raises NotAllowed, httpcore.ConnectError."""
         problem: Exception = NotAllowed(f"{host}: {NOT_PUBLIC}")
         for address in (await self._addresses(host, port))[:MOST_ADDRESSES]:
             try:
@@ -116,11 +116,11 @@ class Guarded(httpcore.AsyncNetworkBackend):
     async def connect_unix_socket(
         self, path: str, timeout: float | None = None, socket_options: Iterable[SocketOption] | None = None
     ) -> httpcore.AsyncNetworkStream:
-        """Never."""
+        """Refuse: a webhook has no Unix socket. Raises NotAllowed."""
         raise NotAllowed(path)
 
     async def sleep(self, seconds: float) -> None:
-        """Pause."""
+        """Sleep for so many seconds, as httpcore asks between attempts."""
         await self._network.sleep(seconds)
 
     async def _addresses(self, host: str, port: int) -> list[Address]:

@@ -6,7 +6,6 @@ on beside it.
 
 import asyncio
 import logging
-from contextlib import suppress
 from datetime import UTC, datetime
 from multiprocessing import get_context
 
@@ -15,6 +14,7 @@ import uvloop
 from domain import catalog
 from infra.log.kafka import KafkaLog
 from infra.process.logging import set_up
+from infra.process.loops import every
 from infra.process.settings import Settings
 from projections.maintenance.progress import Told
 from projections.maintenance.rebuild import end_with_parent, rebuild, rollback
@@ -35,13 +35,12 @@ BEATS = 2.0
 async def operate(settings: Settings) -> None:
     """Do what is asked for, for ever."""
     runs = PostgresRuns(settings.db.dsn)
-    while True:
-        await asyncio.sleep(LOOKS)
-        try:
-            if run := await runs.take(_now()):
-                await _in_a_process(settings, runs, run)
-        except StoreUnavailable as error:
-            logger.warning("cannot see what is asked of the read models: %s", error)
+
+    async def look() -> None:
+        if run := await runs.take(_now()):
+            await _in_a_process(settings, runs, run)
+
+    await every(LOOKS, look, name="maintenance", failures=(StoreUnavailable,), first=LOOKS)
 
 
 async def _in_a_process(settings: Settings, runs: Runs, run: Run) -> None:
@@ -77,12 +76,9 @@ async def carry_out(settings: Settings, ident: str) -> None:
         logger.info("%s %s: %s", run.kind, ident, phase)
 
     async def beat() -> None:
-        while True:
-            with suppress(StoreUnavailable):
-                await runs.tell(ident, _now(), *progress)
-            await asyncio.sleep(BEATS)
+        await runs.tell(ident, _now(), *progress)
 
-    beating = asyncio.create_task(beat())
+    beating = asyncio.create_task(every(BEATS, beat, name="progress", failures=(StoreUnavailable,)))
     problems: list[str] = []
     error = ""
     try:

@@ -10,7 +10,7 @@ from psycopg import AsyncConnection
 from psycopg.errors import UniqueViolation
 from psycopg.rows import dict_row
 
-from infra.db.pool import GIVEN_UP
+from infra.db.pool import CONNECTION_TIMEOUTS
 from projections.maintenance.runs import LOST, MOST_PROBLEMS, SILENCE, Run, RunUnderWay
 from projections.store.port import StoreUnavailable
 from projections.views.view import UnknownMarker
@@ -40,7 +40,7 @@ class PostgresRuns:
     async def _connect(self) -> AsyncIterator[AsyncConnection[dict[str, Any]]]:
         try:
             async with await AsyncConnection.connect(
-                self._dsn, autocommit=True, row_factory=dict_row, **GIVEN_UP
+                self._dsn, autocommit=True, row_factory=dict_row, **CONNECTION_TIMEOUTS
             ) as connection:
                 yield connection
         except psycopg.Error as error:

@@ -18,7 +18,7 @@ def test_each_has_its_turn_once_an_interval_and_they_are_spread_over_it() -> Non
 
     async def run() -> float:
         begin = asyncio.get_running_loop().time()
-        taking = asyncio.create_task(take_turns(range(100), 10.0, note))
+        taking = asyncio.create_task(take_turns(range(100), 10.0, note, name="test"))
         await asyncio.sleep(50.0)
         taking.cancel()
         return begin
@@ -39,7 +39,7 @@ def test_others_go_on_between_any_two_turns_that_come_late() -> None:
             taken.append(number)
             assert len(taken) < 100, "nobody else was let go on"
 
-        taking = asyncio.create_task(take_turns(range(10), 0.0, note))
+        taking = asyncio.create_task(take_turns(range(10), 0.0, note, name="test"))
         for _ in range(5):
             await asyncio.sleep(0)
         taking.cancel()
@@ -57,7 +57,7 @@ def test_after_a_round_that_took_longer_than_the_interval_there_is_a_rest() -> N
             taken.append(loop.time() - begin)
             await asyncio.sleep(4.0)
 
-        taking = asyncio.create_task(take_turns(range(2), 5.0, slow, rest=5.0))
+        taking = asyncio.create_task(take_turns(range(2), 5.0, slow, name="test", rest=5.0))
         await asyncio.sleep(30.0)
         taking.cancel()
         return taken
@@ -69,4 +69,4 @@ async def test_nobody_has_no_turn() -> None:
     async def never(_: int) -> None:
         raise AssertionError
 
-    await take_turns((), 1.0, never)
+    await take_turns((), 1.0, never, name="test")

@@ -188,7 +188,7 @@ async def serving(directory: Path, **api_settings: Any) -> AsyncIterator[Api]:
     door = HostDoor()
     sender = Sender(SEND_TIMEOUT, allow_private=True, tls=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
     forgetting = Forgetting(world.secrets)
-    deciding = {"engine": world.engine_ledger, "scheduler": world.scheduler_ledger}
+    deciding = {"engine": world.engine_write_store, "scheduler": world.scheduler_write_store}
     load = Load(settings, world.log, world.store, deciding)
     verdicts = Verdicts(world.log, forgetting.later, load)
     services = Services(

@@ -30,8 +30,8 @@ async def lived_again(incident: Incident) -> World:
     world = World()
     world.now = incident.made
     await world.log.publish(incident.records)
-    ledgers = {"engine": world.engine_ledger, "scheduler": world.scheduler_ledger}
-    parts = [Part(ledger, KINDS[name], TOPICS[name]) for name, ledger in ledgers.items()]
+    write_stores = {"engine": world.engine_write_store, "scheduler": world.scheduler_write_store}
+    parts = [Part(write_store, KINDS[name], TOPICS[name]) for name, write_store in write_stores.items()]
     await refill(world.log, parts, world.segments, world.now)
     await world.start()
     await world.settle()

@@ -23,10 +23,10 @@ from domain.core.messages import Envelope, Key, Topic, to_record
 from domain.guest_spec import FlavorRef, ImageRef
 from domain.instance.actions.lifecycle.boot import BootInstance
 from infra.db.migrate import migrate
-from infra.db.postgres import PostgresLedger
+from infra.db.postgres import PostgresWriteStore
 from infra.log.kafka import KafkaLog
 from infra.log.topics import apply
-from infra.process.garbage_collector import ease
+from infra.process.garbage_collector import tune_garbage_collector
 from infra.process.settings import Settings, load
 from tests.benchmarks.processes import spread, usage
 from tests.servers import servers
@@ -67,13 +67,13 @@ async def fill(bootstrap: str, count: int) -> None:
 async def bare(settings: Settings) -> None:
     """The same step in a plain loop over aiokafka, until the log is done. Prints seconds and CPU seconds."""
     log = KafkaLog(settings.log.bootstrap)
-    ledger = PostgresLedger(settings.db.dsn, "engine")
-    processor = Processor(EngineRules(), ledger, log, (Topic.COMMANDS,), now)
+    write_store = PostgresWriteStore(settings.db.dsn, "engine")
+    processor = Processor(EngineRules(), write_store, log, (Topic.COMMANDS,), now)
     bounds = await log.bounds([Topic.COMMANDS])
     positions = await processor.assigned(list(bounds))
     left = sum(end - positions[each] for each, (_, end) in bounds.items())
     reader = await log.reader(positions)
-    ease()
+    tune_garbage_collector()
     begin, before = time.perf_counter(), _cpu()
     while left > 0:
         records = await reader.fetch(settings.worker.batch, 1.0)
@@ -82,7 +82,7 @@ async def bare(settings: Settings) -> None:
     print(time.perf_counter() - begin, _cpu() - before)
     await reader.close()
     await log.close()
-    await ledger.close()
+    await write_store.close()
 
 
 def _cpu() -> float:

@@ -9,7 +9,7 @@ from typer.testing import CliRunner, Result
 from cli.gostack import app
 from domain.core.messages import Record, Topic
 from infra.archive.archive import archive
-from infra.archive.lock import alone
+from infra.archive.lock import archive_lock
 from infra.log.log import TopicPartition
 from infra.log.memory import MemoryLog
 
@@ -45,7 +45,7 @@ def test_each_damaged_file_is_named(directory: Path) -> None:
     found = checked(directory)
     assert found.exit_code == 1
     assert sorted(line.split(":")[0] for line in found.stderr.splitlines()) == [one.name, other.name]
-    assert "it is missing" in found.stderr
+    assert "the file is missing" in found.stderr
     assert found.stdout.endswith("; 2 damaged\n")
 
 
@@ -76,11 +76,11 @@ def test_what_was_removed_before_it_was_archived_is_a_loss_that_the_status_tells
 def test_a_directory_that_is_no_archive(tmp_path: Path) -> None:
     found = checked(tmp_path)
     assert (found.exit_code, found.stdout) == (1, "")
-    assert found.stderr == f"Error: manifest.json: it is missing: {tmp_path} holds no archive\n"
+    assert found.stderr == f"Error: manifest.json: the file is missing: {tmp_path} holds no archive\n"
     assert checked(tmp_path / "nowhere").exit_code == 1
 
 
 def test_an_archive_that_is_worked_on_is_left_alone(directory: Path) -> None:
-    with alone(directory):
+    with archive_lock(directory):
         found = checked(directory)
-    assert (found.exit_code, found.stderr) == (1, f"Error: {directory}: another process works on it\n")
+    assert (found.exit_code, found.stderr) == (1, f"Error: {directory}: another process works on this archive\n")

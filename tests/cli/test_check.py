@@ -60,7 +60,9 @@ async def world() -> World:
 
 async def checked(world: World, guests: Mapping[str, Mapping[str, str]] | None = None, epoch: int = 0) -> Report:
     """What is found; the hypervisors run what the instances say, or what is given, all since this epoch."""
-    rows = [Instance.model_validate_json(row.state) for row in (await world.engine_ledger.all("instance")).values()]
+    rows = [
+        Instance.model_validate_json(row.state) for row in (await world.engine_write_store.all("instance")).values()
+    ]
 
     async def running(host: Host) -> Mapping[str, Guest]:
         if guests is not None and host.name not in guests:
@@ -69,8 +71,8 @@ async def checked(world: World, guests: Mapping[str, Mapping[str, str]] | None =
         told = here if guests is None else guests[host.name]
         return {ident: Guest(power, epoch) for ident, power in told.items()}
 
-    ledgers = {"engine": world.engine_ledger, "scheduler": world.scheduler_ledger}
-    return await check(Parts(world.log, world.store, ledgers, running, world.clock))
+    write_stores = {"engine": world.engine_write_store, "scheduler": world.scheduler_write_store}
+    return await check(Parts(world.log, world.store, write_stores, running, world.clock))
 
 
 def broken(report: Report) -> dict[str, list[str]]:
@@ -78,12 +80,14 @@ def broken(report: Report) -> dict[str, list[str]]:
 
 
 async def state(world: World) -> Instance:
-    return Instance.model_validate_json((await world.engine_ledger.all("instance"))[WEB].state)
+    return Instance.model_validate_json((await world.engine_write_store.all("instance"))[WEB].state)
 
 
 def keep(world: World, changed: Instance | Host, key: Key) -> None:
-    ledger = world.engine_ledger if isinstance(changed, Instance) else world.scheduler_ledger
-    ledger._rows[key] = replace(ledger._rows[key], state=changed.model_dump_json(exclude_defaults=True).encode())
+    write_store = world.engine_write_store if isinstance(changed, Instance) else world.scheduler_write_store
+    write_store._rows[key] = replace(
+        write_store._rows[key], state=changed.model_dump_json(exclude_defaults=True).encode()
+    )
 
 
 async def test_a_world_that_is_well(world: World) -> None:
@@ -136,7 +140,7 @@ async def test_a_command_without_a_verdict_and_one_with_two(world: World) -> Non
         source="test",
         correlation="c",
     )
-    world.engine_ledger._inbox[orphan.id] = START
+    world.engine_write_store._inbox[orphan.id] = START
     await world.log.publish([to_record(orphan, Topic.COMMANDS)])
     await world.settle()
     (problem,) = broken(await checked(world))["verdicts"]
@@ -158,7 +162,7 @@ async def test_a_command_that_was_decided_twice(world: World, command: Command) 
     ident = "00000000-0000-0000-0000-0000000000aa"
     await world.send(WEB, command, id=ident)
     assert broken(await checked(world)) == {}
-    del world.engine_ledger._inbox[ident]
+    del world.engine_write_store._inbox[ident]
     await world.log.publish([each for each in world.log.all(Topic.COMMANDS) if from_record(each).id == ident])
     await world.settle()
     (problem,) = broken(await checked(world))["verdicts"]
@@ -248,17 +252,17 @@ async def test_a_task_without_a_deadline_and_one_whose_deadline_nobody_told(worl
     world.agents.silent.add("StopGuest")
     await world.send(WEB, StopInstance())
     assert broken(await checked(world)) == {}
-    due = world.engine_ledger._due[WEB]
+    due = world.engine_write_store._due[WEB]
     world.now = due.due_at + timedelta(seconds=120)
     assert "was due at" in broken(await checked(world))["deadlines"][0]
-    del world.engine_ledger._due[WEB]
+    del world.engine_write_store._due[WEB]
     found = broken(await checked(world))
     assert "has no deadline" in found["deadlines"][0]
     assert "the timers look at None" in found["dues"][0]
 
 
 async def test_a_deadline_that_no_state_has(world: World) -> None:
-    world.engine_ledger._due[WEB] = Due(WEB, WEB.id, START)
+    world.engine_write_store._due[WEB] = Due(WEB, WEB.id, START)
     assert list(broken(await checked(world))) == ["dues"]
 
 
@@ -278,9 +282,9 @@ async def test_claims_that_are_not_the_instances_there(world: World) -> None:
 async def test_a_state_that_is_not_what_the_events_make(world: World) -> None:
     keep(world, (await state(world)).but(name="other"), WEB)
     assert list(broken(await checked(world))) == ["states"]
-    row = world.engine_ledger._rows.pop(WEB)
+    row = world.engine_write_store._rows.pop(WEB)
     assert "is not stored" in broken(await checked(world))["states"][0]
-    world.engine_ledger._rows[WEB] = Row(row.version + 1, row.state)
+    world.engine_write_store._rows[WEB] = Row(row.version + 1, row.state)
     report = await checked(world)
     assert (broken(report), report.moving) == ({}, "1 states ahead of the read models")
 
@@ -306,7 +310,7 @@ async def test_a_claim_of_another_size_or_project_than_its_instance(world: World
 
 
 async def test_an_aggregate_that_is_parked(world: World) -> None:
-    world.engine_ledger._parked[WEB] = "it could not be decided"
+    world.engine_write_store._parked[WEB] = "it could not be decided"
     assert broken(await checked(world)) == {"parked": [f"{WEB} takes no commands: it could not be decided"]}
 
 

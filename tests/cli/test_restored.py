@@ -12,7 +12,7 @@ from domain.instance.actions.power.stop import StopInstance
 from domain.instance.state import Instance, VmState
 from infra.archive.archive import archive
 from infra.archive.restore import restore
-from infra.db.memory import MemoryLedger
+from infra.db.memory import MemoryWriteStore
 from infra.log.behind import LogBehind
 from infra.log.memory import MemoryLog
 from infra.secrets.segments import MemorySegments
@@ -29,7 +29,7 @@ def instance(number: int) -> Key:
 
 
 async def vm_state(world: World, key: Key) -> VmState:
-    return Instance.model_validate_json((await world.engine_ledger.all("instance"))[key].state).vm_state
+    return Instance.model_validate_json((await world.engine_write_store.all("instance"))[key].state).vm_state
 
 
 async def fill(log: MemoryLog, topics: tuple[Topic, ...] = tuple(Topic)) -> None:
@@ -45,10 +45,13 @@ async def assert_well(world: World) -> None:
 
 
 async def lose_database(world: World) -> Refilled:
-    world.engine_ledger, world.scheduler_ledger = MemoryLedger(lambda: world.now), MemoryLedger(lambda: world.now)
+    world.engine_write_store, world.scheduler_write_store = (
+        MemoryWriteStore(lambda: world.now),
+        MemoryWriteStore(lambda: world.now),
+    )
     world.store, world.segments = MemoryStore(), MemorySegments()
-    ledgers = {"engine": world.engine_ledger, "scheduler": world.scheduler_ledger}
-    parts = [Part(ledger, KINDS[name], TOPICS[name]) for name, ledger in ledgers.items()]
+    write_stores = {"engine": world.engine_write_store, "scheduler": world.scheduler_write_store}
+    parts = [Part(write_store, KINDS[name], TOPICS[name]) for name, write_store in write_stores.items()]
     done = await refill(world.log, parts, world.segments, world.now)
     assert done.halves == []
     await world.move_to(world.log)

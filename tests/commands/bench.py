@@ -1,4 +1,4 @@
-"""One worker of the write path with its log and ledger, and what makes them fail."""
+"""One worker of the write path with its log and write store, and what makes them fail."""
 
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -22,8 +22,8 @@ from domain.core.messages import (
 )
 from domain.flavor import CreateFlavor, Flavor, UpdateFlavor
 from domain.tasks.events import CommandRefused
-from infra.db.memory import MemoryLedger, MemoryStep
-from infra.db.write_store import Ledger
+from infra.db.memory import MemoryTransaction, MemoryWriteStore
+from infra.db.write_store import WriteStore
 from infra.log.log import LogUnavailable, TopicPartition
 from infra.log.memory import MemoryLog
 
@@ -37,7 +37,7 @@ class Crash(Exception):
     """The process ends here."""
 
 
-class CrashingLedger(MemoryLedger):
+class CrashingWriteStore(MemoryWriteStore):
     """A database whose client dies just before the commit it is told to die at."""
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class CrashingLedger(MemoryLedger):
         self.forgets_what_is_sent = False
 
     @asynccontextmanager
-    async def step(self) -> AsyncIterator[MemoryStep]:
+    async def step(self) -> AsyncIterator[MemoryTransaction]:
         async with super().step() as step:
             yield step
             self.crash_in -= 1
@@ -79,20 +79,20 @@ class BreakingLog(MemoryLog):
 
 
 class Bench:
-    """One worker with its log and its ledger."""
+    """One worker with its log and its write store."""
 
     def __init__(
         self,
-        ledger: Ledger | None = None,
+        write_store: WriteStore | None = None,
         log: BreakingLog | None = None,
         rules: Rules | None = None,
         topics: Sequence[Topic] = (Topic.COMMANDS,),
         clock: Callable[[], datetime] = lambda: NOW,
     ) -> None:
-        self.ledger = ledger or MemoryLedger(clock)
+        self.write_store = write_store or MemoryWriteStore(clock)
         self.log = log or BreakingLog()
         self.topics = topics
-        self.processor = Processor(rules or EngineRules(), self.ledger, self.log, topics, clock)
+        self.processor = Processor(rules or EngineRules(), self.write_store, self.log, topics, clock)
 
     async def start(self, numbers: Sequence[int] = range(COUNT)) -> "Bench":
         """Take these partitions."""
@@ -130,7 +130,7 @@ class Bench:
         return found
 
     async def state(self, envelope: Envelope) -> Any:
-        row = (await self.ledger.all(envelope.subject.kind)).get(envelope.subject)
+        row = (await self.write_store.all(envelope.subject.kind)).get(envelope.subject)
         return Flavor.model_validate_json(row.state) if row else None
 
 

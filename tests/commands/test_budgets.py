@@ -7,7 +7,7 @@ from collections import Counter
 
 from domain.core.messages import Key, Topic
 from domain.network.messages import CreateNetwork
-from infra.db.memory import MemoryStep
+from infra.db.memory import MemoryTransaction
 from projections.store.port import Batch
 from tests.domain.instances import NETWORK, boot_command
 from tests.harness.world import World
@@ -35,7 +35,7 @@ async def test_a_boot_costs_no_more_than_this() -> None:
     before = Counter({topic: len(world.log.all(topic)) for topic in RECORDS})
     stored, rows = 0, 0
 
-    class Step(MemoryStep):
+    class Step(MemoryTransaction):
         def commit(self) -> None:
             nonlocal stored
             stored += len(self._changes)
@@ -49,8 +49,8 @@ async def test_a_boot_costs_no_more_than_this() -> None:
         await apply(batch)
 
     world.store.apply = counted  # type: ignore[method-assign]
-    for ledger in (world.engine_ledger, world.scheduler_ledger):
-        ledger.make_step = Step
+    for write_store in (world.engine_write_store, world.scheduler_write_store):
+        write_store.make_step = Step
     await world.send(Key("instance", "00000000-0000-0000-0000-000000000002"), boot_command())
     counts = Counter({topic: len(world.log.all(topic)) for topic in RECORDS})
     counts.subtract(before)

@@ -32,7 +32,7 @@ from domain.host.messages import (
 from domain.host.reports import Heartbeat
 from domain.host.state import Health, Host
 from domain.scheduling.table import Ratios
-from infra.db.memory import MemoryLedger
+from infra.db.memory import MemoryWriteStore
 from infra.log.log import TopicPartition
 from infra.log.memory import MemoryLog
 from tests.harness.nonsense import NONSENSE
@@ -217,7 +217,9 @@ async def test_listening_starts_now_with_the_hosts_there_are() -> None:
     ward = Ward()
     await ward.log.publish([ward.record(Heartbeat(host_id=OTHER, epoch=1, guests=0), OTHER)])
     partitions = list(await ward.log.bounds([Topic.SCHEDULING]))
-    scheduler = Processor(SchedulerRules(Ratios(), 4), MemoryLedger(), ward.log, (Topic.SCHEDULING,), lambda: ward.now)
+    scheduler = Processor(
+        SchedulerRules(Ratios(), 4), MemoryWriteStore(), ward.log, (Topic.SCHEDULING,), lambda: ward.now
+    )
     reader = await ward.log.reader(await scheduler.assigned(partitions))
     command = RegisterHost(name="h", zone="z", inventory=INVENTORY)
     await ward.log.publish(

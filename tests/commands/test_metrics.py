@@ -7,7 +7,7 @@ import pytest
 from domain.core.messages import Record, Topic
 from domain.flavor import UpdateFlavor
 from domain.parking import ReleaseAggregate
-from infra.db.write_store import measure
+from infra.db.write_store import measure_backlog
 from infra.log.log import LogUnavailable
 from tests.commands.bench import BOOM, SMALL, Bench, Explosive, about, started
 from tests.harness.metrics import counted, value
@@ -54,27 +54,27 @@ async def test_what_is_dead_or_parked_is_told_until_it_is_released() -> None:
     assert engines("gostack_dead_records_total") == before + 2
     refused = {"command": BOOM.type_name, "verdict": "refused", "code": "parked"}
     assert engines("gostack_verdicts_total", **refused) >= 1
-    await measure("engine", bench.ledger)
+    await measure_backlog("engine", bench.write_store)
     assert value("gostack_parked_aggregates", process="engine") == 1
     await (await bench.send(replace(about(ReleaseAggregate(), 1, 3), reason="mended"))).step()
-    await measure("engine", bench.ledger)
+    await measure_backlog("engine", bench.write_store)
     assert value("gostack_parked_aggregates", process="engine") == 0
 
 
 async def test_what_the_log_does_not_take_is_told_though_whoever_decided_it_has_ended() -> None:
     bench = await started()
-    await measure("engine", bench.ledger)
+    await measure_backlog("engine", bench.write_store)
     assert value("gostack_outbox_records", process="engine") == 0
     await bench.send(about(SMALL), about(SMALL, 2, 2))
     bench.log.room = 0
     with pytest.raises(LogUnavailable):
         await bench.step()
-    after = Bench(bench.ledger, bench.log)
+    after = Bench(bench.write_store, bench.log)
     with pytest.raises(LogUnavailable):
         await after.start()
-    await measure("engine", bench.ledger)
+    await measure_backlog("engine", bench.write_store)
     assert value("gostack_outbox_records", process="engine") == 2
     bench.log.room = None
     await after.start()
-    await measure("engine", bench.ledger)
+    await measure_backlog("engine", bench.write_store)
     assert value("gostack_outbox_records", process="engine") == 0

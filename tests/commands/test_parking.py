@@ -14,7 +14,7 @@ from domain.flavor import UpdateFlavor
 from domain.parking import AggregateParked, ReleaseAggregate
 from domain.tasks.events import CommandRefused
 from domain.tasks.messages import JobsAnswered
-from tests.commands.bench import BOOM, SMALL, Bench, Crash, CrashingLedger, Explosive, about, ident, started
+from tests.commands.bench import BOOM, SMALL, Bench, Crash, CrashingWriteStore, Explosive, about, ident, started
 
 # What cannot be read or applied
 
@@ -101,7 +101,7 @@ async def test_a_command_behind_the_one_that_could_not_be_decided_is_refused_in_
 
 async def test_what_is_parked_stays_so_for_the_next_worker() -> None:
     bench = await parked_bench()
-    again = await Bench(bench.ledger, bench.log).start()
+    again = await Bench(bench.write_store, bench.log).start()
     late = about(UpdateFlavor(core=4), 1, 4)
     await (await again.send(late)).step()
     assert again.refusal(late).code == "parked"
@@ -118,7 +118,7 @@ async def test_what_an_operator_releases_is_decided_again() -> None:
     assert bench.verdicts()[release.id] == ["accepted"]
     assert bench.verdicts()[free.id] == ["accepted"]
     assert bench.verdicts()[again.id] == ["already"]
-    assert await bench.ledger.parked() == {}
+    assert await bench.write_store.parked() == {}
     assert (await bench.state(free)).core == 4
 
 
@@ -129,18 +129,18 @@ async def test_what_fails_again_right_after_its_release_is_parked_again() -> Non
     ).step()
     assert bench.verdicts()[ident(1004)] == ["accepted"]
     assert bench.verdicts()[ident(1006)] == ["refused"]
-    assert list(await bench.ledger.parked()) == [about(SMALL).subject]
+    assert list(await bench.write_store.parked()) == [about(SMALL).subject]
 
 
 async def test_a_crash_at_the_commit_parks_nothing() -> None:
-    ledger = CrashingLedger()
-    bench = await started(ledger=ledger, rules=Explosive())
+    write_store = CrashingWriteStore()
+    bench = await started(write_store=write_store, rules=Explosive())
     await (await bench.send(about(SMALL))).step()
-    ledger.crash_in = 1
+    write_store.crash_in = 1
     await bench.send(about(BOOM, 1, 2))
     with pytest.raises(Crash):
         await bench.step()
-    again = await Bench(ledger, bench.log).start()
+    again = await Bench(write_store, bench.log).start()
     await (await again.send(about(UpdateFlavor(core=3), 1, 3))).step()
     assert again.verdicts()[ident(1003)] == ["accepted"], "without its fault the program decides on both"
     assert bench.log.all(Topic.DEAD) == []

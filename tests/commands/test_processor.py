@@ -28,7 +28,7 @@ from domain.core.messages import (
 from domain.flavor import DeleteFlavor, UpdateFlavor
 from domain.network.messages import CreateNetwork, CreatePort
 from domain.tasks.events import CommandSatisfied
-from infra.db.memory import MemoryLedger, MemoryStep
+from infra.db.memory import MemoryTransaction, MemoryWriteStore
 from infra.db.write_store import Conflict
 from infra.log.log import LogUnavailable, TopicPartition
 from infra.log.memory import MemoryLog
@@ -39,7 +39,7 @@ from tests.commands.bench import (
     Bench,
     BreakingLog,
     Crash,
-    CrashingLedger,
+    CrashingWriteStore,
     about,
     ident,
     started,
@@ -61,7 +61,7 @@ async def test_a_command_becomes_events_a_state_and_one_verdict() -> None:
     assert event.id == derived_id(command.id, 0)
     state = await bench.state(command)
     assert (state.name, state.core) == ("small", 1)
-    assert await bench.ledger.unsent() == []
+    assert await bench.write_store.unsent() == []
 
 
 async def test_every_command_gets_one_verdict_and_what_is_sent_with_it_none() -> None:
@@ -96,7 +96,7 @@ async def test_a_refusal_is_on_the_log_with_its_code_and_changes_nothing() -> No
     assert (refused.code, refused.command) == ("not-found", "gostack.flavor.delete.v1")
     assert refused.values == {"kind": "flavor", "id": ident(1)}
     assert bench.on(Topic.EVENTS)[0].aggversion is None
-    assert await bench.ledger.all("flavor") == {}
+    assert await bench.write_store.all("flavor") == {}
 
 
 async def test_what_is_so_already_says_so() -> None:
@@ -134,7 +134,7 @@ async def test_a_record_with_an_id_that_was_done_leads_to_nothing() -> None:
     assert len(bench.log.all(Topic.EVENTS)) == 1
     await (await bench.send(about(SMALL))).step()
     assert len(bench.log.all(Topic.EVENTS)) == 1
-    again = await Bench(bench.ledger, bench.log).start()
+    again = await Bench(bench.write_store, bench.log).start()
     assert await (await again.send(about(SMALL))).step() == 0
     assert len(bench.log.all(Topic.EVENTS)) == 1
 
@@ -159,10 +159,10 @@ async def test_records_of_partitions_that_are_not_this_workers_are_left_alone() 
 
 async def test_a_worker_whose_position_another_has_moved_drops_its_batch_and_begins_anew() -> None:
     first = await started()
-    second = await Bench(first.ledger, first.log).start()
+    second = await Bench(first.write_store, first.log).start()
     await first.send(about(SMALL), about(SMALL, 2, 2))
     assert await second.step() == 2
-    await first.ledger.prune(NOW, timedelta(seconds=-1))
+    await first.write_store.prune(NOW, timedelta(seconds=-1))
     # Its position alone says so, even where the records' ids are forgotten.
     with pytest.raises(Overtaken, match=re.escape(Topic.COMMANDS)):
         await first.step()
@@ -174,7 +174,7 @@ async def test_a_worker_whose_position_another_has_moved_drops_its_batch_and_beg
 async def test_one_that_took_over_while_the_other_was_at_work_goes_on_after_beginning_anew() -> None:
     first = await started()
     await first.send(about(SMALL))
-    second = await Bench(first.ledger, first.log).start()
+    second = await Bench(first.write_store, first.log).start()
     assert await first.step() == 1, "it had not heard of the other yet"
     await first.send(about(UpdateFlavor(core=3), 1, 3))
     with pytest.raises(Overtaken):
@@ -187,7 +187,7 @@ async def test_what_the_owner_before_committed_is_sent_before_what_follows_from_
     first = await started(log=BreakingLog())
     await first.send(about(SMALL))
 
-    class Late(MemoryLedger):
+    class Late(MemoryWriteStore):
         async def positions(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
             if self.meanwhile:
                 self.meanwhile = False
@@ -200,7 +200,7 @@ async def test_what_the_owner_before_committed_is_sent_before_what_follows_from_
         meanwhile = False
 
     late = Late()
-    late.__dict__ |= first.ledger.__dict__
+    late.__dict__ |= first.write_store.__dict__
     late.meanwhile = True
     second = await Bench(late, first.log).start()
     await first.send(about(UpdateFlavor(core=3), 1, 3))
@@ -213,7 +213,7 @@ async def test_of_a_batch_only_the_partitions_that_were_lost_are_dropped() -> No
     await first.send(*(about(SMALL, which, which) for which in range(1, 20)))
     taken = {record.partition for record in first.waiting()}
     assert len(taken) == COUNT
-    second = await Bench(first.ledger, first.log).start([0])
+    second = await Bench(first.write_store, first.log).start([0])
     done_by_second = await second.step()
     assert 0 < done_by_second < 19
     with pytest.raises(Overtaken):
@@ -224,7 +224,7 @@ async def test_of_a_batch_only_the_partitions_that_were_lost_are_dropped() -> No
 
 async def test_workers_share_the_partitions_and_one_takes_over_from_another() -> None:
     even = await Bench().start([0, 2])
-    odd = await Bench(even.ledger, even.log).start([1, 3])
+    odd = await Bench(even.write_store, even.log).start([1, 3])
     number = 0
     for turn in range(6):
         for which in range(8):
@@ -247,7 +247,7 @@ async def test_workers_share_the_partitions_and_one_takes_over_from_another() ->
 async def test_a_worker_that_gets_a_partition_back_knows_what_was_done_meanwhile() -> None:
     first = await started()
     await (await first.send(about(SMALL))).step()
-    second = await Bench(first.ledger, first.log).start()
+    second = await Bench(first.write_store, first.log).start()
     await (await second.send(about(UpdateFlavor(core=7), 1, 2))).step()
     await first.start()
     back = about(UpdateFlavor(core=1), 1, 3)
@@ -257,7 +257,7 @@ async def test_a_worker_that_gets_a_partition_back_knows_what_was_done_meanwhile
 
 async def test_what_another_writer_changed_is_read_and_decided_anew() -> None:
     first = await started()
-    second = await Bench(first.ledger, first.log, topics=(Topic.RESULTS,)).start()
+    second = await Bench(first.write_store, first.log, topics=(Topic.RESULTS,)).start()
     await (await first.send(about(SMALL))).step()
     await (await second.send(about(UpdateFlavor(core=7), 1, 2))).step()
     await (await first.send(about(UpdateFlavor(memory=5), 1, 3))).step()
@@ -268,41 +268,41 @@ async def test_what_another_writer_changed_is_read_and_decided_anew() -> None:
 
 
 async def test_a_conflict_that_never_ends_is_raised_and_nothing_is_kept() -> None:
-    class Contended(MemoryLedger):
+    class Contended(MemoryWriteStore):
         @asynccontextmanager
-        async def step(self) -> AsyncIterator[MemoryStep]:
+        async def step(self) -> AsyncIterator[MemoryTransaction]:
             async with super().step() as step:
                 yield step
                 raise Conflict("always")
 
-    bench = await started(ledger=Contended())
+    bench = await started(write_store=Contended())
     with pytest.raises(Conflict):
         await (await bench.send(about(SMALL))).step()
     assert bench.log.all(Topic.EVENTS) == []
-    assert await bench.ledger.all("flavor") == {}
+    assert await bench.write_store.all("flavor") == {}
 
 
 # Crashes
 
 
 async def test_a_crash_before_the_commit_leaves_nothing_and_the_next_worker_does_it_all() -> None:
-    ledger = CrashingLedger()
-    bench = await started(ledger=ledger)
-    ledger.crash_in = 1
+    write_store = CrashingWriteStore()
+    bench = await started(write_store=write_store)
+    write_store.crash_in = 1
     with pytest.raises(Crash):
         await (await bench.send(about(SMALL), about(SMALL, 2, 2))).step()
-    assert (bench.log.all(Topic.EVENTS), await ledger.unsent(), await ledger.all("flavor")) == ([], [], {})
-    assert set((await ledger.positions(bench.mine)).values()) == {0}
-    again = await Bench(ledger, bench.log).start()
+    assert (bench.log.all(Topic.EVENTS), await write_store.unsent(), await write_store.all("flavor")) == ([], [], {})
+    assert set((await write_store.positions(bench.mine)).values()) == {0}
+    again = await Bench(write_store, bench.log).start()
     assert await again.step() == 2
     assert len(bench.log.all(Topic.EVENTS)) == 2
 
 
 async def test_a_worker_remembers_nothing_of_a_step_that_failed() -> None:
-    ledger = CrashingLedger()
-    bench = await started(ledger=ledger)
+    write_store = CrashingWriteStore()
+    bench = await started(write_store=write_store)
     await (await bench.send(about(SMALL))).step()
-    ledger.crash_in = 1
+    write_store.crash_in = 1
     await bench.send(about(UpdateFlavor(core=2), 1, 2))
     with pytest.raises(Crash):
         await bench.step()
@@ -319,10 +319,10 @@ async def test_while_the_log_takes_nothing_no_more_is_decided_however_often_a_wo
     await MemoryLog.publish(bench.log, [to_record(about(SMALL, which, which), Topic.COMMANDS) for which in (3, 4)])
     for _ in range(5):
         with pytest.raises(LogUnavailable):
-            await Bench(bench.ledger, bench.log).start()
-        assert len(await bench.ledger.unsent()) == 1
+            await Bench(bench.write_store, bench.log).start()
+        assert len(await bench.write_store.unsent()) == 1
     bench.log.room = None
-    assert await (await Bench(bench.ledger, bench.log).start()).step() == 2
+    assert await (await Bench(bench.write_store, bench.log).start()).step() == 2
 
 
 @pytest.mark.parametrize("room", [0, 1])
@@ -333,22 +333,22 @@ async def test_what_was_committed_and_not_published_is_published_by_the_next_wor
     with pytest.raises(LogUnavailable):
         await bench.step()
     assert len(bench.log.all(Topic.EVENTS)) == room
-    assert len(await bench.ledger.unsent()) == 1
+    assert len(await bench.write_store.unsent()) == 1
     bench.log.room = None
-    again = await Bench(bench.ledger, bench.log).start()
-    assert await bench.ledger.unsent() == []
+    again = await Bench(bench.write_store, bench.log).start()
+    assert await bench.write_store.unsent() == []
     assert await again.step() == 0
     assert {each.id for each in bench.on(Topic.EVENTS)} == {derived_id(ident(1000 + which), 0) for which in (1, 2)}
 
 
 async def test_what_was_published_and_not_forgotten_is_published_again_under_the_same_ids() -> None:
-    ledger = CrashingLedger()
-    bench = await started(ledger=ledger)
-    ledger.forgets_what_is_sent = True
+    write_store = CrashingWriteStore()
+    bench = await started(write_store=write_store)
+    write_store.forgets_what_is_sent = True
     with pytest.raises(Crash):
         await (await bench.send(about(SMALL))).step()
-    ledger.forgets_what_is_sent = False
-    await Bench(ledger, bench.log).start()
+    write_store.forgets_what_is_sent = False
+    await Bench(write_store, bench.log).start()
     first, second = bench.log.all(Topic.EVENTS)
     assert first.headers == second.headers
     assert first.value == second.value
@@ -357,7 +357,7 @@ async def test_what_was_published_and_not_forgotten_is_published_again_under_the
 async def test_a_partition_is_gone_on_with_where_it_was_left() -> None:
     bench = await started()
     await (await bench.send(about(SMALL))).step()
-    positions = await Bench(bench.ledger, bench.log).processor.assigned(bench.mine)
+    positions = await Bench(bench.write_store, bench.log).processor.assigned(bench.mine)
     assert sum(positions.values()) == 1
     await bench.send(about(SMALL, 2, 2))
     assert (await bench.processor.look())["gostack.commands"].records == 1
@@ -374,20 +374,20 @@ def envelopes(told: list[tuple[int, int]]) -> list[Envelope]:
 
 
 async def outcome(sent: list[Envelope], size: int, crashes: Sequence[int] = ()) -> tuple[set[Record], Any]:
-    """What is on the log, without offsets, and in the ledger, after batches of this size, with these crashes."""
-    ledger = CrashingLedger()
-    bench = await started(ledger=ledger)
+    """What is on the log, without offsets, and in the write store, after batches of this size, with these crashes."""
+    write_store = CrashingWriteStore()
+    bench = await started(write_store=write_store)
     crash_at = iter(crashes)
     for start in range(0, len(sent), size):
         await bench.send(*sent[start : start + size])
-        ledger.crash_in = next(crash_at, 0)
+        write_store.crash_in = next(crash_at, 0)
         try:
             await bench.step()
         except Crash:
-            bench = await Bench(ledger, bench.log).start()
+            bench = await Bench(write_store, bench.log).start()
             await bench.step()
     found = {replace(record, offset=-1) for record in bench.log.all(Topic.EVENTS)}
-    return found, await ledger.all("flavor")
+    return found, await write_store.all("flavor")
 
 
 @settings(max_examples=40, deadline=None, database=None, print_blob=True)
@@ -412,7 +412,7 @@ async def test_a_command_for_the_version_there_is_passes_and_for_another_is_refu
     assert refused.code == "version-conflict"
     assert (refused.values["actual"], refused.values["expected"]) == ("2", "1")
     late = about(UpdateFlavor(core=4), 1, 4, if_match=2)
-    again = await Bench(bench.ledger, bench.log).start()
+    again = await Bench(bench.write_store, bench.log).start()
     await (await again.send(late)).step()
     assert again.verdicts()[late.id] == ["accepted"]
 
@@ -489,7 +489,7 @@ async def test_a_large_network_is_stored_by_its_tail_and_read_back_as_it_was(mon
     whole = tails = 0
     for number in range(60):
         await step(*(CreatePort(port_id=f"{number}-{nth}") for nth in range(number % 3 + 1)))
-        row = (await bench.ledger.all("network"))[key]
+        row = (await bench.write_store.all("network"))[key]
         whole, tails = whole + (not row.tail), tails + bool(row.tail)
         anew = restored(EngineRules(), key, row)
         assert anew.version == row.version == len(anew.state.ports) + 1

@@ -29,7 +29,7 @@ from domain.instance.actions.power.stop import StopInstance
 from domain.instance.state import Instance, VmState
 from domain.network.messages import CreateNetwork
 from domain.parking import ReleaseAggregate
-from infra.db.memory import MemoryLedger
+from infra.db.memory import MemoryWriteStore
 from infra.db.write_store import Due
 from infra.log.log import TopicPartition
 from infra.log.memory import MemoryLog
@@ -64,29 +64,32 @@ async def world() -> World:
     return made
 
 
-async def known(ledger: MemoryLedger, name: str) -> tuple[dict[Key, Entry], dict[Key, Due]]:
+async def known(write_store: MemoryWriteStore, name: str) -> tuple[dict[Key, Entry], dict[Key, Due]]:
     rules = EngineRules()
     entries = {}
     for kind in KINDS[name]:
-        for key, row in (await ledger.all(kind)).items():
+        for key, row in (await write_store.all(kind)).items():
             found = restored(rules, key, row)
             entries[key] = Entry(found.version, found.state)
-    return entries, {due.key: due for due in await ledger.due(END_OF_TIME, EVERYTHING)}
+    return entries, {due.key: due for due in await write_store.due(END_OF_TIME, EVERYTHING)}
 
 
 async def lose_database(world: World) -> Refilled:
     """All that engine, scheduler and API had in the database is gone, and made again from the log."""
-    world.engine_ledger, world.scheduler_ledger = MemoryLedger(lambda: world.now), MemoryLedger(lambda: world.now)
+    world.engine_write_store, world.scheduler_write_store = (
+        MemoryWriteStore(lambda: world.now),
+        MemoryWriteStore(lambda: world.now),
+    )
     world.segments = MemorySegments()
-    world.timers = Timers(world.engine_ledger, world.log, world.clock, inbox_keep=86400.0)
+    world.timers = Timers(world.engine_write_store, world.log, world.clock, inbox_keep=86400.0)
     done = await refill(world.log, parts(world), world.segments, world.now)
     await world.start()
     return done
 
 
 def parts(world: World) -> list[Part]:
-    ledgers = {"engine": world.engine_ledger, "scheduler": world.scheduler_ledger}
-    return [Part(ledger, KINDS[name], TOPICS[name]) for name, ledger in ledgers.items()]
+    write_stores = {"engine": world.engine_write_store, "scheduler": world.scheduler_write_store}
+    return [Part(write_store, KINDS[name], TOPICS[name]) for name, write_store in write_stores.items()]
 
 
 def size(world: World) -> int:
@@ -94,14 +97,17 @@ def size(world: World) -> int:
 
 
 async def state(world: World, key: Key) -> Instance:
-    return Instance.model_validate_json((await world.engine_ledger.all("instance"))[key].state)
+    return Instance.model_validate_json((await world.engine_write_store.all("instance"))[key].state)
 
 
 async def test_what_was_known_is_known_again(world: World) -> None:
-    before = [await known(world.engine_ledger, "engine"), await known(world.scheduler_ledger, "scheduler")]
+    before = [await known(world.engine_write_store, "engine"), await known(world.scheduler_write_store, "scheduler")]
     assert LATE in before[0][1]
     done = await lose_database(world)
-    assert before == [await known(world.engine_ledger, "engine"), await known(world.scheduler_ledger, "scheduler")]
+    assert before == [
+        await known(world.engine_write_store, "engine"),
+        await known(world.scheduler_write_store, "scheduler"),
+    ]
     assert (done.undecided, done.halves) == (0, [])
 
 
@@ -176,7 +182,7 @@ class Cut(MemoryLog):
 async def test_messages_that_were_lost_with_the_database_lead_to_an_end(lost: Topic) -> None:
     world = World()
     world.log = log = Cut()
-    world.timers = Timers(world.engine_ledger, log, world.clock, inbox_keep=86400.0)
+    world.timers = Timers(world.engine_write_store, log, world.clock, inbox_keep=86400.0)
     await world.start()
     await world.host()
     await world.send(Key("network", NETWORK), CreateNetwork(name="lan", cidr="10.0.0.0/28", segment=7))
@@ -222,10 +228,10 @@ def ident(record: Record) -> bytes:
 
 
 async def test_a_database_that_is_not_empty_is_left_alone(world: World) -> None:
-    before = await known(world.engine_ledger, "engine")
+    before = await known(world.engine_write_store, "engine")
     with pytest.raises(NotEmpty, match="not empty"):
         await refill(world.log, parts(world), world.segments, world.now)
-    assert await known(world.engine_ledger, "engine") == before
+    assert await known(world.engine_write_store, "engine") == before
 
 
 async def test_a_log_without_one_of_its_events_is_refused(world: World) -> None:
@@ -259,15 +265,15 @@ async def test_what_is_parked_stays_parked(world: World) -> None:
     with broken(StopInstance):
         await world.send(LATE, StopInstance())
     await world.send(LATE, ReleaseAggregate())
-    before = await world.engine_ledger.parked()
+    before = await world.engine_write_store.parked()
     assert before == {WEB: "ZeroDivisionError: boom"}
     done = await lose_database(world)
-    assert (await world.engine_ledger.parked(), await world.scheduler_ledger.parked()) == (before, {})
+    assert (await world.engine_write_store.parked(), await world.scheduler_write_store.parked()) == (before, {})
     assert done.parked == 1
     assert (await world.send(WEB, StartInstance()))["code"] == "parked"
     await world.send(WEB, ReleaseAggregate())
     await lose_database(world)
-    assert await world.engine_ledger.parked() == {}
+    assert await world.engine_write_store.parked() == {}
     assert (await world.send(WEB, StartInstance()))["verdict"] == "accepted"
 
 
@@ -278,12 +284,12 @@ async def test_parking_that_was_published_twice_counts_once(world: World) -> Non
     parked = next(each for each in world.log.all(Topic.EVENTS) if b"aggregate-parked" in dict(each.headers)["ce_type"])
     await world.log.publish([parked])
     await lose_database(world)
-    assert await world.engine_ledger.parked() == {}
+    assert await world.engine_write_store.parked() == {}
 
 
 @pytest.mark.parametrize("name", ["engine", "scheduler"])
 async def test_nobody_decides_on_an_empty_database_beside_a_log_that_is_not(world: World, name: str) -> None:
-    setattr(world, f"{name}_ledger", MemoryLedger())
+    setattr(world, f"{name}_write_store", MemoryWriteStore())
     before = size(world)
     with pytest.raises(DatabaseLost, match=f"gostack/{name} decided.*gostack db refill"):
         await world.start()
@@ -296,14 +302,14 @@ async def test_a_first_worker_finds_an_empty_database_and_begins() -> None:
     await world.start()
     await world.host()
     assert world.events()
-    assert await world.engine_ledger.empty()
+    assert await world.engine_write_store.empty()
     await world.start()
     world.stopped.clear()
     await world.send(Key("network", NETWORK), CreateNetwork(name="lan", cidr="10.0.0.0/28", segment=7))
     assert world.events(Key("network", NETWORK))
 
 
-class Behind(MemoryLedger):
+class Behind(MemoryWriteStore):
     """Empty when it is first looked at; by the second look another worker has begun."""
 
     looks = 0
@@ -314,6 +320,6 @@ class Behind(MemoryLedger):
 
 
 async def test_a_worker_that_another_was_quicker_than_begins(world: World) -> None:
-    world.engine_ledger = Behind()
-    await must_know(world.log, world.engine_ledger, "gostack/engine")
-    assert world.engine_ledger.looks > 1
+    world.engine_write_store = Behind()
+    await must_know(world.log, world.engine_write_store, "gostack/engine")
+    assert world.engine_write_store.looks > 1

@@ -13,15 +13,15 @@ from domain.jobs.network import BindNetworkPort
 from domain.jobs.scheduling import PlaceInstance
 from domain.scheduling.table import Ratios
 from domain.tasks.messages import JobsAnswered, Reply
-from infra.db.memory import MemoryLedger, MemoryStep
-from infra.db.write_store import Ledger
+from infra.db.memory import MemoryTransaction, MemoryWriteStore
+from infra.db.write_store import WriteStore
 from infra.log.topics import partition_of
 from tests.commands.bench import (
     COUNT,
     Bench,
     BreakingLog,
     Crash,
-    CrashingLedger,
+    CrashingWriteStore,
     ExplosiveScheduler,
     about,
     ident,
@@ -73,9 +73,9 @@ async def test_a_job_for_what_is_parked_is_answered_as_failed() -> None:
 # The scheduler's processor
 
 
-async def scheduler(ledger: Ledger | None = None, log: BreakingLog | None = None) -> Bench:
+async def scheduler(write_store: WriteStore | None = None, log: BreakingLog | None = None) -> Bench:
     rules = ExplosiveScheduler(Ratios(), 4)
-    return await started(ledger=ledger, log=log, rules=rules, topics=(Topic.SCHEDULING,))
+    return await started(write_store=write_store, log=log, rules=rules, topics=(Topic.SCHEDULING,))
 
 
 def register(which: int, number: int) -> Envelope:
@@ -86,7 +86,7 @@ def register(which: int, number: int) -> Envelope:
 async def test_the_scheduler_knows_its_hosts_again_after_a_restart() -> None:
     bench = await scheduler()
     await (await bench.send(register(1, 1), place(2))).step()
-    again = await scheduler(bench.ledger, bench.log)
+    again = await scheduler(bench.write_store, bench.log)
     await (await again.send(place(3), place(4, 8), register(1, 5))).step()
     events = {each.id: each.data for each in again.on(Topic.EVENTS)}.values()
     assert [event.instance_id for event in events if isinstance(event, HostClaimMade)] == [ident(7), ident(8)]
@@ -94,10 +94,10 @@ async def test_the_scheduler_knows_its_hosts_again_after_a_restart() -> None:
 
 
 async def test_what_the_scheduler_decided_in_a_step_that_failed_did_not_happen() -> None:
-    ledger = CrashingLedger()
-    bench = await scheduler(ledger)
+    write_store = CrashingWriteStore()
+    bench = await scheduler(write_store)
     await (await bench.send(register(1, 1))).step()
-    ledger.crash_in = 1
+    write_store.crash_in = 1
     await bench.send(place(2))
     with pytest.raises(Crash):
         await bench.step()
@@ -119,7 +119,7 @@ async def test_a_placement_that_cannot_be_decided_does_not_stop_those_of_other_i
     bench = await scheduler()
     await (await bench.send(register(1, 1), place(2, 7, zone="boom"))).step()
     await (await bench.send(place(3, 8))).step()
-    again = await scheduler(bench.ledger, bench.log)
+    again = await scheduler(bench.write_store, bench.log)
     await (await again.send(place(4, 9))).step()
     claimed = {each.data.instance_id for each in again.on(Topic.EVENTS) if isinstance(each.data, HostClaimMade)}
     assert claimed == {ident(8), ident(9)}
@@ -140,10 +140,10 @@ async def sent_to(log: BreakingLog, cell: str, *envelopes: Envelope) -> None:
     await log.publish([to_record(each, Topic.SCHEDULING, key=cell) for each in envelopes])
 
 
-async def schedulers(ledger: Ledger | None = None) -> dict[str, Bench]:
-    """One for each cell, which share ledger and log."""
-    first = Bench(ledger, None, ExplosiveScheduler(Ratios(), 4), (Topic.SCHEDULING,))
-    second = Bench(first.ledger, first.log, ExplosiveScheduler(Ratios(), 4), (Topic.SCHEDULING,))
+async def schedulers(write_store: WriteStore | None = None) -> dict[str, Bench]:
+    """One for each cell, which share write store and log."""
+    first = Bench(write_store, None, ExplosiveScheduler(Ratios(), 4), (Topic.SCHEDULING,))
+    second = Bench(first.write_store, first.log, ExplosiveScheduler(Ratios(), 4), (Topic.SCHEDULING,))
     return {cell: await bench.start([CELLS[cell]]) for cell, bench in zip(CELLS, (first, second), strict=True)}
 
 
@@ -154,11 +154,11 @@ def wish(number: int, instance: int, cell: str) -> Envelope:
 async def test_each_cell_places_on_its_own_hosts_whoever_decides_for_it() -> None:
     assert len(set(CELLS.values())) == 2, "else one scheduler has both"
     both = await schedulers()
-    log, ledger = both["default"].log, both["default"].ledger
+    log, write_store = both["default"].log, both["default"].write_store
     for number, cell in enumerate(CELLS, 1):
         await sent_to(log, cell, join(number, number, cell, cell), wish(10 + number, 10 + number, cell))
         await both[cell].step()
-    alone = await Bench(ledger, log, ExplosiveScheduler(Ratios(), 4), (Topic.SCHEDULING,)).start()
+    alone = await Bench(write_store, log, ExplosiveScheduler(Ratios(), 4), (Topic.SCHEDULING,)).start()
     for number, cell in enumerate(CELLS, 1):
         await sent_to(log, cell, wish(20 + number, 20 + number, cell))
     await alone.step()
@@ -185,7 +185,7 @@ async def test_a_name_that_another_cell_took_meanwhile_is_refused() -> None:
     assert both["east"].verdicts()[free.id] == ["accepted"]
 
 
-class Interrupted(MemoryLedger):
+class Interrupted(MemoryWriteStore):
     """A database in which something else happens between a step's reading and its writing."""
 
     def __init__(self) -> None:
@@ -193,7 +193,7 @@ class Interrupted(MemoryLedger):
         self.meanwhile: Callable[[], Awaitable[object]] | None = None
 
     @asynccontextmanager
-    async def step(self) -> AsyncIterator[MemoryStep]:
+    async def step(self) -> AsyncIterator[MemoryTransaction]:
         async with super().step() as step:
             close = step.close
 
@@ -208,12 +208,12 @@ class Interrupted(MemoryLedger):
 
 
 async def test_a_name_that_two_cells_take_at_once_is_one_cells() -> None:
-    ledger = Interrupted()
-    both = await schedulers(ledger)
+    write_store = Interrupted()
+    both = await schedulers(write_store)
     first, second = join(1, 1, "default", "z"), join(2, 2, "east", "z")
     await sent_to(both["default"].log, "default", first)
     await sent_to(both["east"].log, "east", second)
-    ledger.meanwhile = both["default"].step
+    write_store.meanwhile = both["default"].step
     await both["east"].step()
     verdicts = both["east"].verdicts()
     assert (verdicts[first.id], verdicts[second.id]) == (["accepted"], ["refused"])

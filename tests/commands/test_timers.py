@@ -14,8 +14,8 @@ from commands.timers import EVERY_SECONDS, MOST, REPEAT_SECONDS, Timers
 from domain.core.messages import Envelope, Key, Record, Topic, from_record, to_record
 from domain.instance.state import Instance
 from domain.tasks.events import DeadlinePassed
-from infra.db.memory import MemoryLedger
-from infra.db.write_store import Change, Due, LedgerUnavailable
+from infra.db.memory import MemoryWriteStore
+from infra.db.write_store import Change, Due, WriteStoreUnavailable
 from infra.log.log import LogUnavailable
 from infra.log.memory import MemoryLog
 from tests.domain.instances import boot_command
@@ -28,17 +28,17 @@ ONE, TWO = (Key("instance", str(uuid.UUID(int=number))) for number in (1, 2))
 class Desk:
     """Timers with a clock that is moved by hand."""
 
-    def __init__(self, ledger: MemoryLedger | None = None, log: MemoryLog | None = None) -> None:
+    def __init__(self, write_store: MemoryWriteStore | None = None, log: MemoryLog | None = None) -> None:
         self.now = START
-        self.ledger = ledger or MemoryLedger(lambda: self.now)
+        self.write_store = write_store or MemoryWriteStore(lambda: self.now)
         self.log = log or MemoryLog()
-        self.timers = Timers(self.ledger, self.log, lambda: self.now, KEEP)
+        self.timers = Timers(self.write_store, self.log, lambda: self.now, KEEP)
 
     async def due(self, key: Key, seconds: float, due_id: str = str(uuid.UUID(int=9))) -> None:
         """Store an aggregate for which something is due so many seconds after the start."""
-        before = (await self.ledger.all(key.kind)).get(key)
+        before = (await self.write_store.all(key.kind)).get(key)
         version = before.version if before else 0
-        async with self.ledger.step() as step:
+        async with self.write_store.step() as step:
             await step.open([], [], [])
             due_at = START + timedelta(seconds=seconds)
             await step.close([Change(key, version, version + 1, b"{}", due_at, due_id)], [], [], [])
@@ -74,7 +74,7 @@ async def test_looking_again_tells_it_under_the_same_id_so_that_it_is_done_once(
     await desk.due(ONE, 10)
     await desk.after(10).timers.look()
     await desk.after(10 + REPEAT_SECONDS - 1).timers.look()
-    twin = Desk(desk.ledger, desk.log)
+    twin = Desk(desk.write_store, desk.log)
     await twin.after(11).timers.look()
     assert len(desk.told()) == 3
     assert len({each.id for each in desk.told()}) == 1
@@ -111,7 +111,7 @@ async def test_the_longest_due_come_first_and_no_more_at_once_than_a_step_takes(
 async def test_a_step_that_nobody_answers_is_given_up_in_the_end() -> None:
     """Timers and engine together: the task of a boot that no scheduler hears ends."""
     desk = Desk()
-    engine = Processor(EngineRules(), desk.ledger, desk.log, (Topic.COMMANDS,), lambda: desk.now)
+    engine = Processor(EngineRules(), desk.write_store, desk.log, (Topic.COMMANDS,), lambda: desk.now)
     partitions = list(await desk.log.bounds([Topic.COMMANDS]))
     positions = await engine.assigned(partitions)
     boot = Envelope(ONE.id, boot_command(), ONE, START, "test", "c")
@@ -121,15 +121,15 @@ async def test_a_step_that_nobody_answers_is_given_up_in_the_end() -> None:
         await engine.step(await reader.fetch(100, 0))
         desk.now += timedelta(seconds=31)
         await desk.timers.look()
-    row = (await desk.ledger.all("instance"))[ONE]
+    row = (await desk.write_store.all("instance"))[ONE]
     instance = Instance.model_validate_json(row.state)
     assert instance.task is None
     assert instance.fault is not None
     assert instance.fault.code == "deadline-passed"
-    assert await desk.ledger.due(desk.now, 10) == []
+    assert await desk.write_store.due(desk.now, 10) == []
 
 
-class FlakyLedger(MemoryLedger):
+class FlakyWriteStore(MemoryWriteStore):
     """A database that is away for the first looks."""
 
     def __init__(self, away: int) -> None:
@@ -142,7 +142,7 @@ class FlakyLedger(MemoryLedger):
         assert sure
         self.away -= 1
         if self.away >= 0:
-            raise LedgerUnavailable("away")
+            raise WriteStoreUnavailable("away")
         return await super().due(now, most, sure)
 
     async def prune(self, now: datetime, keep: timedelta) -> int:
@@ -166,17 +166,17 @@ class FlakyLog(MemoryLog):
 async def test_timers_wait_for_what_is_away_and_forget_what_was_done_long_ago(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("commands.timers.EVERY_SECONDS", EVERY_SECONDS / 500)
     monkeypatch.setattr("commands.timers.PRUNE_SECONDS", -1.0)
-    ledger = FlakyLedger(away=2)
-    desk = Desk(ledger, FlakyLog())
+    write_store = FlakyWriteStore(away=2)
+    desk = Desk(write_store, FlakyLog())
     await desk.due(ONE, 10)
     running = asyncio.create_task(desk.after(10).timers.run())
     try:
         async with asyncio.timeout(5):
             while not desk.told():
                 await desk.log.wait(1)
-            await ledger.was_pruned.wait()
+            await write_store.was_pruned.wait()
     finally:
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await running
-    assert ledger.pruned[0] == (desk.now, timedelta(seconds=KEEP))
+    assert write_store.pruned[0] == (desk.now, timedelta(seconds=KEEP))

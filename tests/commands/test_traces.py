@@ -39,9 +39,9 @@ async def test_a_successor_publishes_with_the_same_headers(spans: Spans) -> None
     bench.log.room = 0
     with pytest.raises(LogUnavailable):
         await bench.step()
-    ((_, unsent),) = await bench.ledger.unsent()
+    ((_, unsent),) = await bench.write_store.unsent()
     bench.log.room = None
-    await Bench(bench.ledger, bench.log).start()
+    await Bench(bench.write_store, bench.log).start()
     (event,) = bench.log.all(Topic.EVENTS)
     assert event.headers == unsent[0].headers
     assert dict(event.headers)["traceparent"].split(b"-")[1] == TRACE.encode()

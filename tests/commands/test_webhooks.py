@@ -47,7 +47,7 @@ class Telling:
         self.deliveries = MemoryDeliveries()
         self.parts = Parts(
             world.log,
-            world.engine_ledger,
+            world.engine_write_store,
             self.deliveries,
             world.secrets,
             sender,

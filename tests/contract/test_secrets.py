@@ -9,7 +9,7 @@ import pytest
 from cryptography.fernet import Fernet, InvalidToken
 
 from infra.db.migrate import migrate
-from infra.secrets.encryption import Seal
+from infra.secrets.encryption import Encryption
 from infra.secrets.memory import MemorySecrets
 from infra.secrets.postgres import PostgresSecrets
 from infra.secrets.secrets import LONGEST, KeyInvalid, SecretStore
@@ -33,7 +33,7 @@ async def store(request: pytest.FixtureRequest) -> AsyncIterator[SecretStore]:
     if request.param == "memory":
         yield MemorySecrets()
         return
-    kept = PostgresSecrets(request.getfixturevalue("server"), Seal.fresh())
+    kept = PostgresSecrets(request.getfixturevalue("server"), Encryption.with_new_key())
     await kept.open()
     yield kept
     await kept.close()
@@ -88,8 +88,8 @@ async def test_held_names_each_instance_once_longest_first(store: SecretStore) -
 
 
 async def test_marks_tell_values_apart(store: SecretStore) -> None:
-    assert store.mark("a") == store.mark("a") != store.mark("b")
-    assert store.mark("a") != MemorySecrets().mark("a")
+    assert store.digest("a") == store.digest("a") != store.digest("b")
+    assert store.digest("a") != MemorySecrets().digest("a")
 
 
 async def test_segments_are_given_once_and_only_raised(segments: Segments) -> None:
@@ -104,8 +104,8 @@ async def test_segments_are_given_once_and_only_raised(segments: Segments) -> No
 
 @pytest.mark.real
 async def test_the_database_holds_nothing_readable_and_another_key_opens_nothing(server: str) -> None:
-    kept = PostgresSecrets(server, Seal.fresh())
-    other = PostgresSecrets(server, Seal.fresh())
+    kept = PostgresSecrets(server, Encryption.with_new_key())
+    other = PostgresSecrets(server, Encryption.with_new_key())
     await kept.open()
     await other.open()
     await kept.put("sealed", "one", "hunter2-hunter2")
@@ -122,8 +122,8 @@ async def test_the_database_holds_nothing_readable_and_another_key_opens_nothing
 def test_a_key_file_must_hold_a_key(tmp_path: Path) -> None:
     file = tmp_path / "key"
     file.write_bytes(Fernet.generate_key() + b"\n")
-    assert Seal.from_file(str(file)).open(Seal.from_file(str(file)).close("x")) == "x"
+    assert Encryption.from_file(str(file)).decrypt(Encryption.from_file(str(file)).encrypt("x")) == "x"
     for wrong in (b"short", b"AAAA"):
         file.write_bytes(wrong)
         with pytest.raises(KeyInvalid):
-            Seal.from_file(str(file))
+            Encryption.from_file(str(file))

@@ -33,7 +33,7 @@ from domain.core.messages import (
 from domain.host.messages import RegisterHost
 from domain.scheduling.table import Ratios
 from domain.zone import CreateZone
-from infra.db.memory import MemoryLedger
+from infra.db.memory import MemoryWriteStore
 from infra.log.log import Reader
 from infra.log.memory import MemoryLog
 from infra.secrets.memory import MemorySecrets
@@ -70,10 +70,10 @@ class World:
         self.store = MemoryStore()
         self.secrets = MemorySecrets()
         self.segments = MemorySegments()
-        self.engine_ledger = MemoryLedger(lambda: self.now)
-        self.scheduler_ledger = MemoryLedger(lambda: self.now)
+        self.engine_write_store = MemoryWriteStore(lambda: self.now)
+        self.scheduler_write_store = MemoryWriteStore(lambda: self.now)
         self.agents = TestAgents(self.clock)
-        self.timers = Timers(self.engine_ledger, self.log, self.clock, inbox_keep=86400.0)
+        self.timers = Timers(self.engine_write_store, self.log, self.clock, inbox_keep=86400.0)
         self.stopped: set[str] = set()
         """Names of parts that do nothing: engine, scheduler, projector, agents."""
         self.processors: dict[str, Processor] = {}
@@ -90,21 +90,23 @@ class World:
         """Every process is stopped, and started again on another log. Raises LogBehind."""
         self.log = log
         self._parts.clear()
-        self.timers = Timers(self.engine_ledger, log, self.clock, inbox_keep=86400.0)
+        self.timers = Timers(self.engine_write_store, log, self.clock, inbox_keep=86400.0)
         await self.start()
 
     async def start(self) -> None:
         """Every part begins where it left off: at the log's beginning in a new world."""
         partitions = await self.log.partitions(Topic.JOBS)
-        await self._start_processor("engine", EngineRules(), self.engine_ledger, (Topic.COMMANDS, Topic.RESULTS))
+        await self._start_processor("engine", EngineRules(), self.engine_write_store, (Topic.COMMANDS, Topic.RESULTS))
         rules = SchedulerRules(Ratios(), partitions)
-        await self._start_processor("scheduler", rules, self.scheduler_ledger, (Topic.SCHEDULING,))
+        await self._start_processor("scheduler", rules, self.scheduler_write_store, (Topic.SCHEDULING,))
         await self._start_projector()
         if "agents" not in self._parts:
             await self._start_agents()
 
-    async def _start_processor(self, name: str, rules: Rules, ledger: MemoryLedger, topics: tuple[Topic, ...]) -> None:
-        processor = Processor(rules, ledger, self.log, topics, self.clock)
+    async def _start_processor(
+        self, name: str, rules: Rules, write_store: MemoryWriteStore, topics: tuple[Topic, ...]
+    ) -> None:
+        processor = Processor(rules, write_store, self.log, topics, self.clock)
         self.processors[name] = processor
         positions = await processor.assigned(list(await self.log.bounds(topics)))
         self._parts[name] = Part(name, await self.log.reader(positions), processor.step)

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from domain.core.messages import FILLER, Record, Topic
 from infra.archive import archive as archiving
 from infra.archive.archive import archive
-from infra.archive.errors import ArchiveBusy, ArchiveError, CannotRestore, Damaged, NotEmpty, OtherLog
-from infra.archive.lock import alone
+from infra.archive.errors import ArchiveBusy, ArchiveError, CannotRestore, Damaged, NotEmpty, WrongLog
+from infra.archive.lock import archive_lock
 from infra.archive.manifest import NAME, Contents, Manifest, Segment, Span, load
 from infra.archive.restore import restore
-from infra.archive.segment import Writer, decode, encode, fingerprint, unpacked, whole
+from infra.archive.segment import Writer, decode, encode, fingerprint, unpacked, verified_bytes
 from infra.log.log import TopicPartition
 from infra.log.memory import MemoryLog
 from infra.log.records import records
@@ -58,7 +58,7 @@ def written(directory: Path, some: Sequence[Record], before: bytes = b"") -> tup
     for each in some:
         writer.add(each)
     name, length, sha256 = writer.finish()
-    return name, whole(directory / name, length, sha256)
+    return name, verified_bytes(directory / name, length, sha256)
 
 
 # The format
@@ -125,13 +125,13 @@ def test_a_fingerprint_knows_all() -> None:
     ],
 )
 def test_what_is_no_segment_is_named(data: bytes) -> None:
-    with pytest.raises(Damaged, match=r"^file: it is no segment"):
+    with pytest.raises(Damaged, match=r"^file: the file is no segment"):
         list(unpacked("file", data, "t", 3))
 
 
 def test_a_segment_of_another_partition_is_no_segment_of_this(tmp_path: Path) -> None:
     _, data = written(tmp_path, [Record("t", b"", b"", (), 3, 0)])
-    with pytest.raises(Damaged, match=r'says that it is .*"partition":3'):
+    with pytest.raises(Damaged, match=r'names another partition or version: .*"partition":3'):
         list(unpacked("file", data, "t", 4))
 
 
@@ -272,20 +272,20 @@ async def test_a_cause_is_archived_with_what_followed_from_it(tmp_path: Path) ->
 
 async def test_another_log_is_refused(tmp_path: Path) -> None:
     await archive(await filled(MemoryLog(), 40), tmp_path)
-    with pytest.raises(OtherLog, match=r"gostack\.\w+:\d+ ends at \d+, the archive has it up to \d+"):
+    with pytest.raises(WrongLog, match=r"gostack\.\w+:\d+ ends at \d+, and the archive has it up to \d+"):
         await archive(await filled(MemoryLog(), 30), tmp_path)
     other = MemoryLog()
     for topic in TOPICS:
         await other.publish([replace(said(topic, number), value=b"other") for number in range(60)])
-    with pytest.raises(OtherLog, match="is not the record that the archive has there"):
+    with pytest.raises(WrongLog, match="differs from the record in the archive"):
         await archive(other, tmp_path)
     counts = {str(topic): each.partitions for topic, each in TOPICS.items()} | {Topic.DEAD: 2}
-    with pytest.raises(OtherLog, match=r"gostack\.dead has 2 partitions, the archive has it with 1"):
+    with pytest.raises(WrongLog, match=r"gostack\.dead has 2 partitions, 1 in the archive"):
         await archive(MemoryLog(counts), tmp_path)
 
 
 async def test_one_process_at_a_time(tmp_path: Path) -> None:
-    with alone(tmp_path), pytest.raises(ArchiveBusy):
+    with archive_lock(tmp_path), pytest.raises(ArchiveBusy):
         await archive(MemoryLog(), tmp_path)
     await archive(MemoryLog(), tmp_path)
 
@@ -321,7 +321,7 @@ def remove(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("harm", "what"),
-    [(truncate, r"it has \d+ bytes, \d+ were written"), (flip, "its SHA-256 is"), (remove, "it is missing")],
+    [(truncate, r"the file has \d+ bytes, and \d+ were"), (flip, "the SHA-256 is"), (remove, "the file is missing")],
 )
 async def test_a_damaged_segment_is_named_and_nothing_is_restored(tmp_path: Path, harm: Harm, what: str) -> None:
     log, again = await filled(MemoryLog(), 40), MemoryLog()
@@ -370,12 +370,12 @@ async def test_a_damaged_manifest_is_named(tmp_path: Path, text: bytes) -> None:
 
 
 async def test_a_directory_without_a_manifest_is_no_archive(tmp_path: Path) -> None:
-    with pytest.raises(Damaged, match=r"it is missing: .* holds no archive"):
+    with pytest.raises(Damaged, match=r"the file is missing: .* holds no archive"):
         await restore(MemoryLog(), tmp_path)
     log = await filled(MemoryLog(), 5)
     await archive(log, tmp_path)
     (tmp_path / NAME).unlink()
-    with pytest.raises(Damaged, match="it is missing, and there are segments"):
+    with pytest.raises(Damaged, match="the file is missing, and there are segments"):
         await archive(log, tmp_path)
 
 
@@ -444,7 +444,7 @@ async def test_a_first_run_that_is_cut_off_is_nothing_to_restore(
         with pytest.raises(Killed):
             await archive(log, tmp_path)
     assert load(tmp_path).segments, "what it did is kept"
-    with pytest.raises(CannotRestore, match="no run of `gostack archive` has ended here"):
+    with pytest.raises(CannotRestore, match="no run of `gostack archive` was completed here"):
         await restore(MemoryLog(), tmp_path)
     assert (await archive(log, tmp_path)).records < 300 * len(TOPICS)
 
@@ -478,7 +478,7 @@ async def test_a_log_that_is_not_empty_is_refused_by_name(tmp_path: Path, topic:
     await archive(await filled(MemoryLog(), 40), tmp_path)
     log = MemoryLog()
     await log.publish([said(topic, 999, 0)])
-    with pytest.raises(NotEmpty, match=rf"^{topic} is not empty: partition 0 has positions 0 to 0"):
+    with pytest.raises(NotEmpty, match=rf"^{topic} is not empty: partition 0 has records at offsets 0 to 0"):
         await restore(log, tmp_path)
     assert sum(map(len, (await everything(log)).values())) == 1
 
@@ -498,7 +498,7 @@ async def test_somebody_who_writes_meanwhile_is_noticed(tmp_path: Path) -> None:
             await super().publish([said(Topic.COMMANDS, 0, records[0].partition)])
 
     await archive(await filled(MemoryLog(), 40), tmp_path)
-    with pytest.raises(CannotRestore, match="somebody else writes"):
+    with pytest.raises(CannotRestore, match="another process writes"):
         await restore(Busy(), tmp_path)
 
 
@@ -506,7 +506,7 @@ async def test_topics_must_be_those_of_the_archive(tmp_path: Path, monkeypatch: 
     await archive(await filled(MemoryLog(), 5), tmp_path)
     with monkeypatch.context() as other:
         other.setitem(TOPICS, Topic.DEAD, replace(TOPICS[Topic.DEAD], partitions=2))
-        with pytest.raises(CannotRestore, match=r"gostack\.dead has 2 partitions, the archive has it with 1"):
+        with pytest.raises(CannotRestore, match=r"gostack\.dead has 2 partitions, 1 in the archive"):
             await restore(MemoryLog(), tmp_path)
     monkeypatch.delitem(TOPICS, Topic.DEAD)
     with pytest.raises(ArchiveError, match=r"this release has no topic gostack\.dead"):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.process.failpoints import POINTS, wishes
+from infra.process.failpoints import POINTS, parse
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
@@ -21,7 +21,7 @@ for number in range(5):
 
 
 def run(value: str, script: str = SCRIPT) -> tuple[int, str]:
-    environment = {**os.environ, "GOSTACK_CRASH": value}
+    environment = {**os.environ, "GOSTACK_FAILPOINTS": value}
     done = subprocess.run([sys.executable, "-c", script], env=environment, cwd=ROOT, capture_output=True, text=True)
     return done.returncode, done.stdout
 
@@ -35,7 +35,7 @@ def test_a_process_dies_at_the_nth_passing_and_only_once(tmp_path: Path) -> None
 
 
 def test_a_process_stands_still_at_the_nth_passing_until_it_is_to_go_on() -> None:
-    environment = {**os.environ, "GOSTACK_CRASH": "stop@step-moved:3"}
+    environment = {**os.environ, "GOSTACK_FAILPOINTS": "stop@step-moved:3"}
     command = [sys.executable, "-c", SCRIPT]
     with subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         _, status = os.waitpid(process.pid, os.WUNTRACED)
@@ -49,7 +49,7 @@ def test_what_is_done_in_parts_is_done_at_once_unless_the_process_is_to_die_betw
     script = """
 from infra.process import failpoints
 for number in range(2):
-    for part in failpoints.parted("step-half-published", [1, 2, 3]):
+    for part in failpoints.halves("step-half-published", [1, 2, 3]):
         print(part, flush=True)
 """
     assert run("", script) == (0, "[1, 2, 3]\n" * 2)
@@ -59,11 +59,11 @@ for number in range(2):
 
 
 def test_what_is_no_point_is_refused() -> None:
-    with pytest.raises(ValueError, match="'nowhere' is no crash point; there are step-fetched"):
-        wishes("step-moved:2,nowhere")
+    with pytest.raises(ValueError, match="'nowhere' is no failpoint; there are step-fetched"):
+        parse("step-moved:2,nowhere")
 
 
 def test_every_point_is_somewhere_in_the_code() -> None:
     rooms = ("agent", "api", "commands", "infra", "projections")
     text = "".join(path.read_text() for room in rooms for path in (ROOT / room).rglob("*.py"))
-    assert set(re.findall(r'failpoints\.(?:point|parted)\("([^"]*)"', text)) == set(POINTS)
+    assert set(re.findall(r'failpoints\.(?:point|halves)\("([^"]*)"', text)) == set(POINTS)

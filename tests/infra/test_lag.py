@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from domain.core.messages import Record, Topic
-from infra.log.lag import Lag, lags, measured, together
+from infra.log.lag import Lag, export_lags, lags, total_lag
 from infra.log.log import TopicPartition
 from infra.log.memory import MemoryLog
 from infra.process.metrics import REGISTRY
@@ -42,7 +42,7 @@ async def test_a_topic_of_which_nothing_is_ones_own_is_told_as_done() -> None:
     desk = await Desk().told(4)
     found = await lags(desk.log, {FIRST: 0}, desk.now, [Topic.COMMANDS])
     assert found == {"gostack.events": Lag(2, 4.0), "gostack.commands": Lag(0, 0.0)}
-    assert together(found) == Lag(2, 4.0)
+    assert total_lag(found) == Lag(2, 4.0)
 
 
 async def test_a_log_whose_clock_is_ahead_makes_no_negative_age() -> None:
@@ -51,7 +51,7 @@ async def test_a_log_whose_clock_is_ahead_makes_no_negative_age() -> None:
 
 
 async def test_it_is_told_to_prometheus() -> None:
-    measured("test", {"gostack.events": Lag(3, 1.5)})
+    export_lags("test", {"gostack.events": Lag(3, 1.5)})
     labels = {"process": "test", "topic": "gostack.events"}
     assert REGISTRY.get_sample_value("gostack_lag_records", labels) == 3
     assert REGISTRY.get_sample_value("gostack_lag_seconds", labels) == 1.5

@@ -31,16 +31,16 @@ def test_nothing_is_worked_on_at_first() -> None:
 
 
 def test_a_block_within_a_block_adds_to_it() -> None:
-    with log_context.doing(task="t1"):
-        with log_context.doing(job="StopGuest", host=""):
+    with log_context.bound(task="t1"):
+        with log_context.bound(job="StopGuest", host=""):
             assert log_context.fields() == {"task": "t1", "job": "StopGuest"}
         assert log_context.fields() == {"task": "t1"}
     assert log_context.fields() == {}
 
 
 def test_a_note_ends_with_its_block() -> None:
-    with log_context.doing(request="GET /"):
-        log_context.note(command="c1")
+    with log_context.bound(request="GET /"):
+        log_context.bind(command="c1")
         assert log_context.fields() == {"request": "GET /", "command": "c1"}
     assert log_context.fields() == {}
 
@@ -83,7 +83,7 @@ async def test_it_follows_tasks_and_threads_and_no_others() -> None:
     async def look() -> dict[str, str]:
         return log_context.fields()
 
-    with log_context.doing(task="t1"):
+    with log_context.bound(task="t1"):
         inside = asyncio.create_task(look())
         context = contextvars.copy_context()
     assert await inside == {"task": "t1"}

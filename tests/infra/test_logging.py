@@ -43,7 +43,7 @@ def said(stream: io.StringIO) -> list[dict[str, Any]]:
 def test_a_line_is_an_object() -> None:
     stream = io.StringIO()
     process_logging.set_up("engine", "auto", "info", stream)
-    with log_context.doing(task="t1", instance="i1", empty=""):
+    with log_context.bound(task="t1", instance="i1", empty=""):
         logging.getLogger("commands.worker").warning("%s of %s", 1, 2)
     (line,) = said(stream)
     told = datetime.fromisoformat(line.pop("time"))
@@ -80,7 +80,7 @@ def test_an_error_is_a_field_and_bounded() -> None:
 def test_whatever_is_said_is_one_line(text: str) -> None:
     stream = io.StringIO()
     process_logging.set_up("agent", "json", "info", stream)
-    with log_context.doing(host=text):
+    with log_context.bound(host=text):
         logging.getLogger("agent").error("%s", text)
     (line,) = said(stream)
     assert line["message"] == line["host"] == text
@@ -96,7 +96,7 @@ def test_a_line_written_wrongly_is_not_lost() -> None:
 def test_a_terminal_gets_lines_for_people() -> None:
     stream = Terminal()
     process_logging.set_up("engine", "auto", "info", stream)
-    with log_context.doing(task="t1", type="not shown"):
+    with log_context.bound(task="t1", type="not shown"):
         logging.getLogger("commands").warning("look")
     assert stream.getvalue().endswith(" WARNING commands look [task=t1]\n")
 
@@ -146,7 +146,7 @@ def test_a_thread_that_ends_by_an_error_says_so() -> None:
     thread.start()
     thread.join()
     (line,) = said(stream)
-    assert (line["message"], line["error"]) == ("thread watcher ended by an error", "RuntimeError")
+    assert (line["message"], line["error"]) == ("the thread watcher ended because of an exception", "RuntimeError")
 
 
 def test_the_last_words_of_a_process_are_a_line() -> None:
@@ -154,5 +154,9 @@ def test_the_last_words_of_a_process_are_a_line() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 1
     (line,) = [json.loads(line) for line in done.stderr.splitlines()]
-    assert (line["level"], line["message"], line["error"]) == ("critical", "ended by OSError", "OSError")
+    assert (line["level"], line["message"], line["error"]) == (
+        "critical",
+        "the process ends because of OSError",
+        "OSError",
+    )
     assert line["exception"].endswith("OSError: no disk")

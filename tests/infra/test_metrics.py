@@ -15,7 +15,7 @@ import pytest
 from infra.local.server import free_port
 from infra.log.lag import Lag, Lags
 from infra.process import metrics
-from infra.process.health_server import SLACK, Pulse, doors, measure, open_doors
+from infra.process.health_server import SLACK, HealthState, health_app, measure_health, start_health_server
 
 ROOT = Path(__file__).parents[2]
 DASHBOARD = ROOT / "infra" / "grafana" / "gostack.json"
@@ -64,11 +64,11 @@ def test_the_registry_gives_what_the_page_promises_of_each_process() -> None:
 
 
 @pytest.fixture
-def served() -> Iterator[tuple[str, Pulse]]:
-    pulse, port = Pulse(5.0), free_port()
-    server = open_doors("127.0.0.1", port, pulse)
+def served() -> Iterator[tuple[str, HealthState]]:
+    health, port = HealthState(5.0), free_port()
+    server = start_health_server("127.0.0.1", port, health)
     assert isinstance(server, WSGIServer)
-    yield f"http://127.0.0.1:{port}", pulse
+    yield f"http://127.0.0.1:{port}", health
     server.shutdown()
     server.server_close()
 
@@ -82,48 +82,48 @@ def _get(url: str) -> tuple[int, str]:
             return error.code, error.read().decode()
 
 
-def test_a_process_is_probed_at_its_port(served: tuple[str, Pulse]) -> None:
-    url, pulse = served
+def test_a_process_is_probed_at_its_port(served: tuple[str, HealthState]) -> None:
+    url, health = served
     metrics.DEADLINES.inc(0)
     assert "gostack_deadlines_total" in _get(f"{url}/metrics")[1]
     assert _get(f"{url}/healthz") == (200, '{"status": "ok"}\n')
     status, told = _get(f"{url}/readyz")
     assert (status, json.loads(told)["problem"]) == (503, "not measured yet")
-    pulse.beat({"gostack.jobs": Lag(3, 1.5)})
+    health.succeeded({"gostack.jobs": Lag(3, 1.5)})
     waits = {"gostack.jobs": {"records": 3, "seconds": 1.5}}
     status, told = _get(f"{url}/readyz")
     assert (status, json.loads(told)) == (200, {"status": "ready", "lag": waits})
-    pulse.miss("no broker")
+    health.failed("no broker")
     told = _get(f"{url}/readyz")[1]
     assert json.loads(told) == {"status": "not ready", "problem": "no broker", "lag": waits}
     assert _get(f"{url}/other")[0] == 404
 
 
 def test_without_a_port_nothing_is_served() -> None:
-    assert open_doors("127.0.0.1", 0, Pulse(5.0)) is None
+    assert start_health_server("127.0.0.1", 0, HealthState(5.0)) is None
 
 
 def test_a_loop_that_hangs_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
-    pulse = Pulse(5.0)
-    pulse.beat()
-    assert pulse.problem() == ""
-    beat = pulse._beat
+    health = HealthState(5.0)
+    health.succeeded()
+    assert health.problem() == ""
+    beat = health._succeeded_at
     assert beat is not None
     monkeypatch.setattr("infra.process.health_server.time.monotonic", lambda: beat + 5.0 * SLACK + 1)
-    assert pulse.problem() == "nothing measured for 21 s"
+    assert health.problem() == "no successful measurement for 21 s"
 
 
 async def test_what_is_away_is_waited_out_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
     async def at_once(seconds: float) -> None:
         assert seconds == 5.0
 
-    monkeypatch.setattr("infra.process.health_server.asyncio.sleep", at_once)
-    pulse = Pulse(5.0)
+    monkeypatch.setattr("infra.process.loops.asyncio.sleep", at_once)
+    health = HealthState(5.0)
     looks = iter([ConnectionError("no database"), None])
     problems = []
 
     async def look() -> Lags:
-        problems.append(pulse.problem())
+        problems.append(health.problem())
         match next(looks, "over"):
             case Exception() as error:
                 raise error
@@ -132,12 +132,14 @@ async def test_what_is_away_is_waited_out_and_told(monkeypatch: pytest.MonkeyPat
         return {}
 
     with pytest.raises(asyncio.CancelledError):
-        await measure(pulse, look, (ConnectionError,))
+        await measure_health(health, look, (ConnectionError,))
     assert problems == ["not measured yet", "no database", ""]
 
 
 def test_the_door_answers_as_wsgi_asks() -> None:
     said: list[Any] = []
-    body = doors(Pulse(5.0))({"PATH_INFO": "/healthz"}, lambda status, headers: said.append((status, headers)))
+    body = health_app(HealthState(5.0))(
+        {"PATH_INFO": "/healthz"}, lambda status, headers: said.append((status, headers))
+    )
     assert list(body) == [b'{"status": "ok"}\n']
     assert said == [("200 OK", [("Content-Type", "application/json")])]

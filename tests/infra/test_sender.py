@@ -15,7 +15,7 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from domain.core.messages import Record
 from infra.webhooks.sender import MEDIA_TYPE, Sender, cloud_event, new_secret
-from infra.webhooks.ssrf_guard import Guarded, NotAllowed, checked_url, is_public
+from infra.webhooks.ssrf_guard import GuardedBackend, NotAllowed, checked_url, is_public
 from tests.harness.receiver import SILENT, Receiver, receiving
 
 RECORD = Record(
@@ -187,7 +187,7 @@ async def test_the_address_that_was_checked_is_the_one_that_is_connected_to(
     monkeypatch.setattr("asyncio.BaseEventLoop.getaddrinfo", addresses)
     monkeypatch.setattr(httpcore.AnyIOBackend, "connect_tcp", connect)
     with pytest.raises(httpcore.ConnectError):
-        await Guarded(allow_private=False).connect_tcp("two-faced.example", 80)
+        await GuardedBackend(allow_private=False).connect_tcp("two-faced.example", 80)
     assert connected == ["1.1.1.1", "8.8.8.8"]
     connected.clear()
 
@@ -196,7 +196,7 @@ async def test_the_address_that_was_checked_is_the_one_that_is_connected_to(
 
     monkeypatch.setattr("asyncio.BaseEventLoop.getaddrinfo", inside)
     with pytest.raises(NotAllowed, match="allow_private"):
-        await Guarded(allow_private=False).connect_tcp("inside.example", 80)
+        await GuardedBackend(allow_private=False).connect_tcp("inside.example", 80)
     assert connected == []
 
 

@@ -45,9 +45,9 @@ def test_off_nothing_is_made() -> None:
     assert not made
     assert (made.traceparent, traces.here()) == ("", "")
     with traces.span("y", parent=PARENT) as span:
-        span.tell({"a": "b"})
+        span.set_attributes({"a": "b"})
         span.fail("no")
-        assert span.within(lambda: 7) == 7
+        assert span.run(lambda: 7) == 7
     sent = envelope()
     assert traces.under(sent, made) is sent
 
@@ -158,7 +158,7 @@ def test_a_collector_that_goes_and_comes_is_told_of_once_each(caplog: pytest.Log
         def export(self, spans: object) -> SpanExportResult:
             return SpanExportResult(next(self.results))
 
-    exporter = traces.telling(Inner(), "http://user:secret@tempo:4318")
+    exporter = traces.counting(Inner(), "http://user:secret@tempo:4318")
     with caplog.at_level(logging.WARNING):
         for _ in range(6):
             exporter.export([])
@@ -185,7 +185,7 @@ def test_what_finds_the_queue_full_is_counted() -> None:
 
     lost, sent = counted("lost"), counted("sent")
     made = TracerProvider(shutdown_on_exit=False)
-    made.add_span_processor(traces.queue(traces.telling(Slow(), "http://tempo:4318"), most=4))
+    made.add_span_processor(traces.queue(traces.counting(Slow(), "http://tempo:4318"), most=4))
     tracer = made.get_tracer("test")
     for number in range(10):
         tracer.start_span(f"span {number}").end()

@@ -30,12 +30,12 @@ from domain.guest_spec import GuestSpec
 from domain.host.messages import Inventory
 from domain.host.state import Host
 from domain.scheduling.table import Ratios
-from infra.db.write_store import LedgerUnavailable
+from infra.db.write_store import WriteStoreUnavailable
 from infra.log.log import LogUnavailable, TopicPartition
 from infra.process.settings import Settings
 from projections.projector import Projector
 from projections.store.port import StoreUnavailable
-from tests.simulation.parts import SimulatedLedger, SimulatedLog, SimulatedStore, Weather
+from tests.simulation.parts import SimulatedLog, SimulatedStore, SimulatedWriteStore, Weather
 from tests.simulation.processes import Process
 
 CELLS = ("default", "second")
@@ -50,7 +50,7 @@ CLIENT_PATIENCE = 60.0
 SETTINGS = Settings()
 GIVES_UP = 3600.0
 """Seconds after which a client has had no answer because there is none."""
-FAULTS = (LogUnavailable, LedgerUnavailable, StoreUnavailable, Overtaken)
+FAULTS = (LogUnavailable, WriteStoreUnavailable, StoreUnavailable, Overtaken)
 """What the weather and the sharing out of partitions make a process end of. Of anything else, none may."""
 ASKED = {"log", "store", "settings", "clock", "verdicts", "load", "deciding", "known"}
 NOT_ASKED = [each.name for each in fields(Services) if each.name not in ASKED]
@@ -107,7 +107,10 @@ class Cluster:
         self.weather = Weather(random)
         self.log = SimulatedLog(self.weather)
         self.store = SimulatedStore(self.weather)
-        self.ledgers = {"engine": SimulatedLedger(self.weather), "scheduler": SimulatedLedger(self.weather)}
+        self.write_stores = {
+            "engine": SimulatedWriteStore(self.weather),
+            "scheduler": SimulatedWriteStore(self.weather),
+        }
         self.drivers = {
             f"h{number}": SimulatedDriver(ROOM, latency=0.02, seed=str(random.random()))
             for number in range(1, hosts + 1)
@@ -158,7 +161,7 @@ class Cluster:
     async def _work(self, process: Process, name: str, rules: Rules, topics: tuple[Topic, ...]) -> None:
         """As the worker does: what it cannot go on with ends the process."""
         group = self._groups[name]
-        processor = Processor(rules, self.ledgers[name], self.log, topics, process.clock)
+        processor = Processor(rules, self.write_stores[name], self.log, topics, process.clock)
         while True:
             generation = group.generation
             reader = await self.log.reader(await processor.assigned(group.share[process.name]))
@@ -167,14 +170,16 @@ class Cluster:
                     await processor.step(records)
 
     async def _timers(self, process: Process) -> None:
-        running = [Timers(ledger, self.log, process.clock, INBOX_KEEP).run() for ledger in self.ledgers.values()]
+        running = [
+            Timers(write_store, self.log, process.clock, INBOX_KEEP).run() for write_store in self.write_stores.values()
+        ]
         await asyncio.gather(*running)
 
     async def _beats(self, process: Process) -> None:
-        ledger = self.ledgers["scheduler"]
+        write_store = self.write_stores["scheduler"]
 
         async def hosts() -> list[Host]:
-            return [restored(EngineRules(), key, row).state for key, row in (await ledger.all("host")).items()]
+            return [restored(EngineRules(), key, row).state for key, row in (await write_store.all("host")).items()]
 
         await Beats(self.log, GRACE, process.clock, asyncio.get_running_loop().time).run(hosts)
 
@@ -195,7 +200,7 @@ class Cluster:
 
     async def _api(self, process: Process) -> None:
         """From the request on; what reads and answers HTTP before that has threads, which have no place here."""
-        load = Load(SETTINGS, self.log, self.store, self.ledgers)
+        load = Load(SETTINGS, self.log, self.store, self.write_stores)
         verdicts = Verdicts(self.log, lambda _: None, load)
         await verdicts.open()
         services = Services(
@@ -205,7 +210,7 @@ class Cluster:
             clock=process.clock,
             verdicts=verdicts,
             load=load,
-            deciding=self.ledgers,
+            deciding=self.write_stores,
             **dict.fromkeys(NOT_ASKED, cast(Any, None)),
         )
         async with asyncio.TaskGroup() as group:
@@ -233,7 +238,9 @@ class Cluster:
         while loop.time() < until:
             request = Request(asked, Wish(subject, data))
             self._requests.put_nowait(request)
-            with suppress(Unavailable, Overloaded, LedgerUnavailable, LogUnavailable, StoreUnavailable, TimeoutError):
+            with suppress(
+                Unavailable, Overloaded, WriteStoreUnavailable, LogUnavailable, StoreUnavailable, TimeoutError
+            ):
                 async with asyncio.timeout(CLIENT_PATIENCE):
                     outcome = await request.outcome
                 if outcome.judgement is not None:
@@ -251,7 +258,7 @@ class Cluster:
             return {ident: Guest(str(power), epochs.get(ident, 0)) for ident, power in powers.items()}
 
         clock = self.processes["timers"].clock
-        return await look(Parts(self.log, self.store, self.ledgers, guests, clock))
+        return await look(Parts(self.log, self.store, self.write_stores, guests, clock))
 
     @property
     def failures(self) -> dict[str, list[str]]:

@@ -231,7 +231,7 @@ async def _sent(request: Awaitable[object]) -> None:
 
 
 async def _state(cluster: Cluster, key: Key) -> Instance | None:
-    row = (await cluster.ledgers["engine"].all("instance")).get(key)
+    row = (await cluster.write_stores["engine"].all("instance")).get(key)
     return Instance.model_validate_json(row.state) if row else None
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from random import Random
 
 from domain.core.messages import Record
-from infra.db.memory import MemoryLedger, MemoryStep
-from infra.db.write_store import LedgerUnavailable
+from infra.db.memory import MemoryTransaction, MemoryWriteStore
+from infra.db.write_store import WriteStoreUnavailable
 from infra.log.log import LogUnavailable, Positions, Reader, TopicPartition
 from infra.log.memory import MemoryLog
 from projections.store.memory import MemoryStore
@@ -100,7 +100,7 @@ class SimulatedReader:
         await self._reader.close()
 
 
-class SimulatedLedger(MemoryLedger):
+class SimulatedWriteStore(MemoryWriteStore):
     """A database that gives one step after another, as row locks do, and may go between commit and answer."""
 
     def __init__(self, weather: Weather) -> None:
@@ -109,25 +109,25 @@ class SimulatedLedger(MemoryLedger):
         self._lock = asyncio.Lock()
 
     @asynccontextmanager
-    async def step(self) -> AsyncIterator[MemoryStep]:
+    async def step(self) -> AsyncIterator[MemoryTransaction]:
         await self._weather.breathe()
         async with self._lock:
             if self._weather.db_down:
-                raise LedgerUnavailable("the database is away")
-            step = MemoryStep(self)
+                raise WriteStoreUnavailable("the database is away")
+            step = MemoryTransaction(self)
             yield step
             await asyncio.sleep(self._weather.random.random() * SLOWNESS)
             struck = self._weather.strikes()
             if struck and self._weather.random.random() < 0.5:
-                raise LedgerUnavailable("it was not committed")
+                raise WriteStoreUnavailable("it was not committed")
             step.commit()
             if struck:
-                raise LedgerUnavailable("it was committed, and nobody was told")
+                raise WriteStoreUnavailable("it was committed, and nobody was told")
 
     async def sent(self, numbers: Sequence[int]) -> None:
         await self._weather.breathe()
         if self._weather.db_down:
-            raise LedgerUnavailable("the database is away")
+            raise WriteStoreUnavailable("the database is away")
         await super().sent(numbers)
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from api.writes.verdicts import Verdicts
 from commands.processor import Processor
 from commands.timers import Timers
-from infra.db.memory import MemoryLedger
+from infra.db.memory import MemoryWriteStore
 from projections.projector import Projector
 from tests.simulation.cluster import INBOX_KEEP
 from tests.simulation.history import WEIGHTS, Action, run, script
@@ -81,12 +81,12 @@ def test_a_clock_that_jumps_ahead_has_nothing_forgotten_that_may_come_again(seed
 def test_what_is_old_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     forgotten = []
 
-    async def prune(ledger: MemoryLedger, now: datetime, keep: timedelta) -> int:
-        forgotten.append(await whole(ledger, now, keep))
+    async def prune(write_store: MemoryWriteStore, now: datetime, keep: timedelta) -> int:
+        forgotten.append(await whole(write_store, now, keep))
         return forgotten[-1]
 
-    whole = MemoryLedger.prune
-    monkeypatch.setattr(MemoryLedger, "prune", prune)
+    whole = MemoryWriteStore.prune
+    monkeypatch.setattr(MemoryWriteStore, "prune", prune)
     assert run([Action("boot"), Action("wait", 0, INBOX_KEEP + 1200)], 1).problems == ()
     assert sum(forgotten) > 5
 

@@ -92,7 +92,7 @@ def serve(cluster: Cluster, directory: Path) -> Services:
     settings.api = settings.api.model_copy(update=LIMITS)
     secrets = MemorySecrets()
     forgetting = Forgetting(secrets)
-    load = Load(settings, cluster.log, cluster.store, cluster.ledgers)
+    load = Load(settings, cluster.log, cluster.store, cluster.write_stores)
     return Services(
         log=cluster.log,
         store=cluster.store,
@@ -109,7 +109,7 @@ def serve(cluster: Cluster, directory: Path) -> Services:
         load=load,
         deliveries=MemoryDeliveries(),
         sender=Sender(1, allow_private=False),
-        deciding=cluster.ledgers,
+        deciding=cluster.write_stores,
     )
 
 

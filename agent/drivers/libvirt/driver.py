@@ -445,7 +445,7 @@ class LibvirtDriver:
                 try:
                     await watcher(instance_id)
                 except Exception:
-                    with log_context.doing(instance=instance_id):
+                    with log_context.bound(instance=instance_id):
                         logger.exception("nobody could be told of a change of a guest")
 
 

@@ -27,7 +27,7 @@ METADATA_VERSION = 1
 
 
 def version() -> str:
-    """The version that the pom pins."""
+    """Return the version of Kafka that pom.xml pins. Raises Failure where it names none."""
     spaces = {"m": "http://maven.apache.org/POM/4.0.0"}
     found = ElementTree.parse(POM).findtext("m:dependencies/m:dependency/m:version", namespaces=spaces)
     if not found:
@@ -36,7 +36,7 @@ def version() -> str:
 
 
 def jars(cache: Path | None = None) -> Path:
-    """The directory with Kafka's jars; fetched when it is not there. Raises Failure."""
+    """Return the directory with Kafka's jars, which are downloaded at first. Raises Failure."""
     cache = cache or Layout().cache
     library = cache / f"kafka-{version()}" / "lib"
     if library.is_dir():
@@ -59,7 +59,7 @@ def jars(cache: Path | None = None) -> Path:
 
 
 def answers(address: str, timeout: float = 1.0) -> bool:
-    """Whether the broker at `host:port` counts itself as part of its cluster: an open port alone does not say that."""
+    """Return whether the broker at `host:port` has joined its cluster, which an open port alone does not prove."""
     host, _, port = address.rpartition(":")
     no_topics = 0
     request = struct.pack(">hhihi", METADATA, METADATA_VERSION, 1, -1, no_topics)
@@ -100,7 +100,7 @@ class Kafka(Server):
 
     @property
     def address(self) -> str:
-        """Where clients on this machine find it."""
+        """The `host:port` for clients on this machine."""
         return f"{LOOPBACK}:{self.port}"
 
     @property
@@ -113,12 +113,12 @@ class Kafka(Server):
 
     @property
     def command(self) -> list[str]:
-        """Java with the broker in it."""
+        """The command line of Java that runs the broker."""
         heap = ("-Xms256m", f"-Xmx{self.heap}")
         return self._java(*heap, f"-Dlog4j2.configurationFile={LOGGING}", "kafka.Kafka", str(self.settings))
 
     def prepare(self) -> None:
-        """Write the settings and, once, format the data directory."""
+        """Write the settings and, at first, format the data directory. Raises Failure."""
         self.take_directory()
         data = self.account.own(self.directory / "data")
         self.account.write(self.settings, self._properties(data))
@@ -131,7 +131,7 @@ class Kafka(Server):
         run([*tool, "-t", cluster, "-c", str(self.settings)], account=self.account, directory=self.directory)
 
     def ready(self) -> bool:
-        """Whether it answers and is let into its cluster."""
+        """Return whether the broker answers and has joined its cluster."""
         return answers(self.address)
 
     def _properties(self, data: Path) -> str:
