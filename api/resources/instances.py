@@ -24,6 +24,7 @@ from api.writes.boot import NAME, BootBody, checked_metadata
 from api.writes.command_bus import Outcome, Wish
 from api.writes.command_responses import answer, problem_of
 from domain.core.errors import Invalid
+from domain.core.fields import references, user_fields
 from domain.core.messages import Key
 from domain.instance.action import InstanceAction
 from domain.instance.actions import ACTIONS
@@ -35,8 +36,6 @@ from projections.views.view import Condition
 router = APIRouter(tags=["instances"])
 
 VIEW = "instances"
-NOT_FOR_USERS = {"keep_for"}
-"""Fields of commands that the operator's settings fill in."""
 MOST_CONSOLE = 1 << 20
 LINES_BYTES = 512
 """Bytes that a console line has at most, for as long as few enough are asked for."""
@@ -85,7 +84,7 @@ class Deletion(Strict):
     """How to delete."""
 
     hard: bool = Field(False, description="for good, at once")
-    ignore: bool = Field(False, description="also from error")
+    ignore: bool = Field(False, description=DeleteInstance.model_fields["ignore"].description)
 
 
 class Console(Strict):
@@ -262,6 +261,9 @@ def _act(action: InstanceAction, fields: type[BaseModel]) -> Callable[..., Await
         body: Annotated[Any, Body(examples=[{}])] = None,
     ) -> Response:
         values = body.model_dump() if body is not None else {}
+        for name, mark in references(action.command).items():
+            if values.get(name):
+                values[name] = await resolve.ident(given, f"{mark.kind}s", values[name], asked.project)
         if action.command is DeleteInstance:
             values["keep_for"] = given.settings.instances.purge_after
         return await _one(given, asked, ref, action.command(**values))
@@ -274,9 +276,7 @@ def _act(action: InstanceAction, fields: type[BaseModel]) -> Callable[..., Await
 
 def _fields(action: InstanceAction) -> type[BaseModel]:
     """The body of a verb: the fields of its command that are the user's to set."""
-    own: dict[str, Any] = {
-        name: (info.annotation, info) for name, info in action.command.model_fields.items() if name not in NOT_FOR_USERS
-    }
+    own: dict[str, Any] = {name: (info.annotation, info) for name, info in user_fields(action.command).items()}
     return create_model(f"{action.command.__name__}Body", __base__=Strict, __doc__=action.help, **own)
 
 

@@ -5,11 +5,11 @@ from typing import Annotated, Any
 import typer
 
 from cli.gs.call import Call, Outcomes
+from cli.gs.completion import Completer, names
 from cli.gs.options import command
 from cli.gs.parsing import pairs, text_or_file, words
 from cli.gs.problems import Failed, Problem, of_answer
-from cli.gs.resources import FLAVOR, HOST, IMAGE, INSTANCE, NETWORK, PORT
-from cli.gs.verbs import DONE
+from cli.gs.resources import DONE, FLAVOR, HOST, IMAGE, INSTANCE, KEYPAIR, NETWORK, PORT, ZONE
 
 PLACE, NET, DEVICES = "Where it runs", "Network", "Devices"
 
@@ -17,8 +17,10 @@ Text = str | None
 Texts = list[str] | None
 
 
-def _option(*names: str, help: str, panel: str | None = None, metavar: str | None = None) -> Any:
-    return typer.Option(*names, help=help, rich_help_panel=panel, metavar=metavar)
+def _option(
+    *flags: str, help: str, panel: str | None = None, metavar: str | None = None, of: Completer | None = None
+) -> Any:
+    return typer.Option(*flags, help=help, rich_help_panel=panel, metavar=metavar, autocompletion=of)
 
 
 def add(app: typer.Typer) -> None:
@@ -28,9 +30,11 @@ def add(app: typer.Typer) -> None:
 
 def boot(
     call: Call,
-    flavor: Annotated[str, _option("--flavor", help="Name or ID of its flavor.")],
+    flavor: Annotated[str, _option("--flavor", help="Name or ID of its flavor.", of=names(FLAVOR))],
     name: Annotated[Text, _option("--name", help="Its name.")] = None,
-    image: Annotated[Text, _option("--image", help="Name or ID of the image its root disk is made of.")] = None,
+    image: Annotated[
+        Text, _option("--image", help="Name or ID of the image its root disk is made of.", of=names(IMAGE))
+    ] = None,
     volume: Annotated[Text, _option("--volume", help="The volume to boot from, instead of an image.")] = None,
     volume_size: Annotated[int | None, _option("--volume-size", help="Size of the root disk in GB.")] = None,
     source_type: Annotated[Text, _option("--sourceType", help="What the system disk is made of.")] = None,
@@ -38,7 +42,9 @@ def boot(
     count: Annotated[int | None, _option("--count", help="How many to boot.")] = None,
     description: Annotated[Text, _option("--description", help="What it is for.")] = None,
     hostname: Annotated[Text, _option("--hostname", help="The guest's host name.")] = None,
-    key_name: Annotated[Text, _option("--key-name", help="Name of the keypair put into the guest.")] = None,
+    key_name: Annotated[
+        Text, _option("--key-name", help="Name of the keypair put into the guest.", of=names(KEYPAIR, "name"))
+    ] = None,
     password: Annotated[Text, _option("--password", help="The administrator's; without, one is made.")] = None,
     user_data: Annotated[
         Text, _option("--user-data", metavar="FILE|TEXT", help="For the guest: a file, @file, or the text itself.")
@@ -50,13 +56,19 @@ def boot(
     only_define: Annotated[bool, _option("--only-define", help="Define it, do not start it.")] = False,
     instance_uuid: Annotated[Text, _option("--instance-uuid", help="Create it with this UUID.")] = None,
     is_trusted: Annotated[bool, _option("--is-trusted", help="Only on trusted hosts.")] = False,
-    zone: Annotated[Text, _option("--zone", help="In this zone.", panel=PLACE)] = None,
-    host: Annotated[Text, _option("--host", help="On this host.", panel=PLACE)] = None,
+    zone: Annotated[Text, _option("--zone", help="In this zone.", panel=PLACE, of=names(ZONE, "name"))] = None,
+    host: Annotated[Text, _option("--host", help="On this host.", panel=PLACE, of=names(HOST))] = None,
     group: Annotated[Texts, _option("--group", help="Of these server groups: a,b.", panel=PLACE)] = None,
     dedicated_to: Annotated[Text, _option("--dedicated_to", help="In this dedicated cloud.", panel=PLACE)] = None,
-    network: Annotated[Texts, _option("--network", help="Name or ID of its network.", panel=NET)] = None,
-    port: Annotated[Text, _option("--port", help="Name or ID of a port, instead of a network.", panel=NET)] = None,
-    ports: Annotated[Texts, _option("--ports", help="Several ports: a,b.", panel=NET)] = None,
+    network: Annotated[
+        Texts, _option("--network", help="Name or ID of its network.", panel=NET, of=names(NETWORK, several=True))
+    ] = None,
+    port: Annotated[
+        Text, _option("--port", help="Name or ID of a port, instead of a network.", panel=NET, of=names(PORT))
+    ] = None,
+    ports: Annotated[
+        Texts, _option("--ports", help="Several ports: a,b.", panel=NET, of=names(PORT, several=True))
+    ] = None,
     security_group_ids: Annotated[
         Texts, _option("--security-group-ids", help="Its security groups: a,b.", panel=NET)
     ] = None,

@@ -6,6 +6,7 @@ import typer
 
 from cli.gs.call import Call
 from cli.gs.columns import bare
+from cli.gs.completion import names
 from cli.gs.options import command
 from cli.gs.output import Format, write
 from cli.gs.problems import Missing
@@ -17,15 +18,18 @@ app = typer.Typer()
 @command(app)
 def show(call: Call) -> None:
     """Show every setting, its value and where that came from."""
-    call.table(call.client.get("/config"), SETTING)
+    call.table(call.client.get(SETTING.path()), SETTING)
 
 
 @command(app)
 def get(
-    call: Call, name: Annotated[str, typer.Argument(metavar="NAME", help="SECTION.NAME.", show_default=False)]
+    call: Call,
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="SECTION.NAME.", show_default=False, autocompletion=names(SETTING))
+    ],
 ) -> None:
     """Print one setting's value."""
-    for setting in call.client.get("/config").items(SETTING.plural):
+    for setting in call.client.get(SETTING.path()).items(SETTING.plural):
         if setting.get("name") == name:
             if call.wish.form is Format.TABLE and not call.wish.raw and not call.wish.fields:
                 write(bare(setting.get("value")) + "\n")

@@ -5,41 +5,47 @@ from typing import Annotated
 import typer
 
 from cli.gs.call import Call
+from cli.gs.completion import words
 from cli.gs.options import command
 from cli.gs.resources import DEAD
+from cli.gs.standard import argument
+from cli.gs.synonyms import SynonymGroup
 
-app = typer.Typer(no_args_is_help=True)
-PATH = "/events/dead"
-Which = Annotated[str, typer.Argument(metavar="ID", help="ID.", show_default=False)]
+app = typer.Typer(cls=SynonymGroup, no_args_is_help=True)
+Which = Annotated[str, argument(DEAD)]
+STATUSES = ("dead", "retried", "dropped")
 
 
 @command(app, "list")
 def list_all(
     call: Call,
-    status: Annotated[str | None, typer.Option("--status", help="dead, retried or dropped.")] = None,
+    status: Annotated[
+        str | None,
+        typer.Option("--status", help="dead, retried or dropped.", autocompletion=words(lambda: STATUSES)),
+    ] = None,
     kind: Annotated[str | None, typer.Option("--kind", help="For this kind of thing, such as instance.")] = None,
     subject: Annotated[str | None, typer.Option("--subject", help="For this aggregate: KIND/ID.")] = None,
     limit: Annotated[int | None, typer.Option("--limit", "-l", min=1, help="At most so many.")] = None,
     marker: Annotated[str | None, typer.Option("--marker", help="Only what follows this ID.")] = None,
 ) -> None:
     """List dead records, the newest first."""
-    answer = call.client.get(PATH, status=status, kind=kind, subject=subject, limit=limit, marker=marker)
+    answer = call.client.get(DEAD.path(), status=status, kind=kind, subject=subject, limit=limit, marker=marker)
     call.table(answer, DEAD)
 
 
 @command(app)
 def show(call: Call, which: Which) -> None:
     """Show a dead record: where it came from, why it is dead, what it says."""
-    call.show_answer(call.client.get(f"{PATH}/{which}"))
+    call.show_answer(call.client.get(DEAD.path(which)))
 
 
 @command(app, writes=True)
 def retry(call: Call, which: Which) -> None:
     """Release what it was for, and have the record dealt with again, once."""
-    call.show_answer(call.client.write("POST", f"{PATH}/{which}/retry"))
+    call.show_answer(call.client.write("POST", DEAD.path(which, "retry")))
 
 
 @command(app, writes=True)
 def drop(call: Call, which: Which) -> None:
     """Say that a dead record needs no more care."""
-    call.show_answer(call.client.write("POST", f"{PATH}/{which}/drop"))
+    call.show_answer(call.client.write("POST", DEAD.path(which, "drop")))

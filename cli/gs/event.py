@@ -9,11 +9,12 @@ import typer
 from cli.gs import dead
 from cli.gs.call import Call
 from cli.gs.columns import moment, plain, printable
+from cli.gs.completion import names
 from cli.gs.options import command
 from cli.gs.output import Format, one, write
 from cli.gs.parsing import moment_of
 from cli.gs.problems import Usage
-from cli.gs.resources import EVENT, TIME
+from cli.gs.resources import EVENT, INSTANCE, TASK, TIME
 from cli.gs.standard import add_list, add_show, narrowing_options, signed
 
 app = typer.Typer()
@@ -47,7 +48,7 @@ def follow(call: Call, start: str | None, **given: str | None) -> None:
 START = typer.Option(
     "--from", metavar="beginning|now|ID", help="Where to begin: now, unless --since says; the ID is told at the end."
 )
-signed(follow, [("start", Annotated[str | None, START], None), *narrowing_options(EVENT.narrowings)])
+signed(follow, [("start", Annotated[str | None, START], None), *narrowing_options(EVENT.narrowings, EVENT)])
 command(app)(follow)
 
 
@@ -81,8 +82,13 @@ def _line(event: dict[str, Any], call: Call) -> str:
 @command(app)
 def export(
     call: Call,
-    task: Annotated[str | None, typer.Option("--task", help="All that this task led to.")] = None,
-    instance: Annotated[str | None, typer.Option("--instance", help="All of this instance (name or ID).")] = None,
+    task: Annotated[
+        str | None, typer.Option("--task", help="All that this task led to.", autocompletion=names(TASK))
+    ] = None,
+    instance: Annotated[
+        str | None,
+        typer.Option("--instance", help="All of this instance (name or ID).", autocompletion=names(INSTANCE)),
+    ] = None,
     subject: Annotated[str | None, typer.Option("--subject", help="All of this aggregate: KIND/ID.")] = None,
     until: Annotated[str | None, typer.Option("--until", help=f"Nothing later: {TIME}.")] = None,
     file: Annotated[str | None, typer.Option("--file", metavar="FILE", help="Where to write it, not printed.")] = None,

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.gs import boot, console, verbs
+from cli.gs import boot, console
 from cli.gs.call import Call
 from cli.gs.columns import Column
 from cli.gs.options import command
@@ -14,10 +14,8 @@ from cli.gs.problems import Missing
 from cli.gs.resources import INNER_STATUS, INSTANCE, INTERFACE, Narrowing
 from cli.gs.standard import add_diff, add_history, add_list, add_show, argument
 from cli.gs.why import add_why
-from domain.instance.state import VmState
 
 app = typer.Typer()
-DELETED = (VmState.DELETED, VmState.SOFT_DELETED)
 Which = Annotated[str, argument(INSTANCE)]
 
 INNER = Narrowing("--inner-status", "Show the three facts behind the status.", switch=True)
@@ -33,15 +31,16 @@ add_show(app, INSTANCE, past=True)
 
 
 @command(app)
-def show_deleted(call: Call, which: Which) -> None:
+def show_deleted(call: Call, which: Annotated[str, argument(INSTANCE, {"deleted": "true"})]) -> None:
     """Show an instance that was deleted, softly or for good."""
+    from domain.instance.state import VmState
+
     answer = call.client.get(INSTANCE.path(call.ident(INSTANCE, which, deleted="true")))
-    if answer.get("vm_state") not in DELETED:
+    if answer.get("vm_state") not in (VmState.DELETED, VmState.SOFT_DELETED):
         raise Missing(f"Instance {which} is not deleted.", "gs instance show shows it.")
     call.show_answer(answer)
 
 
-verbs.add(app)
 add_release(app, INSTANCE)
 
 
@@ -67,7 +66,7 @@ def update(
     call.written(INSTANCE, call.client.write("PATCH", INSTANCE.path(ident), body), ident)
 
 
-@command(app)
+@command(app, shows=INTERFACE)
 def interface_list(call: Call, which: Which) -> None:
     """List an instance's network interfaces."""
     call.table(call.client.get(INSTANCE.path(call.ident(INSTANCE, which), "interfaces")), INTERFACE)

@@ -4,6 +4,8 @@ Why groups are loaded only when one is used: a command line is started for every
 need must cost nothing. This table is all that `gs --help` reads.
 """
 
+import atexit
+import gc
 import importlib
 from typing import Annotated, Any, cast
 
@@ -12,7 +14,8 @@ import typer.main
 from typer.core import TyperGroup
 
 from cli.gs.options import command
-from cli.gs.version import version
+from cli.gs.synonyms import SynonymGroup
+from cli.gs.version import own, version
 
 GROUPS: dict[str, str] = {
     "cell": "Parts of the fleet that are scheduled apart.",
@@ -34,34 +37,42 @@ GROUPS: dict[str, str] = {
     "webhook": "Endpoints that are told of events.",
     "zone": "Groups of hosts that fail together.",
 }
+LATER = {"instance": "verbs"}
+"""A second module of a group, imported only for commands that the first has not: the verbs are made from the domain,
+whose import takes longer than most requests."""
 
 
-class LazyGroup(TyperGroup):
-    """A group whose module is imported when one of its commands is wanted."""
+class LazyGroup(SynonymGroup):
+    """A group whose modules are imported when one of their commands is wanted."""
+
+    def __init__(self, name: str, help: str) -> None:
+        super().__init__(name=name, help=help, no_args_is_help=True)
+        self._modules = [name, LATER[name]] if name in LATER else [name]
 
     def _load(self) -> None:
-        if not self.commands:
-            module = importlib.import_module(f"cli.gs.{self.name}")
-            self.commands = cast(TyperGroup, typer.main.get_command(module.app)).commands
+        module = importlib.import_module(f"cli.gs.{self._modules.pop(0)}")
+        self.commands.update(cast(TyperGroup, typer.main.get_command(module.app)).commands)
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """Names, as the module orders them."""
-        self._load()
+        """Names, as the modules order them."""
+        while self._modules:
+            self._load()
         return super().list_commands(ctx)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The command of that name, or None."""
-        self._load()
-        return super().get_command(ctx, cmd_name)
+        """The command of that name or synonym, or None."""
+        while (found := super().get_command(ctx, cmd_name)) is None and self._modules:
+            self._load()
+        return found
 
 
-class Root(TyperGroup):
+class Root(SynonymGroup):
     """All groups."""
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
         for name, text in GROUPS.items():
-            self.add_command(LazyGroup(name=name, help=text, no_args_is_help=True))
+            self.add_command(LazyGroup(name, text))
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Names in order."""
@@ -73,12 +84,23 @@ app = typer.Typer(
     cls=Root,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"max_content_width": 120},
+    context_settings={"max_content_width": 120, "help_option_names": ["--help", "-h"]},
 )
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"gs {own()}")
+        raise typer.Exit
+
+
 @app.callback()
-def gs() -> None:
+def gs(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show this program's version and exit.", callback=_print_version, is_eager=True),
+    ] = False,
+) -> None:
     """Virtual machines on many hosts. GS_API holds the address of the service."""
 
 
@@ -90,7 +112,7 @@ def help_on(
     """Show help on a group or a command."""
     here: Any = ctx.find_root()
     for word in words or ():
-        found = here.command.get_command(here, word) if isinstance(here.command, TyperGroup) else None
+        found = here.command.get_command(here, word) if isinstance(here.command, SynonymGroup) else None
         if found is None:
             raise typer.BadParameter(f"There is no command {' '.join(words or ())}.")
         here = type(here)(found, info_name=word, parent=here)
@@ -102,6 +124,8 @@ command(app)(version)
 
 def main() -> None:
     """The program `gs`."""
+    # Nothing is searched for garbage at the end: that takes longer than printing a list.
+    atexit.register(gc.freeze)
     app()
 
 

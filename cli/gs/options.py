@@ -13,25 +13,29 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperOption
 
+from cli.gs.completion import fields as completed_fields
 from cli.gs.output import Format
+from cli.gs.resources import Resource
 
 PANEL = "Common options"
 NEW_SWITCH = re.compile(r"(--[\w-]+)=(.*)")
 YES, NO = frozenset({"true", "t", "1", "yes"}), frozenset({"false", "f", "0", "no"})
 
 
-def _common(writes: bool) -> dict[str, tuple[Any, Any]]:
+def _common(writes: bool, shows: Resource | None) -> dict[str, tuple[Any, Any]]:
     """Annotation and default of each."""
 
-    def option(*names: str, help: str, hidden: bool = False, metavar: str | None = None) -> Any:
-        return typer.Option(*names, help=help, rich_help_panel=PANEL, hidden=hidden, metavar=metavar)
+    def option(*names: str, help: str, **more: Any) -> Any:
+        return typer.Option(*names, help=help, rich_help_panel=PANEL, **more)
+
+    by_field = {"metavar": "FIELDS", "autocompletion": completed_fields(shows)}
 
     return {
         "debug": (Annotated[bool, option("--debug", help="Show the HTTP exchange, without secrets.")], False),
         "raw": (Annotated[bool, option("--json", help="Print the raw JSON answer.")], False),
         "form": (Annotated[Format, option("--output", "-o", help="How the answer is printed.")], Format.TABLE),
         "fields": (
-            Annotated[str, option("--fields", "-f", help="Only these fields: a,b.", metavar="FIELDS")],
+            Annotated[str, option("--fields", "-f", help="Only these fields: a,b.", **by_field)],
             "",
         ),
         "wait": (
@@ -80,13 +84,21 @@ def _switches_spelled_out(args: list[str], switches: dict[str, TyperOption]) -> 
 
 
 def command(
-    app: typer.Typer, name: str | None = None, *, writes: bool = False, help: str | None = None
+    app: typer.Typer,
+    name: str | None = None,
+    *,
+    writes: bool = False,
+    help: str | None = None,
+    shows: Resource | None = None,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Makes a function, whose first parameter is the Call, a command of this group."""
+    """Makes a function, whose first parameter is the Call, a command of this group.
+
+    `shows`: what the command's answer is of, where it is of something else than its group.
+    """
 
     def attach(function: Callable[..., None]) -> Callable[..., None]:
         own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
-        common = _common(writes)
+        common = _common(writes, shows)
 
         def run(ctx: typer.Context, **given: Any) -> None:
             _run(function, ctx, {each: given.pop(each) for each in common}, given)

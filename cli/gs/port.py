@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.gs.call import Call
+from cli.gs.completion import names
 from cli.gs.options import command
 from cli.gs.resources import NETWORK, PORT
 from cli.gs.standard import add_delete, add_list, add_show
@@ -18,7 +19,9 @@ add_show(app, PORT)
 @command(app, writes=True)
 def create(
     call: Call,
-    network: Annotated[str, typer.Option("--network", help="Name or ID of its network.")],
+    network: Annotated[
+        str, typer.Option("--network", help="Name or ID of its network.", autocompletion=names(NETWORK))
+    ],
     argument: Annotated[str | None, typer.Argument(metavar="NAME", help="Its name, or --name; it needs none.")] = None,
     name: Annotated[str | None, typer.Option("--name", help="Its name.")] = None,
     ip: Annotated[str | None, typer.Option("--ip", help="Its address; without, a free one is taken.")] = None,

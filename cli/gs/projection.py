@@ -10,10 +10,10 @@ from cli.gs.columns import printable
 from cli.gs.options import command
 from cli.gs.problems import Failed, TimedOut
 from cli.gs.resources import PROJECTION, RUN
+from cli.gs.standard import argument
 from cli.gs.waiting import FIRST_PAUSE, GROWTH, LONGEST_PAUSE
 
 app = typer.Typer()
-RUNS = PROJECTION.path("runs")
 AFTER = {
     "rebuild": "makes indexes, then exchanges",
     "verify": "compares",
@@ -46,24 +46,24 @@ def verify(call: Call) -> None:
     _do(call, "verify")
 
 
-@command(app)
+@command(app, shows=RUN)
 def runs(
     call: Call,
     limit: Annotated[int | None, typer.Option("--limit", "-l", min=1, help="At most so many.")] = None,
     marker: Annotated[str | None, typer.Option("--marker", help="Only what follows this ID.")] = None,
 ) -> None:
     """List rebuilds, rollbacks and comparisons."""
-    call.table(call.client.get(RUNS, limit=limit, marker=marker), RUN)
+    call.table(call.client.get(RUN.path(), limit=limit, marker=marker), RUN)
 
 
-@command(app)
-def show(call: Call, run: Annotated[str, typer.Argument(metavar="RUN", help="ID.", show_default=False)]) -> None:
+@command(app, shows=RUN)
+def show(call: Call, run: Annotated[str, argument(RUN)]) -> None:
     """Show one of them."""
-    call.show_answer(call.client.get(f"{RUNS}/{run}"))
+    call.show_answer(call.client.get(RUN.path(run)))
 
 
 def _do(call: Call, kind: str) -> None:
-    answer = call.client.write("POST", RUNS, {"kind": kind})
+    answer = call.client.write("POST", RUN.path(), {"kind": kind})
     if not call.wish.wait:
         call.show_answer(answer)
         return
@@ -82,7 +82,7 @@ def _do(call: Call, kind: str) -> None:
 def _ended(call: Call, ident: str) -> dict[str, Any]:
     pause, told = FIRST_PAUSE, ""
     while True:
-        run = dict(call.client.get(f"{RUNS}/{ident}").body)
+        run = dict(call.client.get(RUN.path(ident)).body)
         if run["status"] not in ("asked", "running"):
             return run
         line = _progress(run)

@@ -3,6 +3,7 @@
 Why a table: list, show and delete of every group are made from a row here, so they look and behave alike.
 """
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from cli.gs.columns import Column, bytes_in_words, count, place, used_of_total
@@ -16,6 +17,12 @@ class Narrowing:
     help: str
     parameter: str = ""
     switch: bool = False
+    of: str = ""
+    """What completes it: the noun of a kind, for names and IDs, or `noun.field` for that field alone."""
+    known: Callable[[], Iterable[str]] | None = None
+    """The words that complete it."""
+    several: bool = False
+    """It takes a list: a,b."""
 
     @property
     def name(self) -> str:
@@ -37,19 +44,46 @@ class Resource:
     """A name serves wherever an id does."""
     selects: bool = True
     """The service leaves out the fields that were not asked for; else that is done here."""
+    keys: tuple[str, ...] = ()
+    """The fields that say which one is meant, where they are not its name and its id."""
+    route: str = ""
+    """Where the service serves it, if not under its plural."""
+
+    @property
+    def known_by(self) -> tuple[str, ...]:
+        """The fields that say which one is meant."""
+        return self.keys or (("name", "id") if self.named else ("id",))
 
     def path(self, ident: str = "", *below: str) -> str:
         """The URL path of the list, of one thing, or of what is below it."""
-        return "/".join(("", self.plural, *filter(None, (ident, *below))))
+        return "/".join(("", self.route or self.plural, *filter(None, (ident, *below))))
 
 
 TIME = "a moment (ISO 8601, or Unix seconds), or how long ago (90s, 10m, 3h, 2d)"
 ID, NAME, CREATED = Column("id"), Column("name"), Column("created")
 PROJECT = Column("project_id", "project")
 BY_NAME = Narrowing("--name", "With this name.")
-BY_STATUS = Narrowing("--status", "In one of these statuses: a,b.")
-BY_PROJECT = Narrowing("--project-id", "Of this project.")
-BY_INSTANCE = Narrowing("--instance", "Of this instance (name or ID).")
+BY_PROJECT = Narrowing("--project-id", "Of this project.", of="project")
+ENABLED = Narrowing("--status", "enabled or disabled.", known=lambda: ("enabled", "disabled"))
+BY_INSTANCE = Narrowing("--instance", "Of this instance (name or ID).", of="instance")
+
+
+def by_status(known: Callable[[], Iterable[str]]) -> Narrowing:
+    """The option --status of a kind that has these."""
+    return Narrowing("--status", "In one of these statuses: a,b.", known=known, several=True)
+
+
+def _instance_statuses() -> Iterable[str]:
+    from domain.instance.status import STATUSES
+
+    return STATUSES
+
+
+def _actions() -> Iterable[str]:
+    from domain.instance.actions import ACTIONS
+
+    return ACTIONS
+
 
 INSTANCE = Resource(
     "instance",
@@ -66,14 +100,14 @@ INSTANCE = Resource(
     long=(Column("zone"), Column("key_name", "key"), PROJECT, Column("user_id", "user"), CREATED, Column("updated")),
     narrowings=(
         BY_NAME,
-        BY_STATUS,
+        by_status(_instance_statuses),
         Narrowing("--ip", "With this address."),
-        Narrowing("--host-id", "On this host (name or ID)."),
-        Narrowing("--host-name", "On the host of this name."),
-        Narrowing("--flavor-ids", "Of one of these flavors (names or IDs): a,b."),
-        Narrowing("--image-id", "Made of this image (name or ID)."),
-        Narrowing("--key-name", "With this keypair."),
-        Narrowing("--zone", "In this zone."),
+        Narrowing("--host-id", "On this host (name or ID).", of="host"),
+        Narrowing("--host-name", "On the host of this name.", of="host.name"),
+        Narrowing("--flavor-ids", "Of one of these flavors (names or IDs): a,b.", of="flavor", several=True),
+        Narrowing("--image-id", "Made of this image (name or ID).", of="image"),
+        Narrowing("--key-name", "With this keypair.", of="keypair.name"),
+        Narrowing("--zone", "In this zone.", of="zone.name"),
         BY_PROJECT,
         Narrowing("--user-id", "Of this user."),
         Narrowing("--create-date", "Created from,to: Unix seconds, one of them may be empty."),
@@ -84,6 +118,8 @@ INSTANCE = Resource(
         ),
     ),
 )
+DONE = (ID, NAME, Column("status"), Column("task_id", "task"), Column("command_id", "command"))
+"""Of an instance that something was asked for, and not waited for."""
 INNER_STATUS = (Column("vm_state"), Column("power"), Column("task.action", "task"), Column("task.step", "step"))
 FLAVOR = Resource(
     "flavor",
@@ -130,7 +166,7 @@ PORT = Resource(
     ),
     narrowings=(
         BY_NAME,
-        Narrowing("--network", "Of this network (name or ID)."),
+        Narrowing("--network", "Of this network (name or ID).", of="network"),
         BY_INSTANCE,
         Narrowing("--ip", "With this address."),
         BY_PROJECT,
@@ -153,10 +189,10 @@ HOST = Resource(
     ),
     narrowings=(
         BY_NAME,
-        Narrowing("--zone", "In this zone."),
-        Narrowing("--cell", "Of this cell."),
-        Narrowing("--status", "enabled or disabled."),
-        Narrowing("--health", "In one of these states: up,suspect."),
+        Narrowing("--zone", "In this zone.", of="zone.name"),
+        Narrowing("--cell", "Of this cell.", of="cell"),
+        ENABLED,
+        Narrowing("--health", "In one of these states: up,suspect.", known=lambda: ("up", "suspect"), several=True),
     ),
 )
 ZONE = Resource("zone", "zones", (ID, NAME, Column("cell"), Column("description"), CREATED), narrowings=(BY_NAME,))
@@ -174,7 +210,12 @@ TASK = Resource(
         Column("accepted"),
         Column("finished"),
     ),
-    narrowings=(BY_STATUS, Narrowing("--action", "Of this action."), BY_INSTANCE, BY_PROJECT),
+    narrowings=(
+        by_status(lambda: ("queued", "running", "cancelling", "undoing", "finished", "failed", "cancelled")),
+        Narrowing("--action", "Of this action.", known=_actions),
+        BY_INSTANCE,
+        BY_PROJECT,
+    ),
     named=False,
 )
 JOB = Resource(
@@ -193,10 +234,10 @@ JOB = Resource(
     ),
     narrowings=(
         BY_NAME,
-        BY_STATUS,
-        Narrowing("--task", "Of this task."),
+        by_status(lambda: ("dispatched", "started", "finished", "failed", "skipped")),
+        Narrowing("--task", "Of this task.", of="task"),
         BY_INSTANCE,
-        Narrowing("--host", "Sent to this host (name or ID)."),
+        Narrowing("--host", "Sent to this host (name or ID).", of="host"),
     ),
     named=False,
 )
@@ -209,7 +250,7 @@ EVENT = Resource(
         Narrowing("--type", "Of one of these types: a,b; * stands for anything, as in instance.*"),
         Narrowing("--actor", "Caused by this user."),
         BY_PROJECT,
-        Narrowing("--task", "All that this task led to."),
+        Narrowing("--task", "All that this task led to.", of="task"),
         Narrowing("--since", f"From then on: {TIME}."),
         Narrowing("--until", f"Up to then: {TIME}."),
     ),
@@ -229,7 +270,7 @@ WEBHOOK = Resource(
         Column("delivery.failures", "failures"),
         Column("reason"),
     ),
-    narrowings=(BY_NAME, Narrowing("--status", "enabled or disabled."), BY_PROJECT),
+    narrowings=(BY_NAME, ENABLED, BY_PROJECT),
 )
 CHANGE = Resource("change", "changes", (Column("field"), Column("old"), Column("new")), named=False, selects=False)
 CAUSE = Resource(
@@ -245,6 +286,7 @@ DEAD = Resource(
     (ID, Column("status"), Column("type"), Column("subject"), Column("place"), Column("why")),
     named=False,
     selects=False,
+    route="events/dead",
 )
 FILTER = Resource("filter", "filters", (NAME, Column("leaves_out")), named=False, selects=False)
 WEIGHT = Resource("weight", "weights", (NAME, Column("weight")), named=False, selects=False)
@@ -332,6 +374,7 @@ CELL = Resource(
     ),
     named=False,
     selects=False,
+    keys=("name",),
 )
 USAGE = Resource(
     "project",
@@ -346,6 +389,7 @@ USAGE = Resource(
     ),
     named=False,
     selects=False,
+    keys=("project_id",),
 )
 PROJECTION = Resource(
     "projection",
@@ -360,5 +404,26 @@ RUN = Resource(
     (ID, Column("kind"), Column("status"), Column("actor"), Column("asked"), Column("finished"), Column("problems")),
     named=False,
     selects=False,
+    route="projections/runs",
 )
-SETTING = Resource("setting", "settings", (NAME, Column("value"), Column("origin"), Column("description")), named=False)
+SETTING = Resource(
+    "setting",
+    "settings",
+    (NAME, Column("value"), Column("origin"), Column("description")),
+    named=False,
+    keys=("name",),
+    route="config",
+)
+
+KINDS: dict[str, Resource] = {
+    **{
+        each.noun: each
+        for each in (INSTANCE, FLAVOR, IMAGE, KEYPAIR, NETWORK, PORT, HOST, ZONE, CELL, TASK, JOB, EVENT, WEBHOOK)
+    },
+    "config": SETTING,
+    "dead": DEAD,
+    "parked": PARKED,
+    "project": USAGE,
+    "projection": PROJECTION,
+}
+"""What each group is about; the service has a list of each."""

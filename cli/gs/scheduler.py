@@ -17,13 +17,13 @@ from cli.gs.standard import TIME, argument
 app = typer.Typer()
 
 
-@command(app)
+@command(app, shows=FILTER)
 def filters(call: Call) -> None:
     """List the filters, in the order in which they are applied."""
     call.table(call.client.get("/scheduler"), FILTER)
 
 
-@command(app)
+@command(app, shows=WEIGHT)
 def weights(call: Call) -> None:
     """List what hosts are weighed by, and how much each counts."""
     call.table(call.client.get("/scheduler"), WEIGHT)

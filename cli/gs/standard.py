@@ -4,13 +4,14 @@ Why made, not written: what is alike must not differ by accident, and a new kind
 """
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
 
 from cli.gs.call import Call, Outcomes
 from cli.gs.columns import Column
+from cli.gs.completion import names, narrowed
 from cli.gs.options import command
 from cli.gs.output import Format
 from cli.gs.problems import Problem
@@ -55,7 +56,7 @@ def add_list(
         more = (resource.long if own.get("long") else ()) + (choose(own) if choose else ())
         call.table(answer, resource, resource.columns + more)
 
-    options = narrowing_options([*resource.narrowings, *switches])
+    options = narrowing_options([*resource.narrowings, *switches], resource)
     if resource.long:
         options.append(("long", Annotated[bool, typer.Option("--long", help="More columns.")], False))
     signed(run, [*options, *PAGE, *(SKIP if skip else ())])
@@ -83,7 +84,9 @@ def add_history(app: typer.Typer, resource: Resource, help: str = "") -> None:
         call.table(call.client.get(path, limit=limit, marker=marker), EVENT)
 
     signed(run, [("which", Annotated[str, argument(resource)], inspect.Parameter.empty), *PAGE])
-    command(app, "history", help=help or f"List everything that ever happened to {article(resource.noun)}.")(run)
+    command(
+        app, "history", shows=EVENT, help=help or f"List everything that ever happened to {article(resource.noun)}."
+    )(run)
 
 
 def add_diff(app: typer.Typer, resource: Resource) -> None:
@@ -106,7 +109,7 @@ def add_diff(app: typer.Typer, resource: Resource) -> None:
             ("end", Annotated[str | None, end], None),
         ],
     )
-    command(app, "diff", help=f"Show what differs between {article(resource.noun)} at two moments.")(run)
+    command(app, "diff", shows=CHANGE, help=f"Show what differs between {article(resource.noun)} at two moments.")(run)
 
 
 def add_delete(app: typer.Typer, resource: Resource) -> None:
@@ -131,10 +134,11 @@ def add_delete(app: typer.Typer, resource: Resource) -> None:
     command(app, "delete", writes=True, help=f"Delete {article(resource.noun)}.")(run)
 
 
-def argument(resource: Resource) -> Any:
-    """The argument that says which one is meant, or which ones."""
+def argument(resource: Resource, where: Mapping[str, str] | None = None) -> Any:
+    """The argument that says which one is meant, or which ones; `where` narrows the list that completes it."""
     what = "Name or ID" if resource.named else "ID"
-    return typer.Argument(metavar=resource.noun.upper(), help=f"{what}.", show_default=False)
+    completer = names(resource, where=where)
+    return typer.Argument(metavar=resource.noun.upper(), help=f"{what}.", show_default=False, autocompletion=completer)
 
 
 def article(noun: str) -> str:
@@ -142,15 +146,15 @@ def article(noun: str) -> str:
     return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
-def narrowing_options(narrowings: Sequence[Narrowing]) -> list[tuple[str, Any, Any]]:
-    """The parameters of a function that takes these."""
-    return [(each.name, *_option(each)) for each in narrowings]
+def narrowing_options(narrowings: Sequence[Narrowing], resource: Resource) -> list[tuple[str, Any, Any]]:
+    """The parameters of a function that lists a kind of thing and takes these."""
+    return [(each.name, *_option(each, resource)) for each in narrowings]
 
 
-def _option(each: Narrowing) -> tuple[Any, Any]:
+def _option(each: Narrowing, resource: Resource) -> tuple[Any, Any]:
     if each.switch:
         return Annotated[bool, typer.Option(each.flag, help=each.help)], False
-    return Annotated[str | None, typer.Option(each.flag, help=each.help)], None
+    return Annotated[str | None, typer.Option(each.flag, help=each.help, autocompletion=narrowed(each, resource))], None
 
 
 def signed(function: Callable[..., None], options: list[tuple[str, Any, Any]]) -> None:

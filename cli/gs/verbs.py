@@ -1,89 +1,70 @@
 """The lifecycle commands of gs instance, made from the lifecycle table.
 
-Why made: a verb is a file and a row in `domain/instance/actions`; its command and help follow. A row `hard-X` is the
-switch `--hard` of X.
+Why made: a verb is a file and a row in `domain/instance/actions`; its command, its options and their help follow. A
+row `hard-X` is the switch `--hard` of X.
 """
 
 import inspect
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
 
 from cli.gs.call import Call, Outcomes
-from cli.gs.columns import Column
+from cli.gs.field_options import parameter_of, sent
 from cli.gs.options import command
 from cli.gs.problems import Failed, Missing, Problem
-from cli.gs.resources import ID, INSTANCE, NAME
+from cli.gs.resources import DONE, INSTANCE
 from cli.gs.standard import argument
+from domain.core.fields import user_fields
 from domain.instance.action import InstanceAction
 from domain.instance.actions import ACTIONS
 from domain.instance.state import VmState
 
 HARD = "hard-"
-DONE = (ID, NAME, Column("status"), Column("task_id", "task"), Column("command_id", "command"))
+SOFT_DELETED = frozenset({VmState.SOFT_DELETED})
+AMONG_DELETED: dict[str, str] = {"deleted": "true", "status": VmState.SOFT_DELETED}
+"""What a list of instances is narrowed by to show those that can be restored."""
+
+app = typer.Typer()
 
 
-@dataclass(frozen=True)
-class Extra:
-    """An option that only one verb has, and the field of its request that it becomes."""
-
-    flag: str
-    help: str
-    switch: bool = False
-
-    @property
-    def name(self) -> str:
-        """The field."""
-        return self.flag.lstrip("-").replace("-", "_")
-
-
-EXTRAS: dict[str, tuple[Extra, ...]] = {
-    "delete": (Extra("--ignore", "Also from error.", switch=True),),
-    "reset": (Extra("--root-device-id", "The root device to go on with."),),
-}
-
-
-def add(app: typer.Typer) -> None:
-    """A command a verb that begins at an instance there is."""
-    for name, action in ACTIONS.items():
-        if action.begins and name.removeprefix(HARD) not in ACTIONS.keys() - {name}:
-            _add(app, action, ACTIONS.get(HARD + name))
-
-
-def _add(app: typer.Typer, action: InstanceAction, hard: InstanceAction | None) -> None:
-    extras = EXTRAS.get(action.name, ())
+def add(app: typer.Typer, action: InstanceAction, hard: InstanceAction | None) -> None:
+    """Make a verb a command of this group. Its options are the fields of its request, and of the hard one's."""
+    own, of_hard = user_fields(action.command), user_fields(hard.command) if hard else {}
 
     def run(call: Call, which: list[str], **given: Any) -> None:
-        verb = HARD + action.name if given.pop("hard", False) else action.name
-        act(call, which, verb, {key: value for key, value in given.items() if value})
+        chosen, fields = (hard, of_hard) if hard and given.pop("hard") else (action, own)
+        body = sent({**of_hard, **own}, given)
+        if strange := body.keys() - fields.keys():
+            flag = f"--{min(strange).replace('_', '-')}"
+            raise typer.BadParameter(f"{flag} does not go {'with' if chosen is hard else 'without'} --hard.")
+        act(call, which, chosen.name, body)
 
     kind = inspect.Parameter.KEYWORD_ONLY
+    among = AMONG_DELETED if action.begins == SOFT_DELETED else None
     parameters = [
         inspect.Parameter("call", inspect.Parameter.POSITIONAL_ONLY, annotation=Call),
-        inspect.Parameter("which", kind, annotation=Annotated[list[str], argument(INSTANCE)]),
+        inspect.Parameter("which", kind, annotation=Annotated[list[str], argument(INSTANCE, among)]),
     ]
     if hard:
         note = Annotated[bool, typer.Option("--hard", help=hard.help)]
         parameters.append(inspect.Parameter("hard", kind, default=False, annotation=note))
-    for extra in extras:
-        annotation: Any = Annotated[bool if extra.switch else str | None, typer.Option(extra.flag, help=extra.help)]
-        default = False if extra.switch else None
-        parameters.append(inspect.Parameter(extra.name, kind, default=default, annotation=annotation))
+    for name, field in {**of_hard, **own}.items():
+        needed = field.is_required() and (hard is None or name in own.keys() & of_hard.keys())
+        parameters.append(parameter_of(name, field, needed=needed))
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command(app, action.name, writes=True, help=action.help)(run)
 
 
 def _ident(call: Call, text: str, action: InstanceAction) -> str:
     """The instance that is meant: what a verb can begin with decides where its name is looked for."""
-    begins = action.begins - {VmState.SOFT_DELETED}
-    if begins:
+    if action.begins != SOFT_DELETED:
         try:
             return call.ident(INSTANCE, text)
         except Missing:
-            if begins == action.begins:
+            if not action.begins >= SOFT_DELETED:
                 raise
-    return call.ident(INSTANCE, text, deleted="true", status=VmState.SOFT_DELETED)
+    return call.ident(INSTANCE, text, **AMONG_DELETED)
 
 
 def act(call: Call, which: list[str], verb: str, body: dict[str, Any]) -> None:
@@ -134,3 +115,9 @@ def _wait(call: Call, answers: dict[str, Any], tasks: dict[str, Any], *, alone: 
         shown.append(call.found(INSTANCE, ident, after=after) or {"id": ident, "status": "deleted"})
     call.instances(shown, alone=alone)
     return well
+
+
+for _name, _action in ACTIONS.items():
+    # Only what begins at an instance there is: boot has a command of its own.
+    if _action.begins and _name.removeprefix(HARD) not in ACTIONS.keys() - {_name}:
+        add(app, _action, ACTIONS.get(HARD + _name))

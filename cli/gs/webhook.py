@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.gs.call import Call
+from cli.gs.completion import narrowed
 from cli.gs.options import command
 from cli.gs.parsing import moment_of, one_name, words
 from cli.gs.problems import Failed, Refused
@@ -22,7 +23,8 @@ def _filter(flag: str) -> Narrowing:
 
 
 def _option(flag: str) -> Any:
-    return typer.Option(flag, help=_filter(flag).help)
+    found = _filter(flag)
+    return typer.Option(flag, help=found.help, autocompletion=narrowed(found))
 
 
 Types = Annotated[list[str] | None, _option("--type")]

@@ -43,7 +43,12 @@ def add_why(app: typer.Typer, resource: Resource) -> None:
             ("graph", Annotated[Graph | None, drawing], None),
         ],
     )
-    command(app, "why", help=f"Tell why {article(resource.noun)} is as it is, from the command that made it so.")(run)
+    command(
+        app,
+        "why",
+        shows=CAUSE,
+        help=f"Tell why {article(resource.noun)} is as it is, from the command that made it so.",
+    )(run)
 
 
 def drawn(chain: dict[str, Any], graph: Graph) -> str:

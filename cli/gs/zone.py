@@ -5,9 +5,10 @@ from typing import Annotated, Any
 import typer
 
 from cli.gs.call import Call
+from cli.gs.completion import names
 from cli.gs.options import command
 from cli.gs.parsing import one_name
-from cli.gs.resources import HOST, ZONE
+from cli.gs.resources import CELL, HOST, ZONE
 from cli.gs.standard import add_delete, add_list, add_show, argument
 
 app = typer.Typer()
@@ -23,7 +24,10 @@ def create(
     call: Call,
     argument: Annotated[str | None, typer.Argument(metavar="NAME", help="Its name, or --name.")] = None,
     name: Annotated[str | None, typer.Option("--name", help="Its name.")] = None,
-    cell: Annotated[str | None, typer.Option("--cell", help="Whose hosts it is of; default, unless given.")] = None,
+    cell: Annotated[
+        str | None,
+        typer.Option("--cell", help="Whose hosts it is of; default, unless given.", autocompletion=names(CELL)),
+    ] = None,
     description: Annotated[str | None, typer.Option("--description", help="What it is.")] = None,
 ) -> None:
     """Create a zone."""
@@ -35,14 +39,14 @@ def create(
 add_delete(app, ZONE)
 
 
-@command(app, writes=True)
+@command(app, writes=True, shows=HOST)
 def add_host(call: Call, which: Which, host: Host) -> None:
     """Put a host into a zone; it leaves the one it was in."""
     ident, member = call.ident(ZONE, which), call.ident(HOST, host)
     call.written(HOST, call.client.write("POST", ZONE.path(ident, "hosts"), {"host": member}), member)
 
 
-@command(app, writes=True)
+@command(app, writes=True, shows=HOST)
 def remove_host(call: Call, which: Which, host: Host) -> None:
     """Take a host out of a zone."""
     ident, member = call.ident(ZONE, which), call.ident(HOST, host)

@@ -47,7 +47,7 @@ class Topic(StrEnum):
 class Model(BaseModel):
     """A value that is never changed, only replaced. Unknown fields are ignored, so that an older reader survives."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
     def but(self, **changes: Any) -> Self:
         """A copy with these fields replaced; the new values are taken as they are.

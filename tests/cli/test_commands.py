@@ -10,8 +10,10 @@ import typer.main
 from typer.core import TyperGroup
 
 from cli.gs.main import GROUPS, app
+from cli.gs.synonyms import SYNONYMS
+from cli.gs.version import own
 from domain.instance.actions import ACTIONS
-from tests.cli.conftest import Gs
+from tests.cli.conftest import Gs, Service
 
 FLAGS: dict[str, list[str]] = {
     "instance boot": [
@@ -97,7 +99,7 @@ def test_groups_have_the_commands_of_the_contract(group: str) -> None:
 @pytest.mark.parametrize("words", [*EVERY, "version"])
 def test_every_command_takes_the_common_options_and_explains_itself(words: str, gs: Gs) -> None:
     assert set(COMMON) <= names(words)
-    shown = gs(*words.split(), "--help")
+    shown = gs(*words.split(), "-h")
     assert shown.exit_code == 0
     assert leaf(words).help.split(".")[0].split()[0] in shown.output
 
@@ -116,6 +118,46 @@ def test_help_lists_groups_and_is_found_by_words(gs: Gs) -> None:
     assert gs("help", "nothing").exit_code == 2
 
 
+@pytest.mark.parametrize("words", [(), ("instance",), ("event", "dead"), ("vm",)])
+def test_groups_explain_themselves_in_two_ways(words: tuple[str, ...], gs: Gs) -> None:
+    assert gs(*words, "-h").output == gs(*words, "--help").output
+    assert gs(*words, "-h").exit_code == 0
+
+
+def test_the_version_needs_no_service(gs: Gs, service: Service) -> None:
+    shown = gs("--version")
+    assert (shown.exit_code, shown.stdout) == (0, f"gs {own()}\n")
+    assert service.asked == []
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ("vm ls", "list"),
+        ("server show", "show"),
+        ("instance create", "boot"),
+        ("vm rm", "delete"),
+        ("network create", "create"),
+        ("event dead ls", "list"),
+    ],
+)
+def test_synonyms_are_understood(words: str, name: str, gs: Gs) -> None:
+    assert leaf(words).name == name
+    assert f"Usage: root {words}" in gs("help", *words.split()).output or words in gs(*words.split(), "-h").output
+
+
+@pytest.mark.parametrize("words", ["ls", "vm vm", "network rm-host", "host create", "config rm"])
+def test_synonyms_stand_for_what_there_is(words: str, gs: Gs) -> None:
+    assert gs(*words.split()).exit_code == 2
+
+
+def test_help_does_not_speak_of_synonyms() -> None:
+    assert not set(SYNONYMS) & set(root().list_commands(cast(Any, None)))
+    assert "create" in SYNONYMS
+    for group, kept in (("instance", set()), ("flavor", {"create"}), ("event dead", set())):
+        assert set(SYNONYMS) & set(leaf(group).list_commands(None)) == kept
+
+
 @pytest.mark.parametrize(
     "words", ["nothing", "instance nothing", "instance show", "flavor list --nothing", "task wait"]
 )
@@ -129,6 +171,7 @@ def test_wrong_usage_is_told_apart(words: str, gs: Gs) -> None:
         ("--help", ("domain", "httpx")),
         ("version", ("domain", "rich.table", "rich.console")),
         ("flavor list", ("domain",)),
+        ("instance list", ("domain",)),
     ],
 )
 def test_what_a_command_does_not_need_costs_it_nothing(words: str, spared: tuple[str, ...]) -> None:

@@ -6,9 +6,10 @@ fails leaves the instance in error, and can be asked for again.
 """
 
 from datetime import datetime, timedelta
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from domain.core.errors import ErrorNeedsIgnore
+from domain.core.fields import OPERATORS_ONLY
 from domain.instance.action import (
     ANY_BUT_DELETED,
     InstanceAction,
@@ -33,8 +34,8 @@ class DeleteInstance(InstanceCommand):
 
     relieves: ClassVar[bool] = True
     ignore: bool = False
-    """Also from error."""
-    keep_for: float = 86400.0
+    """Delete an instance that is in error, too."""
+    keep_for: Annotated[float, OPERATORS_ONLY] = 86400.0
     """Seconds until it is purged."""
 
 
@@ -43,6 +44,7 @@ class HardDeleteInstance(InstanceCommand):
 
     relieves: ClassVar[bool] = True
     ignore: bool = False
+    """Delete an instance that is in error, too."""
 
 
 def error_only_if_ignored(instance: Instance, command: DeleteInstance | HardDeleteInstance) -> None:

@@ -13,7 +13,7 @@ class ResetInstance(InstanceCommand):
 
     relieves: ClassVar[bool] = True
     root_device_id: str = ""
-    """Another volume as its root disk."""
+    """The volume that is to be its root disk from now on."""
 
 
 def root_disk_as_it_is(instance: Instance, command: ResetInstance) -> None:

@@ -1,0 +1,127 @@
+"""Shell completion: names and IDs as the service has them, statuses, and fields.
+
+Why one file: every argument and option completes by a function made here, so all of them keep the same time and write
+nothing but words that are safe on a command line. Why the service is asked in a thread: the HTTP client's time-outs
+bound each wait, but neither the look-up of an address nor an answer that comes in drops.
+"""
+
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing, suppress
+from typing import Any
+
+import typer
+
+from cli.gs.resources import KINDS, Narrowing, Resource
+
+Completer = Callable[[typer.Context, str], list[str]]
+"""Takes the command's context and the word as far as it is typed; returns whole words."""
+
+BEGAN = time.monotonic() - time.process_time()
+"""When the program was started, as nearly as it can know."""
+PATIENCE = 0.27  # seconds since BEGAN; with the end of the program, a user waits 0.3
+LEAST = 0.1  # seconds for the service, where the start of the program took most of them
+PAGE = 500  # documents that are looked through
+PLAIN = re.compile(r"\w[\w.+/-]*")
+"""A name that no shell takes for anything but a word: others may have named what is completed here."""
+
+
+def names(resource: Resource, *keys: str, several: bool = False, where: Mapping[str, str] | None = None) -> Completer:
+    """Complete names and IDs of this kind of thing, among those that a list with the parameters `where` shows.
+
+    `keys` are the fields to take, unless those that the resource is known by. `several`: the word is a list, a,b.
+    """
+    fields = keys or resource.known_by
+
+    def complete(ctx: typer.Context, incomplete: str) -> list[str]:
+        before, typed = _split(incomplete, several)
+        found = _listed(ctx, resource, {"limit": PAGE, **(where or {})}, fields)
+        return _words(before, typed, (word for each in found for word in _known_as(each, fields, typed)))
+
+    return complete
+
+
+def words(known: Callable[[], Iterable[str]], *, several: bool = False) -> Completer:
+    """Complete words that need no service. `several`: the word is a list, a,b."""
+
+    def complete(ctx: typer.Context, incomplete: str) -> list[str]:
+        before, typed = _split(incomplete, several)
+        return _words(before, typed, known())
+
+    return complete
+
+
+def fields(shows: Resource | None) -> Completer:
+    """Complete a list of fields of what a command shows; without `shows`, of what its group is about."""
+
+    def complete(ctx: typer.Context, incomplete: str) -> list[str]:
+        resource = shows or KINDS.get((ctx.parent and ctx.parent.command.name) or "")
+        if resource is None:
+            return []
+        known = [column.path for column in (*resource.columns, *resource.long)]
+        if resource in KINDS.values():
+            known += [name for document in _listed(ctx, resource, {"limit": 1}) for name in document]
+        before, typed = _split(incomplete, several=True)
+        return _words(before, typed, known)
+
+    return complete
+
+
+def narrowed(narrowing: Narrowing, own: Resource | None = None) -> Completer | None:
+    """The completer of a list's option, if it has any; `own` is what is listed."""
+    if narrowing.known is not None:
+        return words(narrowing.known, several=narrowing.several)
+    kind, _, key = narrowing.of.partition(".")
+    resource = KINDS.get(kind) if kind else None
+    if narrowing.flag == "--name" and own is not None and own.named:
+        resource, key = own, "name"
+    return names(resource, *filter(None, [key]), several=narrowing.several) if resource else None
+
+
+def of_field(name: str) -> Completer | None:
+    """The completer of an option that is a field of a command: `flavor` and `flavor_id` take flavors."""
+    resource = KINDS.get(name.removesuffix("_id"))
+    return names(resource) if resource else None
+
+
+def _split(incomplete: str, several: bool) -> tuple[str, str]:
+    """What stands before the last word of a list, and that word as far as it is typed."""
+    before, comma, typed = incomplete.rpartition(",") if several else ("", "", incomplete)
+    return before + comma, typed
+
+
+def _words(before: str, typed: str, known: Iterable[str]) -> list[str]:
+    given = before.split(",")
+    fitting = dict.fromkeys(word for word in known if word.startswith(typed) and word not in given)
+    return [before + word for word in fitting if PLAIN.fullmatch(word)]
+
+
+def _known_as(document: dict[str, Any], keys: Sequence[str], typed: str) -> list[str]:
+    """What a document can be called: by its name, and also by its ID once the beginning of one is typed."""
+    values = [value for key in keys if isinstance(value := document.get(key), str) and PLAIN.fullmatch(value)]
+    return values if typed else values[:1]
+
+
+def _listed(
+    ctx: typer.Context, resource: Resource, query: Mapping[str, Any], fields: Sequence[str] = ()
+) -> list[dict[str, Any]]:
+    """One page of the service's list; nothing where it does not answer, or not in time."""
+    found: list[dict[str, Any]] = []
+    left = max(LEAST, PATIENCE - (time.monotonic() - BEGAN))
+    only = {"fields": ",".join(fields)} if resource.selects else {}
+
+    def ask() -> None:
+        # Whatever goes wrong: a message would be written into the line that is being typed.
+        with suppress(Exception):
+            from cli.gs.client import Deadline, connect
+
+            with closing(connect(Deadline.starting(left), debug=False, transport=ctx.obj)) as client:
+                answer = client.look(resource.path(), **query, **only)
+            found.extend(each for each in answer.items(resource.plural) if isinstance(each, dict)) if answer else None
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(left)
+    return list(found)

@@ -1,0 +1,85 @@
+"""Options of a command line that are the fields of a request: one text and one set of bounds for the API and for gs.
+
+Why made: what the API takes and what gs takes must not differ, and a new field of a command costs no line here.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import typer
+from annotated_types import Ge, Le
+from pydantic.fields import FieldInfo
+
+from cli.gs.completion import of_field
+from cli.gs.parsing import pairs, words
+
+
+def parameter_of(name: str, field: FieldInfo, *, needed: bool) -> inspect.Parameter:
+    """The parameter that Typer makes the field's option from. One that is not `needed` is None where it was not given.
+
+    Raises TypeError for a field whose type no option can hold.
+    """
+    kind, _ = _form(name, field)
+    flag = f"--{name.replace('_', '-')}"
+    option = typer.Option(
+        f"{flag}/--no-{flag[2:]}" if kind is bool and field.default is True else flag,
+        help=field.description,
+        metavar="K=V,…" if _bare(field) == dict[str, str] else None,
+        min=_bound(field, Ge),
+        max=_bound(field, Le),
+        autocompletion=of_field(name),
+        show_default=_default(name, field),
+    )
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=inspect.Parameter.empty if needed else None,
+        annotation=Annotated[kind if needed else kind | None, option],
+    )
+
+
+def sent(fields: Mapping[str, FieldInfo], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The request's fields as the service takes them, of those options that were given."""
+    return {name: _form(name, fields[name])[1](value) for name, value in given.items() if value is not None}
+
+
+def _form(name: str, field: FieldInfo) -> tuple[Any, Callable[[Any], Any]]:
+    """The type of the option's value, and what makes the request's value of it."""
+    kind = _bare(field)
+    if kind == dict[str, str]:
+        return list[str], pairs
+    if get_origin(kind) in (list, tuple) and get_args(kind)[0] is str:
+        return list[str], words
+    if kind in (bool, int, float, str) or get_origin(kind) is Literal:
+        return kind, lambda value: value
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        return kind, str
+    raise TypeError(f"gs can make no option of the field {name}: {field.annotation}")
+
+
+def _bare(field: FieldInfo) -> Any:
+    """The field's type without None."""
+    kind: Any = field.annotation
+    if get_origin(kind) in (Union, UnionType):
+        kinds = [each for each in get_args(kind) if each is not NoneType]
+        return kinds[0] if len(kinds) == 1 else kind
+    return kind
+
+
+def _default(name: str, field: FieldInfo) -> str | bool:
+    """What counts where the option is not given, for people; False where that needs no word."""
+    value = field.get_default(call_default_factory=False)
+    if value is True:
+        return name.replace("_", "-")
+    return str(value) if value and isinstance(value, (int, float, str)) else False
+
+
+def _bound(field: FieldInfo, of: type[Ge] | type[Le]) -> Any:
+    """The least or the greatest value that the field takes, where it has one."""
+    for each in field.metadata:
+        if isinstance(each, of):
+            return each.ge if isinstance(each, Ge) else each.le
+    return None

@@ -1,0 +1,116 @@
+"""A command's fields as options: one text, and one set of bounds, for the API and for gs."""
+
+import inspect
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+import pytest
+import typer
+from pydantic import Field
+from typer.testing import CliRunner, Result
+
+from api.resources.instances import _fields as body_of
+from cli.gs.field_options import parameter_of, sent
+from domain.core.fields import OPERATORS_ONLY, user_fields
+from domain.core.messages import Model
+from domain.instance.actions import ACTIONS
+from tests.cli.test_commands import leaf, names
+
+
+class Way(StrEnum):
+    LIVE = "live"
+    COLD = "cold"
+
+
+class Wish(Model):
+    """Whatever a verb may be told."""
+
+    size: int = Field(ge=1, le=9)
+    """How many there are to be."""
+    grace: float = Field(60.0, ge=0)
+    force: bool = False
+    keep: bool = True
+    way: Way = Way.LIVE
+    mode: Literal["a", "b"] | None = None
+    host_id: str | None = None
+    labels: dict[str, str] = Field(default_factory=dict)
+    parts: tuple[str, ...] = ()
+    inner: Annotated[float, OPERATORS_ONLY] = 1.0
+
+
+def body(*words: str) -> Any:
+    """What a command line makes of these, or how it refuses them."""
+    fields = user_fields(Wish)
+    app = typer.Typer()
+    found: list[dict[str, Any]] = []
+
+    def run(**given: Any) -> None:
+        found.append(sent(fields, given))
+
+    parameters = [parameter_of(name, field, needed=field.is_required()) for name, field in fields.items()]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {each.name: each.annotation for each in parameters}
+    app.command()(run)
+    done = CliRunner(env={"COLUMNS": "200"}).invoke(app, list(words))
+    return found[0] if found else done
+
+
+def test_only_what_was_given_is_sent() -> None:
+    assert body("--size", "3") == {"size": 3}
+
+
+def test_every_type_is_what_the_service_takes() -> None:
+    given = body(
+        *("--size", "9", "--grace", "0", "--force", "--no-keep", "--way", "cold", "--mode", "b", "--host-id", "h1"),
+        *("--labels", "a=1,b=2", "--labels", "c=3", "--parts", "x,y", "--parts", "z"),
+    )
+    assert given == {
+        "size": 9,
+        "grace": 0.0,
+        "force": True,
+        "keep": False,
+        "way": "cold",
+        "mode": "b",
+        "host_id": "h1",
+        "labels": {"a": "1", "b": "2", "c": "3"},
+        "parts": ["x", "y", "z"],
+    }
+    assert Wish(**given).way is Way.COLD
+
+
+@pytest.mark.parametrize(
+    "words", ["", "--size 0", "--size 10", "--size 1 --grace -1", "--size 1 --way slow", "--size 1 --inner 2"]
+)
+def test_what_the_service_would_refuse_is_wrong_usage(words: str) -> None:
+    refused = body(*words.split())
+    assert isinstance(refused, Result)
+    assert refused.exit_code == 2
+
+
+def test_a_field_is_explained_by_the_text_under_it() -> None:
+    shown = body("--help").output
+    assert "How many there are to be." in shown
+    assert "[default: (60.0)]" in shown
+    assert "[default: (keep)]" in shown
+    assert "inner" not in shown
+
+
+def test_a_type_that_no_option_can_hold_is_named() -> None:
+    class Odd(Model):
+        part: Wish
+
+    with pytest.raises(TypeError, match="field part"):
+        parameter_of("part", user_fields(Odd)["part"], needed=True)
+
+
+@pytest.mark.parametrize("verb", [name for name, action in ACTIONS.items() if action.begins])
+def test_gs_and_the_api_take_the_same_of_a_verb_and_say_the_same_of_it(verb: str) -> None:
+    fields = user_fields(ACTIONS[verb].command)
+    assert fields.keys() == body_of(ACTIONS[verb]).model_fields.keys()
+    command = f"instance {verb.removeprefix('hard-')}"
+    assert {f"--{name.replace('_', '-')}" for name in fields} <= names(command)
+    said = {each.name: each.help for each in leaf(command).params}
+    for name, field in fields.items():
+        assert field.description
+        assert said[name] == field.description
+        assert body_of(ACTIONS[verb]).model_json_schema()["properties"][name]["description"] == field.description
