@@ -121,21 +121,23 @@ class LibvirtPower(LibvirtHost):
             if domain is None:
                 return Power.NONE
             try:
-                state, reason = domain.state()
+                return _power(*domain.state(), bool(domain.hasManagedSaveImage()))
             except libvirt.libvirtError as problem:
                 if problem.get_error_code() in GONE:
                     return Power.NONE
                 raise
-            return _power(state, reason)
 
         return await self._connection.call(work)
 
     async def guests(self) -> dict[str, Power]:
-        """What libvirt says of every guest that it has from us, in one call."""
+        """What libvirt says of every guest that it has from us, in two calls."""
 
         def work(connection: libvirt.virConnect) -> dict[str, Power]:
+            saved = {each.name() for each in connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE)}
             return {
-                domain.UUIDString(): _power(said.get("state.state", 0), said.get("state.reason", 0))
+                domain.UUIDString(): _power(
+                    said.get("state.state", 0), said.get("state.reason", 0), domain.name() in saved
+                )
                 for domain, said in connection.getAllDomainStats(libvirt.VIR_DOMAIN_STATS_STATE)
                 if domain.name().startswith(xml.PREFIX)
             }
@@ -173,7 +175,10 @@ def turn_off(domain: libvirt.virDomain) -> None:
             raise
 
 
-def _power(state: int, reason: int) -> Power:
+def _power(state: int, reason: int, saved: bool) -> Power:
+    """What libvirt's state and reason mean; `saved`: its memory is kept in a file from which it can go on."""
+    if state == libvirt.VIR_DOMAIN_SHUTOFF and saved:
+        return Power.SUSPENDED
     if state == libvirt.VIR_DOMAIN_SHUTOFF and reason == libvirt.VIR_DOMAIN_SHUTOFF_CRASHED:
         return Power.CRASHED
     return POWER[state]
