@@ -1,4 +1,4 @@
-"""The jobs for the guest itself. Those that may change its power say what it is afterwards."""
+"""The jobs for the guest itself. What its power is afterwards is asked where every handler is called."""
 
 from agent.jobs.handler import Context, Facts, handles
 from domain.guest_spec import GuestSpec
@@ -12,36 +12,33 @@ async def define_guest(job: DefineGuest, guest: GuestSpec, context: Context) -> 
         # Its plan has no job for a drive, and the metadata service still has to know what to tell it.
         await context.driver.write_config_drive(guest, await context.secrets(guest))
     await context.driver.define(guest)
-    return ()
+    # Whatever it is: a guest that comes from elsewhere, and is off, would not be watched here if it were not told.
+    return (PowerSeen(power=await context.driver.power(guest.id)),)
 
 
 @handles(UndefineGuest)
 async def undefine_guest(job: UndefineGuest, guest: GuestSpec, context: Context) -> Facts:
     """A guest that is not known is success."""
     await context.driver.undefine(guest.id)
-    return await _power(guest, context)
+    return ()
 
 
 @handles(StartGuest)
 async def start_guest(job: StartGuest, guest: GuestSpec, context: Context) -> Facts:
     """A guest that runs is success."""
     await context.driver.start(guest.id)
-    return await _power(guest, context)
+    return ()
 
 
 @handles(StopGuest)
 async def stop_guest(job: StopGuest, guest: GuestSpec, context: Context) -> Facts:
     """A guest that is off, or not known, is success."""
     await context.driver.stop(guest.id, job.grace)
-    return await _power(guest, context)
+    return ()
 
 
 @handles(RebootGuest)
 async def reboot_guest(job: RebootGuest, guest: GuestSpec, context: Context) -> Facts:
     """Twice is two reboots, which leave the guest as one does."""
     await context.driver.reboot(guest.id, job.grace)
-    return await _power(guest, context)
-
-
-async def _power(guest: GuestSpec, context: Context) -> Facts:
-    return (PowerSeen(power=await context.driver.power(guest.id)),)
+    return ()

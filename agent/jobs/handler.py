@@ -1,16 +1,25 @@
 """What a job's handler is, and what it is given.
 
 Why a handler is bound to its job's class: the runner reads a job's arguments by that class, so a handler cannot be
-filed under another job's name, nor be given another's arguments.
+filed under another job's name, nor be given another's arguments. What the class says the guest's power is afterwards
+is asked of the hypervisor here, once for all handlers: none can report what it hopes for.
 """
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from agent.drivers.driver import Driver, Secrets
-from domain.guest_spec import GuestSpec
-from domain.tasks.job import Fact, Job
+from agent.drivers.driver import Driver, DriverError, Secrets
+from domain.guest_spec import GuestSpec, Power
+from domain.jobs.guest import PowerSeen
+from domain.tasks.job import Fact, HostJob, Job
+
+AS_GOOD_AS: dict[Power, frozenset[Power]] = {Power.SHUTDOWN: frozenset({Power.NONE, Power.CRASHED})}
+"""A job that turns a guest off has nothing to do where there is none, or where it is off because it crashed."""
+
+
+def untold(done: int, total: int) -> None:
+    """Progress that interests nobody."""
 
 
 @dataclass(frozen=True)
@@ -20,12 +29,17 @@ class Context:
     driver: Driver
     secrets: Callable[[GuestSpec], Awaitable[Secrets]]
     """Gets what the guest is to be told and the log must not know."""
+    progress: Callable[[int, int], None] = untold
+    """Says how many bytes of how many (0: not known) are done. To be called, in the event loop's thread, as often as
+    something more is done: the job's time-out counts from the last call."""
 
 
 Facts = tuple[Fact, ...]
-J = TypeVar("J", bound=Job)
-Work = Callable[[J, Any, Context], Awaitable[Facts]]
-"""Given the job, the guest's specification (None where the work is no instance's) and what it works with."""
+J = TypeVar("J", bound=HostJob)
+GuestWork = Callable[[J, GuestSpec, Context], Awaitable[Facts]]
+"""Does a job for a guest."""
+HostWork = Callable[[J, Context], Awaitable[Facts]]
+"""Does a job that is for no guest."""
 
 
 @dataclass(frozen=True)
@@ -33,15 +47,64 @@ class Handler(Generic[J]):
     """Does one kind of job. Safe to run twice."""
 
     job: type[J]
-    work: Work[J]
+    work: Callable[[J, GuestSpec | None, Context], Awaitable[Facts]]
 
     async def __call__(self, job: Job, guest: GuestSpec | None, context: Context) -> Facts:
-        """Do it; the facts that came of it. Raises DriverError, and TypeError for another kind of job."""
+        """Do it; the facts that came of it, and of a job that says which power it leaves the power that was found.
+
+        Raises DriverError ("power-differs" where the power is another), and TypeError for another kind of job or a
+        missing guest.
+        """
         if not isinstance(job, self.job):
             raise TypeError(f"the handler of {self.job.__name__} was given {type(job).__name__}")
-        return await self.work(job, guest, context)
+        facts = await self.work(job, guest, context)
+        if self.job.leaves is None or guest is None:
+            return facts
+        power = await context.driver.power(guest.id)
+        if power is not self.job.leaves and power not in AS_GOOD_AS.get(self.job.leaves, ()):
+            raise DriverError(
+                "power-differs",
+                f"{self.job.__name__} leaves a guest {self.job.leaves}, but the hypervisor says it is {power}.",
+            )
+        return (*(fact for fact in facts if not isinstance(fact, PowerSeen)), PowerSeen(power=power))
 
 
-def handles(job: type[J]) -> Callable[[Work[J]], Handler[J]]:
-    """Makes a function the handler of a kind of job."""
-    return lambda work: Handler(job, work)
+HANDLERS: dict[type[Job], Handler[Any]] = {}
+"""Every handler by its job's class. Importing `agent.jobs` fills it."""
+
+
+def handles(job: type[J]) -> Callable[[GuestWork[J]], Handler[J]]:
+    """Makes a function the handler of a kind of job for guests. Raises TypeError where the job has one already."""
+
+    def made(work: GuestWork[J]) -> Handler[J]:
+        async def with_guest(given: J, guest: GuestSpec | None, context: Context) -> Facts:
+            if guest is None:
+                raise TypeError(f"{job.__name__} is for a guest, and was given none")
+            return await work(given, guest, context)
+
+        return _registered(Handler(job, with_guest))
+
+    return made
+
+
+def handles_without_guest(job: type[J]) -> Callable[[HostWork[J]], Handler[J]]:
+    """Makes a function the handler of a kind of job that needs no guest: a volume's, an image's.
+
+    Raises TypeError where the job has a handler already, or is to leave a guest in some power.
+    """
+    if job.leaves is not None:
+        raise TypeError(f"{job.__name__} leaves a guest {job.leaves}, so it needs one")
+
+    def made(work: HostWork[J]) -> Handler[J]:
+        async def without_guest(given: J, guest: GuestSpec | None, context: Context) -> Facts:
+            return await work(given, context)
+
+        return _registered(Handler(job, without_guest))
+
+    return made
+
+
+def _registered(handler: Handler[J]) -> Handler[J]:
+    if HANDLERS.setdefault(handler.job, handler) is not handler:
+        raise TypeError(f"{handler.job.__name__} has two handlers")
+    return handler

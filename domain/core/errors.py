@@ -174,6 +174,8 @@ class Parked(Refusal):
 FAULTS: dict[str, str] = {
     "deadline-passed": "A step was not answered in time.",
     "job-failed": "A step failed on its host.",
+    "aborted": "A step was stopped on its host.",
+    "power-differs": "A step was done, and its guest's power is not what the step leaves.",
     "stale-epoch": "The host was registered anew while the step was on its way.",
     "cancelled": "The task was cancelled.",
     "no-valid-host": "The scheduler found no host.",

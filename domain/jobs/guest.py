@@ -7,9 +7,7 @@ from domain.tasks.job import Fact, HostJob, Where
 
 
 class DefineGuest(HostJob):
-    """Tell the hypervisor about the guest."""
-
-    leaves = Power.SHUTDOWN
+    """Tell the hypervisor about the guest. One that runs goes on, and has the new definition when it starts again."""
 
 
 class UndefineGuest(HostJob):

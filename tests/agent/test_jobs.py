@@ -2,7 +2,7 @@ import pytest
 
 from agent.drivers.driver import DriverError, Secrets
 from agent.drivers.simulated.driver import SimulatedDriver
-from agent.jobs import HANDLERS, Context
+from agent.jobs import HANDLERS, Context, Facts, handles, handles_without_guest
 from domain.guest_spec import GuestSpec, ImageRef, Power
 from domain.jobs.disk import CreateDisk, DeleteDisk, PrepareImage, WriteConfigDrive
 from domain.jobs.guest import DefineGuest, PowerSeen, RebootGuest, StartGuest, StopGuest, UndefineGuest
@@ -16,7 +16,7 @@ LIFE: tuple[tuple[Job, Power | None], ...] = (
     (CreateDisk(), None),
     (WriteConfigDrive(), None),
     (PlugPorts(), None),
-    (DefineGuest(), None),
+    (DefineGuest(), Power.SHUTDOWN),
     (StartGuest(), Power.RUNNING),
     (RebootGuest(), Power.RUNNING),
     (StopGuest(), Power.SHUTDOWN),
@@ -52,6 +52,51 @@ async def do(job: Job, guest: GuestSpec, given: Context) -> tuple[Fact, ...]:
 def test_every_job_for_a_host_has_its_handler() -> None:
     assert set(HANDLERS) == {job for job in JOBS.values() if issubclass(job, HostJob)}
     assert all(handler.job is job for job, handler in HANDLERS.items())
+
+
+def test_a_job_has_one_handler() -> None:
+    async def another(job: StartGuest, guest: GuestSpec, context: Context) -> Facts:
+        return ()
+
+    before = HANDLERS[StartGuest]
+    with pytest.raises(TypeError, match="StartGuest has two handlers"):
+        handles(StartGuest)(another)
+    assert HANDLERS[StartGuest] is before
+
+
+@pytest.fixture
+def weigh(monkeypatch: pytest.MonkeyPatch) -> type[HostJob]:
+    """A job for a host and no guest, which is forgotten afterwards."""
+    monkeypatch.setattr("domain.tasks.job.JOBS", dict(JOBS))
+    monkeypatch.setattr("agent.jobs.handler.HANDLERS", dict(HANDLERS))
+
+    class Weigh(HostJob):
+        """Is heavy."""
+
+        size: int = 0
+
+    return Weigh
+
+
+async def test_a_job_that_needs_no_guest_is_given_none(weigh: type[HostJob]) -> None:
+    seen: list[tuple[HostJob, Context]] = []
+
+    @handles_without_guest(weigh)
+    async def work(job: HostJob, context: Context) -> Facts:
+        seen.append((job, context))
+        return ()
+
+    given = context(SimulatedDriver())
+    assert await work(weigh.model_validate({"size": 3}), None, given) == ()
+    assert await work(weigh.model_validate({"size": 3}), a_guest(IMAGE), given) == ()
+    assert seen == [(weigh.model_validate({"size": 3}), given)] * 2
+
+
+async def test_a_job_that_leaves_a_power_cannot_do_without_a_guest() -> None:
+    with pytest.raises(TypeError, match="StartGuest leaves a guest running, so it needs one"):
+        handles_without_guest(StartGuest)
+    with pytest.raises(TypeError, match="StartGuest is for a guest, and was given none"):
+        await HANDLERS[StartGuest](StartGuest(), None, context(SimulatedDriver()))
 
 
 @pytest.mark.parametrize("times", [1, 2])
@@ -93,3 +138,57 @@ async def test_a_failure_keeps_its_code() -> None:
 async def test_a_handler_refuses_another_job() -> None:
     with pytest.raises(TypeError, match="StartGuest was given StopGuest"):
         await HANDLERS[StartGuest](StopGuest(), a_guest(IMAGE), context(SimulatedDriver()))
+
+
+# The power that a job leaves
+
+
+class Stubborn(SimulatedDriver):
+    """Its guests stop by themselves as soon as they run, and it says that all is well."""
+
+    async def start(self, instance_id: str) -> None:
+        await super().start(instance_id)
+        await self.power_off_by_itself(instance_id)
+
+
+LEAVING = [job for job in JOBS.values() if issubclass(job, HostJob) and job.leaves is not None]
+
+
+@pytest.mark.parametrize("job", LEAVING)
+async def test_a_job_that_leaves_a_power_says_what_the_hypervisor_says(job: type[HostJob]) -> None:
+    given = context(SimulatedDriver())
+    guest = a_guest(IMAGE)
+    for each in (PrepareImage(), CreateDisk(), DefineGuest(), StartGuest()):
+        await do(each, guest, given)
+    facts = await do(job(), guest, given)
+    assert [fact for fact in facts if isinstance(fact, PowerSeen)] == [PowerSeen(power=job.leaves or Power.NONE)]
+    assert await given.driver.power(guest.id) is job.leaves
+
+
+async def test_a_job_fails_whose_guest_is_not_as_it_leaves_it() -> None:
+    given = context(Stubborn())
+    guest = a_guest(IMAGE)
+    for job in (PrepareImage(), CreateDisk(), DefineGuest()):
+        await do(job, guest, given)
+    with pytest.raises(DriverError) as caught:
+        await do(StartGuest(), guest, given)
+    assert caught.value.code == "power-differs"
+    assert str(caught.value) == "StartGuest leaves a guest running, but the hypervisor says it is shutdown."
+
+
+async def test_turning_off_what_crashed_is_success_and_says_what_it_found() -> None:
+    driver = SimulatedDriver()
+    given = context(driver)
+    guest = a_guest(IMAGE)
+    for job in (PrepareImage(), CreateDisk(), DefineGuest(), StartGuest()):
+        await do(job, guest, given)
+    await driver.power_off_by_itself(guest.id, Power.CRASHED)
+    assert await do(StopGuest(), guest, given) == (PowerSeen(power=Power.CRASHED),)
+
+
+async def test_a_guest_that_runs_goes_on_when_it_is_defined_anew() -> None:
+    given = context(SimulatedDriver())
+    guest = a_guest(IMAGE)
+    for job in (PrepareImage(), CreateDisk(), DefineGuest(), StartGuest()):
+        await do(job, guest, given)
+    assert await do(DefineGuest(), guest, given) == (PowerSeen(power=Power.RUNNING),)
