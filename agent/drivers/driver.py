@@ -132,13 +132,22 @@ class PowerDriver(Protocol):
         """Run the guest; "guest-unknown"."""
 
     async def stop(self, instance_id: str, grace: float) -> None:
-        """Ask the guest to power off; turn it off after `grace` seconds. One that is not known is off."""
+        """Ask the guest to power off; turn it off after `grace` seconds. One that is not known is off.
+
+        One that is paused goes on first, so that it hears.
+        """
 
     async def reboot(self, instance_id: str, grace: float) -> None:
         """Ask the guest to reboot; reset it where it does not within `grace` seconds. One that is off is started.
 
-        "guest-unknown".
+        One that is paused goes on first. "guest-unknown".
         """
+
+    async def pause(self, instance_id: str) -> None:
+        """Stop the guest's processors; "guest-unknown" or "guest-off"."""
+
+    async def unpause(self, instance_id: str) -> None:
+        """Let a paused guest's processors go on; "guest-unknown" or "guest-off"."""
 
     async def power(self, instance_id: str) -> Power:
         """What the hypervisor says of one guest; NONE where it knows none."""

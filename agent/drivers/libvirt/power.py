@@ -73,6 +73,8 @@ class LibvirtPower(LibvirtHost):
 
     async def stop(self, instance_id: str, grace: float) -> None:
         """Press the power button until the guest is off, and pull the plug after `grace` seconds."""
+        if await self.power(instance_id) is Power.PAUSED:
+            await self.unpause(instance_id)
         until = time.monotonic() + grace
         asked = 0
         ask_at = time.monotonic()
@@ -92,6 +94,8 @@ class LibvirtPower(LibvirtHost):
         if power in OFF:
             await self.start(instance_id)
             return
+        if power is Power.PAUSED:
+            await self.unpause(instance_id)
         before = self._reboots.setdefault(instance_id, 0)
         until = time.monotonic() + grace
         asked = 0
@@ -113,6 +117,14 @@ class LibvirtPower(LibvirtHost):
         if await self.power(instance_id) in OFF:
             await self.start(instance_id)
 
+    async def pause(self, instance_id: str) -> None:
+        """Have QEMU stop the guest's processors."""
+        await self._turn(instance_id, Power.PAUSED, libvirt.virDomain.suspend)
+
+    async def unpause(self, instance_id: str) -> None:
+        """Have QEMU run the guest's processors again."""
+        await self._turn(instance_id, Power.RUNNING, libvirt.virDomain.resume)
+
     async def power(self, instance_id: str) -> Power:
         """What libvirt says of one guest."""
 
@@ -121,7 +133,8 @@ class LibvirtPower(LibvirtHost):
             if domain is None:
                 return Power.NONE
             try:
-                return _power(*domain.state(), bool(domain.hasManagedSaveImage()))
+                state, reason = domain.state()
+                return _power(state, reason, bool(domain.hasManagedSaveImage()))
             except libvirt.libvirtError as problem:
                 if problem.get_error_code() in GONE:
                     return Power.NONE
@@ -143,6 +156,19 @@ class LibvirtPower(LibvirtHost):
             }
 
         return await self._connection.call(work)
+
+    async def _turn(self, instance_id: str, power: Power, by: Callable[[libvirt.virDomain], object]) -> None:
+        """Have a guest that is not off in this power, by this call."""
+
+        def work(domain: libvirt.virDomain) -> bool:
+            if not domain.isActive():
+                raise DriverError(DriverFault.GUEST_OFF, f"guest {instance_id} is off")
+            if POWER[domain.state()[0]] is not power:
+                by(domain)
+            return True
+
+        if not await self._with(instance_id, work):
+            raise unknown(instance_id)
 
     async def _ask(
         self, instance_id: str, asked: int, way: Callable[[libvirt.virDomain, int], object], by: tuple[int, int]
