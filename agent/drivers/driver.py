@@ -2,7 +2,7 @@
 
 Why so narrow: everything that decides is in the domain; a driver only makes the host be so. Every method is safe to
 call twice, and again after a crash in the middle: what is so already is success. Methods raise DriverError for what
-went wrong on the host; anything else that escapes is a fault of the program.
+went wrong on the host; anything else that escapes is a fault of the program. A class a capability; Driver is them all.
 """
 
 from collections.abc import Awaitable, Callable
@@ -73,8 +73,8 @@ Watcher = Callable[[str], Awaitable[None]]
 """Called with an instance's id when its guest may have changed by itself."""
 
 
-class Driver(Protocol):
-    """One host's hypervisor."""
+class HostDriver(Protocol):
+    """A hypervisor as a whole."""
 
     async def open(self, watcher: Watcher) -> None:
         """Connect, repair what a restart of the host took away, and call the watcher from now on."""
@@ -84,6 +84,10 @@ class Driver(Protocol):
 
     async def inventory(self) -> Inventory:
         """What this host has in all."""
+
+
+class DiskDriver(Protocol):
+    """What guests have on the host's disk."""
 
     async def prepare_image(self, image: ImageRef) -> None:
         """Have the image in the cache; "image-unavailable", "checksum-mismatch" or "image-unsafe"."""
@@ -100,11 +104,19 @@ class Driver(Protocol):
     async def write_config_drive(self, guest: GuestSpec, secrets: Secrets) -> None:
         """Write what the metadata service tells the guest and, where it wants one, the ISO image that says the same."""
 
+
+class NetworkDriver(Protocol):
+    """Guests' networks on the host."""
+
     async def plug(self, guest: GuestSpec) -> None:
         """Make the guest's networks on this host, joined to the other hosts', with its fixed addresses."""
 
     async def unplug(self, guest: GuestSpec) -> None:
         """Remove the guest's addresses, and each network that no guest here uses any more."""
+
+
+class DefinitionDriver(Protocol):
+    """What the hypervisor knows of guests."""
 
     async def define(self, guest: GuestSpec) -> None:
         """Tell the hypervisor about the guest; a definition that is there is replaced."""
@@ -112,17 +124,30 @@ class Driver(Protocol):
     async def undefine(self, instance_id: str) -> None:
         """Turn the guest off at once and forget its definition."""
 
+
+class PowerDriver(Protocol):
+    """Whether guests run."""
+
     async def start(self, instance_id: str) -> None:
         """Run the guest; "guest-unknown"."""
 
     async def stop(self, instance_id: str, grace: float) -> None:
-        """Ask the guest to power off; turn it off after `grace` seconds. One that is not known is off."""
+        """Ask the guest to power off; turn it off after `grace` seconds. One that is not known is off.
+
+        One that is paused goes on first, so that it hears.
+        """
 
     async def reboot(self, instance_id: str, grace: float) -> None:
         """Ask the guest to reboot; reset it where it does not within `grace` seconds. One that is off is started.
 
-        "guest-unknown".
+        One that is paused goes on first. "guest-unknown".
         """
+
+    async def pause(self, instance_id: str) -> None:
+        """Stop the guest's processors; "guest-unknown" or "guest-off"."""
+
+    async def unpause(self, instance_id: str) -> None:
+        """Let a paused guest's processors go on; "guest-unknown" or "guest-off"."""
 
     async def power(self, instance_id: str) -> Power:
         """What the hypervisor says of one guest; NONE where it knows none."""
@@ -130,8 +155,16 @@ class Driver(Protocol):
     async def guests(self) -> dict[str, Power]:
         """What the hypervisor says of every guest of ours, by instance id."""
 
+
+class DisplayDriver(Protocol):
+    """What can be seen of guests from outside."""
+
     async def console_log(self, instance_id: str, most: int) -> bytes:
         """The last `most` bytes of the guest's serial console; empty where it has written none."""
 
     async def vnc(self, instance_id: str, valid_seconds: int) -> VncAddress:
         """A fresh password for the guest's display, and where it is; "guest-unknown" or "guest-off"."""
+
+
+class Driver(HostDriver, DiskDriver, NetworkDriver, DefinitionDriver, PowerDriver, DisplayDriver, Protocol):
+    """One host's hypervisor."""

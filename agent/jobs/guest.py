@@ -2,7 +2,16 @@
 
 from agent.jobs.handler import Context, Facts, handles
 from domain.guest_spec import GuestSpec
-from domain.jobs.guest import DefineGuest, PowerSeen, RebootGuest, StartGuest, StopGuest, UndefineGuest
+from domain.jobs.guest import (
+    DefineGuest,
+    PauseGuest,
+    PowerSeen,
+    RebootGuest,
+    StartGuest,
+    StopGuest,
+    UndefineGuest,
+    UnpauseGuest,
+)
 
 
 @handles(DefineGuest)
@@ -41,4 +50,18 @@ async def stop_guest(job: StopGuest, guest: GuestSpec, context: Context) -> Fact
 async def reboot_guest(job: RebootGuest, guest: GuestSpec, context: Context) -> Facts:
     """Twice is two reboots, which leave the guest as one does."""
     await context.driver.reboot(guest.id, job.grace)
+    return ()
+
+
+@handles(PauseGuest)
+async def pause_guest(job: PauseGuest, guest: GuestSpec, context: Context) -> Facts:
+    """A guest that is paused is success."""
+    await context.driver.pause(guest.id)
+    return ()
+
+
+@handles(UnpauseGuest)
+async def unpause_guest(job: UnpauseGuest, guest: GuestSpec, context: Context) -> Facts:
+    """A guest that runs is success."""
+    await context.driver.unpause(guest.id)
     return ()

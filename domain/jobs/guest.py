@@ -42,6 +42,18 @@ class RebootGuest(HostJob):
     grace: float = 30.0
 
 
+class PauseGuest(HostJob):
+    """Stop the guest's processors, its memory kept; one that is paused is success."""
+
+    leaves = Power.PAUSED
+
+
+class UnpauseGuest(HostJob):
+    """Let the processors of a paused guest go on; one that runs is success."""
+
+    leaves = Power.RUNNING
+
+
 class PowerSeen(Fact):
     """The hypervisor says this of the guest."""
 

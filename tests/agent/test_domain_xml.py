@@ -105,3 +105,12 @@ def test_a_definition_tells_its_networks_and_whether_its_agent_listens() -> None
     assert not xml.agent_connected(text)
     running = text.replace('name="org.qemu.guest_agent.0"', 'name="org.qemu.guest_agent.0" state="connected"')
     assert xml.agent_connected(running)
+
+
+@pytest.mark.parametrize("nics", [0, 1, 3])
+def test_the_bus_has_a_port_for_each_device_and_some_to_spare(nics: int) -> None:
+    controllers = xml_of(a_guest(IMAGE, tuple(map(a_nic, range(10, 10 + nics))))).findall("devices/controller")
+    assert (controllers[0].get("index"), controllers[0].get("model")) == ("0", "pcie-root")
+    ports = [each for each in controllers if each.get("model") == "pcie-root-port"]
+    # Root disk, the config drive's controller, channels, tablet, random numbers and balloon.
+    assert len(ports) == 6 + nics + xml.SPARE_PORTS

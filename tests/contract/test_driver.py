@@ -137,6 +137,38 @@ async def test_a_reboot_leaves_a_guest_running_and_starts_one_that_is_off(subjec
     assert await subject.driver.power(guest.id) is Power.RUNNING
 
 
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_paused_guest_stands_still_until_it_goes_on(subject: Subject, times: int) -> None:
+    guest = await build(subject)
+    await subject.driver.start(guest.id)
+    for _ in range(times):
+        await subject.driver.pause(guest.id)
+    assert await subject.driver.guests() == {guest.id: Power.PAUSED}
+    for _ in range(times):
+        await subject.driver.unpause(guest.id)
+    assert await subject.driver.power(guest.id) is Power.RUNNING
+
+
+async def test_what_starts_reboots_or_stops_a_paused_guest_does_not_leave_it_paused(subject: Subject) -> None:
+    guest = await build(subject)
+    await subject.driver.start(guest.id)
+    for wake in (subject.driver.start(guest.id), subject.driver.reboot(guest.id, 0.3)):
+        await subject.driver.pause(guest.id)
+        await wake
+        assert await subject.driver.power(guest.id) is Power.RUNNING
+    await subject.driver.pause(guest.id)
+    await subject.driver.stop(guest.id, 0.3)
+    assert await subject.driver.power(guest.id) is Power.SHUTDOWN
+
+
+async def test_what_is_off_cannot_stand_still(subject: Subject) -> None:
+    guest = await build(subject)
+    for attempt in (subject.driver.pause(guest.id), subject.driver.unpause(guest.id)):
+        with pytest.raises(DriverError) as caught:
+            await attempt
+        assert caught.value.code == "guest-off"
+
+
 async def test_what_nobody_knows_is_off_and_gone_already(subject: Subject) -> None:
     guest = a_guest(subject.image)
     await subject.driver.stop(guest.id, 0.3)
@@ -152,6 +184,8 @@ async def test_what_nobody_knows_cannot_be_run(subject: Subject) -> None:
     for attempt in (
         subject.driver.start(unknown),
         subject.driver.reboot(unknown, 0.3),
+        subject.driver.pause(unknown),
+        subject.driver.unpause(unknown),
         subject.driver.vnc(unknown, 60),
     ):
         with pytest.raises(DriverError) as caught:

@@ -14,7 +14,7 @@ import pytest
 
 from domain.core.errors import Refusal
 from domain.core.messages import Envelope, Event, Key, Message, Outgoing
-from domain.guest_spec import FlavorRef, HostRef, ImageRef, Nic, Power
+from domain.guest_spec import FlavorRef, HostRef, ImageRef, Nic
 from domain.instance.actions.lifecycle.boot import BootInstance
 from domain.instance.decider import decide
 from domain.instance.evolve import evolve
@@ -24,6 +24,7 @@ from domain.jobs.guest import PowerSeen
 from domain.jobs.network import PortBound, PortUnbound
 from domain.jobs.scheduling import Placed, Released
 from domain.tasks.events import DeadlinePassed
+from domain.tasks.job import JOBS, HostJob
 from domain.tasks.messages import JobError, JobResult, JobsAnswered
 from domain.tasks.task import Direction, calls
 from tests.harness.incident import Incident
@@ -127,6 +128,9 @@ class Scenario:
     def facts(self, name: str, args: dict[str, Any]) -> tuple[Any, ...]:
         """What becomes known by a job."""
         assert self.now is not None
+        job = JOBS[name]
+        if issubclass(job, HostJob) and job.leaves is not None:
+            return (PowerSeen(power=job.leaves),)
         match name:
             case "Place":
                 return (Placed(host=HOST),)
@@ -140,12 +144,6 @@ class Scenario:
                 return (PortBound(nic=args["nic"], port=port),)
             case "UnbindPort":
                 return (PortUnbound(nic=args["nic"]),)
-            case "StartGuest" | "RebootGuest":
-                return (PowerSeen(power=Power.RUNNING),)
-            case "StopGuest":
-                return (PowerSeen(power=Power.SHUTDOWN),)
-            case "UndefineGuest":
-                return (PowerSeen(power=Power.NONE),)
         return ()
 
     def settle(self, fails: Fails = never) -> "Scenario":

@@ -17,6 +17,8 @@ ET.register_namespace("gostack", NAMESPACE)
 
 PREFIX = "gs-"
 AGENT_CHANNEL = "org.qemu.guest_agent.0"
+SPARE_PORTS = 16
+"""PCI devices that can be attached to a guest while it runs."""
 STATS_PERIOD = 10
 """Seconds between a guest's reports on its memory."""
 
@@ -69,6 +71,7 @@ def domain_xml(guest: GuestSpec, files: InstanceFiles, backing: Path, machine: M
     _channels(devices, files)
     _display(devices, guest, machine, password)
     _small_devices(devices)
+    _ports(devices)
     return ET.tostring(domain, encoding="unicode")
 
 
@@ -178,3 +181,20 @@ def _small_devices(devices: ET.Element) -> None:
     ET.SubElement(random, "backend", {"model": "random"}).text = "/dev/urandom"
     balloon = ET.SubElement(devices, "memballoon", {"model": "virtio", "freePageReporting": "on"})
     ET.SubElement(balloon, "stats", {"period": str(STATS_PERIOD)})
+
+
+VIRTIO = {"virtio", "virtio-scsi"}
+"""Models of elements right below `devices` that are devices on the PCI bus."""
+
+
+def _ports(devices: ET.Element) -> None:
+    """Give each device a port of the PCI bus, and some to spare: libvirt by itself leaves one, and none can be added
+    while the guest runs."""
+    taken = len(devices.findall("interface"))
+    taken += sum(target.get("bus") == "virtio" for target in devices.findall("disk/target"))
+    taken += sum(each.get("model") in VIRTIO or each.get("bus") == "virtio" for each in devices)
+    taken += sum(each.get("model") == "virtio" for each in devices.findall("video/model"))
+    taken += 1  # what all channels are on
+    ports = [ET.Element("controller", {"type": "pci", "model": "pcie-root-port"}) for _ in range(taken + SPARE_PORTS)]
+    # The root itself has to stand first, else libvirt takes the first port for it.
+    devices[:0] = [ET.Element("controller", {"type": "pci", "index": "0", "model": "pcie-root"}), *ports]

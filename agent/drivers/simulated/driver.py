@@ -189,6 +189,18 @@ class SimulatedDriver:
         _boot(guest)
         self._keep(instance_id)
 
+    async def pause(self, instance_id: str) -> None:
+        """The guest stands still."""
+        await self._pass("PauseGuest")
+        self._not_off(instance_id).power = Power.PAUSED
+        self._keep(instance_id)
+
+    async def unpause(self, instance_id: str) -> None:
+        """The guest goes on."""
+        await self._pass("UnpauseGuest")
+        self._not_off(instance_id).power = Power.RUNNING
+        self._keep(instance_id)
+
     async def power(self, instance_id: str) -> Power:
         """What was noted of one guest."""
         guest = self._guests.get(instance_id)
@@ -206,9 +218,7 @@ class SimulatedDriver:
 
     async def vnc(self, instance_id: str, valid_seconds: int) -> VncAddress:
         """An address at which nothing listens."""
-        guest = self._known(instance_id)
-        if guest.power in OFF:
-            raise DriverError(DriverFault.GUEST_OFF, f"guest {instance_id} is off: it has no display")
+        self._not_off(instance_id)
         port = FIRST_DISPLAY + list(self._guests).index(instance_id)
         return VncAddress("127.0.0.1", port, f"{self._random.getrandbits(32):08x}", valid_seconds)
 
@@ -234,6 +244,12 @@ class SimulatedDriver:
         guest = self._guests.get(instance_id)
         if guest is None or not guest.defined:
             raise DriverError(DriverFault.GUEST_UNKNOWN, f"the hypervisor knows no guest {instance_id}")
+        return guest
+
+    def _not_off(self, instance_id: str) -> SimulatedGuest:
+        guest = self._known(instance_id)
+        if guest.power in OFF:
+            raise DriverError(DriverFault.GUEST_OFF, f"guest {instance_id} is off")
         return guest
 
     def _keep(self, instance_id: str) -> None:

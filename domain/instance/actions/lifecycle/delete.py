@@ -1,6 +1,7 @@
 """delete: soft keeps everything but the run; hard takes the instance apart.
 
-Soft: StopGuest; the instance is purged when its time has passed.
+Soft: UnpauseGuest · StopGuest, of a guest that is paused or runs; a suspended one keeps its saved memory. The instance
+is purged when its time has passed.
 Hard: UndefineGuest · UnplugPorts · DeleteDisk · UnbindPort (a NIC each) · Release. Nothing is undone: a delete that
 fails leaves the instance in error, and can be asked for again.
 """
@@ -10,6 +11,7 @@ from typing import Annotated, ClassVar
 
 from domain.core.errors import ErrorNeedsIgnore
 from domain.core.fields import OPERATORS_ONLY
+from domain.guest_spec import Power
 from domain.instance.action import (
     ANY_BUT_DELETED,
     InstanceAction,
@@ -21,12 +23,15 @@ from domain.instance.action import (
 from domain.instance.events import InstancePurgeScheduled
 from domain.instance.state import Instance, VmState
 from domain.jobs.disk import DeleteDisk
-from domain.jobs.guest import StartGuest, StopGuest, UndefineGuest
+from domain.jobs.guest import PauseGuest, StartGuest, StopGuest, UndefineGuest, UnpauseGuest
 from domain.jobs.network import UnbindPort, UnplugPorts
 from domain.jobs.scheduling import Release
 from domain.tasks.draft import Draft
-from domain.tasks.flow import Flow, Step
+from domain.tasks.flow import Flow, Step, when
 from domain.tasks.job import Where
+
+ON = (Power.RUNNING, Power.PAUSED)
+OFF = (Power.NONE, Power.SHUTDOWN, Power.CRASHED)
 
 
 class DeleteInstance(InstanceCommand):
@@ -53,6 +58,11 @@ def error_only_if_ignored(instance: Instance, command: DeleteInstance | HardDele
         raise ErrorNeedsIgnore(id=instance.id)
 
 
+def at_power(instance: Instance, *powers: Power) -> bool:
+    """Whether the instance has a host, and its guest was last seen in one of these powers."""
+    return instance.host is not None and instance.power in powers
+
+
 def schedule_purge(draft: Draft[Instance], command: DeleteInstance, at: datetime) -> None:
     """The end is known from the start, so that no timer can forget it."""
     until = at + timedelta(seconds=command.keep_for)
@@ -70,7 +80,19 @@ DELETE = InstanceAction(
     passes=True,
     check=error_only_if_ignored,
     accepted=schedule_purge,
-    flow=Flow("delete", 1, (Step(StopGuest, undo=StartGuest, each=if_hosted),)),
+    flow=Flow(
+        "delete",
+        2,
+        (
+            Step(UnpauseGuest, undo=PauseGuest, each=when(lambda instance, command: at_power(instance, Power.PAUSED))),
+            Step(StopGuest, undo=StartGuest, each=when(lambda instance, command: at_power(instance, *ON))),
+            Step(
+                StopGuest,
+                no_undo="it was off, as far as was known",
+                each=when(lambda instance, command: at_power(instance, *OFF)),
+            ),
+        ),
+    ),
 )
 
 HARD_DELETE = InstanceAction(

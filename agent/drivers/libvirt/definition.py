@@ -1,0 +1,43 @@
+"""What libvirt knows of a guest: its definition, made from the record each time."""
+
+import libvirt
+
+from agent.drivers.libvirt import xml
+from agent.drivers.libvirt.display import display_password
+from agent.drivers.libvirt.host import LibvirtHost
+from agent.drivers.libvirt.power import turn_off
+from domain.guest_spec import GuestSpec
+from infra.process import failpoints
+
+
+class LibvirtDefinitions(LibvirtHost):
+    """Adds the guests' definitions to a host."""
+
+    async def define(self, guest: GuestSpec) -> None:
+        """Define the guest, with a password for its display that nobody knows until one is asked for."""
+
+        def work(connection: libvirt.virConnect) -> None:
+            files = self._files.instance(guest.id)
+            files.make()
+            machine = xml.Machine(self._kvm, self._address, self._networks.uplink.mtu(), self._cache)
+            backing = self._images.path(guest.image)
+            connection.defineXML(xml.domain_xml(guest, files, backing, machine, display_password()))
+            failpoints.point("libvirt-defined")
+
+        await self._connection.call(work)
+
+    async def undefine(self, instance_id: str) -> None:
+        """Turn the guest off at once and forget it, with all that libvirt keeps for it."""
+
+        def work(domain: libvirt.virDomain) -> None:
+            turn_off(domain)
+            failpoints.point("libvirt-destroyed")
+            domain.undefineFlags(
+                libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
+                | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+                | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+                | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
+            )
+            failpoints.point("libvirt-undefined")
+
+        await self._with(instance_id, work)

@@ -1,0 +1,82 @@
+"""What becomes of instances whose guest is paused: seen from outside, deleted, restored."""
+
+import pytest
+
+from domain.guest_spec import Power
+from domain.host.reports import GuestObserved
+from domain.instance.actions.lifecycle.delete import DeleteInstance
+from domain.instance.actions.lifecycle.restore import RestoreInstance
+from domain.instance.actions.power.pause import PauseInstance, UnpauseInstance
+from domain.instance.actions.power.stop import StopInstance
+from domain.instance.state import VmState
+from domain.tasks.events import CancelTask
+from domain.tasks.messages import JobError
+from domain.tasks.task import Direction
+from tests.domain.instances import HOST, Scenario
+
+
+def seen(power: Power) -> GuestObserved:
+    return GuestObserved(host_id=HOST.id, epoch=1, power=power)
+
+
+def paused() -> Scenario:
+    scenario = Scenario().booted().send(PauseInstance()).settle()
+    assert now(scenario) == (VmState.PAUSED, Power.PAUSED)
+    scenario.ran.clear()
+    return scenario
+
+
+def now(scenario: Scenario) -> tuple[VmState, Power]:
+    assert scenario.now is not None
+    return scenario.now.vm_state, scenario.now.power
+
+
+def fails_at(job: str) -> object:
+    def fails(name: str, direction: Direction) -> JobError | None:
+        return JobError(code="no", message="no") if name == job and direction is Direction.FORWARD else None
+
+    return fails
+
+
+def test_a_paused_instance_goes_on() -> None:
+    assert now(paused().send(UnpauseInstance()).settle()) == (VmState.ACTIVE, Power.RUNNING)
+
+
+@pytest.mark.parametrize(
+    ("power", "state"),
+    [
+        (Power.SHUTDOWN, VmState.STOPPED),
+        (Power.CRASHED, VmState.STOPPED),
+        (Power.RUNNING, VmState.ACTIVE),
+        (Power.NONE, VmState.PAUSED),
+    ],
+)
+def test_a_paused_guest_that_changes_by_itself_is_shown_as_it_is(power: Power, state: VmState) -> None:
+    assert now(paused().send(seen(power))) == (state, power)
+
+
+def test_a_guest_that_is_paused_from_outside_is_shown_so_and_goes_on_when_asked() -> None:
+    scenario = Scenario().booted().send(seen(Power.PAUSED))
+    assert now(scenario) == (VmState.PAUSED, Power.PAUSED)
+    assert now(scenario.send(UnpauseInstance()).settle()) == (VmState.ACTIVE, Power.RUNNING)
+
+
+def test_a_paused_instance_is_deleted_off_and_restored_running() -> None:
+    scenario = paused().send(DeleteInstance()).settle()
+    assert scenario.ran == ["UnpauseGuest", "StopGuest"]
+    assert now(scenario) == (VmState.SOFT_DELETED, Power.SHUTDOWN)
+    assert now(scenario.send(RestoreInstance()).settle()) == (VmState.ACTIVE, Power.RUNNING)
+
+
+def test_a_delete_that_fails_leaves_a_paused_instance_paused() -> None:
+    scenario = paused().send(DeleteInstance())
+    scenario.settle(fails_at("StopGuest"))  # type: ignore[arg-type]
+    assert now(scenario) == (VmState.PAUSED, Power.PAUSED)
+
+
+def test_a_delete_that_is_cancelled_does_not_start_a_stopped_instance() -> None:
+    scenario = Scenario().booted().send(StopInstance()).settle().send(DeleteInstance())
+    assert scenario.now is not None
+    assert scenario.now.task is not None
+    scenario.send(CancelTask(task_id=scenario.now.task.id)).settle()
+    assert now(scenario) == (VmState.STOPPED, Power.SHUTDOWN)
