@@ -25,6 +25,8 @@ from domain.dead import DEAD
 from domain.guest_spec import Power
 from domain.host.state import Host
 from domain.instance.state import Instance, VmState
+from domain.tasks.job import Where
+from domain.tasks.subject import TaskSubject
 from infra.db.postgres import PostgresLedger
 from infra.db.write_store import Due, Ledger
 from infra.log.gaps import Holes
@@ -153,41 +155,54 @@ def verdicts(seen: Seen) -> Iterator[str]:
 
 def deadlines(seen: Seen) -> Iterator[str]:
     """Every task has ended, or has a deadline ahead; what is parked is told of none."""
-    for instance in seen.instances:
-        if instance.task is None or Key("instance", instance.id) in seen.parked:
+    for key, state in seen.folded.states.items():
+        if not isinstance(state, TaskSubject) or not state.tasks or key in seen.parked:
             continue
-        due = seen.deadlines.get(Key("instance", instance.id))
-        if due is None:
-            yield f"task {instance.task.id} of instance {instance.id} has no deadline"
-        elif due.due_at < seen.now - OVERDUE:
-            yield f"task {instance.task.id} of instance {instance.id} was due at {due.due_at.isoformat()}"
+        due = seen.deadlines.get(key)
+        for task in state.tasks:
+            if due is None:
+                yield f"task {task.id} of {key.kind} {key.id} has no deadline"
+            elif due.due_at < seen.now - OVERDUE:
+                yield f"task {task.id} of {key.kind} {key.id} was due at {due.due_at.isoformat()}"
 
 
 def claims(seen: Seen) -> Iterator[str]:
-    """Claims on a host are the instances that are there, once each."""
+    """Claims on a host are those of the instances that are there or move there, once each."""
     instances = {instance.id: instance for instance in seen.instances}
-    holders: dict[str, list[Host]] = {}
+    holders: dict[str, list[tuple[Host, str]]] = {}
     for host in seen.hosts:
-        for instance_id in host.claims:
-            holders.setdefault(instance_id, []).append(host)
-    for instance_id, hosts in holders.items():
-        names = ", ".join(host.name for host in hosts)
+        for claim_id, claim in host.claims.items():
+            holders.setdefault(claim.instance_id, []).append((host, claim_id))
+    for instance_id, found in holders.items():
+        names = ", ".join(host.name for host, _ in found)
         instance = instances.get(instance_id)
         if instance is not None and instance.task is not None:
             continue
-        if len(hosts) > 1:
-            yield f"instance {instance_id} holds claims on {len(hosts)} hosts: {names}"
-        elif instance is None or instance.host is None:
+        expected = _held(instance) if instance else set()
+        if not expected:
             yield f"host {names} holds a claim for instance {instance_id}, which is not there"
-        elif hosts[0].cell != instance.cell:
-            yield f"host {names} is of cell {hosts[0].cell}, and its instance {instance_id} of {instance.cell}"
+        elif len(found) > len(expected):
+            yield f"instance {instance_id} holds claims on {len(found)} hosts: {names}"
+        elif instance and (others := [host for host, _ in found if host.cell != instance.cell]):
+            host = others[0]
+            yield f"host {host.name} is of cell {host.cell}, and its instance {instance_id} of {instance.cell}"
     for instance in instances.values():
-        if instance.task is not None or instance.host is None:
+        if instance.task is not None:
             continue
-        if instance.host.id not in {host.id for host in holders.get(instance.id, ())}:
-            yield f"instance {instance.id} is on host {instance.host.name} without a claim"
-        if instance.vm_state is VmState.DELETED:
+        holding = {(host.id, claim_id) for host, claim_id in holders.get(instance.id, ())}
+        for where in Where:
+            ref = instance.host_at(where)
+            if ref is not None and not any(pair in holding for pair in _held(instance) if pair[0] == ref.id):
+                yield f"instance {instance.id} is on host {ref.name} without a claim"
+        if instance.vm_state is VmState.DELETED and _held(instance):
             yield f"instance {instance.id} is deleted and still has a host"
+
+
+def _held(instance: Instance) -> set[tuple[str, str]]:
+    """Host and claim of each place that an instance has."""
+    places = (instance.held(where) for where in Where)
+    # A claim that an earlier release made has the instance's id.
+    return {(host.id, claim or instance.id) for host, claim in places if host is not None}
 
 
 def usage(seen: Seen) -> Iterator[str]:
@@ -196,14 +211,14 @@ def usage(seen: Seen) -> Iterator[str]:
     uses: Counter[tuple[str, str]] = Counter()
     held: Counter[tuple[str, str]] = Counter()
     for host in seen.hosts:
-        for instance_id, claim in host.claims.items():
-            instance = instances.get(instance_id)
-            if instance is None or instance.task is not None or instance.host is None or instance.host.id != host.id:
+        for claim_id, claim in host.claims.items():
+            instance = instances.get(claim.instance_id)
+            if instance is None or instance.task is not None or instance.host is None:
                 continue
-            sizes = {"vCPUs": instance.flavor.core, "memory": instance.flavor.memory, "disk": instance.disk}
-            uses.update({(instance.project, what): size for what, size in sizes.items()})
-            kept = {"vCPUs": claim.vcpus, "memory": claim.memory, "disk": claim.disk}
-            held.update({(claim.project, what): size for what, size in kept.items()})
+            if (instance.host.id, instance.claim or instance.id) != (host.id, claim_id):
+                continue
+            uses.update({(instance.project, what): size for what, size in instance.resources().amounts().items()})
+            held.update({(claim.project, what): size for what, size in claim.amounts().items()})
     for project, what in sorted({*uses, *held}):
         if (used := uses[project, what]) != (kept_for := held[project, what]):
             yield f"project {project} uses {used} of {what}, and hosts hold {kept_for} for it"

@@ -287,11 +287,11 @@ async def test_a_state_that_is_not_what_the_events_make(world: World) -> None:
 
 async def test_a_claim_of_another_size_or_project_than_its_instance(world: World) -> None:
     def changed(host: Host) -> Host:
-        claim = host.claims[WEB.id].but(project="other", vcpus=7)
-        return host.but(claims={WEB.id: claim})
+        ((claim_id, claim),) = host.claims.items()
+        return host.but(claims={claim_id: claim.but(project="other", vcpus=7)})
 
     parts = await checked(world)
-    found = next(each for each in parts.seen.hosts if WEB.id in each.claims)
+    found = next(each for each in parts.seen.hosts if each.claims)
     seen = parts.seen
     seen.folded.states[host_key(found.name)] = changed(found)
     instance = await state(world)

@@ -38,7 +38,8 @@ def bind(number: int = 1) -> Envelope:
 
 
 def place(number: int, instance: int = 7, zone: str = "") -> Envelope:
-    reply = Reply(subject=f"instance/{ident(instance)}", task_id=ident(8), dispatch_id=ident(9), job_id=ident(10))
+    job = ident(100 + instance)
+    reply = Reply(subject=f"instance/{ident(instance)}", task_id=ident(8), dispatch_id=ident(9), job_id=job)
     message = PlaceInstance(reply=reply, instance_id=ident(instance), project="p", vcpus=1, memory=1, disk=1, zone=zone)
     return about(message, 1, number, "cell")
 
