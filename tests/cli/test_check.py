@@ -298,10 +298,10 @@ async def test_a_claim_of_another_size_or_project_than_its_instance(world: World
     assert list(usage(seen)) == [
         f"project admin uses {instance.disk} of disk, and hosts hold 0 for it",
         f"project admin uses {instance.flavor.memory} of memory, and hosts hold 0 for it",
-        "project admin uses 1 of vCPUs, and hosts hold 0 for it",
+        "project admin uses 1 of vcpus, and hosts hold 0 for it",
         f"project other uses 0 of disk, and hosts hold {instance.disk} for it",
         f"project other uses 0 of memory, and hosts hold {instance.flavor.memory} for it",
-        "project other uses 0 of vCPUs, and hosts hold 7 for it",
+        "project other uses 0 of vcpus, and hosts hold 7 for it",
     ]
 
 
