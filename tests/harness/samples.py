@@ -1,5 +1,5 @@
-"""Commands that mean something, made from their classes: so that a verb that is added is tested, and lived through in the
-simulation, before anybody writes a test for it.
+"""Commands that mean something, made from their classes: so that a verb that is added is tested, and lived through in
+the simulation, before anybody writes a test for it.
 
 A field with a default keeps it; one without gets a value by its name or its type. Where neither table has one, making
 the command raises TypeError, which says where to add it.
