@@ -49,8 +49,10 @@ class Flow(Generic[S]):
         """The steps that this command takes on this subject."""
         planned = []
         for step in self.steps:
-            for args in step.each(subject, command) if step.each else iter(({},)):
+            for given in step.each(subject, command) if step.each else iter(({},)):
                 undo = step.undo.__name__ if step.undo else None
+                # As they are read back: a plan that is stored is the same plan.
+                args = step.job.model_validate(given).model_dump(mode="json", exclude_unset=True) if given else {}
                 planned.append(PlannedStep(name=step.job.__name__, undo=undo, args=args, on=step.on, pivot=step.pivot))
         return Plan(flow=self.name, version=self.version, steps=tuple(planned))
 

@@ -137,7 +137,10 @@ def job_name(plan: Plan, direction: Direction, index: int) -> str:
 
 
 def next_steps(task: Task) -> tuple[int, ...]:
-    """Indexes of what to send next: one step, or all that follow one another for the same host. Empty: at the end."""
+    """Indexes of what to send next: one step, or all that follow one another for the same host. Empty: at the end.
+
+    What follows the pivot waits until that is known to be done: whether to undo depends on it, and so may the host.
+    """
     forward = task.direction is Direction.FORWARD
     waiting = tuple(range(task.done, len(task.plan.steps))) if forward else task.to_undo
     together: list[int] = []
@@ -146,7 +149,7 @@ def next_steps(task: Task) -> tuple[int, ...]:
         if together and (not of_host or task.plan.steps[index].on is not task.plan.steps[together[0]].on):
             break
         together.append(index)
-        if not of_host:
+        if not of_host or (forward and task.plan.steps[index].pivot):
             break
     return tuple(together)
 

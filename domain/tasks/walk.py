@@ -7,6 +7,7 @@ way (which has a deadline) or ended. There is no third way, so nothing is ever s
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
+from domain.core.errors import WrongStatus
 from domain.core.messages import Behalf, Command, derived_id
 from domain.tasks.action import Action, TaskRules
 from domain.tasks.draft import Draft
@@ -19,7 +20,7 @@ from domain.tasks.events import (
     TaskFinished,
     TaskPlanned,
 )
-from domain.tasks.job import JOBS, HostJob
+from domain.tasks.job import JOBS, HostJob, Where
 from domain.tasks.messages import JobError, JobProgressed, JobResult, JobsAnswered
 from domain.tasks.subject import TaskSubject
 from domain.tasks.task import (
@@ -117,13 +118,29 @@ def begin_queued(draft: Draft[S], rules: TaskRules[S], at: datetime) -> None:
     behalf = Behalf(waiting.correlation, waiting.actor, waiting.project)
     planned = new_task(waiting.id, action, command, draft.now, behalf, at)
     planned = planned.but(accepted=waiting.accepted)
-    if draft.now.current_status in action.already:
+    status = draft.now.current_status
+    if status in action.already:
         # Undoing the other task led to just what is asked for.
         draft.emit(TaskPlanned(task_id=planned.id, task=planned.but(plan=planned.plan.but(steps=()))))
+    elif status not in action.begins or (action.needs_host and draft.now.host_at(Where.HERE) is None):
+        _ended_too_soon(draft, rules, planned, at)
+        return
     else:
         draft.emit(TaskPlanned(task_id=planned.id, task=planned))
         action.accepted(draft, command, at)
     advance(draft, rules, _running(draft, planned), at)
+
+
+def _ended_too_soon(draft: Draft[S], rules: TaskRules[S], planned: Task, at: datetime) -> None:
+    """The task that waited cannot begin from where the others have left the aggregate."""
+    status = draft.now.current_status
+    allowed = " or ".join(sorted(rules.actions[planned.action].begins))
+    refusal = WrongStatus(
+        kind=rules.kind.capitalize(), id=draft.id, status=status, action=planned.action, allowed=allowed
+    )
+    draft.emit(TaskPlanned(task_id=planned.id, task=planned.but(plan=planned.plan.but(steps=()))))
+    fault = Fault(code=refusal.code, message=str(refusal))
+    draft.emit(TaskFailed(task_id=planned.id, action=planned.action, status=status, fault=fault, finished=at))
 
 
 def answered(draft: Draft[S], rules: TaskRules[S], answer: JobsAnswered, at: datetime) -> None:

@@ -1,0 +1,44 @@
+"""What becomes known by a job: the facts that whoever does it would answer.
+
+A job of a host says itself which power it leaves; a job from which something else becomes known has a line here.
+"""
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from domain.guest_spec import HostRef, Power
+from domain.jobs.guest import PowerSeen
+from domain.jobs.network import BindPort, PortBound, PortUnbound, UnbindPort
+from domain.jobs.scheduling import Place, Placed, Release, Released
+from domain.tasks.job import JOBS, Fact, HostJob, Job
+from domain.tasks.messages import JobCall
+
+HOST = HostRef(id=str(uuid.UUID(int=7)), name="host-7", partition=3, epoch=1)
+"""Where everything is placed."""
+
+Yields = Callable[[Any, Any, str], tuple[Fact, ...]]
+"""Given the subject's state, the job and its id."""
+
+
+def _bound(subject: Any, job: BindPort, job_id: str) -> tuple[Fact, ...]:
+    nic = subject.nics[job.nic]
+    port_id = nic.port_id or str(uuid.UUID(int=50 + job.nic))
+    return (PortBound(nic=job.nic, port=nic.but(port_id=port_id, ip="10.0.0.9", mac="52:00:00:00:00:09")),)
+
+
+YIELDS: dict[type[Job], Yields] = {
+    Place: lambda subject, job, job_id: (Placed(host=HOST, claim=job_id),),
+    Release: lambda subject, job, job_id: (Released(),),
+    BindPort: _bound,
+    UnbindPort: lambda subject, job, job_id: (PortUnbound(nic=job.nic),),
+}
+
+
+def facts_of(subject: Any, call: JobCall) -> tuple[Fact, ...]:
+    """The facts of a job that succeeds; of most jobs there are none."""
+    kind = JOBS[call.name]
+    if kind in YIELDS:
+        return YIELDS[kind](subject, kind.model_validate(call.args), call.job_id)
+    power: Power | None = kind.leaves if issubclass(kind, HostJob) else None
+    return (PowerSeen(power=power),) if power is not None else ()

@@ -1,0 +1,72 @@
+"""Commands that mean something, made from their classes: so that a verb that is added is tested, and lived through in
+the simulation, before anybody writes a test for it.
+
+A field with a default keeps it; one without gets a value by its name or its type. Where neither table has one, making
+the command raises TypeError, which says where to add it.
+"""
+
+import uuid
+from random import Random
+from typing import Any, Literal, TypeVar, get_args, get_origin
+
+from hypothesis import strategies as st
+
+from domain.core.messages import Command
+from domain.guest_spec import FlavorRef, ImageRef, Nic
+
+C = TypeVar("C", bound=Command)
+
+NETWORK = str(uuid.UUID(int=99))
+FLAVOR = FlavorRef(id="f", name="small", core=1, memory=1 << 30)
+IMAGE = ImageRef(id="i", name="tiny", checksum="0" * 64, format="qcow2", size=1, virtual_size=1 << 26)
+
+BY_NAME: dict[str, Any] = {
+    "disk": 1 << 30,
+    "hostname": "web",
+    "name": "web",
+    # What asks for a word more gets it: without, the verb is refused and nothing is tried.
+    "ignore": True,
+    "nics": (Nic(network_id=NETWORK, network_name="lan"),),
+}
+"""Field -> its value, in whichever command."""
+BY_TYPE: dict[Any, Any] = {str: "sample", int: 1, float: 1.0, bool: True, FlavorRef: FLAVOR, ImageRef: IMAGE}
+"""Type of a field without a default -> its value."""
+
+
+def sample(command: type[C], **values: Any) -> C:
+    """Make a command of this class. Raises TypeError for a field that no table here has a value for."""
+    return command(**(_values(command) | values))
+
+
+def samples(command: type[C]) -> st.SearchStrategy[C]:
+    """Commands of this class that differ in what is a choice: flags, and fields of few values."""
+    choices = _choices(command)
+    fixed = {name: st.just(value) for name, value in _values(command).items() if name not in choices}
+    return st.builds(command, **fixed, **{name: st.sampled_from(values) for name, values in choices.items()})
+
+
+def drawn(command: type[C], random: Random) -> C:
+    """Make a command of this class with choices that the seed makes."""
+    return sample(command, **{name: random.choice(values) for name, values in sorted(_choices(command).items())})
+
+
+def _values(command: type[Command]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, field in command.model_fields.items():
+        if name in BY_NAME:
+            values[name] = BY_NAME[name]
+        elif field.is_required():
+            if field.annotation not in BY_TYPE:
+                raise TypeError(f"{command.__name__}.{name}: add a value of it to tests/harness/samples.py")
+            values[name] = BY_TYPE[field.annotation]
+    return values
+
+
+def _choices(command: type[Command]) -> dict[str, tuple[Any, ...]]:
+    choices: dict[str, tuple[Any, ...]] = {}
+    for name, field in command.model_fields.items():
+        if field.annotation is bool:
+            choices[name] = (False, True)
+        elif get_origin(field.annotation) is Literal:
+            choices[name] = get_args(field.annotation)
+    return choices
