@@ -126,6 +126,13 @@ class NothingToConfirm(Refusal):
     code = "nothing-to-confirm"
 
 
+class NothingToRevert(Refusal):
+    """The migration of instance {id} is being confirmed: what its host before kept may be gone."""
+
+    code = "nothing-to-revert"
+    hint = "Confirm it again (gs instance migrate-confirm)."
+
+
 class NoAddressLeft(Refusal):
     """Network {id} has no free address left in {cidr}."""
 

@@ -26,6 +26,8 @@ class MigrationStatus(StrEnum):
     """The guest is being moved."""
     FINISHED = "finished"
     """The guest is at its destination, to be confirmed or reverted."""
+    CONFIRMING = "confirming"
+    """What the host before keeps is being deleted: there is no way back."""
     CONFIRMED = "confirmed"
     REVERTED = "reverted"
     FAILED = "failed"

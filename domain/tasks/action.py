@@ -37,6 +37,8 @@ class Action(Generic[S]):
     """What it says then, as "NAME ..."; empty: that it has the status it is to end in."""
     fails: str | None = None
     """The status when it fails; None: as it was before."""
+    stuck: str | None = None
+    """The status when a step behind the pivot is given up; None: in error."""
     needs_host: bool = True
     """Something of it is done at the host that the aggregate has."""
     passes: bool = False

@@ -93,7 +93,7 @@ def advance(draft: Draft[S], rules: TaskRules[S], task: Task, at: datetime, atte
         assert task.fault is not None
         if action is not None:
             action.failed(draft, task, at)
-        error = "" if task.beside else rules.error
+        error = "" if task.beside else (action and task.past_pivot and action.stuck) or rules.error
         draft.emit(
             TaskFailed(
                 task_id=task.id,

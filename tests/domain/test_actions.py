@@ -1,6 +1,6 @@
 """Every row of the lifecycle table, against the rules that all share."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -47,12 +47,6 @@ def at(state: VmState) -> Scenario:
     return scenario
 
 
-def begins() -> Iterator[tuple[InstanceAction, VmState]]:
-    for action in OTHERS:
-        for state in sorted(action.begins):
-            yield action, VmState(state)
-
-
 def command(action: InstanceAction) -> object:
     fields = action.command.model_fields
     return action.command(**({"ignore": True} if "ignore" in fields else {}))
@@ -60,42 +54,6 @@ def command(action: InstanceAction) -> object:
 
 def test_the_printed_table_is_the_table() -> None:
     assert GOLDEN.read_text() == page()
-
-
-@pytest.mark.parametrize(("action", "state"), list(begins()), ids=lambda each: getattr(each, "name", str(each)))
-def test_an_action_goes_from_where_it_begins_to_where_it_ends(action: InstanceAction, state: VmState) -> None:
-    scenario = at(state)
-    assert scenario.now is not None
-    asked = action.command.model_validate(command(action).model_dump())  # type: ignore[attr-defined]
-    expected = action.end_status(scenario.now, asked)
-    scenario.send(asked).settle()
-    assert scenario.now.vm_state is expected
-    assert scenario.now.task is None
-
-
-@pytest.mark.parametrize(("action", "state"), list(begins()), ids=lambda each: getattr(each, "name", str(each)))
-def test_an_action_that_fails_at_each_step_gives_the_old_status_back_or_the_one_it_names(
-    action: InstanceAction, state: VmState
-) -> None:
-    steps = len(action.flow.steps)
-    for failing in range(steps):
-        scenario = at(state)
-        assert scenario.now is not None
-        scenario.send(command(action))  # type: ignore[arg-type]
-        task = scenario.now.task
-        if task is None or failing >= len(task.plan.steps):
-            continue
-        name = task.plan.steps[failing].name
-
-        def fails(job: str, direction: Direction, name: str = name) -> JobError | None:
-            if job == name and direction is Direction.FORWARD:
-                return JobError(code="job-failed", message="no")
-            return None
-
-        scenario.settle(fails)
-        assert scenario.now.vm_state is (action.fails or state)
-        assert scenario.now.fault is not None
-        assert scenario.now.fault.step == name
 
 
 @pytest.mark.parametrize("action", OTHERS, ids=lambda action: action.name)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Annotated, Any
 
-from domain.core.errors import NothingToConfirm, SameHost
+from domain.core.errors import NothingToConfirm, NothingToRevert, SameHost
 from domain.core.fields import Refers
 from domain.guest_spec import Power
 from domain.instance.action import InstanceAction, InstanceCommand, each_bound_nic
@@ -86,8 +86,15 @@ def not_its_own(instance: Instance, command: MigrateInstance) -> None:
 
 def has_moved(instance: Instance, command: Any) -> None:
     """There is a migration that is neither confirmed nor reverted."""
-    if instance.incoming is None and instance.vm_state in (VmState.RESIZED, VmState.ERROR):
+    if instance.vm_state is VmState.RESIZED and instance.incoming is None:
         raise NothingToConfirm(id=instance.id)
+
+
+def can_go_back(instance: Instance, command: Any) -> None:
+    """What the host before keeps is all there: confirming has not begun to delete it."""
+    has_moved(instance, command)
+    if instance.migration is not None and instance.migration.status is MigrationStatus.CONFIRMING:
+        raise NothingToRevert(id=instance.id)
 
 
 def begun(draft: Draft[Instance], command: Any, at: datetime) -> None:
@@ -121,6 +128,11 @@ def arrived(draft: Draft[Instance], task: Task, at: datetime) -> None:
 def failed(draft: Draft[Instance], task: Task, at: datetime) -> None:
     """The instance is where it was."""
     _note(draft, MigrationStatus.FAILED, at)
+
+
+def confirming(draft: Draft[Instance], command: Any, at: datetime) -> None:
+    """From now on there is no way back."""
+    _note(draft, MigrationStatus.CONFIRMING, at)
 
 
 def confirmed(draft: Draft[Instance], task: Task, at: datetime) -> None:
@@ -178,13 +190,15 @@ MIGRATE = InstanceAction(
 CONFIRM = InstanceAction(
     name="migrate-confirm",
     command=ConfirmMigration,
-    begins=frozenset({VmState.RESIZED, VmState.ERROR}),
+    begins=frozenset({VmState.RESIZED}),
+    stuck=VmState.RESIZED,
     ends=None,
     ends_as=lambda instance, command: VmState.ACTIVE if runs_now(instance, command) else VmState.STOPPED,
     during="confirming",
     alone=True,
     cancellable=False,
     check=has_moved,
+    accepted=confirming,
     finished=confirmed,
     flow=Flow(
         "migrate-confirm",
@@ -208,7 +222,7 @@ REVERT = InstanceAction(
     during="reverting",
     alone=True,
     cancellable=False,
-    check=has_moved,
+    check=can_go_back,
     finished=reverted,
     flow=Flow(
         "migrate-revert",
