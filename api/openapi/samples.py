@@ -6,8 +6,9 @@ import orjson
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from api.http.problems import MEDIA_TYPE, STATUS
+from api.http.problems import MEDIA_TYPE
 from api.openapi import examples
+from domain.core.errors import refusals
 
 REFS = {
     "instances": examples.INSTANCE_ID,
@@ -40,8 +41,7 @@ def complete(app: FastAPI) -> None:
                 for method, operation in operations.items():
                     operation["x-codeSamples"] = [{"lang": "Shell", "source": _curl(method, path, operation)}]
             schema["components"]["responses"] = _shared_problems(schema["paths"])
-            codes = sorted((refusal.code, status) for refusal, status in STATUS.items())
-            schema["components"]["schemas"]["Problem"]["properties"]["code"]["examples"] = [code for code, _ in codes]
+            schema["components"]["schemas"]["Problem"]["properties"]["code"]["examples"] = list(refusals())
             app.openapi_schema = schema
         return app.openapi_schema
 
