@@ -1,0 +1,13 @@
+"""The row of networks in the table of kinds."""
+
+from domain.kind import Kind
+from domain.network.evolve import evolve
+from domain.network.state import Network
+
+KIND = Kind(
+    name="network",
+    help="Networks of instances.",
+    state=Network,
+    evolve=evolve,
+    decider="domain.network.decider",
+)
