@@ -18,6 +18,7 @@ from api.http.request_context import Asked, Asking, Given, Project
 from api.openapi import describe, examples
 from api.reads import causality, resolve, time_travel
 from api.reads.queries import JSON, Many, One, Strict, Words, caught_up, page
+from api.resource import of_kind
 from api.services import Services
 from api.writes import boot, command_bus
 from api.writes.boot import NAME, BootBody, checked_metadata
@@ -30,11 +31,13 @@ from domain.instance.actions import ACTIONS
 from domain.instance.actions.lifecycle.boot import BootInstance
 from domain.instance.actions.lifecycle.delete import DeleteInstance, HardDeleteInstance
 from domain.instance.actions.lifecycle.update import UpdateInstance
+from domain.instance.kind import KIND
 from projections.views.view import Condition
 
 router = APIRouter(tags=["instances"])
 
 VIEW = "instances"
+RESOURCE = of_kind(KIND, InstanceDocument, examples.INSTANCE)
 NOT_FOR_USERS = {"keep_for"}
 """Fields of commands that the operator's settings fill in."""
 MOST_CONSOLE = 1 << 20
