@@ -2,6 +2,7 @@
 
 from domain.kind import Kind
 from domain.network.evolve import evolve
+from domain.network.messages import DeleteNetwork
 from domain.network.state import Network
 
 KIND = Kind(
@@ -9,5 +10,6 @@ KIND = Kind(
     help="Networks of instances.",
     state=Network,
     evolve=evolve,
+    delete=DeleteNetwork,
     decider="domain.network.decider",
 )
