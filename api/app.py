@@ -3,63 +3,20 @@
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 
+from api import resources
 from api.http import problems
 from api.http.body_limit import BodyLimit
 from api.http.timing import Timing
 from api.openapi.samples import complete
 from api.reads.event_stream import Feed
-from api.resources import (
-    cells,
-    commands,
-    dead,
-    events,
-    flavors,
-    hosts,
-    images,
-    instances,
-    jobs,
-    keypairs,
-    networks,
-    parking,
-    ports,
-    projections,
-    scheduler,
-    service,
-    simulation,
-    tasks,
-    usage,
-    webhooks,
-    zones,
-)
+from api.resources import service
 from api.services import Services
 from api.writes.dead_records import DeadRecords
+from domain.core.discovery import modules
 from infra.process import traces
 
-ROUTES = (
-    instances,
-    flavors,
-    images,
-    keypairs,
-    networks,
-    ports,
-    hosts,
-    zones,
-    cells,
-    parking,
-    tasks,
-    jobs,
-    dead,
-    events,
-    webhooks,
-    commands,
-    projections,
-    scheduler,
-    simulation,
-    usage,
-    service,
-)
-
-
+ROUTES = tuple(module for module in modules(resources) if hasattr(module, "router"))
+"""A file in `api/resources` is served because it is there."""
 STREAMS = "/stream"
 
 

@@ -19,6 +19,7 @@ from commands.engine import EngineRules
 from commands.processor import Entry, Rules, restored
 from commands.recovery.from_log import Part, Refilled, refill
 from domain import catalog
+from domain.aggregates import DECIDED
 from domain.core.errors import UnknownMessage
 from domain.core.messages import Command, Key, Topic, from_record
 from domain.dead import DEAD
@@ -40,10 +41,7 @@ from projections.maintenance.verify import Findings, Folded, verify
 from projections.store.port import Store
 from projections.store.postgres import PostgresStore
 
-KINDS: Mapping[str, tuple[str, ...]] = {
-    "engine": ("instance", "network", "flavor", "image", "keypair", "webhook"),
-    "scheduler": ("host", "zone"),
-}
+KINDS: Mapping[str, tuple[str, ...]] = DECIDED
 """WriteStore -> the kinds of aggregates in it."""
 TOPICS: Mapping[str, tuple[Topic, ...]] = {
     "engine": (Topic.COMMANDS, Topic.RESULTS),

@@ -2,34 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
-from domain import flavor, image, keypair, webhook
-from domain.aggregates import AGGREGATES
-from domain.core.messages import Decision, Envelope, Event, Key, Outcome
-from domain.instance import decider as instance
-from domain.network import decider as network
+from domain.aggregates import AGGREGATES, DECIDED
+from domain.core.messages import Envelope, Event, Key, Outcome
+from domain.kind import DecidedBy, Decider
 
-
-class Decider(Protocol):
-    """A kind's module."""
-
-    def decide(self, now: Any, envelope: Envelope, /) -> Decision:
-        """What follows from the record; raises a Refusal."""
-
-
-DECIDERS: dict[str, Decider] = {
-    "instance": instance,
-    "network": network,
-    "flavor": flavor,
-    "image": image,
-    "keypair": keypair,
-    "webhook": webhook,
-}
+DECIDERS: dict[str, Decider] = {kind: AGGREGATES[kind].load_decider() for kind in DECIDED[DecidedBy.ENGINE]}
 
 
 class EngineRules:
-    """Instances, networks, flavors, images, keypairs, webhooks."""
+    """All kinds that belong to no cell."""
 
     source = "gostack/engine"
     preload: tuple[str, ...] = ()

@@ -5,11 +5,13 @@ from datetime import datetime
 from typing import Any
 
 from commands.engine import EngineRules
+from domain.aggregates import DECIDED
 from domain.core.cells import DEFAULT_CELL
 from domain.core.messages import Envelope, Event, Key, Outcome
 from domain.host.messages import AssignZone, RegisterHost
 from domain.host.state import Host
 from domain.jobs.scheduling import PlaceInstance, ReleaseInstance
+from domain.kind import DecidedBy
 from domain.scheduling.decider import Cell, decide, zone_id
 from domain.scheduling.policy import DEFAULT, Policy
 from domain.scheduling.table import HostTable, Ratios
@@ -22,7 +24,7 @@ class SchedulerRules:
     """Hosts, zones, placements."""
 
     source = "gostack/scheduler"
-    preload: tuple[str, ...] = ("host", "zone")
+    preload: tuple[str, ...] = DECIDED[DecidedBy.SCHEDULER]
 
     def __init__(self, ratios: Ratios, partitions: int, policy: Policy = DEFAULT) -> None:
         self._ratios = ratios

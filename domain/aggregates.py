@@ -1,37 +1,40 @@
-"""Every kind of aggregate with its state and its fold: all that replay needs, and nothing that could decide or send."""
+"""Every kind of aggregate, with all that replay needs and nothing that could decide or send.
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+A kind's row is `KIND` in `domain/NAME.py`, or in `domain/NAME/kind.py` where it is a package: a row that is there is in
+the table.
+"""
 
-from domain import flavor, image, keypair, webhook, zone
-from domain.core.messages import Event, Model
-from domain.host import state as host
-from domain.instance.evolve import evolve as evolve_instance
-from domain.instance.state import Instance
-from domain.network import evolve as network
-from domain.network.state import Network
-from domain.tasks.subject import TaskSubject
+import importlib
+import importlib.util
+import pkgutil
+from collections.abc import Iterator
 
+import domain
+from domain.kind import DecidedBy, Kind
 
-@dataclass(frozen=True)
-class Aggregate:
-    """A kind of aggregate."""
-
-    state: type[Model]
-    evolve: Callable[[Any, Event, str], Model]
+READERS = frozenset({"aggregates", "catalog"})
+"""Modules that read the table, and so are not looked into for rows."""
 
 
-AGGREGATES: dict[str, Aggregate] = {
-    "instance": Aggregate(Instance, evolve_instance),
-    "flavor": Aggregate(flavor.Flavor, flavor.evolve),
-    "image": Aggregate(image.Image, image.evolve),
-    "keypair": Aggregate(keypair.Keypair, keypair.evolve),
-    "network": Aggregate(Network, network.evolve),
-    "webhook": Aggregate(webhook.Webhook, webhook.evolve),
-    "host": Aggregate(host.Host, host.evolve),
-    "zone": Aggregate(zone.Zone, zone.evolve),
-}
+def _rows() -> Iterator[Kind]:
+    for found in pkgutil.iter_modules(domain.__path__):
+        name = f"domain.{found.name}.kind" if found.ispkg else f"domain.{found.name}"
+        if found.name in READERS or importlib.util.find_spec(name) is None:
+            continue
+        row = getattr(importlib.import_module(name), "KIND", None)
+        if isinstance(row, Kind):
+            yield row
 
-WITH_TASKS = frozenset(kind for kind, row in AGGREGATES.items() if issubclass(row.state, TaskSubject))
+
+AGGREGATES: dict[str, Kind] = {row.name: row for row in _rows()}
+"""By name, in the order of the names."""
+
+WITH_TASKS = frozenset(kind for kind, row in AGGREGATES.items() if row.with_tasks)
 """Kinds of aggregates that tasks work on."""
+
+DECIDED: dict[str, tuple[str, ...]] = {
+    by.value: tuple(kind for kind, row in AGGREGATES.items() if row.decided_by is by) for by in DecidedBy
+}
+"""Who decides -> the kinds for which it does."""
+CELL_KINDS = frozenset(DECIDED[DecidedBy.SCHEDULER])
+"""Kinds whose commands pass through the scheduler of a cell."""

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from domain.core.errors import AlreadyExists, NotFound
 from domain.core.messages import Command, Decision, Envelope, Event, Model
+from domain.kind import Kind
 
 Policy = Literal["Shared", "Dedicated", "Default"]
 Mode = Literal["strict", "prefer"]
@@ -156,3 +157,15 @@ def decide(now: Flavor | None, envelope: Envelope) -> Decision:
             return Decision([FlavorDeleted(at=at)])
         case other:
             raise TypeError(f"{other.type_name} is nothing a flavor decides")
+
+
+KIND = Kind(
+    name="flavor",
+    help="Sizes that instances come in.",
+    state=Flavor,
+    evolve=evolve,
+    create=CreateFlavor,
+    update=UpdateFlavor,
+    delete=DeleteFlavor,
+    shown=("core", "memory", "policy", "mode", "multi_queue", "extra"),
+)

@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 
 from domain.core.errors import AlreadyExists, NotFound
 from domain.core.messages import Command, Decision, Envelope, Event, Model
+from domain.kind import Kind
 
 Format = Literal["qcow2", "raw"]
 
@@ -106,3 +107,13 @@ def decide(now: Image | None, envelope: Envelope) -> Decision:
     if isinstance(envelope.data, DeleteImage):
         return Decision([ImageDeleted(at=envelope.time)])
     raise TypeError(f"{envelope.data.type_name} is nothing an image decides")
+
+
+KIND = Kind(
+    name="image",
+    help="What root disks are made of.",
+    state=Image,
+    evolve=evolve,
+    delete=DeleteImage,
+    shown=("format", "size", "virtual_size", "arch"),
+)

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from domain.core.errors import AlreadyExists, NotFound
 from domain.core.messages import Command, Decision, Envelope, Event, Model
+from domain.kind import Kind, Unique
 
 
 class Keypair(Model):
@@ -87,3 +88,14 @@ def decide(now: Keypair | None, envelope: Envelope) -> Decision:
     if isinstance(envelope.data, DeleteKeypair):
         return Decision([KeypairDeleted(at=envelope.time)])
     raise TypeError(f"{envelope.data.type_name} is nothing a keypair decides")
+
+
+KIND = Kind(
+    name="keypair",
+    help="Public keys, put into guests.",
+    state=Keypair,
+    evolve=evolve,
+    unique=Unique.PROJECT,
+    delete=DeleteKeypair,
+    shown=("fingerprint",),
+)

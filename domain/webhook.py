@@ -10,6 +10,7 @@ from typing import ClassVar
 from domain.core.errors import AlreadyExists, NotFound
 from domain.core.event_filter import Interest
 from domain.core.messages import Command, Decision, Envelope, Event, Model
+from domain.kind import Kind, ListFilter
 
 OVERLAP = timedelta(hours=24)
 """So long what is sent is signed with the secret before, too, so that a receiver can change over."""
@@ -211,3 +212,13 @@ def decide(now: Webhook | None, envelope: Envelope) -> Decision:
             return Decision([WebhookDeleted(at=at)])
         case other:
             raise TypeError(f"{other.type_name} is nothing a webhook decides")
+
+
+KIND = Kind(
+    name="webhook",
+    help="Endpoints that are told of events.",
+    state=Webhook,
+    evolve=evolve,
+    delete=DeleteWebhook,
+    filters=(ListFilter("status", "enabled or disabled"),),
+)

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from domain.core.cells import DEFAULT_CELL
 from domain.core.messages import Command, Event, Model
+from domain.kind import DecidedBy, Kind, Unique
 
 
 class Zone(Model):
@@ -81,3 +82,17 @@ def evolve(now: Zone | None, event: Event, subject_id: str) -> Zone:
             return now.but(deleted=event.at, updated=event.at)
         case _:
             raise TypeError(f"{event.type_name} does not apply to zone {subject_id}")
+
+
+KIND = Kind(
+    name="zone",
+    help="Groups of hosts that fail together.",
+    state=Zone,
+    evolve=evolve,
+    decider="domain.scheduling.decider",
+    decided_by=DecidedBy.SCHEDULER,
+    unique=Unique.EVERYWHERE,
+    create=CreateZone,
+    delete=DeleteZone,
+    shown=("cell", "description"),
+)

@@ -29,19 +29,6 @@ class HostDocument(Document):
     version: int
 
 
-class ZoneDocument(Document):
-    """A zone."""
-
-    id: str
-    name: str
-    cell: str
-    description: str
-    created: str
-    updated: str
-    deleted: str | None
-    version: int
-
-
 class CellDocument(Document):
     """A cell: what its hosts have together."""
 

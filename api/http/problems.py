@@ -1,11 +1,12 @@
-"""Refusals as HTTP: the one table, and the one shape (RFC 9457).
+"""Refusals as HTTP: the status of each category, and the one shape (RFC 9457).
 
-Why one table: a client acts on the code, which is permanent; the status follows from it and nowhere else.
+Why by category: a client acts on the code, which is permanent; the status follows from what the refusal's class says.
 """
 
 import logging
 import uuid
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -17,7 +18,7 @@ from starlette.responses import Response
 from api.http import refusals as own
 from api.http.validation_errors import explain
 from domain.core import errors
-from domain.core.errors import Refusal
+from domain.core.errors import Category, Refusal, refusals
 from infra.db.write_store import WriteStoreUnavailable
 from infra.log.log import LogUnavailable
 from infra.process import log_context
@@ -31,53 +32,31 @@ logger = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 1
 UNKNOWN_CODE_STATUS = 409
-"""For a code that only a newer engine knows: it said no, and that is what a client has to know."""
 
-STATUS: dict[type[Refusal], int] = {
-    errors.NotFound: 404,
-    errors.NotThereThen: 404,
-    errors.TooManyEvents: 422,
-    errors.AlreadyExists: 409,
-    errors.WrongStatus: 409,
-    errors.TaskRunning: 409,
-    errors.NoSuchTask: 404,
-    errors.VersionConflict: 412,
-    errors.InUse: 409,
-    errors.Invalid: 422,
-    errors.NotSupportedYet: 422,
-    errors.ErrorNeedsIgnore: 409,
-    errors.NoAddressLeft: 409,
-    errors.AddressTaken: 409,
-    errors.PortBusy: 409,
-    errors.HostGone: 404,
-    errors.OtherCell: 409,
-    errors.NoValidHost: 409,
-    errors.Parked: 409,
-    errors.PastMissing: 409,
-    errors.PastTooLong: 422,
-    own.NameNotUnique: 409,
-    own.NetworkNeeded: 409,
-    own.KeyReused: 422,
-    own.Malformed: 400,
-    own.TooLarge: 413,
-    own.NoRoute: 404,
-    own.MethodNotAllowed: 405,
-    own.Unavailable: 503,
-    own.Overloaded: 429,
-    own.EventNotRetried: 409,
-    own.NotAppliedYet: 504,
-    own.ProjectionBusy: 409,
-    own.TooManyWebhooks: 409,
-    own.TooLargeForAFile: 422,
-    own.ReplayTooLong: 422,
-    own.NoHostYet: 409,
-    own.AgentUnreachable: 502,
-    own.AgentRefused: 409,
-    own.NotAuthorized: 401,
-    own.Broken: 500,
+STATUS: dict[Category, int] = {
+    Category.NOT_FOUND: 404,
+    Category.CONFLICT: 409,
+    Category.PRECONDITION: 412,
+    Category.INVALID: 422,
+    Category.MALFORMED: 400,
+    Category.UNAUTHENTICATED: 401,
+    Category.FORBIDDEN: 403,
+    Category.NOT_ALLOWED: 405,
+    Category.TOO_LARGE: 413,
+    Category.TOO_MUCH: 429,
+    Category.UNAVAILABLE: 503,
+    Category.UPSTREAM: 502,
+    Category.LATE: 504,
+    Category.BROKEN: 500,
 }
-STATUS_OF_CODE = {refusal.code: status for refusal, status in STATUS.items()}
 RETRIED = {429, 503}
+
+
+@lru_cache(maxsize=256)
+def status_of(code: str) -> int:
+    """The HTTP status of a refusal's code; of one that only a newer engine knows, that it said no."""
+    refusal = refusals().get(code)
+    return UNKNOWN_CODE_STATUS if refusal is None else STATUS[refusal.category]
 
 
 def problem(
@@ -92,7 +71,7 @@ def problem(
     document: dict[str, Any] = {
         "type": f"urn:gostack:problem:{code}",
         "title": code.replace("-", " ").capitalize(),
-        "status": STATUS_OF_CODE.get(code, UNKNOWN_CODE_STATUS),
+        "status": status_of(code),
         "detail": message,
         "code": code,
         "hint": hint,

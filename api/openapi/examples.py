@@ -22,35 +22,8 @@ NOW = "2025-11-24T02:15:30.123456+00:00"
 LATER = "2025-11-24T02:15:36.654321+00:00"
 MIB = 1 << 20
 
-FLAVOR: dict[str, Any] = {
-    "id": FLAVOR_ID,
-    "name": "small",
-    "core": 1,
-    "memory": 512 * MIB,
-    "mode": "prefer",
-    "multi_queue": 0,
-    "policy": "Default",
-    "extra": {"hw:support_live_resize": "true"},
-    "created": NOW,
-    "updated": NOW,
-    "deleted": None,
-    "version": 1,
-}
-IMAGE: dict[str, Any] = {
-    "id": IMAGE_ID,
-    "project_id": "admin",
-    "name": "tiny",
-    "description": "",
-    "checksum": CHECKSUM,
-    "format": "qcow2",
-    "size": 13 * MIB,
-    "virtual_size": 64 * MIB,
-    "arch": "x86_64",
-    "created": NOW,
-    "updated": NOW,
-    "deleted": None,
-    "version": 1,
-}
+FLAVOR = FlavorRef(id=FLAVOR_ID, name="small", core=1, memory=512 * MIB, extra={"hw:support_live_resize": "true"})
+IMAGE = ImageRef(id=IMAGE_ID, name="tiny", checksum=CHECKSUM, format="qcow2", size=13 * MIB, virtual_size=64 * MIB)
 NIC: dict[str, Any] = {
     "index": 0,
     "network_id": NETWORK_ID,
@@ -73,8 +46,8 @@ INSTANCE: dict[str, Any] = {
     "hostname": "web",
     "description": "",
     "metadata": {"role": "front"},
-    "flavor": {name: FLAVOR[name] for name in FlavorRef.model_fields},
-    "image": {name: IMAGE[name] for name in ImageRef.model_fields},
+    "flavor": FLAVOR.model_dump(),
+    "image": IMAGE.model_dump(),
     "disk": 64 * MIB,
     "zone": "",
     "host": {"id": HOST_ID, "name": "h1", "epoch": 1},
@@ -199,17 +172,6 @@ HOST: dict[str, Any] = {
     "updated": NOW,
     "version": 2,
 }
-KEYPAIR: dict[str, Any] = {
-    "id": KEYPAIR_ID,
-    "project_id": "admin",
-    "name": "laptop",
-    "public_key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGHc1mFmOwH8jzVX6YuYhWmcIhCkLKfVhyCpxwpVrWvI laptop",
-    "fingerprint": "SHA256:0m1nZ0n3n7l8c0X5pEoK4B7bH3G8T6Q2y9V1w5r4s3t",
-    "created": NOW,
-    "updated": NOW,
-    "deleted": None,
-    "version": 1,
-}
 WEBHOOK_SECRET = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
 WEBHOOK: dict[str, Any] = {
     "id": WEBHOOK_ID,
@@ -276,16 +238,6 @@ PORT: dict[str, Any] = {
     "keep": True,
     "created": NOW,
     "version": 2,
-}
-ZONE: dict[str, Any] = {
-    "id": ZONE_ID,
-    "name": "east",
-    "cell": "default",
-    "description": "the east wing",
-    "created": NOW,
-    "updated": NOW,
-    "deleted": None,
-    "version": 1,
 }
 EVENT: dict[str, Any] = {
     "id": EVENT_ID,
@@ -459,8 +411,6 @@ BOOTING: dict[str, Any] = {
     "command_id": COMMAND_ID,
     "task_id": COMMAND_ID,
 }
-BLOB: dict[str, Any] = {"checksum": CHECKSUM, "size": 13 * MIB, "format": "qcow2", "virtual_size": 64 * MIB}
-PRIVATE_KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\n…\n-----END OPENSSH PRIVATE KEY-----\n"
 DISPLAY: dict[str, Any] = {"host": "10.1.0.11", "port": 5900, "password": "s3cr3t12", "valid_seconds": 300}
 COMMAND: dict[str, Any] = {
     "id": COMMAND_ID,

@@ -6,27 +6,19 @@ import orjson
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from api.http.problems import MEDIA_TYPE, STATUS
+from api.http.problems import MEDIA_TYPE
 from api.openapi import examples
+from api.resource import RESOURCES
+from domain.core.errors import refusals
 
 REFS = {
-    "instances": examples.INSTANCE_ID,
-    "flavors": "small",
-    "images": "tiny",
-    "keypairs": "laptop",
-    "networks": "lan",
-    "ports": "db",
-    "hosts": "h1",
-    "zones": "east",
-    "webhooks": "billing",
-    "tasks": examples.COMMAND_ID,
-    "jobs": examples.JOB_ID,
     "events": examples.EVENT_ID,
     "commands": examples.COMMAND_ID,
     "parked": f"instance/{examples.INSTANCE_ID}",
     "projections": examples.COMMAND_ID,
+    "instances": examples.INSTANCE_ID,
 }
-"""What stands for {ref} or {ident} in examples, by the first word of the path."""
+"""What stands for {ref} or {ident} in examples, by the first word of the path, where no resource's example says it."""
 ADDRESS = "http://127.0.0.1:7480"
 
 
@@ -40,8 +32,7 @@ def complete(app: FastAPI) -> None:
                 for method, operation in operations.items():
                     operation["x-codeSamples"] = [{"lang": "Shell", "source": _curl(method, path, operation)}]
             schema["components"]["responses"] = _shared_problems(schema["paths"])
-            codes = sorted((refusal.code, status) for refusal, status in STATUS.items())
-            schema["components"]["schemas"]["Problem"]["properties"]["code"]["examples"] = [code for code, _ in codes]
+            schema["components"]["schemas"]["Problem"]["properties"]["code"]["examples"] = list(refusals())
             app.openapi_schema = schema
         return app.openapi_schema
 
@@ -62,7 +53,7 @@ def _shared_problems(paths: dict[str, Any]) -> dict[str, Any]:
 
 def _curl(method: str, path: str, operation: dict[str, Any]) -> str:
     words = path.strip("/").split("/")
-    ref = REFS.get(words[1], "") if len(words) > 1 else ""
+    ref = _ref(words[1]) if len(words) > 1 else ""
     path = path.replace("{kind}/{ident}", ref)
     url = ADDRESS + path.replace("{ref}", ref).replace("{ident}", ref).replace("{host}", "h1")
     needed = [
@@ -80,6 +71,12 @@ def _curl(method: str, path: str, operation: dict[str, Any]) -> str:
     elif content:
         parts += ["-T", "tiny.qcow2"]
     return " ".join(parts)
+
+
+def _ref(view: str) -> str:
+    if view in REFS or view not in RESOURCES:
+        return REFS.get(view, "")
+    return RESOURCES[view].ref
 
 
 def _example(content: dict[str, Any]) -> Any:

@@ -13,8 +13,8 @@ from fastapi import Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.responses import Response
 
-from api.documents.views import DOCUMENTS
 from api.http.refusals import NotAppliedYet
+from api.resource import RESOURCES
 from api.services import Services
 from domain.core.errors import Invalid, NotFound
 from domain.core.messages import Topic
@@ -143,7 +143,7 @@ def known(view: str, fields: Sequence[str] | None) -> Sequence[str]:
     """The fields asked for. Raises Invalid for one that the view's documents do not have."""
     if not fields:
         return ()
-    there = DOCUMENTS[view].model_fields
+    there = RESOURCES[view].document.model_fields
     for name in fields:
         if name not in there:
             raise Invalid(field="fields", value=name, allowed=f"{view} have {', '.join(sorted(there))}")

@@ -7,28 +7,12 @@ from typing import Any
 import orjson
 
 from api.http.refusals import NameNotUnique
+from api.resource import RESOURCES
 from api.services import Services
 from domain.core.cells import DEFAULT_CELL
 from domain.core.errors import NotFound
 from projections.views.table import VIEWS
 from projections.views.view import Found
-
-KINDS = {
-    "instances": "instance",
-    "flavors": "flavor",
-    "images": "image",
-    "keypairs": "keypair",
-    "networks": "network",
-    "ports": "port",
-    "hosts": "host",
-    "zones": "zone",
-    "webhooks": "webhook",
-    "tasks": "task",
-    "jobs": "job",
-}
-"""View -> what its rows are called."""
-REMEMBERED = {"flavors", "images", "networks"}
-"""Views whose documents may be a second old when a boot refers to them."""
 
 
 def is_id(ref: str) -> bool:
@@ -47,7 +31,7 @@ async def found(services: Services, view: str, ref: str, project: str) -> Found:
     if is_id(ref):
         row = await services.store.get(view, ref.lower())
         if row is None:
-            raise NotFound(kind=KINDS[view], id=ref)
+            raise NotFound(kind=RESOURCES[view].noun, id=ref)
         return row
     return await _named(services, view, ref, project)
 
@@ -67,13 +51,13 @@ async def ident(services: Services, view: str, ref: str, project: str) -> str:
 
 async def alive(services: Services, view: str, ref: str, project: str) -> dict[str, Any]:
     """The document of something that exists and is not deleted. Raises NotFound, NameNotUnique."""
-    doc = services.known.get((view, ref, project)) if view in REMEMBERED else None
+    doc = services.known.get((view, ref, project)) if RESOURCES[view].remembered else None
     if doc is None:
         row = await found(services, view, ref, project)
         doc = orjson.loads(row.doc)
         if doc.get("deleted"):
-            raise NotFound(kind=KINDS[view], id=ref)
-        if view in REMEMBERED:
+            raise NotFound(kind=RESOURCES[view].noun, id=ref)
+        if RESOURCES[view].remembered:
             services.known[view, ref, project] = doc
     return doc
 
@@ -84,7 +68,7 @@ async def _named(services: Services, view: str, name: str, project: str) -> Foun
     if len(rows) > 1 and VIEWS[view].column("project"):
         rows = await services.store.find(view, name, where | {"project": project}) or rows
     if not rows:
-        raise NotFound(kind=KINDS[view], id=name)
+        raise NotFound(kind=RESOURCES[view].noun, id=name)
     if len(rows) > 1:
-        raise NameNotUnique(kind=KINDS[view], name=name, ids=", ".join(sorted(row.id for row in rows)))
+        raise NameNotUnique(kind=RESOURCES[view].noun, name=name, ids=", ".join(sorted(row.id for row in rows)))
     return rows[0]

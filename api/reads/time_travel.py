@@ -24,6 +24,7 @@ from api.reads.queries import (
     known,
     only,
 )
+from api.resource import RESOURCES
 from api.services import Services
 from domain.core.errors import Invalid, NotThereThen
 from domain.core.messages import Key, Topic
@@ -122,7 +123,7 @@ async def then(services: Services, view: str, found: Found, field: str, text: st
                 raise Invalid(field=field, value=text, allowed=own)
     row = await row_at(services.store, VIEWS[view], found.id, subject, when)
     if row is None:
-        raise NotThereThen(kind=resolve.KINDS[view], id=found.id, at=text)
+        raise NotThereThen(kind=RESOURCES[view].noun, id=found.id, at=text)
     return Found(row.id, row.version, orjson.dumps(row.doc))
 
 
@@ -148,7 +149,7 @@ async def listed(
     found: list[Row] = []
     looked_at = 0
     async for ident, more in _candidates(services, view, asked, when.time, holding):
-        row = await folds.row_at(shape, ident, Key(resolve.KINDS[view], ident), when)
+        row = await folds.row_at(shape, ident, Key(RESOURCES[view].noun, ident), when)
         if row is not None and all(each.holds(row) for each in holding):
             found.append(row)
         looked_at += 1
@@ -226,4 +227,4 @@ def subject_of(view: str, found: Found) -> Key:
     """Whose events make the row."""
     if view == "tasks":
         return Key.parse(orjson.loads(found.doc)["subject"])
-    return Key(resolve.KINDS[view], found.id)
+    return Key(RESOURCES[view].noun, found.id)

@@ -1,28 +1,27 @@
 """Flavors: the sizes that instances come in."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Body, Query, Request
+from fastapi import APIRouter, Body, Query
 from pydantic import Field, model_validator
 from starlette.responses import Response
 
-from api.documents.catalog import FlavorDocument
-from api.documents.document import page_of
-from api.http.request_context import Asked, Asking, Given, Project
+from api import standard
+from api.documents.document import Document, page_of
+from api.http.request_context import Asked, Asking, Given
 from api.openapi import describe, examples
 from api.reads import resolve
 from api.reads.queries import (
     MOST,
     Many,
-    One,
     Strict,
     Words,
     caught_up,
-    document,
     joined,
     page,
 )
+from api.resource import of_kind
 from api.services import Services
 from api.writes import command_bus
 from api.writes.boot import NAME
@@ -31,9 +30,9 @@ from api.writes.command_responses import CREATED, answer
 from domain.core.errors import AlreadyExists
 from domain.core.messages import Key, derived_id, named_id
 from domain.flavor import (
+    KIND,
     AddFlavorExtra,
     CreateFlavor,
-    DeleteFlavor,
     DeleteFlavorExtra,
     FlavorCommand,
     Mode,
@@ -57,6 +56,40 @@ Queues = Annotated[int, Field(ge=0, le=256, description="queues of a network int
 Name = Annotated[str, Field(min_length=1, max_length=255, pattern=NAME)]
 Word = Annotated[str, Field(min_length=1, max_length=255)]
 Extra = Annotated[dict[Word, Annotated[str, Field(max_length=255)]], Field(max_length=MOST_EXTRA)]
+
+
+class FlavorDocument(Document):
+    """A flavor."""
+
+    id: str
+    name: str
+    core: int
+    memory: int = Field(description="bytes")
+    mode: str
+    multi_queue: int
+    policy: str
+    extra: dict[str, str]
+    created: str
+    updated: str
+    deleted: str | None
+    version: int
+
+
+EXAMPLE: dict[str, Any] = {
+    "id": examples.FLAVOR_ID,
+    "name": "small",
+    "core": 1,
+    "memory": 512 * MIB,
+    "mode": "prefer",
+    "multi_queue": 0,
+    "policy": "Default",
+    "extra": {"hw:support_live_resize": "true"},
+    "created": examples.NOW,
+    "updated": examples.NOW,
+    "deleted": None,
+    "version": 1,
+}
+RESOURCE = of_kind(KIND, FlavorDocument, EXAMPLE, remembered=True)
 
 
 class FlavorBody(Strict):
@@ -112,7 +145,7 @@ class FlavorList(Many):
     "/flavors",
     status_code=CREATED,
     summary="Create a flavor",
-    responses=describe.done(CREATED, FlavorDocument, examples.FLAVOR, 400, 409),
+    responses=describe.done(CREATED, FlavorDocument, EXAMPLE, 400, 409),
 )
 async def create_flavor(
     given: Given,
@@ -139,9 +172,7 @@ async def _free(services: Services, name: str, but: str) -> None:
             raise AlreadyExists(kind="flavor", id=name)
 
 
-@router.get(
-    "/flavors", summary="List flavors", responses=describe.listed(page_of(VIEW, FlavorDocument), VIEW, examples.FLAVOR)
-)
+@router.get("/flavors", summary="List flavors", responses=describe.listed(page_of(VIEW, FlavorDocument), VIEW, EXAMPLE))
 async def list_flavors(given: Given, asked: Annotated[FlavorList, Query()]) -> Response:
     """The newest first."""
     where = [Condition("deleted", "=", asked.deleted)]
@@ -172,19 +203,14 @@ async def _live_resizable(services: Services, asked: FlavorList, where: list[Con
     return joined(VIEW, found[asked.skip : last], ids[last - 1] if len(found) > last else None)
 
 
-@router.get("/flavors/{ref}", summary="Show a flavor", responses=describe.read(FlavorDocument, examples.FLAVOR))
-async def show_flavor(
-    request: Request, given: Given, project: Project, ref: str, asked: Annotated[One, Query()]
-) -> Response:
-    """By id or name."""
-    await caught_up(given, asked.after)
-    return document(request, await resolve.found(given, VIEW, ref, project), VIEW, asked.fields)
+standard.add_all(router, RESOURCE, "list", "create", "update", "delete")
+standard.add_delete(router, RESOURCE, "Instances that have it keep it.")
 
 
 @router.patch(
     "/flavors/{ref}",
     summary="Change a flavor",
-    responses=describe.done(200, FlavorDocument, examples.FLAVOR, 400, 404),
+    responses=describe.done(200, FlavorDocument, EXAMPLE, 400, 404),
 )
 async def change_flavor(
     given: Given, asked: Asking, ref: str, body: Annotated[FlavorChange, Body(examples=[{"core": 2}])]
@@ -193,20 +219,10 @@ async def change_flavor(
     return await _one(given, asked, ref, UpdateFlavor(**body.model_dump()))
 
 
-@router.delete(
-    "/flavors/{ref}",
-    summary="Delete a flavor",
-    responses=describe.done(200, FlavorDocument, examples.FLAVOR, 404),
-)
-async def delete_flavor(given: Given, asked: Asking, ref: str) -> Response:
-    """Instances that have it keep it."""
-    return await _one(given, asked, ref, DeleteFlavor())
-
-
 @router.post(
     "/flavors/{ref}/extra",
     summary="Add extra specs to a flavor, or change them",
-    responses=describe.done(200, FlavorDocument, examples.FLAVOR, 400, 404),
+    responses=describe.done(200, FlavorDocument, EXAMPLE, 400, 404),
 )
 async def add_extra(
     given: Given,
@@ -221,7 +237,7 @@ async def add_extra(
 @router.delete(
     "/flavors/{ref}/extra",
     summary="Remove extra specs from a flavor",
-    responses=describe.done(200, FlavorDocument, examples.FLAVOR, 404),
+    responses=describe.done(200, FlavorDocument, EXAMPLE, 404),
 )
 async def delete_extra(given: Given, asked: Asking, ref: str, which: Annotated[ExtraKeys, Query()]) -> Response:
     """Keys that it has not are gone already."""

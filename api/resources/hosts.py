@@ -2,29 +2,31 @@
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Body, Query, Request
+from fastapi import APIRouter, Body, Query
 from pydantic import Field
 from starlette.responses import Response
 
+from api import standard
 from api.documents.document import page_of
-from api.documents.events import EventDocument
 from api.documents.hosts import HostDocument
-from api.documents.moments import Causes, Difference
-from api.http.request_context import Asked, Asking, Given, Project
+from api.http.request_context import Asked, Asking, Given
 from api.openapi import describe, examples
-from api.reads import causality, resolve, time_travel
+from api.reads import resolve
 from api.reads.queries import Many, Strict, Words, page
+from api.resource import of_kind
 from api.services import Services
 from api.writes import command_bus
 from api.writes.command_bus import Wish
 from api.writes.command_responses import answer
 from domain.core.messages import Key
+from domain.host.kind import KIND
 from domain.host.messages import DisableHost, EnableHost, HostCommand
 from projections.views.view import Condition
 
 router = APIRouter(tags=["hosts"])
 
 VIEW = "hosts"
+RESOURCE = of_kind(KIND, HostDocument, examples.HOST)
 
 
 class HostList(Many):
@@ -61,49 +63,13 @@ async def list_hosts(given: Given, asked: Annotated[HostList, Query()]) -> Respo
     return await page(given, VIEW, asked, where)
 
 
-@router.get("/hosts/{ref}", summary="Show a host", responses=describe.read(HostDocument, examples.HOST))
-async def show_host(
-    request: Request, given: Given, project: Project, ref: str, asked: Annotated[time_travel.OneAt, Query()]
-) -> Response:
-    """By id or name."""
-    return await time_travel.show(request, given, VIEW, ref, project, asked)
-
-
-@router.get(
-    "/hosts/{ref}/history",
-    summary="Read everything that happened to a host",
-    responses=describe.answers(
-        200, page_of("events", EventDocument), {"events": [examples.EVENT], "next": None}, *describe.NAMED, 422, 504
-    ),
+standard.add_all(router, RESOURCE, "list", "why")
+standard.add_why(
+    router,
+    RESOURCE,
+    "Who enabled or disabled it, which zone it is in and by whom, and whether it is heard of. What instances hold "
+    "there is told of them.",
 )
-async def host_history(
-    given: Given, project: Project, ref: str, asked: Annotated[time_travel.History, Query()]
-) -> Response:
-    """The oldest first."""
-    return await time_travel.history(given, VIEW, ref, project, asked)
-
-
-@router.get(
-    "/hosts/{ref}/diff",
-    summary="Read what differs between a host at two moments",
-    responses=describe.answers(200, Difference, examples.DIFFERENCE, *describe.NAMED, 422, 504),
-)
-async def host_diff(
-    given: Given, project: Project, ref: str, asked: Annotated[time_travel.Between, Query()]
-) -> Response:
-    """Field by field; parts of fields under dotted names."""
-    return await time_travel.difference(given, VIEW, ref, project, asked)
-
-
-@router.get(
-    "/hosts/{ref}/why",
-    summary="Read why a host is as it is",
-    responses=describe.answers(200, Causes, examples.CAUSES, *describe.NAMED, 422, 504),
-)
-async def host_why(given: Given, project: Project, ref: str, asked: Annotated[causality.Why, Query()]) -> Response:
-    """Who enabled or disabled it, which zone it is in and by whom, and whether it is heard of. What instances hold
-    there is told of them."""
-    return await causality.why(given, VIEW, ref, project, asked)
 
 
 @router.post(

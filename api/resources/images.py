@@ -1,30 +1,80 @@
 """Images: upload the bytes, then give them a name."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Query, Request
+from fastapi import APIRouter, Body, Request
 from pydantic import Field
 from starlette.responses import Response
 
-from api.documents.catalog import BlobDocument, ImageDocument
-from api.documents.document import page_of
-from api.http.request_context import Asking, Given, Project
+from api import standard
+from api.documents.document import Document
+from api.http.request_context import Asking, Given
 from api.openapi import describe, examples
-from api.reads import resolve
-from api.reads.queries import Many, One, Strict, caught_up, document, page
+from api.reads.queries import Strict
+from api.resource import of_kind
 from api.writes import command_bus
 from api.writes.boot import NAME
 from api.writes.command_bus import Wish
 from api.writes.command_responses import CREATED, answer
 from domain.core.messages import Key, derived_id
-from domain.image import CreateImage, DeleteImage
-from projections.views.view import Condition
+from domain.image import KIND, CreateImage
 
 router = APIRouter(tags=["images"])
 
 VIEW = "images"
 BYTES = {"schema": {"type": "string", "format": "binary"}, "example": "(the image's bytes)"}
 BINARY = {"application/octet-stream": BYTES}
+
+
+class ImageDocument(Document):
+    """An image."""
+
+    id: str
+    project_id: str
+    name: str
+    description: str
+    checksum: str
+    format: str
+    size: int = Field(description="bytes")
+    virtual_size: int = Field(description="bytes")
+    arch: str
+    created: str
+    updated: str
+    deleted: str | None
+    version: int
+
+
+class BlobDocument(Document):
+    """What an upload has become."""
+
+    checksum: str
+    size: int
+    format: str
+    virtual_size: int
+
+
+EXAMPLE: dict[str, Any] = {
+    "id": examples.IMAGE_ID,
+    "project_id": "admin",
+    "name": "tiny",
+    "description": "",
+    "checksum": examples.CHECKSUM,
+    "format": "qcow2",
+    "size": 13 * examples.MIB,
+    "virtual_size": 64 * examples.MIB,
+    "arch": "x86_64",
+    "created": examples.NOW,
+    "updated": examples.NOW,
+    "deleted": None,
+    "version": 1,
+}
+BLOB: dict[str, Any] = {
+    "checksum": examples.CHECKSUM,
+    "size": 13 * examples.MIB,
+    "format": "qcow2",
+    "virtual_size": 64 * examples.MIB,
+}
+RESOURCE = of_kind(KIND, ImageDocument, EXAMPLE, remembered=True)
 
 
 class ImageBody(Strict):
@@ -36,19 +86,11 @@ class ImageBody(Strict):
     arch: str = Field("x86_64", pattern=r"^[a-z0-9_]{1,32}$")
 
 
-class ImageList(Many):
-    """What images to list."""
-
-    name: str | None = Field(None, max_length=255)
-    project_id: str | None = Field(None, max_length=255)
-    deleted: bool = False
-
-
 @router.post(
     "/images/uploads",
     status_code=CREATED,
     summary="Upload an image's bytes",
-    responses=describe.answers(CREATED, BlobDocument, examples.BLOB, 413, 422),
+    responses=describe.answers(CREATED, BlobDocument, BLOB, 413, 422),
     openapi_extra={"requestBody": {"required": True, "content": BINARY}},
 )
 async def upload(request: Request, given: Given) -> Response:
@@ -61,7 +103,7 @@ async def upload(request: Request, given: Given) -> Response:
     "/images",
     status_code=CREATED,
     summary="Create an image from uploaded bytes",
-    responses=describe.done(CREATED, ImageDocument, examples.IMAGE, 400, 404),
+    responses=describe.done(CREATED, ImageDocument, EXAMPLE, 400, 404),
 )
 async def create_image(
     given: Given,
@@ -88,33 +130,5 @@ async def create_image(
     return await answer(given, await command_bus.carry_out(given, asked, wish), VIEW, done=CREATED)
 
 
-@router.get(
-    "/images", summary="List images", responses=describe.listed(page_of(VIEW, ImageDocument), VIEW, examples.IMAGE)
-)
-async def list_images(given: Given, asked: Annotated[ImageList, Query()]) -> Response:
-    """The newest first."""
-    where = [Condition("deleted", "=", asked.deleted)]
-    same = {"name": asked.name, "project": asked.project_id}
-    where += [Condition(column, "=", value) for column, value in same.items() if value]
-    return await page(given, VIEW, asked, where)
-
-
-@router.get("/images/{ref}", summary="Show an image", responses=describe.read(ImageDocument, examples.IMAGE))
-async def show_image(
-    request: Request, given: Given, project: Project, ref: str, asked: Annotated[One, Query()]
-) -> Response:
-    """By id or name."""
-    await caught_up(given, asked.after)
-    return document(request, await resolve.found(given, VIEW, ref, project), VIEW, asked.fields)
-
-
-@router.delete(
-    "/images/{ref}", summary="Delete an image", responses=describe.done(200, ImageDocument, examples.IMAGE, 404)
-)
-async def delete_image(given: Given, asked: Asking, ref: str) -> Response:
-    """Instances made of it keep their disks; its bytes stay for them."""
-
-    async def wish() -> Wish:
-        return Wish(Key("image", await resolve.ident(given, VIEW, ref, asked.project)), DeleteImage())
-
-    return await answer(given, await command_bus.carry_out(given, asked, wish), VIEW)
+standard.add_all(router, RESOURCE, "delete")
+standard.add_delete(router, RESOURCE, "Instances made of it keep their disks; its bytes stay for them.")

@@ -18,11 +18,13 @@ from api.http.request_context import Asked, Asking, Given, Project
 from api.openapi import describe, examples
 from api.reads import causality, resolve, time_travel
 from api.reads.queries import JSON, Many, One, Strict, Words, caught_up, page
+from api.resource import of_kind
 from api.services import Services
 from api.writes import boot, command_bus
 from api.writes.boot import NAME, BootBody, checked_metadata
 from api.writes.command_bus import Outcome, Wish
 from api.writes.command_responses import answer, problem_of
+from domain.aggregates import AGGREGATES
 from domain.core.errors import Invalid
 from domain.core.fields import references, user_fields
 from domain.core.messages import Key
@@ -31,11 +33,13 @@ from domain.instance.actions import ACTIONS
 from domain.instance.actions.lifecycle.boot import BootInstance
 from domain.instance.actions.lifecycle.delete import DeleteInstance, HardDeleteInstance
 from domain.instance.actions.lifecycle.update import UpdateInstance
+from domain.instance.kind import KIND
 from projections.views.view import Condition
 
 router = APIRouter(tags=["instances"])
 
 VIEW = "instances"
+RESOURCE = of_kind(KIND, InstanceDocument, examples.INSTANCE)
 MOST_CONSOLE = 1 << 20
 LINES_BYTES = 512
 """Bytes that a console line has at most, for as long as few enough are asked for."""
@@ -263,7 +267,7 @@ def _act(action: InstanceAction, fields: type[BaseModel]) -> Callable[..., Await
         values = body.model_dump() if body is not None else {}
         for name, mark in references(action.command).items():
             if values.get(name):
-                values[name] = await resolve.ident(given, f"{mark.kind}s", values[name], asked.project)
+                values[name] = await resolve.ident(given, AGGREGATES[mark.kind].plural, values[name], asked.project)
         if action.command is DeleteInstance:
             values["keep_for"] = given.settings.instances.purge_after
         return await _one(given, asked, ref, action.command(**values))

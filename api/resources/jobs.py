@@ -20,11 +20,13 @@ from api.reads.queries import (
     must_be_task,
     page,
 )
+from api.resource import Resource
 from projections.views.view import Condition
 
 router = APIRouter(tags=["jobs"])
 
 VIEW = "jobs"
+RESOURCE = Resource(VIEW, "job", JobDocument, examples.JOB)
 
 
 class JobList(Many):

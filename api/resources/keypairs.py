@@ -1,28 +1,62 @@
 """Keypairs: public keys by name, put into guests."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Query, Request
+from fastapi import APIRouter, Body
 from pydantic import Field
 from starlette.responses import Response
 
-from api.documents.catalog import KeypairDocument, PrivateKeypair
-from api.documents.document import page_of
-from api.http.request_context import Asking, Given, Project
+from api import standard
+from api.documents.document import Document
+from api.http.request_context import Asking, Given
 from api.openapi import describe, examples
-from api.reads import resolve
-from api.reads.queries import Many, One, Strict, caught_up, document, page
+from api.reads.queries import Strict
+from api.resource import of_kind
 from api.writes import command_bus, ssh_keys
 from api.writes.boot import NAME
 from api.writes.command_bus import Wish
 from api.writes.command_responses import CREATED, answer
 from domain.core.messages import Key, named_id
-from domain.keypair import CreateKeypair, DeleteKeypair
-from projections.views.view import Condition, Found
+from domain.keypair import KIND, CreateKeypair
 
 router = APIRouter(tags=["keypairs"])
 
 VIEW = "keypairs"
+
+
+class KeypairDocument(Document):
+    """A keypair."""
+
+    id: str
+    project_id: str
+    name: str
+    public_key: str
+    fingerprint: str
+    created: str
+    updated: str
+    deleted: str | None
+    version: int
+
+
+class PrivateKeypair(KeypairDocument):
+    """A keypair that was made here."""
+
+    private_key: str | None = Field(None, description="OpenSSH format; told this once and never kept")
+
+
+EXAMPLE: dict[str, Any] = {
+    "id": examples.KEYPAIR_ID,
+    "project_id": "admin",
+    "name": "laptop",
+    "public_key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGHc1mFmOwH8jzVX6YuYhWmcIhCkLKfVhyCpxwpVrWvI laptop",
+    "fingerprint": "SHA256:0m1nZ0n3n7l8c0X5pEoK4B7bH3G8T6Q2y9V1w5r4s3t",
+    "created": examples.NOW,
+    "updated": examples.NOW,
+    "deleted": None,
+    "version": 1,
+}
+PRIVATE_KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\n…\n-----END OPENSSH PRIVATE KEY-----\n"
+RESOURCE = of_kind(KIND, KeypairDocument, EXAMPLE)
 
 
 class KeypairBody(Strict):
@@ -32,21 +66,11 @@ class KeypairBody(Strict):
     public_key: str | None = Field(None, max_length=16384, description="OpenSSH format; absent: a pair is made")
 
 
-class KeypairList(Many):
-    """What keypairs to list."""
-
-    name: str | None = Field(None, max_length=255)
-    project_id: str | None = Field(None, max_length=255)
-    deleted: bool = False
-
-
 @router.post(
     "/keypairs",
     status_code=CREATED,
     summary="Keep a public key under a name, or make a pair",
-    responses=describe.done(
-        CREATED, PrivateKeypair, {**examples.KEYPAIR, "private_key": examples.PRIVATE_KEY}, 400, 409
-    ),
+    responses=describe.done(CREATED, PrivateKeypair, {**EXAMPLE, "private_key": PRIVATE_KEY}, 400, 409),
 )
 async def create_keypair(
     given: Given,
@@ -71,39 +95,6 @@ async def create_keypair(
     return await answer(given, outcome, VIEW, done=CREATED, more=made)
 
 
-@router.get(
-    "/keypairs",
-    summary="List keypairs",
-    responses=describe.listed(page_of(VIEW, KeypairDocument), VIEW, examples.KEYPAIR),
-)
-async def list_keypairs(given: Given, asked: Annotated[KeypairList, Query()]) -> Response:
-    """The newest first."""
-    where = [Condition("deleted", "=", asked.deleted)]
-    same = {"name": asked.name, "project": asked.project_id}
-    where += [Condition(column, "=", value) for column, value in same.items() if value]
-    return await page(given, VIEW, asked, where)
-
-
-@router.get("/keypairs/{ref}", summary="Show a keypair", responses=describe.read(KeypairDocument, examples.KEYPAIR))
-async def show_keypair(
-    request: Request, given: Given, project: Project, ref: str, asked: Annotated[One, Query()]
-) -> Response:
-    """By id, or by its name in the project."""
-    await caught_up(given, asked.after)
-    found: Found = await resolve.found(given, VIEW, ref, project)
-    return document(request, found, VIEW, asked.fields)
-
-
-@router.delete(
-    "/keypairs/{ref}",
-    summary="Delete a keypair",
-    responses=describe.done(200, KeypairDocument, examples.KEYPAIR, 404),
-)
-async def delete_keypair(given: Given, asked: Asking, ref: str) -> Response:
-    """Guests that have the key keep it."""
-    keypair_id = ref.lower() if resolve.is_id(ref) else named_id("keypair", asked.project, ref)
-
-    async def wish() -> Wish:
-        return Wish(Key("keypair", keypair_id), DeleteKeypair())
-
-    return await answer(given, await command_bus.carry_out(given, asked, wish), VIEW)
+standard.add_all(router, RESOURCE, "show", "delete")
+standard.add_show(router, RESOURCE, "By id, or by its name in the project.")
+standard.add_delete(router, RESOURCE, "Guests that have the key keep it.")

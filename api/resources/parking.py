@@ -1,6 +1,6 @@
 """Parked aggregates: released by a person, so that they take commands again."""
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import orjson
 from fastapi import APIRouter
@@ -18,14 +18,17 @@ from api.reads.queries import JSON, MOST, Strict, joined
 from api.writes import command_bus
 from api.writes.command_bus import Wish
 from api.writes.command_responses import answer
+from domain.aggregates import AGGREGATES
 from domain.core.messages import Key
 from domain.parking import ReleaseAggregate
 from projections.views.view import Condition, Query
 
 router = APIRouter(tags=["parking"])
 
-Kind = Literal["instance", "network", "flavor", "image", "keypair", "webhook", "host", "zone"]
-
+if TYPE_CHECKING:
+    Kind = str
+else:
+    Kind = Literal[tuple(AGGREGATES)]
 
 VIEW = "parked"
 
@@ -59,7 +62,7 @@ async def list_parked(given: Given, asked: Annotated[ParkedList, Parameters()]) 
 )
 async def release(given: Given, asked: Asking, kind: Kind, ident: str) -> Response:
     """It takes commands again. What could not be applied is not tried again by this. What is not parked stays so."""
-    view = f"{kind}s"
+    view = AGGREGATES[kind].plural
 
     async def wish() -> Wish:
         return Wish(Key(kind, await resolve.ident(given, view, ident, asked.project)), ReleaseAggregate())

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Body, Query
 from pydantic import Field, field_validator
 from starlette.responses import Response
 
+from api import standard
 from api.documents.document import page_of
 from api.documents.webhooks import SecretWebhook, WebhookDocument, WebhookTest
 from api.http.refusals import TooManyWebhooks
@@ -28,6 +29,7 @@ from api.reads.queries import (
     only,
 )
 from api.reads.stream_cursor import LONGEST
+from api.resource import of_kind
 from api.services import Services
 from api.writes import command_bus
 from api.writes.boot import NAME
@@ -44,8 +46,8 @@ from domain.core.event_filter import (
 )
 from domain.core.messages import Key, Record, Topic, derived_id
 from domain.webhook import (
+    KIND,
     CreateWebhook,
-    DeleteWebhook,
     RetryWebhook,
     UpdateWebhook,
     Wanted,
@@ -60,6 +62,7 @@ from projections.views.view import Query as Page
 router = APIRouter(tags=["webhooks"])
 
 VIEW = "webhooks"
+RESOURCE = of_kind(KIND, WebhookDocument, examples.WEBHOOK)
 TESTED = "gostack.webhook.tested.v1"
 OWNER = "webhook/"
 """Before its id, as whose a webhook's secrets are kept."""
@@ -269,16 +272,8 @@ async def change_webhook(
     return await answer(given, outcome, VIEW, more={"secret": secret} if secret else None)
 
 
-@router.delete(
-    "/webhooks/{ref}", summary="Delete a webhook", responses=describe.done(200, WebhookDocument, examples.WEBHOOK, 404)
-)
-async def delete_webhook(given: Given, asked: Asking, ref: str) -> Response:
-    """It is told no more; what is being sent just now may still arrive."""
-
-    async def wish() -> Wish:
-        return Wish(Key("webhook", await resolve.ident(given, VIEW, ref, asked.project)), DeleteWebhook())
-
-    return await answer(given, await command_bus.carry_out(given, asked, wish), VIEW)
+standard.add_all(router, RESOURCE, "list", "show", "delete")
+standard.add_delete(router, RESOURCE, "It is told no more; what is being sent just now may still arrive.")
 
 
 @router.post(

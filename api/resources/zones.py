@@ -1,33 +1,60 @@
 """Zones: named groups of hosts that fail together."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Query, Request
+from fastapi import APIRouter, Body
 from pydantic import Field
 from starlette.responses import Response
 
-from api.documents.document import page_of
-from api.documents.hosts import HostDocument, ZoneDocument
-from api.http.request_context import Asking, Given, Project
+from api import standard
+from api.documents.document import Document
+from api.documents.hosts import HostDocument
+from api.http.request_context import Asking, Given
 from api.openapi import describe, examples
 from api.reads import resolve
-from api.reads.queries import Many, One, Strict, caught_up, document, page
+from api.reads.queries import Strict
+from api.resource import of_kind
 from api.writes import command_bus
 from api.writes.boot import NAME
 from api.writes.command_bus import Wish
-from api.writes.command_responses import CREATED, answer
+from api.writes.command_responses import answer
 from domain.core.cells import DEFAULT_CELL
 from domain.core.errors import Invalid, NotFound
-from domain.core.messages import Key, named_id
+from domain.core.messages import Key
 from domain.host.messages import AssignZone
-from domain.zone import CreateZone, DeleteZone
-from projections.views.view import Condition
+from domain.zone import KIND
 
 router = APIRouter(tags=["zones"])
 
 VIEW = "zones"
 DEFAULT = "default"
 """Where hosts are that were taken out of another zone."""
+
+
+class ZoneDocument(Document):
+    """A zone."""
+
+    id: str
+    name: str
+    cell: str
+    description: str
+    created: str
+    updated: str
+    deleted: str | None
+    version: int
+
+
+EXAMPLE: dict[str, Any] = {
+    "id": examples.ZONE_ID,
+    "name": "east",
+    "cell": "default",
+    "description": "the east wing",
+    "created": examples.NOW,
+    "updated": examples.NOW,
+    "deleted": None,
+    "version": 1,
+}
+RESOURCE = of_kind(KIND, ZoneDocument, EXAMPLE)
 
 
 class ZoneBody(Strict):
@@ -44,67 +71,11 @@ class HostBody(Strict):
     host: str = Field(min_length=1, max_length=255, description="id or name")
 
 
-class ZoneList(Many):
-    """What zones to list."""
-
-    name: str | None = Field(None, max_length=255)
-    deleted: bool = False
-
-
-def _id(ref: str) -> str:
-    return ref.lower() if resolve.is_id(ref) else named_id("zone", ref)
-
-
-@router.post(
-    "/zones",
-    status_code=CREATED,
-    summary="Create a zone",
-    responses=describe.done(CREATED, ZoneDocument, examples.ZONE, 400, 409),
+standard.add_all(router, RESOURCE, "create", "delete")
+standard.add_create(
+    router, RESOURCE, ZoneBody, {"name": "east", "description": "the east wing"}, "Its name is its identity."
 )
-async def create_zone(
-    given: Given,
-    asked: Asking,
-    body: Annotated[ZoneBody, Body(examples=[{"name": "east", "description": "the east wing"}])],
-) -> Response:
-    """Its name is its identity."""
-
-    async def wish() -> Wish:
-        command = CreateZone(name=body.name, cell=body.cell, description=body.description)
-        return Wish(Key("zone", named_id("zone", body.name)), command)
-
-    return await answer(given, await command_bus.carry_out(given, asked, wish), VIEW, done=CREATED)
-
-
-@router.get("/zones", summary="List zones", responses=describe.listed(page_of(VIEW, ZoneDocument), VIEW, examples.ZONE))
-async def list_zones(given: Given, asked: Annotated[ZoneList, Query()]) -> Response:
-    """The newest first."""
-    where = [Condition("deleted", "=", asked.deleted)]
-    if asked.name:
-        where.append(Condition("name", "=", asked.name))
-    return await page(given, VIEW, asked, where)
-
-
-@router.get("/zones/{ref}", summary="Show a zone", responses=describe.read(ZoneDocument, examples.ZONE))
-async def show_zone(
-    request: Request, given: Given, project: Project, ref: str, asked: Annotated[One, Query()]
-) -> Response:
-    """By id or name."""
-    await caught_up(given, asked.after)
-    return document(request, await resolve.found(given, VIEW, ref, project), VIEW, asked.fields)
-
-
-@router.delete(
-    "/zones/{ref}",
-    summary="Delete a zone that has no hosts",
-    responses=describe.done(200, ZoneDocument, examples.ZONE, 404),
-)
-async def delete_zone(given: Given, asked: Asking, ref: str) -> Response:
-    """Refused while a host is in it."""
-
-    async def wish() -> Wish:
-        return Wish(Key("zone", _id(ref)), DeleteZone())
-
-    return await answer(given, await command_bus.carry_out(given, asked, wish), VIEW)
+standard.add_delete(router, RESOURCE, "Refused while a host is in it.", "Delete a zone that has no hosts")
 
 
 @router.post(

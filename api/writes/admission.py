@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from api.http.refusals import Overloaded
+from domain.aggregates import AGGREGATES, CELL_KINDS
 from domain.core.messages import Command, Topic
-from domain.instance.actions import ACTIONS
 from infra.db.write_store import WriteStore, WriteStoreUnavailable
 from infra.log.lag import behind
 from infra.log.log import Log, LogUnavailable
@@ -42,9 +42,9 @@ MEMORY = 0.2
 RELIEF = 2
 """So many times as much may be there for what relieves."""
 UNDER_WAY = ["queued", "running", "cancelling", "undoing"]
-MAKES_TASK = frozenset(action.command for action in ACTIONS.values() if action.flow.steps)
-CELL_KINDS = frozenset({"host", "zone"})
-"""Kinds whose commands pass through the scheduler of a cell."""
+MAKES_TASK = frozenset(
+    action.command for kind in AGGREGATES.values() for action in kind.actions.values() if action.flow.steps
+)
 VERDICTS, ENGINE, SCHEDULER, TASKS, PROJECT = "verdicts", "engine", "scheduler", "tasks", "project"
 METERS = (ENGINE, SCHEDULER, TASKS)
 BOUNDS = {

@@ -14,8 +14,8 @@ from api.http.refusals import KeyReused, Unavailable
 from api.http.request_context import Asked
 from api.reads import resolve
 from api.services import Services
-from api.writes.admission import CELL_KINDS
 from api.writes.verdicts import Judgement
+from domain.aggregates import AGGREGATES, CELL_KINDS
 from domain.core.messages import Command, Envelope, Key, Topic, derived_id, to_record
 from domain.zone import CreateZone
 from infra.log.log import LogUnavailable
@@ -139,7 +139,7 @@ async def _cell(services: Services, wish: Wish) -> str:
     """Who decides: the scheduler of the cell that the host or zone belongs to, or is to."""
     if isinstance(wish.data, CreateZone):
         return wish.data.cell
-    found = await services.store.get(f"{wish.subject.kind}s", wish.subject.id)
+    found = await services.store.get(AGGREGATES[wish.subject.kind].plural, wish.subject.id)
     return resolve.cell(orjson.loads(found.doc) if found else {})
 
 

@@ -1,10 +1,43 @@
 """Every way a command can be refused, and every fault a task can end with.
 
 Why classes: a caller acts on the code, which is permanent; a person reads the text, which is the class's docstring
-with its values filled in. `api/http/problems.py` maps each to HTTP, once.
+with its values filled in. A class says its category, which `api/http/problems.py` maps to HTTP: a new way to be refused
+is a class and nothing else.
 """
 
+from enum import StrEnum
 from typing import Any, ClassVar
+
+
+class Category(StrEnum):
+    """What kind of "no" a refusal is: what a program does about it follows from this."""
+
+    NOT_FOUND = "not_found"
+    CONFLICT = "conflict"
+    """Something stands in the way; it may be otherwise later."""
+    PRECONDITION = "precondition"
+    """What was asked for depends on a version that has passed."""
+    INVALID = "invalid"
+    """A value is not as it must be; the same request is refused for ever."""
+    MALFORMED = "malformed"
+    """The request cannot be read."""
+    UNAUTHENTICATED = "unauthenticated"
+    """It is not known who asks."""
+    FORBIDDEN = "forbidden"
+    """Whoever asks may not do this."""
+    NOT_ALLOWED = "not_allowed"
+    """The thing is there and knows no such method."""
+    TOO_LARGE = "too_large"
+    TOO_MUCH = "too_much"
+    """More than is let in now; the same request may pass later."""
+    UNAVAILABLE = "unavailable"
+    """A part of GoStack does not answer."""
+    UPSTREAM = "upstream"
+    """A host's agent does not answer."""
+    LATE = "late"
+    """The answer was not ready in time."""
+    BROKEN = "broken"
+    """GoStack made a mistake."""
 
 
 class GoStackError(Exception):
@@ -29,18 +62,22 @@ class Refusal(GoStackError):
     """The command is refused."""
 
     code = "refused"
+    category: ClassVar[Category]
+    """To be named by every class of its own."""
 
 
 class NotFound(Refusal):
     """There is no {kind} {id}."""
 
     code = "not-found"
+    category = Category.NOT_FOUND
 
 
 class NotThereThen(Refusal):
     """There was no {kind} {id} at {at}."""
 
     code = "not-there-then"
+    category = Category.NOT_FOUND
     hint = "Its history tells when it began."
 
 
@@ -48,6 +85,7 @@ class TooManyEvents(Refusal):
     """{subject} has more than {most} events, which is the most that is folded for one answer."""
 
     code = "too-many-events"
+    category = Category.INVALID
     hint = (
         "Read its history in pages. Moments of a long story are told where the read models have milestones of it: "
         "`gs projection rebuild` makes them."
@@ -58,6 +96,7 @@ class AlreadyExists(Refusal):
     """The {kind} {id} exists already."""
 
     code = "already-exists"
+    category = Category.CONFLICT
     hint = "Choose another name, or use the one there is."
 
 
@@ -65,12 +104,14 @@ class WrongStatus(Refusal):
     """{kind} {id} is {status}; {action} needs it to be {allowed}."""
 
     code = "wrong-status"
+    category = Category.CONFLICT
 
 
 class TaskRunning(Refusal):
     """{kind} {id} is busy: task {task} ({action}) has run since {since}."""
 
     code = "task-running"
+    category = Category.CONFLICT
     hint = "Wait for the task (gs task wait), or stop it (gs task cancel)."
 
 
@@ -78,12 +119,14 @@ class NoSuchTask(Refusal):
     """Task {task} does not run on {id}: it has ended, or never was."""
 
     code = "no-such-task"
+    category = Category.NOT_FOUND
 
 
 class VersionConflict(Refusal):
     """{kind} {id} is at version {actual}, not {expected}: it was changed meanwhile."""
 
     code = "version-conflict"
+    category = Category.PRECONDITION
     hint = "Read it again and repeat what you want with the new ETag."
 
 
@@ -91,18 +134,21 @@ class InUse(Refusal):
     """{kind} {id} is in use by {user}."""
 
     code = "in-use"
+    category = Category.CONFLICT
 
 
 class Invalid(Refusal):
     """{field} is {value}: {allowed}."""
 
     code = "invalid"
+    category = Category.INVALID
 
 
 class NotSupportedYet(Refusal):
     """{field} is not supported yet: {reason}."""
 
     code = "not-supported-yet"
+    category = Category.INVALID
     hint = "Leave it out."
 
 
@@ -110,6 +156,7 @@ class ErrorNeedsIgnore(Refusal):
     """Instance {id} is in error: it is deleted from there only when asked to ignore that."""
 
     code = "error-needs-ignore"
+    category = Category.CONFLICT
     hint = "Look at its fault (gs instance show), then delete with --ignore."
 
 
@@ -137,30 +184,35 @@ class NoAddressLeft(Refusal):
     """Network {id} has no free address left in {cidr}."""
 
     code = "no-address-left"
+    category = Category.CONFLICT
 
 
 class AddressTaken(Refusal):
     """Address {ip} of network {id} is taken by port {port}."""
 
     code = "address-taken"
+    category = Category.CONFLICT
 
 
 class PortBusy(Refusal):
     """Port {id} belongs to instance {device} already."""
 
     code = "port-busy"
+    category = Category.CONFLICT
 
 
 class HostGone(Refusal):
     """Host {id} is not registered in this cell."""
 
     code = "host-gone"
+    category = Category.NOT_FOUND
 
 
 class OtherCell(Refusal):
     """{kind} {id} belongs to cell {cell}, for ever."""
 
     code = "other-cell"
+    category = Category.CONFLICT
     hint = "Name that cell, or take another name."
 
 
@@ -168,6 +220,7 @@ class NoValidHost(Refusal):
     """No valid host: of {total} hosts, {story}."""
 
     code = "no-valid-host"
+    category = Category.CONFLICT
     hint = "Free capacity, enable a host, or ask for less."
 
 
@@ -175,12 +228,14 @@ class PastMissing(Refusal):
     """The past cannot be gone through again: {what}."""
 
     code = "past-missing"
+    category = Category.CONFLICT
 
 
 class PastTooLong(Refusal):
     """More than {most} decisions lie between the two moments."""
 
     code = "past-too-long"
+    category = Category.INVALID
     hint = "Name moments that are closer together."
 
 
@@ -188,6 +243,7 @@ class Parked(Refusal):
     """{kind} {id} is parked: a record for it could not be applied ({why})."""
 
     code = "parked"
+    category = Category.CONFLICT
     hint = "An operator must look at the dead record and release it."
 
 

@@ -1,35 +1,11 @@
-"""Every read model: one file each, one row here."""
+"""Every read model: those that a file here declares, and one of each kind that has none of its own."""
 
-from projections.views.catalog import FLAVORS, IMAGES, KEYPAIRS, ZONES
-from projections.views.dead import DEAD_VIEW
-from projections.views.hosts import HOSTS
-from projections.views.instances import INSTANCES
-from projections.views.jobs import JOBS_VIEW
-from projections.views.migrations import MIGRATIONS
-from projections.views.networks import NETWORKS, PORTS
-from projections.views.parked import PARKED
-from projections.views.tasks import TASKS
-from projections.views.verdicts import VERDICTS
+from domain.aggregates import AGGREGATES
+from domain.core.discovery import declared
+from projections import views
+from projections.views.of_kind import view_of
 from projections.views.view import View
-from projections.views.webhooks import WEBHOOKS
 
-VIEWS: dict[str, View] = {
-    view.name: view
-    for view in (
-        INSTANCES,
-        TASKS,
-        JOBS_VIEW,
-        HOSTS,
-        FLAVORS,
-        IMAGES,
-        KEYPAIRS,
-        NETWORKS,
-        PORTS,
-        MIGRATIONS,
-        ZONES,
-        WEBHOOKS,
-        PARKED,
-        DEAD_VIEW,
-        VERDICTS,
-    )
-}
+_OWN = {view.name: view for view in declared(views, View)}
+
+VIEWS: dict[str, View] = _OWN | {kind.plural: view_of(kind) for kind in AGGREGATES.values() if kind.plural not in _OWN}

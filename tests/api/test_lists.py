@@ -5,10 +5,10 @@ import uuid
 
 import pytest
 
-from api.documents.views import DOCUMENTS
+from api.resource import RESOURCES
 from tests.api.api import Api
 
-VIEWS = sorted(DOCUMENTS)
+VIEWS = sorted(RESOURCES)
 
 
 async def _zones(api: Api, count: int) -> list[str]:
@@ -56,8 +56,8 @@ async def test_every_list_and_every_document_is_as_described(api: Api, view: str
     page = await api.get(f"/{view}")
     assert set(page) == {view, "next"}
     for doc in page[view]:
-        DOCUMENTS[view].model_validate(doc)
-        assert set(doc) == set(DOCUMENTS[view].model_fields)
+        RESOURCES[view].document.model_validate(doc)
+        assert set(doc) == set(RESOURCES[view].document.model_fields)
         assert await api.get(f"/{view}/{doc['id']}") == doc
     assert page[view]
 

@@ -8,16 +8,19 @@ import pytest
 from pydantic import TypeAdapter
 
 from api.documents.answers import Accepted, CommandDocument, Problem, Released
-from api.documents.catalog import BlobDocument
 from api.documents.events import DeadDocument, DeadWhole, EventDocument
 from api.documents.instances import Booting, Display, ParkedDocument
 from api.documents.moments import Causes, Difference
 from api.documents.operations import ProjectionDocument, RunDocument
 from api.documents.scheduling import Placements, SchedulerDocument, Scores
 from api.documents.simulation import Simulation
-from api.documents.views import DOCUMENTS
 from api.openapi import examples
 from api.openapi.page import described
+from api.resource import RESOURCES
+from api.resources import images
+from api.resources.images import BlobDocument
+from domain.aggregates import AGGREGATES
+from projections.views.table import VIEWS
 
 GOLDEN = Path(__file__).parents[2] / "docs" / "openapi.json"
 SCHEMA: dict[str, Any] = orjson.loads(described())
@@ -48,26 +51,11 @@ def test_every_operation_is_described_with_examples(operation: dict[str, Any]) -
     assert "503" in operation["responses"]
 
 
-EXAMPLES = {
-    "instances": examples.INSTANCE,
-    "tasks": examples.TASK,
-    "jobs": examples.JOB,
-    "hosts": examples.HOST,
-    "flavors": examples.FLAVOR,
-    "images": examples.IMAGE,
-    "keypairs": examples.KEYPAIR,
-    "networks": examples.NETWORK,
-    "ports": examples.PORT,
-    "zones": examples.ZONE,
-    "webhooks": examples.WEBHOOK,
-}
-
-
 def test_every_example_fits_its_shape() -> None:
-    assert EXAMPLES.keys() == DOCUMENTS.keys()
-    for view, example in EXAMPLES.items():
-        DOCUMENTS[view].model_validate(example)
-        assert set(example) == set(DOCUMENTS[view].model_fields)
+    assert {kind.plural for kind in AGGREGATES.values()} <= RESOURCES.keys() <= VIEWS.keys()
+    for resource in RESOURCES.values():
+        resource.document.model_validate(resource.example)
+        assert set(resource.example) == set(resource.document.model_fields)
     for shape, example in (
         (EventDocument, examples.EVENT),
         (Booting, examples.BOOTING),
@@ -77,7 +65,7 @@ def test_every_example_fits_its_shape() -> None:
         (Released, examples.RELEASED),
         (Problem, examples.PROBLEM),
         (Display, examples.DISPLAY),
-        (BlobDocument, examples.BLOB),
+        (BlobDocument, images.BLOB),
         (CommandDocument, examples.COMMAND),
         (ProjectionDocument, examples.PROJECTION),
         (Difference, examples.DIFFERENCE),

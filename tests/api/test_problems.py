@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from api.http.problems import STATUS
-from domain.core.errors import refusals
+from api.http.problems import STATUS, status_of
+from domain.core.errors import Category, refusals
 from infra.log.log import LogUnavailable
 from projections.store.port import StoreUnavailable
 from tests.api.api import Api, serving
@@ -17,8 +17,62 @@ from tests.api.api import Api, serving
 MEMBERS = {"type", "title", "status", "detail", "code", "hint", "values", "instance"}
 
 
-def test_every_refusal_has_a_status() -> None:
-    assert set(STATUS) == set(refusals().values())
+STATUSES = {
+    "address-taken": 409,
+    "agent-refused": 409,
+    "agent-unreachable": 502,
+    "already-exists": 409,
+    "broken": 500,
+    "error-needs-ignore": 409,
+    "event-not-retried": 409,
+    "host-gone": 404,
+    "idempotency-key-reused": 422,
+    "in-use": 409,
+    "invalid": 422,
+    "malformed": 400,
+    "method-not-allowed": 405,
+    "name-not-unique": 409,
+    "network-needed": 409,
+    "no-address-left": 409,
+    "no-host-yet": 409,
+    "no-route": 404,
+    "no-such-task": 404,
+    "no-valid-host": 409,
+    "not-applied-yet": 504,
+    "not-authorized": 401,
+    "not-found": 404,
+    "not-supported-yet": 422,
+    "not-there-then": 404,
+    "other-cell": 409,
+    "overloaded": 429,
+    "parked": 409,
+    "past-missing": 409,
+    "past-too-long": 422,
+    "port-busy": 409,
+    "projection-busy": 409,
+    "replay-too-long": 422,
+    "task-running": 409,
+    "too-large": 413,
+    "too-large-for-a-file": 422,
+    "too-many-events": 422,
+    "too-many-webhooks": 409,
+    "unavailable": 503,
+    "version-conflict": 412,
+    "wrong-status": 409,
+}
+"""What clients of earlier releases were answered: a code keeps its status for ever."""
+
+
+def test_every_refusal_says_its_own_category() -> None:
+    for refusal in refusals().values():
+        assert "category" in vars(refusal), refusal.__name__
+
+
+def test_a_code_keeps_its_status() -> None:
+    told = {code: status_of(code) for code in refusals()}
+    assert told | STATUSES == told
+    assert set(Category) == set(STATUS)
+    assert status_of("of-a-newer-release") == 409
 
 
 async def test_a_problem_has_every_member(empty: Api) -> None:

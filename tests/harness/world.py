@@ -19,6 +19,7 @@ from commands.processor import Processor, Rules
 from commands.scheduler import SchedulerRules
 from commands.timers import Timers
 from domain import catalog
+from domain.aggregates import CELL_KINDS
 from domain.core.cells import DEFAULT_CELL
 from domain.core.messages import (
     Command,
@@ -48,7 +49,6 @@ TICK = timedelta(milliseconds=1)
 MOST = 500
 STEPS = 10_000
 """After so many, what does not come to rest never will."""
-CELL_KINDS = {"host", "zone"}
 
 
 @dataclass

@@ -1,0 +1,365 @@
+"""The routes that every kind of thing has, made from its row: list, show, history, diff, why, create, update, delete
+and its actions.
+
+Why made, not written: what is alike must not differ by accident, and a new kind costs one file in `api/resources`.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Annotated, Any, TypeVar
+
+from fastapi import APIRouter, Body, Query, Request
+from pydantic import Field, create_model
+from starlette.responses import Response
+
+from api.documents.document import page_of
+from api.documents.events import EventDocument
+from api.documents.moments import Causes, Difference
+from api.http.request_context import Asked, Asking, Given, Project
+from api.openapi import describe, examples
+from api.reads import causality, resolve, time_travel
+from api.reads.queries import Many, Strict, Words, page
+from api.resource import Resource
+from api.services import Services
+from api.writes import command_bus
+from api.writes.boot import NAME
+from api.writes.command_bus import Wish
+from api.writes.command_responses import CREATED, answer
+from domain.core.messages import Command, Key, derived_id, named_id
+from domain.kind import Kind, ListFilter, Unique
+from projections.views.view import Condition
+
+Route = Callable[..., Awaitable[Response]]
+LONGEST_NAME, LONGEST_TEXT = 255, 1024
+FILTER_TYPES: dict[str, Any] = {"text": str, "bigint": int, "boolean": bool}
+STANDARD = ("list", "show", "history", "diff", "why", "create", "update", "delete")
+
+
+def add_all(router: APIRouter, resource: Resource, *but: str) -> None:
+    """Add every route that the resource's kind can have, but these."""
+    kind = _kind(resource)
+    missing = {verb for verb in ("create", "update", "delete") if getattr(kind, verb) is None}
+    for verb in STANDARD:
+        if verb not in missing and verb not in but:
+            ADDERS[verb](router, resource)
+    if "actions" not in but:
+        add_actions(router, resource)
+
+
+def add_list(router: APIRouter, resource: Resource) -> None:
+    """Add `GET /KINDS`."""
+    kind = _kind(resource)
+
+    async def run(given: Given, asked: Any) -> Response:
+        """The newest first."""
+        return await page(given, resource.view, asked, conditions(kind, asked))
+
+    shape = page_of(resource.view, resource.document)
+    router.add_api_route(
+        f"/{resource.view}",
+        _route(run, f"list_{resource.view}", asked=Annotated[list_query(kind), Query()]),
+        methods=["GET"],
+        summary=f"List {resource.view}",
+        responses=describe.listed(shape, resource.view, resource.example),
+    )
+
+
+def list_query(kind: Kind) -> type[Many]:
+    """The parameters by which a kind's list is narrowed."""
+    fields: dict[str, Any] = {"name": (str | None, Field(None, max_length=LONGEST_NAME))}
+    if kind.of_projects:
+        fields["project_id"] = (str | None, Field(None, max_length=LONGEST_NAME))
+    for each in kind.filters:
+        fields[each.field] = (_filter_type(each), Field(None, description=each.help))
+    fields["deleted"] = (bool, False)
+    doc = f"What {kind.plural} to list."
+    made: type[Many] = create_model(f"{_title(kind.name)}List", __base__=Many, __doc__=doc, **fields)
+    return made
+
+
+def _filter_type(each: ListFilter) -> Any:
+    return Words | None if each.several else FILTER_TYPES[each.type] | None
+
+
+def conditions(kind: Kind, asked: Any) -> list[Condition]:
+    """What the rows of a kind's list have to fulfil, by the parameters of a request."""
+    where = [Condition("deleted", "=", asked.deleted)]
+    same = {"name": asked.name, "project": getattr(asked, "project_id", None)}
+    same |= {each.field: getattr(asked, each.field) for each in kind.filters if not each.several}
+    where += [Condition(column, "=", value) for column, value in same.items() if value not in (None, "")]
+    several = {each.field: getattr(asked, each.field) for each in kind.filters if each.several}
+    return where + [Condition(column, "in", values) for column, values in several.items() if values]
+
+
+def add_show(router: APIRouter, resource: Resource, says: str = "By id or name.") -> None:
+    """Add `GET /KINDS/{ref}`, which also tells how it was."""
+
+    async def run(
+        request: Request, given: Given, project: Project, ref: str, asked: Annotated[time_travel.OneAt, Query()]
+    ) -> Response:
+        return await time_travel.show(request, given, resource.view, ref, project, asked)
+
+    router.add_api_route(
+        f"/{resource.view}/{{ref}}",
+        _route(run, f"show_{resource.noun}", says),
+        methods=["GET"],
+        summary=f"Show {article(resource.noun)}",
+        responses=describe.read(resource.document, resource.example),
+    )
+
+
+def add_history(router: APIRouter, resource: Resource, says: str = "The oldest first.") -> None:
+    """Add `GET /KINDS/{ref}/history`."""
+
+    async def run(given: Given, project: Project, ref: str, asked: Annotated[time_travel.History, Query()]) -> Response:
+        return await time_travel.history(given, resource.view, ref, project, asked)
+
+    example = {"events": [examples.EVENT], "next": None}
+    router.add_api_route(
+        f"/{resource.view}/{{ref}}/history",
+        _route(run, f"{resource.noun}_history", says),
+        methods=["GET"],
+        summary=f"Read everything that happened to {article(resource.noun)}",
+        responses=describe.answers(200, page_of("events", EventDocument), example, *describe.NAMED, 422, 504),
+    )
+
+
+def add_diff(router: APIRouter, resource: Resource) -> None:
+    """Add `GET /KINDS/{ref}/diff`."""
+
+    async def run(given: Given, project: Project, ref: str, asked: Annotated[time_travel.Between, Query()]) -> Response:
+        """Field by field; parts of fields under dotted names."""
+        return await time_travel.difference(given, resource.view, ref, project, asked)
+
+    router.add_api_route(
+        f"/{resource.view}/{{ref}}/diff",
+        _route(run, f"{resource.noun}_diff"),
+        methods=["GET"],
+        summary=f"Read what differs between {article(resource.noun)} at two moments",
+        responses=describe.answers(200, Difference, examples.DIFFERENCE, *describe.NAMED, 422, 504),
+    )
+
+
+def add_why(router: APIRouter, resource: Resource, says: str = "From the commands that made it so to now.") -> None:
+    """Add `GET /KINDS/{ref}/why`."""
+
+    async def run(given: Given, project: Project, ref: str, asked: Annotated[causality.Why, Query()]) -> Response:
+        return await causality.why(given, resource.view, ref, project, asked)
+
+    router.add_api_route(
+        f"/{resource.view}/{{ref}}/why",
+        _route(run, f"{resource.noun}_why", says),
+        methods=["GET"],
+        summary=f"Read why {article(resource.noun)} is as it is",
+        responses=describe.answers(200, Causes, examples.CAUSES, *describe.NAMED, 422, 504),
+    )
+
+
+def add_create(
+    router: APIRouter,
+    resource: Resource,
+    body: type[Strict] | None = None,
+    example: Mapping[str, Any] | None = None,
+    says: str = "",
+) -> None:
+    """Add `POST /KINDS`. `body` is the request's shape where the command's fields alone do not make it."""
+    kind = _kind(resource)
+    command = kind.create
+    assert command is not None
+    fields = body or body_of(command, f"{_title(kind.name)}Body")
+
+    async def run(given: Given, asked: Asking, body: Any) -> Response:
+        async def wish() -> Wish:
+            return Wish(Key(kind.name, new_id(kind, asked, body.name)), command(**body.model_dump()))
+
+        return await answer(given, await command_bus.carry_out(given, asked, wish), resource.view, done=CREATED)
+
+    shown = dict(example) if example is not None else _example(fields, resource)
+    router.add_api_route(
+        f"/{resource.view}",
+        _route(run, f"create_{kind.name}", says or _help(command), body=Annotated[fields, Body(examples=[shown])]),
+        methods=["POST"],
+        summary=f"Create {article(kind.name)}",
+        **_written(resource, command, CREATED, 400),
+    )
+
+
+def add_update(
+    router: APIRouter, resource: Resource, body: type[Strict] | None = None, example: Mapping[str, Any] | None = None
+) -> None:
+    """Add `PATCH /KINDS/{ref}`."""
+    kind = _kind(resource)
+    command = kind.update
+    assert command is not None
+    fields = body or body_of(command, f"{_title(kind.name)}Change")
+
+    async def run(given: Given, asked: Asking, ref: str, body: Any) -> Response:
+        """What is not given stays. Honours If-Match."""
+        return await _one(given, asked, resource, ref, command(**body.model_dump()))
+
+    shown = dict(example) if example is not None else {"name": resource.example["name"]}
+    router.add_api_route(
+        f"/{resource.view}/{{ref}}",
+        _route(run, f"change_{kind.name}", body=Annotated[fields, Body(examples=[shown])]),
+        methods=["PATCH"],
+        summary=f"Change {article(kind.name)}",
+        **_written(resource, command, 200, 400, 404),
+    )
+
+
+def add_delete(router: APIRouter, resource: Resource, says: str = "", summary: str = "") -> None:
+    """Add `DELETE /KINDS/{ref}`."""
+    kind = _kind(resource)
+    command = kind.delete
+    assert command is not None
+
+    async def run(given: Given, asked: Asking, ref: str) -> Response:
+        return await _one(given, asked, resource, ref, command())
+
+    router.add_api_route(
+        f"/{resource.view}/{{ref}}",
+        _route(run, f"delete_{kind.name}", says or _help(command)),
+        methods=["DELETE"],
+        summary=summary or f"Delete {article(kind.name)}",
+        **_written(resource, command, 200, 404),
+    )
+
+
+def add_actions(router: APIRouter, resource: Resource) -> None:
+    """Add `POST /KINDS/{ref}/actions/VERB` for each verb that begins at one there is."""
+    kind = _kind(resource)
+    for action in kind.actions.values():
+        if not action.begins:
+            continue
+        fields = body_of(action.command, f"{action.command.__name__}Body")
+        router.add_api_route(
+            f"/{resource.view}/{{ref}}/actions/{action.name}",
+            _route(
+                _act(resource, action.command),
+                action.name,
+                action.help,
+                body=Annotated[fields | None, Body(examples=[{}])],
+            ),
+            methods=["POST"],
+            status_code=202,
+            name=action.name,
+            summary=action.help,
+            responses=describe.started(400, 404),
+        )
+
+
+def _act(resource: Resource, command: type[Command]) -> Route:
+    async def run(given: Given, asked: Asking, ref: str, body: Any = None) -> Response:
+        return await _one(given, asked, resource, ref, command(**(body.model_dump() if body is not None else {})))
+
+    return run
+
+
+def body_of(command: type[Command], title: str) -> type[Strict]:
+    """The shape of a request that has a command's fields; a text is bounded where its field does not say how."""
+    own: dict[str, Any] = {}
+    for name, info in command.model_fields.items():
+        kind: Any = info.annotation
+        if name == "name":
+            kind = _bounded(kind, min_length=1, max_length=LONGEST_NAME, pattern=NAME)
+        elif kind in (str, str | None) and not info.metadata:
+            kind = _bounded(kind, max_length=LONGEST_TEXT)
+        own[name] = (kind, info)
+    made: type[Strict] = create_model(title, __base__=Strict, __doc__=_help(command), **own)
+    return made
+
+
+def _bounded(kind: Any, **bounds: Any) -> Any:
+    text = Annotated[str, Field(**bounds)]
+    return text if kind is str else text | None
+
+
+def new_id(kind: Kind, asked: Asked, name: str) -> str:
+    """The id of one that is to be made: of its name where that is unique, else of the request."""
+    return unique_id(kind, name, asked.project) or derived_id(asked.command_id, kind.name)
+
+
+def unique_id(kind: Kind, name: str, project: str) -> str:
+    """The id that goes with a name; empty for a kind whose names are not unique."""
+    match kind.unique:
+        case Unique.PROJECT:
+            return named_id(kind.name, project, name)
+        case Unique.EVERYWHERE:
+            return named_id(kind.name, name)
+        case Unique.NOWHERE:
+            return ""
+
+
+async def ident(services: Services, kind: Kind, ref: str, project: str) -> str:
+    """The id of the one that is meant. Raises NotFound, NameNotUnique."""
+    if resolve.is_id(ref):
+        return ref.lower()
+    return unique_id(kind, ref, project) or await resolve.ident(services, kind.plural, ref, project)
+
+
+async def _one(services: Services, asked: Asked, resource: Resource, ref: str, command: Command) -> Response:
+    kind = _kind(resource)
+
+    async def wish() -> Wish:
+        return Wish(Key(kind.name, await ident(services, kind, ref, asked.project)), command)
+
+    return await answer(services, await command_bus.carry_out(services, asked, wish), resource.view)
+
+
+def _written(resource: Resource, command: type[Command], status: int, *problems: int) -> dict[str, Any]:
+    """What a route says of its answers: a command that is an action becomes a task."""
+    if any(action.command is command for action in _kind(resource).actions.values()):
+        return {"status_code": 202, "responses": describe.started(*problems)}
+    if status == CREATED and _kind(resource).unique is not Unique.NOWHERE:
+        problems = (*problems, 409)
+    return {
+        "status_code": status,
+        "responses": describe.done(status, resource.document, resource.example, *problems),
+    }
+
+
+def _example(fields: type[Strict], resource: Resource) -> dict[str, Any]:
+    """What has to be given, as the resource's example has it."""
+    needed = [name for name, info in fields.model_fields.items() if info.is_required()]
+    return {name: resource.example[name] for name in needed}
+
+
+def _kind(resource: Resource) -> Kind:
+    assert resource.kind is not None
+    return resource.kind
+
+
+F = TypeVar("F", bound=Route)
+
+
+def _route(function: F, name: str, doc: str = "", **annotations: Any) -> F:
+    """The function as FastAPI is to read it: its name makes the operation's id, its docstring the description."""
+    function.__name__ = name
+    function.__doc__ = doc or function.__doc__
+    # Shapes that differ from kind to kind.
+    function.__annotations__.update(annotations)
+    return function
+
+
+def _help(command: type[Command]) -> str:
+    return " ".join((command.__doc__ or "").split())
+
+
+def _title(name: str) -> str:
+    return name.title().replace("_", "")
+
+
+def article(noun: str) -> str:
+    """`a flavor`, `an image`."""
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+
+
+ADDERS: dict[str, Callable[[APIRouter, Resource], None]] = {
+    "list": add_list,
+    "show": add_show,
+    "history": add_history,
+    "diff": add_diff,
+    "why": add_why,
+    "create": add_create,
+    "update": add_update,
+    "delete": add_delete,
+}

@@ -1,0 +1,15 @@
+"""The row of networks in the table of kinds."""
+
+from domain.kind import Kind
+from domain.network.evolve import evolve
+from domain.network.messages import DeleteNetwork
+from domain.network.state import Network
+
+KIND = Kind(
+    name="network",
+    help="Networks of instances.",
+    state=Network,
+    evolve=evolve,
+    delete=DeleteNetwork,
+    decider="domain.network.decider",
+)

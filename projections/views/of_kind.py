@@ -1,0 +1,50 @@
+"""The read model of a kind that needs none of its own: its document is its state."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from domain.kind import Kind
+from domain.tasks.subject import TaskSubject
+from projections.views.view import Change, Column, Row, View, aggregate
+
+OF_TASKS = frozenset(TaskSubject.model_fields) - {"id"}
+
+
+def view_of(kind: Kind) -> View:
+    """A view with one row an aggregate, made from the kind's row."""
+
+    def rows(change: Change) -> Iterable[Row]:
+        now = change.after
+        if not isinstance(now, kind.state):
+            return
+        doc = _document(kind, now)
+        yield Row(
+            id=doc["id"],
+            version=change.version,
+            created=now.created,  # type: ignore[attr-defined]
+            columns={
+                "name": doc["name"],
+                "project": doc.get("project_id", ""),
+                "deleted": doc["deleted"] is not None,
+                **{each.field: doc[each.field] for each in kind.filters},
+            },
+            doc={**doc, "version": change.version},
+        )
+
+    own = tuple(Column(each.field, each.type, indexed=True) for each in kind.filters)
+    columns = (Column("name", indexed=True), Column("project"), Column("deleted", "boolean"), *own)
+    return View(name=kind.plural, kinds=frozenset({kind.name}), rows=rows, columns=columns, about=aggregate)
+
+
+def _document(kind: Kind, now: Any) -> dict[str, Any]:
+    tasks = OF_TASKS if kind.with_tasks else frozenset()
+    doc: dict[str, Any] = now.model_dump(mode="json", exclude={*kind.hidden, *tasks})
+    project = doc.pop("project", "")
+    if project:
+        doc["project_id"] = project
+    if kind.with_tasks:
+        task = now.task or now.queued
+        action = kind.actions.get(now.task.action) if now.task else None
+        doc["status"] = (action.during if action else "") or now.current_status
+        doc["task"] = {"id": task.id, "action": task.action, "step": task.current_step} if task else None
+    return doc
