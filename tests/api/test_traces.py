@@ -18,7 +18,7 @@ ON_THE_HOST = {
     "job CreateDisk": {"hypervisor create_disk": {}},
     "job WriteConfigDrive": {"hypervisor write_config_drive": {}},
     "job PlugPorts": {"hypervisor plug": {}},
-    "job DefineGuest": {"hypervisor define": {}},
+    "job DefineGuest": {"hypervisor define": {}, "hypervisor power": {}},
     "job StartGuest": {"hypervisor start": {}, "hypervisor power": {}},
     "send job.jobs-answered": {
         "decide job.jobs-answered": {"project task.steps-finished": {}, "project task.finished": {}}
