@@ -113,9 +113,14 @@ class Instance(InstanceSpec, TaskSubject):
             now = now.but(incoming=now.incoming.but(host=now.incoming.host.but(epoch=epoch)))
         return now
 
-    def with_nic(self, index: int, nic: Nic) -> "Instance":
-        """This with another interface in place of one."""
-        return self.but(nics=(*self.nics[:index], nic, *self.nics[index + 1 :]))
+    def with_nic(self, index: int, nic: Nic, where: Where = Where.HERE) -> "Instance":
+        """This with another interface in place of one, as it is on the host there."""
+        if where is Where.HERE:
+            return self.but(nics=(*self.nics[:index], nic, *self.nics[index + 1 :]))
+        if self.incoming is None:
+            return self
+        nics = self.incoming.nics or self.nics
+        return self.but(incoming=self.incoming.but(nics=(*nics[:index], nic, *nics[index + 1 :])))
 
     def with_nic_there(self, index: int, nic: Nic) -> "Instance":
         """This with an interface as it is on the other host."""
