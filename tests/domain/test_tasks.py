@@ -1,6 +1,6 @@
 """What tasks can do, on a kind that only tests know: two hosts, a pivot, work beside other work, progress."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -64,6 +64,15 @@ def begun(message: Message, walk: Walk | None = None) -> Walk:
     while walk.stage.sent and walk.stage.sent[0].topic is not Topic.JOBS:
         walk._deliver(walk.stage.sent.pop(0))
     return walk
+
+
+def asking(message: Message) -> Callable[[Walk], None]:
+    """What is asked while a step is on its way."""
+
+    def ask(walk: Walk) -> None:
+        walk.send(message)
+
+    return ask
 
 
 def gadget(walk: Walk) -> Gadget:
@@ -196,7 +205,7 @@ def test_behind_the_pivot_nothing_is_cancelled() -> None:
 
 def test_what_waits_for_a_move_behind_its_pivot_waits_until_that_is_done() -> None:
     walk = ready()
-    walk.interrupt = (GREET, lambda walk: walk.send(ScrapGadget()) and None)
+    walk.interrupt = (GREET, asking(ScrapGadget()))
     assert gadget(walk.send(MoveGadget()).settle()).status == "gone"
     assert isinstance(walk.ending(walk.task_of("move")), TaskFinished)
     assert not [each for each in walk.events if isinstance(each, TaskCancelRequested)]
@@ -212,7 +221,7 @@ def test_a_cancelled_task_whose_pivot_is_done_all_the_same_goes_forward() -> Non
 
 def test_what_waited_and_cannot_begin_from_there_fails_and_says_why() -> None:
     walk = ready()
-    walk.interrupt = (GREET, lambda walk: walk.send(RetireGadget()) and None)
+    walk.interrupt = (GREET, asking(RetireGadget()))
     assert gadget(walk.send(MoveGadget()).settle()).status == "moved"
     ending = walk.ending(walk.task_of("retire"))
     assert isinstance(ending, TaskFailed)
