@@ -61,5 +61,5 @@ class PowerSeen(Fact):
     power: Power
 
     def apply(self, subject: Any, where: Where) -> Any:
-        """The instance, with its guest's power; what the other host has of it is not what runs."""
-        return subject.but(power=self.power) if where is Where.HERE else subject
+        """The instance, with its guest's power, or with that of what the other host has of it."""
+        return subject.seen(self.power, where)

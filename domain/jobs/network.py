@@ -99,7 +99,7 @@ class PortBound(Fact):
 
     def apply(self, subject: Any, where: Where) -> Any:
         """The instance, with the NIC's address."""
-        return subject.with_nic(self.nic, self.port, where)
+        return subject.with_nic(self.nic, self.port)
 
 
 class PortUnbound(Fact):
@@ -117,4 +117,4 @@ class PortUnbound(Fact):
             keep_port=old.keep_port,
             port_id=old.port_id if old.keep_port else "",
         )
-        return subject.with_nic(self.nic, blank, where)
+        return subject.with_nic(self.nic, blank)

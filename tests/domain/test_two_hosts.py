@@ -5,7 +5,6 @@ import pytest
 from domain.guest_spec import HostRef, Power
 from domain.instance.state import Instance
 from domain.jobs.guest import PowerSeen
-from domain.jobs.network import PortBound, PortUnbound
 from domain.jobs.scheduling import Placed, Released
 from domain.tasks.job import Where
 from tests.domain.instances import Scenario
@@ -29,20 +28,15 @@ def test_a_place_at_the_other_host_leaves_its_own(moving: Instance) -> None:
 
 
 def test_the_power_of_what_is_at_the_other_host_is_not_its_own(moving: Instance) -> None:
-    assert PowerSeen(power=Power.SHUTDOWN).apply(moving, Where.THERE) == moving
+    there: Instance = PowerSeen(power=Power.SHUTDOWN).apply(moving, Where.THERE)
+    assert there.incoming is not None
+    assert (there.power, there.incoming.power) == (Power.RUNNING, Power.SHUTDOWN)
     assert PowerSeen(power=Power.SHUTDOWN).apply(moving, Where.HERE).power is Power.SHUTDOWN
-
-
-def test_an_address_that_is_bound_for_the_other_host_is_used_there_alone(moving: Instance) -> None:
-    bound = moving.nics[0].but(gateway="10.0.0.77")
-    after: Instance = PortBound(nic=0, port=bound).apply(moving, Where.THERE)
-    assert after.nics == moving.nics
-    assert after.guest_at(Where.THERE).nics == (bound,)
-    assert after.guest_at(Where.HERE).nics == moving.nics
-    unbound: Instance = PortUnbound(nic=0).apply(after, Where.THERE)
-    assert unbound.nics == moving.nics
-
-
-def test_what_is_bound_for_a_host_that_is_no_longer_there_changes_nothing(moving: Instance) -> None:
     alone = moving.but(incoming=None)
-    assert PortBound(nic=0, port=moving.nics[0]).apply(alone, Where.THERE) == alone
+    assert PowerSeen(power=Power.SHUTDOWN).apply(alone, Where.THERE) == alone
+
+
+def test_when_its_hosts_change_places_each_keeps_its_power(moving: Instance) -> None:
+    moved = moving.moved(Power.SHUTDOWN, moving.updated)
+    assert moved.incoming is not None
+    assert (moved.power, moved.incoming.power) == (Power.SHUTDOWN, Power.RUNNING)
