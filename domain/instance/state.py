@@ -43,6 +43,8 @@ class OtherHost(Model):
     """Under which its resources are held there."""
     nics: tuple[Nic, ...] = ()
     """Its interfaces as they are there: the host's own address in a network differs. Empty until they are known."""
+    power: Power = Power.NONE
+    """What the hypervisor there last said of the guest."""
 
 
 class Instance(InstanceSpec, TaskSubject):
@@ -101,8 +103,16 @@ class Instance(InstanceSpec, TaskSubject):
         other = self.incoming
         if other is None:
             return self
-        left = OtherHost(host=self.host, claim=self.claim, nics=self.nics) if self.host else None
+        left = None
+        if self.host is not None:
+            left = OtherHost(host=self.host, claim=self.claim, nics=self.nics, power=self.power)
         return self.but(host=other.host, claim=other.claim, nics=other.nics, incoming=left, power=power, updated=at)
+
+    def seen(self, power: Power, where: Where) -> "Instance":
+        """This when the hypervisor there says so of its guest."""
+        if where is Where.HERE:
+            return self.but(power=power)
+        return self.but(incoming=self.incoming.but(power=power)) if self.incoming else self
 
     def renewed(self, host_id: str, epoch: int) -> "Instance":
         """This, when one of its hosts has registered anew."""

@@ -210,6 +210,10 @@ class SimulatedDriver:
         """What was noted of every guest that is defined."""
         return {instance_id: Power(guest.power) for instance_id, guest in self._guests.items() if guest.defined}
 
+    def kept(self) -> list[str]:
+        """Ids of the instances of which anything is here: a definition, or a disk."""
+        return list(self._guests)
+
     async def console_log(self, instance_id: str, most: int) -> bytes:
         """The end of what the guest said."""
         guest = self._guests.get(instance_id)
