@@ -13,6 +13,7 @@ from api.documents.document import page_of
 from api.documents.events import EventDocument
 from api.documents.instances import Booting, Display, InstanceDocument, Interfaces
 from api.documents.moments import Causes, Difference
+from api.http.permissions import needs
 from api.http.problems import response
 from api.http.request_context import Asked, Asking, Given, Project
 from api.openapi import describe, examples
@@ -101,6 +102,7 @@ class Console(Strict):
 
 @router.post(
     "/instances",
+    openapi_extra=needs("instance:boot"),
     status_code=202,
     summary="Boot an instance, or several",
     responses=describe.answers(202, Booting, examples.BOOTING, 400, *describe.NAMED, 413, 422, 429),
