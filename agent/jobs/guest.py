@@ -7,8 +7,10 @@ from domain.jobs.guest import (
     PauseGuest,
     PowerSeen,
     RebootGuest,
+    ResumeGuest,
     StartGuest,
     StopGuest,
+    SuspendGuest,
     UndefineGuest,
     UnpauseGuest,
 )
@@ -64,4 +66,18 @@ async def pause_guest(job: PauseGuest, guest: GuestSpec, context: Context) -> Fa
 async def unpause_guest(job: UnpauseGuest, guest: GuestSpec, context: Context) -> Facts:
     """A guest that runs is success."""
     await context.driver.unpause(guest.id)
+    return ()
+
+
+@handles(SuspendGuest)
+async def suspend_guest(job: SuspendGuest, guest: GuestSpec, context: Context) -> Facts:
+    """A guest that is suspended is success."""
+    await context.driver.suspend(guest.id)
+    return ()
+
+
+@handles(ResumeGuest)
+async def resume_guest(job: ResumeGuest, guest: GuestSpec, context: Context) -> Facts:
+    """A guest that runs is success."""
+    await context.driver.resume(guest.id)
     return ()

@@ -54,6 +54,20 @@ class UnpauseGuest(HostJob):
     leaves = Power.RUNNING
 
 
+class SuspendGuest(HostJob):
+    """Save the guest's memory to the host's disk and end the guest; one that is suspended is success."""
+
+    deadline = 600.0
+    leaves = Power.SUSPENDED
+
+
+class ResumeGuest(HostJob):
+    """Run a suspended guest from its saved memory, where it was; one that runs is success."""
+
+    deadline = 600.0
+    leaves = Power.RUNNING
+
+
 class PowerSeen(Fact):
     """The hypervisor says this of the guest."""
 

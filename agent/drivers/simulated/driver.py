@@ -192,13 +192,29 @@ class SimulatedDriver:
     async def pause(self, instance_id: str) -> None:
         """The guest stands still."""
         await self._pass("PauseGuest")
-        self._not_off(instance_id).power = Power.PAUSED
+        self._active(instance_id).power = Power.PAUSED
         self._keep(instance_id)
 
     async def unpause(self, instance_id: str) -> None:
         """The guest goes on."""
         await self._pass("UnpauseGuest")
-        self._not_off(instance_id).power = Power.RUNNING
+        self._active(instance_id).power = Power.RUNNING
+        self._keep(instance_id)
+
+    async def suspend(self, instance_id: str) -> None:
+        """The guest is off and remembers where it was."""
+        await self._pass("SuspendGuest")
+        if self._known(instance_id).power != Power.SUSPENDED:
+            self._active(instance_id).power = Power.SUSPENDED
+            self._keep(instance_id)
+
+    async def resume(self, instance_id: str) -> None:
+        """The guest goes on."""
+        await self._pass("ResumeGuest")
+        guest = self._known(instance_id)
+        if guest.power in OFF:
+            raise DriverError(DriverFault.GUEST_OFF, f"nothing was saved of guest {instance_id}")
+        guest.power = Power.RUNNING
         self._keep(instance_id)
 
     async def power(self, instance_id: str) -> Power:
@@ -218,7 +234,7 @@ class SimulatedDriver:
 
     async def vnc(self, instance_id: str, valid_seconds: int) -> VncAddress:
         """An address at which nothing listens."""
-        self._not_off(instance_id)
+        self._active(instance_id)
         port = FIRST_DISPLAY + list(self._guests).index(instance_id)
         return VncAddress("127.0.0.1", port, f"{self._random.getrandbits(32):08x}", valid_seconds)
 
@@ -246,9 +262,9 @@ class SimulatedDriver:
             raise DriverError(DriverFault.GUEST_UNKNOWN, f"the hypervisor knows no guest {instance_id}")
         return guest
 
-    def _not_off(self, instance_id: str) -> SimulatedGuest:
+    def _active(self, instance_id: str) -> SimulatedGuest:
         guest = self._known(instance_id)
-        if guest.power in OFF:
+        if guest.power not in (Power.RUNNING, Power.PAUSED):
             raise DriverError(DriverFault.GUEST_OFF, f"guest {instance_id} is off")
         return guest
 
