@@ -103,6 +103,15 @@ class DiskDriver(Protocol):
     async def delete_disk(self, instance_id: str) -> None:
         """Remove everything kept for the instance."""
 
+    async def create_rescue_disk(self, instance_id: str, image: ImageRef) -> None:
+        """Make the disk that a rescued guest boots from, an overlay on the cached image; one that is there is replaced.
+
+        "image-unavailable".
+        """
+
+    async def delete_rescue_disk(self, instance_id: str) -> None:
+        """Remove the rescue disk."""
+
     async def write_config_drive(self, guest: GuestSpec, secrets: Secrets) -> None:
         """Write what the metadata service tells the guest and, where it wants one, the ISO image that says the same."""
 
@@ -121,7 +130,10 @@ class DefinitionDriver(Protocol):
     """What the hypervisor knows of guests."""
 
     async def define(self, guest: GuestSpec) -> None:
-        """Tell the hypervisor about the guest; a definition that is there is replaced."""
+        """Tell the hypervisor about the guest; a definition that is there is replaced.
+
+        Where it has a rescue image it boots from its rescue disk, and has its own root disk second.
+        """
 
     async def undefine(self, instance_id: str) -> None:
         """Turn the guest off at once and forget its definition."""

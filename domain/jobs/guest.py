@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from domain.guest_spec import Power
+from domain.guest_spec import ImageRef, Power
 from domain.tasks.job import Fact, HostJob, Where
 
 
@@ -66,6 +66,17 @@ class ResumeGuest(HostJob):
 
     deadline = 600.0
     leaves = Power.RUNNING
+
+
+class RescueGuest(HostJob):
+    """Define the guest anew so that it boots from its rescue disk, and has its own root disk second."""
+
+    image: ImageRef
+    """Of which the rescue disk was made."""
+
+
+class UnrescueGuest(HostJob):
+    """Define the guest anew so that it boots from its own root disk, and has no rescue disk."""
 
 
 class PowerSeen(Fact):

@@ -119,11 +119,11 @@ async def remove(driver: LibvirtDriver, guest: GuestSpec) -> None:
     await driver.delete_disk(guest.id)
 
 
-async def said(driver: LibvirtDriver, guest: GuestSpec, text: str) -> str:
-    """The console, once the text stands on it."""
+async def said(driver: LibvirtDriver, guest: GuestSpec, text: str, since: int = 0) -> str:
+    """The console from this byte on, once the text stands on it."""
     until = time.monotonic() + BOOT_TIMEOUT
     while True:
-        console = (await driver.console_log(guest.id, 1 << 16)).decode(errors="replace")
+        console = (await driver.console_log(guest.id, 1 << 16))[since:].decode(errors="replace")
         if text in console:
             return console
         assert time.monotonic() < until, f"no {text!r} in\n{console}"
@@ -283,6 +283,35 @@ async def test_saved_memory_that_is_damaged_is_kept_until_the_guest_starts_anew(
         await driver.define(guest)
         await driver.start(guest.id)
         await said(driver, guest, "gostack-guest: boots=2")
+        await remove(driver, guest)
+
+
+async def test_a_rescued_guest_boots_from_another_disk_and_then_from_its_own_again(place: Place) -> None:
+    host = place.hosts[0]
+    guest = a_guest(place.image, (nic(place, 0, 62, str(uuid.uuid4()), 0),), disk=1 << 30)
+    async with opened(host, place.store) as driver:
+        await run(driver, guest, Secrets())
+        await said(driver, guest, "gostack-guest: ready")
+        await driver.stop(guest.id, GRACE)
+
+        await driver.create_rescue_disk(guest.id, place.image)
+        await driver.define(guest.but(rescue_image=place.image))
+        before = len(await driver.console_log(guest.id, 1 << 16))
+        await driver.start(guest.id)
+        console = await said(driver, guest, "gostack-guest: ready", since=before)
+        assert "boots=1" in console, "what counts the boots of its own disk is on its own disk"
+        assert f"disk=vdb bytes={1 << 30}" in console
+        assert f"uuid={guest.id}" in console
+        assert f"address={guest.nics[0].ip}/24" in console
+        await driver.stop(guest.id, GRACE)
+
+        await driver.define(guest)
+        await driver.delete_rescue_disk(guest.id)
+        before = len(await driver.console_log(guest.id, 1 << 16))
+        await driver.start(guest.id)
+        console = await said(driver, guest, "gostack-guest: ready", since=before)
+        assert "boots=2" in console
+        assert "disk=vdb" not in console
         await remove(driver, guest)
 
 

@@ -283,6 +283,34 @@ async def test_a_disk_is_not_taken_for_one_of_another_image(subject: Subject) ->
     await subject.driver.create_disk(guest.but(image=subject.other))
 
 
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_rescued_guest_boots_from_a_disk_of_its_own_and_then_from_its_root_disk(
+    subject: Subject, times: int
+) -> None:
+    driver = subject.driver
+    guest = await build(subject)
+    rescued = guest.but(rescue_image=subject.other)
+    await driver.define(rescued)
+    with pytest.raises(DriverError) as caught:
+        await driver.start(guest.id)
+    assert caught.value.code == "hypervisor-refused"
+    with pytest.raises(DriverError) as caught:
+        await driver.create_rescue_disk(guest.id, subject.other)
+    assert caught.value.code == "image-unavailable"
+    await driver.prepare_image(subject.other)
+    for _ in range(times):
+        await driver.create_rescue_disk(guest.id, subject.other)
+        await driver.define(rescued)
+        await driver.start(guest.id)
+    assert await driver.guests() == {guest.id: Power.RUNNING}
+    await driver.stop(guest.id, 0.3)
+    for _ in range(times):
+        await driver.define(guest)
+        await driver.delete_rescue_disk(guest.id)
+        await driver.start(guest.id)
+    assert await driver.guests() == {guest.id: Power.RUNNING}
+
+
 async def test_a_display_has_a_new_password_each_time_and_only_while_the_guest_runs(subject: Subject) -> None:
     guest = await build(subject)
     with pytest.raises(DriverError) as caught:
