@@ -250,7 +250,9 @@ def add_actions(router: APIRouter, resource: Resource) -> None:
 
 def _act(resource: Resource, command: type[Command]) -> Route:
     async def run(given: Given, asked: Asking, ref: str, body: Any = None) -> Response:
-        return await _one(given, asked, resource, ref, command(**(body.model_dump() if body is not None else {})))
+        values = body.model_dump() if body is not None else {}
+        values = await resolve.referred(given, command, values, asked.project)
+        return await _one(given, asked, resource, ref, command(**values))
 
     return run
 

@@ -10,7 +10,7 @@ from enum import StrEnum
 from domain.core.cells import DEFAULT_CELL
 from domain.core.messages import Model
 from domain.core.resources import Resources
-from domain.guest_spec import GuestSpec, HostRef, Nic, Power
+from domain.guest_spec import GuestSpec, HostRef, ImageRef, Nic, Power
 from domain.instance.migration import Migration
 from domain.instance.spec import InstanceSpec
 from domain.tasks.job import Where
@@ -67,6 +67,8 @@ class Instance(InstanceSpec, TaskSubject):
     """Its other host, while it moves and until the move is confirmed or reverted."""
     migration: Migration | None = None
     """The last one."""
+    rescue_image: ImageRef | None = None
+    """While it is rescued: what its rescue disk was made of."""
     fault: Fault | None = None
     before_delete: VmState | None = None
     purge_at: datetime | None = None
@@ -145,6 +147,7 @@ class Instance(InstanceSpec, TaskSubject):
         return self.but(
             vm_state=vm_state,
             fault=None if cancelled and vm_state is not VmState.ERROR else fault,
+            rescue_image=self.rescue_image if vm_state in (VmState.RESCUED, VmState.SOFT_DELETED) else None,
             purge_at=self.purge_at if vm_state is VmState.SOFT_DELETED else None,
             updated=at,
             launched=self.launched or (at if fault is None and vm_state is VmState.ACTIVE else None),
@@ -169,6 +172,7 @@ class Instance(InstanceSpec, TaskSubject):
             config_drive=self.config_drive,
             password_ref=self.password_ref,
             user_data_ref=self.user_data_ref,
+            rescue_image=self.rescue_image,
         )
 
     @property

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from domain.guest_spec import Power
+from domain.guest_spec import ImageRef, Power
 from domain.tasks.job import Fact, HostJob, Where
 
 
@@ -52,6 +52,31 @@ class UnpauseGuest(HostJob):
     """Let the processors of a paused guest go on; one that runs is success."""
 
     leaves = Power.RUNNING
+
+
+class SuspendGuest(HostJob):
+    """Save the guest's memory to the host's disk and end the guest; one that is suspended is success."""
+
+    deadline = 600.0
+    leaves = Power.SUSPENDED
+
+
+class ResumeGuest(HostJob):
+    """Run a suspended guest from its saved memory, where it was; one that runs is success."""
+
+    deadline = 600.0
+    leaves = Power.RUNNING
+
+
+class RescueGuest(HostJob):
+    """Define the guest anew so that it boots from its rescue disk, and has its own root disk second."""
+
+    image: ImageRef
+    """Of which the rescue disk was made."""
+
+
+class UnrescueGuest(HostJob):
+    """Define the guest anew so that it boots from its own root disk, and has no rescue disk."""
 
 
 class PowerSeen(Fact):
