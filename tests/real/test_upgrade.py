@@ -162,7 +162,7 @@ def test_what_an_earlier_release_left_is_read(earlier: Path) -> None:
         with concurrent.futures.ThreadPoolExecutor(10) as pool:
             booted = list(pool.map(lambda number: boot(cluster.url, f"left-{number}"), range(200)))
         api = httpx.Client(base_url=f"{cluster.url}/v1", timeout=30)
-        huge = {"name": "huge", "core": 200, "memory": 1 << 30}
+        huge = {"name": "huge", "core": 1, "memory": 1 << 40}
         assert api.post("/flavors", json=huge).status_code < 300
         body = {"flavor": "huge", "image": "tiny", "network": "lan"}
         failed = [api.post("/instances", json={"name": f"failed-{number}", **body}).json()["id"] for number in range(5)]
