@@ -15,7 +15,7 @@ from agent.drivers.simulated.driver import SimulatedDriver
 from agent.host.endpoint import endpoint
 from agent.host.metadata import listen, metadata
 from agent.runner.journal import Journal
-from agent.service import AgentService, Options
+from agent.service import AgentOptions, AgentService
 from domain.core.messages import named_id
 from domain.guest_spec import GuestSpec
 from infra.log.kafka import KafkaLog
@@ -48,7 +48,7 @@ def make_driver(settings: Settings, name: str) -> Driver:
     return LibvirtDriver.of(settings, settings.secrets.agent_token())
 
 
-def control(settings: Settings) -> aiohttp.ClientSession:
+def api_session(settings: Settings) -> aiohttp.ClientSession:
     """The way to the API; to be closed."""
     headers = {"Authorization": f"Bearer {settings.secrets.agent_token()}"}
     timeout = aiohttp.ClientTimeout(total=SECRET_SECONDS)
@@ -97,7 +97,7 @@ async def agent(settings: Settings) -> None:
     log = KafkaLog(settings.log.bootstrap, settings.log.request_timeout)
     listener = socket.create_server((settings.agent.address, settings.agent.port))
     port = listener.getsockname()[1]
-    options = Options(
+    options = AgentOptions(
         cell=settings.scheduling.cell,
         zone=settings.agent.zone,
         endpoint=f"http://{settings.agent.address}:{port}",
@@ -106,7 +106,7 @@ async def agent(settings: Settings) -> None:
         reconcile=settings.agent.reconcile,
         held=settings.agent.held,
     )
-    session = control(settings)
+    session = api_session(settings)
     journal = Journal(state / "journal.db")
     service = AgentService(log, journal, drivers, secrets_from(session), now, options)
     by_id = {named_id("host", name): driver for name, driver in drivers.items()}

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from agent.drivers.driver import Driver, DriverError, Secrets
-from agent.host.observer import look_at, reconcile
+from agent.host.observer import observe_guest, observe_hosts
 from agent.host.registration import Candidate, job_positions, register
 from agent.runner.journal import Journal
 from agent.runner.runner import HostIdentity, HostRunner
-from agent.runner.sender import Sender
+from agent.runner.sender import RecordSender
 from agent.runner.staggered import take_turns
 from domain import catalog
 from domain.core.errors import UnknownMessage
@@ -44,7 +44,7 @@ FORGET_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
-class Options:
+class AgentOptions:
     """How the agent works."""
 
     cell: str
@@ -67,7 +67,7 @@ class AgentService:
         drivers: Mapping[str, Driver],
         secrets: Callable[[GuestSpec], Awaitable[Secrets]],
         clock: Callable[[], datetime],
-        options: Options,
+        options: AgentOptions,
     ) -> None:
         self._log = log
         self._journal = journal
@@ -76,7 +76,7 @@ class AgentService:
         self._secrets = secrets
         self._clock = clock
         self._options = options
-        self._sender = Sender(log)
+        self._sender = RecordSender(log)
         self._held = asyncio.Semaphore(options.held)
         self.runners: dict[str, HostRunner] = {}
         """By host id, once registered."""
@@ -108,7 +108,7 @@ class AgentService:
             group.create_task(self._sender.run())
             runners = list(self.runners.values())
             group.create_task(take_turns(runners, self._options.heartbeat, self._beat, name="heartbeats"))
-            group.create_task(reconcile(runners, self._options.reconcile))
+            group.create_task(observe_hosts(runners, self._options.reconcile))
             group.create_task(self._read())
             group.create_task(self._forget())
 
@@ -190,8 +190,8 @@ class AgentService:
 
     async def _watch(self, instance_id: str) -> None:
         for runner in self.runners.values():
-            if runner.known_guest(instance_id) is not None:
-                await look_at(runner, instance_id)
+            if runner.reported_power(instance_id) is not None:
+                await observe_guest(runner, instance_id)
 
     async def _beat(self, runner: HostRunner) -> None:
         await self._sender.put(self._heartbeat(runner))
@@ -202,7 +202,7 @@ class AgentService:
         beat_id = derived_id(host.id, "beat", now.isoformat())
         envelope = Envelope(
             id=beat_id,
-            data=Heartbeat(host_id=host.id, epoch=host.epoch, guests=len(runner.known_guests())),
+            data=Heartbeat(host_id=host.id, epoch=host.epoch, guests=len(runner.reported_guests())),
             subject=Key("host", host.id),
             time=now,
             source=f"gostack/agent/{host.name}",

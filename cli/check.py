@@ -16,8 +16,8 @@ from typing import Any
 import aiohttp
 
 from commands.engine import EngineRules
-from commands.processor import Entry, Rules, restored
-from commands.recovery.from_log import Part, Refilled, refill
+from commands.processor import CachedAggregate, Rules, restored
+from commands.recovery.from_log import ProcessorShare, RefillResult, refill
 from domain import catalog
 from domain.aggregates import DECIDED
 from domain.core.errors import UnknownMessage
@@ -37,7 +37,7 @@ from infra.log.log import Log, Positions
 from infra.log.records import records
 from infra.process.settings import Settings
 from infra.secrets.segments import PostgresSegments
-from projections.maintenance.verify import Findings, Folded, verify
+from projections.maintenance.verify import Findings, FoldedLog, verify
 from projections.store.port import Store
 from projections.store.postgres import PostgresStore
 
@@ -59,7 +59,7 @@ RUNNING = {Power.RUNNING, Power.PAUSED}
 
 
 @dataclass(frozen=True)
-class Guest:
+class HostedGuest:
     """What a host tells of a guest."""
 
     power: str
@@ -67,7 +67,7 @@ class Guest:
     """The host's, in which a job last gave the guest its power; 0 where the agent does not know."""
 
 
-Guests = Callable[[Host], Awaitable[Mapping[str, Guest]]]
+Guests = Callable[[Host], Awaitable[Mapping[str, HostedGuest]]]
 """What a host's hypervisor has, by instance id. Raises AgentSilent."""
 
 
@@ -76,7 +76,7 @@ class AgentSilent(Exception):
 
 
 @dataclass(frozen=True)
-class Parts:
+class CheckedParts:
     """What is compared."""
 
     log: Log
@@ -87,20 +87,20 @@ class Parts:
 
 
 @dataclass
-class Seen:
+class Observations:
     """All of it, as it was read."""
 
     now: datetime
-    folded: Folded
+    folded: FoldedLog
     decided: dict[str, str] = field(default_factory=dict)
     """Command id -> where it lies, of those that a processor has passed and that ask for a verdict."""
     waiting: int = 0
     """Records that no processor has passed."""
     unsent: int = 0
-    stored: dict[Key, Entry] = field(default_factory=dict)
+    stored: dict[Key, CachedAggregate] = field(default_factory=dict)
     deadlines: dict[Key, Due] = field(default_factory=dict)
     parked: dict[Key, str] = field(default_factory=dict)
-    guests: dict[str, Mapping[str, Guest]] = field(default_factory=dict)
+    guests: dict[str, Mapping[str, HostedGuest]] = field(default_factory=dict)
     silent: list[str] = field(default_factory=list)
 
     @property
@@ -123,7 +123,7 @@ class Seen:
 class Report:
     """What was found."""
 
-    seen: Seen
+    seen: Observations
     problems: Mapping[str, list[str]]
     """By invariant; all of them, those that hold with an empty list."""
     moving: str
@@ -135,12 +135,12 @@ class Report:
         return [f"{name}: {problem}" for name, problems in self.problems.items() for problem in problems]
 
 
-def versions(seen: Seen) -> Iterator[str]:
+def versions(seen: Observations) -> Iterator[str]:
     """The versions of an aggregate are 1, 2, 3 and so on, once each."""
     yield from seen.folded.problems.lines
 
 
-def verdicts(seen: Seen) -> Iterator[str]:
+def verdicts(seen: Observations) -> Iterator[str]:
     """Every decided command has exactly one verdict."""
     for ident, place in seen.decided.items():
         count = len(seen.folded.verdicts.get(ident, ()))
@@ -151,7 +151,7 @@ def verdicts(seen: Seen) -> Iterator[str]:
             yield f"command {ident} has {len(found)} verdicts"
 
 
-def deadlines(seen: Seen) -> Iterator[str]:
+def deadlines(seen: Observations) -> Iterator[str]:
     """Every task has ended, or has a deadline ahead; what is parked is told of none."""
     for key, entry in seen.stored.items():
         if not isinstance(entry.state, TaskSubject) or key in seen.parked:
@@ -164,7 +164,7 @@ def deadlines(seen: Seen) -> Iterator[str]:
                 yield f"task {task.id} of {key.kind} {key.id} was due at {due.due_at.isoformat()}"
 
 
-def claims(seen: Seen) -> Iterator[str]:
+def claims(seen: Observations) -> Iterator[str]:
     """Claims on hosts are those of the instances that are there: one each, and a second where it is moving."""
     instances = {instance.id: instance for instance in seen.instances}
     held: dict[tuple[str, str], list[Host]] = {}
@@ -202,7 +202,7 @@ def _claims_of(instance: Instance) -> dict[str, HostRef]:
     return found
 
 
-def usage(seen: Seen) -> Iterator[str]:
+def usage(seen: Observations) -> Iterator[str]:
     """What a project's instances use is what hosts hold for it."""
     instances = {instance.id: instance for instance in seen.instances}
     uses: Counter[tuple[str, str]] = Counter()
@@ -219,7 +219,7 @@ def usage(seen: Seen) -> Iterator[str]:
             yield f"project {project} uses {used} of {what}, and hosts hold {kept_for} for it"
 
 
-def states(seen: Seen) -> Iterator[str]:
+def states(seen: Observations) -> Iterator[str]:
     """What engine and scheduler remember is what the events make."""
     for key, version in seen.folded.versions.items():
         entry = seen.stored.get(key)
@@ -231,7 +231,7 @@ def states(seen: Seen) -> Iterator[str]:
             yield f"{key} is stored as {entry.state}; version {version} of the log makes {seen.folded.states[key]}"
 
 
-def dues(seen: Seen) -> Iterator[str]:
+def dues(seen: Observations) -> Iterator[str]:
     """Deadlines that the timers look for are those of the states."""
     rules = EngineRules()
     for key, entry in seen.stored.items():
@@ -243,25 +243,25 @@ def dues(seen: Seen) -> Iterator[str]:
             yield f"{key} is due at {at}, and the timers look at {due.due_at if due else None}"
 
 
-def parked(seen: Seen) -> Iterator[str]:
+def parked(seen: Observations) -> Iterator[str]:
     """No aggregate is parked."""
     for key, why in seen.parked.items():
         yield f"{key} takes no commands: {why}"
 
 
-def dead(seen: Seen) -> Iterator[str]:
+def dead(seen: Observations) -> Iterator[str]:
     """Every record that nobody could apply has been dealt with."""
     for _, record in seen.folded.dead.values():
         if record.status == DEAD:
             yield f"the record at {record.found.place} is dead: {record.found.why}"
 
 
-def rows(seen: Seen) -> Iterator[str]:
+def rows(seen: Observations) -> Iterator[str]:
     """Read models are what the events make."""
     yield from seen.folded.differences.lines
 
 
-def domains(seen: Seen) -> Iterator[str]:
+def domains(seen: Observations) -> Iterator[str]:
     """Every guest that runs is of an instance there, in an epoch it knows; every instance that runs has its guest."""
     # An agent refuses jobs of an epoch before its host's, so what a job made run is in no later one than its instance.
     # In an earlier one it may be: guests outlive their agents, and instances hear of the next when there is work.
@@ -278,8 +278,8 @@ def domains(seen: Seen) -> Iterator[str]:
                 there = instance.host.name if instance.host else "nowhere"
                 yield f"host {host.name} runs instance {ident}, which is {there}"
             elif guest.epoch > instance.host.epoch:
-                known = f"of which the instance, in epoch {instance.host.epoch}, was never told"
-                yield f"host {host.name} runs instance {ident} since epoch {guest.epoch}, {known}"
+                unknown = f"of which the instance, in epoch {instance.host.epoch}, was never told"
+                yield f"host {host.name} runs instance {ident} since epoch {guest.epoch}, {unknown}"
         for instance in instances.values():
             if instance.host is None or instance.host.id != host.id or instance.task is not None:
                 continue
@@ -294,7 +294,7 @@ def domains(seen: Seen) -> Iterator[str]:
         yield f"the agent of host {name} does not answer, so its guests are not known"
 
 
-INVARIANTS: tuple[Callable[[Seen], Iterator[str]], ...] = (
+INVARIANTS: tuple[Callable[[Observations], Iterator[str]], ...] = (
     versions,
     verdicts,
     deadlines,
@@ -309,12 +309,12 @@ INVARIANTS: tuple[Callable[[Seen], Iterator[str]], ...] = (
 )
 
 
-async def look(parts: Parts) -> Report:
+async def look(parts: CheckedParts) -> Report:
     """Compare once. Raises LogUnavailable, WriteStoreUnavailable, StoreUnavailable."""
     decided, waiting, unsent = await _decided(parts)
     async with parts.store.frozen() as frozen:
         folded = await verify(parts.log, frozen)
-    seen = Seen(parts.clock(), folded, decided, waiting, unsent)
+    seen = Observations(parts.clock(), folded, decided, waiting, unsent)
     # Read after the events: what is stored is never older than what is published.
     for name, write_store in parts.write_stores.items():
         rules: Rules = EngineRules()
@@ -335,7 +335,7 @@ async def look(parts: Parts) -> Report:
     return Report(seen, problems, ", ".join(f"{count} {what}" for what, count in moving.items() if count))
 
 
-async def check(parts: Parts, patience: float = 0.0, pause: float = 0.5) -> Report:
+async def check(parts: CheckedParts, patience: float = 0.0, pause: float = 0.5) -> Report:
     """Compare until all is well and at rest, or `patience` seconds are over; the last report."""
     loop = asyncio.get_running_loop()
     end = loop.time() + patience
@@ -346,7 +346,7 @@ async def check(parts: Parts, patience: float = 0.0, pause: float = 0.5) -> Repo
         await asyncio.sleep(pause)
 
 
-async def _decided(parts: Parts) -> tuple[dict[str, str], int, int]:
+async def _decided(parts: CheckedParts) -> tuple[dict[str, str], int, int]:
     """Commands that were passed, records that were not, and outboxes that lie there."""
     decided: dict[str, str] = {}
     waiting = unsent = 0
@@ -379,7 +379,7 @@ async def _waiting(log: Log, positions: Positions, bounds: Bounds) -> int:
     return waiting
 
 
-async def _guests(parts: Parts, seen: Seen) -> None:
+async def _guests(parts: CheckedParts, seen: Observations) -> None:
     slots = asyncio.Semaphore(AGENTS_AT_ONCE)
 
     async def ask(host: Host) -> None:
@@ -395,7 +395,7 @@ async def _guests(parts: Parts, seen: Seen) -> None:
 def guests_by_http(session: aiohttp.ClientSession, token: str) -> Guests:
     """Asks the agents' own endpoints."""
 
-    async def guests(host: Host) -> Mapping[str, Guest]:
+    async def guests(host: Host) -> Mapping[str, HostedGuest]:
         url = f"{host.endpoint.rstrip('/')}/v1/hosts/{host.id}/guests"
         try:
             async with session.get(url, headers={"Authorization": f"Bearer {token}"}) as answer:
@@ -405,12 +405,12 @@ def guests_by_http(session: aiohttp.ClientSession, token: str) -> Guests:
             raise AgentSilent(str(error)) from error
         # Agents of earlier releases tell no epochs.
         epochs = found.get("epochs", {})
-        return {ident: Guest(power, epochs.get(ident, 0)) for ident, power in found["guests"].items()}
+        return {ident: HostedGuest(power, epochs.get(ident, 0)) for ident, power in found["guests"].items()}
 
     return guests
 
 
-async def refilled(settings: Settings) -> Refilled:
+async def refill_database(settings: Settings) -> RefillResult:
     """Fill the empty database of these settings from the log. Raises what refill() raises."""
     async with AsyncExitStack() as stack:
         log = KafkaLog(settings.log.bootstrap, settings.log.request_timeout)
@@ -419,12 +419,12 @@ async def refilled(settings: Settings) -> Refilled:
         for name, kinds in KINDS.items():
             write_store = PostgresWriteStore(settings.db.dsn, name, timeout=REFILL_SECONDS)
             stack.push_async_callback(write_store.close)
-            parts.append(Part(write_store, kinds, TOPICS[name]))
+            parts.append(ProcessorShare(write_store, kinds, TOPICS[name]))
         keep = timedelta(seconds=settings.worker.inbox_keep)
         return await refill(log, parts, PostgresSegments(settings.db.dsn), datetime.now(UTC), keep)
 
 
-async def everything(settings: Settings, patience: float) -> Report:
+async def check_deployment(settings: Settings, patience: float) -> Report:
     """Compare the real parts. Raises SettingWrong where there is no token for the agents, and what look() raises."""
     assert catalog.MESSAGES
     token = await asyncio.to_thread(settings.secrets.agent_token)
@@ -439,5 +439,5 @@ async def everything(settings: Settings, patience: float) -> Report:
             stack.push_async_callback(write_store.close)
         timeout = aiohttp.ClientTimeout(total=AGENT_SECONDS)
         session = await stack.enter_async_context(aiohttp.ClientSession(timeout=timeout))
-        parts = Parts(log, store, write_stores, guests_by_http(session, token), lambda: datetime.now(UTC))
+        parts = CheckedParts(log, store, write_stores, guests_by_http(session, token), lambda: datetime.now(UTC))
         return await check(parts, patience)

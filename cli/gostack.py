@@ -50,8 +50,8 @@ def _settings(process: str = TOOL) -> Settings:
 
 def _give_up(error: Exception) -> NoReturn:
     wrong = error.errors(include_url=False) if isinstance(error, ValidationError) else []
-    told = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in wrong) or str(error)
-    typer.echo(f"Error: {' '.join(told.split())}", err=True)
+    problems = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in wrong) or str(error)
+    typer.echo(f"Error: {' '.join(problems.split())}", err=True)
     typer.echo(
         f"Hint: settings come from the environment and from the file that {CONFIG_VARIABLE} names"
         f" ({os.environ.get(CONFIG_VARIABLE) or 'it names none'}); that of `make demo` is .gostack/config.toml.",
@@ -141,9 +141,9 @@ def check(
 
     Exits 1 where something differs, 3 where nothing does but not all had come to rest, 4 where it could not look.
     """
-    from cli.check import INVARIANTS, everything
+    from cli.check import INVARIANTS, check_deployment
 
-    report = asyncio.run(everything(_settings(), patience))
+    report = asyncio.run(check_deployment(_settings(), patience))
     folded = report.seen.folded
     typer.echo(
         f"{folded.events} events, {len(folded.states)} aggregates, {len(report.seen.decided)} commands, "
@@ -247,13 +247,13 @@ def projection_rebuild() -> None:
     settings = _settings()
     began = time.monotonic()
 
-    async def told(done: int, total: int) -> None:
+    async def report(done: int, total: int) -> None:
         seconds = time.monotonic() - began
         left = f", {(total - done) * seconds / done:.0f} s to go" if 0 < done < total else ""
         typer.echo(f"{done} of {total} events in {seconds:.0f} s{left}", err=True)
 
     try:
-        events = asyncio.run(rebuild(settings.log.bootstrap, settings.db.dsn, told, begun=_progress))
+        events = asyncio.run(rebuild(settings.log.bootstrap, settings.db.dsn, report, report_phase=_progress))
     except RebuildRunning as error:
         _refuse(error)
     typer.echo(f"rebuilt from {events} events in {time.monotonic() - began:.0f} s")
@@ -306,12 +306,12 @@ def database_refill() -> None:
 
     Secrets of boots that have not ended are not on the log, and stay lost.
     """
-    from cli.check import refilled
-    from commands.recovery.from_log import LogIncomplete, NotEmpty
+    from cli.check import refill_database
+    from commands.recovery.from_log import DatabaseNotEmpty, LogIncomplete
 
     try:
-        done = asyncio.run(refilled(_settings()))
-    except (NotEmpty, LogIncomplete) as error:
+        done = asyncio.run(refill_database(_settings()))
+    except (DatabaseNotEmpty, LogIncomplete) as error:
         _refuse(error)
     typer.echo(
         f"{done.aggregates} aggregates, {done.parked} of them parked, from {done.events} events; "

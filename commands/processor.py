@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from opentelemetry.trace import SpanKind
 
-from commands.startup_guard import must_know
+from commands.startup_guard import refuse_lost_database
 from domain.aggregates import AGGREGATES
 from domain.core.errors import GoStackError, Parked, Refusal, VersionConflict
 from domain.core.messages import (
@@ -39,7 +39,7 @@ from domain.parking import AggregateParked, AggregateReleased, ReleaseAggregate
 from domain.tasks.events import CommandRefused, CommandSatisfied, TaskEvent
 from domain.tasks.messages import JobError, JobResult, JobsAnswered, Reply
 from infra.db.outbox import pack, unpack
-from infra.db.write_store import Change, Conflict, Move, Opened, Row, WriteStore
+from infra.db.write_store import AggregateWrite, Conflict, Move, Opened, StoredAggregate, WriteStore
 from infra.log.behind import must_reach
 from infra.log.gaps import Gaps
 from infra.log.lag import Lags, export_lags, lags
@@ -103,7 +103,7 @@ class Rules(Protocol):
 
 
 @dataclass(slots=True)
-class Entry:
+class CachedAggregate:
     """An aggregate in memory."""
 
     version: int
@@ -115,11 +115,11 @@ class Entry:
 
 
 @dataclass(slots=True)
-class Batch:
+class StepBatch:
     """A step in the making."""
 
     opened: Opened
-    touched: dict[Key, tuple[int, Entry]] = field(default_factory=dict)
+    touched: dict[Key, tuple[int, CachedAggregate]] = field(default_factory=dict)
     """Key -> version before this step, and the aggregate now."""
     events: dict[Key, list[Record]] = field(default_factory=dict)
     """Of the aggregates that are large."""
@@ -164,8 +164,8 @@ class Processor:
         self._write_store = write_store
         self._log = log
         self._clock = clock
-        self._cache: OrderedDict[Key, Entry] = OrderedDict()
-        self._pinned: dict[Key, Entry] = {}
+        self._cache: OrderedDict[Key, CachedAggregate] = OrderedDict()
+        self._pinned: dict[Key, CachedAggregate] = {}
         self._parked: set[Key] = set()
         """Parked when last asked: asked about each time, since a person may release them."""
         self._positions: dict[TopicPartition, int] = {}
@@ -181,7 +181,7 @@ class Processor:
         Raises DatabaseLost, LogBehind, LogUnavailable, WriteStoreUnavailable.
         """
         self._forget()
-        await must_know(self._log, self._write_store, self._rules.source)
+        await refuse_lost_database(self._log, self._write_store, self._rules.source)
         # In this order: whatever an earlier owner commits after this leaves a position that is not here, and what it
         # committed before is in the outbox. Nothing of its can come on the log after what follows from it.
         positions = await self._write_store.positions(partitions)
@@ -228,17 +228,17 @@ class Processor:
         read = [self._read(record) for record in fresh]
         envelopes = {record.place: found for record, found in zip(fresh, read, strict=True)}
         async with self._write_store.step() as step:
-            wanted = {key for found in read if isinstance(found, Envelope) for key in self._rules.keys(found)}
-            missing = [key for key in wanted if key not in self._cache and key not in self._pinned]
+            keys = {key for found in read if isinstance(found, Envelope) for key in self._rules.keys(found)}
+            missing = [key for key in keys if key not in self._cache and key not in self._pinned]
             ids = [found.id for found in read if isinstance(found, Envelope)]
-            asked = {*missing, *self._perhaps_parked(read)}
-            opened = await step.open(moves, ids, list(asked))
+            queried = {*missing, *self._perhaps_parked(read)}
+            opened = await step.open(moves, ids, list(queried))
             failpoints.point("step-moved")
-            self._parked = (self._parked - asked) | opened.parked.keys()
+            self._parked = (self._parked - queried) | opened.parked.keys()
             for key in missing:
                 row = opened.rows.get(key)
-                self._remember(key, restored(self._rules, key, row) if row else Entry(0, None))
-            batch = Batch(opened)
+                self._remember(key, restored(self._rules, key, row) if row else CachedAggregate(0, None))
+            batch = StepBatch(opened)
             for record in fresh:
                 if TopicPartition(record.topic, record.partition or 0) in opened.moved:
                     found = envelopes[record.place]
@@ -271,7 +271,7 @@ class Processor:
         self._step_records.observe(len(batch.done))
         return len(batch.done)
 
-    def _count(self, batch: Batch) -> None:
+    def _count(self, batch: StepBatch) -> None:
         for labels, count in batch.verdicts.items():
             metrics.VERDICTS.labels(self.name, *labels).inc(count)
         if batch.dead:
@@ -306,7 +306,7 @@ class Processor:
             return error
         return replace(envelope, time=max(envelope.time, self._clock()), cause_place=record.place)
 
-    def _apply(self, batch: Batch, record: Record, envelope: Envelope | GoStackError) -> None:
+    def _apply(self, batch: StepBatch, record: Record, envelope: Envelope | GoStackError) -> None:
         if isinstance(envelope, GoStackError):
             logger.error("dead record: %s", envelope)
             batch.outbox.append(dead_record(record, str(envelope)))
@@ -320,11 +320,11 @@ class Processor:
         if isinstance(envelope.data, ReleaseAggregate):
             self._release(batch, envelope)
             return
-        staged: dict[Key, tuple[int, Entry]] = {}
+        staged: dict[Key, tuple[int, CachedAggregate]] = {}
         grown: list[tuple[Key, Record]] = []
         task = _task_of(envelope)
 
-        def entry(key: Key) -> Entry:
+        def entry(key: Key) -> CachedAggregate:
             if key in staged:
                 return staged[key][1]
             return batch.touched[key][1] if key in batch.touched else self._cached(key)
@@ -335,7 +335,7 @@ class Processor:
             wants_verdict = isinstance(envelope.data, Command) and _reply(envelope) is None
             for number, (key, event) in enumerate(outcome.events):
                 now = entry(key)
-                after = Entry(now.version + 1, self._rules.evolve(key, now.state, event), now.size, now.tail)
+                after = CachedAggregate(now.version + 1, self._rules.evolve(key, now.state, event), now.size, now.tail)
                 before = batch.touched[key][0] if key in batch.touched else self._cached(key).version
                 staged[key] = (staged[key][0] if key in staged else before, after)
                 verdict = "accepted" if wants_verdict and number == 0 else None
@@ -380,7 +380,7 @@ class Processor:
         for key, record in grown:
             batch.events.setdefault(key, []).append(record)
 
-    def _release(self, batch: Batch, envelope: Envelope) -> None:
+    def _release(self, batch: StepBatch, envelope: Envelope) -> None:
         key = envelope.subject
         event: Event
         if why := batch.why_parked(key):
@@ -391,7 +391,7 @@ class Processor:
             event = CommandSatisfied(command=envelope.data.type_name, message=f"{key.kind} {key.id} is not parked")
         batch.outbox.append(self._event(envelope, key, event, 0, None, _verdict_of(event), ""))
 
-    def _decide(self, batch: Batch, envelope: Envelope, states: States) -> Outcome:
+    def _decide(self, batch: StepBatch, envelope: Envelope, states: States) -> Outcome:
         subject = envelope.subject
         try:
             if isinstance(envelope.data, Command):
@@ -476,17 +476,17 @@ class Processor:
         )
         return to_record(envelope, message.topic, message.key, message.partition)
 
-    def _change(self, batch: Batch, key: Key, before: int, entry: Entry) -> Change:
+    def _change(self, batch: StepBatch, key: Key, before: int, entry: CachedAggregate) -> AggregateWrite:
         self._remember(key, entry)
         due_at, due_id = self._rules.due(entry.state)
         tail = entry.tail + entry.version - before
         if entry.size >= LARGE and tail <= min(entry.size // BYTES_A_TAIL, LONGEST_TAIL):
             entry.tail = tail
-            return Change(key, before, entry.version, b"", due_at, due_id, tail, pack(batch.events[key]))
+            return AggregateWrite(key, before, entry.version, b"", due_at, due_id, tail, pack(batch.events[key]))
         shed = entry.tail > 0
         state = self._rules.dump(entry.state)
         entry.size, entry.tail = len(state), 0
-        return Change(key, before, entry.version, state, due_at, due_id, shed=shed)
+        return AggregateWrite(key, before, entry.version, state, due_at, due_id, shed=shed)
 
     async def _preload(self) -> None:
         if self._preloaded or not self._rules.preload:
@@ -501,11 +501,11 @@ class Processor:
                     self._rules.changed(key, entry.state)
         self._preloaded = True
 
-    def _cached(self, key: Key) -> Entry:
+    def _cached(self, key: Key) -> CachedAggregate:
         found = self._pinned if key.kind in self._rules.preload else self._cache
-        return found.get(key) or Entry(0, None)
+        return found.get(key) or CachedAggregate(0, None)
 
-    def _remember(self, key: Key, entry: Entry) -> None:
+    def _remember(self, key: Key, entry: CachedAggregate) -> None:
         if key.kind in self._rules.preload:
             self._pinned[key] = entry
             return
@@ -520,7 +520,7 @@ class Processor:
         self._rules.forget()
 
 
-def restored(rules: Rules, key: Key, row: Row) -> Entry:
+def restored(rules: Rules, key: Key, row: StoredAggregate) -> CachedAggregate:
     """An aggregate as it is stored: its state, with the tail folded in."""
     state = rules.load(key, row.state)
     records = [record for packed in row.tail for record in unpack(packed)]
@@ -528,7 +528,7 @@ def restored(rules: Rules, key: Key, row: Row) -> Entry:
         event = from_record(record).data
         assert isinstance(event, Event)
         state = rules.evolve(key, state, event)
-    return Entry(row.version, state, len(row.state), len(records))
+    return CachedAggregate(row.version, state, len(row.state), len(records))
 
 
 class Overtaken(Exception):

@@ -14,7 +14,7 @@ class DatabaseLost(Exception):
     """The database knows nothing of what stands on the log; only a person can say what is to be done."""
 
 
-async def must_know(log: Log, write_store: WriteStore, source: str) -> None:
+async def refuse_lost_database(log: Log, write_store: WriteStore, source: str) -> None:
     """Raises DatabaseLost where the log has what this source decided, and the write store remembers nothing;
     LogUnavailable, WriteStoreUnavailable."""
     if not await write_store.empty():

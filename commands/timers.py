@@ -60,7 +60,7 @@ class Timers:
         self._clock = clock
         self._address = address
         self._inbox_keep = timedelta(seconds=inbox_keep)
-        self._told: set[str] = set()
+        self._last_commands: set[str] = set()
         """Commands of the last look: they are sent at each look until they are done, and spoken of once."""
         self.late = NO_LAG
         """Deadlines that stood at the last look, at most so many as one look takes."""
@@ -77,14 +77,14 @@ class Timers:
         if due:
             failpoints.point("timers-looked")
             commands = [self._command(each, now) for each in due]
-            spans = {each.id: self._span(each) for each in commands if each.id not in self._told}
+            spans = {each.id: self._span(each) for each in commands if each.id not in self._last_commands}
             traced = [traces.under(each, spans.get(each.id, traces.NONE)) for each in commands]
             places = [self._address(each) for each in due]
             await self._log.publish(
                 [to_record(each, topic, key=key) for each, (topic, key) in zip(traced, places, strict=True)]
             )
             failpoints.point("timers-told")
-            self._told = {each.id for each in commands}
+            self._last_commands = {each.id for each in commands}
             for command in traced:
                 if command.id in spans:
                     spans[command.id].end()

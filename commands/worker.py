@@ -52,7 +52,7 @@ BUSY = 4
 """Records in a step from which on there is load, so that waiting a little makes the next step cheaper."""
 
 
-class Worker:
+class FaustWorker:
     """A Faust app around one processor."""
 
     def __init__(self, name: str, processor: Processor, settings: Settings, health: HealthState | None = None) -> None:
@@ -124,10 +124,10 @@ class Worker:
 
             connect = made._thread._create_consumer
 
-            def committed(*given: Any, **named: Any) -> Any:
+            def committed(*arguments: Any, **named: Any) -> Any:
                 """Somebody else may write commands in transactions. Faust leaves out what these took back only where
                 it writes transactions itself."""
-                aiokafkas = connect(*given, **named)
+                aiokafkas = connect(*arguments, **named)
                 aiokafkas._isolation_level = COMMITTED
                 return aiokafkas
 
@@ -147,9 +147,9 @@ class Worker:
             async with asyncio.timeout(HANDOVER_SECONDS), self._stepping:
                 pass
 
-    async def _settled(self, *given: Any, **_: Any) -> None:
+    async def _settled(self, *arguments: Any, **_: Any) -> None:
         """Faust seeks, and so says what is this worker's, only where there is something."""
-        _, assigned = given
+        _, assigned = arguments
         if not assigned:
             # Behind the group, which waits for this.
             self._leaving = asyncio.create_task(self._left_with_none())

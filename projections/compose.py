@@ -9,7 +9,7 @@ from infra.log.log import LogUnavailable
 from infra.process.health_server import HealthState, measure_health, start_health_server
 from infra.process.run import Part, run_until_signal
 from infra.process.settings import Settings
-from projections.maintenance.operator import operate
+from projections.maintenance.operator import run_maintenance
 from projections.projector import Projector
 from projections.store.postgres import PostgresStore
 
@@ -24,7 +24,7 @@ async def projector(settings: Settings) -> None:
     projector = Projector(log, store)
     health = HealthState(settings.metrics.every)
     start_health_server(settings.metrics.listen, settings.metrics.projector, health)
-    parts: list[Part] = [projector.run, partial(operate, settings)]
+    parts: list[Part] = [projector.run, partial(run_maintenance, settings)]
     if settings.metrics.projector:
         look = partial(projector.look, lambda: datetime.now(UTC))
         parts.append(partial(measure_health, health, look, (LogUnavailable,)))

@@ -34,15 +34,7 @@ from infra.log.behind import must_reach
 from infra.log.lag import Lags, export_lags, lags
 from infra.log.log import Log, Positions, TopicPartition
 from infra.process import failpoints, log_context, metrics, traces
-from projections.store.port import (
-    LONG_AGO,
-    Batch,
-    Entry,
-    Kept,
-    Milestone,
-    Snapshot,
-    Store,
-)
+from projections.store.port import LONG_AGO, HistoryEntry, Milestone, ProjectionBatch, Snapshot, Store, StoredState
 from projections.views.dead import read_dead
 from projections.views.table import VIEWS
 from projections.views.view import Change, Row
@@ -180,7 +172,7 @@ class Projector:
         """Project these records, which follow one another in each partition. Raises what run() raises."""
         failpoints.point("projector-fetched")
         began, began_ns = time.monotonic(), time.time_ns()
-        batch = Batch()
+        batch = ProjectionBatch()
         found: list[tuple[Record, Envelope]] = []
         dead: list[tuple[Record, Envelope]] = []
         unreadable: list[Record] = []
@@ -246,7 +238,7 @@ class Projector:
         for key in cold:
             self._cache[key].milestone = _next_milestone(*marked.get(key, (0, 0)))
 
-    def _fold(self, batch: Batch, record: Record, envelope: Envelope) -> Change | None:
+    def _fold(self, batch: ProjectionBatch, record: Record, envelope: Envelope) -> Change | None:
         """What the event changes; None where it was seen before. Raises VersionGap."""
         key = envelope.subject
         before = after = None
@@ -269,7 +261,7 @@ class Projector:
         batch.history.append(entry(record, envelope))
         return Change(envelope, before, after, (record.topic, record.partition or 0, record.offset))
 
-    def _bury(self, batch: Batch, record: Record, envelope: Envelope) -> Change | None:
+    def _bury(self, batch: ProjectionBatch, record: Record, envelope: Envelope) -> Change | None:
         """What a word of gostack.dead changes. History has none of them, so each state is written down at once."""
         folded = self._cache[envelope.subject]
         before, after = folded.state, evolve_dead(folded.state, envelope)
@@ -280,7 +272,7 @@ class Projector:
         place = (record.topic, record.partition or 0, record.offset)
         return Change(replace(envelope, aggversion=folded.version), before, after, place)
 
-    def _snapshots(self, batch: Batch, changes: Sequence[Change]) -> None:
+    def _snapshots(self, batch: ProjectionBatch, changes: Sequence[Change]) -> None:
         """States that are due, and those that nobody asked for lately, as these changes left them."""
         for key in {change.key for change in changes if change.version}:
             if self._cache[key].due():
@@ -295,7 +287,7 @@ def _partition(record: Record) -> TopicPartition:
     return TopicPartition(record.topic, record.partition or 0)
 
 
-def _folded(key: Key, kept: Kept) -> _Folded:
+def _folded(key: Key, kept: StoredState) -> _Folded:
     if key.kind == "dead":
         return _Folded(kept.version, Dead.model_validate_json(kept.state), kept.version, len(kept.state))
     aggregate = AGGREGATES[key.kind]
@@ -312,7 +304,7 @@ def _next_milestone(version: int, size: int) -> int:
     return version + max(MILESTONE_EVENTS, size // MILESTONE_BYTES)
 
 
-def _project(batch: Batch, changes: Sequence[Change]) -> None:
+def _project(batch: ProjectionBatch, changes: Sequence[Change]) -> None:
     """The rows of these changes, which follow one another."""
     by_kind: dict[str, list[Change]] = {}
     for change in changes:
@@ -346,10 +338,10 @@ def _project(batch: Batch, changes: Sequence[Change]) -> None:
             batch.gone[view.name] = gone
 
 
-def entry(record: Record, envelope: Envelope) -> Entry:
+def entry(record: Record, envelope: Envelope) -> HistoryEntry:
     """An event as history keeps it."""
     # In the order of its fields: naming them takes longer than all the rest.
-    return Entry(
+    return HistoryEntry(
         envelope.subject,
         envelope.aggversion or 0,
         envelope.id,

@@ -26,7 +26,7 @@ STATUS = {
 """HTTP status of a driver's errors; all others are 503: the host cannot do it now."""
 
 
-class VncWish(BaseModel):
+class VncRequest(BaseModel):
     """For how long the display's password is wanted."""
 
     valid_seconds: int = Field(300, ge=10, le=86400)
@@ -52,15 +52,15 @@ def endpoint(drivers: Mapping[str, Driver], token: str, epochs: Callable[[str], 
 
     @app.middleware("http")
     async def admit(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        given = request.headers.get("authorization", "").encode()
-        if request.url.path != "/healthz" and not hmac.compare_digest(given, expected):
+        token_sent = request.headers.get("authorization", "").encode()
+        if request.url.path != "/healthz" and not hmac.compare_digest(token_sent, expected):
             return _problem(401, "unauthorized", "the agent's token is needed", {"WWW-Authenticate": "Bearer"})
         return await call_next(request)
 
     @app.exception_handler(DriverError)
     async def driver_failed(_: Request, problem: DriverError) -> Response:
-        known = problem.code in set(DriverFault)
-        return _problem(STATUS.get(DriverFault(problem.code), 503) if known else 503, problem.code, str(problem))
+        listed = problem.code in set(DriverFault)
+        return _problem(STATUS.get(DriverFault(problem.code), 503) if listed else 503, problem.code, str(problem))
 
     def driver(host_id: str) -> Driver:
         found = drivers.get(host_id)
@@ -88,10 +88,12 @@ def endpoint(drivers: Mapping[str, Driver], token: str, epochs: Callable[[str], 
         return PlainTextResponse(await driver(host_id).console_log(str(instance_id), most))
 
     @app.post("/v1/hosts/{host_id}/instances/{instance_id}/vnc")
-    async def vnc(host_id: str, instance_id: UUID, wish: Annotated[VncWish | None, Body()] = None) -> VncAnswer:
-        seconds = (wish or VncWish()).valid_seconds
-        given = await driver(host_id).vnc(str(instance_id), seconds)
-        return VncAnswer(host=given.host, port=given.port, password=given.password, valid_seconds=given.valid_seconds)
+    async def vnc(host_id: str, instance_id: UUID, request: Annotated[VncRequest | None, Body()] = None) -> VncAnswer:
+        seconds = (request or VncRequest()).valid_seconds
+        display = await driver(host_id).vnc(str(instance_id), seconds)
+        return VncAnswer(
+            host=display.host, port=display.port, password=display.password, valid_seconds=display.valid_seconds
+        )
 
     return app
 

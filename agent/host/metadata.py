@@ -37,7 +37,7 @@ def metadata(state: Path) -> FastAPI:
     files = HostFiles(state.absolute())
     app = FastAPI(title="GoStack metadata", docs_url=None, redoc_url=None, openapi_url=None)
 
-    def told(request: Request, name: str) -> bytes | None:
+    def guest_file(request: Request, name: str) -> bytes | None:
         try:
             instance_id = files.owner(request.client.host if request.client else "")
             return (files.instance(instance_id).told / name).read_bytes() if instance_id else None
@@ -51,7 +51,7 @@ def metadata(state: Path) -> FastAPI:
 
     @app.get("/openstack/latest/{name}")
     def document(request: Request, name: str) -> Response:
-        found = told(request, name) if name in DOCUMENTS else None
+        found = guest_file(request, name) if name in DOCUMENTS else None
         return _nothing() if found is None else Response(found, media_type=DOCUMENTS[name])
 
     @app.get("/latest/meta-data/")
@@ -60,12 +60,12 @@ def metadata(state: Path) -> FastAPI:
 
     @app.get("/latest/meta-data/{name:path}")
     def value(request: Request, name: str) -> Response:
-        found = told(request, META_DATA) if name in EC2 else None
+        found = guest_file(request, META_DATA) if name in EC2 else None
         return _nothing() if found is None else PlainTextResponse(EC2[name](json.loads(found)))
 
     @app.get("/latest/user-data")
     def user_data(request: Request) -> Response:
-        found = told(request, USER_DATA)
+        found = guest_file(request, USER_DATA)
         return _nothing() if found is None else PlainTextResponse(found)
 
     return app

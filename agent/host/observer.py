@@ -16,10 +16,10 @@ from infra.process import log_context
 logger = logging.getLogger(__name__)
 
 
-async def look(runner: HostRunner) -> None:
+async def observe_guests(runner: HostRunner) -> None:
     """Compare every guest with what was last said of it, and report what differs."""
-    known = runner.known_guests()
-    if not known:
+    reported = runner.reported_guests()
+    if not reported:
         return
     try:
         seen = await runner.driver.guests()
@@ -27,27 +27,27 @@ async def look(runner: HostRunner) -> None:
         with log_context.bound(host=runner.host.id):
             logger.warning("the guests of host %s cannot be looked at: %s", runner.host.name, error)
         return
-    for instance_id, before in known.items():
+    for instance_id, before in reported.items():
         power = seen.get(instance_id, Power.NONE)
         if power is not before:
-            await look_at(runner, instance_id)
+            await observe_guest(runner, instance_id)
 
 
-async def look_at(runner: HostRunner, instance_id: str) -> None:
+async def observe_guest(runner: HostRunner, instance_id: str) -> None:
     """Ask again about one guest, now, and report it if it differs: what was seen before may have been a job's work."""
     if runner.busy(instance_id):
         return
-    given = runner.given(instance_id)
+    dispatches_before = runner.dispatch_count(instance_id)
     try:
         power = await runner.driver.power(instance_id)
     except DriverError as error:
         with log_context.bound(host=runner.host.id, instance=instance_id):
             logger.warning("a guest of host %s cannot be looked at: %s", runner.host.name, error)
         return
-    await runner.observe(instance_id, power, given)
+    await runner.observe(instance_id, power, dispatches_before)
 
 
-async def reconcile(runners: Sequence[HostRunner], every: float) -> None:
+async def observe_hosts(runners: Sequence[HostRunner], period: float) -> None:
     """Look for ever, at each host every `every` seconds; one that is slow to answer gets as long a rest."""
-    await asyncio.sleep(every)
-    await take_turns(runners, every, look, rest=every, name="guest-observer")
+    await asyncio.sleep(period)
+    await take_turns(runners, period, observe_guests, rest=period, name="guest-observer")

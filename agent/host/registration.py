@@ -80,7 +80,7 @@ async def register(
 
 def _take(
     records: Sequence[Record],
-    wanted: Mapping[str, Candidate],
+    candidates: Mapping[str, Candidate],
     commands: set[str],
     found: dict[str, HostIdentity],
 ) -> None:
@@ -91,9 +91,9 @@ def _take(
             continue
         event = envelope.data
         if isinstance(event, CommandRefused) and envelope.causation in commands:
-            host = wanted[envelope.subject.id].name
+            host = candidates[envelope.subject.id].name
             raise NotRegistered(f"{host} cannot be a host here: {event.message} {event.hint}".rstrip())
-        if isinstance(event, HostRegistered) and envelope.subject.id in wanted and envelope.causation in commands:
+        if isinstance(event, HostRegistered) and envelope.subject.id in candidates and envelope.causation in commands:
             found[envelope.subject.id] = HostIdentity(
                 id=envelope.subject.id, name=event.name, epoch=event.epoch, partition=event.partition
             )

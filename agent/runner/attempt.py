@@ -55,7 +55,7 @@ class Attempt:
         self._work: asyncio.Task[Facts] | None = None
         self._abortable = False
         self._aborted = False
-        self._told: tuple[float, datetime] | None = None
+        self._last_progress: tuple[float, datetime] | None = None
         """Percent and time of the last progress that was sent."""
 
     async def run(self) -> JobResult:
@@ -95,11 +95,11 @@ class Attempt:
         self._move_limit()
         percent = min(100.0, 100.0 * done / total) if total else 0.0
         now = self._clock()
-        if self._told is not None:
-            before, at = self._told
+        if self._last_progress is not None:
+            before, at = self._last_progress
             if percent - before < PROGRESS_PERCENT and (now - at).total_seconds() < PROGRESS_SECONDS:
                 return
-        self._told = percent, now
+        self._last_progress = percent, now
         said = JobProgressed(**self._about, percent=percent, done=done, total=total)
         self._say(said, f"progress/{self._call.job_id}/{now.isoformat()}")
 

@@ -81,7 +81,7 @@ class Journal:
 
         An abort is kept until its dispatch is answered, and not at all where none waits for an answer.
         """
-        known: set[str] = set()
+        seen_before: set[str] = set()
         with self._transaction():
             for dispatch_id, record in dispatches.items():
                 again = self._db.execute("select 1 from answered where dispatch_id = ?", (dispatch_id,)).fetchone()
@@ -90,9 +90,9 @@ class Journal:
                         "insert or ignore into pending values (?, ?)", (dispatch_id, pack([record]))
                     )
                     if cursor.rowcount:
-                        self._raise_to(NEWEST, _sent(record))
+                        self._raise_to(NEWEST, _sent_at(record))
                         continue
-                known.add(dispatch_id)
+                seen_before.add(dispatch_id)
             self._db.executemany(
                 "insert or ignore into aborts select dispatch_id from pending where dispatch_id = ?",
                 [(dispatch_id,) for dispatch_id in aborts],
@@ -101,7 +101,7 @@ class Journal:
                 "insert or replace into positions values (?, ?, ?)",
                 [(each.topic, each.partition, offset) for each, offset in positions.items()],
             )
-        return set(dispatches) - known
+        return set(dispatches) - seen_before
 
     def pending(self) -> dict[str, Record]:
         """What was taken over and not answered."""
@@ -133,7 +133,7 @@ class Journal:
                     "delete from pending where dispatch_id = ? returning record", (dispatch_id,)
                 ).fetchone()
                 if row is not None:
-                    sent = _sent(unpack(row[0])[0])
+                    sent = _sent_at(unpack(row[0])[0])
                     self._db.execute("insert or ignore into answered values (?, ?)", (dispatch_id, sent))
 
     def forget_old(self, now: datetime) -> None:
@@ -166,7 +166,7 @@ class Journal:
         rows = self._db.execute("select instance_id, epoch from epochs where host_id = ?", (host_id,))
         return dict(rows.fetchall())
 
-    def saw(self, host_id: str, instance_id: str, power: Power, epoch: int = 0) -> None:
+    def record_power(self, host_id: str, instance_id: str, power: Power, epoch: int = 0) -> None:
         """This was said of a guest; `epoch`: the host's, where a job made it so."""
         self._db.execute("insert or replace into guests values (?, ?, ?)", (host_id, instance_id, power))
         if epoch:
@@ -200,10 +200,10 @@ class Journal:
         )
 
 
-def _sent(record: Record) -> float:
+def _sent_at(record: Record) -> float:
     """When the engine sent it, in Unix seconds; 0 where it does not say."""
-    told = dict(record.headers).get("ce_time")
-    return datetime.fromisoformat(told.decode()).timestamp() if told else 0.0
+    sent = dict(record.headers).get("ce_time")
+    return datetime.fromisoformat(sent.decode()).timestamp() if sent else 0.0
 
 
 class _Transaction:

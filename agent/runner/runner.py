@@ -21,7 +21,7 @@ from agent.drivers.traced import traced
 from agent.jobs import Context
 from agent.runner.attempt import Attempt, failed
 from agent.runner.journal import Journal
-from agent.runner.sender import Sender
+from agent.runner.sender import RecordSender
 from domain.core.messages import (
     Envelope,
     Key,
@@ -77,7 +77,7 @@ class HostRunner:
         host: HostIdentity,
         driver: Driver,
         journal: Journal,
-        sender: Sender,
+        sender: RecordSender,
         secrets: Callable[[GuestSpec], Awaitable[Secrets]],
         clock: Callable[[], datetime],
         parallel: int,
@@ -94,9 +94,9 @@ class HostRunner:
         self._slots_beside = asyncio.Semaphore(max(1, parallel // 2))
         self._queues: dict[Line, list[HeldDispatch]] = {}
         self._held_by_id: dict[str, HeldDispatch] = {}
-        self._given: Counter[str] = Counter()
+        self._dispatch_counts: Counter[str] = Counter()
         """By subject."""
-        self._telling: dict[str, Power] = {}
+        self._unsent_powers: dict[str, Power] = {}
         """What was seen of guests and is on its way to the log."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._held = held
@@ -113,7 +113,7 @@ class HostRunner:
         held = HeldDispatch(envelope, dispatch, again)
         self._held_by_id[dispatch.dispatch_id] = held
         if not dispatch.beside:
-            self._given[dispatch.subject] += 1
+            self._dispatch_counts[dispatch.subject] += 1
         line = dispatch.subject, dispatch.task_id if dispatch.beside else ""
         queue = self._queues.setdefault(line, [])
         queue.append(held)
@@ -142,24 +142,24 @@ class HostRunner:
         """Dispatches that run or wait."""
         return [held.envelope for held in self._held_by_id.values() if not held.answered]
 
-    def given(self, instance_id: str) -> int:
+    def dispatch_count(self, instance_id: str) -> int:
         """How many dispatches for this instance there were so far, without work beside."""
-        return self._given[_subject(instance_id)]
+        return self._dispatch_counts[_subject(instance_id)]
 
     @property
     def idle(self) -> bool:
         """No job runs or waits."""
         return not self._queues
 
-    async def observe(self, instance_id: str, power: Power, given: int) -> None:
+    async def observe(self, instance_id: str, power: Power, dispatches_before: int) -> None:
         """Report what the hypervisor says of a guest, if that is news and no job is the reason: `given` is what given()
         said before the hypervisor was asked."""
-        known = self.known_guest(instance_id)
-        worked_on = self.busy(instance_id) or self.given(instance_id) != given
-        if worked_on or known in (None, power):
+        last = self.reported_power(instance_id)
+        worked_on = self.busy(instance_id) or self.dispatch_count(instance_id) != dispatches_before
+        if worked_on or last in (None, power):
             return
-        self._telling[instance_id] = power
-        await self._sender.put(self._observed(instance_id, power), lambda: self._told(instance_id, power))
+        self._unsent_powers[instance_id] = power
+        await self._sender.put(self._observed(instance_id, power), lambda: self._observation_sent(instance_id, power))
 
     def _observed(self, instance_id: str, power: Power) -> Record:
         now = self._clock()
@@ -173,19 +173,19 @@ class HostRunner:
         )
         return to_record(envelope, Topic.RESULTS)
 
-    def _told(self, instance_id: str, power: Power) -> None:
+    def _observation_sent(self, instance_id: str, power: Power) -> None:
         """The log has it. Noted before, it would never be said by a process that ended in between."""
-        if self._telling.get(instance_id) is power:
-            del self._telling[instance_id]
-            self._journal.saw(self.host.id, instance_id, power)
+        if self._unsent_powers.get(instance_id) is power:
+            del self._unsent_powers[instance_id]
+            self._journal.record_power(self.host.id, instance_id, power)
 
-    def known_guests(self) -> dict[str, Power]:
+    def reported_guests(self) -> dict[str, Power]:
         """Every guest of this host with what was last said of it."""
-        return self._journal.guests(self.host.id) | self._telling
+        return self._journal.guests(self.host.id) | self._unsent_powers
 
-    def known_guest(self, instance_id: str) -> Power | None:
+    def reported_power(self, instance_id: str) -> Power | None:
         """What was last said of this guest, if it is one of this host."""
-        return self._telling.get(instance_id) or self._journal.guest(self.host.id, instance_id)
+        return self._unsent_powers.get(instance_id) or self._journal.guest(self.host.id, instance_id)
 
     def _begin(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
@@ -257,7 +257,7 @@ class HostRunner:
             self._sent(dispatch.dispatch_id)
 
         said = [self._about(traces.under(envelope, sending), answer, "answer")]
-        power = None if dispatch.guest is None or dispatch.beside else self.known_guest(dispatch.guest.id)
+        power = None if dispatch.guest is None or dispatch.beside else self.reported_power(dispatch.guest.id)
         if power is not None and not any(isinstance(fact, PowerSeen) for each in results for fact in each.facts):
             # While an instance is worked on nobody heeds it: what was said last may have come after the work began.
             said.append(self._observed(dispatch.key.id, power))
@@ -320,12 +320,12 @@ class HostRunner:
         failpoints.point("agent-noted")
         for fact in result.facts:
             if isinstance(fact, PowerSeen):
-                self._telling.pop(dispatch.key.id, None)
-                self._journal.saw(self.host.id, dispatch.key.id, fact.power, self.host.epoch)
+                self._unsent_powers.pop(dispatch.key.id, None)
+                self._journal.record_power(self.host.id, dispatch.key.id, fact.power, self.host.epoch)
         if call.name == DeleteDisk.__name__:
-            self._telling.pop(dispatch.key.id, None)
+            self._unsent_powers.pop(dispatch.key.id, None)
             self._journal.forget(self.host.id, dispatch.key.id)
-            self._given.pop(dispatch.subject, None)
+            self._dispatch_counts.pop(dispatch.subject, None)
         return result
 
     def _about(self, cause: Envelope, data: Message, name: str) -> Record:

@@ -19,7 +19,7 @@ RETRY_SECONDS = 1.0
 TRIES = 60
 
 
-class Sender:
+class RecordSender:
     """A bounded queue in front of the log."""
 
     def __init__(self, log: Log) -> None:

@@ -49,18 +49,18 @@ TURN = PATIENCE + 2 * AT_ONCE
 
 
 @dataclass
-class Pulse:
+class HostLiveness:
     """What is known of a host."""
 
-    heard: float | None
+    heard_at: float | None
     """When, in seconds of no particular beginning. None: not heard since it is suspect."""
     cell: str
     """Whose scheduler is told."""
     suspect: bool = False
-    told: float | None = None
+    command_sent_at: float | None = None
 
 
-class Beats:
+class LivenessMonitor:
     """Listens to reports and to the facts about hosts."""
 
     def __init__(
@@ -75,9 +75,9 @@ class Beats:
         self._grace = grace
         self._clock = clock
         self._elapsed = elapsed
-        self._hosts: dict[str, Pulse] = {}
+        self._hosts: dict[str, HostLiveness] = {}
         self._at: dict[TopicPartition, int] = {}
-        self._asked: float | None = None
+        self._log_answered_at: float | None = None
         """When the log answered last."""
 
     def take(self, records: Sequence[Record]) -> None:
@@ -91,16 +91,16 @@ class Beats:
                 envelope = from_record(record)
             except UnknownMessage:
                 continue
-            known = self._hosts.get(envelope.subject.id)
+            liveness = self._hosts.get(envelope.subject.id)
             match envelope.data:
                 case HostRegistered(cell=cell):
-                    self._hosts[envelope.subject.id] = Pulse(now, cell)
-                case Heartbeat() if known:
-                    known.heard = now
-                case HostSuspected() if known:
-                    known.suspect, known.heard = True, None
-                case HostHeard() if known:
-                    known.suspect = False
+                    self._hosts[envelope.subject.id] = HostLiveness(now, cell)
+                case Heartbeat() if liveness:
+                    liveness.heard_at = now
+                case HostSuspected() if liveness:
+                    liveness.suspect, liveness.heard_at = True, None
+                case HostHeard() if liveness:
+                    liveness.suspect = False
                 case _:
                     pass
 
@@ -108,11 +108,11 @@ class Beats:
         """Commands for hosts whose silence or voice is news; each is told again only after the grace."""
         now, moment = self._elapsed(), self._clock()
         records = []
-        for host_id, pulse in self._hosts.items():
-            silent = pulse.heard is None or now - pulse.heard > self._grace
-            if silent == pulse.suspect or (pulse.told and now - pulse.told < self._grace):
+        for host_id, host in self._hosts.items():
+            silent = host.heard_at is None or now - host.heard_at > self._grace
+            if silent == host.suspect or (host.command_sent_at and now - host.command_sent_at < self._grace):
                 continue
-            pulse.told = now
+            host.command_sent_at = now
             command_id = derived_id(host_id, "beats", moment.isoformat())
             envelope = Envelope(
                 id=command_id,
@@ -122,7 +122,7 @@ class Beats:
                 source="gostack/beats",
                 correlation=command_id,
             )
-            records.append(to_record(envelope, Topic.SCHEDULING, key=pulse.cell))
+            records.append(to_record(envelope, Topic.SCHEDULING, key=host.cell))
             with log_context.handling(envelope):
                 logger.warning("not heard for %g s" if silent else "heard again after %g s", self._grace)
         return records
@@ -131,16 +131,16 @@ class Beats:
         """What was not heard yet. Raises LogUnavailable."""
         return await lags(self._log, dict(self._at), self._clock(), [Topic.REPORTS, Topic.EVENTS])
 
-    async def ask_log(self) -> None:
+    async def check_log(self) -> None:
         """Where it did not answer at once, or was not asked for long, nothing could be heard. Raises LogUnavailable."""
         began = self._elapsed()
         await self._log.bounds([Topic.REPORTS])
         now = self._elapsed()
-        stood_still = self._asked is not None and now - self._asked > TURN
-        self._asked = now
+        stood_still = self._log_answered_at is not None and now - self._log_answered_at > TURN
+        self._log_answered_at = now
         if stood_still or now - began > AT_ONCE:
-            for pulse in self._hosts.values():
-                pulse.heard = now if pulse.heard is not None else None
+            for host in self._hosts.values():
+                host.heard_at = now if host.heard_at is not None else None
 
     async def run(self, hosts: Callable[[], Awaitable[Iterable[Host]]]) -> None:
         """Listen for ever, from now on, to the hosts there are and those that come. Raises LogUnavailable, and what
@@ -148,16 +148,18 @@ class Beats:
         bounds = await self._log.bounds([Topic.REPORTS, Topic.EVENTS])
         self._at = {each: end for each, (_, end) in bounds.items()}
         # Asked after the log: who registered before its end is among them, and who does so later is read of there.
-        now = self._asked = self._elapsed()
+        now = self._log_answered_at = self._elapsed()
         self._hosts |= {
-            host.id: Pulse(None if host.health is Health.SUSPECT else now, host.cell, host.health is Health.SUSPECT)
+            host.id: HostLiveness(
+                None if host.health is Health.SUSPECT else now, host.cell, host.health is Health.SUSPECT
+            )
             for host in await hosts()
         }
         reader = await self._log.reader(self._at, PATIENCE)
         try:
             while True:
                 self.take(await reader.fetch(FETCH, 1.0))
-                await self.ask_log()
+                await self.check_log()
                 if commands := self.changes():
                     await self._log.publish(commands)
         finally:

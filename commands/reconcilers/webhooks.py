@@ -53,7 +53,7 @@ AWAY = (LogUnavailable, DeliveriesUnavailable, SecretsUnavailable, WriteStoreUna
 
 
 @dataclass(frozen=True)
-class Parts:
+class DeliveryParts:
     """What webhooks are told with."""
 
     log: Log
@@ -91,7 +91,7 @@ class Lane:
 class Courier:
     """Tells one webhook."""
 
-    def __init__(self, parts: Parts, webhook: Webhook) -> None:
+    def __init__(self, parts: DeliveryParts, webhook: Webhook) -> None:
         self._parts = parts
         self.webhook = webhook
         """As it is now; whoever runs this keeps it so."""
@@ -209,9 +209,9 @@ class Courier:
         return lanes
 
     async def _go_along(self, lane: Lane, webhook: Webhook, keys: Sequence[str], until: float) -> None:
-        wanted = webhook.wanted.interest
+        interest = webhook.wanted.interest
         for record in lane.records:
-            message = _message(wanted, record)
+            message = _message(interest, record)
             if message is not None:
                 if asyncio.get_running_loop().time() > until:
                     return
@@ -231,27 +231,27 @@ class Courier:
         kept = replace(delivery, offsets=tuple(reached), delivered=count)
         failed = [lane for lane in lanes.values() if lane.failing]
         again = next((lane for lane in failed if lane.failing == delivery.failing), None)
-        telling = again or next(iter(failed), None) or next((lane for lane in lanes.values() if lane.outcome), None)
+        latest = again or next(iter(failed), None) or next((lane for lane in lanes.values() if lane.outcome), None)
         pause = 0.0
-        if telling is not None and telling.outcome is not None and telling.last is not None:
+        if latest is not None and latest.outcome is not None and latest.last is not None:
             # An event that was not taken counts until it is: else a receiver that takes all but one would never be
             # disabled, and nobody would see that one.
             failures, failing = delivery.failures, delivery.failing
             if failing and _passed(failing, reached):
                 failures, failing = 0, ""
             if failed and (again or not failing or count == delivery.delivered):
-                failures, failing = failures + 1, failing or telling.failing
+                failures, failing = failures + 1, failing or latest.failing
             if failed:
-                pause = self._pause(failures, telling.outcome.retry_after)
+                pause = self._pause(failures, latest.outcome.retry_after)
             kept = replace(
                 kept,
                 failures=failures,
                 failing=failing,
                 next_at=now + timedelta(seconds=pause) if pause else None,
-                last_event=cloud_event(telling.last)[0],
+                last_event=cloud_event(latest.last)[0],
                 last_at=now,
-                last_status=telling.outcome.status,
-                last_error=telling.outcome.error,
+                last_status=latest.outcome.status,
+                last_error=latest.outcome.error,
             )
         if not await parts.deliveries.keep(kept, parts.holder, now + LEASE):
             logger.warning("another tells it now")
@@ -262,12 +262,12 @@ class Courier:
             await self._disable("the receiver says that it is gone (410)")
         return min(pause, LOOK_SECONDS)
 
-    def _pause(self, failures: int, asked: float) -> float:
+    def _pause(self, failures: int, retry_after: float) -> float:
         """Seconds: doubled at each failure, up to the longest, and between half and all of that by chance, so that
         those who failed together do not come back together."""
         policy = self._parts.policy
         whole = min(policy.longest_pause, policy.first_pause * 2.0 ** min(failures - 1, 60))
-        return max(min(asked, policy.longest_pause), whole * (0.5 + self._parts.chance() / 2))
+        return max(min(retry_after, policy.longest_pause), whole * (0.5 + self._parts.chance() / 2))
 
     async def _disable(self, reason: str) -> None:
         parts, webhook = self._parts, self.webhook
@@ -291,10 +291,10 @@ def _passed(place: str, reached: Sequence[int]) -> bool:
     return reached[int(partition)] > int(offset)
 
 
-def _message(wanted: Interest, record: Record) -> tuple[str, bytes] | None:
+def _message(interest: Interest, record: Record) -> tuple[str, bytes] | None:
     """Id and body of what is to be sent; None where the record is not wanted."""
     try:
-        return cloud_event(record) if wanted.wants(record) else None
+        return cloud_event(record) if interest.wants(record) else None
     except UNREADABLE as error:
         logger.error("%s cannot be read, and is not told: %s", record.place, error)
         return None
@@ -303,7 +303,7 @@ def _message(wanted: Interest, record: Record) -> tuple[str, bytes] | None:
 class Deliverer:
     """Tells all webhooks."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: DeliveryParts) -> None:
         self._parts = parts
         self._couriers: dict[str, tuple[Courier, asyncio.Task[None]]] = {}
         self._forgotten: set[str] = set()
@@ -325,8 +325,10 @@ class Deliverer:
 
     def furthest_behind(self) -> dict[TopicPartition, int]:
         """Of the webhooks that are told here, per partition, where the last of them is."""
-        told = [courier.offsets for courier, _ in self._couriers.values() if courier.offsets]
-        return {TopicPartition(Topic.EVENTS, number): min(each) for number, each in enumerate(zip(*told, strict=True))}
+        offsets = [courier.offsets for courier, _ in self._couriers.values() if courier.offsets]
+        return {
+            TopicPartition(Topic.EVENTS, number): min(each) for number, each in enumerate(zip(*offsets, strict=True))
+        }
 
     async def run(self) -> None:
         """Until cancelled."""

@@ -23,7 +23,7 @@ from domain.dead import PLACE
 from domain.network.messages import CreateNetwork
 from domain.network.state import Network
 from domain.parking import AggregateParked, ParkingEvent
-from infra.db.write_store import Change, Move, WriteStore
+from infra.db.write_store import AggregateWrite, Move, WriteStore
 from infra.log.log import Log, TopicPartition
 from infra.log.records import records
 from infra.secrets.segments import Segments
@@ -33,7 +33,7 @@ WINDOW = 500
 CONSEQUENCES = (Topic.EVENTS, Topic.SCHEDULING, Topic.COMMANDS, Topic.JOBS, Topic.RESULTS, Topic.DEAD)
 
 
-class NotEmpty(Exception):
+class DatabaseNotEmpty(Exception):
     """The database holds something already: only an empty one can be filled from the log."""
 
 
@@ -42,7 +42,7 @@ class LogIncomplete(Exception):
 
 
 @dataclass(frozen=True)
-class Part:
+class ProcessorShare:
     """A processor's share: its write store, the kinds of aggregates in it, the topics it reads."""
 
     write_store: WriteStore
@@ -51,7 +51,7 @@ class Part:
 
 
 @dataclass
-class Refilled:
+class RefillResult:
     """What was done."""
 
     events: int = 0
@@ -89,14 +89,14 @@ class Consequences:
 
     def _note(self, partition: TopicPartition, offset: int) -> None:
         end = self.upto[partition] = max(self.upto.get(partition, 0), offset + 1)
-        known = self.offsets.setdefault(partition, set())
-        known.add(offset)
-        if len(known) > 4 * WINDOW:
-            self.offsets[partition] = {each for each in known if each >= end - WINDOW}
+        offsets = self.offsets.setdefault(partition, set())
+        offsets.add(offset)
+        if len(offsets) > 4 * WINDOW:
+            self.offsets[partition] = {each for each in offsets if each >= end - WINDOW}
 
 
 @dataclass
-class Parking:
+class ParkedAggregates:
     """What is parked, as its facts say. They have no version, so one that was published twice is told by its id."""
 
     parked: dict[Key, str] = field(default_factory=dict)
@@ -114,8 +114,8 @@ class Parking:
 
 
 async def refill(
-    log: Log, parts: Iterable[Part], segments: Segments, now: datetime, keep: timedelta = timedelta(days=7)
-) -> Refilled:
+    log: Log, parts: Iterable[ProcessorShare], segments: Segments, now: datetime, keep: timedelta = timedelta(days=7)
+) -> RefillResult:
     """Fill the write stores from the log; ids of what was decided in the last `keep` are remembered.
 
     Raises NotEmpty, LogIncomplete, and what log and write stores raise; each write store is filled whole or not at all.
@@ -135,20 +135,20 @@ async def refill(
     return done
 
 
-async def _must_be_empty(log: Log, part: Part) -> None:
+async def _must_be_empty(log: Log, part: ProcessorShare) -> None:
     positions = await part.write_store.positions(list(await log.bounds(part.topics)))
     if any(positions.values()):
-        raise NotEmpty("the database is not empty: it has positions; create it anew, migrate it, and try again")
+        raise DatabaseNotEmpty("the database is not empty: it has positions; create it anew, migrate it, and try again")
     for kind in part.kinds:
         if rows := await part.write_store.all(kind):
-            raise NotEmpty(f"the database is not empty: it has {len(rows)} aggregates of kind {kind}")
+            raise DatabaseNotEmpty(f"the database is not empty: it has {len(rows)} aggregates of kind {kind}")
 
 
-async def _fold(log: Log, found: Consequences) -> tuple[dict[Key, Any], dict[Key, int], dict[Key, str], Refilled]:
+async def _fold(log: Log, found: Consequences) -> tuple[dict[Key, Any], dict[Key, int], dict[Key, str], RefillResult]:
     states: dict[Key, Any] = {}
     versions: dict[Key, int] = {}
-    parking = Parking()
-    done = Refilled()
+    parking = ParkedAggregates()
+    done = RefillResult()
     for partition, (first, _) in (await log.bounds([Topic.EVENTS])).items():
         if first:
             raise LogIncomplete(f"{partition.topic}:{partition.partition} begins at offset {first}")
@@ -175,9 +175,9 @@ async def _fold(log: Log, found: Consequences) -> tuple[dict[Key, Any], dict[Key
 async def _highest_segment(log: Log, states: Mapping[Key, Any]) -> int:
     """Of networks that are or were, and of those that were asked for and are not decided."""
     highest = max((state.segment for state in states.values() if isinstance(state, Network)), default=0)
-    wanted = CreateNetwork.type_name.encode()
+    create_network = CreateNetwork.type_name.encode()
     async for record in records(log, Topic.COMMANDS):
-        if dict(record.headers).get("ce_type") == wanted:
+        if dict(record.headers).get("ce_type") == create_network:
             try:
                 data = from_record(record).data
             except UnknownMessage:
@@ -189,12 +189,12 @@ async def _highest_segment(log: Log, states: Mapping[Key, Any]) -> int:
 
 async def _fill(
     log: Log,
-    part: Part,
+    part: ProcessorShare,
     states: Mapping[Key, Any],
     versions: Mapping[Key, int],
     parked: Mapping[Key, str],
     found: Consequences,
-    done: Refilled,
+    done: RefillResult,
 ) -> None:
     rules = EngineRules()
     changes = []
@@ -203,7 +203,7 @@ async def _fill(
             due_at, due_id = rules.due(state)
             if getattr(state, "task", None) is not None and due_at is None:
                 done.halves.append(key.id)
-            changes.append(Change(key, 0, versions[key], rules.dump(state), due_at, due_id))
+            changes.append(AggregateWrite(key, 0, versions[key], rules.dump(state), due_at, due_id))
     bounds = await log.bounds(part.topics)
     ids = {ident for partition in bounds for ident in found.ids.get(partition, ())}
     moves = []
@@ -217,7 +217,7 @@ async def _fill(
     async with part.write_store.step() as step:
         opened = await step.open(moves, [], [])
         if len(opened.moved) != len(moves):
-            raise NotEmpty("somebody works on the database: stop engine, scheduler and timers first")
+            raise DatabaseNotEmpty("somebody works on the database: stop engine, scheduler and timers first")
         standing = [(key, why) for key, why in parked.items() if key.kind in part.kinds]
         await step.close(changes, sorted(ids), [], standing)
     done.aggregates += len(changes)

@@ -40,7 +40,7 @@ from domain.tasks.events import (
 )
 from domain.tasks.task import Direction
 from projections.history.time_travel import entries
-from projections.store.port import Entry, HistoryQuery, Store
+from projections.store.port import HistoryEntry, HistoryQuery, Store
 
 LASTING: dict[str, tuple[type[Event], ...]] = {
     "host": (HostRegistered, HostEnabled, HostDisabled, HostZoneAssigned, HostSuspected, HostHeard),
@@ -60,46 +60,46 @@ MOST_SENT = 8
 
 
 @dataclass(frozen=True)
-class Step:
+class CausalStep:
     """An event, in words, and the event that led to it; empty for what began it."""
 
-    entry: Entry
+    entry: HistoryEntry
     says: str
     after: str
 
 
 @dataclass(frozen=True)
-class Chain:
+class CausalChain:
     """Steps in the order of time. `cut`: there were more, before them or beside them."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[CausalStep, ...]
     cut: bool
 
 
-async def why(store: Store, subject: Key, task: str = "") -> Chain:
+async def explain(store: Store, subject: Key, task: str = "") -> CausalChain:
     """The subject's own events that made it what it is, and what led to these and followed from them elsewhere: of
     this task of the subject, where one is named.
 
     Raises TooManyEvents, StoreUnavailable.
     """
     if task:
-        told, cut = await _of_task(store, subject, task)
+        story, cut = await _of_task(store, subject, task)
     elif subject.kind in LASTING:
-        told, cut = await _of_its_state(store, subject)
+        story, cut = await _of_its_state(store, subject)
     else:
-        told, cut = await _of_its_last_task(store, subject)
-    requests = list(dict.fromkeys(_request(entry) for entry in told))
+        story, cut = await _of_its_last_task(store, subject)
+    requests = list(dict.fromkeys(_request(entry) for entry in story))
     cut = cut or len(requests) > MOST_REQUESTS
-    found = {entry.id: entry for entry in told if _request(entry) in requests[-MOST_REQUESTS:]}
+    found = {entry.id: entry for entry in story if _request(entry) in requests[-MOST_REQUESTS:]}
     for request in requests[-MOST_REQUESTS:]:
         others, more = await _led_to(store, request)
         cut = cut or more
         found |= {entry.id: entry for entry in others if entry.subject != subject or not entry.version}
     steps = list(_linked(list(found.values()), subject))
-    return Chain(tuple(steps[-MOST_STEPS:]), cut or len(steps) > MOST_STEPS)
+    return CausalChain(tuple(steps[-MOST_STEPS:]), cut or len(steps) > MOST_STEPS)
 
 
-async def _of_its_last_task(store: Store, subject: Key) -> tuple[list[Entry], bool]:
+async def _of_its_last_task(store: Store, subject: Key) -> tuple[list[HistoryEntry], bool]:
     """From the command on whose task made the subject what it is; and whether there were more."""
     own, more = await _newest(_own(store, subject))
     tasks = [entry.task for entry in own if issubclass(class_of(entry.type), TaskEvent)]
@@ -107,20 +107,20 @@ async def _of_its_last_task(store: Store, subject: Key) -> tuple[list[Entry], bo
     return own[began:], more and began == 0
 
 
-async def _of_task(store: Store, subject: Key, task: str) -> tuple[list[Entry], bool]:
+async def _of_task(store: Store, subject: Key, task: str) -> tuple[list[HistoryEntry], bool]:
     """From the command on that became the task; and whether there were more."""
     return await _newest(entry async for entry in _own(store, subject) if _is_of(entry, task))
 
 
-def _is_of(entry: Entry, task: str) -> bool:
+def _is_of(entry: HistoryEntry, task: str) -> bool:
     """Whether an event of its subject is part of the task: it says so, or speaks of none and came of its command."""
     return entry.task == task or (not entry.task and task in (entry.correlation, entry.causation))
 
 
-async def _of_its_state(store: Store, subject: Key) -> tuple[list[Entry], bool]:
+async def _of_its_state(store: Store, subject: Key) -> tuple[list[HistoryEntry], bool]:
     """Of each part of its state the event that last changed it, and whether it is parked."""
     state: Any = None
-    last: dict[str, Entry] = {}
+    last: dict[str, HistoryEntry] = {}
     async for entry in _own(store, subject):
         if not entry.version:
             last["parked"] = entry
@@ -131,7 +131,7 @@ async def _of_its_state(store: Store, subject: Key) -> tuple[list[Entry], bool]:
     return list({entry.id: entry for entry in last.values()}.values()), False
 
 
-async def _own(store: Store, subject: Key) -> AsyncIterator[Entry]:
+async def _own(store: Store, subject: Key) -> AsyncIterator[HistoryEntry]:
     """The subject's events that count, and those that parked and released it."""
     counting = LASTING.get(subject.kind, ())
     types = tuple(name for each in (*counting, *PARKING) for name in names_of(each)) if counting else ()
@@ -140,9 +140,9 @@ async def _own(store: Store, subject: Key) -> AsyncIterator[Entry]:
             yield entry
 
 
-async def _newest(found: AsyncIterator[Entry]) -> tuple[list[Entry], bool]:
+async def _newest(found: AsyncIterator[HistoryEntry]) -> tuple[list[HistoryEntry], bool]:
     """As many as an answer has; and whether there were more."""
-    newest: deque[Entry] = deque(maxlen=MOST_STEPS)
+    newest: deque[HistoryEntry] = deque(maxlen=MOST_STEPS)
     seen = 0
     async for entry in found:
         seen += 1
@@ -150,14 +150,14 @@ async def _newest(found: AsyncIterator[Entry]) -> tuple[list[Entry], bool]:
     return list(newest), seen > len(newest)
 
 
-def _request(entry: Entry) -> str:
+def _request(entry: HistoryEntry) -> str:
     """The task that an event is part of, or else the request that led to it."""
     return entry.task or entry.correlation
 
 
-async def _led_to(store: Store, request: str) -> tuple[list[Entry], bool]:
+async def _led_to(store: Store, request: str) -> tuple[list[HistoryEntry], bool]:
     """What a task, or a request, led to and not another of its tasks did; and whether there is more."""
-    found: list[Entry] = []
+    found: list[HistoryEntry] = []
     marker, read = "", 0
     while read < MOST_READ:
         page = await store.history(HistoryQuery(task=request, limit=AT_ONCE, marker=marker))
@@ -169,7 +169,7 @@ async def _led_to(store: Store, request: str) -> tuple[list[Entry], bool]:
     return found, True
 
 
-def _linked(found: Sequence[Entry], subject: Key) -> Iterator[Step]:
+def _linked(found: Sequence[HistoryEntry], subject: Key) -> Iterator[CausalStep]:
     """The events that belong to the subject: its own, and what these led to elsewhere."""
     made: dict[str, str] = {}
     """A record's id -> the event that led to it."""
@@ -192,7 +192,7 @@ def _linked(found: Sequence[Entry], subject: Key) -> Iterator[Step]:
             last = entry.id
         for ident in _sent(entry.causation, event):
             made[ident] = entry.id
-        yield Step(entry, sentence(entry, event), after)
+        yield CausalStep(entry, describe(entry, event), after)
 
 
 def _sent(cause: str, event: Event) -> Iterator[str]:
@@ -208,12 +208,12 @@ def _sent(cause: str, event: Event) -> Iterator[str]:
             yield derived_id(event.dispatch.id, f"started/{job}")
 
 
-def _now(entry: Entry, status: str) -> str:
+def _now(entry: HistoryEntry, status: str) -> str:
     """What the task's aggregate is now, as a part of a sentence."""
     return f"the {entry.subject.kind} is {status}" if status else "nothing else changed"
 
 
-def sentence(entry: Entry, event: Event) -> str:
+def describe(entry: HistoryEntry, event: Event) -> str:
     """What happened, in plain words."""
     match event:
         case InstanceCreated():

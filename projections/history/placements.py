@@ -8,7 +8,7 @@ from domain.host.messages import HostClaimMade, PlacementRefused, PlacementRepor
 from domain.jobs.scheduling import Place
 from domain.tasks.events import StepsDispatched
 from projections.history.time_travel import entries
-from projections.store.port import Entry, HistoryQuery, Store
+from projections.store.port import HistoryEntry, HistoryQuery, Store
 
 MOST = 20
 """Placements of an answer, the newest."""
@@ -20,7 +20,7 @@ MOST_READ = 1000
 class Placement:
     """What was found; without a host id, no host would do."""
 
-    entry: Entry
+    entry: HistoryEntry
     host_id: str
     cell: str
     """Whose scheduler looked; empty where that is its host's."""

@@ -23,7 +23,7 @@ from infra.log.kafka import KafkaLog
 from infra.log.log import Log, LogUnavailable
 from infra.process.logging import set_up
 from infra.process.settings import load
-from projections.history.scheduler_history import past
+from projections.history.scheduler_history import read_past
 from projections.maintenance.rebuild import end_with_parent
 
 GRACE = 5.0
@@ -40,7 +40,7 @@ class ReplayOverdue(Exception):
     """The log could not be read in the time there was."""
 
 
-class Asked(Protocol):
+class PastWindow(Protocol):
     """A question about the past between two moments."""
 
     @property
@@ -62,7 +62,7 @@ class Replays(Protocol):
         """A placement in it; None where it has no such. Raises what simulate() raises."""
 
 
-class ReplaysHere:
+class ThreadReplays:
     """In a thread of this process, on any log."""
 
     def __init__(self, log: Log) -> None:
@@ -70,14 +70,14 @@ class ReplaysHere:
 
     async def simulate(self, question: Question) -> Simulated:
         """Another policy on it. Raises PastMissing, PastTooLong, LogUnavailable."""
-        return await asyncio.to_thread(simulate, await past(self._log, question.since, question.until), question)
+        return await asyncio.to_thread(simulate, await read_past(self._log, question.since, question.until), question)
 
     async def scores(self, look: Look) -> Scored | None:
         """A placement in it. Raises PastMissing, PastTooLong, LogUnavailable."""
-        return await asyncio.to_thread(scored, await past(self._log, look.since, look.until), look)
+        return await asyncio.to_thread(scored, await read_past(self._log, look.since, look.until), look)
 
 
-class ReplaysApart:
+class ProcessReplays:
     """In a process of their own, one at a time."""
 
     def __init__(self, bootstrap: str, seconds: float) -> None:
@@ -97,14 +97,14 @@ class ReplaysApart:
         assert found is None or isinstance(found, Scored)
         return found
 
-    async def _answer(self, answer: Callable[..., Any], asked: Asked) -> Any:
+    async def _answer(self, answer: Callable[..., Any], window: PastWindow) -> Any:
         if self._running.locked():
             raise ReplayBusy
         async with self._running:
             context = get_context("spawn")
             receiver, sender = context.Pipe(duplex=False)
-            given = (sender, self._bootstrap, answer, asked, self._seconds)
-            process = context.Process(target=_process, args=given)
+            arguments = (sender, self._bootstrap, answer, window, self._seconds)
+            process = context.Process(target=_process, args=arguments)
             await asyncio.to_thread(process.start)
             sender.close()
             try:
@@ -130,7 +130,9 @@ def _received(receiver: Connection) -> Any:
         raise RuntimeError("the process ended without an answer") from ended
 
 
-def _process(sender: Connection, bootstrap: str, answer: Callable[..., Any], asked: Asked, seconds: float) -> None:
+def _process(
+    sender: Connection, bootstrap: str, answer: Callable[..., Any], window: PastWindow, seconds: float
+) -> None:
     """Sends what was found, and what was wrong: a refusal as its class and values, a log that is away as text."""
     end_with_parent()
     assert catalog.MESSAGES
@@ -140,7 +142,7 @@ def _process(sender: Connection, bootstrap: str, answer: Callable[..., Any], ask
     found: Any = None
     error: tuple[type[Refusal], dict[str, Any]] | str | None = None
     try:
-        found = answer(uvloop.run(_read(bootstrap, asked.since, asked.until)), asked, _over(until))
+        found = answer(uvloop.run(_read(bootstrap, window.since, window.until)), window, _over(until))
     except Refusal as refusal:
         error = type(refusal), refusal.values
     except LogUnavailable as away:
@@ -156,6 +158,6 @@ def _over(until: float) -> Callable[[], bool]:
 async def _read(bootstrap: str, since: datetime, until: datetime) -> Past:
     log = KafkaLog(bootstrap)
     try:
-        return await past(log, since, until)
+        return await read_past(log, since, until)
     finally:
         await log.close()

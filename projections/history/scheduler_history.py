@@ -63,11 +63,11 @@ class _Cell:
                 raise PastTooLong(most=MOST_FACTS)
 
     def _is_next(self, host: str, version: int, record: Record) -> bool:
-        known = self._versions.get(host, 0)
-        if version <= known:
+        last = self._versions.get(host, 0)
+        if version <= last:
             return False
-        if version > known + 1:
-            raise PastMissing(what=f"{Key('host', host)}: version {version} follows {known} at {record.place}")
+        if version > last + 1:
+            raise PastMissing(what=f"{Key('host', host)}: version {version} follows {last} at {record.place}")
         self._versions[host] = version
         return True
 
@@ -86,7 +86,7 @@ def _order(fact: Fact) -> tuple[int, ...]:
     return *fact.cause, fact.version
 
 
-async def past(log: Log, since: datetime, until: datetime) -> Past:
+async def read_past(log: Log, since: datetime, until: datetime) -> Past:
     """What is needed to go through the decisions between these moments again.
 
     Raises PastMissing, PastTooLong, LogUnavailable.

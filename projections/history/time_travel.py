@@ -14,7 +14,7 @@ from typing import Any
 from domain.aggregates import AGGREGATES
 from domain.core.errors import TooManyEvents
 from domain.core.messages import Envelope, Event, Key
-from projections.store.port import Entry, HistoryQuery, Milestone, Store
+from projections.store.port import HistoryEntry, HistoryQuery, Milestone, Store
 from projections.views.view import Change, Row, View, aggregate
 
 AT_ONCE = 1000
@@ -36,7 +36,7 @@ class Moment:
         """Partition and offset, where it is one."""
         return (self.partition, self.offset) if self.topic else None
 
-    def holds(self, entry: Entry) -> bool:
+    def holds(self, entry: HistoryEntry) -> bool:
         """Whether the event is no later. One in another partition than the one named is not before nor after it."""
         if self.time is not None and entry.time > self.time:
             return False
@@ -45,7 +45,7 @@ class Moment:
 
 async def entries(
     store: Store, subject: Key, after: str = "", *, types: tuple[str, ...] = (), versioned: bool = False
-) -> AsyncIterator[Entry]:
+) -> AsyncIterator[HistoryEntry]:
     """The events of a subject, page by page: all, those after the one with this id, those of these types, or those that
     have a version. Raises TooManyEvents, StoreUnavailable."""
     query = HistoryQuery(str(subject), types, limit=AT_ONCE, marker=after, versioned=versioned)
@@ -53,7 +53,7 @@ async def entries(
         yield entry
 
 
-async def _every(store: Store, query: HistoryQuery, subject: Key) -> AsyncIterator[Entry]:
+async def _every(store: Store, query: HistoryQuery, subject: Key) -> AsyncIterator[HistoryEntry]:
     seen = 0
     while True:
         page = await store.history(query)
@@ -132,11 +132,11 @@ class Folds:
         return await self._last_change(view, ident, subject, just_after, start)
 
 
-def _change(entry: Entry, event: Event, before: Any, after: Any) -> Change:
+def _change(entry: HistoryEntry, event: Event, before: Any, after: Any) -> Change:
     return Change(envelope(entry, event), before, after, (entry.topic, entry.partition, entry.offset))
 
 
-def envelope(entry: Entry, event: Event) -> Envelope:
+def envelope(entry: HistoryEntry, event: Event) -> Envelope:
     """An event with what history keeps of what was said about it."""
     return Envelope(
         id=entry.id,

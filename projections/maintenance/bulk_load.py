@@ -12,7 +12,7 @@ import orjson
 import psycopg
 from psycopg import AsyncConnection, AsyncCursor, sql
 
-from projections.store.port import Entry
+from projections.store.port import HistoryEntry
 from projections.store.postgres import PostgresStore
 from projections.store.schema import HISTORY, create_bare_tables, repeated_notices
 from projections.views.table import VIEWS
@@ -67,11 +67,11 @@ def settling_statements(schema: str) -> dict[str, sql.Composed]:
     return {HISTORY: repeated_notices(schema), **keys}
 
 
-class FillingStore(PostgresStore):
+class BulkLoadStore(PostgresStore):
     """Read models that are being made anew. Nothing is looked for in history: every state is in a snapshot or with the
     caller."""
 
-    async def _since(self, connection: AsyncConnection[Any], asked: tuple[list[str], list[str]]) -> list[Any]:
+    async def _since(self, connection: AsyncConnection[Any], pairs: tuple[list[str], list[str]]) -> list[Any]:
         return []
 
     async def _put(self, cursor: AsyncCursor[Any], view: View, rows: Sequence[Row]) -> None:
@@ -88,7 +88,7 @@ class FillingStore(PostgresStore):
         )
         await self._copy(cursor, view.name, types, values)
 
-    async def _remember(self, cursor: AsyncCursor[Any], entries: Sequence[Entry]) -> None:
+    async def _remember(self, cursor: AsyncCursor[Any], entries: Sequence[HistoryEntry]) -> None:
         values = ((*each.subject, *each[1:]) for each in entries)
         await self._copy(cursor, HISTORY, COLUMNS_OF_HISTORY, values)
 

@@ -16,7 +16,7 @@ from infra.log.kafka import KafkaLog
 from infra.process.logging import set_up
 from infra.process.loops import every
 from infra.process.settings import Settings
-from projections.maintenance.progress import Told
+from projections.maintenance.progress import ProgressReport
 from projections.maintenance.rebuild import end_with_parent, rebuild, rollback
 from projections.maintenance.runs import Run, Runs
 from projections.maintenance.runs_postgres import PostgresRuns
@@ -32,7 +32,7 @@ BEATS = 2.0
 """Seconds between two words of a run."""
 
 
-async def operate(settings: Settings) -> None:
+async def run_maintenance(settings: Settings) -> None:
     """Do what is asked for, for ever."""
     runs = PostgresRuns(settings.db.dsn)
 
@@ -68,15 +68,15 @@ async def carry_out(settings: Settings, ident: str) -> None:
     assert run is not None
     progress = (0, 0)
 
-    async def told(done: int, total: int) -> None:
+    async def report(done: int, total: int) -> None:
         nonlocal progress
         progress = done, total
 
-    def begun(phase: str) -> None:
+    def report_phase(phase: str) -> None:
         logger.info("%s %s: %s", run.kind, ident, phase)
 
     async def beat() -> None:
-        await runs.tell(ident, _now(), *progress)
+        await runs.report_progress(ident, _now(), *progress)
 
     beating = asyncio.create_task(every(BEATS, beat, name="progress", failures=(StoreUnavailable,)))
     problems: list[str] = []
@@ -84,26 +84,26 @@ async def carry_out(settings: Settings, ident: str) -> None:
     try:
         match run.kind:
             case "rebuild":
-                await rebuild(settings.log.bootstrap, settings.db.dsn, told, begun=begun)
+                await rebuild(settings.log.bootstrap, settings.db.dsn, report, report_phase=report_phase)
             case "rollback":
-                await rollback(settings.log.bootstrap, settings.db.dsn, begun)
+                await rollback(settings.log.bootstrap, settings.db.dsn, report_phase)
             case "verify":
-                problems = await _differences(settings, told)
+                problems = await _differences(settings, report)
     except Exception as failure:
         logger.exception("%s %s failed", run.kind, ident)
         error = f"{type(failure).__name__}: {failure}"[:1000]
     finally:
         beating.cancel()
-    await runs.tell(ident, _now(), *progress)
+    await runs.report_progress(ident, _now(), *progress)
     await runs.end(ident, _now(), tuple(problems), error)
 
 
-async def _differences(settings: Settings, told: Told) -> list[str]:
+async def _differences(settings: Settings, report: ProgressReport) -> list[str]:
     log = KafkaLog(settings.log.bootstrap, settings.log.request_timeout)
     store = PostgresStore(settings.db.dsn, pool_size=1)
     await store.open()
     try:
-        _, problems = await compare(log, store, told)
+        _, problems = await compare(log, store, report)
         return problems
     finally:
         await store.close()

@@ -2,17 +2,17 @@
 
 from collections.abc import Awaitable, Callable
 
-Told = Callable[[int, int], Awaitable[None]]
-"""Is told events done and events in all."""
+ProgressReport = Callable[[int, int], Awaitable[None]]
+"""Is report events done and events in all."""
 
 
-Begun = Callable[[str], None]
-"""Is told what it does now that no count of events tells."""
+PhaseReport = Callable[[str], None]
+"""Is report what it does now that no count of events tells."""
 
 
-async def nobody(done: int, total: int) -> None:
-    """Nobody is told."""
+async def ignore_progress(done: int, total: int) -> None:
+    """Nobody is report."""
 
 
-def unheard(phase: str) -> None:
-    """Nobody is told."""
+def ignore_phase(phase: str) -> None:
+    """Nobody is report."""

@@ -47,14 +47,14 @@ class Run:
 class Runs(Protocol):
     """All of them, the newest first."""
 
-    async def ask(self, run: Run) -> None:
+    async def request(self, run: Run) -> None:
         """One more. Raises RunUnderWay, StoreUnavailable."""
 
     async def take(self, now: datetime) -> Run | None:
         """The one that was asked for, now running, for whoever calls; None where there is none. One whose process was
         lost is failed by this."""
 
-    async def tell(self, ident: str, now: datetime, done: int, total: int) -> None:
+    async def report_progress(self, ident: str, now: datetime, done: int, total: int) -> None:
         """How far a running one is."""
 
     async def end(self, ident: str, now: datetime, problems: tuple[str, ...] = (), error: str = "") -> None:

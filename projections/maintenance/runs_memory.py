@@ -13,7 +13,7 @@ class MemoryRuns:
     def __init__(self) -> None:
         self._runs: dict[str, Run] = {}
 
-    async def ask(self, run: Run) -> None:
+    async def request(self, run: Run) -> None:
         """One more. Raises RunUnderWay."""
         for other in self._runs.values():
             if other.status in ("asked", "running"):
@@ -31,7 +31,7 @@ class MemoryRuns:
                 return self._runs[run.id]
         return None
 
-    async def tell(self, ident: str, now: datetime, done: int, total: int) -> None:
+    async def report_progress(self, ident: str, now: datetime, done: int, total: int) -> None:
         """How far a running one is."""
         if self._runs[ident].status == "running":
             self._runs[ident] = replace(self._runs[ident], seen=now, done=done, total=total)

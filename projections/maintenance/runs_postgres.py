@@ -47,7 +47,7 @@ class PostgresRuns:
             # Of whatever kind: one that only reads, until another has taken over, says so by an error of its own.
             raise StoreUnavailable(str(error)) from error
 
-    async def ask(self, run: Run) -> None:
+    async def request(self, run: Run) -> None:
         """One more. Raises RunUnderWay, StoreUnavailable."""
         async with self._connect() as connection:
             try:
@@ -63,7 +63,7 @@ class PostgresRuns:
             found = await (await connection.execute(TAKE, (now, now))).fetchone()
         return _run(found) if found else None
 
-    async def tell(self, ident: str, now: datetime, done: int, total: int) -> None:
+    async def report_progress(self, ident: str, now: datetime, done: int, total: int) -> None:
         """How far a running one is. Raises StoreUnavailable."""
         async with self._connect() as connection:
             await connection.execute(TELL, (now, done, total, ident))

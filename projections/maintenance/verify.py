@@ -27,19 +27,19 @@ from domain.dead import Dead
 from domain.dead import evolve as evolve_dead
 from infra.log.log import Log, Positions, TopicPartition
 from infra.log.records import records
-from projections.maintenance.progress import Told, nobody
+from projections.maintenance.progress import ProgressReport, ignore_progress
 from projections.projector import entry
-from projections.store.port import LONG_AGO, Entry, Frozen, Milestone, Snapshot, Store
+from projections.store.port import LONG_AGO, Frozen, HistoryEntry, Milestone, Snapshot, Store
 from projections.views.dead import read_dead
 from projections.views.table import VIEWS
 from projections.views.view import Change, Row
 
 MOST = 100
-"""Lines that are told of what is wrong."""
+"""Lines that are actual of what is wrong."""
 LONGEST = 200
-"""Characters that are told of a value."""
+"""Characters that are actual of a value."""
 TELL = 5000
-"""Events after which it is told how far it is."""
+"""Events after which it is actual how far it is."""
 
 
 class Findings:
@@ -65,13 +65,13 @@ class Findings:
 
     @property
     def lines(self) -> list[str]:
-        """What is to be told."""
+        """What is to be actual."""
         if self._count <= self._most:
             return list(self._lines)
         return [*self._lines[:-1], f"and {self._count - self._most + 1} more"]
 
 
-class Remembered:
+class ExpectedHistory:
     """What history has to have: of each event its id and all of it as eight bytes each, by its place.
 
     Why not the events: a log has more of them than there is memory.
@@ -81,7 +81,7 @@ class Remembered:
         self._partitions: dict[TopicPartition, tuple[int, array[int], array[int]]] = {}
         """First offset; ids and contents from there on, 0 where nothing is to be."""
 
-    def expect(self, event: Entry) -> None:
+    def expect(self, event: HistoryEntry) -> None:
         """This is to be there; what lies behind what was expected before, in its partition."""
         partition = TopicPartition(event.topic, event.partition)
         first, ids, contents = self._partitions.setdefault(partition, (event.offset, array("q"), array("q")))
@@ -89,7 +89,7 @@ class Remembered:
         ids.extend((*(0,) * gap, hash(event.id)))
         contents.extend((*(0,) * gap, hash(event)))
 
-    def found(self, event: Entry) -> str | None:
+    def found(self, event: HistoryEntry) -> str | None:
         """This is there; what is wrong about it."""
         place = f"{event.topic}:{event.partition}:{event.offset}"
         partition = TopicPartition(event.topic, event.partition)
@@ -109,7 +109,7 @@ class Remembered:
 
 
 @dataclass
-class Folded:
+class FoldedLog:
     """Every aggregate as its events make it, the rows that follow, and what is wrong with the log or read models."""
 
     states: dict[Key, Any] = field(default_factory=dict)
@@ -133,7 +133,7 @@ class Folded:
     """Where there are some."""
     passed: dict[tuple[Key, int], tuple[Milestone, Any]] = field(default_factory=dict)
     """What is to be there, and the state."""
-    remembered: Remembered = field(default_factory=Remembered)
+    expected_history: ExpectedHistory = field(default_factory=ExpectedHistory)
     _times: dict[Key, datetime] = field(default_factory=dict)
     """The latest of an aggregate's events."""
     _said: dict[Key, "array[int]"] = field(default_factory=dict)
@@ -150,7 +150,7 @@ class Folded:
         if envelope.aggversion is None:
             self.repeated += self._noticed.get(envelope.id) == content
             if self._noticed.setdefault(envelope.id, content) is content:
-                self.remembered.expect(entry(record, envelope))
+                self.expected_history.expect(entry(record, envelope))
         else:
             version, said = self.versions.get(key, 0), self._said.setdefault(key, array("q"))
             if envelope.aggversion <= version:
@@ -167,7 +167,7 @@ class Folded:
             before = self.states.get(key)
             after = AGGREGATES[key.kind].evolve(before, envelope.data, key.id)
             self.states[key], self.versions[key] = after, envelope.aggversion
-            self.remembered.expect(entry(record, envelope))
+            self.expected_history.expect(entry(record, envelope))
             self._times[key] = max(envelope.time, self._times.get(key, envelope.time))
             self._reached(key, envelope.aggversion, record.offset, after)
             if (at := (key, envelope.aggversion)) in self.milestones:
@@ -206,22 +206,22 @@ class Folded:
     def _project(self, change: Change) -> None:
         for view in VIEWS.values():
             if change.key.kind in view.kinds:
-                known = self.rows[view.name]
+                table = self.rows[view.name]
                 for row in view.rows(change):
-                    if row.id not in known or known[row.id].version <= row.version:
-                        known[row.id] = row
+                    if row.id not in table or table[row.id].version <= row.version:
+                        table[row.id] = row
                 for ident in view.gone(change):
                     self.rows[view.name].pop(ident, None)
 
 
-async def verify(log: Log, frozen: Frozen, told: Told = nobody) -> Folded:
+async def verify(log: Log, frozen: Frozen, report: ProgressReport = ignore_progress) -> FoldedLog:
     """gostack.events and gostack.dead as far as the read models had them, and how these differ from what that makes.
 
     Raises LogUnavailable, StoreUnavailable.
     """
-    folded = Folded(written={key: snapshot async for key, snapshot in frozen.states()})
+    folded = FoldedLog(written={key: snapshot async for key, snapshot in frozen.states()})
     folded.milestones = {(each.subject, each.version) async for each in frozen.milestones()}
-    await _fold(folded, log, frozen.positions, told)
+    await _fold(folded, log, frozen.positions, report)
     for key, snapshot in folded.written.items():
         folded.differences.add(f"state of {key} at version {snapshot.version}: the log makes no such state")
     async for milestone in frozen.milestones():
@@ -229,14 +229,14 @@ async def verify(log: Log, frozen: Frozen, told: Told = nobody) -> Folded:
     for name, rows in folded.rows.items():
         await _compare(folded.differences, name, rows, frozen)
     async for event in frozen.history():
-        if problem := folded.remembered.found(event):
+        if problem := folded.expected_history.found(event):
             folded.differences.add(problem)
-    for problem in folded.remembered.missing():
+    for problem in folded.expected_history.missing():
         folded.differences.add(problem)
     return folded
 
 
-async def _fold(folded: Folded, log: Log, ends: Positions, told: Told) -> None:
+async def _fold(folded: FoldedLog, log: Log, ends: Positions, report: ProgressReport) -> None:
     bounds = await log.bounds([Topic.EVENTS, Topic.DEAD])
     total = sum(ends.get(each, 0) for each in bounds)
     folded.behind = sum(end for _, end in bounds.values()) - total
@@ -245,7 +245,7 @@ async def _fold(folded: Folded, log: Log, ends: Positions, told: Told) -> None:
     async for record in records(log, Topic.EVENTS, ends):
         taken += 1
         if taken % TELL == 0:
-            await told(taken, total)
+            await report(taken, total)
         try:
             folded.take(record, from_record(record))
         except UnknownMessage as error:
@@ -259,10 +259,10 @@ async def _fold(folded: Folded, log: Log, ends: Positions, told: Told) -> None:
     for problem in unreadable.values():
         folded.problems.add(problem)
     await _gaps_ahead(folded, log, ends)
-    await told(total, total)
+    await report(total, total)
 
 
-async def _gaps_ahead(folded: Folded, log: Log, begins: Positions) -> None:
+async def _gaps_ahead(folded: FoldedLog, log: Log, begins: Positions) -> None:
     """Gaps where the read models are not yet: the projector stops before one, and so never has it."""
     ahead: dict[Key, int] = {}
     async for record in records(log, Topic.EVENTS, begins=begins):
@@ -271,17 +271,17 @@ async def _gaps_ahead(folded: Folded, log: Log, begins: Positions) -> None:
         except UnknownMessage:
             continue
         key, version = envelope.subject, envelope.aggversion or 0
-        known = ahead.get(key, folded.versions.get(key, 0))
-        if version > known + 1:
-            folded.problems.add(_gap(record, envelope, known))
-        ahead[key] = max(version, known)
+        last = ahead.get(key, folded.versions.get(key, 0))
+        if version > last + 1:
+            folded.problems.add(_gap(record, envelope, last))
+        ahead[key] = max(version, last)
 
 
 def _gap(record: Record, envelope: Envelope, version: int) -> str:
     return f"{envelope.subject}: version {envelope.aggversion} follows {version} at {record.place}"
 
 
-def _compare_milestone(folded: Folded, milestone: Milestone) -> None:
+def _compare_milestone(folded: FoldedLog, milestone: Milestone) -> None:
     name = f"milestone of {milestone.subject} at version {milestone.version}"
     if (milestone.subject, milestone.version) not in folded.passed:
         folded.differences.add(f"{name}: the log makes no such state")
@@ -291,18 +291,18 @@ def _compare_milestone(folded: Folded, milestone: Milestone) -> None:
     _differ_in_state(folded.differences, name, milestone.state, state)
 
 
-async def _compare(found: Findings, view: str, wanted: Mapping[str, Row], frozen: Frozen) -> None:
+async def _compare(found: Findings, view: str, expected: Mapping[str, Row], frozen: Frozen) -> None:
     """Tell of rows of a view that are not what they are to be."""
     seen = set()
     async for row in frozen.rows(view):
-        if row.id not in wanted:
+        if row.id not in expected:
             found.add(f"{view} {row.id}: it is there, and the log makes no such row")
             continue
         seen.add(row.id)
-        right = wanted[row.id]
+        right = expected[row.id]
         _differ(found, f"{view} {row.id}", row.doc, orjson.loads(orjson.dumps(right.doc)))
         _differ(found, f"{view} {row.id}", _columns(row), _columns(right))
-    for ident in wanted:
+    for ident in expected:
         if ident not in seen:
             found.add(f"{view} {ident}: it is missing")
 
@@ -313,32 +313,32 @@ def _columns(row: Row) -> dict[str, Any]:
     return {f"column {name}": list(value) if isinstance(value, tuple) else value for name, value in beside.items()}
 
 
-def _differ(found: Findings, name: str, told: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    for each in sorted({*told, *wanted}):
-        if told.get(each) != wanted.get(each):
-            found.add(f"{name}: {each} is {_text(told.get(each))}, the log makes it {_text(wanted.get(each))}")
+def _differ(found: Findings, name: str, actual: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    for each in sorted({*actual, *expected}):
+        if actual.get(each) != expected.get(each):
+            found.add(f"{name}: {each} is {_text(actual.get(each))}, the log makes it {_text(expected.get(each))}")
 
 
-def _differ_in_state(found: Findings, name: str, told: bytes, wanted: Any) -> None:
+def _differ_in_state(found: Findings, name: str, actual: bytes, expected: Any) -> None:
     try:
-        kept = type(wanted).model_validate_json(told)
+        kept = type(expected).model_validate_json(actual)
     except ValueError as error:
         found.add(f"{name}: it cannot be read: {str(error)[:LONGEST]}")
         return
-    if kept != wanted:
-        _differ(found, name, kept.model_dump(), wanted.model_dump())
+    if kept != expected:
+        _differ(found, name, kept.model_dump(), expected.model_dump())
 
 
 def _text(value: Any) -> str:
     return orjson.dumps(value, default=str).decode()[:LONGEST]
 
 
-async def compare(log: Log, store: Store, told: Told = nobody) -> tuple[Folded, list[str]]:
+async def compare(log: Log, store: Store, report: ProgressReport = ignore_progress) -> tuple[FoldedLog, list[str]]:
     """The fold, and where the read models are not what it makes; an empty list is the proof.
 
     It is exact while events go on coming: read models are taken as they are at one moment, and the log as far as they
     had it then.
     """
     async with store.frozen() as frozen:
-        folded = await verify(log, frozen, told)
+        folded = await verify(log, frozen, report)
     return folded, (folded.problems + folded.differences).lines

@@ -26,23 +26,23 @@ SHORT = 128
 """A length below this is one ASCII character behind three NULs."""
 
 
-class Texts(list[str]):
+class TextArray(list[str]):
     """For a parameter of type text[]."""
 
 
-class EncodedTexts(list[bytes]):
+class EncodedTextArray(list[bytes]):
     """The same, of text that is UTF-8 already."""
 
 
-class Blobs(list[bytes]):
+class ByteaArray(list[bytes]):
     """For a parameter of type bytea[]."""
 
 
-class Bigints(list[int]):
+class BigintArray(list[int]):
     """For a parameter of type bigint[]."""
 
 
-class Moments(list[datetime]):
+class TimestampArray(list[datetime]):
     """For a parameter of type timestamptz[]."""
 
 
@@ -74,58 +74,58 @@ def _numbers(of: int, elements: Iterable[int], count: int) -> bytes:
     return _head(of, count) + struct.pack("!" + "iq" * count, *pairs)
 
 
-class TextsDumper(Dumper):
+class TextArrayDumper(Dumper):
     """text[]"""
 
     format = Format.BINARY
 
-    def dump(self, obj: Texts) -> Buffer:
+    def dump(self, obj: TextArray) -> Buffer:
         """The array."""
         return _texts(obj)
 
 
-class EncodedTextsDumper(Dumper):
+class EncodedTextArrayDumper(Dumper):
     """text[]"""
 
     format = Format.BINARY
 
-    def dump(self, obj: EncodedTexts) -> Buffer:
+    def dump(self, obj: EncodedTextArray) -> Buffer:
         """The array."""
         return _array(TEXT, obj)
 
 
-class BlobsDumper(Dumper):
+class ByteaArrayDumper(Dumper):
     """bytea[]"""
 
     format = Format.BINARY
 
-    def dump(self, obj: Blobs) -> Buffer:
+    def dump(self, obj: ByteaArray) -> Buffer:
         """The array."""
         return _array(BYTEA, obj)
 
 
-class BigintsDumper(Dumper):
+class BigintArrayDumper(Dumper):
     """bigint[]"""
 
     format = Format.BINARY
 
-    def dump(self, obj: Bigints) -> Buffer:
+    def dump(self, obj: BigintArray) -> Buffer:
         """The array."""
         return _numbers(BIGINT, obj, len(obj))
 
 
-class MomentsDumper(Dumper):
+class TimestampArrayDumper(Dumper):
     """timestamptz[]"""
 
     format = Format.BINARY
 
-    def dump(self, obj: Moments) -> Buffer:
+    def dump(self, obj: TimestampArray) -> Buffer:
         """The array."""
         return _numbers(TIMESTAMP, [(each - EPOCH) // MICROSECOND for each in obj], len(obj))
 
 
-psycopg.adapters.register_dumper(Texts, TextsDumper)
-psycopg.adapters.register_dumper(EncodedTexts, EncodedTextsDumper)
-psycopg.adapters.register_dumper(Blobs, BlobsDumper)
-psycopg.adapters.register_dumper(Bigints, BigintsDumper)
-psycopg.adapters.register_dumper(Moments, MomentsDumper)
+psycopg.adapters.register_dumper(TextArray, TextArrayDumper)
+psycopg.adapters.register_dumper(EncodedTextArray, EncodedTextArrayDumper)
+psycopg.adapters.register_dumper(ByteaArray, ByteaArrayDumper)
+psycopg.adapters.register_dumper(BigintArray, BigintArrayDumper)
+psycopg.adapters.register_dumper(TimestampArray, TimestampArrayDumper)

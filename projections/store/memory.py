@@ -13,14 +13,14 @@ from domain.core.event_filter import is_one_of
 from domain.core.messages import Key
 from infra.log.log import TopicPartition
 from projections.store.port import (
-    Batch,
-    Entry,
+    HistoryEntry,
     HistoryQuery,
-    Kept,
     Milestone,
     NotMoved,
-    Searched,
+    ProjectionBatch,
+    SearchResult,
     Snapshot,
+    StoredState,
     kinds_and_id,
 )
 from projections.store.postgres import FOUND_AT_MOST
@@ -45,7 +45,7 @@ class MemoryFrozen:
         self,
         positions: dict[TopicPartition, int],
         rows: dict[str, dict[str, Row]],
-        history: dict[str, Entry],
+        history: dict[str, HistoryEntry],
         states: dict[Key, Snapshot],
         milestones: dict[tuple[Key, int], Milestone],
     ) -> None:
@@ -60,7 +60,7 @@ class MemoryFrozen:
         for row in self._rows[view]:
             yield replace(row, doc=orjson.loads(orjson.dumps(row.doc)))
 
-    async def history(self) -> AsyncIterator[Entry]:
+    async def history(self) -> AsyncIterator[HistoryEntry]:
         """Every event of history."""
         for entry in self._history:
             yield entry
@@ -84,7 +84,7 @@ class MemoryStore:
         self._states: dict[Key, Snapshot] = {}
         self._milestones: dict[tuple[Key, int], Milestone] = {}
         self._rows: dict[str, dict[str, Row]] = {name: {} for name in VIEWS}
-        self._history: dict[str, Entry] = {}
+        self._history: dict[str, HistoryEntry] = {}
 
     @asynccontextmanager
     async def frozen(self) -> AsyncIterator[MemoryFrozen]:
@@ -95,7 +95,7 @@ class MemoryStore:
         """Where each partition is to be read from."""
         return {each: self._positions.setdefault(each, 0) for each in partitions}
 
-    async def states(self, keys: Sequence[Key]) -> dict[Key, Kept]:
+    async def states(self, keys: Sequence[Key]) -> dict[Key, StoredState]:
         """The last snapshot of each aggregate that is known, with what came since."""
         tails: dict[Key, list[tuple[str, bytes]]] = {key: [] for key in keys}
         times = {key: self._states.get(key, NOTHING).time for key in keys}
@@ -105,7 +105,9 @@ class MemoryStore:
                 tails[entry.subject].append((entry.type, entry.data))
                 times[entry.subject] = max(times[entry.subject], entry.time)
         found = {key: self._states.get(key, NOTHING) for key in keys if key in self._states or tails[key]}
-        return {key: Kept(last.version, last.state, tuple(tails[key]), times[key]) for key, last in found.items()}
+        return {
+            key: StoredState(last.version, last.state, tuple(tails[key]), times[key]) for key, last in found.items()
+        }
 
     async def last_milestones(self, keys: Sequence[Key]) -> dict[Key, tuple[int, int]]:
         """Version and bytes of the last milestone of each aggregate that has one."""
@@ -130,7 +132,7 @@ class MemoryStore:
         ]
         return max(held, key=attrgetter("version"), default=None)
 
-    async def apply(self, batch: Batch) -> None:
+    async def apply(self, batch: ProjectionBatch) -> None:
         """All of it, with the positions. Raises NotMoved."""
         wrong = [each for each, start in batch.start.items() if self._positions.get(each, 0) != start]
         if wrong:
@@ -194,19 +196,19 @@ class MemoryStore:
             found[row.columns[by]] = tuple(map(sum, zip(before, numbers, strict=True)))
         return found
 
-    async def history(self, query: HistoryQuery) -> list[Entry]:
+    async def history(self, query: HistoryQuery) -> list[HistoryEntry]:
         """Events, oldest first. Raises UnknownMarker, ValueError for what is no subject."""
-        return [entry for entry in self._driven(query) if _wanted(entry, query)][: query.limit]
+        return [entry for entry in self._driven(query) if _matches(entry, query)][: query.limit]
 
-    async def search(self, query: HistoryQuery, most: int) -> Searched:
+    async def search(self, query: HistoryQuery, most: int) -> SearchResult:
         """Events that are found by looking at so many at most. Raises UnknownMarker, ValueError for no subject."""
         looked_at = self._driven(query)
-        entries = [entry for entry in looked_at[:most] if _wanted(entry, query)]
+        entries = [entry for entry in looked_at[:most] if _matches(entry, query)]
         if len(entries) > query.limit:
-            return Searched(entries[: query.limit], entries[query.limit - 1].id)
-        return Searched(entries, looked_at[most - 1].id if len(looked_at) > most else "")
+            return SearchResult(entries[: query.limit], entries[query.limit - 1].id)
+        return SearchResult(entries, looked_at[most - 1].id if len(looked_at) > most else "")
 
-    def _driven(self, query: HistoryQuery) -> list[Entry]:
+    def _driven(self, query: HistoryQuery) -> list[HistoryEntry]:
         """What an index finds: events in order after the marker, of the subject, else of the task and time."""
         kinds, ident = kinds_and_id(query.subject) if query.subject else ((), "")
         order = _order_of_log if query.subject else _order
@@ -220,7 +222,7 @@ class MemoryStore:
             return [entry for entry in entries if entry.subject.kind in kinds and entry.subject.id == ident]
         return [entry for entry in entries if _of_task(entry, query) and _in_time(entry, query)]
 
-    async def event(self, ident: str) -> Entry | None:
+    async def event(self, ident: str) -> HistoryEntry | None:
         """One event by its id."""
         return self._history.get(ident)
 
@@ -239,11 +241,11 @@ def _number(doc: dict[str, Any], path: Sequence[str]) -> int:
     return int(found)
 
 
-def _order(entry: Entry) -> tuple[datetime | int, ...]:
+def _order(entry: HistoryEntry) -> tuple[datetime | int, ...]:
     return entry.time, entry.partition, entry.offset
 
 
-def _order_of_log(entry: Entry) -> tuple[datetime | int, ...]:
+def _order_of_log(entry: HistoryEntry) -> tuple[datetime | int, ...]:
     return entry.partition, entry.offset
 
 
@@ -251,7 +253,7 @@ def _found(row: Row) -> Found:
     return Found(row.id, row.version, orjson.dumps(row.doc))
 
 
-def _wanted(entry: Entry, query: HistoryQuery) -> bool:
+def _matches(entry: HistoryEntry, query: HistoryQuery) -> bool:
     return all(
         (
             is_one_of(entry.type, query.types),
@@ -264,9 +266,9 @@ def _wanted(entry: Entry, query: HistoryQuery) -> bool:
     )
 
 
-def _of_task(entry: Entry, query: HistoryQuery) -> bool:
+def _of_task(entry: HistoryEntry, query: HistoryQuery) -> bool:
     return not query.task or query.task in (entry.correlation, entry.task)
 
 
-def _in_time(entry: Entry, query: HistoryQuery) -> bool:
+def _in_time(entry: HistoryEntry, query: HistoryQuery) -> bool:
     return (query.since is None or entry.time >= query.since) and (query.until is None or entry.time <= query.until)

@@ -21,7 +21,7 @@ class StoreUnavailable(Exception):
     """The database did not answer."""
 
 
-class Entry(NamedTuple):
+class HistoryEntry(NamedTuple):
     """An event as history keeps it."""
 
     subject: Key
@@ -62,7 +62,7 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class StoredState:
     """What is known of an aggregate: its last snapshot (version 0 and nothing before the first), and type and data of
     the events since."""
 
@@ -89,7 +89,7 @@ class Milestone(NamedTuple):
 
 
 @dataclass(slots=True)
-class Batch:
+class ProjectionBatch:
     """What a batch of events leads to, applied whole or not at all."""
 
     start: dict[TopicPartition, int] = field(default_factory=dict)
@@ -99,7 +99,7 @@ class Batch:
     gone: dict[str, set[str]] = field(default_factory=dict)
     states: dict[Key, Snapshot] = field(default_factory=dict)
     milestones: list[Milestone] = field(default_factory=list)
-    history: list[Entry] = field(default_factory=list)
+    history: list[HistoryEntry] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -113,10 +113,10 @@ class HistoryQuery(Interest):
 
 
 @dataclass(frozen=True)
-class Searched:
+class SearchResult:
     """What a bounded look at history found."""
 
-    entries: list[Entry]
+    entries: list[HistoryEntry]
     next: str
     """Id of the entry to go on after; empty where there is nothing more. It need not be one of the entries: so far
     it was looked."""
@@ -144,7 +144,7 @@ class Frozen(Protocol):
     def rows(self, view: str) -> AsyncIterator[Row]:
         """Every row of a view, in no order; its document as its JSON reads."""
 
-    def history(self) -> AsyncIterator[Entry]:
+    def history(self) -> AsyncIterator[HistoryEntry]:
         """Every event of history, in no order."""
 
     def states(self) -> AsyncIterator[tuple[Key, Snapshot]]:
@@ -163,7 +163,7 @@ class Store(Protocol):
     async def positions(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         """Where each partition is to be read from."""
 
-    async def states(self, keys: Sequence[Key]) -> dict[Key, Kept]:
+    async def states(self, keys: Sequence[Key]) -> dict[Key, StoredState]:
         """The last snapshot of each aggregate that is known, with what came since."""
 
     async def last_milestones(self, keys: Sequence[Key]) -> dict[Key, tuple[int, int]]:
@@ -178,7 +178,7 @@ class Store(Protocol):
     ) -> Milestone | None:
         """The newest milestone that is no later than what is given of these; a place is a partition and an offset."""
 
-    async def apply(self, batch: Batch) -> None:
+    async def apply(self, batch: ProjectionBatch) -> None:
         """All of it in one transaction, with the positions. Raises NotMoved, StoreUnavailable."""
 
     async def get(self, view: str, ident: str) -> Found | None:
@@ -199,14 +199,14 @@ class Store(Protocol):
         """By each value of a column of text, among the rows for which this holds: how many there are, and the sums of
         the whole numbers that their documents have at these paths. It reads every such row."""
 
-    async def history(self, query: HistoryQuery) -> list[Entry]:
+    async def history(self, query: HistoryQuery) -> list[HistoryEntry]:
         """Events, oldest first. Raises UnknownMarker, ValueError for what is no subject."""
 
-    async def search(self, query: HistoryQuery, most: int) -> Searched:
+    async def search(self, query: HistoryQuery, most: int) -> SearchResult:
         """Events, oldest first, that are found by looking at so many at most. Raises UnknownMarker, ValueError for
         what is no subject."""
 
-    async def event(self, ident: str) -> Entry | None:
+    async def event(self, ident: str) -> HistoryEntry | None:
         """One event by its id."""
 
     async def close(self) -> None:

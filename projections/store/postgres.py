@@ -12,17 +12,17 @@ from domain.core.messages import Key
 from infra.db.pool import Connections
 from infra.log.log import TopicPartition
 from infra.process import failpoints
-from projections.store.arrays import Bigints, Blobs, EncodedTexts, Moments, Texts
+from projections.store.arrays import BigintArray, ByteaArray, EncodedTextArray, TextArray, TimestampArray
 from projections.store.port import (
     LONG_AGO,
-    Batch,
-    Entry,
+    HistoryEntry,
     HistoryQuery,
-    Kept,
     Milestone,
     NotMoved,
-    Searched,
+    ProjectionBatch,
+    SearchResult,
     Snapshot,
+    StoredState,
     StoreUnavailable,
 )
 from projections.store.schema import SCHEMA, in_schema
@@ -130,7 +130,7 @@ class PostgresFrozen:
         ):
             yield Row(ident, version, created, dict(zip(names, values, strict=True)), orjson.loads(doc))
 
-    async def history(self) -> AsyncIterator[Entry]:
+    async def history(self) -> AsyncIterator[HistoryEntry]:
         """Every event of history."""
         async for row in self._all(in_schema(ENTRY + " {schema}.history", self._schema)):
             yield _entry(row)
@@ -218,32 +218,32 @@ class PostgresStore:
             rows = await connection.execute(
                 in_schema("select topic, partition, next_offset from {schema}.positions", self._schema)
             )
-            known = {TopicPartition(topic, number): offset for topic, number, offset in await rows.fetchall()}
-        return {each: known[each] for each in partitions}
+            found = {TopicPartition(topic, number): offset for topic, number, offset in await rows.fetchall()}
+        return {each: found[each] for each in partitions}
 
-    async def states(self, keys: Sequence[Key]) -> dict[Key, Kept]:
-        """The last snapshot of each aggregate that is known, with what came since."""
-        asked = ([key.kind for key in keys], [key.id for key in keys])
+    async def states(self, keys: Sequence[Key]) -> dict[Key, StoredState]:
+        """The last snapshot of each aggregate that is snapshots, with what came since."""
+        pairs = ([key.kind for key in keys], [key.id for key in keys])
         tails: dict[Key, list[tuple[str, bytes]]] = {}
         times: dict[Key, datetime] = {}
         async with self._connections.lend() as connection:
-            rows = await connection.execute(in_schema(STATES, self._schema), asked)
-            known = {Key(kind, ident): last for kind, ident, *last in await rows.fetchall()}
-            for kind, ident, type_name, data, at in await self._since(connection, asked):
+            rows = await connection.execute(in_schema(STATES, self._schema), pairs)
+            snapshots = {Key(kind, ident): last for kind, ident, *last in await rows.fetchall()}
+            for kind, ident, type_name, data, at in await self._since(connection, pairs):
                 key = Key(kind, ident)
                 tails.setdefault(key, []).append((type_name, data))
                 times[key] = max(times.get(key, at), at)
         return {
-            key: Kept(version, state, tuple(tails.get(key, ())), max(time, times.get(key, time)))
-            for key in {**known, **tails}
-            for version, state, time in (known.get(key, (0, b"", LONG_AGO)),)
+            key: StoredState(version, state, tuple(tails.get(key, ())), max(time, times.get(key, time)))
+            for key in {**snapshots, **tails}
+            for version, state, time in (snapshots.get(key, (0, b"", LONG_AGO)),)
         }
 
     async def last_milestones(self, keys: Sequence[Key]) -> dict[Key, tuple[int, int]]:
         """Version and bytes of the last milestone of each aggregate that has one."""
-        asked = ([key.kind for key in keys], [key.id for key in keys])
+        pairs = ([key.kind for key in keys], [key.id for key in keys])
         async with self._connections.lend() as connection:
-            rows = await connection.execute(in_schema(LAST_MILESTONES, self._schema), asked)
+            rows = await connection.execute(in_schema(LAST_MILESTONES, self._schema), pairs)
             return {Key(kind, ident): (version, size) for kind, ident, version, size in await rows.fetchall()}
 
     async def milestone(
@@ -270,7 +270,7 @@ class PostgresStore:
             row = await rows.fetchone()
         return Milestone(subject, *row) if row else None
 
-    async def apply(self, batch: Batch) -> None:
+    async def apply(self, batch: ProjectionBatch) -> None:
         """All of it in one transaction, with the positions. Raises NotMoved, StoreUnavailable."""
         # What the database loses in a fall it loses with the positions: it is read again.
         async with self._connections.lend() as connection, connection.transaction(), connection.cursor() as cursor:
@@ -295,7 +295,7 @@ class PostgresStore:
                         [each.version for each in batch.states.values()],
                         [each.offset for each in batch.states.values()],
                         [each.state for each in batch.states.values()],
-                        Moments(each.time for each in batch.states.values()),
+                        TimestampArray(each.time for each in batch.states.values()),
                     ),
                 )
             for milestone in batch.milestones:
@@ -311,15 +311,15 @@ class PostgresStore:
                 await self._remember(cursor, batch.history)
             failpoints.point("projector-written")
 
-    async def _since(self, connection: AsyncConnection[Any], asked: tuple[list[str], list[str]]) -> list[Any]:
+    async def _since(self, connection: AsyncConnection[Any], pairs: tuple[list[str], list[str]]) -> list[Any]:
         """What came to each of these since its last snapshot, in order."""
-        return await (await connection.execute(in_schema(SINCE, self._schema), asked)).fetchall()
+        return await (await connection.execute(in_schema(SINCE, self._schema), pairs)).fetchall()
 
     async def _put(self, cursor: AsyncCursor[Any], view: View, rows: Sequence[Row]) -> None:
         """Put these in the place of lower versions of themselves."""
         await cursor.execute(self._upserts[view.name], _columns(view, rows))
 
-    async def _remember(self, cursor: AsyncCursor[Any], entries: Sequence[Entry]) -> None:
+    async def _remember(self, cursor: AsyncCursor[Any], entries: Sequence[HistoryEntry]) -> None:
         """Add these to history, those that it does not have."""
         await cursor.execute(in_schema(REMEMBER, self._schema), _history(entries))
 
@@ -335,13 +335,13 @@ class PostgresStore:
     async def find(self, view: str, name: str, where: dict[str, Any]) -> list[Found]:
         """Documents with this name (at most 20), newest first; `where` narrows them by columns."""
         conditions = (Condition("name", "=", name), *(Condition(key, "=", value) for key, value in where.items()))
-        wanted = of_view(conditions)
+        filters = of_view(conditions)
         async with self._connections.lend() as connection:
             rows = await connection.execute(
                 sql.SQL("select id, version, doc from {} {} order by created desc, id desc limit {}").format(
-                    self._table(VIEWS[view]), wanted.clause, sql.Literal(FOUND_AT_MOST)
+                    self._table(VIEWS[view]), filters.clause, sql.Literal(FOUND_AT_MOST)
                 ),
-                wanted.values,
+                filters.values,
             )
             return [Found(ident, version, doc.encode()) for ident, version, doc in await rows.fetchall()]
 
@@ -359,15 +359,15 @@ class PostgresStore:
                     raise UnknownMarker(query.marker)
             parts, values = [], []
             for conditions in alternatives(shape, query.where):
-                wanted = of_view(conditions)
+                filters = of_view(conditions)
                 if after is not None:
-                    wanted.add("(created, id) < (%s, %s)", *after)
+                    filters.add("(created, id) < (%s, %s)", *after)
                 parts.append(
                     sql.SQL("(select created, id, doc from {} {} order by created desc, id desc limit %s)").format(
-                        self._table(shape), wanted.clause
+                        self._table(shape), filters.clause
                     )
                 )
-                values += [*wanted.values, query.limit + 1 + query.skip]
+                values += [*filters.values, query.limit + 1 + query.skip]
             rows = await connection.execute(
                 sql.SQL("select id, doc from ({}) as p order by created desc, id desc limit %s offset %s").format(
                     sql.SQL(" union all ").join(parts)
@@ -394,18 +394,18 @@ class PostgresStore:
     ) -> dict[str, tuple[int, ...]]:
         """By each value of a column of text, among the rows for which this holds: how many there are, and the sums of
         the whole numbers that their documents have at these paths. It reads every such row."""
-        wanted = of_view(where)
+        filters = of_view(where)
         numbers = [sql.SQL(f", sum(({READABLE} #>> %s)::bigint)")] * len(sums)
         async with self._connections.lend() as connection:
             rows = await connection.execute(
                 sql.SQL("select {0}, count(*){1} from {2} {3} group by {0}").format(
-                    sql.Identifier(by), sql.SQL("").join(numbers), self._table(VIEWS[view]), wanted.clause
+                    sql.Identifier(by), sql.SQL("").join(numbers), self._table(VIEWS[view]), filters.clause
                 ),
-                [*map(list, sums), *wanted.values],
+                [*map(list, sums), *filters.values],
             )
             return {str(value): tuple(map(int, counted)) for value, *counted in await rows.fetchall()}
 
-    async def history(self, query: HistoryQuery) -> list[Entry]:
+    async def history(self, query: HistoryQuery) -> list[HistoryEntry]:
         """Events, oldest first. Raises UnknownMarker, ValueError for what is no subject."""
         driving, other, order = of_history(query)
         async with self._connections.lend() as connection:
@@ -415,7 +415,7 @@ class PostgresStore:
                 connection, in_schema("{schema}.history", self._schema), driving, order, query.limit
             )
 
-    async def search(self, query: HistoryQuery, most: int) -> Searched:
+    async def search(self, query: HistoryQuery, most: int) -> SearchResult:
         """Events that are found by looking at so many at most. Raises UnknownMarker, ValueError for no subject."""
         driving, other, order = of_history(query)
         looked_at = sql.SQL("select {} from {} {} order by {}")
@@ -427,11 +427,11 @@ class PostgresStore:
             rows = sql.SQL("({}) as looked_at").format(source)
             found = await self._entries(connection, rows, whole, order, query.limit + 1)
             if len(found) > query.limit:
-                return Searched(found[: query.limit], found[query.limit - 1].id)
+                return SearchResult(found[: query.limit], found[query.limit - 1].id)
             last = looked_at.format(sql.SQL("id"), table, driving.clause, order)
             answer = await connection.execute(last + sql.SQL(" offset {} limit 2").format(most - 1), driving.values)
             bound = await answer.fetchall()
-        return Searched(found, bound[0][0] if len(bound) > 1 else "")
+        return SearchResult(found, bound[0][0] if len(bound) > 1 else "")
 
     async def _go_on_after(
         self, connection: AsyncConnection[Any], marker: str, conditions: Conditions, order: sql.SQL
@@ -452,14 +452,14 @@ class PostgresStore:
         conditions: Conditions,
         order: sql.SQL,
         limit: int,
-    ) -> list[Entry]:
+    ) -> list[HistoryEntry]:
         rows = await connection.execute(
             sql.SQL("{} {} {} order by {} limit {}").format(sql.SQL(ENTRY), source, conditions.clause, order, limit),
             conditions.values,
         )
         return [_entry(row) for row in await rows.fetchall()]
 
-    async def event(self, ident: str) -> Entry | None:
+    async def event(self, ident: str) -> HistoryEntry | None:
         """One event by its id."""
         async with self._connections.lend() as connection:
             rows = await connection.execute(
@@ -471,38 +471,38 @@ class PostgresStore:
 
 def _columns(view: View, rows: Sequence[Row]) -> list[Any]:
     values: list[Any] = [
-        Texts(row.id for row in rows),
-        Bigints(row.version for row in rows),
-        Moments(row.created for row in rows),
-        EncodedTexts(orjson.dumps(row.doc) for row in rows),
+        TextArray(row.id for row in rows),
+        BigintArray(row.version for row in rows),
+        TimestampArray(row.created for row in rows),
+        EncodedTextArray(orjson.dumps(row.doc) for row in rows),
     ]
     for column in view.columns:
         own = [row.columns[column.name] for row in rows]
         match column.type:
             case "text":
-                values.append(Texts(own))
+                values.append(TextArray(own))
             case "text[]":
-                values.append(Texts(map(_literal, own)))
+                values.append(TextArray(map(_literal, own)))
             case _:
                 values.append(own)
     return values
 
 
-def _history(entries: Sequence[Entry]) -> list[Any]:
-    of = Entry(*zip(*entries, strict=True))  # type: ignore[arg-type]  # of every field, what all entries have there
+def _history(entries: Sequence[HistoryEntry]) -> list[Any]:
+    of = HistoryEntry(*zip(*entries, strict=True))  # type: ignore[arg-type]  # of every field, what all entries have there
     subjects: Sequence[Key] = of.subject  # type: ignore[assignment]
     return [
-        Texts(each.kind for each in subjects),
-        Texts(each.id for each in subjects),
-        Bigints(of.version),  # type: ignore[call-overload]
-        Texts(of.id),
-        Texts(of.type),
-        Moments(of.time),  # type: ignore[call-overload]
-        Texts(of.topic),
+        TextArray(each.kind for each in subjects),
+        TextArray(each.id for each in subjects),
+        BigintArray(of.version),  # type: ignore[call-overload]
+        TextArray(of.id),
+        TextArray(of.type),
+        TimestampArray(of.time),  # type: ignore[call-overload]
+        TextArray(of.topic),
         list(of.partition),  # type: ignore[call-overload]
-        Bigints(of.offset),  # type: ignore[call-overload]
-        *(Texts(each) for each in (of.actor, of.project, of.task, of.correlation, of.causation, of.verdict)),
-        Blobs(of.data),  # type: ignore[arg-type]
+        BigintArray(of.offset),  # type: ignore[call-overload]
+        *(TextArray(each) for each in (of.actor, of.project, of.task, of.correlation, of.causation, of.verdict)),
+        ByteaArray(of.data),  # type: ignore[arg-type]
     ]
 
 
@@ -512,6 +512,6 @@ def _literal(words: Iterable[str]) -> str:
     return "{" + ",".join(f'"{each}"' for each in quoted) + "}"
 
 
-def _entry(row: tuple[Any, ...]) -> Entry:
+def _entry(row: tuple[Any, ...]) -> HistoryEntry:
     kind, ident, *rest = row
-    return Entry(Key(kind, ident), *rest)
+    return HistoryEntry(Key(kind, ident), *rest)

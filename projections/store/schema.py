@@ -139,12 +139,12 @@ def analyze_statements(schema: str) -> dict[str, sql.Composed]:
 
 def _indexes(view: View, schema: str) -> Iterator[sql.Composed]:
     order = sql.SQL("created desc, id desc")
-    wanted: list[tuple[str, sql.Composed]] = [("order", sql.SQL("({})").format(order))]
+    indexes: list[tuple[str, sql.Composed]] = [("order", sql.SQL("({})").format(order))]
     for column in view.columns:
         if column.indexed:
             text = "using gin ({})" if column.type == "text[]" else "({}, {})"
-            wanted.append((column.name, sql.SQL(text).format(sql.Identifier(column.name), order)))
-    for name, how in wanted:
+            indexes.append((column.name, sql.SQL(text).format(sql.Identifier(column.name), order)))
+    for name, how in indexes:
         yield sql.SQL("create index if not exists {} on {} {}").format(
             sql.Identifier(f"{view.name}_{name}"), sql.Identifier(schema, view.name), how
         )

@@ -36,20 +36,20 @@ def read_dead(record: Record) -> Envelope | None:
 
 
 def _found(record: Record, headers: Mapping[str, str]) -> Envelope:
-    def told(name: str) -> str:
+    def header(name: str) -> str:
         return headers.get(name, "").replace("\0", "\ufffd")[:LONGEST]
 
     ident = named_id("dead", headers[PLACE])
     found = DeadFound(
         offset=record.offset,
-        place=told(PLACE),
-        why=told(WHY),
-        type=told("ce_type"),
-        subject=told("ce_subject"),
-        time=told("ce_time"),
-        actor=told("ce_actor"),
-        project=told("ce_project"),
-        correlation=told("ce_correlationid"),
+        place=header(PLACE),
+        why=header(WHY),
+        type=header("ce_type"),
+        subject=header("ce_subject"),
+        time=header("ce_time"),
+        actor=header("ce_actor"),
+        project=header("ce_project"),
+        correlation=header("ce_correlationid"),
     )
     moment = BEGINNING + timedelta(microseconds=record.offset)
     return Envelope(ident, found, Key("dead", ident), moment, source="", correlation="")

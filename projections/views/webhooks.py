@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from domain.webhook import Webhook
 from projections.views.view import Change, Column, Row, View, aggregate
 
-UNTOLD = {"project", "begins", "secret_ref", "old_secret_ref", "turn", "begun"}
+HIDDEN_FIELDS = {"project", "begins", "secret_ref", "old_secret_ref", "turn", "begun"}
 
 
 def _rows(change: Change) -> Iterable[Row]:
@@ -13,7 +13,7 @@ def _rows(change: Change) -> Iterable[Row]:
     if not isinstance(now, Webhook):
         return
     doc = {
-        **now.model_dump(mode="json", exclude=UNTOLD),
+        **now.model_dump(mode="json", exclude=HIDDEN_FIELDS),
         "project_id": now.project,
         "status": "enabled" if now.enabled else "disabled",
         "version": change.version,
