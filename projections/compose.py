@@ -15,9 +15,11 @@ from projections.store.postgres import PostgresStore
 
 
 async def projector(settings: Settings) -> None:
-    """Project, and do what is asked of the read models, until a signal comes.
+    """Run the projector, and the maintenance of the read models beside it, until a signal comes.
 
-    Raises what the projector raises, and what ends its other half: the supervisor starts it again."""
+    Raises what the projector or the maintenance ends with (a gap in the log, a lost database...): the supervisor then
+    starts the process again.
+    """
     assert catalog.MESSAGES
     log = KafkaLog(settings.log.bootstrap, settings.log.request_timeout)
     store = PostgresStore(settings.db.dsn, pool_size=2)

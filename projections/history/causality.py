@@ -1,8 +1,9 @@
-"""Why something is as it is: the events from the user's command to the present, each with the one that led to it.
+"""Why an aggregate is as it is: the events from the user's command to the present, each with the event that led to it.
 
-How causes are known: every event names the record it came from, and the ids of records follow from what made them
-(`derived_id`), so that the way over records that history does not keep (jobs, results) is computed, not guessed. What
-came without such a record, a deadline or a host's own report, follows what its subject last did.
+How causes are found: every event names the record it came from, and the ids of records are derived from what made them
+(`derived_id`), so that the way over records that history does not keep (jobs, results) is computed, not guessed. An
+event that came without such a record, after a deadline or a host's own report, is linked to the last event of its
+subject.
 """
 
 from collections import deque
@@ -46,22 +47,23 @@ LASTING: dict[str, tuple[type[Event], ...]] = {
     "host": (HostRegistered, HostEnabled, HostDisabled, HostZoneAssigned, HostSuspected, HostHeard),
     "network": (NetworkCreated, NetworkDeleted),
 }
-"""Of what many instances share: the events that say what it is. What each of them holds there is part of its story."""
+"""By kind that many instances share: the events that say what the host or network is. What each instance holds there is
+part of that instance's story."""
 PARKING: tuple[type[Event], ...] = (AggregateParked, AggregateReleased)
 MOST_STEPS = 200
-"""Events of an answer, the newest."""
+"""Events of one answer, at most; the newest are kept."""
 AT_ONCE = 1000
 MOST_READ = 10_000
-"""Events of one task or request that are looked at. One of several instances of a request that an earlier release made
-is found among those of all of them."""
+"""Events of one task or request that are looked at. An instance of a request that an earlier release made for several
+is found among the events of all of them."""
 MOST_REQUESTS = 20
 MOST_SENT = 8
-"""Records that one decision sends, of which the ids are tried."""
+"""Records sent by one decision whose ids are tried."""
 
 
 @dataclass(frozen=True)
 class CausalStep:
-    """An event, in words, and the event that led to it; empty for what began it."""
+    """An event, a sentence about it, and the id of the event that led to it; that id is empty for the first."""
 
     entry: HistoryEntry
     says: str
@@ -70,17 +72,17 @@ class CausalStep:
 
 @dataclass(frozen=True)
 class CausalChain:
-    """Steps in the order of time. `cut`: there were more, before them or beside them."""
+    """Causal steps in the order of time. `cut` is True where more steps exist, before these or beside them."""
 
     steps: tuple[CausalStep, ...]
     cut: bool
 
 
 async def explain(store: Store, subject: Key, task: str = "") -> CausalChain:
-    """The subject's own events that made it what it is, and what led to these and followed from them elsewhere: of
-    this task of the subject, where one is named.
+    """Return the events that made the subject what it is, and what led to these and followed from them elsewhere.
 
-    Raises TooManyEvents, StoreUnavailable.
+    Where `task` is the id of a task of the subject, only that task is explained. Raises TooManyEvents,
+    StoreUnavailable.
     """
     if task:
         story, cut = await _of_task(store, subject, task)
@@ -100,7 +102,7 @@ async def explain(store: Store, subject: Key, task: str = "") -> CausalChain:
 
 
 async def _of_its_last_task(store: Store, subject: Key) -> tuple[list[HistoryEntry], bool]:
-    """From the command on whose task made the subject what it is; and whether there were more."""
+    """Return the subject's events since the command of its last task, and whether there were more."""
     own, more = await _newest(_own(store, subject))
     tasks = [entry.task for entry in own if issubclass(class_of(entry.type), TaskEvent)]
     began = next((number for number, entry in enumerate(own) if not tasks or _is_of(entry, tasks[-1])), 0)
@@ -108,17 +110,19 @@ async def _of_its_last_task(store: Store, subject: Key) -> tuple[list[HistoryEnt
 
 
 async def _of_task(store: Store, subject: Key, task: str) -> tuple[list[HistoryEntry], bool]:
-    """From the command on that became the task; and whether there were more."""
+    """Return the subject's events of this task, and whether there were more."""
     return await _newest(entry async for entry in _own(store, subject) if _is_of(entry, task))
 
 
 def _is_of(entry: HistoryEntry, task: str) -> bool:
-    """Whether an event of its subject is part of the task: it says so, or speaks of none and came of its command."""
+    """Say whether an event of a task's subject is part of that task: it names the task, or names none and came of its
+    command."""
     return entry.task == task or (not entry.task and task in (entry.correlation, entry.causation))
 
 
 async def _of_its_state(store: Store, subject: Key) -> tuple[list[HistoryEntry], bool]:
-    """Of each part of its state the event that last changed it, and whether it is parked."""
+    """Return, for each field of the subject's state, the event that last changed it, and the last parking or
+    release."""
     state: Any = None
     last: dict[str, HistoryEntry] = {}
     async for entry in _own(store, subject):
@@ -132,7 +136,7 @@ async def _of_its_state(store: Store, subject: Key) -> tuple[list[HistoryEntry],
 
 
 async def _own(store: Store, subject: Key) -> AsyncIterator[HistoryEntry]:
-    """The subject's events that count, and those that parked and released it."""
+    """Yield the subject's events that explain it, and those that parked and released it."""
     counting = LASTING.get(subject.kind, ())
     types = tuple(name for each in (*counting, *PARKING) for name in names_of(each)) if counting else ()
     async for entry in entries(store, subject, types=types):
@@ -141,7 +145,7 @@ async def _own(store: Store, subject: Key) -> AsyncIterator[HistoryEntry]:
 
 
 async def _newest(found: AsyncIterator[HistoryEntry]) -> tuple[list[HistoryEntry], bool]:
-    """As many as an answer has; and whether there were more."""
+    """Return the newest of these events, as many as one answer has, and whether there were more."""
     newest: deque[HistoryEntry] = deque(maxlen=MOST_STEPS)
     seen = 0
     async for entry in found:
@@ -151,12 +155,13 @@ async def _newest(found: AsyncIterator[HistoryEntry]) -> tuple[list[HistoryEntry
 
 
 def _request(entry: HistoryEntry) -> str:
-    """The task that an event is part of, or else the request that led to it."""
+    """Return the id of the task that an event is part of, or else of the request that led to it."""
     return entry.task or entry.correlation
 
 
 async def _led_to(store: Store, request: str) -> tuple[list[HistoryEntry], bool]:
-    """What a task, or a request, led to and not another of its tasks did; and whether there is more."""
+    """Return the events that a task or request led to, without those of its other tasks, and whether there were
+    more."""
     found: list[HistoryEntry] = []
     marker, read = "", 0
     while read < MOST_READ:
@@ -170,9 +175,9 @@ async def _led_to(store: Store, request: str) -> tuple[list[HistoryEntry], bool]
 
 
 def _linked(found: Sequence[HistoryEntry], subject: Key) -> Iterator[CausalStep]:
-    """The events that belong to the subject: its own, and what these led to elsewhere."""
+    """Yield, as causal steps, the events that belong to the subject: its own, and those that these led to elsewhere."""
     made: dict[str, str] = {}
-    """A record's id -> the event that led to it."""
+    """Id of a record -> id of the event that led to the record."""
     last = ""
     belongs: set[str] = set()
     causes: dict[str, str] = {}
@@ -196,7 +201,7 @@ def _linked(found: Sequence[HistoryEntry], subject: Key) -> Iterator[CausalStep]
 
 
 def _sent(cause: str, event: Event) -> Iterator[str]:
-    """Ids of the records that the decision on this one may have sent, and of those that these led to."""
+    """Yield the ids of the records that the decision on this record may have sent, and of those that these led to."""
     for number in range(MOST_SENT):
         sent = derived_id(cause, "out", number)
         yield sent
@@ -209,7 +214,7 @@ def _sent(cause: str, event: Event) -> Iterator[str]:
 
 
 def _now(entry: HistoryEntry, status: str) -> str:
-    """What the task's aggregate is now, as a part of a sentence."""
+    """Return a clause that says in which status the task's aggregate is."""
     return f"the {entry.subject.kind} is {status}" if status else "nothing else changed"
 
 

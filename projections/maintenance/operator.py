@@ -1,7 +1,7 @@
-"""The projector's other half: it does what was asked of the read models as a whole, in a process of its own.
+"""The projector's other half: it rebuilds, rolls back or verifies the read models when a user requested that.
 
-Why a process: a rebuild takes all that it can get, and the memory it took is given back when it ends; projecting goes
-on beside it.
+Why in a process of its own: a rebuild takes all that it can get, and the memory it took is given back when it ends;
+projecting goes on beside it.
 """
 
 import asyncio
@@ -27,13 +27,13 @@ from projections.store.postgres import PostgresStore
 logger = logging.getLogger(__name__)
 
 LOOKS = 1.0
-"""Seconds between two looks for something to do."""
+"""Seconds between two looks for a requested run."""
 BEATS = 2.0
-"""Seconds between two words of a run."""
+"""Seconds between two reports of a run's progress."""
 
 
 async def run_maintenance(settings: Settings) -> None:
-    """Do what is asked for, for ever."""
+    """Take each requested run and carry it out, for ever, one at a time."""
     runs = PostgresRuns(settings.db.dsn)
 
     async def look() -> None:
@@ -61,7 +61,7 @@ def _process(settings: Settings, ident: str) -> None:
 
 
 async def carry_out(settings: Settings, ident: str) -> None:
-    """Do a run that was taken, and say how it ended."""
+    """Carry out the run with this id, which was taken before, and record how it ended."""
     assert catalog.MESSAGES
     runs = PostgresRuns(settings.db.dsn)
     run = await runs.get(ident)

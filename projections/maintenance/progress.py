@@ -1,18 +1,18 @@
-"""How work on the read models as a whole says how far it is."""
+"""How work on the read models as a whole reports how far it is."""
 
 from collections.abc import Awaitable, Callable
 
 ProgressReport = Callable[[int, int], Awaitable[None]]
-"""Is report events done and events in all."""
+"""Receives the events that are done and the events in all."""
 
 
 PhaseReport = Callable[[str], None]
-"""Is report what it does now that no count of events tells."""
+"""Receives the name of a phase whose progress no count of events shows, as "making indexes"."""
 
 
 async def ignore_progress(done: int, total: int) -> None:
-    """Nobody is report."""
+    """Take a report of progress and do nothing."""
 
 
 def ignore_phase(phase: str) -> None:
-    """Nobody is report."""
+    """Take the name of a phase and do nothing."""

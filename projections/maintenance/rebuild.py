@@ -42,11 +42,11 @@ NEXT, PREVIOUS = "read_next", "read_previous"
 MOST = 5000
 WORKERS = min(4, os.cpu_count() or 1)
 NEAR = 500
-"""Events between the new generation and the old at which they are exchanged."""
+"""Events between the new generation and the old at which the two are exchanged."""
 LOOKS = 0.5
 """Seconds between two reports of progress."""
 LOCK = 0x67735F7265616400
-"""PostgreSQL advisory lock: one rebuild at a time."""
+"""The PostgreSQL advisory lock that lets one rebuild run at a time."""
 
 
 class RebuildRunning(Exception):
@@ -64,7 +64,10 @@ async def rebuild(
     workers: int = WORKERS,
     report_phase: PhaseReport = ignore_phase,
 ) -> int:
-    """Make all read models anew from the log; events read. Raises RebuildRunning, and what the projector raises."""
+    """Make all read models anew from the log; return how many events were read.
+
+    Raises RebuildRunning, and what the projector raises.
+    """
     with connect(dsn) as connection:
         _alone(connection)
         connection.execute(sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(NEXT)))
@@ -78,7 +81,7 @@ async def rebuild(
 
 
 async def rollback(bootstrap: str, dsn: str, report_phase: PhaseReport = ignore_phase) -> None:
-    """Let the generation before serve again, brought up to date; the one that served becomes the one before.
+    """Let the previous generation serve again, brought up to date; the one that served becomes the previous.
 
     Raises NoPrevious, RebuildRunning, and what the projector raises.
     """
@@ -105,7 +108,7 @@ def _positions(connection: psycopg.Connection[tuple[str, int, int]], schema: str
 
 
 async def _fill(bootstrap: str, dsn: str, report: ProgressReport, workers: int) -> int:
-    """Bring the new generation to where the old one is now."""
+    """Bring the new generation to where the old one is now; return how many events that took."""
     with connect(dsn) as connection:
         ends = _positions(connection, SCHEMA)
         total = sum(ends.values())
@@ -124,7 +127,7 @@ async def _fill(bootstrap: str, dsn: str, report: ProgressReport, workers: int) 
 
 
 async def _index(dsn: str) -> None:
-    """Make the new generation's keys and indexes: several at a time, and of each table in their order."""
+    """Make the new generation's keys and indexes: of several tables at a time, and for each table in order."""
 
     def run(statement: sql.Composed) -> None:
         with connect(dsn) as connection:
@@ -157,7 +160,8 @@ def _by_size(dsn: str) -> Callable[[str], int]:
 
 
 def balanced_shares(ends: Positions, workers: int) -> list[dict[TopicPartition, int]]:
-    """The partitions for each process, so that all have about as many events: a network's lie all in one."""
+    """Divide the partitions among the workers, so that each has about as many events. A network's events lie all in one
+    partition."""
     shares: list[dict[TopicPartition, int]] = [{} for _ in range(workers)]
     for each, end in sorted(ends.items(), key=lambda item: -item[1]):
         min(shares, key=lambda share: sum(share.values()))[each] = end
@@ -165,7 +169,7 @@ def balanced_shares(ends: Positions, workers: int) -> list[dict[TopicPartition, 
 
 
 def end_with_parent() -> None:
-    """Let this process end when the one that started it does, however that ends."""
+    """Let this process end when the process that started it ends, however that happens."""
     parent = parent_process()
     assert parent is not None
 
@@ -177,7 +181,7 @@ def end_with_parent() -> None:
 
 
 def _fill_share(bootstrap: str, dsn: str, ends: Positions) -> None:
-    """What one process does of it: these partitions."""
+    """Project one worker's partitions into the new generation; the entry point of its process."""
     assert catalog.MESSAGES
     settings = load()
     set_up("projector", settings.log.format, settings.log.level)
@@ -200,7 +204,7 @@ async def _project(bootstrap: str, dsn: str, ends: Positions) -> None:
 
 
 async def _exchange(bootstrap: str, dsn: str, schema: str, report_phase: PhaseReport) -> None:
-    """Let this generation serve, once it is where the serving one is."""
+    """Bring this generation up to date and let it serve."""
     log = KafkaLog(bootstrap)
     store = PostgresStore(dsn, pool_size=1, schema=schema)
     await store.open()

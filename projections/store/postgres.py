@@ -113,7 +113,7 @@ READABLE = r"""
 
 
 class PostgresFrozen:
-    """What one transaction sees."""
+    """The read models as one transaction of PostgreSQL sees them."""
 
     def __init__(self, connection: AsyncConnection[Any], schema: str, positions: dict[TopicPartition, int]) -> None:
         self.positions = positions
@@ -121,7 +121,7 @@ class PostgresFrozen:
         self._schema = schema
 
     async def rows(self, view: str) -> AsyncIterator[Row]:
-        """Every row of a view, its document as its JSON reads."""
+        """Yield every row of a view, its document as its JSON reads."""
         names = [column.name for column in VIEWS[view].columns]
         columns = sql.SQL("").join(sql.SQL(", {}").format(sql.Identifier(name)) for name in names)
         every = sql.SQL("select id, version, created, doc{} from {}")
@@ -131,25 +131,25 @@ class PostgresFrozen:
             yield Row(ident, version, created, dict(zip(names, values, strict=True)), orjson.loads(doc))
 
     async def history(self) -> AsyncIterator[HistoryEntry]:
-        """Every event of history."""
+        """Yield every entry of history."""
         async for row in self._all(in_schema(ENTRY + " {schema}.history", self._schema)):
             yield _entry(row)
 
     async def states(self) -> AsyncIterator[tuple[Key, Snapshot]]:
-        """Every state that is written down."""
+        """Yield every stored snapshot, by aggregate."""
         async for kind, ident, *snapshot in self._all(
             in_schema('select kind, id, version, "offset", state, at from {schema}.states', self._schema)
         ):
             yield Key(kind, ident), Snapshot(*snapshot)
 
     async def milestones(self) -> AsyncIterator[Milestone]:
-        """Every milestone."""
+        """Yield every milestone of every aggregate."""
         every = 'select kind, id, version, at, partition, "offset", event, state from {schema}.milestones'
         async for kind, ident, *milestone in self._all(in_schema(every, self._schema)):
             yield Milestone(Key(kind, ident), *milestone)
 
     async def _all(self, query: sql.Composed) -> AsyncIterator[Any]:
-        """What a query finds, some at a time."""
+        """Yield the rows that a query finds, and fetch some at a time."""
         async with self._connection.cursor("frozen") as cursor:
             cursor.itersize = ROWS_AT_ONCE
             await cursor.execute(query)
@@ -166,11 +166,11 @@ class PostgresStore:
         self._upserts = {view.name: self._upsert(view) for view in VIEWS.values()}
 
     async def open(self) -> None:
-        """Connect; a database that is not there yet is waited for at use."""
+        """Open the connections; a database that is away is waited for when one is used."""
         await self._connections.open()
 
     async def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections to the database."""
         await self._connections.close()
 
     def _table(self, view: View) -> sql.Identifier:
@@ -199,7 +199,7 @@ class PostgresStore:
 
     @asynccontextmanager
     async def frozen(self) -> AsyncIterator[PostgresFrozen]:
-        """Them at this moment, for the time of a block. Raises StoreUnavailable."""
+        """Open the read models as they are at this moment, until the block ends. Raises StoreUnavailable."""
         async with self._connections.lend() as connection, connection.transaction():
             await connection.execute("set transaction isolation level repeatable read read only")
             rows = await connection.execute(
@@ -209,7 +209,7 @@ class PostgresStore:
             yield PostgresFrozen(connection, self._schema, at)
 
     async def positions(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-        """Where each partition is to be read from."""
+        """Return the offset from which each partition is to be read. Raises StoreUnavailable."""
         async with self._connections.lend() as connection:
             await connection.execute(
                 in_schema(ENSURE, self._schema),
@@ -222,7 +222,7 @@ class PostgresStore:
         return {each: found[each] for each in partitions}
 
     async def states(self, keys: Sequence[Key]) -> dict[Key, StoredState]:
-        """The last snapshot of each aggregate that is snapshots, with what came since."""
+        """Return the last snapshot of each aggregate that is stored, and the events since. Raises StoreUnavailable."""
         pairs = ([key.kind for key in keys], [key.id for key in keys])
         tails: dict[Key, list[tuple[str, bytes]]] = {}
         times: dict[Key, datetime] = {}
@@ -240,7 +240,7 @@ class PostgresStore:
         }
 
     async def last_milestones(self, keys: Sequence[Key]) -> dict[Key, tuple[int, int]]:
-        """Version and bytes of the last milestone of each aggregate that has one."""
+        """Return version and bytes of the last milestone of each aggregate that has one. Raises StoreUnavailable."""
         pairs = ([key.kind for key in keys], [key.id for key in keys])
         async with self._connections.lend() as connection:
             rows = await connection.execute(in_schema(LAST_MILESTONES, self._schema), pairs)
@@ -253,7 +253,8 @@ class PostgresStore:
         place: tuple[int, int] | None = None,
         version: int | None = None,
     ) -> Milestone | None:
-        """The newest milestone that is no later than what is given of these."""
+        """Return the newest milestone that is no later than each limit that is set, or None. Raises
+        StoreUnavailable."""
         text, order = MILESTONE, "version desc"
         values: list[Any] = [*subject]
         if version is not None:
@@ -271,7 +272,7 @@ class PostgresStore:
         return Milestone(subject, *row) if row else None
 
     async def apply(self, batch: ProjectionBatch) -> None:
-        """All of it in one transaction, with the positions. Raises NotMoved, StoreUnavailable."""
+        """Write the whole batch in one transaction, with the positions. Raises NotMoved, StoreUnavailable."""
         # What the database loses in a fall it loses with the positions: it is read again.
         async with self._connections.lend() as connection, connection.transaction(), connection.cursor() as cursor:
             moves = list(batch.end)
@@ -312,19 +313,19 @@ class PostgresStore:
             failpoints.point("projector-written")
 
     async def _since(self, connection: AsyncConnection[Any], pairs: tuple[list[str], list[str]]) -> list[Any]:
-        """What came to each of these since its last snapshot, in order."""
+        """Return the events of each of these aggregates since its last snapshot, in order."""
         return await (await connection.execute(in_schema(SINCE, self._schema), pairs)).fetchall()
 
     async def _put(self, cursor: AsyncCursor[Any], view: View, rows: Sequence[Row]) -> None:
-        """Put these in the place of lower versions of themselves."""
+        """Insert these rows, or put them in the place of lower versions of the same rows."""
         await cursor.execute(self._upserts[view.name], _columns(view, rows))
 
     async def _remember(self, cursor: AsyncCursor[Any], entries: Sequence[HistoryEntry]) -> None:
-        """Add these to history, those that it does not have."""
+        """Add to history those of these entries that it does not have."""
         await cursor.execute(in_schema(REMEMBER, self._schema), _history(entries))
 
     async def get(self, view: str, ident: str) -> Found | None:
-        """One document."""
+        """Return the document with this id, or None. Raises StoreUnavailable."""
         async with self._connections.lend() as connection:
             rows = await connection.execute(
                 sql.SQL("select id, version, doc from {} where id = %s").format(self._table(VIEWS[view])), (ident,)
@@ -333,7 +334,10 @@ class PostgresStore:
         return Found(row[0], row[1], row[2].encode()) if row else None
 
     async def find(self, view: str, name: str, where: dict[str, Any]) -> list[Found]:
-        """Documents with this name (at most 20), newest first; `where` narrows them by columns."""
+        """Return the documents with this name (at most 20), newest first; `where` narrows them by columns.
+
+        Raises StoreUnavailable.
+        """
         conditions = (Condition("name", "=", name), *(Condition(key, "=", value) for key, value in where.items()))
         filters = of_view(conditions)
         async with self._connections.lend() as connection:
@@ -346,7 +350,7 @@ class PostgresStore:
             return [Found(ident, version, doc.encode()) for ident, version, doc in await rows.fetchall()]
 
     async def page(self, view: str, query: Query) -> Page:
-        """A page of documents, newest first. Raises UnknownMarker."""
+        """Return a page of documents, newest first. Raises UnknownMarker, StoreUnavailable."""
         shape = VIEWS[view]
         after: tuple[Any, ...] | None = None
         async with self._connections.lend() as connection:
@@ -383,7 +387,7 @@ class PostgresStore:
         )
 
     async def count(self, view: str) -> int:
-        """Rows of a view."""
+        """Return the number of rows of a view. Raises StoreUnavailable."""
         async with self._connections.lend() as connection:
             rows = await connection.execute(sql.SQL("select count(*) from {}").format(self._table(VIEWS[view])))
             row = await rows.fetchone()
@@ -392,8 +396,8 @@ class PostgresStore:
     async def totals(
         self, view: str, by: str, where: Sequence[Condition], sums: Sequence[Sequence[str]] = ()
     ) -> dict[str, tuple[int, ...]]:
-        """By each value of a column of text, among the rows for which this holds: how many there are, and the sums of
-        the whole numbers that their documents have at these paths. It reads every such row."""
+        """Return, for each value of a text column, the number of matching rows, and the sums of the whole numbers that
+        their documents have at these paths. Reads every matching row. Raises StoreUnavailable."""
         filters = of_view(where)
         numbers = [sql.SQL(f", sum(({READABLE} #>> %s)::bigint)")] * len(sums)
         async with self._connections.lend() as connection:
@@ -406,7 +410,10 @@ class PostgresStore:
             return {str(value): tuple(map(int, counted)) for value, *counted in await rows.fetchall()}
 
     async def history(self, query: HistoryQuery) -> list[HistoryEntry]:
-        """Events, oldest first. Raises UnknownMarker, ValueError for what is no subject."""
+        """Return the entries that match, oldest first.
+
+        Raises UnknownMarker, ValueError for a text that is no subject, StoreUnavailable.
+        """
         driving, other, order = of_history(query)
         async with self._connections.lend() as connection:
             await self._go_on_after(connection, query.marker, driving, order)
@@ -416,7 +423,10 @@ class PostgresStore:
             )
 
     async def search(self, query: HistoryQuery, most: int) -> SearchResult:
-        """Events that are found by looking at so many at most. Raises UnknownMarker, ValueError for no subject."""
+        """Return the matching entries that are found by looking at `most` entries.
+
+        Raises UnknownMarker, ValueError for a text that is no subject, StoreUnavailable.
+        """
         driving, other, order = of_history(query)
         looked_at = sql.SQL("select {} from {} {} order by {}")
         table = sql.Identifier(self._schema, "history")
@@ -460,7 +470,7 @@ class PostgresStore:
         return [_entry(row) for row in await rows.fetchall()]
 
     async def event(self, ident: str) -> HistoryEntry | None:
-        """One event by its id."""
+        """Return the entry with this event id, or None. Raises StoreUnavailable."""
         async with self._connections.lend() as connection:
             rows = await connection.execute(
                 in_schema(ENTRY + " {schema}.history where id = %s", self._schema), (ident,)
@@ -507,7 +517,7 @@ def _history(entries: Sequence[HistoryEntry]) -> list[Any]:
 
 
 def _literal(words: Iterable[str]) -> str:
-    """A list as PostgreSQL writes an array."""
+    """Return a list as the text by which PostgreSQL writes an array."""
     quoted = (each.replace("\\", "\\\\").replace('"', '\\"') for each in words)
     return "{" + ",".join(f'"{each}"' for each in quoted) + "}"
 

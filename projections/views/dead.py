@@ -1,7 +1,7 @@
 """Dead records: gostack.dead as a read model.
 
-The topic holds records as they came, of which nothing is certain, not even a time; their order in it is. So a row's
-moment is made of its place there.
+The topic holds records as they came, of which nothing is certain, not even a time; their order in the topic is. So a
+row's moment is made of the record's place there.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,18 +13,22 @@ from domain.dead import PLACE, WHY, Dead, DeadEvent, DeadFound
 from projections.views.view import Change, Column, Row, View
 
 LONGEST = 1000
-"""Characters of what a row tells; the record itself has all."""
+"""Characters that a row keeps of each text; the record itself has all."""
 LONGEST_FOUND_BY = 200
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def headers_of(record: Record) -> dict[str, str]:
-    """As text, however they were written."""
+    """Return the record's headers as text, whatever bytes they have."""
     return {name: (value or b"").decode(errors="replace") for name, value in record.headers}
 
 
 def read_dead(record: Record) -> Envelope | None:
-    """What a record of the topic says: that one was found dead, or what became of one; None for neither."""
+    """Return the event of a record of gostack.dead, in an envelope: DeadFound for a dead record, or what was done about
+    one.
+
+    None where the record is neither.
+    """
     headers = headers_of(record)
     if PLACE in headers:
         return _found(record, headers)
@@ -56,7 +60,7 @@ def _found(record: Record, headers: Mapping[str, str]) -> Envelope:
 
 
 def rows(change: Change) -> Iterable[Row]:
-    """The record's row."""
+    """Yield the row of the dead record."""
     dead = change.after
     if not isinstance(dead, Dead):
         return

@@ -1,4 +1,4 @@
-"""Hosts: what they have, what is held on them, and whether they are well."""
+"""Hosts: their resources, how much of these is used, and whether they are well."""
 
 from collections.abc import Iterable
 
@@ -8,7 +8,7 @@ from projections.views.view import Change, Column, Row, View, aggregate
 
 
 def rows(change: Change) -> Iterable[Row]:
-    """The host's row."""
+    """Yield the row of the host."""
     host = change.after
     if not isinstance(host, Host):
         return

@@ -1,4 +1,4 @@
-"""Instances as users see them."""
+"""Instances as users see them, as rows and documents."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -9,7 +9,7 @@ from projections.views.view import Change, Column, Row, View, aggregate
 
 
 def document(instance: Instance, version: int) -> dict[str, Any]:
-    """An instance as JSON."""
+    """Return an instance as the fields of its JSON document."""
     task = instance.task or instance.queued
     return {
         "id": instance.id,
@@ -59,7 +59,7 @@ def document(instance: Instance, version: int) -> dict[str, Any]:
 
 
 def rows(change: Change) -> Iterable[Row]:
-    """The instance's row."""
+    """Yield the row of the instance."""
     now = change.after
     if not isinstance(now, Instance):
         return

@@ -1,4 +1,4 @@
-"""Networks and their ports."""
+"""Networks and their ports, as rows and documents."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -10,7 +10,7 @@ from projections.views.view import Change, Column, Row, View, aggregate
 
 
 def network_rows(change: Change) -> Iterable[Row]:
-    """The network's row."""
+    """Yield the row of the network."""
     network = change.after
     if not isinstance(network, Network):
         return
@@ -36,7 +36,7 @@ def network_rows(change: Change) -> Iterable[Row]:
 
 
 def port_document(network: Network, port: Port, version: int) -> dict[str, Any]:
-    """A port as JSON."""
+    """Return a port as the fields of its JSON document."""
     return {
         "id": port.id,
         "name": port.name,
@@ -55,7 +55,7 @@ def port_document(network: Network, port: Port, version: int) -> dict[str, Any]:
 
 
 def port_rows(change: Change) -> Iterable[Row]:
-    """The row of the port that the event is about."""
+    """Yield the row of the port that the event is about."""
     event: Event | Any = change.envelope.data
     if not isinstance(event, (PortCreated, PortBoundToInstance, PortFreed)):
         return
@@ -79,7 +79,7 @@ def port_rows(change: Change) -> Iterable[Row]:
 
 
 def port_gone(change: Change) -> Iterable[str]:
-    """The port that the event removes."""
+    """Yield the id of the port that the event removes."""
     event = change.envelope.data
     if isinstance(event, PortDeleted):
         yield event.port_id

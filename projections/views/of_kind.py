@@ -1,4 +1,4 @@
-"""The read model of a kind that needs none of its own: its document is its state."""
+"""The read model of a kind that declares none of its own: its document is its state."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -11,7 +11,7 @@ OF_TASKS = frozenset(TaskSubject.model_fields) - {"id"}
 
 
 def view_of(kind: Kind) -> View:
-    """A view with one row an aggregate, made from the kind's row."""
+    """Make a view with one row an aggregate, from the kind's row in the table of kinds."""
 
     def rows(change: Change) -> Iterable[Row]:
         now = change.after

@@ -1,4 +1,4 @@
-"""Parked aggregates: what takes no commands until somebody releases it, and why."""
+"""Parked aggregates: those that take no commands until a person releases them, and why."""
 
 from collections.abc import Iterable
 
@@ -8,7 +8,10 @@ from projections.views.view import Change, Column, Row, View
 
 
 def rows(change: Change) -> Iterable[Row]:
-    """Whether it is parked from now on. The moment is the row's version: an event that is repeated late is no news."""
+    """Yield a row that says whether the aggregate is parked from now on.
+
+    The row's version is the event's time, so an event that is repeated late changes nothing.
+    """
     event = change.envelope.data
     if not isinstance(event, AggregateParked | AggregateReleased):
         return

@@ -1,4 +1,4 @@
-"""Tasks: what was accepted, how far it is, and how it ended."""
+"""Tasks: each accepted command that takes time, how far it is, and how it ended."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -11,7 +11,7 @@ from projections.views.view import Change, Column, Row, View
 
 
 def about(change: Change) -> str | None:
-    """The task that the event is about, where that is one of the aggregate's that has a row."""
+    """Return the id of the task that the event is about, where that task has a row."""
     event = change.envelope.data
     if not isinstance(event, TaskEvent) or not isinstance(change.after, TaskSubject):
         return None
@@ -21,7 +21,7 @@ def about(change: Change) -> str | None:
 
 
 def rows(change: Change) -> Iterable[Row]:
-    """The row of the task that the event is about."""
+    """Yield the row of the task that the event is about."""
     event = change.envelope.data
     now = change.after
     if not isinstance(event, TaskEvent) or not isinstance(now, TaskSubject):
@@ -57,7 +57,7 @@ def rows(change: Change) -> Iterable[Row]:
 
 
 def row(change: Change, task: Task, status: str, fault: Fault | None, finished: datetime | None) -> Row:
-    """A task's row."""
+    """Return a task's row, with this status."""
     step = task.dispatch.started or task.current_step if task.dispatch else ""
     instance_id = change.key.id if change.key.kind == "instance" else ""
     doc = {

@@ -1,4 +1,4 @@
-"""Webhooks as they are listed: what was decided about each. How far it has been told, its teller keeps."""
+"""Webhooks as they are listed: what was decided about each. How far its delivery is stands in a table of its own."""
 
 from collections.abc import Iterable
 
