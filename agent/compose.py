@@ -31,7 +31,7 @@ SECRET_TRIES = 5
 
 
 def host_names(settings: Settings) -> list[str]:
-    """The hosts that this process carries: one, or many simulated ones, numbered."""
+    """Return the names of this process's hosts: one, or many simulated ones, numbered."""
     name = settings.agent.name or socket.gethostname()
     if settings.agent.driver == "libvirt" or settings.agent.simulated == 1:
         return [name]
@@ -39,7 +39,7 @@ def host_names(settings: Settings) -> list[str]:
 
 
 def make_driver(settings: Settings, name: str) -> Driver:
-    """The driver that the settings name, for the host of that name."""
+    """Make the driver that the settings name, for the host of that name."""
     if settings.agent.driver == "simulated":
         kept = Path(settings.agent.state) / f"{name}.guests" if settings.agent.keep_guests else None
         return SimulatedDriver.of(settings, name, kept)
@@ -49,14 +49,14 @@ def make_driver(settings: Settings, name: str) -> Driver:
 
 
 def api_session(settings: Settings) -> aiohttp.ClientSession:
-    """The way to the API; to be closed."""
+    """Open an HTTP session to the API; the caller closes it."""
     headers = {"Authorization": f"Bearer {settings.secrets.agent_token()}"}
     timeout = aiohttp.ClientTimeout(total=SECRET_SECONDS)
     return aiohttp.ClientSession(settings.agent.control, headers=headers, timeout=timeout)
 
 
 def secrets_from(session: aiohttp.ClientSession) -> Callable[[GuestSpec], Awaitable[Secrets]]:
-    """Fetches what a guest is to be told from the API."""
+    """Return a function that fetches a guest's password and user data from the API."""
 
     async def value(ref: str) -> str:
         if not ref:
@@ -85,12 +85,15 @@ async def _serve(app: FastAPI, listener: socket.socket) -> None:
 
 
 def prepare(settings: Settings) -> None:
-    """Make the agent's directory. Raises OSError."""
+    """Create the agent's directory. Raises OSError."""
     Path(settings.agent.state).mkdir(parents=True, exist_ok=True)
 
 
 async def agent(settings: Settings) -> None:
-    """Run until a signal comes. Raises what cannot be waited out: the supervisor starts it again."""
+    """Run the agent until a signal comes.
+
+    Raises what cannot be waited out: the supervisor then starts the process again.
+    """
     state = Path(settings.agent.state)
     names = host_names(settings)
     drivers = {name: make_driver(settings, name) for name in names}

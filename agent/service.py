@@ -1,6 +1,6 @@
-"""The agent: registers its hosts, takes their jobs off the log, runs them, and says what became of it.
+"""The agent: registers its hosts, takes their jobs off the log, runs them, and sends the results.
 
-One process a host; with the simulated driver one process carries as many hosts as asked for.
+A process has one host; with the simulated driver a process can have many.
 """
 
 import asyncio
@@ -40,12 +40,12 @@ logger = logging.getLogger(__name__)
 
 FETCH = 500
 FORGET_SECONDS = 3600.0
-"""Between two looks for what the journal may forget."""
+"""Seconds between two cleanups of the journal."""
 
 
 @dataclass(frozen=True)
 class AgentOptions:
-    """How the agent works."""
+    """How the agent works, as its settings say. `heartbeat` and `reconcile` are seconds between two rounds."""
 
     cell: str
     zone: str
@@ -58,7 +58,7 @@ class AgentOptions:
 
 
 class AgentService:
-    """The hosts of this process."""
+    """All hosts of this process, from registration to the end."""
 
     def __init__(
         self,
@@ -72,18 +72,18 @@ class AgentService:
         self._log = log
         self._journal = journal
         self._drivers = drivers
-        """By host name."""
+        """Host name -> driver of that host."""
         self._secrets = secrets
         self._clock = clock
         self._options = options
         self._sender = RecordSender(log)
         self._held = asyncio.Semaphore(options.held)
         self.runners: dict[str, HostRunner] = {}
-        """By host id, once registered."""
+        """Host id -> runner of that host, once registered."""
         self.reading: dict[TopicPartition, int] = {}
 
     async def start(self) -> None:
-        """Open the drivers and register the hosts."""
+        """Open the drivers and register the hosts. Raises NotRegistered, DriverError, LogUnavailable."""
         assert catalog.MESSAGES
         self._journal.forget_old(self._clock())
         before = await self._log.bounds([Topic.JOBS])
@@ -103,7 +103,10 @@ class AgentService:
         logger.info("%s hosts registered, %s partitions", len(self.runners), len(partitions))
 
     async def run(self) -> None:
-        """Take up what was left undone, and work until cancelled. Raises LogUnavailable where the log stays away."""
+        """Take up the dispatches that an earlier process left unanswered, and work until cancelled.
+
+        Raises LogUnavailable where the log stays away.
+        """
         async with asyncio.TaskGroup() as group:
             group.create_task(self._sender.run())
             runners = list(self.runners.values())
@@ -133,8 +136,8 @@ class AgentService:
             await reader.close()
 
     async def take(self, records: list[Record]) -> None:
-        """Take over the dispatches among these records that are for hosts of this process, and have those stopped that
-        are to be: at once, whatever waits before them."""
+        """Accept the dispatches among these records that are for hosts of this process, and abort those that an abort
+        names: at once, whatever waits before them."""
         dispatches: dict[str, tuple[Record, Envelope]] = {}
         aborts: dict[str, HostRunner] = {}
         positions: dict[TopicPartition, int] = {}
@@ -164,7 +167,8 @@ class AgentService:
                 await self.runners[envelope.data.host_id].accept(envelope, aborted=dispatch_id in aborts)
 
     async def _read_job(self, record: Record) -> Envelope | None:
-        """What a record for a host of this process says; None: it is for another, or cannot be read and is dead."""
+        """Return the message of a record for a host of this process; None where it is for another host, or unreadable
+        and dead."""
         if record.key.decode(errors="replace") not in self.runners:
             return None
         try:
@@ -211,7 +215,8 @@ class AgentService:
         return to_record(envelope, Topic.REPORTS)
 
     async def look(self) -> Lags:
-        """Measure what was not fetched yet, and what was and is not answered. Raises LogUnavailable."""
+        """Measure how many jobs were not fetched yet, and how many dispatches are not answered. Raises
+        LogUnavailable."""
         now = self._clock()
         taken = [envelope.time for runner in self.runners.values() for envelope in runner.unanswered()]
         held = Lag(len(taken), max(0.0, (now - min(taken)).total_seconds()) if taken else 0.0)
@@ -219,7 +224,7 @@ class AgentService:
         return export_lags("agent", {**found, "dispatches": held})
 
     async def close(self) -> None:
-        """Let go of the drivers; guests run on."""
+        """Close the drivers and the journal; guests run on."""
         for driver in self._drivers.values():
             try:
                 await driver.close()

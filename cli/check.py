@@ -1,8 +1,8 @@
-"""Whether all is as it must be: every part's memory against the log, and against what the hypervisors run.
+"""Checks whether all is as it must be: every part's memory against the log, and against what the hypervisors run.
 
-Why one program for operators and tests: what a crash test proves and what somebody looks at after an incident must be
-the same. It only reads. What is on its way (a command that is not decided, an event that is not projected) is no
-mistake; it is waited for.
+Why one program for operators and tests: what a crash test proves and what an operator looks at after an incident must
+be the same. The check only reads. What is on its way (a command that is not decided, an event that is not projected) is
+no mistake; the check waits for it.
 """
 
 import asyncio
@@ -16,8 +16,8 @@ from typing import Any
 import aiohttp
 
 from commands.engine import EngineRules
-from commands.processor import CachedAggregate, Rules, restored
 from commands.recovery.from_log import ProcessorShare, RefillResult, refill
+from commands.rules import CachedAggregate, Rules, restored
 from domain import catalog
 from domain.aggregates import DECIDED
 from domain.core.errors import UnknownMessage
@@ -42,42 +42,42 @@ from projections.store.port import Store
 from projections.store.postgres import PostgresStore
 
 KINDS: Mapping[str, tuple[str, ...]] = DECIDED
-"""WriteStore -> the kinds of aggregates in it."""
+"""Write store -> the kinds of aggregates in it."""
 TOPICS: Mapping[str, tuple[Topic, ...]] = {
     "engine": (Topic.COMMANDS, Topic.RESULTS),
     "scheduler": (Topic.SCHEDULING,),
 }
 OVERDUE = timedelta(seconds=60)
-"""A deadline that is past by so much was told to nobody."""
+"""Time after which a deadline that has passed must have been acted on."""
 END_OF_TIME = datetime.max.replace(tzinfo=UTC)
 EVERYTHING = 1 << 40
 AGENTS_AT_ONCE = 20
 AGENT_SECONDS = 10.0
 REFILL_SECONDS = 3600.0
-"""Within which a refill's one transaction must be through."""
+"""Seconds in which the one transaction of a refill must end."""
 RUNNING = {Power.RUNNING, Power.PAUSED}
 
 
 @dataclass(frozen=True)
 class HostedGuest:
-    """What a host tells of a guest."""
+    """A guest as its host's agent reports it."""
 
     power: str
     epoch: int = 0
-    """The host's, in which a job last gave the guest its power; 0 where the agent does not know."""
+    """The host's epoch in which a job last gave the guest its power; 0 where the agent does not know."""
 
 
 Guests = Callable[[Host], Awaitable[Mapping[str, HostedGuest]]]
-"""What a host's hypervisor has, by instance id. Raises AgentSilent."""
+"""Returns the guests that a host's hypervisor has, by instance id. Raises AgentSilent."""
 
 
 class AgentSilent(Exception):
-    """A host's agent does not answer, so nothing is known of its guests."""
+    """A host's agent does not answer, so its guests are not known."""
 
 
 @dataclass(frozen=True)
 class CheckedParts:
-    """What is compared."""
+    """The parts of a deployment that are compared: log, read models, write stores and hypervisors."""
 
     log: Log
     store: Store
@@ -88,14 +88,14 @@ class CheckedParts:
 
 @dataclass
 class Observations:
-    """All of it, as it was read."""
+    """All that was read from the parts, at one time."""
 
     now: datetime
     folded: FoldedLog
     decided: dict[str, str] = field(default_factory=dict)
-    """Command id -> where it lies, of those that a processor has passed and that ask for a verdict."""
+    """Id -> place of each command that a processor has passed and that needs a verdict."""
     waiting: int = 0
-    """Records that no processor has passed."""
+    """Records that no processor has passed yet."""
     unsent: int = 0
     stored: dict[Key, CachedAggregate] = field(default_factory=dict)
     deadlines: dict[Key, Due] = field(default_factory=dict)
@@ -105,33 +105,33 @@ class Observations:
 
     @property
     def dead(self) -> int:
-        """Dead records about which nobody did anything."""
+        """Return the number of dead records that nobody has dealt with."""
         return sum(1 for _ in dead(self))
 
     @property
     def instances(self) -> Iterator[Instance]:
-        """Every instance of the log."""
+        """Return every instance of the log."""
         return (state for state in self.folded.states.values() if isinstance(state, Instance))
 
     @property
     def hosts(self) -> Iterator[Host]:
-        """Every host of the log."""
+        """Return every host of the log."""
         return (state for state in self.folded.states.values() if isinstance(state, Host))
 
 
 @dataclass(frozen=True)
 class Report:
-    """What was found."""
+    """The problems that a check found, and what was still on its way."""
 
     seen: Observations
     problems: Mapping[str, list[str]]
-    """By invariant; all of them, those that hold with an empty list."""
+    """By invariant, its problems; an invariant that holds has an empty list."""
     moving: str
-    """What was on its way; empty where all had come to rest."""
+    """A sentence about records and events that were on their way; empty where all had come to rest."""
 
     @property
     def lines(self) -> list[str]:
-        """Every problem with the invariant that it breaks."""
+        """Return every problem with the name of the invariant that it breaks."""
         return [f"{name}: {problem}" for name, problems in self.problems.items() for problem in problems]
 
 
@@ -152,7 +152,7 @@ def verdicts(seen: Observations) -> Iterator[str]:
 
 
 def deadlines(seen: Observations) -> Iterator[str]:
-    """Every task has ended, or has a deadline ahead; what is parked is told of none."""
+    """Every task has ended, or has a deadline ahead, unless its aggregate is parked."""
     for key, entry in seen.stored.items():
         if not isinstance(entry.state, TaskSubject) or key in seen.parked:
             continue
@@ -165,7 +165,7 @@ def deadlines(seen: Observations) -> Iterator[str]:
 
 
 def claims(seen: Observations) -> Iterator[str]:
-    """Claims on hosts are those of the instances that are there: one each, and a second where it is moving."""
+    """Claims on hosts are those of existing instances: one each, and a second while an instance moves."""
     instances = {instance.id: instance for instance in seen.instances}
     held: dict[tuple[str, str], list[Host]] = {}
     for host in seen.hosts:
@@ -193,7 +193,7 @@ def claims(seen: Observations) -> Iterator[str]:
 
 
 def _claims_of(instance: Instance) -> dict[str, HostRef]:
-    """Claim id -> host, as the instance knows them."""
+    """Return claim id -> host, as the instance has them."""
     found = {}
     for where in Where:
         host, claim = instance.held(where)
@@ -203,7 +203,7 @@ def _claims_of(instance: Instance) -> dict[str, HostRef]:
 
 
 def usage(seen: Observations) -> Iterator[str]:
-    """What a project's instances use is what hosts hold for it."""
+    """The resources that a project's instances use are those that hosts hold for it."""
     instances = {instance.id: instance for instance in seen.instances}
     uses: Counter[tuple[str, str]] = Counter()
     held: Counter[tuple[str, str]] = Counter()
@@ -220,7 +220,7 @@ def usage(seen: Observations) -> Iterator[str]:
 
 
 def states(seen: Observations) -> Iterator[str]:
-    """What engine and scheduler remember is what the events make."""
+    """The states that engine and scheduler store are those that the events make."""
     for key, version in seen.folded.versions.items():
         entry = seen.stored.get(key)
         if entry is None:
@@ -250,7 +250,7 @@ def parked(seen: Observations) -> Iterator[str]:
 
 
 def dead(seen: Observations) -> Iterator[str]:
-    """Every record that nobody could apply has been dealt with."""
+    """Every record that could not be applied has been dealt with."""
     for _, record in seen.folded.dead.values():
         if record.status == DEAD:
             yield f"the record at {record.found.place} is dead: {record.found.why}"
@@ -262,7 +262,7 @@ def rows(seen: Observations) -> Iterator[str]:
 
 
 def domains(seen: Observations) -> Iterator[str]:
-    """Every guest that runs is of an instance there, in an epoch it knows; every instance that runs has its guest."""
+    """Every running guest belongs to an instance of its host and epoch; every running instance has its guest."""
     # An agent refuses jobs of an epoch before its host's, so what a job made run is in no later one than its instance.
     # In an earlier one it may be: guests outlive their agents, and instances hear of the next when there is work.
     instances = {instance.id: instance for instance in seen.instances}
@@ -310,7 +310,7 @@ INVARIANTS: tuple[Callable[[Observations], Iterator[str]], ...] = (
 
 
 async def look(parts: CheckedParts) -> Report:
-    """Compare once. Raises LogUnavailable, WriteStoreUnavailable, StoreUnavailable."""
+    """Compare the parts once. Raises LogUnavailable, WriteStoreUnavailable, StoreUnavailable."""
     decided, waiting, unsent = await _decided(parts)
     async with parts.store.frozen() as frozen:
         folded = await verify(parts.log, frozen)
@@ -336,7 +336,7 @@ async def look(parts: CheckedParts) -> Report:
 
 
 async def check(parts: CheckedParts, patience: float = 0.0, pause: float = 0.5) -> Report:
-    """Compare until all is well and at rest, or `patience` seconds are over; the last report."""
+    """Compare until all is well and at rest, or `patience` seconds are over; return the last report."""
     loop = asyncio.get_running_loop()
     end = loop.time() + patience
     while True:
@@ -347,7 +347,7 @@ async def check(parts: CheckedParts, patience: float = 0.0, pause: float = 0.5) 
 
 
 async def _decided(parts: CheckedParts) -> tuple[dict[str, str], int, int]:
-    """Commands that were passed, records that were not, and outboxes that lie there."""
+    """Return the commands that were passed, and the numbers of waiting records and of unsent outboxes."""
     decided: dict[str, str] = {}
     waiting = unsent = 0
     for name, write_store in parts.write_stores.items():
@@ -369,7 +369,7 @@ async def _decided(parts: CheckedParts) -> tuple[dict[str, str], int, int]:
 
 
 async def _waiting(log: Log, positions: Positions, bounds: Bounds) -> int:
-    """Records behind these positions; the log may have places there at which there is nothing."""
+    """Count the records behind these positions. The log may have places there without a record."""
     waiting = 0
     async with aclosing(Gaps(log)) as gaps:
         for each, (_, end) in bounds.items():
@@ -393,7 +393,7 @@ async def _guests(parts: CheckedParts, seen: Observations) -> None:
 
 
 def guests_by_http(session: aiohttp.ClientSession, token: str) -> Guests:
-    """Asks the agents' own endpoints."""
+    """Return a function that asks the HTTP endpoint of a host's agent for its guests."""
 
     async def guests(host: Host) -> Mapping[str, HostedGuest]:
         url = f"{host.endpoint.rstrip('/')}/v1/hosts/{host.id}/guests"
@@ -425,7 +425,10 @@ async def refill_database(settings: Settings) -> RefillResult:
 
 
 async def check_deployment(settings: Settings, patience: float) -> Report:
-    """Compare the real parts. Raises SettingWrong where there is no token for the agents, and what look() raises."""
+    """Compare the parts that the settings name.
+
+    Raises SettingWrong where there is no token for the agents, and what look() raises.
+    """
     assert catalog.MESSAGES
     token = await asyncio.to_thread(settings.secrets.agent_token)
     async with AsyncExitStack() as stack:

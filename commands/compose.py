@@ -8,9 +8,10 @@ from functools import partial
 import uvloop
 
 from commands.engine import EngineRules
-from commands.processor import Processor, Rules, restored
+from commands.processor import Processor
 from commands.reconcilers.liveness import LivenessMonitor
 from commands.reconcilers.webhooks import Deliverer, DeliveryParts
+from commands.rules import Rules, restored
 from commands.scheduler import SchedulerRules
 from commands.timers import Timers, to_the_scheduler
 from domain import catalog
@@ -63,7 +64,7 @@ def _work(name: str, rules: Rules, topics: tuple[Topic, ...], settings: Settings
 
 
 async def timers(settings: Settings) -> None:
-    """Run timers and beats until a signal comes."""
+    """Run the deadlines of engine and scheduler, and the liveness monitor of hosts, until a signal comes."""
     assert catalog.MESSAGES
     log = KafkaLog(settings.log.bootstrap, settings.log.request_timeout)
     engine_write_store = PostgresWriteStore(settings.db.dsn, "engine")
@@ -98,7 +99,10 @@ async def timers(settings: Settings) -> None:
 
 
 async def webhooks(settings: Settings) -> None:
-    """Tell webhooks until a signal comes. Raises OSError and KeyInvalid for the key file, and what ends a courier."""
+    """Deliver events to webhooks until a signal comes.
+
+    Raises OSError and KeyInvalid for the key file, and what ends a courier.
+    """
     assert catalog.MESSAGES
     log = KafkaLog(settings.log.bootstrap, settings.log.request_timeout)
     write_store = PostgresWriteStore(settings.db.dsn, "engine")

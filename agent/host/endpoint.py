@@ -1,7 +1,7 @@
-"""The agent's own HTTP endpoint: what of a guest only its host can give.
+"""The agent's own HTTP endpoint, for what only a guest's host can give.
 
 Why not over the log: a console's text and a display's password are for one person and one moment, and the log keeps
-everything for ever. Who speaks here has the token that API and agents share.
+everything for ever. Callers need the token that API and agents share.
 """
 
 import hmac
@@ -16,24 +16,24 @@ from pydantic import BaseModel, Field
 from agent.drivers.driver import Driver, DriverError, DriverFault
 
 MOST = 1 << 20
-"""Bytes of a console that one answer may have."""
+"""Bytes of a console's text in one answer, at most."""
 PROBLEM = "application/problem+json"
 STATUS = {
     DriverFault.GUEST_UNKNOWN: 404,
     DriverFault.GUEST_OFF: 409,
     DriverFault.HYPERVISOR_REFUSED: 409,
 }
-"""HTTP status of a driver's errors; all others are 503: the host cannot do it now."""
+"""HTTP status of a driver's errors; for all others it is 503: the host cannot do it now."""
 
 
 class VncRequest(BaseModel):
-    """For how long the display's password is wanted."""
+    """For how many seconds the display's password is valid."""
 
     valid_seconds: int = Field(300, ge=10, le=86400)
 
 
 class VncAnswer(BaseModel):
-    """Where a display listens, with a password."""
+    """Address and port of a guest's display, with a password."""
 
     host: str
     port: int
@@ -42,8 +42,10 @@ class VncAnswer(BaseModel):
 
 
 def endpoint(drivers: Mapping[str, Driver], token: str, epochs: Callable[[str], Mapping[str, int]]) -> FastAPI:
-    """The application for the hosts of this process. `epochs`: of a host's guests, where the agent knows them: the
-    host's epoch in which a job last gave each its power. Raises ValueError for an empty token: it would admit anybody.
+    """Make the HTTP application for the hosts of this process.
+
+    `epochs`: returns, for the guests of a host, the host's epoch in which a job last gave each its power, where the
+    agent knows it. Raises ValueError for an empty token: it would admit anybody.
     """
     if not token:
         raise ValueError("the agent's endpoint needs a token")
@@ -99,7 +101,7 @@ def endpoint(drivers: Mapping[str, Driver], token: str, epochs: Callable[[str], 
 
 
 class NoSuchHost(Exception):
-    """This process does not serve that host."""
+    """The process has no host of this id."""
 
 
 def _problem(status: int, code: str, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:

@@ -1,6 +1,7 @@
-"""A full look, again and again, at what the hypervisor runs: streams for speed, looking for truth.
+"""The observer: compares, again and again, every guest of a host with what was last reported of it.
 
-It reports facts and changes nothing. A hypervisor that does not answer says nothing about its guests.
+Why beside the hypervisor's own events: these come quickly, but one can be lost; a full look finds what they missed. The
+observer reports facts and changes nothing. A hypervisor that does not answer says nothing about its guests.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 async def observe_guests(runner: HostRunner) -> None:
-    """Compare every guest with what was last said of it, and report what differs."""
+    """Compare every guest with what was last reported of it, and report the differences."""
     reported = runner.reported_guests()
     if not reported:
         return
@@ -34,7 +35,8 @@ async def observe_guests(runner: HostRunner) -> None:
 
 
 async def observe_guest(runner: HostRunner, instance_id: str) -> None:
-    """Ask again about one guest, now, and report it if it differs: what was seen before may have been a job's work."""
+    """Ask the hypervisor for one guest's power and report it if it differs. Nothing is reported while a job works on
+    the guest: the difference may be the job's own."""
     if runner.busy(instance_id):
         return
     dispatches_before = runner.dispatch_count(instance_id)
@@ -48,6 +50,6 @@ async def observe_guest(runner: HostRunner, instance_id: str) -> None:
 
 
 async def observe_hosts(runners: Sequence[HostRunner], period: float) -> None:
-    """Look for ever, at each host every `every` seconds; one that is slow to answer gets as long a rest."""
+    """Observe each host every `period` seconds, for ever; after a round that took longer, rest for as long."""
     await asyncio.sleep(period)
     await take_turns(runners, period, observe_guests, rest=period, name="guest-observer")

@@ -1,4 +1,4 @@
-"""An empty database is filled from the log: what engine and scheduler remember, and where they go on.
+"""Fills an empty database from the log: what engine and scheduler remember, and the positions where they go on.
 
 Why not by reading all commands once more: they would be decided anew, by today's rules and against other states. The
 events are what was decided. What follows from a record names the record's place, so the log itself says how far each
@@ -29,7 +29,8 @@ from infra.log.records import records
 from infra.secrets.segments import Segments
 
 WINDOW = 500
-"""Records a step takes at most: so far back from the last with consequences there may be one whose own were lost."""
+"""Records that a step takes at most: up to so many before the last record with consequences, there may be one whose
+consequences were lost."""
 CONSEQUENCES = (Topic.EVENTS, Topic.SCHEDULING, Topic.COMMANDS, Topic.JOBS, Topic.RESULTS, Topic.DEAD)
 
 
@@ -43,7 +44,7 @@ class LogIncomplete(Exception):
 
 @dataclass(frozen=True)
 class ProcessorShare:
-    """A processor's share: its write store, the kinds of aggregates in it, the topics it reads."""
+    """The share of one processor: its write store, the kinds of aggregates in it, and the topics it reads."""
 
     write_store: WriteStore
     kinds: Sequence[str]
@@ -52,7 +53,7 @@ class ProcessorShare:
 
 @dataclass
 class RefillResult:
-    """What was done."""
+    """How many events, aggregates and parked aggregates a refill found."""
 
     events: int = 0
     aggregates: int = 0
@@ -60,23 +61,23 @@ class RefillResult:
     undecided: int = 0
     """Records on the log that are still to be decided."""
     halves: list[str] = field(default_factory=list)
-    """Instances whose last decision stands on the log in part: their task has no deadline."""
+    """Instances whose last decision is on the log in part: their task has no deadline."""
 
 
 @dataclass
 class Consequences:
-    """What the log says of records that were processed."""
+    """The records that were processed, as the records that follow from them say."""
 
     since: datetime
     upto: dict[TopicPartition, int] = field(default_factory=dict)
-    """Per partition, the offset after the last record that anything followed from."""
+    """Per partition, the offset after the last record that has consequences."""
     offsets: dict[TopicPartition, set[int]] = field(default_factory=dict)
-    """Of records that something followed from; the last ones of each partition at least."""
+    """Offsets of records that have consequences; at least the last ones of each partition."""
     ids: dict[TopicPartition, set[str]] = field(default_factory=dict)
-    """Of these, where it followed after `since`."""
+    """Ids of records that have consequences from after `since`."""
 
     def take(self, record: Record) -> None:
-        """Learn from one record."""
+        """Learn from one record which record it follows from."""
         headers = dict(record.headers)
         cause = _place(headers.get("ce_causeplace"))
         if cause:
@@ -97,13 +98,14 @@ class Consequences:
 
 @dataclass
 class ParkedAggregates:
-    """What is parked, as its facts say. They have no version, so one that was published twice is told by its id."""
+    """The parked aggregates, as events say. These events have no version, so one that was published twice is recognised
+    by its id."""
 
     parked: dict[Key, str] = field(default_factory=dict)
     _seen: set[str] = field(default_factory=set)
 
     def take(self, envelope: Envelope) -> None:
-        """Learn from an event."""
+        """Learn from an event whether its aggregate is parked."""
         if not isinstance(envelope.data, ParkingEvent) or envelope.id in self._seen:
             return
         self._seen.add(envelope.id)
@@ -116,9 +118,10 @@ class ParkedAggregates:
 async def refill(
     log: Log, parts: Iterable[ProcessorShare], segments: Segments, now: datetime, keep: timedelta = timedelta(days=7)
 ) -> RefillResult:
-    """Fill the write stores from the log; ids of what was decided in the last `keep` are remembered.
+    """Fill the write stores from the log, and remember the ids of what was decided in the last `keep`.
 
-    Raises NotEmpty, LogIncomplete, and what log and write stores raise; each write store is filled whole or not at all.
+    Raises DatabaseNotEmpty, LogIncomplete, and what log and write stores raise; each write store is filled whole or not
+    at all.
     """
     assert catalog.MESSAGES
     parts = list(parts)
@@ -173,7 +176,8 @@ async def _fold(log: Log, found: Consequences) -> tuple[dict[Key, Any], dict[Key
 
 
 async def _highest_segment(log: Log, states: Mapping[Key, Any]) -> int:
-    """Of networks that are or were, and of those that were asked for and are not decided."""
+    """Return the highest segment of the networks that exist or existed, and of those whose creation is not decided
+    yet."""
     highest = max((state.segment for state in states.values() if isinstance(state, Network)), default=0)
     create_network = CreateNetwork.type_name.encode()
     async for record in records(log, Topic.COMMANDS):
@@ -217,7 +221,7 @@ async def _fill(
     async with part.write_store.step() as step:
         opened = await step.open(moves, [], [])
         if len(opened.moved) != len(moves):
-            raise DatabaseNotEmpty("somebody works on the database: stop engine, scheduler and timers first")
+            raise DatabaseNotEmpty("another process works on the database: stop engine, scheduler and timers first")
         standing = [(key, why) for key, why in parked.items() if key.kind in part.kinds]
         await step.close(changes, sorted(ids), [], standing)
     done.aggregates += len(changes)
@@ -225,7 +229,7 @@ async def _fill(
 
 
 async def _start(log: Log, partition: TopicPartition, first: int, found: Consequences) -> tuple[int, set[str], int]:
-    """Where to go on, the ids of records after it that were processed all the same, and how many were not.
+    """Return where to go on, the ids of records after it that were processed all the same, and how many were not.
 
     What follows from records of one subject is published in their order, so a record before one with consequences had
     what it would ever have. Only a step's last records can have lost theirs, and these are decided now.
@@ -249,7 +253,7 @@ async def _start(log: Log, partition: TopicPartition, first: int, found: Consequ
 
 
 async def _between(log: Log, partition: TopicPartition, begin: int, end: int) -> AsyncIterator[Record]:
-    """A partition's records from one offset on and before another, which the log has."""
+    """Yield a partition's records from one offset on and before another, which the log has."""
     if begin >= end:
         return
     reader = await log.reader({partition: begin})

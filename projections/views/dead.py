@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from domain.core.errors import GoStackError
 from domain.core.messages import Envelope, Key, Record, from_record, named_id
 from domain.dead import PLACE, WHY, Dead, DeadEvent, DeadFound
-from projections.views.view import Change, Column, Row, View
+from projections.views.view import Change, Row, View, ViewColumn
 
 LONGEST = 1000
 """Characters that a row keeps of each text; the record itself has all."""
@@ -97,5 +97,5 @@ DEAD_VIEW = View(
     name="dead",
     kinds=frozenset({"dead"}),
     rows=rows,
-    columns=(Column("status", indexed=True), Column("kind", indexed=True), Column("subject", indexed=True)),
+    columns=(ViewColumn("status", indexed=True), ViewColumn("kind", indexed=True), ViewColumn("subject", indexed=True)),
 )

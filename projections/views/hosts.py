@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from domain.core.cells import DEFAULT_CELL
 from domain.host.state import Host
-from projections.views.view import Change, Column, Row, View, aggregate
+from projections.views.view import Change, Row, View, ViewColumn, aggregate
 
 
 def rows(change: Change) -> Iterable[Row]:
@@ -52,10 +52,10 @@ HOSTS = View(
     rows=rows,
     about=aggregate,
     columns=(
-        Column("name", indexed=True),
-        Column("zone"),
-        Column("cell", otherwise=DEFAULT_CELL),
-        Column("enabled", "boolean"),
-        Column("health"),
+        ViewColumn("name", indexed=True),
+        ViewColumn("zone"),
+        ViewColumn("cell", otherwise=DEFAULT_CELL),
+        ViewColumn("enabled", "boolean"),
+        ViewColumn("health"),
     ),
 )

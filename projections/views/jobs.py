@@ -9,7 +9,7 @@ from domain.tasks.events import StepFailed, StepProgressed, StepsDispatched, Ste
 from domain.tasks.job import JOBS, AggregateJob, HostJob, Job
 from domain.tasks.subject import TaskSubject
 from domain.tasks.task import Dispatch, Progress, Task, job_id, job_name
-from projections.views.view import Change, Column, Row, View
+from projections.views.view import Change, Row, View, ViewColumn
 
 
 def about(change: Change) -> Hashable | None:
@@ -142,11 +142,11 @@ JOBS_VIEW = View(
     rows=rows,
     about=about,
     columns=(
-        Column("project"),
-        Column("task_id", indexed=True),
-        Column("instance_id", indexed=True),
-        Column("host_id", indexed=True),
-        Column("name"),
-        Column("status"),
+        ViewColumn("project"),
+        ViewColumn("task_id", indexed=True),
+        ViewColumn("instance_id", indexed=True),
+        ViewColumn("host_id", indexed=True),
+        ViewColumn("name"),
+        ViewColumn("status"),
     ),
 )

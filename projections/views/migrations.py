@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from domain.instance.migration import Migration, MigrationStatus
 from domain.instance.state import Instance
 from domain.jobs.migration import FetchDisk
-from projections.views.view import Change, Column, Row, View
+from projections.views.view import Change, Row, View, ViewColumn
 
 
 def status(instance: Instance, migration: Migration) -> MigrationStatus:
@@ -81,11 +81,11 @@ MIGRATIONS = View(
     rows=rows,
     about=about,
     columns=(
-        Column("project", indexed=True),
-        Column("instance_id", indexed=True),
-        Column("status", indexed=True),
-        Column("type"),
-        Column("source_id"),
-        Column("destination_id"),
+        ViewColumn("project", indexed=True),
+        ViewColumn("instance_id", indexed=True),
+        ViewColumn("status", indexed=True),
+        ViewColumn("type"),
+        ViewColumn("source_id"),
+        ViewColumn("destination_id"),
     ),
 )

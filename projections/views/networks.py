@@ -6,7 +6,7 @@ from typing import Any
 from domain.core.messages import Event
 from domain.network.messages import PortBoundToInstance, PortCreated, PortDeleted, PortFreed
 from domain.network.state import Network, Port, mac_of
-from projections.views.view import Change, Column, Row, View, aggregate
+from projections.views.view import Change, Row, View, ViewColumn, aggregate
 
 
 def network_rows(change: Change) -> Iterable[Row]:
@@ -90,7 +90,7 @@ NETWORKS = View(
     kinds=frozenset({"network"}),
     rows=network_rows,
     about=aggregate,
-    columns=(Column("name", indexed=True), Column("project"), Column("deleted", "boolean")),
+    columns=(ViewColumn("name", indexed=True), ViewColumn("project"), ViewColumn("deleted", "boolean")),
 )
 
 PORTS = View(
@@ -100,10 +100,10 @@ PORTS = View(
     rows=port_rows,
     gone=port_gone,
     columns=(
-        Column("name", indexed=True),
-        Column("project"),
-        Column("network_id", indexed=True),
-        Column("instance_id", indexed=True),
-        Column("ip", indexed=True),
+        ViewColumn("name", indexed=True),
+        ViewColumn("project"),
+        ViewColumn("network_id", indexed=True),
+        ViewColumn("instance_id", indexed=True),
+        ViewColumn("ip", indexed=True),
     ),
 )

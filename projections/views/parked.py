@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from domain.aggregates import AGGREGATES
 from domain.parking import AggregateParked, AggregateReleased
-from projections.views.view import Change, Column, Row, View
+from projections.views.view import Change, Row, View, ViewColumn
 
 
 def rows(change: Change) -> Iterable[Row]:
@@ -33,5 +33,5 @@ PARKED = View(
     kinds=frozenset(AGGREGATES),
     events=frozenset({AggregateParked, AggregateReleased}),
     rows=rows,
-    columns=(Column("kind"), Column("parked", "boolean")),
+    columns=(ViewColumn("kind"), ViewColumn("parked", "boolean")),
 )

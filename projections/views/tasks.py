@@ -7,7 +7,7 @@ from domain.aggregates import WITH_TASKS
 from domain.tasks.events import TaskAccepted, TaskEvent, TaskFailed, TaskFinished
 from domain.tasks.subject import TaskSubject
 from domain.tasks.task import Direction, Fault, Task
-from projections.views.view import Change, Column, Row, View
+from projections.views.view import Change, Row, View, ViewColumn
 
 
 def about(change: Change) -> str | None:
@@ -108,11 +108,11 @@ TASKS = View(
     rows=rows,
     about=about,
     columns=(
-        Column("project", indexed=True),
-        Column("action"),
-        Column("status", indexed=True),
-        Column("instance_id", indexed=True),
-        Column("subject", indexed=True, otherwise=""),
-        Column("correlation", indexed=True),
+        ViewColumn("project", indexed=True),
+        ViewColumn("action"),
+        ViewColumn("status", indexed=True),
+        ViewColumn("instance_id", indexed=True),
+        ViewColumn("subject", indexed=True, otherwise=""),
+        ViewColumn("correlation", indexed=True),
     ),
 )

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from domain.aggregates import AGGREGATES
 from domain.instance.state import Instance
 from domain.tasks.events import CommandRefused, CommandSatisfied, TaskAccepted
-from projections.views.view import Change, Column, Row, View
+from projections.views.view import Change, Row, View, ViewColumn
 
 
 def rows(change: Change) -> Iterable[Row]:
@@ -55,5 +55,5 @@ VERDICTS = View(
     kinds=frozenset(AGGREGATES),
     rows=rows,
     about=about,
-    columns=(Column("subject"), Column("verdict")),
+    columns=(ViewColumn("subject"), ViewColumn("verdict")),
 )

@@ -16,7 +16,7 @@ ColumnType = Literal["text", "bigint", "boolean", "timestamptz", "text[]"]
 
 
 @dataclass(frozen=True)
-class Column:
+class ViewColumn:
     """A column to find and sort by. An `indexed` column has an index with the page order behind it."""
 
     name: str
@@ -74,7 +74,7 @@ class View:
     kinds: frozenset[str]
     """Kinds of aggregates whose events the view reads."""
     rows: Callable[[Change], Iterable[Row]]
-    columns: tuple[Column, ...] = ()
+    columns: tuple[ViewColumn, ...] = ()
     gone: Callable[[Change], Iterable[str]] = _nothing
     """Returns the ids of the rows that a change removes."""
     events: frozenset[type[Event]] = frozenset()
@@ -88,7 +88,7 @@ class View:
         """Say whether a row of the same id replaces one of a lower version, and no row is ever removed."""
         return self.about is not None and self.gone is _nothing
 
-    def column(self, name: str) -> Column | None:
+    def column(self, name: str) -> ViewColumn | None:
         """Return the column of that name, or None."""
         return next((column for column in self.columns if column.name == name), None)
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from domain.webhook import Webhook
-from projections.views.view import Change, Column, Row, View, aggregate
+from projections.views.view import Change, Row, View, ViewColumn, aggregate
 
 HIDDEN_FIELDS = {"project", "begins", "secret_ref", "old_secret_ref", "turn", "begun"}
 
@@ -37,6 +37,11 @@ WEBHOOKS = View(
     name="webhooks",
     kinds=frozenset({"webhook"}),
     rows=_rows,
-    columns=(Column("name", indexed=True), Column("project"), Column("status"), Column("deleted", "boolean")),
+    columns=(
+        ViewColumn("name", indexed=True),
+        ViewColumn("project"),
+        ViewColumn("status"),
+        ViewColumn("deleted", "boolean"),
+    ),
     about=aggregate,
 )

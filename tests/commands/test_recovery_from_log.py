@@ -8,8 +8,8 @@ import pytest
 
 from cli.check import END_OF_TIME, EVERYTHING, KINDS, TOPICS
 from commands.engine import EngineRules
-from commands.processor import CachedAggregate, restored
 from commands.recovery.from_log import DatabaseNotEmpty, LogIncomplete, ProcessorShare, RefillResult, refill
+from commands.rules import CachedAggregate, restored
 from commands.startup_guard import DatabaseLost, refuse_lost_database
 from commands.timers import Timers
 from domain.core.messages import (

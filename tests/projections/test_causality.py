@@ -15,6 +15,8 @@ from domain.network.messages import (
     PortCreated,
     PortDeleted,
     PortFreed,
+    PortPrepared,
+    PortUnprepared,
 )
 from projections.history import causality as chains
 from projections.history.causality import LASTING, explain
@@ -78,6 +80,8 @@ def test_every_event_says_what_a_thing_is_or_what_instances_hold_there(kind: str
         PortCreated,
         PortBoundToInstance,
         PortFreed,
+        PortPrepared,
+        PortUnprepared,
         PortDeleted,
         HostAddressGiven,
         HostAddressReturned,

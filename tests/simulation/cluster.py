@@ -20,8 +20,9 @@ from api.writes.command_bus import Outcome, Wish, carry_out
 from api.writes.verdicts import Judgement, Verdicts
 from cli.check import CheckedParts, HostedGuest, Report, look
 from commands.engine import EngineRules
-from commands.processor import Overtaken, Processor, Rules, restored
+from commands.processor import Overtaken, Processor
 from commands.reconcilers.liveness import LivenessMonitor
+from commands.rules import Rules, restored
 from commands.scheduler import SchedulerRules
 from commands.timers import Timers
 from domain import catalog
