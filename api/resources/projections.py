@@ -71,13 +71,15 @@ async def list_projections(given: Given) -> Response:
     summary="Rebuild, roll back or verify the read models",
     responses=describe.answers(202, RunDocument, examples.RUN, 409, 422),
 )
-async def ask(given: Given, asked: Asking, body: Annotated[RunBody, Body(examples=[{"kind": "rebuild"}])]) -> Response:
+async def request(
+    given: Given, asked: Asking, body: Annotated[RunBody, Body(examples=[{"kind": "rebuild"}])]
+) -> Response:
     """Done by the projector, beside what it does always; reads go on meanwhile. One at a time."""
     if asked.keyed and (before := await given.runs.get(asked.command_id)):
         return _answer(given, before, 202)
     run = Run(asked.command_id, body.kind, "asked", asked.actor, given.clock())
     try:
-        await given.runs.ask(run)
+        await given.runs.request(run)
     except RunUnderWay as error:
         raise ProjectionBusy(id=str(error)) from error
     return _answer(given, run, 202)

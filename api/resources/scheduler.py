@@ -20,7 +20,7 @@ from domain.scheduling.filters import FILTERS
 from domain.scheduling.policy import DEFAULT
 from domain.scheduling.scores import HostScore, Look
 from projections.history.placements import Placement, placements
-from projections.store.port import Entry
+from projections.store.port import HistoryEntry
 from projections.views.view import UnknownMarker
 
 router = APIRouter(tags=["scheduler"])
@@ -140,7 +140,7 @@ def _score(host: HostScore) -> dict[str, object]:
     }
 
 
-def _place(entry: Entry) -> dict[str, object]:
+def _place(entry: HistoryEntry) -> dict[str, object]:
     return {"topic": entry.topic, "partition": entry.partition, "offset": entry.offset}
 
 

@@ -1,17 +1,17 @@
-"""The read model of a kind that needs none of its own: its document is its state."""
+"""The read model of a kind that declares none of its own: its document is its state."""
 
 from collections.abc import Iterable
 from typing import Any
 
 from domain.kind import Kind
 from domain.tasks.subject import TaskSubject
-from projections.views.view import Change, Column, Row, View, aggregate
+from projections.views.view import Change, Row, View, ViewColumn, aggregate
 
 OF_TASKS = frozenset(TaskSubject.model_fields) - {"id"}
 
 
 def view_of(kind: Kind) -> View:
-    """A view with one row an aggregate, made from the kind's row."""
+    """Make a view with one row an aggregate, from the kind's row in the table of kinds."""
 
     def rows(change: Change) -> Iterable[Row]:
         now = change.after
@@ -31,8 +31,8 @@ def view_of(kind: Kind) -> View:
             doc={**doc, "version": change.version},
         )
 
-    own = tuple(Column(each.field, each.type, indexed=True) for each in kind.filters)
-    columns = (Column("name", indexed=True), Column("project"), Column("deleted", "boolean"), *own)
+    own = tuple(ViewColumn(each.field, each.type, indexed=True) for each in kind.filters)
+    columns = (ViewColumn("name", indexed=True), ViewColumn("project"), ViewColumn("deleted", "boolean"), *own)
     return View(name=kind.plural, kinds=frozenset({kind.name}), rows=rows, columns=columns, about=aggregate)
 
 

@@ -1,15 +1,15 @@
-"""Verdicts: what every command was answered, for whoever asks again."""
+"""Verdicts: the answer that each command got, for a client that repeats its request."""
 
 from collections.abc import Iterable
 
 from domain.aggregates import AGGREGATES
 from domain.instance.state import Instance
 from domain.tasks.events import CommandRefused, CommandSatisfied, TaskAccepted
-from projections.views.view import Change, Column, Row, View
+from projections.views.view import Change, Row, View, ViewColumn
 
 
 def rows(change: Change) -> Iterable[Row]:
-    """The verdict that the event is, if it is one."""
+    """Yield the row of the verdict, where the event is one."""
     envelope = change.envelope
     if envelope.verdict is None:
         return
@@ -41,12 +41,12 @@ def rows(change: Change) -> Iterable[Row]:
 
 
 def about(change: Change) -> str | None:
-    """The command that the event is the verdict on."""
+    """Return the id of the command that the event is the verdict on, or None."""
     return change.envelope.causation if change.envelope.verdict is not None else None
 
 
 def _boots(change: Change) -> bool:
-    """An instance's first event is its creation; the task follows at once."""
+    """Say whether the event creates an instance; the task's event follows at once."""
     return isinstance(change.after, Instance) and change.before is None
 
 
@@ -55,5 +55,5 @@ VERDICTS = View(
     kinds=frozenset(AGGREGATES),
     rows=rows,
     about=about,
-    columns=(Column("subject"), Column("verdict")),
+    columns=(ViewColumn("subject"), ViewColumn("verdict")),
 )

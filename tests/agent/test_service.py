@@ -296,9 +296,9 @@ async def test_a_guest_that_moved_to_another_host_of_the_process_is_forgotten_by
             await site.world.log.publish([job_record(once, host)])
             await site.until(lambda once=once: site.answers(once.dispatch_id))
             if number == 3:
-                assert service.runners[host.id].known_guests() == {ident(1): Power.NONE}
-        assert service.runners[site.host("h1").id].known_guests() == {}
-        assert service.runners[site.host("h2").id].known_guests() == {ident(1): Power.RUNNING}
+                assert service.runners[host.id].reported_guests() == {ident(1): Power.NONE}
+        assert service.runners[site.host("h1").id].reported_guests() == {}
+        assert service.runners[site.host("h2").id].reported_guests() == {ident(1): Power.RUNNING}
         assert service._journal.epochs(site.host("h2").id) == {ident(1): 1}
 
 

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from cli.check import INVARIANTS, AgentSilent, Guest, Parts, Report, check, domains, guests_by_http, usage
+from cli.check import INVARIANTS, AgentSilent, CheckedParts, HostedGuest, Report, check, domains, guests_by_http, usage
 from domain.core.messages import (
     Command,
     Envelope,
@@ -30,7 +30,7 @@ from domain.instance.actions.power.start import StartInstance
 from domain.instance.actions.power.stop import StopInstance
 from domain.instance.state import Instance
 from domain.tasks.events import CancelTask
-from infra.db.write_store import Due, Row
+from infra.db.write_store import Due, StoredAggregate
 from infra.log.log import TopicPartition
 from infra.log.topics import partition_of
 from projections.projector import READS, Projector, VersionGap
@@ -64,15 +64,15 @@ async def checked(world: World, guests: Mapping[str, Mapping[str, str]] | None =
         Instance.model_validate_json(row.state) for row in (await world.engine_write_store.all("instance")).values()
     ]
 
-    async def running(host: Host) -> Mapping[str, Guest]:
+    async def running(host: Host) -> Mapping[str, HostedGuest]:
         if guests is not None and host.name not in guests:
             raise AgentSilent
         here = {each.id: str(each.power) for each in rows if each.host and each.host.id == host.id}
         told = here if guests is None else guests[host.name]
-        return {ident: Guest(power, epoch) for ident, power in told.items()}
+        return {ident: HostedGuest(power, epoch) for ident, power in told.items()}
 
     write_stores = {"engine": world.engine_write_store, "scheduler": world.scheduler_write_store}
-    return await check(Parts(world.log, world.store, write_stores, running, world.clock))
+    return await check(CheckedParts(world.log, world.store, write_stores, running, world.clock))
 
 
 def broken(report: Report) -> dict[str, list[str]]:
@@ -284,7 +284,7 @@ async def test_a_state_that_is_not_what_the_events_make(world: World) -> None:
     assert list(broken(await checked(world))) == ["states"]
     row = world.engine_write_store._rows.pop(WEB)
     assert "is not stored" in broken(await checked(world))["states"][0]
-    world.engine_write_store._rows[WEB] = Row(row.version + 1, row.state)
+    world.engine_write_store._rows[WEB] = StoredAggregate(row.version + 1, row.state)
     report = await checked(world)
     assert (broken(report), report.moving) == ({}, "1 states ahead of the read models")
 
@@ -413,4 +413,4 @@ async def test_agents_are_asked_for_their_guests(
             with pytest.raises(found):
                 await ask
         else:
-            assert list((await ask).values()) == [Guest(*each) for each in found]
+            assert list((await ask).values()) == [HostedGuest(*each) for each in found]

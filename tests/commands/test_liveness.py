@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from commands.processor import Processor
-from commands.reconcilers.liveness import AT_ONCE, TURN, Beats
+from commands.reconcilers.liveness import AT_ONCE, TURN, LivenessMonitor
 from commands.scheduler import SchedulerRules
 from domain.core.messages import (
     Envelope,
@@ -52,7 +52,7 @@ class Ward:
         self.log = MemoryLog()
         self.wrong = timedelta()
         """How far the clock is ahead."""
-        self.beats = Beats(self.log, GRACE, lambda: self.now + self.wrong, lambda: self.now.timestamp())
+        self.beats = LivenessMonitor(self.log, GRACE, lambda: self.now + self.wrong, lambda: self.now.timestamp())
         self.number = 0
 
     def record(self, message: Message, host: str = HOST, age: float = 0.0) -> Record:
@@ -176,15 +176,15 @@ async def test_while_the_log_does_not_answer_nobody_is_silent(seconds: float, to
         return await bounds(topics)
 
     ward.log.bounds = slow  # type: ignore[method-assign]
-    await ward.beats.ask_log()
+    await ward.beats.check_log()
     assert ward.changes() == told
 
 
 async def test_all_silence_begins_anew_but_nobody_is_heard_by_that() -> None:
     ward = Ward().take(registered()).take(HostSuspected(at=START))
-    await ward.beats.ask_log()
+    await ward.beats.check_log()
     ward.later(TURN + 1)
-    await ward.beats.ask_log()
+    await ward.beats.check_log()
     assert ward.later(GRACE + 1).changes() == []
 
 

@@ -557,7 +557,7 @@ async def test_a_verdict_says_what_a_command_was_answered(world: World) -> None:
     assert "another name" in refused["hint"]
     already = await world.send(SMALL, UpdateFlavor(core=1))
     assert (already["verdict"], already["code"], already["task_id"]) == ("already", None, None)
-    assert "so already" in already["message"]
+    assert already["message"] == "flavor small is as requested already; nothing was changed"
 
 
 async def test_a_verdict_names_the_task_that_a_command_became(world: World) -> None:

@@ -11,17 +11,18 @@ from typing import Any, cast
 from agent.drivers.driver import Driver, Secrets
 from agent.drivers.simulated.driver import SimulatedDriver
 from agent.runner.journal import Journal
-from agent.service import AgentService, Options
+from agent.service import AgentOptions, AgentService
 from api.http.refusals import Overloaded, Unavailable
 from api.http.request_context import Asked
 from api.services import Services
 from api.writes.admission import Load
 from api.writes.command_bus import Outcome, Wish, carry_out
 from api.writes.verdicts import Judgement, Verdicts
-from cli.check import Guest, Parts, Report, look
+from cli.check import CheckedParts, HostedGuest, Report, look
 from commands.engine import EngineRules
-from commands.processor import Overtaken, Processor, Rules, restored
-from commands.reconcilers.liveness import Beats
+from commands.processor import Overtaken, Processor
+from commands.reconcilers.liveness import LivenessMonitor
+from commands.rules import Rules, restored
 from commands.scheduler import SchedulerRules
 from commands.timers import Timers
 from domain import catalog
@@ -181,7 +182,7 @@ class Cluster:
         async def hosts() -> list[Host]:
             return [restored(EngineRules(), key, row).state for key, row in (await write_store.all("host")).items()]
 
-        await Beats(self.log, GRACE, process.clock, asyncio.get_running_loop().time).run(hosts)
+        await LivenessMonitor(self.log, GRACE, process.clock, asyncio.get_running_loop().time).run(hosts)
 
     async def _projector(self, process: Process) -> None:
         await Projector(self.log, self.store).run()
@@ -192,7 +193,7 @@ class Cluster:
 
         name = process.name
         cell = CELLS[list(self.drivers).index(name) % len(CELLS)]
-        options = Options(cell=cell, zone=cell, endpoint=name, parallel=8, heartbeat=3.0, reconcile=5.0)
+        options = AgentOptions(cell=cell, zone=cell, endpoint=name, parallel=8, heartbeat=3.0, reconcile=5.0)
         drivers: dict[str, Driver] = {name: self.drivers[name]}
         service = AgentService(self.log, self._journals[name], drivers, secrets, process.clock, options)
         await service.start()
@@ -252,13 +253,13 @@ class Cluster:
     async def look(self) -> Report:
         """Whether all is as it must be."""
 
-        async def guests(host: Host) -> dict[str, Guest]:
+        async def guests(host: Host) -> dict[str, HostedGuest]:
             epochs = self._journals[host.name].epochs(host.id)
             powers = await self.drivers[host.name].guests()
-            return {ident: Guest(str(power), epochs.get(ident, 0)) for ident, power in powers.items()}
+            return {ident: HostedGuest(str(power), epochs.get(ident, 0)) for ident, power in powers.items()}
 
         clock = self.processes["timers"].clock
-        return await look(Parts(self.log, self.store, self.write_stores, guests, clock))
+        return await look(CheckedParts(self.log, self.store, self.write_stores, guests, clock))
 
     @property
     def failures(self) -> dict[str, list[str]]:

@@ -28,7 +28,7 @@ from domain.scheduling.simulation import simulate as simulate_placements
 from domain.scheduling.table import Ratios
 from domain.tasks.events import CancelTask
 from domain.tasks.job import JOBS, HostJob, Where
-from projections.history.scheduler_history import past
+from projections.history.scheduler_history import read_past
 from tests.domain.instances import NETWORK, boot_command
 from tests.harness.samples import drawn
 from tests.simulation.cluster import CELLS, ROOMS, Cluster
@@ -152,7 +152,7 @@ async def _decided_otherwise(cluster: Cluster) -> list[str]:
     """Placements that the past, gone through again by the scheduler's own policy, does not make as they were made."""
     begin, end = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
     question = Question(DEFAULT, Ratios(), DEFAULT, Ratios(), begin, end, most=1 << 30)
-    found = simulate_placements(await past(cluster.log, begin, end), question)
+    found = simulate_placements(await read_past(cluster.log, begin, end), question)
     otherwise = [f"placement at {each.place}: {each.why}" for each in found.decided if each.was != each.would]
     return otherwise + [f"{count} placements: {why}" for why, count in found.unlike.items()]
 

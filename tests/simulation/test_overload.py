@@ -27,7 +27,7 @@ from infra.secrets.memory import MemorySecrets
 from infra.secrets.segments import MemorySegments
 from infra.webhooks.memory import MemoryDeliveries
 from infra.webhooks.sender import Sender
-from projections.history.replay import ReplaysHere
+from projections.history.replay import ThreadReplays
 from projections.maintenance.runs_memory import MemoryRuns
 from projections.views.view import Condition
 from tests.domain.instances import NETWORK
@@ -97,7 +97,7 @@ def serve(cluster: Cluster, directory: Path) -> Services:
         log=cluster.log,
         store=cluster.store,
         runs=MemoryRuns(),
-        replays=ReplaysHere(cluster.log),
+        replays=ThreadReplays(cluster.log),
         secrets=secrets,
         segments=MemorySegments(),
         settings=settings,
