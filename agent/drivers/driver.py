@@ -41,6 +41,8 @@ class DriverFault(StrEnum):
     """The hypervisor's daemon says no."""
     HOST_COMMAND_FAILED = "host-command-failed"
     """A program on the host failed, or took too long."""
+    SECRET_GONE = "secret-gone"
+    """What the guest is to be told was told once, and is not kept any more."""
     SIMULATED_FAILURE = "simulated-failure"
     """The simulation was told to fail now and then."""
 
@@ -112,8 +114,11 @@ class DiskDriver(Protocol):
     async def delete_rescue_disk(self, instance_id: str) -> None:
         """Remove the rescue disk."""
 
-    async def write_config_drive(self, guest: GuestSpec, secrets: Secrets) -> None:
-        """Write what the metadata service tells the guest and, where it wants one, the ISO image that says the same."""
+    async def write_config_drive(self, guest: GuestSpec, secrets: Secrets | None) -> None:
+        """Write what the metadata service tells the guest and, where it wants one, the ISO image that says the same.
+
+        Without secrets: those that it was told before stay.
+        """
 
 
 class NetworkDriver(Protocol):

@@ -1,6 +1,6 @@
 import pytest
 
-from agent.drivers.driver import DriverError, Secrets
+from agent.drivers.driver import DriverError, DriverFault, Secrets
 from agent.drivers.simulated.driver import SimulatedDriver
 from agent.jobs import HANDLERS, Context, Facts, handles, handles_without_guest
 from domain.guest_spec import GuestSpec, ImageRef, Power
@@ -46,9 +46,9 @@ class Told(SimulatedDriver):
 
     def __init__(self) -> None:
         super().__init__()
-        self.told: list[Secrets] = []
+        self.told: list[Secrets | None] = []
 
-    async def write_config_drive(self, guest: GuestSpec, secrets: Secrets) -> None:
+    async def write_config_drive(self, guest: GuestSpec, secrets: Secrets | None) -> None:
         self.told.append(secrets)
 
 
@@ -154,6 +154,21 @@ async def test_a_guest_without_a_drive_is_told_by_the_metadata_service(config_dr
     driver = Told()
     await do(DefineGuest(), a_guest(IMAGE, config_drive=config_drive), context(driver))
     assert len(driver.told) == told
+
+
+@pytest.mark.parametrize("job", [DefineGuest(), WriteConfigDrive()])
+async def test_a_guest_whose_secrets_are_forgotten_is_told_anew_without_them(job: Job) -> None:
+    async def forgotten(guest: GuestSpec) -> Secrets:
+        raise DriverError(DriverFault.SECRET_GONE, "it was told once")
+
+    async def unavailable(guest: GuestSpec) -> Secrets:
+        raise DriverError("secret-unavailable", "nobody answers")
+
+    driver = Told()
+    await do(job, a_guest(IMAGE, config_drive=False), Context(driver, forgotten))
+    assert driver.told == [None]
+    with pytest.raises(DriverError, match="nobody answers"):
+        await do(job, a_guest(IMAGE, config_drive=False), Context(driver, unavailable))
 
 
 async def test_a_failure_keeps_its_code() -> None:

@@ -148,7 +148,7 @@ class SimulatedDriver:
             had.rescue_disk = ""
             self._keep(instance_id)
 
-    async def write_config_drive(self, guest: GuestSpec, secrets: Secrets) -> None:
+    async def write_config_drive(self, guest: GuestSpec, secrets: Secrets | None) -> None:
         """Nobody reads it."""
         await self._pass("WriteConfigDrive")
 
