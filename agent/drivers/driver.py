@@ -105,6 +105,18 @@ class DiskDriver(Protocol):
     async def delete_disk(self, instance_id: str) -> None:
         """Remove everything kept for the instance."""
 
+    async def replace_disk(self, guest: GuestSpec) -> None:
+        """Put the root disk aside and make one of `guest.image`, as create_disk() does; its errors.
+
+        A disk that was put aside before stays there: drop_old_disk() first where that is another replacement's.
+        """
+
+    async def restore_disk(self, instance_id: str) -> None:
+        """Put the disk that was put aside in the root disk's place; without one, the root disk stays."""
+
+    async def drop_old_disk(self, instance_id: str) -> None:
+        """Remove the disk that was put aside."""
+
     async def create_rescue_disk(self, instance_id: str, image: ImageRef) -> None:
         """Make the disk that a rescued guest boots from, an overlay on the cached image; one that is there is replaced.
 

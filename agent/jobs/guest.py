@@ -7,6 +7,7 @@ from domain.jobs.guest import (
     PauseGuest,
     PowerSeen,
     RebootGuest,
+    RebuildGuest,
     RescueGuest,
     ResumeGuest,
     StartGuest,
@@ -96,4 +97,11 @@ async def rescue_guest(job: RescueGuest, guest: GuestSpec, context: Context) -> 
 async def unrescue_guest(job: UnrescueGuest, guest: GuestSpec, context: Context) -> Facts:
     """The definition that is there is replaced."""
     await context.driver.define(guest.but(rescue_image=None))
+    return ()
+
+
+@handles(RebuildGuest)
+async def rebuild_guest(job: RebuildGuest, guest: GuestSpec, context: Context) -> Facts:
+    """The definition that is there is replaced."""
+    await context.driver.define(guest.but(image=job.image))
     return ()

@@ -4,11 +4,22 @@ from agent.drivers.driver import DriverError, DriverFault, Secrets
 from agent.drivers.simulated.driver import SimulatedDriver
 from agent.jobs import HANDLERS, Context, Facts, handles, handles_without_guest
 from domain.guest_spec import GuestSpec, ImageRef, Power
-from domain.jobs.disk import CreateDisk, CreateRescueDisk, DeleteDisk, DeleteRescueDisk, PrepareImage, WriteConfigDrive
+from domain.jobs.disk import (
+    CreateDisk,
+    CreateRescueDisk,
+    DeleteDisk,
+    DeleteRescueDisk,
+    DropOldDisk,
+    PrepareImage,
+    ReplaceDisk,
+    RestoreDisk,
+    WriteConfigDrive,
+)
 from domain.jobs.guest import (
     DefineGuest,
     PowerSeen,
     RebootGuest,
+    RebuildGuest,
     RescueGuest,
     StartGuest,
     StopGuest,
@@ -31,6 +42,10 @@ LIFE: tuple[tuple[Job, Power | None], ...] = (
     (RebootGuest(), Power.RUNNING),
     (StopGuest(), Power.SHUTDOWN),
     (StartGuest(), Power.RUNNING),
+    (DropOldDisk(), None),
+    (ReplaceDisk(image=IMAGE), None),
+    (RestoreDisk(), None),
+    (RebuildGuest(image=IMAGE), None),
     (CreateRescueDisk(image=IMAGE), None),
     (RescueGuest(image=IMAGE), None),
     (UnrescueGuest(), None),
@@ -39,6 +54,17 @@ LIFE: tuple[tuple[Job, Power | None], ...] = (
     (UnplugPorts(), None),
     (DeleteDisk(), None),
 )
+
+
+UNDOING = [
+    UndefineGuest(),
+    UnplugPorts(),
+    DeleteDisk(),
+    StopGuest(),
+    RestoreDisk(),
+    DropOldDisk(),
+    DeleteRescueDisk(),
+]
 
 
 class Told(SimulatedDriver):
@@ -138,7 +164,7 @@ async def test_a_job_leaves_a_guest_that_runs_in_the_power_that_it_says(kind: ty
         assert told.power is kind.leaves
 
 
-@pytest.mark.parametrize("job", [UndefineGuest(), UnplugPorts(), DeleteDisk(), StopGuest()])
+@pytest.mark.parametrize("job", UNDOING)
 async def test_what_undoes_works_where_nothing_was_done(job: Job) -> None:
     await do(job, a_guest(IMAGE), context(SimulatedDriver()))
 

@@ -36,6 +36,31 @@ class LibvirtDisks(LibvirtHost):
 
         await self._connection.run(work)
 
+    async def replace_disk(self, guest: GuestSpec) -> None:
+        """Rename the disk, then make the overlay."""
+        files = self._files.instance(guest.id)
+
+        def work() -> None:
+            if files.disk.exists() and not files.old_disk.exists():
+                files.disk.rename(files.old_disk)
+            root_disk.create(files.disk, guest.image, self._images.path(guest.image), guest.disk)
+
+        await self._connection.run(work)
+
+    async def restore_disk(self, instance_id: str) -> None:
+        """Rename it back, over the one that took its place."""
+        files = self._files.instance(instance_id)
+
+        def work() -> None:
+            if files.old_disk.exists():
+                files.old_disk.replace(files.disk)
+
+        await self._connection.run(work)
+
+    async def drop_old_disk(self, instance_id: str) -> None:
+        """Remove the file."""
+        await self._connection.run(lambda: self._files.instance(instance_id).old_disk.unlink(missing_ok=True))
+
     async def create_rescue_disk(self, instance_id: str, image: ImageRef) -> None:
         """Make the overlay anew, as large as the image."""
         files = self._files.instance(instance_id)
