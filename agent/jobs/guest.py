@@ -7,6 +7,7 @@ from domain.jobs.guest import (
     PauseGuest,
     PowerSeen,
     RebootGuest,
+    RebuildGuest,
     RescueGuest,
     ResumeGuest,
     StartGuest,
@@ -23,7 +24,7 @@ async def define_guest(job: DefineGuest, guest: GuestSpec, context: Context) -> 
     """A definition that is there is replaced."""
     if not guest.config_drive:
         # Its plan has no job for a drive, and the metadata service still has to know what to tell it.
-        await context.driver.write_config_drive(guest, await context.secrets(guest))
+        await context.tell(guest)
     await context.driver.define(guest)
     # Whatever it is: a guest that comes from elsewhere, and is off, would not be watched here if it were not told.
     return (PowerSeen(power=await context.driver.power(guest.id)),)
@@ -96,4 +97,11 @@ async def rescue_guest(job: RescueGuest, guest: GuestSpec, context: Context) -> 
 async def unrescue_guest(job: UnrescueGuest, guest: GuestSpec, context: Context) -> Facts:
     """The definition that is there is replaced."""
     await context.driver.define(guest.but(rescue_image=None))
+    return ()
+
+
+@handles(RebuildGuest)
+async def rebuild_guest(job: RebuildGuest, guest: GuestSpec, context: Context) -> Facts:
+    """The definition that is there is replaced."""
+    await context.driver.define(guest.but(image=job.image))
     return ()

@@ -73,6 +73,13 @@ class InstanceMoved(InstanceEvent):
     at: datetime
 
 
+class InstanceRebuilt(InstanceEvent):
+    """The instance has a new root disk, of this image."""
+
+    image: ImageRef
+    at: datetime
+
+
 class InstanceRescued(InstanceEvent):
     """The instance boots from a disk of this image until it is unrescued."""
 

@@ -14,6 +14,7 @@ from domain.instance.events import (
     InstanceMoved,
     InstancePowerChanged,
     InstancePurgeScheduled,
+    InstanceRebuilt,
     InstanceRescued,
     InstanceUpdated,
 )
@@ -48,6 +49,8 @@ def evolve(now: Instance | None, event: Event, subject_id: str) -> Instance:
             return now.but(migration=event.migration, updated=event.migration.updated)
         case InstanceMoved():
             return now.moved(event.power, event.at)
+        case InstanceRebuilt():
+            return now.but(image=event.image, updated=event.at)
         case InstanceRescued():
             return now.but(rescue_image=event.image, updated=event.at)
         case InstancePurgeScheduled():

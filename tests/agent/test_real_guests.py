@@ -315,6 +315,31 @@ async def test_a_rescued_guest_boots_from_another_disk_and_then_from_its_own_aga
         await remove(driver, guest)
 
 
+async def test_a_rebuilt_guest_has_a_fresh_disk_and_is_who_it_was(place: Place) -> None:
+    host = place.hosts[1]
+    guest = a_guest(place.image, (nic(place, 1, 63, str(uuid.uuid4()), 0),), hostname="kept", disk=1 << 30)
+    async with opened(host, place.store) as driver:
+        await run(driver, guest, Secrets())
+        await said(driver, guest, "gostack-guest: ready")
+        await driver.stop(guest.id, GRACE)
+
+        await driver.replace_disk(guest)
+        await driver.define(guest)
+        before = len(await driver.console_log(guest.id, 1 << 16))
+        await driver.start(guest.id)
+        console = await said(driver, guest, "gostack-guest: ready", since=before)
+        assert "boots=1" in console
+        assert f"hostname=kept uuid={guest.id}" in console
+        assert f"address={guest.nics[0].ip}/24" in console
+
+        await driver.stop(guest.id, GRACE)
+        await driver.restore_disk(guest.id)
+        before = len(await driver.console_log(guest.id, 1 << 16))
+        await driver.start(guest.id)
+        assert "boots=2" in await said(driver, guest, "gostack-guest: ready", since=before)
+        await remove(driver, guest)
+
+
 def serve_something(host: Host) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "http.server", str(CLOSED_PORT), "--directory", "/proc/self/fdinfo"]
     return subprocess.Popen(["ip", "netns", "exec", host.real.name, *command], stderr=subprocess.DEVNULL)
