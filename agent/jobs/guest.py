@@ -3,6 +3,7 @@
 from agent.jobs.handler import Context, Facts, handles
 from domain.guest_spec import GuestSpec
 from domain.jobs.guest import (
+    ChangeHostname,
     DefineGuest,
     PauseGuest,
     PowerSeen,
@@ -104,4 +105,11 @@ async def unrescue_guest(job: UnrescueGuest, guest: GuestSpec, context: Context)
 async def rebuild_guest(job: RebuildGuest, guest: GuestSpec, context: Context) -> Facts:
     """The definition that is there is replaced."""
     await context.driver.define(guest.but(image=job.image))
+    return ()
+
+
+@handles(ChangeHostname)
+async def change_hostname(job: ChangeHostname, guest: GuestSpec, context: Context) -> Facts:
+    """Written anew, as a whole, with the secrets that the guest was told."""
+    await context.tell(guest.but(hostname=job.hostname))
     return ()

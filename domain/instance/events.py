@@ -36,6 +36,13 @@ class InstanceUpdated(InstanceEvent):
     at: datetime
 
 
+class InstanceHostnameChanged(InstanceEvent):
+    """The instance's guest is told another host name from its next start on."""
+
+    hostname: str
+    at: datetime
+
+
 class InstancePowerChanged(InstanceEvent):
     """The hypervisor says otherwise than we knew, and no task is the reason."""
 

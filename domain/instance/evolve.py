@@ -9,6 +9,7 @@ from domain.core.messages import Event
 from domain.instance.events import (
     InstanceCellChanged,
     InstanceCreated,
+    InstanceHostnameChanged,
     InstanceHostRenewed,
     InstanceMigrationChanged,
     InstanceMoved,
@@ -39,6 +40,8 @@ def evolve(now: Instance | None, event: Event, subject_id: str) -> Instance:
                 if (value := getattr(event, name)) is not None
             }
             return now.but(updated=event.at, **changed)
+        case InstanceHostnameChanged():
+            return now.but(hostname=event.hostname, updated=event.at)
         case InstancePowerChanged():
             return now.but(power=event.power, vm_state=event.vm_state, updated=event.at)
         case InstanceHostRenewed():

@@ -85,6 +85,12 @@ class RebuildGuest(HostJob):
     image: ImageRef
 
 
+class ChangeHostname(HostJob):
+    """Write what the guest is told about itself, with another host name; it reads that when it is started again."""
+
+    hostname: str
+
+
 class PowerSeen(Fact):
     """The hypervisor says this of the guest."""
 

@@ -16,6 +16,7 @@ from domain.jobs.disk import (
     WriteConfigDrive,
 )
 from domain.jobs.guest import (
+    ChangeHostname,
     DefineGuest,
     PowerSeen,
     RebootGuest,
@@ -38,6 +39,7 @@ LIFE: tuple[tuple[Job, Power | None], ...] = (
     (WriteConfigDrive(), None),
     (PlugPorts(), None),
     (DefineGuest(), Power.SHUTDOWN),
+    (ChangeHostname(hostname="other"), None),
     (StartGuest(), Power.RUNNING),
     (RebootGuest(), Power.RUNNING),
     (StopGuest(), Power.SHUTDOWN),
