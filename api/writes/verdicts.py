@@ -15,12 +15,10 @@ from typing import Any
 
 from api.writes.admission import Load
 from domain.core.errors import UnknownMessage
-from domain.core.messages import Envelope, Key, Record, Topic, Verdict, from_record
-from domain.instance.events import InstanceCreated
+from domain.core.messages import Envelope, Event, Key, Record, Topic, Verdict, from_record
 from domain.tasks.events import (
     CommandRefused,
     CommandSatisfied,
-    TaskAccepted,
     TaskFailed,
     TaskFinished,
 )
@@ -60,7 +58,7 @@ class Judgement:
         if envelope.verdict is None:
             raise ValueError(f"{envelope.data.type_name} {envelope.id} carries no verdict")
         event = envelope.data
-        has_task = isinstance(event, (TaskAccepted, InstanceCreated))
+        has_task = isinstance(event, Event) and event.begins_task
         refused = event if isinstance(event, CommandRefused) else None
         return cls(
             command_id=envelope.causation,

@@ -93,6 +93,8 @@ class Event(Message):
     """A fact, past tense; never refused, never changed."""
 
     abstract: ClassVar[bool] = True
+    begins_task: ClassVar[bool] = False
+    """The command that it is the verdict on is a task from now on, whose first event this is, or follows at once."""
 
 
 MESSAGES: dict[str, type[Message]] = {}

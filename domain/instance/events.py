@@ -21,6 +21,7 @@ class InstanceCreated(InstanceEvent, InstanceSpec):
     """It exists from now on; nothing runs yet."""
 
     revision = 2
+    begins_task = True
 
     project: str
     owner: str

@@ -25,6 +25,7 @@ class TaskAccepted(TaskEvent):
     """The command is a task now, with the plan that it will follow. `queued`: the running one is undone first."""
 
     revision = 3
+    begins_task = True
 
     task: Task
     queued: bool = False

@@ -75,6 +75,8 @@ class VolumeEvent(Event):
 class VolumeCreated(VolumeEvent):
     """The volume exists from now on; it has no file yet."""
 
+    begins_task = True
+
     project: str
     name: str
     description: str = ""

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 
 from domain.aggregates import AGGREGATES
-from domain.instance.state import Instance
-from domain.tasks.events import CommandRefused, CommandSatisfied, TaskAccepted
+from domain.core.messages import Event
+from domain.tasks.events import CommandRefused, CommandSatisfied
 from projections.views.view import Change, Row, View, ViewColumn
 
 
@@ -15,7 +15,7 @@ def rows(change: Change) -> Iterable[Row]:
         return
     event = envelope.data
     refused = isinstance(event, CommandRefused)
-    with_task = isinstance(event, TaskAccepted) or _boots(change)
+    with_task = isinstance(event, Event) and event.begins_task
     doc = {
         "id": envelope.causation,
         "verdict": envelope.verdict,
@@ -43,11 +43,6 @@ def rows(change: Change) -> Iterable[Row]:
 def about(change: Change) -> str | None:
     """Return the id of the command that the event is the verdict on, or None."""
     return change.envelope.causation if change.envelope.verdict is not None else None
-
-
-def _boots(change: Change) -> bool:
-    """Say whether the event creates an instance; the task's event follows at once."""
-    return isinstance(change.after, Instance) and change.before is None
 
 
 VERDICTS = View(
