@@ -21,7 +21,6 @@ class InstanceCreated(InstanceEvent, InstanceSpec):
     """It exists from now on; nothing runs yet."""
 
     revision = 2
-
     project: str
     owner: str
     created: datetime

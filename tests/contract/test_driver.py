@@ -354,6 +354,20 @@ async def test_a_disk_that_cannot_be_replaced_is_put_back(subject: Subject) -> N
     await subject.driver.start(guest.id)
 
 
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_volume_comes_and_goes(subject: Subject, times: int) -> None:
+    volume_id = str(uuid.uuid4())
+    for _ in range(times):
+        await subject.driver.create_volume(volume_id, 8 * MEBI)
+    with pytest.raises(DriverError) as caught:
+        await subject.driver.create_volume(volume_id, 16 * MEBI)
+    assert caught.value.code == "volume-differs"
+    for _ in range(times):
+        await subject.driver.delete_volume(volume_id)
+    await subject.driver.create_volume(volume_id, 16 * MEBI)
+    await subject.driver.delete_volume(volume_id)
+
+
 async def test_a_display_has_a_new_password_each_time_and_only_while_the_guest_runs(subject: Subject) -> None:
     guest = await build(subject)
     with pytest.raises(DriverError) as caught:
