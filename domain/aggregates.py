@@ -37,7 +37,7 @@ WITH_TASKS = frozenset(kind for kind, row in AGGREGATES.items() if row.with_task
 DECIDED: dict[str, tuple[str, ...]] = {
     by.value: tuple(kind for kind, row in AGGREGATES.items() if row.decided_by is by) for by in DecidedBy
 }
-"""Who decides -> the kinds for which it does."""
+"""Kinds of aggregates by the process that decides for them."""
 CELL_KINDS = frozenset(DECIDED[DecidedBy.SCHEDULER])
 """Kinds whose commands pass through the scheduler of a cell."""
 

@@ -1,4 +1,4 @@
-"""What a row of the table of kinds is: all that is to be said once of a kind of aggregate.
+"""The row of a kind in the table of kinds: all that is to be said once of a kind of aggregate.
 
 Why a row: who decides, what is stored, what is listed, what the API and `gs` offer all follow from it, so a new kind
 is in every one of those places, or in none.
@@ -22,7 +22,7 @@ class DecidedBy(StrEnum):
 
     ENGINE = "engine"
     SCHEDULER = "scheduler"
-    """That of the cell that the aggregate belongs to."""
+    """The scheduler of the cell that the aggregate belongs to."""
 
 
 class Unique(StrEnum):
@@ -37,7 +37,7 @@ class Decider(Protocol):
     """A module that decides for a kind."""
 
     def decide(self, now: Any, envelope: Envelope, /) -> Decision:
-        """What follows from the record; raises a Refusal."""
+        """Return the facts and messages that follow from a record. Raises a Refusal."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class ListFilter:
     field: str
     """Of the document; also the column's name and the query parameter's."""
     help: str
-    """What is listed then, as "In one of these statuses"."""
+    """The help of the option and the parameter, as "In one of these statuses"."""
     type: FilterType = "text"
     several: bool = False
     """Any of several values, separated by commas."""
@@ -61,7 +61,7 @@ class Kind:
 
     name: str
     help: str
-    """What it is, in one sentence, in the plural."""
+    """A sentence for people on what such aggregates are, in the plural."""
     state: type[Model]
     evolve: Callable[[Any, Event, str], Model]
     decider: str = ""
@@ -71,7 +71,7 @@ class Kind:
     decided_by: DecidedBy = DecidedBy.ENGINE
     unique: Unique = Unique.NOWHERE
     actions: Mapping[str, Action[Any]] = field(default_factory=dict)
-    """Its verbs that are tasks, by name."""
+    """The verbs that become tasks, by name."""
     create: type[Command] | None = None
     """Where the ordinary request makes one: its fields are those of the request."""
     update: type[Command] | None = None
@@ -103,7 +103,7 @@ class Kind:
         return "project" in self.state.model_fields
 
     def permission(self, verb: str) -> str:
-        """What whoever asks for the verb has to be allowed."""
+        """Return the permission that a user needs for a verb."""
         action = self.actions.get(verb)
         return (action.permission if action else "") or f"{self.name}:{verb}"
 

@@ -22,7 +22,7 @@ class Named(Generic[S]):
     state: type[S]
     create: type[Command]
     created: type[Event]
-    """Its fields are the command's, `at`, and `project` where it belongs to one."""
+    """The event has the fields of the command's, `at`, and `project` where it belongs to one."""
     delete: type[Command]
     deleted: type[Event]
     update: type[Command] | None = None

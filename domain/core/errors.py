@@ -10,21 +10,21 @@ from typing import Any, ClassVar
 
 
 class Category(StrEnum):
-    """What kind of "no" a refusal is: what a program does about it follows from this."""
+    """The kind of "no" that a refusal is: a program decides by it whether to ask again."""
 
     NOT_FOUND = "not_found"
     CONFLICT = "conflict"
-    """Something stands in the way; it may be otherwise later."""
+    """The present state stands in the way; it may be otherwise later."""
     PRECONDITION = "precondition"
-    """What was asked for depends on a version that has passed."""
+    """The request depends on a version that has passed."""
     INVALID = "invalid"
     """A value is not as it must be; the same request is refused for ever."""
     MALFORMED = "malformed"
     """The request cannot be read."""
     UNAUTHENTICATED = "unauthenticated"
-    """It is not known who asks."""
+    """The request does not prove who asks."""
     FORBIDDEN = "forbidden"
-    """Whoever asks may not do this."""
+    """The user is not allowed to do this."""
     NOT_ALLOWED = "not_allowed"
     """The thing is there and knows no such method."""
     TOO_LARGE = "too_large"
