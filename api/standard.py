@@ -24,6 +24,7 @@ from api.writes import command_bus
 from api.writes.boot import NAME
 from api.writes.command_bus import Wish
 from api.writes.command_responses import CREATED, answer
+from domain.core.fields import user_fields
 from domain.core.messages import Command, Key, derived_id, named_id
 from domain.kind import Kind, ListFilter, Unique
 from projections.views.view import Condition
@@ -249,7 +250,9 @@ def add_actions(router: APIRouter, resource: Resource) -> None:
 
 def _act(resource: Resource, command: type[Command]) -> Route:
     async def run(given: Given, asked: Asking, ref: str, body: Any = None) -> Response:
-        return await _one(given, asked, resource, ref, command(**(body.model_dump() if body is not None else {})))
+        values = body.model_dump() if body is not None else {}
+        values = await resolve.referred(given, command, values, asked.project)
+        return await _one(given, asked, resource, ref, command(**values))
 
     return run
 
@@ -257,7 +260,7 @@ def _act(resource: Resource, command: type[Command]) -> Route:
 def body_of(command: type[Command], title: str) -> type[Strict]:
     """The shape of a request that has a command's fields; a text is bounded where its field does not say how."""
     own: dict[str, Any] = {}
-    for name, info in command.model_fields.items():
+    for name, info in user_fields(command).items():
         kind: Any = info.annotation
         if name == "name":
             kind = _bounded(kind, min_length=1, max_length=LONGEST_NAME, pattern=NAME)

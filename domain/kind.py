@@ -97,7 +97,8 @@ class Kind:
 
     def permission(self, verb: str) -> str:
         """What whoever asks for the verb has to be allowed."""
-        return f"{self.name}:{verb}"
+        action = self.actions.get(verb)
+        return (action.permission if action else "") or f"{self.name}:{verb}"
 
     def load_decider(self) -> Decider:
         """The module that decides for it. Imported when it is asked for: who only replays never loads it."""

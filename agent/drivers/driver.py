@@ -21,6 +21,8 @@ class DriverFault(StrEnum):
     """The hypervisor knows no such guest."""
     GUEST_OFF = "guest-off"
     """The guest has to run for this."""
+    SAVED_MEMORY_UNUSABLE = "saved-memory-unusable"
+    """The hypervisor cannot go on from what it saved of the guest; that is kept until the guest is started anew."""
     IMAGE_UNAVAILABLE = "image-unavailable"
     """The image is not in the store, or the store does not answer."""
     CHECKSUM_MISMATCH = "checksum-mismatch"
@@ -101,6 +103,15 @@ class DiskDriver(Protocol):
     async def delete_disk(self, instance_id: str) -> None:
         """Remove everything kept for the instance."""
 
+    async def create_rescue_disk(self, instance_id: str, image: ImageRef) -> None:
+        """Make the disk that a rescued guest boots from, an overlay on the cached image; one that is there is replaced.
+
+        "image-unavailable".
+        """
+
+    async def delete_rescue_disk(self, instance_id: str) -> None:
+        """Remove the rescue disk."""
+
     async def write_config_drive(self, guest: GuestSpec, secrets: Secrets) -> None:
         """Write what the metadata service tells the guest and, where it wants one, the ISO image that says the same."""
 
@@ -119,7 +130,10 @@ class DefinitionDriver(Protocol):
     """What the hypervisor knows of guests."""
 
     async def define(self, guest: GuestSpec) -> None:
-        """Tell the hypervisor about the guest; a definition that is there is replaced."""
+        """Tell the hypervisor about the guest; a definition that is there is replaced.
+
+        Where it has a rescue image it boots from its rescue disk, and has its own root disk second.
+        """
 
     async def undefine(self, instance_id: str) -> None:
         """Turn the guest off at once and forget its definition."""
@@ -129,18 +143,18 @@ class PowerDriver(Protocol):
     """Whether guests run."""
 
     async def start(self, instance_id: str) -> None:
-        """Run the guest; "guest-unknown"."""
+        """Run the guest; one that is paused or suspended goes on. "guest-unknown", "saved-memory-unusable"."""
 
     async def stop(self, instance_id: str, grace: float) -> None:
         """Ask the guest to power off; turn it off after `grace` seconds. One that is not known is off.
 
-        One that is paused goes on first, so that it hears.
+        One that is paused goes on first, so that it hears. One that is suspended loses its saved memory.
         """
 
     async def reboot(self, instance_id: str, grace: float) -> None:
         """Ask the guest to reboot; reset it where it does not within `grace` seconds. One that is off is started.
 
-        One that is paused goes on first. "guest-unknown".
+        One that is paused or suspended goes on first. "guest-unknown", "saved-memory-unusable".
         """
 
     async def pause(self, instance_id: str) -> None:
@@ -148,6 +162,16 @@ class PowerDriver(Protocol):
 
     async def unpause(self, instance_id: str) -> None:
         """Let a paused guest's processors go on; "guest-unknown" or "guest-off"."""
+
+    async def suspend(self, instance_id: str) -> None:
+        """Save the guest's memory to disk and end it; "guest-unknown" or "guest-off"."""
+
+    async def resume(self, instance_id: str) -> None:
+        """Run a suspended guest from where it was; one that runs, or is paused, runs.
+
+        "guest-unknown", "guest-off" where nothing was saved, "saved-memory-unusable". What was saved is never thrown
+        away here: undefine() and stop() do that.
+        """
 
     async def power(self, instance_id: str) -> Power:
         """What the hypervisor says of one guest; NONE where it knows none."""

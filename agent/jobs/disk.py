@@ -2,7 +2,7 @@
 
 from agent.jobs.handler import Context, Facts, handles
 from domain.guest_spec import GuestSpec
-from domain.jobs.disk import CreateDisk, DeleteDisk, WriteConfigDrive
+from domain.jobs.disk import CreateDisk, CreateRescueDisk, DeleteDisk, DeleteRescueDisk, WriteConfigDrive
 
 
 @handles(CreateDisk)
@@ -16,6 +16,20 @@ async def create_disk(job: CreateDisk, guest: GuestSpec, context: Context) -> Fa
 async def delete_disk(job: DeleteDisk, guest: GuestSpec, context: Context) -> Facts:
     """What is gone already is success."""
     await context.driver.delete_disk(guest.id)
+    return ()
+
+
+@handles(CreateRescueDisk)
+async def create_rescue_disk(job: CreateRescueDisk, guest: GuestSpec, context: Context) -> Facts:
+    """A rescue disk that is there is replaced: nothing on it is to be kept."""
+    await context.driver.create_rescue_disk(guest.id, job.image)
+    return ()
+
+
+@handles(DeleteRescueDisk)
+async def delete_rescue_disk(job: DeleteRescueDisk, guest: GuestSpec, context: Context) -> Facts:
+    """A rescue disk that is gone already is success."""
+    await context.driver.delete_rescue_disk(guest.id)
     return ()
 
 

@@ -7,10 +7,14 @@ from domain.jobs.guest import (
     PauseGuest,
     PowerSeen,
     RebootGuest,
+    RescueGuest,
+    ResumeGuest,
     StartGuest,
     StopGuest,
+    SuspendGuest,
     UndefineGuest,
     UnpauseGuest,
+    UnrescueGuest,
 )
 
 
@@ -64,4 +68,32 @@ async def pause_guest(job: PauseGuest, guest: GuestSpec, context: Context) -> Fa
 async def unpause_guest(job: UnpauseGuest, guest: GuestSpec, context: Context) -> Facts:
     """A guest that runs is success."""
     await context.driver.unpause(guest.id)
+    return ()
+
+
+@handles(SuspendGuest)
+async def suspend_guest(job: SuspendGuest, guest: GuestSpec, context: Context) -> Facts:
+    """A guest that is suspended is success."""
+    await context.driver.suspend(guest.id)
+    return ()
+
+
+@handles(ResumeGuest)
+async def resume_guest(job: ResumeGuest, guest: GuestSpec, context: Context) -> Facts:
+    """A guest that runs is success."""
+    await context.driver.resume(guest.id)
+    return ()
+
+
+@handles(RescueGuest)
+async def rescue_guest(job: RescueGuest, guest: GuestSpec, context: Context) -> Facts:
+    """The definition that is there is replaced."""
+    await context.driver.define(guest.but(rescue_image=job.image))
+    return ()
+
+
+@handles(UnrescueGuest)
+async def unrescue_guest(job: UnrescueGuest, guest: GuestSpec, context: Context) -> Facts:
+    """The definition that is there is replaced."""
+    await context.driver.define(guest.but(rescue_image=None))
     return ()

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from api.documents.document import page_of
 from api.documents.operations import ProjectionDocument, RunDocument
+from api.http.permissions import needs
 from api.http.refusals import ProjectionBusy
 from api.http.request_context import Asking, Given
 from api.openapi import describe, examples
@@ -40,6 +41,7 @@ class RunList(Strict):
 
 @router.get(
     "/projections",
+    openapi_extra=needs("projection:list"),
     summary="List projections",
     responses=describe.answers(
         200, page_of(VIEW, ProjectionDocument), {VIEW: [examples.PROJECTION], "next": None}, 422
@@ -64,6 +66,7 @@ async def list_projections(given: Given) -> Response:
 
 @router.post(
     "/projections/runs",
+    openapi_extra=needs("projection:run"),
     status_code=202,
     summary="Rebuild, roll back or verify the read models",
     responses=describe.answers(202, RunDocument, examples.RUN, 409, 422),
@@ -84,6 +87,7 @@ async def request(
 
 @router.get(
     "/projections/runs",
+    openapi_extra=needs("projection:list"),
     summary="List runs",
     responses=describe.answers(200, page_of(RUNS, RunDocument), {RUNS: [examples.RUN], "next": None}, 422),
 )
@@ -96,7 +100,10 @@ async def list_runs(given: Given, asked: Annotated[RunList, Query()]) -> Respons
 
 
 @router.get(
-    "/projections/runs/{ident}", summary="Show a run", responses=describe.answers(200, RunDocument, examples.RUN, 404)
+    "/projections/runs/{ident}",
+    openapi_extra=needs("projection:show"),
+    summary="Show a run",
+    responses=describe.answers(200, RunDocument, examples.RUN, 404),
 )
 async def show_run(given: Given, ident: str) -> Response:
     """How far it is, and what it found."""

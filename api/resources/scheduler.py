@@ -9,6 +9,7 @@ from pydantic import Field
 from starlette.responses import Response
 
 from api.documents.scheduling import Placements, SchedulerDocument, Scores
+from api.http.permissions import needs
 from api.http.request_context import Given, Project
 from api.openapi import describe, examples
 from api.reads import resolve
@@ -45,6 +46,7 @@ class Scoring(Explained):
 
 @router.get(
     "/scheduler",
+    openapi_extra=needs("scheduler:show"),
     summary="Read what the scheduler filters and weighs by",
     responses=describe.answers(200, SchedulerDocument, examples.SCHEDULER),
 )
@@ -77,6 +79,7 @@ async def instance_placements(
 
 @router.get(
     "/instances/{ref}/placements/scores",
+    openapi_extra=needs("instance:placements"),
     summary="Read what every host scored when an instance was placed",
     responses=describe.answers(200, Scores, examples.SCORES, *describe.NAMED, 422, 429, 504),
 )

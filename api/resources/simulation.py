@@ -8,6 +8,7 @@ from pydantic import Field
 from starlette.responses import Response
 
 from api.documents.simulation import Simulation
+from api.http.permissions import needs
 from api.http.request_context import Given
 from api.openapi import describe, examples
 from api.reads.queries import JSON, Strict
@@ -60,6 +61,7 @@ class Asked(Strict):
 
 @router.post(
     "/scheduler/simulate",
+    openapi_extra=needs("scheduler:simulate"),
     summary="Try a policy on the past",
     responses=describe.answers(200, Simulation, examples.SIMULATION, 409, 422, 429),
 )

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from api.documents.document import page_of
 from api.documents.operations import UsageDocument
+from api.http.permissions import needs
 from api.http.request_context import Given
 from api.openapi import describe, examples
 from api.reads.queries import MOST, Strict, caught_up, joined
@@ -35,6 +36,7 @@ class UsageList(Strict):
 
 @router.get(
     "/usage",
+    openapi_extra=needs("project:usage"),
     summary="List what each project uses",
     responses=describe.listed(page_of(VIEW, UsageDocument), VIEW, examples.USAGE),
 )

@@ -5,9 +5,9 @@ so what either has to know of a field stands there, once.
 """
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, get_args
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from pydantic.fields import FieldInfo
 
 
@@ -21,15 +21,31 @@ OPERATORS_ONLY: Final[Any] = _OperatorsOnly()
 
 @dataclass(frozen=True)
 class Refers:
-    """Marks a field that holds the id of something of this kind, for which people may write its name. An empty value
-    means nothing."""
+    """Marks a field that refers to something of this kind, for which people write its id or its name.
+
+    A field that is a text holds the id, and nothing where it is empty; one that is a model holds the thing as it was
+    when it was asked for, so that a later change of it changes nothing, and nothing where it is None.
+    """
 
     kind: str
 
 
 def user_fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
-    """The fields of a model that a user may set, by name, in the order in which the class has them."""
-    return {name: field for name, field in model.model_fields.items() if OPERATORS_ONLY not in field.metadata}
+    """The fields of a model that a user may set, by name, in the order in which the class has them; one that holds
+    what it refers to is a text, its id or name."""
+    return {
+        name: _by_name(field) if holds(field) else field
+        for name, field in model.model_fields.items()
+        if OPERATORS_ONLY not in field.metadata
+    }
+
+
+def holds(field: FieldInfo) -> type[BaseModel] | None:
+    """The class of what a referring field holds; None for a field that holds an id, or does not refer."""
+    if not any(isinstance(mark, Refers) for mark in field.metadata):
+        return None
+    kinds = get_args(field.annotation) or (field.annotation,)
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
 
 
 def references(model: type[BaseModel]) -> dict[str, Refers]:
@@ -37,3 +53,10 @@ def references(model: type[BaseModel]) -> dict[str, Refers]:
     return {
         name: mark for name, field in model.model_fields.items() for mark in field.metadata if isinstance(mark, Refers)
     }
+
+
+def _by_name(field: FieldInfo) -> FieldInfo:
+    bounds: dict[str, Any] = {"min_length": 1, "max_length": 255, "description": field.description}
+    made: Any = Field(**bounds) if field.is_required() else Field(None, **bounds)
+    shape: Any = str if field.is_required() else str | None
+    return FieldInfo.from_annotated_attribute(shape, made)

@@ -65,6 +65,11 @@ def _reply_to_an_instance(data: dict[str, Any]) -> dict[str, Any]:
     return {**data, "reply": {**reply, "subject": f"instance/{reply['instance_id']}"}}
 
 
+def _place_of_an_instance(data: dict[str, Any]) -> dict[str, Any]:
+    """Whoever asked for it knows of no other claim than one with the instance's id."""
+    return {**_reply_to_an_instance(data), "claim_id": data["instance_id"]}
+
+
 def _release_of_an_instance(data: dict[str, Any]) -> dict[str, Any]:
     return {**_reply_to_an_instance(data), "claims": [data["instance_id"]]}
 
@@ -83,7 +88,7 @@ UPCASTS: dict[str, Upcast] = {
     "gostack.scheduling.placement-refused.v1": Upcast("gostack.scheduling.placement-refused.v2", _placement_refused),
     "gostack.scheduling.placement-refused.v2": Upcast("gostack.scheduling.placement-refused.v3", _of_the_only_cell),
     "gostack.scheduling.placement-refused.v3": Upcast("gostack.scheduling.placement-refused.v4", _claim_of_an_instance),
-    "gostack.scheduling.place-instance.v1": Upcast("gostack.scheduling.place-instance.v2", _reply_to_an_instance),
+    "gostack.scheduling.place-instance.v1": Upcast("gostack.scheduling.place-instance.v2", _place_of_an_instance),
     "gostack.scheduling.release-instance.v1": Upcast("gostack.scheduling.release-instance.v2", _release_of_an_instance),
     "gostack.network.bind-port.v1": Upcast("gostack.network.bind-port.v2", _reply_to_an_instance),
     "gostack.network.unbind-port.v1": Upcast("gostack.network.unbind-port.v2", _reply_to_an_instance),

@@ -4,10 +4,14 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from domain.core.messages import Command
+from domain.guest_spec import Power
 from domain.instance.state import Instance, VmState
 from domain.tasks.action import Action
 
 ANY_BUT_DELETED = frozenset(VmState) - {VmState.DELETED}
+
+ON = frozenset({Power.RUNNING, Power.PAUSED})
+"""Powers of a guest that has a process."""
 
 InstanceAction = Action[Instance]
 
@@ -29,6 +33,23 @@ def if_elsewhere(instance: Instance, command: Any) -> Iterator[dict[str, Any]]:
     """A step for an instance that has another host, too."""
     if instance.incoming is not None:
         yield {}
+
+
+def if_on(instance: Instance, command: Any) -> Iterator[dict[str, Any]]:
+    """A step for an instance whose guest has a process on its host, as far as is known."""
+    if instance.host is not None and instance.power in ON:
+        yield {}
+
+
+def if_not_on(instance: Instance, command: Any) -> Iterator[dict[str, Any]]:
+    """A step for an instance whose guest is off or suspended, as far as is known."""
+    if instance.host is not None and instance.power not in ON:
+        yield {}
+
+
+def image_or_own(instance: Instance, command: Any) -> Iterator[dict[str, Any]]:
+    """A step with the image that the command names, else the instance's own."""
+    yield {"image": command.image or instance.image}
 
 
 def each_nic(instance: Instance, command: Any) -> Iterator[dict[str, Any]]:

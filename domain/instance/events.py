@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import ClassVar
 
 from domain.core.messages import Event
-from domain.guest_spec import Power
+from domain.guest_spec import ImageRef, Power
 from domain.instance.migration import Migration
 from domain.instance.spec import InstanceSpec
 from domain.instance.state import VmState
@@ -70,6 +70,13 @@ class InstanceMoved(InstanceEvent):
     """The instance's two hosts have changed places: what was its other host is its own now."""
 
     power: Power
+    at: datetime
+
+
+class InstanceRescued(InstanceEvent):
+    """The instance boots from a disk of this image until it is unrescued."""
+
+    image: ImageRef
     at: datetime
 
 

@@ -14,6 +14,7 @@ from domain.instance.events import (
     InstanceMoved,
     InstancePowerChanged,
     InstancePurgeScheduled,
+    InstanceRescued,
     InstanceUpdated,
 )
 from domain.instance.state import Instance
@@ -47,6 +48,8 @@ def evolve(now: Instance | None, event: Event, subject_id: str) -> Instance:
             return now.but(migration=event.migration, updated=event.migration.updated)
         case InstanceMoved():
             return now.moved(event.power, event.at)
+        case InstanceRescued():
+            return now.but(rescue_image=event.image, updated=event.at)
         case InstancePurgeScheduled():
             return now.but(purge_at=event.at, before_delete=event.before)
         case TaskEvent():

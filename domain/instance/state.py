@@ -10,7 +10,7 @@ from enum import StrEnum
 from domain.core.cells import DEFAULT_CELL
 from domain.core.messages import Model
 from domain.core.resources import Resources
-from domain.guest_spec import GuestSpec, HostRef, Nic, Power
+from domain.guest_spec import GuestSpec, HostRef, ImageRef, Nic, Power
 from domain.instance.migration import Migration
 from domain.instance.spec import InstanceSpec
 from domain.tasks.job import Where
@@ -43,6 +43,8 @@ class OtherHost(Model):
     """Under which its resources are held there."""
     nics: tuple[Nic, ...] = ()
     """Its interfaces as they are there: the host's own address in a network differs. Empty until they are known."""
+    power: Power = Power.NONE
+    """What the hypervisor there last said of the guest."""
 
 
 class Instance(InstanceSpec, TaskSubject):
@@ -65,6 +67,8 @@ class Instance(InstanceSpec, TaskSubject):
     """Its other host, while it moves and until the move is confirmed or reverted."""
     migration: Migration | None = None
     """The last one."""
+    rescue_image: ImageRef | None = None
+    """While it is rescued: what its rescue disk was made of."""
     fault: Fault | None = None
     before_delete: VmState | None = None
     purge_at: datetime | None = None
@@ -101,8 +105,16 @@ class Instance(InstanceSpec, TaskSubject):
         other = self.incoming
         if other is None:
             return self
-        left = OtherHost(host=self.host, claim=self.claim, nics=self.nics) if self.host else None
+        left = None
+        if self.host is not None:
+            left = OtherHost(host=self.host, claim=self.claim, nics=self.nics, power=self.power)
         return self.but(host=other.host, claim=other.claim, nics=other.nics, incoming=left, power=power, updated=at)
+
+    def seen(self, power: Power, where: Where) -> "Instance":
+        """This when the hypervisor there says so of its guest."""
+        if where is Where.HERE:
+            return self.but(power=power)
+        return self.but(incoming=self.incoming.but(power=power)) if self.incoming else self
 
     def renewed(self, host_id: str, epoch: int) -> "Instance":
         """This, when one of its hosts has registered anew."""
@@ -135,6 +147,7 @@ class Instance(InstanceSpec, TaskSubject):
         return self.but(
             vm_state=vm_state,
             fault=None if cancelled and vm_state is not VmState.ERROR else fault,
+            rescue_image=self.rescue_image if vm_state in (VmState.RESCUED, VmState.SOFT_DELETED) else None,
             purge_at=self.purge_at if vm_state is VmState.SOFT_DELETED else None,
             updated=at,
             launched=self.launched or (at if fault is None and vm_state is VmState.ACTIVE else None),
@@ -159,6 +172,7 @@ class Instance(InstanceSpec, TaskSubject):
             config_drive=self.config_drive,
             password_ref=self.password_ref,
             user_data_ref=self.user_data_ref,
+            rescue_image=self.rescue_image,
         )
 
     @property

@@ -1,5 +1,6 @@
 """Jobs for images and for what an instance has on its host's disk."""
 
+from domain.guest_spec import ImageRef
 from domain.tasks.job import HostJob
 
 
@@ -8,6 +9,9 @@ class PrepareImage(HostJob):
 
     deadline = 600.0
 
+    image: ImageRef | None = None
+    """Another than the instance's own."""
+
 
 class CreateDisk(HostJob):
     """Make the root disk: an overlay on the cached image."""
@@ -15,6 +19,18 @@ class CreateDisk(HostJob):
 
 class DeleteDisk(HostJob):
     """Remove the instance's directory: disks, config drive, console log."""
+
+    attempts = 5
+
+
+class CreateRescueDisk(HostJob):
+    """Make the disk that the guest boots from while it is rescued, anew each time: an overlay on the cached image."""
+
+    image: ImageRef
+
+
+class DeleteRescueDisk(HostJob):
+    """Remove the disk that the guest booted from while it was rescued."""
 
     attempts = 5
 

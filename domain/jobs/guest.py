@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from domain.guest_spec import Power
+from domain.guest_spec import ImageRef, Power
 from domain.tasks.job import Fact, HostJob, Where
 
 
@@ -54,6 +54,31 @@ class UnpauseGuest(HostJob):
     leaves = Power.RUNNING
 
 
+class SuspendGuest(HostJob):
+    """Save the guest's memory to the host's disk and end the guest; one that is suspended is success."""
+
+    deadline = 600.0
+    leaves = Power.SUSPENDED
+
+
+class ResumeGuest(HostJob):
+    """Run a suspended guest from its saved memory, where it was; one that runs is success."""
+
+    deadline = 600.0
+    leaves = Power.RUNNING
+
+
+class RescueGuest(HostJob):
+    """Define the guest anew so that it boots from its rescue disk, and has its own root disk second."""
+
+    image: ImageRef
+    """Of which the rescue disk was made."""
+
+
+class UnrescueGuest(HostJob):
+    """Define the guest anew so that it boots from its own root disk, and has no rescue disk."""
+
+
 class PowerSeen(Fact):
     """The hypervisor says this of the guest."""
 
@@ -61,5 +86,5 @@ class PowerSeen(Fact):
     power: Power
 
     def apply(self, subject: Any, where: Where) -> Any:
-        """The instance, with its guest's power."""
-        return subject.but(power=self.power)
+        """The instance, with its guest's power, or with that of what the other host has of it."""
+        return subject.seen(self.power, where)

@@ -17,6 +17,8 @@ class PlaceInstance(Command, Resources):
     revision = 2
 
     reply: Reply
+    claim_id: str = ""
+    """Under which the resources are held; empty: the placing job's id."""
     instance_id: str
     project: str
     arch: str = "x86_64"

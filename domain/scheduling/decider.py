@@ -149,7 +149,7 @@ def _zone(envelope: Envelope, zone: Zone | None, cell: Cell) -> Outcome:
 
 
 def _place(request: PlaceInstance, cell: Cell) -> Outcome:
-    claim_id = request.reply.job_id
+    claim_id = request.claim_id or request.reply.job_id
     held = cell.table.claimed_by.get(claim_id)
     if held is None and not request.avoid:
         # A claim that an earlier release made for this very job has the instance's id.

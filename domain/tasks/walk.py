@@ -204,7 +204,8 @@ def progressed(draft: Draft[S], progress: JobProgressed, at: datetime) -> None:
 def deadline_passed(draft: Draft[S], rules: TaskRules[S], due_id: str, at: datetime) -> None:
     """What was on its way was not answered in time: it is tried again, or given up."""
     task = next((each for each in draft.now.tasks if each.dispatch and each.dispatch.id == due_id), None)
-    if task is None or task.dispatch is None:
+    if task is None or task.dispatch is None or at < task.dispatch.deadline:
+        # Progress that was decided meanwhile has moved the deadline.
         return
     if task.dispatch.held:
         _dispatch(draft, task, task.dispatch.steps, task.dispatch.attempt, at)

@@ -4,8 +4,17 @@ from agent.drivers.driver import DriverError, Secrets
 from agent.drivers.simulated.driver import SimulatedDriver
 from agent.jobs import HANDLERS, Context, Facts, handles, handles_without_guest
 from domain.guest_spec import GuestSpec, ImageRef, Power
-from domain.jobs.disk import CreateDisk, DeleteDisk, PrepareImage, WriteConfigDrive
-from domain.jobs.guest import DefineGuest, PowerSeen, RebootGuest, StartGuest, StopGuest, UndefineGuest
+from domain.jobs.disk import CreateDisk, CreateRescueDisk, DeleteDisk, DeleteRescueDisk, PrepareImage, WriteConfigDrive
+from domain.jobs.guest import (
+    DefineGuest,
+    PowerSeen,
+    RebootGuest,
+    RescueGuest,
+    StartGuest,
+    StopGuest,
+    UndefineGuest,
+    UnrescueGuest,
+)
 from domain.jobs.network import PlugPorts, UnplugPorts
 from domain.tasks.job import JOBS, Fact, HostJob, Job
 from tests.agent.samples import a_guest
@@ -22,6 +31,10 @@ LIFE: tuple[tuple[Job, Power | None], ...] = (
     (RebootGuest(), Power.RUNNING),
     (StopGuest(), Power.SHUTDOWN),
     (StartGuest(), Power.RUNNING),
+    (CreateRescueDisk(image=IMAGE), None),
+    (RescueGuest(image=IMAGE), None),
+    (UnrescueGuest(), None),
+    (DeleteRescueDisk(), None),
     (UndefineGuest(), Power.NONE),
     (UnplugPorts(), None),
     (DeleteDisk(), None),

@@ -1,6 +1,7 @@
 """Guests that answer: the tiny image on two hosts that a wire joins, each with libvirt and name spaces of its own."""
 
 import asyncio
+import re
 import socket
 import subprocess
 import sys
@@ -118,11 +119,11 @@ async def remove(driver: LibvirtDriver, guest: GuestSpec) -> None:
     await driver.delete_disk(guest.id)
 
 
-async def said(driver: LibvirtDriver, guest: GuestSpec, text: str) -> str:
-    """The console, once the text stands on it."""
+async def said(driver: LibvirtDriver, guest: GuestSpec, text: str, since: int = 0) -> str:
+    """The console from this byte on, once the text stands on it."""
     until = time.monotonic() + BOOT_TIMEOUT
     while True:
-        console = (await driver.console_log(guest.id, 1 << 16)).decode(errors="replace")
+        console = (await driver.console_log(guest.id, 1 << 16))[since:].decode(errors="replace")
         if text in console:
             return console
         assert time.monotonic() < until, f"no {text!r} in\n{console}"
@@ -213,6 +214,105 @@ async def test_a_guest_hears_its_power_button_and_its_console_outlives_the_daemo
         await remove(driver, guest)
     listener.kill()
     listener.wait(10)
+
+
+TICKS = """#!/bin/sh
+while :; do echo; echo uptime=$(cut -d. -f1 /proc/uptime); sleep 1; done >/dev/console </dev/null &
+"""
+"""Has a guest say every second for how long it is up."""
+
+
+async def uptime(driver: LibvirtDriver, guest: GuestSpec) -> int:
+    """Seconds that the guest says it is up."""
+    console = await said(driver, guest, "uptime=")
+    return int(re.findall(r"uptime=(\d+)\r?\n", console)[-1])
+
+
+async def test_a_guest_that_was_paused_or_suspended_goes_on_where_it_was(place: Place) -> None:
+    host = place.hosts[0]
+    guest = a_guest(place.image, (nic(place, 0, 60, str(uuid.uuid4()), 0),), disk=1 << 30)
+    async with opened(host, place.store) as driver:
+        await run(driver, guest, Secrets(user_data=TICKS))
+        await said(driver, guest, "gostack-guest: ready")
+
+        await driver.pause(guest.id)
+        await asyncio.sleep(1)
+        stood = await uptime(driver, guest)
+        await asyncio.sleep(4)
+        assert await uptime(driver, guest) == stood
+        await driver.unpause(guest.id)
+        await later(driver, guest, stood)
+
+        await driver.suspend(guest.id)
+        assert not await asyncio.to_thread(host.real.runs, guest.id)
+        stood = await uptime(driver, guest)
+        await asyncio.sleep(4)
+        await driver.resume(guest.id)
+        went_on = await later(driver, guest, stood)
+        assert went_on < stood + 4, "what it was suspended for does not count"
+        assert "boots=2" not in await said(driver, guest, "boots=1")
+        assert await reaches(host, guest.nics[0].ip)
+        await remove(driver, guest)
+
+
+async def later(driver: LibvirtDriver, guest: GuestSpec, than: int) -> int:
+    """Seconds that the guest says it is up, once they are more."""
+    until = time.monotonic() + BOOT_TIMEOUT
+    while True:
+        now = await uptime(driver, guest)
+        if now > than:
+            return now
+        assert time.monotonic() < until, f"it stands at {now} s"
+        await asyncio.sleep(0.2)
+
+
+async def test_saved_memory_that_is_damaged_is_kept_until_the_guest_starts_anew(place: Place) -> None:
+    host = place.hosts[1]
+    guest = a_guest(place.image, (nic(place, 1, 61, str(uuid.uuid4()), 0),), disk=1 << 30)
+    async with opened(host, place.store) as driver:
+        await run(driver, guest, Secrets())
+        await said(driver, guest, "gostack-guest: ready")
+        await driver.suspend(guest.id)
+        await asyncio.to_thread(host.real.damage_saved_memory, guest.id)
+        for _ in range(2):
+            with pytest.raises(DriverError) as caught:
+                await driver.resume(guest.id)
+            assert caught.value.code == "saved-memory-unusable"
+            assert await driver.power(guest.id) is Power.SUSPENDED
+        await driver.undefine(guest.id)
+        await driver.define(guest)
+        await driver.start(guest.id)
+        await said(driver, guest, "gostack-guest: boots=2")
+        await remove(driver, guest)
+
+
+async def test_a_rescued_guest_boots_from_another_disk_and_then_from_its_own_again(place: Place) -> None:
+    host = place.hosts[0]
+    guest = a_guest(place.image, (nic(place, 0, 62, str(uuid.uuid4()), 0),), disk=1 << 30)
+    async with opened(host, place.store) as driver:
+        await run(driver, guest, Secrets())
+        await said(driver, guest, "gostack-guest: ready")
+        await driver.stop(guest.id, GRACE)
+
+        await driver.create_rescue_disk(guest.id, place.image)
+        await driver.define(guest.but(rescue_image=place.image))
+        before = len(await driver.console_log(guest.id, 1 << 16))
+        await driver.start(guest.id)
+        console = await said(driver, guest, "gostack-guest: ready", since=before)
+        assert "boots=1" in console, "what counts the boots of its own disk is on its own disk"
+        assert f"disk=vdb bytes={1 << 30}" in console
+        assert f"uuid={guest.id}" in console
+        assert f"address={guest.nics[0].ip}/24" in console
+        await driver.stop(guest.id, GRACE)
+
+        await driver.define(guest)
+        await driver.delete_rescue_disk(guest.id)
+        before = len(await driver.console_log(guest.id, 1 << 16))
+        await driver.start(guest.id)
+        console = await said(driver, guest, "gostack-guest: ready", since=before)
+        assert "boots=2" in console
+        assert "disk=vdb" not in console
+        await remove(driver, guest)
 
 
 def serve_something(host: Host) -> subprocess.Popen[bytes]:

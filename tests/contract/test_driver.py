@@ -161,9 +161,63 @@ async def test_what_starts_reboots_or_stops_a_paused_guest_does_not_leave_it_pau
     assert await subject.driver.power(guest.id) is Power.SHUTDOWN
 
 
-async def test_what_is_off_cannot_stand_still(subject: Subject) -> None:
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_suspended_guest_is_off_until_it_is_resumed(subject: Subject, times: int) -> None:
     guest = await build(subject)
-    for attempt in (subject.driver.pause(guest.id), subject.driver.unpause(guest.id)):
+    await subject.driver.start(guest.id)
+    for _ in range(times):
+        await subject.driver.suspend(guest.id)
+    assert await subject.driver.power(guest.id) is Power.SUSPENDED
+    assert await subject.driver.guests() == {guest.id: Power.SUSPENDED}
+    with pytest.raises(DriverError) as caught:
+        await subject.driver.pause(guest.id)
+    assert caught.value.code == "guest-off"
+    for _ in range(times):
+        await subject.driver.resume(guest.id)
+    assert await subject.driver.guests() == {guest.id: Power.RUNNING}
+
+
+async def test_a_guest_that_was_paused_when_it_was_suspended_runs_when_it_is_resumed(subject: Subject) -> None:
+    guest = await build(subject)
+    await subject.driver.start(guest.id)
+    await subject.driver.pause(guest.id)
+    await subject.driver.suspend(guest.id)
+    await subject.driver.resume(guest.id)
+    assert await subject.driver.power(guest.id) is Power.RUNNING
+
+
+async def test_a_suspended_guest_that_is_stopped_or_undefined_is_not_suspended_any_more(subject: Subject) -> None:
+    guest = await build(subject)
+    await subject.driver.start(guest.id)
+    await subject.driver.suspend(guest.id)
+    await subject.driver.stop(guest.id, 0.3)
+    assert await subject.driver.power(guest.id) is Power.SHUTDOWN
+    await subject.driver.start(guest.id)
+    await subject.driver.suspend(guest.id)
+    await subject.driver.undefine(guest.id)
+    assert await subject.driver.power(guest.id) is Power.NONE
+    await subject.driver.define(guest)
+    assert await subject.driver.power(guest.id) is Power.SHUTDOWN
+
+
+async def test_a_suspended_guest_that_is_started_or_rebooted_runs(subject: Subject) -> None:
+    guest = await build(subject)
+    await subject.driver.start(guest.id)
+    for wake in (subject.driver.start(guest.id), subject.driver.reboot(guest.id, 0.3)):
+        await subject.driver.suspend(guest.id)
+        await wake
+        assert await subject.driver.power(guest.id) is Power.RUNNING
+
+
+async def test_what_is_off_cannot_be_paused_or_suspended_nor_go_on(subject: Subject) -> None:
+    guest = await build(subject)
+    driver = subject.driver
+    for attempt in (
+        driver.pause(guest.id),
+        driver.unpause(guest.id),
+        driver.suspend(guest.id),
+        driver.resume(guest.id),
+    ):
         with pytest.raises(DriverError) as caught:
             await attempt
         assert caught.value.code == "guest-off"
@@ -186,6 +240,8 @@ async def test_what_nobody_knows_cannot_be_run(subject: Subject) -> None:
         subject.driver.reboot(unknown, 0.3),
         subject.driver.pause(unknown),
         subject.driver.unpause(unknown),
+        subject.driver.suspend(unknown),
+        subject.driver.resume(unknown),
         subject.driver.vnc(unknown, 60),
     ):
         with pytest.raises(DriverError) as caught:
@@ -225,6 +281,34 @@ async def test_a_disk_is_not_taken_for_one_of_another_image(subject: Subject) ->
     assert caught.value.code == "disk-differs"
     await subject.driver.delete_disk(guest.id)
     await subject.driver.create_disk(guest.but(image=subject.other))
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_rescued_guest_boots_from_a_disk_of_its_own_and_then_from_its_root_disk(
+    subject: Subject, times: int
+) -> None:
+    driver = subject.driver
+    guest = await build(subject)
+    rescued = guest.but(rescue_image=subject.other)
+    await driver.define(rescued)
+    with pytest.raises(DriverError) as caught:
+        await driver.start(guest.id)
+    assert caught.value.code == "hypervisor-refused"
+    with pytest.raises(DriverError) as caught:
+        await driver.create_rescue_disk(guest.id, subject.other)
+    assert caught.value.code == "image-unavailable"
+    await driver.prepare_image(subject.other)
+    for _ in range(times):
+        await driver.create_rescue_disk(guest.id, subject.other)
+        await driver.define(rescued)
+        await driver.start(guest.id)
+    assert await driver.guests() == {guest.id: Power.RUNNING}
+    await driver.stop(guest.id, 0.3)
+    for _ in range(times):
+        await driver.define(guest)
+        await driver.delete_rescue_disk(guest.id)
+        await driver.start(guest.id)
+    assert await driver.guests() == {guest.id: Power.RUNNING}
 
 
 async def test_a_display_has_a_new_password_each_time_and_only_while_the_guest_runs(subject: Subject) -> None:

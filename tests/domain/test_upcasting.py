@@ -212,7 +212,7 @@ WRITTEN: dict[str, tuple[dict[str, Any], Message]] = {
     ),
     "gostack.scheduling.place-instance.v1": (
         {**DEMAND, "project": "p", "reply": OLD_REPLY},
-        PlaceInstance(**DEMAND, project="p", reply=REPLY),
+        PlaceInstance(**DEMAND, claim_id="i", project="p", reply=REPLY),
     ),
     "gostack.scheduling.release-instance.v1": (
         {"instance_id": "i", "host_id": "h", "reply": OLD_REPLY},

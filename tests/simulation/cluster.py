@@ -41,8 +41,8 @@ from tests.simulation.processes import Process
 
 CELLS = ("default", "second")
 """Of the hosts, by turns; a zone of the same name each."""
-ROOM = Inventory(vcpus=64, memory=2 << 30, disk=1 << 40)
-"""Of a host: two of the guests fit."""
+ROOMS = tuple(Inventory(vcpus=64, memory=guests << 30, disk=1 << 40) for guests in (2, 2, 1, 1))
+"""Of each host: so many of the guests fit. Two hosts a cell, so that a guest can move."""
 GRACE = 15.0
 INBOX_KEEP = 900.0
 """Longer than any script takes, so that whatever comes again in one is known."""
@@ -102,7 +102,7 @@ class Request:
 class Cluster:
     """All of it."""
 
-    def __init__(self, random: Random, hosts: int) -> None:
+    def __init__(self, random: Random) -> None:
         assert catalog.MESSAGES
         self.random = random
         self.weather = Weather(random)
@@ -113,8 +113,8 @@ class Cluster:
             "scheduler": SimulatedWriteStore(self.weather),
         }
         self.drivers = {
-            f"h{number}": SimulatedDriver(ROOM, latency=0.02, seed=str(random.random()))
-            for number in range(1, hosts + 1)
+            f"h{number}": SimulatedDriver(room, latency=0.02, seed=str(random.random()))
+            for number, room in enumerate(ROOMS, 1)
         }
         self._journals = {name: Journal(":memory:") for name in self.drivers}
         self._groups: dict[str, Group] = {}

@@ -117,7 +117,7 @@ async def overload(directory: Path, seed: int, kills: tuple[str, ...]) -> tuple[
     """What was answered, and the most tasks that were under way at once."""
     random = Random(seed)
     asyncio.get_running_loop().set_task_factory(factory)  # type: ignore[arg-type]
-    cluster = Cluster(random, 2)
+    cluster = Cluster(random)
     cluster.weather.chance = 0.0
     await cluster.start()
     await cluster.send(_id(random), Key("network", NETWORK), CreateNetwork(name="lan", cidr="10.0.0.0/16", segment=1))

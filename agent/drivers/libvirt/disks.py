@@ -34,6 +34,21 @@ class LibvirtDisks(LibvirtHost):
 
         await self._connection.run(work)
 
+    async def create_rescue_disk(self, instance_id: str, image: ImageRef) -> None:
+        """Make the overlay anew, as large as the image."""
+        files = self._files.instance(instance_id)
+
+        def work() -> None:
+            files.make()
+            files.rescue_disk.unlink(missing_ok=True)
+            root_disk.create(files.rescue_disk, image, self._images.path(image), 0)
+
+        await self._connection.run(work)
+
+    async def delete_rescue_disk(self, instance_id: str) -> None:
+        """Remove the file."""
+        await self._connection.run(lambda: self._files.instance(instance_id).rescue_disk.unlink(missing_ok=True))
+
     async def write_config_drive(self, guest: GuestSpec, secrets: Secrets) -> None:
         """Write the metadata documents and, where the guest wants one, the ISO image with them."""
         files = self._files.instance(guest.id)

@@ -23,6 +23,11 @@ class InstanceFiles:
         return self.directory / "disk.qcow2"
 
     @property
+    def rescue_disk(self) -> Path:
+        """The disk that the guest boots from while it is rescued, an overlay."""
+        return self.directory / "rescue.qcow2"
+
+    @property
     def config_drive(self) -> Path:
         """The ISO image that tells the guest who it is."""
         return self.directory / "config.iso"

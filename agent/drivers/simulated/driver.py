@@ -33,6 +33,10 @@ class SimulatedGuest:
 
     disk: str = ""
     """Checksum of the image that its disk was made of; empty where it has none."""
+    rescue_disk: str = ""
+    """Checksum of the image that its rescue disk was made of; empty where it has none."""
+    rescued: bool = False
+    """It boots from its rescue disk."""
     power: str = Power.NONE
     hostname: str = ""
     addresses: tuple[str, ...] = ()
@@ -109,8 +113,7 @@ class SimulatedDriver:
     async def create_disk(self, guest: GuestSpec) -> None:
         """Note that the guest has a disk."""
         await self._pass("CreateDisk")
-        if guest.image.checksum not in self._images:
-            raise DriverError(DriverFault.IMAGE_UNAVAILABLE, f"image {guest.image.name!r} is not on this host")
+        self._require_image(guest.image)
         if guest.disk and guest.disk < guest.image.virtual_size:
             raise DriverError(
                 DriverFault.DISK_TOO_SMALL,
@@ -127,7 +130,22 @@ class SimulatedDriver:
         await self._pass("DeleteDisk")
         had = self._guests.get(instance_id)
         if had is not None:
-            had.disk, had.console = "", ""
+            had.disk, had.rescue_disk, had.console = "", "", ""
+            self._keep(instance_id)
+
+    async def create_rescue_disk(self, instance_id: str, image: ImageRef) -> None:
+        """Note that the guest has a rescue disk."""
+        await self._pass("CreateRescueDisk")
+        self._require_image(image)
+        self._guests.setdefault(instance_id, SimulatedGuest()).rescue_disk = image.checksum
+        self._keep(instance_id)
+
+    async def delete_rescue_disk(self, instance_id: str) -> None:
+        """Forget the rescue disk."""
+        await self._pass("DeleteRescueDisk")
+        had = self._guests.get(instance_id)
+        if had is not None:
+            had.rescue_disk = ""
             self._keep(instance_id)
 
     async def write_config_drive(self, guest: GuestSpec, secrets: Secrets) -> None:
@@ -147,6 +165,7 @@ class SimulatedDriver:
         await self._pass("DefineGuest")
         had = self._guests.setdefault(guest.id, SimulatedGuest())
         had.hostname = guest.hostname
+        had.rescued = guest.rescue_image is not None
         had.addresses = tuple(f"{nic.ip}/{nic.prefix}" for nic in guest.nics)
         if not had.defined:
             had.power = Power.SHUTDOWN
@@ -166,7 +185,7 @@ class SimulatedDriver:
         guest = self._known(instance_id)
         if guest.power not in OFF:
             guest.power = Power.RUNNING
-        elif not guest.disk:
+        elif not guest.disk or (guest.rescued and not guest.rescue_disk):
             raise DriverError(DriverFault.HYPERVISOR_REFUSED, f"guest {instance_id} has no disk")
         else:
             guest.power = Power.RUNNING
@@ -192,13 +211,29 @@ class SimulatedDriver:
     async def pause(self, instance_id: str) -> None:
         """The guest stands still."""
         await self._pass("PauseGuest")
-        self._not_off(instance_id).power = Power.PAUSED
+        self._active(instance_id).power = Power.PAUSED
         self._keep(instance_id)
 
     async def unpause(self, instance_id: str) -> None:
         """The guest goes on."""
         await self._pass("UnpauseGuest")
-        self._not_off(instance_id).power = Power.RUNNING
+        self._active(instance_id).power = Power.RUNNING
+        self._keep(instance_id)
+
+    async def suspend(self, instance_id: str) -> None:
+        """The guest is off and remembers where it was."""
+        await self._pass("SuspendGuest")
+        if self._known(instance_id).power != Power.SUSPENDED:
+            self._active(instance_id).power = Power.SUSPENDED
+            self._keep(instance_id)
+
+    async def resume(self, instance_id: str) -> None:
+        """The guest goes on."""
+        await self._pass("ResumeGuest")
+        guest = self._known(instance_id)
+        if guest.power in OFF:
+            raise DriverError(DriverFault.GUEST_OFF, f"nothing was saved of guest {instance_id}")
+        guest.power = Power.RUNNING
         self._keep(instance_id)
 
     async def power(self, instance_id: str) -> Power:
@@ -210,6 +245,10 @@ class SimulatedDriver:
         """What was noted of every guest that is defined."""
         return {instance_id: Power(guest.power) for instance_id, guest in self._guests.items() if guest.defined}
 
+    def kept(self) -> list[str]:
+        """Ids of the instances of which anything is here: a definition, or a disk."""
+        return list(self._guests)
+
     async def console_log(self, instance_id: str, most: int) -> bytes:
         """The end of what the guest said."""
         guest = self._guests.get(instance_id)
@@ -218,7 +257,7 @@ class SimulatedDriver:
 
     async def vnc(self, instance_id: str, valid_seconds: int) -> VncAddress:
         """An address at which nothing listens."""
-        self._not_off(instance_id)
+        self._active(instance_id)
         port = FIRST_DISPLAY + list(self._guests).index(instance_id)
         return VncAddress("127.0.0.1", port, f"{self._random.getrandbits(32):08x}", valid_seconds)
 
@@ -240,21 +279,25 @@ class SimulatedDriver:
         if chance and self._random.random() < chance:
             raise DriverError(DriverFault.SIMULATED_FAILURE, f"{job} was to fail with a chance of {chance:g}")
 
+    def _require_image(self, image: ImageRef) -> None:
+        if image.checksum not in self._images:
+            raise DriverError(DriverFault.IMAGE_UNAVAILABLE, f"image {image.name!r} is not on this host")
+
     def _known(self, instance_id: str) -> SimulatedGuest:
         guest = self._guests.get(instance_id)
         if guest is None or not guest.defined:
             raise DriverError(DriverFault.GUEST_UNKNOWN, f"the hypervisor knows no guest {instance_id}")
         return guest
 
-    def _not_off(self, instance_id: str) -> SimulatedGuest:
+    def _active(self, instance_id: str) -> SimulatedGuest:
         guest = self._known(instance_id)
-        if guest.power in OFF:
+        if guest.power not in (Power.RUNNING, Power.PAUSED):
             raise DriverError(DriverFault.GUEST_OFF, f"guest {instance_id} is off")
         return guest
 
     def _keep(self, instance_id: str) -> None:
         guest = self._guests[instance_id]
-        gone = not guest.disk and not guest.defined
+        gone = not guest.disk and not guest.rescue_disk and not guest.defined
         if gone:
             del self._guests[instance_id]
         if self._kept is None:

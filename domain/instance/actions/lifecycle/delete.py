@@ -14,11 +14,13 @@ from domain.core.fields import OPERATORS_ONLY
 from domain.guest_spec import Power
 from domain.instance.action import (
     ANY_BUT_DELETED,
+    ON,
     InstanceAction,
     InstanceCommand,
     each_bound_nic,
     if_elsewhere,
     if_hosted,
+    if_on,
 )
 from domain.instance.events import InstancePurgeScheduled
 from domain.instance.state import Instance, VmState
@@ -29,9 +31,6 @@ from domain.jobs.scheduling import Release
 from domain.tasks.draft import Draft
 from domain.tasks.flow import Flow, Step, when
 from domain.tasks.job import Where
-
-ON = (Power.RUNNING, Power.PAUSED)
-OFF = (Power.NONE, Power.SHUTDOWN, Power.CRASHED)
 
 
 class DeleteInstance(InstanceCommand):
@@ -58,9 +57,14 @@ def error_only_if_ignored(instance: Instance, command: DeleteInstance | HardDele
         raise ErrorNeedsIgnore(id=instance.id)
 
 
-def at_power(instance: Instance, *powers: Power) -> bool:
-    """Whether the instance has a host, and its guest was last seen in one of these powers."""
-    return instance.host is not None and instance.power in powers
+def paused(instance: Instance, command: DeleteInstance) -> bool:
+    """Whether its guest stands still, as far as is known."""
+    return instance.host is not None and instance.power is Power.PAUSED
+
+
+def off(instance: Instance, command: DeleteInstance) -> bool:
+    """Whether its guest is off, and not suspended, as far as is known."""
+    return instance.host is not None and instance.power not in ON | {Power.SUSPENDED}
 
 
 def schedule_purge(draft: Draft[Instance], command: DeleteInstance, at: datetime) -> None:
@@ -84,13 +88,9 @@ DELETE = InstanceAction(
         "delete",
         2,
         (
-            Step(UnpauseGuest, undo=PauseGuest, each=when(lambda instance, command: at_power(instance, Power.PAUSED))),
-            Step(StopGuest, undo=StartGuest, each=when(lambda instance, command: at_power(instance, *ON))),
-            Step(
-                StopGuest,
-                no_undo="it was off, as far as was known",
-                each=when(lambda instance, command: at_power(instance, *OFF)),
-            ),
+            Step(UnpauseGuest, undo=PauseGuest, each=when(paused)),
+            Step(StopGuest, undo=StartGuest, each=if_on),
+            Step(StopGuest, no_undo="it was off, as far as was known", each=when(off)),
         ),
     ),
 )

@@ -25,7 +25,7 @@ def root_disk_as_it_is(instance: Instance, command: ResetInstance) -> None:
 RESET = InstanceAction(
     name="reset",
     command=ResetInstance,
-    begins=ANY_BUT_DELETED - {VmState.SOFT_DELETED, VmState.ACTIVE, VmState.BUILDING},
+    begins=ANY_BUT_DELETED - {VmState.SOFT_DELETED, VmState.ACTIVE, VmState.BUILDING, VmState.RESCUED},
     already=frozenset({VmState.ACTIVE}),
     ends=VmState.ACTIVE,
     needs_host=False,

@@ -122,7 +122,7 @@ def arrived(draft: Draft[Instance], task: Task, at: datetime) -> None:
     other = instance.incoming
     assert other is not None
     _note(draft, MigrationStatus.FINISHED, at, destination_id=other.host.id, destination_name=other.host.name)
-    draft.emit(InstanceMoved(power=instance.power, at=at))
+    draft.emit(InstanceMoved(power=other.power, at=at))
 
 
 def failed(draft: Draft[Instance], task: Task, at: datetime) -> None:
