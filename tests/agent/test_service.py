@@ -53,7 +53,9 @@ async def test_a_host_registers_with_what_it_has_and_learns_who_it_is(site: Site
 async def test_a_host_that_the_scheduler_will_not_have_says_why(site: Site) -> None:
     await site.world.host("h1", zone="z0")
     site.service._options = replace(site.service._options, cell="east")
-    with pytest.raises(NotRegistered, match="h1 cannot be registered as a host: Host h1 belongs to cell default, for ever"):
+    with pytest.raises(
+        NotRegistered, match="h1 cannot be registered as a host: Host h1 belongs to cell default, for ever"
+    ):
         await site.service.start()
 
 

@@ -333,7 +333,10 @@ async def test_rows_that_are_wrong_missing_or_too_many(world: World) -> None:
         (lambda here, there: {here: {}, there: {}}, "does not run it"),
         (lambda here, there: {here: {WEB.id: "shutdown"}, there: {}}, "does not run it"),
         (lambda here, there: {here: {WEB.id: "running"}, there: {WEB.id: "running"}}, f"{WEB.id}, which belongs to h"),
-        (lambda here, there: {here: {WEB.id: "running"}, there: {"x": "running"}}, "runs x, which is the id of no instance"),
+        (
+            lambda here, there: {here: {WEB.id: "running"}, there: {"x": "running"}},
+            "runs x, which is the id of no instance",
+        ),
         (lambda here, there: {there: {}}, "does not answer"),
     ],
 )

@@ -764,17 +764,13 @@ def change_state(batches: list[ProjectionBatch]) -> str:
 def change_offset(batches: list[ProjectionBatch]) -> str:
     right = batches[0].states[WEB]
     batches[0].states[WEB] = replace(right, offset=7777)
-    return (
-        f"state of {WEB} at version {right.version}: its offset is 7777, the log makes it {right.offset}"
-    )
+    return f"state of {WEB} at version {right.version}: its offset is 7777, the log makes it {right.offset}"
 
 
 def change_time(batches: list[ProjectionBatch]) -> str:
     right = batches[0].states[WEB]
     batches[0].states[WEB] = replace(right, time=NOW)
-    return (
-        f"state of {WEB} at version {right.version}: its time is {NOW}, the log makes it {right.time}"
-    )
+    return f"state of {WEB} at version {right.version}: its time is {NOW}, the log makes it {right.time}"
 
 
 def spoil_state(batches: list[ProjectionBatch]) -> str:
