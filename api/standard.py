@@ -24,12 +24,15 @@ from api.writes import command_bus
 from api.writes.boot import NAME
 from api.writes.command_bus import Wish
 from api.writes.command_responses import CREATED, answer
+from domain.aggregates import AGGREGATES
 from domain.core.fields import user_fields
 from domain.core.messages import Command, Key, derived_id, named_id
 from domain.kind import Kind, ListFilter, Unique
 from projections.views.view import Condition
 
 Route = Callable[..., Awaitable[Response]]
+Complete = Callable[[Services, Asked, Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
+"""Given the fields that a user set, as the command will have them: those that follow from them or from the request."""
 LONGEST_NAME, LONGEST_TEXT = 255, 1024
 FILTER_TYPES: dict[str, Any] = {"text": str, "bigint": int, "boolean": bool}
 STANDARD = ("list", "show", "history", "diff", "why", "create", "update", "delete")
@@ -50,9 +53,9 @@ def add_list(router: APIRouter, resource: Resource) -> None:
     """Add `GET /KINDS`."""
     kind = _kind(resource)
 
-    async def run(given: Given, asked: Any) -> Response:
+    async def run(given: Given, project: Project, asked: Any) -> Response:
         """The newest first."""
-        return await page(given, resource.view, asked, conditions(kind, asked))
+        return await page(given, resource.view, asked, await conditions(given, kind, asked, project))
 
     shape = page_of(resource.view, resource.document)
     router.add_api_route(
@@ -81,11 +84,15 @@ def _filter_type(each: ListFilter) -> Any:
     return Words | None if each.several else FILTER_TYPES[each.type] | None
 
 
-def conditions(kind: Kind, asked: Any) -> list[Condition]:
-    """What the rows of a kind's list have to fulfil, by the parameters of a request."""
+async def conditions(services: Services, kind: Kind, asked: Any, project: str) -> list[Condition]:
+    """What the rows of a kind's list have to fulfil, by the parameters of a request. Raises NotFound, NameNotUnique."""
     where = [Condition("deleted", "=", asked.deleted)]
     same = {"name": asked.name, "project": getattr(asked, "project_id", None)}
     same |= {each.field: getattr(asked, each.field) for each in kind.filters if not each.several}
+    for each in kind.filters:
+        if each.refers and same.get(each.field):
+            view = AGGREGATES[each.refers].plural
+            same[each.field] = await resolve.ident(services, view, same[each.field], project)
     where += [Condition(column, "=", value) for column, value in same.items() if value not in (None, "")]
     several = {each.field: getattr(asked, each.field) for each in kind.filters if each.several}
     return where + [Condition(column, "in", values) for column, values in several.items() if values]
@@ -161,8 +168,10 @@ def add_create(
     body: type[Strict] | None = None,
     example: Mapping[str, Any] | None = None,
     says: str = "",
+    complete: Complete | None = None,
 ) -> None:
-    """Add `POST /KINDS`. `body` is the request's shape where the command's fields alone do not make it."""
+    """Add `POST /KINDS`. `body` is the request's shape where the command's fields alone do not make it; `complete` adds
+    the fields that no user sets."""
     kind = _kind(resource)
     command = kind.create
     assert command is not None
@@ -170,7 +179,10 @@ def add_create(
 
     async def run(given: Given, asked: Asking, body: Any) -> Response:
         async def wish() -> Wish:
-            return Wish(Key(kind.name, new_id(kind, asked, body.name)), command(**body.model_dump()))
+            values = await resolve.referred(given, command, body.model_dump(), asked.project)
+            if complete is not None:
+                values |= await complete(given, asked, values)
+            return Wish(Key(kind.name, new_id(kind, asked, body.name)), command(**values))
 
         return await answer(given, await command_bus.carry_out(given, asked, wish), resource.view, done=CREATED)
 
@@ -229,7 +241,7 @@ def add_actions(router: APIRouter, resource: Resource) -> None:
     """Add `POST /KINDS/{ref}/actions/VERB` for each verb that begins at one there is."""
     kind = _kind(resource)
     for action in kind.actions.values():
-        if not action.begins:
+        if not action.begins or action.command is kind.delete:
             continue
         fields = body_of(action.command, f"{action.command.__name__}Body")
         router.add_api_route(

@@ -23,10 +23,10 @@ from domain.aggregates import DECIDED
 from domain.core.errors import UnknownMessage
 from domain.core.messages import Command, Key, Topic, from_record
 from domain.dead import DEAD
-from domain.guest_spec import HostRef, Power
+from domain.guest_spec import Power
 from domain.host.state import Host
 from domain.instance.state import Instance, VmState
-from domain.tasks.job import Where
+from domain.tasks.placed import PlacedSubject
 from domain.tasks.subject import TaskSubject
 from infra.db.postgres import PostgresWriteStore
 from infra.db.write_store import Due, WriteStore
@@ -114,6 +114,11 @@ class Observations:
         return (state for state in self.folded.states.values() if isinstance(state, Instance))
 
     @property
+    def holders(self) -> Iterator[tuple[Key, PlacedSubject]]:
+        """Everything of the log that may have a place on a host."""
+        return ((key, state) for key, state in self.folded.states.items() if isinstance(state, PlacedSubject))
+
+    @property
     def hosts(self) -> Iterator[Host]:
         """Return every host of the log."""
         return (state for state in self.folded.states.values() if isinstance(state, Host))
@@ -165,54 +170,44 @@ def deadlines(seen: Observations) -> Iterator[str]:
 
 
 def claims(seen: Observations) -> Iterator[str]:
-    """Claims on hosts are those of existing instances: one each, and a second while an instance moves."""
-    instances = {instance.id: instance for instance in seen.instances}
-    held: dict[tuple[str, str], list[Host]] = {}
+    """Claims on hosts are those of existing instances and volumes: one each, and a second while one moves."""
+    holders = dict(seen.holders)
+    held: dict[tuple[Key, str], list[Host]] = {}
     for host in seen.hosts:
         for claim_id, claim in host.claims.items():
-            held.setdefault((claim.instance_id, claim_id), []).append(host)
-    for (instance_id, claim_id), hosts in held.items():
+            held.setdefault((Key(claim.holder_kind, claim.instance_id), claim_id), []).append(host)
+    for (key, claim_id), hosts in held.items():
         names = ", ".join(host.name for host in hosts)
-        instance = instances.get(instance_id)
-        if instance is not None and instance.task is not None:
+        holder = holders.get(key)
+        if holder is not None and holder.task is not None:
             continue
         if len(hosts) > 1:
-            yield f"claim {claim_id} of instance {instance_id} is held on {len(hosts)} hosts: {names}"
-        elif instance is None or claim_id not in _claims_of(instance):
-            yield f"host {names} holds a claim for instance {instance_id}, which is not there"
-        elif hosts[0].cell != instance.cell:
-            yield f"host {names} is of cell {hosts[0].cell}, and its instance {instance_id} of {instance.cell}"
-    for instance in instances.values():
-        if instance.task is not None:
+            yield f"claim {claim_id} of {key.kind} {key.id} is held on {len(hosts)} hosts: {names}"
+        elif holder is None or claim_id not in holder.claims():
+            yield f"host {names} holds a claim for {key.kind} {key.id}, which is not there"
+        elif hosts[0].cell != holder.cell:
+            yield f"host {names} is of cell {hosts[0].cell}, and its {key.kind} {key.id} of {holder.cell}"
+    for key, holder in holders.items():
+        if holder.task is not None:
             continue
-        for claim_id, on in _claims_of(instance).items():
-            if on.id not in {host.id for host in held.get((instance.id, claim_id), ())}:
-                yield f"instance {instance.id} is on host {on.name} without a claim"
-        if instance.vm_state is VmState.DELETED and instance.host is not None:
-            yield f"instance {instance.id} is deleted and still has a host"
-
-
-def _claims_of(instance: Instance) -> dict[str, HostRef]:
-    """Return claim id -> host, as the instance has them."""
-    found = {}
-    for where in Where:
-        host, claim = instance.held(where)
-        if host is not None:
-            found[claim or instance.id] = host
-    return found
+        for claim_id, on in holder.claims().items():
+            if on.id not in {host.id for host in held.get((key, claim_id), ())}:
+                yield f"{key.kind} {key.id} is on host {on.name} without a claim"
+        if holder.current_status == VmState.DELETED and holder.host is not None:
+            yield f"{key.kind} {key.id} is deleted and still has a host"
 
 
 def usage(seen: Observations) -> Iterator[str]:
-    """The resources that a project's instances use are those that hosts hold for it."""
-    instances = {instance.id: instance for instance in seen.instances}
+    """The resources that a project's instances and volumes use are those that hosts hold for it."""
+    holders = dict(seen.holders)
     uses: Counter[tuple[str, str]] = Counter()
     held: Counter[tuple[str, str]] = Counter()
     for host in seen.hosts:
         for claim_id, claim in host.claims.items():
-            instance = instances.get(claim.instance_id)
-            if instance is None or instance.task is not None or claim_id not in _claims_of(instance):
+            holder = holders.get(Key(claim.holder_kind, claim.instance_id))
+            if holder is None or holder.task is not None or claim_id not in holder.claims():
                 continue
-            uses.update({(instance.project, what): size for what, size in instance.resources().amounts().items()})
+            uses.update({(holder.project, what): size for what, size in holder.resources().amounts().items()})
             held.update({(claim.project, what): size for what, size in claim.amounts().items()})
     for project, what in sorted({*uses, *held}):
         if (used := uses[project, what]) != (kept_for := held[project, what]):

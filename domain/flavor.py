@@ -8,9 +8,9 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from domain.core.errors import AlreadyExists, NotFound
 from domain.core.messages import Command, Decision, Envelope, Event, Model
 from domain.kind import Kind
+from domain.named import Named
 
 Policy = Literal["Shared", "Dedicated", "Default"]
 Mode = Literal["strict", "prefer"]
@@ -119,44 +119,22 @@ class FlavorDeleted(FlavorEvent):
     at: datetime
 
 
-def evolve(now: Flavor | None, event: Event, subject_id: str) -> Flavor:
-    """The flavor after this event. Raises TypeError for an event that is none of a flavor's."""
-    match event:
-        case FlavorCreated():
-            given = {name: getattr(event, name) for name in FlavorCreated.model_fields if name != "at"}
-            return Flavor(id=subject_id, created=event.at, updated=event.at, **given)
-        case FlavorUpdated() if now:
-            changes = {name: value for name, value in event if value is not None and name != "at"}
-            return now.but(updated=event.at, **changes)
-        case FlavorDeleted() if now:
-            return now.but(deleted=event.at, updated=event.at)
-        case _:
-            raise TypeError(f"{event.type_name} does not apply to flavor {subject_id}")
+RULES = Named("flavor", Flavor, CreateFlavor, FlavorCreated, DeleteFlavor, FlavorDeleted, UpdateFlavor, FlavorUpdated)
+evolve = RULES.evolve
 
 
 def decide(now: Flavor | None, envelope: Envelope) -> Decision:
     """Facts. Raises a Refusal where the flavor cannot do it."""
-    at, ident = envelope.time, envelope.subject.id
-    if isinstance(envelope.data, CreateFlavor):
-        if now is not None and now.deleted is None:
-            raise AlreadyExists(kind="flavor", id=envelope.data.name)
-        return Decision([FlavorCreated(at=at, **envelope.data.model_dump())])
-    if now is None or now.deleted is not None:
-        raise NotFound(kind="flavor", id=ident)
     match envelope.data:
-        case UpdateFlavor() as command:
-            changes = {name: value for name, value in command if value is not None and value != getattr(now, name)}
-            return Decision([FlavorUpdated(at=at, **changes)] if changes else [])
         case AddFlavorExtra(extra=extra):
-            merged = {**now.extra, **extra}
-            return Decision([FlavorUpdated(at=at, extra=merged)] if merged != now.extra else [])
+            flavor = RULES.alive(now, envelope)
+            extra = {**flavor.extra, **extra}
         case DeleteFlavorExtra(keys=keys):
-            left = {key: value for key, value in now.extra.items() if key not in keys}
-            return Decision([FlavorUpdated(at=at, extra=left)] if left != now.extra else [])
-        case DeleteFlavor():
-            return Decision([FlavorDeleted(at=at)])
-        case other:
-            raise TypeError(f"{other.type_name} is nothing a flavor decides")
+            flavor = RULES.alive(now, envelope)
+            extra = {key: value for key, value in flavor.extra.items() if key not in keys}
+        case _:
+            return RULES.decide(now, envelope)
+    return Decision([FlavorUpdated(at=envelope.time, extra=extra)] if extra != flavor.extra else [])
 
 
 KIND = Kind(

@@ -7,9 +7,10 @@ can check what it fetched, and an instance knows for ever what it was built from
 from datetime import datetime
 from typing import ClassVar, Literal
 
-from domain.core.errors import AlreadyExists, NotFound
+from domain.core.errors import AlreadyExists
 from domain.core.messages import Command, Decision, Envelope, Event, Model
 from domain.kind import Kind
+from domain.named import Named
 
 Format = Literal["qcow2", "raw"]
 
@@ -83,30 +84,16 @@ class ImageDeleted(ImageEvent):
     at: datetime
 
 
-def evolve(now: Image | None, event: Event, subject_id: str) -> Image:
-    """The image after this event. Raises TypeError for an event that is none of an image's."""
-    match event:
-        case ImageCreated():
-            given = {name: getattr(event, name) for name in ImageCreated.model_fields if name != "at"}
-            return Image(id=subject_id, created=event.at, updated=event.at, **given)
-        case ImageDeleted() if now:
-            return now.but(deleted=event.at, updated=event.at)
-        case _:
-            raise TypeError(f"{event.type_name} does not apply to image {subject_id}")
+RULES = Named("image", Image, CreateImage, ImageCreated, DeleteImage, ImageDeleted)
+evolve = RULES.evolve
 
 
 def decide(now: Image | None, envelope: Envelope) -> Decision:
     """Facts. Raises a Refusal where the image cannot do it."""
-    ident = envelope.subject.id
-    if isinstance(envelope.data, CreateImage):
-        if now is not None:
-            raise AlreadyExists(kind="image", id=ident)
-        return Decision([ImageCreated(project=envelope.project, at=envelope.time, **envelope.data.model_dump())])
-    if now is None or now.deleted is not None:
-        raise NotFound(kind="image", id=ident)
-    if isinstance(envelope.data, DeleteImage):
-        return Decision([ImageDeleted(at=envelope.time)])
-    raise TypeError(f"{envelope.data.type_name} is nothing an image decides")
+    if isinstance(envelope.data, CreateImage) and now is not None:
+        # Names are not unique: it is the id that exists, deleted or not.
+        raise AlreadyExists(kind="image", id=envelope.subject.id)
+    return RULES.decide(now, envelope)
 
 
 KIND = Kind(

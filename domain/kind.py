@@ -51,6 +51,8 @@ class ListFilter:
     type: FilterType = "text"
     several: bool = False
     """Any of several values, separated by commas."""
+    refers: str = ""
+    """Kind of what the field has the id of: people may write its name."""
 
 
 @dataclass(frozen=True)

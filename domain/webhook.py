@@ -5,12 +5,12 @@ not: that moves with every event, and who tells keeps it. Its secret is neither:
 """
 
 from datetime import datetime, timedelta
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from domain.core.errors import AlreadyExists, NotFound
 from domain.core.event_filter import Interest
 from domain.core.messages import Command, Decision, Envelope, Event, Model
 from domain.kind import Kind, ListFilter
+from domain.named import Named
 
 OVERLAP = timedelta(hours=24)
 """So long what is sent is signed with the secret before, too, so that a receiver can change over."""
@@ -165,53 +165,43 @@ class WebhookDeleted(WebhookEvent):
     at: datetime
 
 
+RULES = Named(
+    "webhook", Webhook, CreateWebhook, WebhookCreated, DeleteWebhook, WebhookDeleted, UpdateWebhook, WebhookUpdated
+)
+
+
 def evolve(now: Webhook | None, event: Event, subject_id: str) -> Webhook:
     """The webhook after this event. Raises TypeError for an event that is none of a webhook's."""
     match event:
         case WebhookCreated():
-            given = {name: getattr(event, name) for name in WebhookCreated.model_fields if name != "at"}
-            return Webhook(id=subject_id, created=event.at, updated=event.at, secret_changed=event.at, **given)
-        case WebhookUpdated() if now:
-            changes = {name: value for name, value in event if value is not None and name != "at"}
-            if event.url is not None:
-                changes["turn"] = now.turn + 1
-            if event.secret_ref is not None:
-                changes |= {"old_secret_ref": now.secret_ref, "secret_changed": event.at}
-            return now.but(updated=event.at, **changes)
+            return RULES.made(event, subject_id, secret_changed=event.at)
         case WebhookDisabled() if now:
             return now.but(enabled=False, reason=event.reason, updated=event.at)
         case WebhookRetried() if now:
             turn = now.turn + 1
             place = {} if event.begins is None else {"begins": event.begins, "begun": turn}
             return now.but(enabled=True, reason="", turn=turn, updated=event.at, **place)
-        case WebhookDeleted() if now:
-            return now.but(deleted=event.at, updated=event.at)
+        case WebhookUpdated() if now:
+            changes: dict[str, Any] = {} if event.url is None else {"turn": now.turn + 1}
+            if event.secret_ref is not None:
+                changes |= {"old_secret_ref": now.secret_ref, "secret_changed": event.at}
+            return RULES.evolve(now, event, subject_id).but(**changes)
         case _:
-            raise TypeError(f"{event.type_name} does not apply to webhook {subject_id}")
+            return RULES.evolve(now, event, subject_id)
 
 
 def decide(now: Webhook | None, envelope: Envelope) -> Decision:
     """Facts. Raises a Refusal where the webhook cannot do it."""
-    at, ident = envelope.time, envelope.subject.id
-    if isinstance(envelope.data, CreateWebhook):
-        if now is not None and now.deleted is None:
-            raise AlreadyExists(kind="webhook", id=envelope.data.name)
-        given = dict(envelope.data)
-        return Decision([WebhookCreated(project=envelope.project, at=at, **given)])
-    if now is None or now.deleted is not None:
-        raise NotFound(kind="webhook", id=ident)
     match envelope.data:
-        case UpdateWebhook() as command:
-            changes = {name: value for name, value in command if value is not None and value != getattr(now, name)}
-            return Decision([WebhookUpdated(at=at, **changes)] if changes else [])
         case DisableWebhook(reason=reason, turn=turn):
-            return Decision([WebhookDisabled(reason=reason, at=at)] if now.enabled and turn == now.turn else [])
+            webhook = RULES.alive(now, envelope)
+            stands = webhook.enabled and turn == webhook.turn
+            return Decision([WebhookDisabled(reason=reason, at=envelope.time)] if stands else [])
         case RetryWebhook(begins=begins):
-            return Decision([WebhookRetried(begins=begins, at=at)])
-        case DeleteWebhook():
-            return Decision([WebhookDeleted(at=at)])
-        case other:
-            raise TypeError(f"{other.type_name} is nothing a webhook decides")
+            RULES.alive(now, envelope)
+            return Decision([WebhookRetried(begins=begins, at=envelope.time)])
+        case _:
+            return RULES.decide(now, envelope)
 
 
 KIND = Kind(

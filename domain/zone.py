@@ -7,6 +7,7 @@ from typing import ClassVar
 from domain.core.cells import DEFAULT_CELL
 from domain.core.messages import Command, Event, Model
 from domain.kind import DecidedBy, Kind, Unique
+from domain.named import Named
 
 
 class Zone(Model):
@@ -66,23 +67,8 @@ class ZoneDeleted(ZoneEvent):
     at: datetime
 
 
-def evolve(now: Zone | None, event: Event, subject_id: str) -> Zone:
-    """The zone after this event. Raises TypeError for an event that is none of a zone's."""
-    match event:
-        case ZoneCreated():
-            return Zone(
-                id=subject_id,
-                name=event.name,
-                cell=event.cell,
-                description=event.description,
-                created=event.at,
-                updated=event.at,
-            )
-        case ZoneDeleted() if now:
-            return now.but(deleted=event.at, updated=event.at)
-        case _:
-            raise TypeError(f"{event.type_name} does not apply to zone {subject_id}")
-
+RULES = Named("zone", Zone, CreateZone, ZoneCreated, DeleteZone, ZoneDeleted)
+evolve = RULES.evolve
 
 KIND = Kind(
     name="zone",

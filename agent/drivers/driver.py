@@ -33,6 +33,8 @@ class DriverFault(StrEnum):
     """The image does not fit on the disk."""
     DISK_DIFFERS = "disk-differs"
     """The instance has a disk, of another image."""
+    VOLUME_DIFFERS = "volume-differs"
+    """The host has a file of the volume already, of another size."""
     NETWORK_OVERLAPS = "network-overlaps"
     """The host has an interface in the network's address range already."""
     HYPERVISOR_UNREACHABLE = "hypervisor-unreachable"
@@ -116,6 +118,16 @@ class DiskDriver(Protocol):
         """Write what the metadata service tells the guest and, where it wants one, the ISO image that says the same."""
 
 
+class VolumeDriver(Protocol):
+    """Disks on the host that outlive guests."""
+
+    async def create_volume(self, volume_id: str, size: int) -> None:
+        """Make an empty disk of `size` bytes; one that is there keeps what is on it. "volume-differs"."""
+
+    async def delete_volume(self, volume_id: str) -> None:
+        """Remove the disk with all that is on it; one that is not there is success."""
+
+
 class NetworkDriver(Protocol):
     """Guests' networks on the host."""
 
@@ -190,5 +202,7 @@ class DisplayDriver(Protocol):
         """A fresh password for the guest's display, and where it is; "guest-unknown" or "guest-off"."""
 
 
-class Driver(HostDriver, DiskDriver, NetworkDriver, DefinitionDriver, PowerDriver, DisplayDriver, Protocol):
+class Driver(
+    HostDriver, DiskDriver, VolumeDriver, NetworkDriver, DefinitionDriver, PowerDriver, DisplayDriver, Protocol
+):
     """One host's hypervisor."""

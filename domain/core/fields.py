@@ -19,6 +19,14 @@ OPERATORS_ONLY: Final[Any] = _OperatorsOnly()
 """Marks a field that the operator's settings fill in: `keep_for: Annotated[float, OPERATORS_ONLY]`."""
 
 
+class _Bytes:
+    """The mark's own type, so that no other annotation equals it."""
+
+
+BYTES: Final[Any] = _Bytes()
+"""Marks a field that counts bytes, which people may write as `10G`: `size: Annotated[int, BYTES]`."""
+
+
 @dataclass(frozen=True)
 class Refers:
     """Marks a field that refers to something of this kind, for which people write its id or its name.

@@ -81,6 +81,7 @@ def _dispatch_of_an_instance(data: dict[str, Any]) -> dict[str, Any]:
 UPCASTS: dict[str, Upcast] = {
     "gostack.host.claim-made.v1": Upcast("gostack.host.claim-made.v2", _claim_made),
     "gostack.host.claim-made.v2": Upcast("gostack.host.claim-made.v3", _claim_of_an_instance),
+    "gostack.host.claim-made.v3": Upcast("gostack.host.claim-made.v4", _as_it_was),
     "gostack.host.claim-released.v1": Upcast("gostack.host.claim-released.v2", _claim_of_an_instance),
     "gostack.host.disabled.v1": Upcast("gostack.host.disabled.v2", _as_it_was),
     "gostack.host.registered.v1": Upcast("gostack.host.registered.v2", _of_the_only_cell),

@@ -144,13 +144,16 @@ class HostHeard(HostEvent):
 
 
 class HostClaimMade(HostEvent, Resources):
-    """Resources of the host are held for an instance."""
+    """Resources of the host are held for an instance, or for something else that has a place there."""
 
-    revision = 3
+    revision = 4
 
     claim_id: str
     """The placing job's id; the instance's id where an earlier release made it."""
     instance_id: str
+    """Of whatever they are held for."""
+    holder_kind: str = "instance"
+    """What that is: a kind of aggregate."""
     project: str
     arch: str
     """Asked for, as are zone and hosts; empty: whichever."""

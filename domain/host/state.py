@@ -30,9 +30,11 @@ class Health(StrEnum):
 
 
 class Claim(Resources):
-    """What is held for an instance."""
+    """What is held for something that has its place on the host."""
 
     instance_id: str
+    """Of whatever it is held for."""
+    holder_kind: str = "instance"
     project: str
     number: int = 0
     """Of the cell's placements; 0 where it was not counted."""
@@ -72,6 +74,11 @@ class Host(Model):
             ident: {"instance_id": ident, **claim} if isinstance(claim, dict) else claim
             for ident, claim in claims.items()
         }
+
+    @property
+    def instances(self) -> int:
+        """How many instances have a claim here."""
+        return sum(claim.holder_kind == "instance" for claim in self.claims.values())
 
     def used(self) -> dict[str, int]:
         """How much of each resource is held."""
@@ -120,7 +127,13 @@ def evolve(now: Host | None, event: Event, subject_id: str) -> Host:
         case HostHeard():
             return now.but(health=Health.UP, updated=event.at)
         case HostClaimMade():
-            claim = Claim(instance_id=event.instance_id, project=event.project, number=event.number, **event.amounts())
+            claim = Claim(
+                instance_id=event.instance_id,
+                holder_kind=event.holder_kind,
+                project=event.project,
+                number=event.number,
+                **event.amounts(),
+            )
             placed = max(now.placed, event.number)
             return now.but(claims={**now.claims, event.claim_id: claim}, placed=placed)
         case HostClaimReleased():

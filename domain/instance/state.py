@@ -7,14 +7,13 @@ hypervisor last said) are the three facts behind it.
 from datetime import datetime
 from enum import StrEnum
 
-from domain.core.cells import DEFAULT_CELL
 from domain.core.messages import Model
 from domain.core.resources import Resources
 from domain.guest_spec import GuestSpec, HostRef, ImageRef, Nic, Power
 from domain.instance.migration import Migration
 from domain.instance.spec import InstanceSpec
 from domain.tasks.job import Where
-from domain.tasks.subject import TaskSubject
+from domain.tasks.placed import PlacedSubject
 from domain.tasks.task import Fault
 
 
@@ -47,7 +46,7 @@ class OtherHost(Model):
     """What the hypervisor there last said of the guest."""
 
 
-class Instance(InstanceSpec, TaskSubject):
+class Instance(InstanceSpec, PlacedSubject):
     """An instance."""
 
     id: str
@@ -58,11 +57,6 @@ class Instance(InstanceSpec, TaskSubject):
 
     vm_state: VmState = VmState.BUILDING
     power: Power = Power.NONE
-    cell: str = DEFAULT_CELL
-    """Where it has its place, or is asked for one."""
-    host: HostRef | None = None
-    claim: str = ""
-    """Under which its resources are held on its host; empty where an earlier release placed it: then, its id."""
     incoming: OtherHost | None = None
     """Its other host, while it moves and until the move is confirmed or reverted."""
     migration: Migration | None = None
@@ -84,15 +78,16 @@ class Instance(InstanceSpec, TaskSubject):
         """What it needs of a host."""
         return Resources(vcpus=self.flavor.core, memory=self.flavor.memory, disk=self.disk)
 
+    @property
+    def arch(self) -> str:
+        """Its image's."""
+        return self.image.arch
+
     def held(self, where: Where) -> tuple[HostRef | None, str]:
         """The host that it has there, and the claim under which its resources are held."""
         if where is Where.HERE:
             return self.host, self.claim
         return (self.incoming.host, self.incoming.claim) if self.incoming else (None, "")
-
-    def host_at(self, where: Where) -> HostRef | None:
-        """The host that it has there."""
-        return self.held(where)[0]
 
     def placed(self, where: Where, host: HostRef | None, claim: str) -> "Instance":
         """This with that host there, or none."""
@@ -118,9 +113,7 @@ class Instance(InstanceSpec, TaskSubject):
 
     def renewed(self, host_id: str, epoch: int) -> "Instance":
         """This, when one of its hosts has registered anew."""
-        now = self
-        if now.host is not None and now.host.id == host_id:
-            now = now.but(host=now.host.but(epoch=epoch))
+        now = super().renewed(host_id, epoch)
         if now.incoming is not None and now.incoming.host.id == host_id:
             now = now.but(incoming=now.incoming.but(host=now.incoming.host.but(epoch=epoch)))
         return now

@@ -11,7 +11,7 @@ from domain.tasks.task import Direction, Task, job_id
 
 
 class PlaceInstance(Command, Resources):
-    """Choose a host for an instance and hold its resources there, under a claim that has the id of the job."""
+    """Choose a host for something and hold its resources there, under a claim that has the id of the job."""
 
     kind = "scheduling"
     revision = 2
@@ -20,6 +20,7 @@ class PlaceInstance(Command, Resources):
     claim_id: str = ""
     """Under which the resources are held; empty: the placing job's id."""
     instance_id: str
+    """Of whatever is to be placed."""
     project: str
     arch: str = "x86_64"
     zone: str = ""
@@ -30,7 +31,7 @@ class PlaceInstance(Command, Resources):
 
 
 class ReleaseInstance(Command):
-    """Give back what is held for an instance."""
+    """Give back what is held for something that had a place."""
 
     kind = "scheduling"
     revision = 2
@@ -43,13 +44,13 @@ class ReleaseInstance(Command):
 
 
 class Place(SchedulerJob):
-    """Choose a host and hold what the instance needs there."""
+    """Choose a host and hold what the aggregate needs there."""
 
     deadline = 30.0
     attempts = 3
 
     wanted_host: str = ""
-    """Id of the one host that will do; empty: as the instance says."""
+    """Id of the one host that will do; empty: as the aggregate says."""
     avoid: tuple[str, ...] = ()
     """Ids of hosts that will not do."""
 
@@ -60,7 +61,7 @@ class Place(SchedulerJob):
             instance_id=subject.id,
             project=subject.project,
             **subject.resources().amounts(),
-            arch=subject.image.arch,
+            arch=subject.arch,
             zone=subject.zone,
             wanted_host=self.wanted_host or (subject.wanted_host if where is Where.HERE else ""),
             avoid=self.avoid,
@@ -68,7 +69,7 @@ class Place(SchedulerJob):
 
 
 class Release(SchedulerJob):
-    """Give back what is held for the instance."""
+    """Give back what is held for the aggregate."""
 
     deadline = 30.0
     attempts = 5
@@ -96,7 +97,7 @@ class Placed(Fact):
     """Empty where an earlier release made it: then it has the instance's id."""
 
     def apply(self, subject: Any, where: Where) -> Any:
-        """The instance, with a host."""
+        """The aggregate, with a host."""
         return subject.placed(where, self.host, self.claim)
 
 
@@ -106,5 +107,5 @@ class Released(Fact):
     fact: Literal["released"] = "released"
 
     def apply(self, subject: Any, where: Where) -> Any:
-        """The instance, without that host."""
+        """The aggregate, without that host."""
         return subject.placed(where, None, "")

@@ -173,10 +173,12 @@ def _place(request: PlaceInstance, cell: Cell) -> Outcome:
         refused = PlacementRefused(cell=cell.name, **asked_for)
         error = JobError(code=problem.code, message=str(problem), ran=False, details=dict(problem.values["counts"]))
         return Outcome(
-            notices=[(Key("instance", request.instance_id), refused)],
+            notices=[(request.reply.key, refused)],
             outgoing=[_answer(request.reply, JobResult(job_id=request.reply.job_id, name="Place", error=error))],
         )
-    claim = HostClaimMade(project=request.project, number=cell.table.latest + 1, **asked_for)
+    claim = HostClaimMade(
+        holder_kind=request.reply.key.kind, project=request.project, number=cell.table.latest + 1, **asked_for
+    )
     return Outcome(
         events=[(Key("host", choice.host_id), claim)],
         outgoing=[_placed(request.reply, cell.table.hosts[choice.host_id], claim_id)],

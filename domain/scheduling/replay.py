@@ -102,6 +102,7 @@ class Sight:
         claim = HostClaimMade(
             claim_id=event.claim_id,
             instance_id=event.instance_id,
+            holder_kind=event.holder_kind if isinstance(event, HostClaimMade) else "instance",
             project=event.project if isinstance(event, HostClaimMade) else "",
             **event.amounts(),
             arch=event.arch,

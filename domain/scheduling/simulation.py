@@ -264,7 +264,7 @@ def _load(tally: _Tally, sizes: Sequence[Size]) -> Load:
 
 def _filled(was: Host, would: Host) -> Filled:
     def held(host: Host) -> dict[str, int]:
-        return {"instances": len(host.claims), **host.used()}
+        return {"instances": host.instances, **host.used()}
 
     total = {name: int(getattr(was.inventory, name)) for name in RESOURCES}
     return Filled(was.id, was.name, total, held(was), held(would))

@@ -37,7 +37,7 @@ def rows(change: Change) -> Iterable[Row]:
             "endpoint": host.endpoint,
             "arch": host.inventory.arch,
             "hypervisor": host.inventory.hypervisor,
-            "instances": len(host.claims),
+            "instances": host.instances,
             **resources,
             "created": host.created,
             "updated": host.updated,

@@ -4,10 +4,13 @@ from collections.abc import Iterable
 from typing import Any
 
 from domain.kind import Kind
+from domain.tasks.placed import PlacedSubject
 from domain.tasks.subject import TaskSubject
 from projections.views.view import Change, Row, View, ViewColumn, aggregate
 
 OF_TASKS = frozenset(TaskSubject.model_fields) - {"id"}
+OF_PLACES = frozenset({"host", "claim", "wanted_host"})
+"""Of the state of what has a place, what its document tells otherwise or not at all."""
 
 
 def view_of(kind: Kind) -> View:
@@ -38,7 +41,8 @@ def view_of(kind: Kind) -> View:
 
 def _document(kind: Kind, now: Any) -> dict[str, Any]:
     tasks = OF_TASKS if kind.with_tasks else frozenset()
-    doc: dict[str, Any] = now.model_dump(mode="json", exclude={*kind.hidden, *tasks})
+    places = OF_PLACES if isinstance(now, PlacedSubject) else frozenset()
+    doc: dict[str, Any] = now.model_dump(mode="json", exclude={*kind.hidden, *tasks, *places})
     project = doc.pop("project", "")
     if project:
         doc["project_id"] = project
@@ -47,4 +51,8 @@ def _document(kind: Kind, now: Any) -> dict[str, Any]:
         action = kind.actions.get(now.task.action) if now.task else None
         doc["status"] = (action.during if action else "") or now.current_status
         doc["task"] = {"id": task.id, "action": task.action, "step": task.current_step} if task else None
+    if isinstance(now, PlacedSubject):
+        host = now.host
+        doc["host"] = {"id": host.id, "name": host.name, "epoch": host.epoch} if host else None
+        doc["host_id"] = host.id if host else ""
     return doc

@@ -62,6 +62,7 @@ from projections.views.table import VIEWS
 from projections.views.view import Change, Query
 from tests.domain.instances import NETWORK, boot_command
 from tests.harness.agents import host_key
+from tests.harness.samples import sample
 from tests.harness.world import START, World
 
 LAN = Key("network", NETWORK)
@@ -232,6 +233,10 @@ async def tell() -> list[Record]:
         command = ident(9600 + which)
         about = Envelope(ident(9500 + which), event, instance_key(2), world.clock(), "test", command, command)
         await world.log.publish([to_record(about, Topic.EVENTS)])
+    made = {from_record(record).subject.kind for record in world.log.all(Topic.EVENTS)}
+    for which, kind in enumerate(each for each in AGGREGATES.values() if each.create and each.name not in made):
+        assert kind.create is not None
+        await say(Key(kind.name, ident(200 + which)), sample(kind.create))
     await world.settle()
     return world.log.all(Topic.EVENTS)
 
@@ -309,7 +314,7 @@ async def test_rows_say_what_the_states_say(story: list[Record], expected: dict[
                 assert doc["addresses"] == [nic.ip for nic in state.nics if nic.ip]
                 assert doc["task"] is None
             case Host():
-                assert doc["instances"] == len(state.claims)
+                assert doc["instances"] == sum(claim.holder_kind == "instance" for claim in state.claims.values())
                 for resource in ("vcpus", "memory", "disk"):
                     total = getattr(state.inventory, resource)
                     assert doc[resource] == {"total": total, "used": state.used()[resource]}

@@ -238,6 +238,8 @@ async def _act(cluster: Cluster, action: Action, clients: list[asyncio.Task[None
         case "wait":
             await asyncio.sleep(action.seconds)
         case verb:
+            begins = await _begins(cluster, verb) if action.which % 4 else []
+            key = begins[action.which % len(begins)] if begins else key
             send(key, drawn(ACTIONS[verb].command, Random(action.which)))
 
 
@@ -248,6 +250,13 @@ async def _sent(request: Awaitable[object]) -> None:
 async def _state(cluster: Cluster, key: Key) -> Instance | None:
     row = (await cluster.write_stores["engine"].all("instance")).get(key)
     return Instance.model_validate_json(row.state) if row else None
+
+
+async def _begins(cluster: Cluster, verb: str) -> list[Key]:
+    """Instances that this verb begins with, as they are now: chosen blindly, most verbs would be refused."""
+    rows = (await cluster.write_stores["engine"].all("instance")).items()
+    states = [(key, Instance.model_validate_json(row.state)) for key, row in rows]
+    return sorted(key for key, state in states if not state.tasks and state.vm_state in ACTIONS[verb].begins)
 
 
 async def _guest_off(cluster: Cluster, key: Key, power: Power) -> None:

@@ -8,7 +8,8 @@ from agent.drivers.libvirt.disks import LibvirtDisks
 from agent.drivers.libvirt.display import LibvirtDisplay
 from agent.drivers.libvirt.nics import LibvirtNics
 from agent.drivers.libvirt.power import LibvirtPower
+from agent.drivers.libvirt.volumes import LibvirtVolumes
 
 
-class LibvirtDriver(LibvirtDisks, LibvirtNics, LibvirtDefinitions, LibvirtPower, LibvirtDisplay):
+class LibvirtDriver(LibvirtDisks, LibvirtVolumes, LibvirtNics, LibvirtDefinitions, LibvirtPower, LibvirtDisplay):
     """A host's libvirt, as a Driver."""

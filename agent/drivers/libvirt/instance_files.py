@@ -66,6 +66,10 @@ class HostFiles:
         """The files of an instance. Raises ValueError for an id that is no UUID: it becomes part of a path."""
         return InstanceFiles(self.state / "instances" / str(uuid.UUID(instance_id)))
 
+    def volume(self, volume_id: str) -> Path:
+        """The file of a volume. Raises ValueError for an id that is no UUID: it becomes part of a path."""
+        return self.state / "volumes" / f"{uuid.UUID(volume_id)}.qcow2"
+
     def make(self) -> None:
         """Make the directories."""
         self.state.mkdir(mode=0o755, parents=True, exist_ok=True)

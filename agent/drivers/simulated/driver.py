@@ -77,6 +77,8 @@ class SimulatedDriver:
         self._watcher: Watcher | None = None
         self._guests: dict[str, SimulatedGuest] = {}
         self._images: set[str] = set()
+        self._volumes: dict[str, int] = {}
+        """Volume id -> bytes."""
 
     @classmethod
     def of(cls, settings: Settings, host: str, path: Path | None = None) -> Self:
@@ -91,6 +93,7 @@ class SimulatedDriver:
             for instance_id, text in self._kept.execute("select id, guest from guests"):
                 self._guests[instance_id] = SimulatedGuest(**json.loads(text))
             self._images = {checksum for (checksum,) in self._kept.execute("select checksum from images")}
+            self._volumes = dict(self._kept.execute("select id, size from volumes"))
 
     async def close(self) -> None:
         """Let go."""
@@ -151,6 +154,21 @@ class SimulatedDriver:
     async def write_config_drive(self, guest: GuestSpec, secrets: Secrets) -> None:
         """Nobody reads it."""
         await self._pass("WriteConfigDrive")
+
+    async def create_volume(self, volume_id: str, size: int) -> None:
+        """Note that the volume is here."""
+        await self._pass("CreateVolumeFile")
+        if self._volumes.setdefault(volume_id, size) != size:
+            raise DriverError(DriverFault.VOLUME_DIFFERS, f"volume {volume_id} is here already, of another size")
+        if self._kept is not None:
+            self._kept.execute("insert or ignore into volumes values (?, ?)", (volume_id, size))
+
+    async def delete_volume(self, volume_id: str) -> None:
+        """Forget the volume."""
+        await self._pass("DeleteVolumeFile")
+        self._volumes.pop(volume_id, None)
+        if self._kept is not None:
+            self._kept.execute("delete from volumes where id = ?", (volume_id,))
 
     async def plug(self, guest: GuestSpec) -> None:
         """There are no networks: a guest that is defined has its addresses."""
@@ -335,4 +353,5 @@ def _open(path: Path) -> sqlite3.Connection:
         cursor.execute("pragma synchronous = off")
         cursor.execute("create table if not exists guests (id text primary key, guest text not null) without rowid")
         cursor.execute("create table if not exists images (checksum text primary key) without rowid")
+        cursor.execute("create table if not exists volumes (id text primary key, size int not null) without rowid")
     return kept

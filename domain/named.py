@@ -1,0 +1,79 @@
+"""Small things with a name: created, perhaps changed, deleted once, and nothing else to decide.
+
+Why one place: that what is deleted is not there, that a name is taken once, and that a change of nothing is no event
+are the same for each. What a kind decides besides stands in its own file.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from domain.core.errors import AlreadyExists, NotFound
+from domain.core.messages import Command, Decision, Envelope, Event, Model
+
+S = TypeVar("S", bound=Model)
+
+
+@dataclass(frozen=True)
+class Named(Generic[S]):
+    """The rules of a small kind; its state has `id`, `created`, `updated` and `deleted`, its events `at`."""
+
+    kind: str
+    state: type[S]
+    create: type[Command]
+    created: type[Event]
+    """Its fields are the command's, `at`, and `project` where it belongs to one."""
+    delete: type[Command]
+    deleted: type[Event]
+    update: type[Command] | None = None
+    updated: type[Event] | None = None
+    """None in a field means as before."""
+
+    def evolve(self, now: S | None, event: Event, subject_id: str) -> S:
+        """The thing after this event. Raises TypeError for an event that does not apply to it."""
+        told: Any = event
+        if isinstance(event, self.created):
+            return self.made(event, subject_id)
+        if now is not None and isinstance(event, self.deleted):
+            return now.but(deleted=told.at, updated=told.at)
+        if now is not None and self.updated is not None and isinstance(event, self.updated):
+            changes = {name: value for name, value in _told(event) if value is not None}
+            return now.but(updated=told.at, **changes)
+        raise TypeError(f"{event.type_name} does not apply to {self.kind} {subject_id}")
+
+    def made(self, event: Event, subject_id: str, **more: Any) -> S:
+        """The thing as the event creates it; `more` are fields of its state that are not in the event."""
+        told: Any = event
+        return self.state(id=subject_id, created=told.at, updated=told.at, **dict(_told(event)), **more)
+
+    def decide(self, now: S | None, envelope: Envelope) -> Decision:
+        """Facts. Raises AlreadyExists, NotFound; TypeError for a command that is none of these."""
+        command, at = envelope.data, envelope.time
+        if isinstance(command, self.create):
+            if now is not None and exists(now):
+                raise AlreadyExists(kind=self.kind, id=getattr(command, "name"))  # noqa: B009
+            project = {"project": envelope.project} if "project" in self.created.model_fields else {}
+            return Decision([self.created(at=at, **project, **dict(command))])
+        alive = self.alive(now, envelope)
+        if isinstance(command, self.delete):
+            return Decision([self.deleted(at=at)])
+        if self.update is not None and self.updated is not None and isinstance(command, self.update):
+            changes = {name: value for name, value in command if value not in (None, getattr(alive, name))}
+            return Decision([self.updated(at=at, **changes)] if changes else [])
+        article = "an" if self.kind[0] in "aeiou" else "a"
+        raise TypeError(f"{command.type_name} is nothing {article} {self.kind} decides")
+
+    def alive(self, now: S | None, envelope: Envelope) -> S:
+        """The thing that the command is for. Raises NotFound for one that never was or is deleted."""
+        if now is None or not exists(now):
+            raise NotFound(kind=self.kind, id=envelope.subject.id)
+        return now
+
+
+def exists(now: Any) -> bool:
+    """Whether a thing is there and not deleted."""
+    return now is not None and now.deleted is None
+
+
+def _told(event: Event) -> Iterator[tuple[str, Any]]:
+    return ((name, value) for name, value in event if name != "at")

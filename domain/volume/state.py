@@ -1,0 +1,123 @@
+"""What a volume is, as a fold of its events: a disk that outlives instances, on the disk of one host.
+
+`status` is derived, never stored: what became of the volume, and the instance that it is reserved for, are the facts
+behind it.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import ClassVar
+
+from domain.core.cells import DEFAULT_CELL
+from domain.core.messages import Event
+from domain.core.resources import Resources
+from domain.tasks.events import TaskEvent
+from domain.tasks.placed import PlacedSubject
+from domain.tasks.subject import evolve_task
+from domain.tasks.task import Fault
+
+
+class VolumeStatus(StrEnum):
+    """What a volume is when nothing is being done to it."""
+
+    CREATING = "creating"
+    AVAILABLE = "available"
+    IN_USE = "in_use"
+    """An instance has it, or is about to."""
+    DELETED = "deleted"
+    ERROR = "error"
+
+
+class Volume(PlacedSubject):
+    """A volume."""
+
+    name: str
+    description: str = ""
+    size: int
+    """Bytes."""
+    became: VolumeStatus = VolumeStatus.CREATING
+    """What it is apart from who uses it: never IN_USE."""
+    instance_id: str = ""
+    """Of the one instance that has it, or is about to; empty: none."""
+    fault: Fault | None = None
+    created: datetime
+    updated: datetime
+    deleted: datetime | None = None
+
+    @property
+    def current_status(self) -> VolumeStatus:
+        """What it is when nothing is being done to it."""
+        used = self.became is VolumeStatus.AVAILABLE and self.instance_id
+        return VolumeStatus.IN_USE if used else self.became
+
+    def resources(self) -> Resources:
+        """What it needs of a host: its size, even where its file is smaller yet."""
+        return Resources(disk=self.size)
+
+    def ended(self, status: str, at: datetime, fault: Fault | None, cancelled: bool) -> "Volume":
+        """This when a task ended in this status; a cancelled one leaves no fault, unless something is wrong now."""
+        became = VolumeStatus.AVAILABLE if status == VolumeStatus.IN_USE else VolumeStatus(status)
+        return self.but(
+            became=became,
+            fault=None if cancelled and became is not VolumeStatus.ERROR else fault,
+            updated=at,
+            deleted=at if became is VolumeStatus.DELETED else self.deleted,
+        )
+
+
+class VolumeEvent(Event):
+    """A fact about a volume, besides what happens to its tasks."""
+
+    abstract: ClassVar[bool] = True
+    kind = "volume"
+
+
+class VolumeCreated(VolumeEvent):
+    """The volume exists from now on; it has no file yet."""
+
+    project: str
+    name: str
+    description: str = ""
+    size: int
+    """Bytes."""
+    cell: str = DEFAULT_CELL
+    wanted_host: str = ""
+    """Id of the one host that will do; empty: whichever."""
+    created: datetime
+
+
+class VolumeUpdated(VolumeEvent):
+    """The volume's name or description changed; None means as before."""
+
+    name: str | None = None
+    description: str | None = None
+    at: datetime
+
+
+class VolumeHostRenewed(VolumeEvent):
+    """The volume's host has registered anew: its epoch is another."""
+
+    host_id: str
+    epoch: int
+
+
+def evolve(now: Volume | None, event: Event, subject_id: str) -> Volume:
+    """The volume after this event. Raises TypeError for an event that is none of a volume's."""
+    if isinstance(event, VolumeCreated):
+        return Volume(id=subject_id, updated=event.created, **{name: getattr(event, name) for name in _CREATED})
+    if now is None:
+        raise TypeError(f"{event.type_name} cannot be the first event of volume {subject_id}")
+    match event:
+        case VolumeUpdated():
+            changed = {name: value for name in ("name", "description") if (value := getattr(event, name)) is not None}
+            return now.but(updated=event.at, **changed)
+        case VolumeHostRenewed():
+            return now.renewed(event.host_id, event.epoch)
+        case TaskEvent():
+            volume: Volume = evolve_task(now, event)
+            return volume
+        case _:
+            raise TypeError(f"{event.type_name} is no event of a volume")
+
+
+_CREATED = list(VolumeCreated.model_fields)
