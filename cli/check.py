@@ -115,7 +115,7 @@ class Observations:
 
     @property
     def holders(self) -> Iterator[tuple[Key, PlacedSubject]]:
-        """Everything of the log that may have a place on a host."""
+        """Return, with its key, every aggregate of the log that may have a place on a host."""
         return ((key, state) for key, state in self.folded.states.items() if isinstance(state, PlacedSubject))
 
     @property

@@ -15,11 +15,11 @@ PACKAGES = ("domain", "commands", "projections", "agent", "api", "cli", "infra")
 ROOMS = ("agent/drivers", "agent/jobs", "cli/gs")  # counted apart from the package they are in
 
 ALLOWED = {
-    "agent/drivers": 42,
+    "agent/drivers": 43,
     "agent/jobs": 4,
-    "api": 188,
-    "cli/gs": 58,
-    "domain": 209,
+    "api": 189,
+    "cli/gs": 63,
+    "domain": 230,
 }
 
 FUNCTION_LINES = 70

@@ -249,7 +249,7 @@ async def test_a_job_from_before_all_that_is_remembered_is_refused_and_answered(
     error = answer.results[0].error
     assert error is not None
     assert error.ran
-    assert error.message.startswith("The job is of 2026-01-01T")
+    assert error.message.startswith("The job was sent at 2026-01-01T")
 
 
 # Many hosts in one process
