@@ -15,7 +15,7 @@ PACKAGES = ("domain", "commands", "projections", "agent", "api", "cli", "infra")
 ROOMS = ("agent/drivers", "agent/jobs", "cli/gs")  # counted apart from the package they are in
 
 ALLOWED = {
-    "agent/drivers": 43,
+    "agent/drivers": 45,
     "agent/jobs": 4,
     "api": 189,
     "cli/gs": 63,

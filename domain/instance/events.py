@@ -21,7 +21,6 @@ class InstanceCreated(InstanceEvent, InstanceSpec):
     """It exists from now on; nothing runs yet."""
 
     revision = 2
-
     project: str
     owner: str
     created: datetime
@@ -33,6 +32,13 @@ class InstanceUpdated(InstanceEvent):
     name: str | None = None
     description: str | None = None
     metadata: dict[str, str] | None = None
+    at: datetime
+
+
+class InstanceHostnameChanged(InstanceEvent):
+    """The instance's guest is told another host name from its next start on."""
+
+    hostname: str
     at: datetime
 
 
@@ -70,6 +76,13 @@ class InstanceMoved(InstanceEvent):
     """The instance's two hosts have changed places: what was its other host is its own now."""
 
     power: Power
+    at: datetime
+
+
+class InstanceRebuilt(InstanceEvent):
+    """The instance has a new root disk, of this image."""
+
+    image: ImageRef
     at: datetime
 
 

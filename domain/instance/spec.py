@@ -5,6 +5,9 @@ from pydantic import Field
 from domain.core.messages import Model
 from domain.guest_spec import FlavorRef, ImageRef, Nic
 
+HOSTNAME = r"^[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?$"
+"""A label of a host name, by RFC 1123."""
+
 
 class InstanceSpec(Model):
     """An instance as it was asked for, with flavor, image and key as they were then."""
