@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import domain
 from domain.kind import DecidedBy, Kind
 
-READERS = frozenset({"aggregates", "catalog"})
+READERS = frozenset({"aggregates", "catalog", "personal_data"})
 """Modules that read the table, and so are not looked into for rows."""
 
 

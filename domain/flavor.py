@@ -4,10 +4,11 @@ An instance keeps the flavor as it was when it was booted, so changing or deleti
 """
 
 from datetime import datetime
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from domain.core.fields import PERSONAL
 from domain.core.messages import Command, Decision, Envelope, Event, Model
 from domain.kind import Kind
 from domain.named import Named
@@ -20,13 +21,13 @@ class Flavor(Model):
     """A flavor."""
 
     id: str
-    name: str
+    name: Annotated[str, PERSONAL]
     core: int
     memory: int
     mode: Mode = "prefer"
     multi_queue: int = 0
     policy: Policy = "Default"
-    extra: dict[str, str] = Field(default_factory=dict)
+    extra: Annotated[dict[str, str], PERSONAL] = Field(default_factory=dict)
     created: datetime
     updated: datetime
     deleted: datetime | None = None
@@ -42,19 +43,19 @@ class FlavorCommand(Command):
 class CreateFlavor(FlavorCommand):
     """Create a flavor."""
 
-    name: str
+    name: Annotated[str, PERSONAL]
     core: int
     memory: int
     mode: Mode = "prefer"
     multi_queue: int = 0
     policy: Policy = "Default"
-    extra: dict[str, str] = Field(default_factory=dict)
+    extra: Annotated[dict[str, str], PERSONAL] = Field(default_factory=dict)
 
 
 class UpdateFlavor(FlavorCommand):
     """Change a flavor; what is not given stays."""
 
-    name: str | None = None
+    name: Annotated[str | None, PERSONAL] = None
     core: int | None = None
     memory: int | None = None
     mode: Mode | None = None
@@ -65,13 +66,13 @@ class UpdateFlavor(FlavorCommand):
 class AddFlavorExtra(FlavorCommand):
     """Add extra specs to a flavor, or change them."""
 
-    extra: dict[str, str]
+    extra: Annotated[dict[str, str], PERSONAL]
 
 
 class DeleteFlavorExtra(FlavorCommand):
     """Remove extra specs from a flavor."""
 
-    keys: tuple[str, ...]
+    keys: Annotated[tuple[str, ...], PERSONAL]
 
 
 class DeleteFlavor(FlavorCommand):
@@ -90,26 +91,26 @@ class FlavorEvent(Event):
 class FlavorCreated(FlavorEvent):
     """It exists, like this."""
 
-    name: str
+    name: Annotated[str, PERSONAL]
     core: int
     memory: int
     mode: Mode
     multi_queue: int
     policy: Policy
-    extra: dict[str, str] = Field(default_factory=dict)
+    extra: Annotated[dict[str, str], PERSONAL] = Field(default_factory=dict)
     at: datetime
 
 
 class FlavorUpdated(FlavorEvent):
     """It changed; None means as before."""
 
-    name: str | None = None
+    name: Annotated[str | None, PERSONAL] = None
     core: int | None = None
     memory: int | None = None
     mode: Mode | None = None
     multi_queue: int | None = None
     policy: Policy | None = None
-    extra: dict[str, str] | None = None
+    extra: Annotated[dict[str, str] | None, PERSONAL] = None
     at: datetime
 
 

@@ -5,9 +5,11 @@ instance was asked for. A later change of a flavor or an image changes no instan
 """
 
 from enum import StrEnum
+from typing import Annotated
 
 from pydantic import Field
 
+from domain.core.fields import PERSONAL, PLAIN
 from domain.core.messages import Model
 
 
@@ -26,7 +28,7 @@ class ImageRef(Model):
     """An image as it was when it was asked for."""
 
     id: str
-    name: str
+    name: Annotated[str, PERSONAL]
     checksum: str
     """SHA-256 of the file, lower-case hexadecimal."""
     format: str
@@ -39,21 +41,21 @@ class FlavorRef(Model):
     """A flavor as it was when it was asked for."""
 
     id: str
-    name: str
+    name: Annotated[str, PERSONAL]
     core: int
     memory: int
     """Bytes."""
     multi_queue: int = 0
     mode: str = "prefer"
     policy: str = "Default"
-    extra: dict[str, str] = Field(default_factory=dict)
+    extra: Annotated[dict[str, str], PERSONAL] = Field(default_factory=dict)
 
 
 class HostRef(Model):
     """A host as an aggregate that has something there knows it: its identity, and what reaching its agent takes."""
 
     id: str
-    name: str
+    name: Annotated[str, PLAIN]
     partition: int
     """Of the jobs topic, in which this host's dispatches are."""
     epoch: int
@@ -65,7 +67,7 @@ class Nic(Model):
     """A guest's network interface. Address and MAC are known once its port is bound."""
 
     network_id: str
-    network_name: str = ""
+    network_name: Annotated[str, PERSONAL] = ""
     port_id: str = ""
     keep_port: bool = False
     """The port was made before the instance and outlives it."""
@@ -82,7 +84,7 @@ class AttachedVolume(Model):
     """A volume that a guest has as a disk."""
 
     id: str
-    name: str = ""
+    name: Annotated[str, PERSONAL] = ""
     size: int
     """Bytes."""
     read_only: bool = False
@@ -92,17 +94,17 @@ class GuestSpec(Model):
     """All that a host needs to know of a guest."""
 
     id: str
-    name: str
-    hostname: str
+    name: Annotated[str, PERSONAL]
+    hostname: Annotated[str, PERSONAL]
     project: str
     flavor: FlavorRef
     image: ImageRef
     disk: int
     """Bytes of the root disk."""
     nics: tuple[Nic, ...] = ()
-    metadata: dict[str, str] = Field(default_factory=dict)
-    key_name: str = ""
-    public_key: str = ""
+    metadata: Annotated[dict[str, str], PERSONAL] = Field(default_factory=dict)
+    key_name: Annotated[str, PERSONAL] = ""
+    public_key: Annotated[str, PERSONAL] = ""
     config_drive: bool = True
     password_ref: str = ""
     user_data_ref: str = ""

@@ -5,9 +5,10 @@ can check what it fetched, and an instance knows for ever what it was built from
 """
 
 from datetime import datetime
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from domain.core.errors import AlreadyExists
+from domain.core.fields import PERSONAL
 from domain.core.messages import Command, Decision, Envelope, Event, Model
 from domain.kind import Kind
 from domain.named import Named
@@ -20,8 +21,8 @@ class Image(Model):
 
     id: str
     project: str
-    name: str
-    description: str = ""
+    name: Annotated[str, PERSONAL]
+    description: Annotated[str, PERSONAL] = ""
     checksum: str
     format: Format
     size: int
@@ -42,8 +43,8 @@ class ImageCommand(Command):
 class CreateImage(ImageCommand):
     """Create an image from bytes in the image store."""
 
-    name: str
-    description: str = ""
+    name: Annotated[str, PERSONAL]
+    description: Annotated[str, PERSONAL] = ""
     checksum: str
     format: Format
     size: int
@@ -68,8 +69,8 @@ class ImageCreated(ImageEvent):
     """It exists, like this."""
 
     project: str
-    name: str
-    description: str = ""
+    name: Annotated[str, PERSONAL]
+    description: Annotated[str, PERSONAL] = ""
     checksum: str
     format: Format
     size: int

@@ -1,8 +1,9 @@
 """Keypairs: public keys by name, put into guests. A private key is never kept, and never enters the log."""
 
 from datetime import datetime
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+from domain.core.fields import PERSONAL
 from domain.core.messages import Command, Event, Model
 from domain.kind import Kind, Unique
 from domain.named import Named
@@ -13,9 +14,9 @@ class Keypair(Model):
 
     id: str
     project: str
-    name: str
-    public_key: str
-    fingerprint: str
+    name: Annotated[str, PERSONAL]
+    public_key: Annotated[str, PERSONAL]
+    fingerprint: Annotated[str, PERSONAL]
     created: datetime
     updated: datetime
     deleted: datetime | None = None
@@ -31,9 +32,9 @@ class KeypairCommand(Command):
 class CreateKeypair(KeypairCommand):
     """Keep a public key under a name."""
 
-    name: str
-    public_key: str
-    fingerprint: str
+    name: Annotated[str, PERSONAL]
+    public_key: Annotated[str, PERSONAL]
+    fingerprint: Annotated[str, PERSONAL]
 
 
 class DeleteKeypair(KeypairCommand):
@@ -53,9 +54,9 @@ class KeypairCreated(KeypairEvent):
     """It exists."""
 
     project: str
-    name: str
-    public_key: str
-    fingerprint: str
+    name: Annotated[str, PERSONAL]
+    public_key: Annotated[str, PERSONAL]
+    fingerprint: Annotated[str, PERSONAL]
     at: datetime
 
 

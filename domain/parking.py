@@ -4,8 +4,9 @@ Why messages of their own: they concern any kind of aggregate, and stand beside 
 could not be changed. The processor deals with them itself, before anything is decided.
 """
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+from domain.core.fields import PERSONAL
 from domain.core.messages import Command, Event
 
 
@@ -22,7 +23,7 @@ class ParkingEvent(Event):
     abstract: ClassVar[bool] = True
     kind = "parking"
 
-    why: str
+    why: Annotated[str, PERSONAL]
 
 
 class AggregateParked(ParkingEvent):

@@ -5,9 +5,10 @@ not: that moves with every event, and who tells keeps it. Its secret is neither:
 """
 
 from datetime import datetime, timedelta
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from domain.core.event_filter import Interest
+from domain.core.fields import PERSONAL, PERSONAL_OF_ACTOR
 from domain.core.messages import Command, Decision, Envelope, Event, Model
 from domain.kind import Kind, ListFilter
 from domain.named import Named
@@ -21,7 +22,7 @@ class Wanted(Model):
 
     types: tuple[str, ...] = ()
     subject: str = ""
-    actor: str = ""
+    actor: Annotated[str, PERSONAL_OF_ACTOR] = ""
     project_id: str = ""
     task: str = ""
 
@@ -36,9 +37,9 @@ class Webhook(Model):
 
     id: str
     project: str
-    name: str
-    description: str = ""
-    url: str
+    name: Annotated[str, PERSONAL]
+    description: Annotated[str, PERSONAL] = ""
+    url: Annotated[str, PERSONAL]
     wanted: Wanted
     begins: tuple[int, ...]
     """Offsets of gostack.events, by partition, that it is told from."""
@@ -46,7 +47,7 @@ class Webhook(Model):
     old_secret_ref: str = ""
     secret_changed: datetime
     enabled: bool = True
-    reason: str = ""
+    reason: Annotated[str, PERSONAL] = ""
     """Why it is disabled."""
     turn: int = 1
     """Grows whenever it is to be tried at once, whatever failed before."""
@@ -73,9 +74,9 @@ class WebhookCommand(Command):
 class CreateWebhook(WebhookCommand):
     """Tell an endpoint of events."""
 
-    name: str
-    description: str = ""
-    url: str
+    name: Annotated[str, PERSONAL]
+    description: Annotated[str, PERSONAL] = ""
+    url: Annotated[str, PERSONAL]
     wanted: Wanted
     begins: tuple[int, ...]
     secret_ref: str
@@ -84,9 +85,9 @@ class CreateWebhook(WebhookCommand):
 class UpdateWebhook(WebhookCommand):
     """Change a webhook; what is not given stays. Where it has got to stays, too."""
 
-    name: str | None = None
-    description: str | None = None
-    url: str | None = None
+    name: Annotated[str | None, PERSONAL] = None
+    description: Annotated[str | None, PERSONAL] = None
+    url: Annotated[str | None, PERSONAL] = None
     wanted: Wanted | None = None
     secret_ref: str | None = None
 
@@ -96,7 +97,7 @@ class DisableWebhook(WebhookCommand):
 
     relieves: ClassVar[bool] = True
 
-    reason: str
+    reason: Annotated[str, PERSONAL]
     turn: int
 
 
@@ -123,9 +124,9 @@ class WebhookCreated(WebhookEvent):
     """It exists."""
 
     project: str
-    name: str
-    description: str = ""
-    url: str
+    name: Annotated[str, PERSONAL]
+    description: Annotated[str, PERSONAL] = ""
+    url: Annotated[str, PERSONAL]
     wanted: Wanted
     begins: tuple[int, ...]
     secret_ref: str
@@ -135,9 +136,9 @@ class WebhookCreated(WebhookEvent):
 class WebhookUpdated(WebhookEvent):
     """It changed; None means as before."""
 
-    name: str | None = None
-    description: str | None = None
-    url: str | None = None
+    name: Annotated[str | None, PERSONAL] = None
+    description: Annotated[str | None, PERSONAL] = None
+    url: Annotated[str | None, PERSONAL] = None
     wanted: Wanted | None = None
     secret_ref: str | None = None
     at: datetime
@@ -146,7 +147,7 @@ class WebhookUpdated(WebhookEvent):
 class WebhookDisabled(WebhookEvent):
     """It is told no more."""
 
-    reason: str
+    reason: Annotated[str, PERSONAL]
     at: datetime
 
 

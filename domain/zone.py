@@ -2,9 +2,10 @@
 which cell, as whose its name is known for ever."""
 
 from datetime import datetime
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from domain.core.cells import DEFAULT_CELL
+from domain.core.fields import PERSONAL, PLAIN
 from domain.core.messages import Command, Event, Model
 from domain.kind import DecidedBy, Kind, Unique
 from domain.named import Named
@@ -14,9 +15,9 @@ class Zone(Model):
     """A zone."""
 
     id: str
-    name: str
+    name: Annotated[str, PLAIN]
     cell: str = DEFAULT_CELL
-    description: str = ""
+    description: Annotated[str, PERSONAL] = ""
     created: datetime
     updated: datetime
     deleted: datetime | None = None
@@ -32,9 +33,9 @@ class ZoneCommand(Command):
 class CreateZone(ZoneCommand):
     """Create a zone."""
 
-    name: str
+    name: Annotated[str, PLAIN]
     cell: str = DEFAULT_CELL
-    description: str = ""
+    description: Annotated[str, PERSONAL] = ""
 
 
 class DeleteZone(ZoneCommand):
@@ -55,9 +56,9 @@ class ZoneCreated(ZoneEvent):
 
     revision = 2
 
-    name: str
+    name: Annotated[str, PLAIN]
     cell: str
-    description: str = ""
+    description: Annotated[str, PERSONAL] = ""
     at: datetime
 
 

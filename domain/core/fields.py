@@ -1,10 +1,11 @@
-"""What is said about a field of a command besides its type.
+"""Marks on fields: facts about a field of a message or a state besides its type.
 
 Why a mark on the field: the API's request body and the command line's options are both made from the command's class,
-so what either has to know of a field stands there, once.
+and what is encrypted follows from the message's, so what either has to know of a field stands there, once.
 """
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Final, get_args
 
 from pydantic import BaseModel, Field
@@ -25,6 +26,36 @@ class _Bytes:
 
 BYTES: Final[Any] = _Bytes()
 """Marks a field that counts bytes, which people may write as `10G`: `size: Annotated[int, BYTES]`."""
+
+
+class Owner(StrEnum):
+    """Under whose key the text of a field can be encrypted, so that it is lost with the key."""
+
+    PROJECT = "project"
+    """The project of the thing; the operator where the thing belongs to no project."""
+    ACTOR = "actor"
+    """The person, or the program, that the text names or that wrote it."""
+
+
+@dataclass(frozen=True)
+class Personal:
+    """Marks a text, or texts, that may say something of a person: names, descriptions, free values."""
+
+    owner: Owner = Owner.PROJECT
+
+
+PERSONAL: Final = Personal()
+"""Marks a text of whoever owns the thing: `description: Annotated[str, PERSONAL]`."""
+PERSONAL_OF_ACTOR: Final = Personal(Owner.ACTOR)
+"""Marks a text that names who acted, or that this person wrote: `reason: Annotated[str, PERSONAL_OF_ACTOR]`."""
+
+
+class _Plain:
+    """The mark's own type, so that no other annotation equals it."""
+
+
+PLAIN: Final[Any] = _Plain()
+"""Marks a text that says nothing of a person, where the field's name could: `name: Annotated[str, PLAIN]` of a job."""
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,12 @@ from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
 from operator import itemgetter
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict
 
 from domain.core.errors import UnknownMessage
+from domain.core.fields import PERSONAL_OF_ACTOR, PLAIN
 from domain.core.frozen import frozen
 from domain.core.upcasting import earlier, today, upcast
 
@@ -149,13 +150,13 @@ class Envelope:
     source: str
     correlation: str
     causation: str = ""
-    actor: str = SYSTEM
+    actor: Annotated[str, PERSONAL_OF_ACTOR] = SYSTEM
     project: str = ""
-    reason: str = ""
+    reason: Annotated[str, PERSONAL_OF_ACTOR] = ""
     aggversion: int | None = None
     verdict: Verdict | None = None
     if_match: int | None = None
-    fingerprint: str = ""
+    fingerprint: Annotated[str, PLAIN] = ""
     traceparent: str = ""
     cause_place: str = ""
     task: str = ""

@@ -1,9 +1,10 @@
 """Commands and facts of hosts, and what a placement led to."""
 
 from datetime import datetime
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from domain.core.cells import DEFAULT_CELL
+from domain.core.fields import PERSONAL_OF_ACTOR, PLAIN
 from domain.core.messages import Command, Event, Model
 from domain.core.resources import Resources
 
@@ -31,7 +32,7 @@ class HostCommand(Command):
 class RegisterHost(HostCommand):
     """A host's agent has started: this is what the host has."""
 
-    name: str
+    name: Annotated[str, PLAIN]
     zone: str
     cell: str = DEFAULT_CELL
     inventory: Inventory
@@ -45,7 +46,7 @@ class EnableHost(HostCommand):
 class DisableHost(HostCommand):
     """Disable a host for new instances; existing ones keep running."""
 
-    why: str = ""
+    why: Annotated[str, PERSONAL_OF_ACTOR] = ""
     until: datetime | None = None
     """When it is enabled again by itself; None: when somebody enables it."""
 
@@ -98,7 +99,7 @@ class HostRegistered(HostEvent):
 
     revision = 2
 
-    name: str
+    name: Annotated[str, PLAIN]
     zone: str
     cell: str
     inventory: Inventory
@@ -119,7 +120,7 @@ class HostDisabled(HostEvent):
 
     revision = 2
 
-    why: str
+    why: Annotated[str, PERSONAL_OF_ACTOR]
     until: datetime | None = None
     at: datetime
 

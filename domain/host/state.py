@@ -2,11 +2,12 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import field_validator
 
 from domain.core.cells import DEFAULT_CELL
+from domain.core.fields import PERSONAL_OF_ACTOR, PLAIN
 from domain.core.messages import Event, Model
 from domain.core.resources import RESOURCES, Resources
 from domain.host.messages import (
@@ -44,7 +45,7 @@ class Host(Model):
     """A host."""
 
     id: str
-    name: str
+    name: Annotated[str, PLAIN]
     zone: str
     cell: str = DEFAULT_CELL
     """For ever: only one scheduler decides for it."""
@@ -53,7 +54,7 @@ class Host(Model):
     partition: int
     epoch: int
     enabled: bool = True
-    why_disabled: str = ""
+    why_disabled: Annotated[str, PERSONAL_OF_ACTOR] = ""
     health: Health = Health.UP
     enable_at: datetime | None = None
     """When it is enabled again by itself."""

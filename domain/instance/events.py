@@ -1,8 +1,9 @@
 """What can happen to an instance, besides what happens to its tasks (domain/tasks/events.py)."""
 
 from datetime import datetime
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+from domain.core.fields import PERSONAL, PERSONAL_OF_ACTOR
 from domain.core.messages import Event
 from domain.guest_spec import ImageRef, Power
 from domain.instance.migration import Migration
@@ -23,16 +24,16 @@ class InstanceCreated(InstanceEvent, InstanceSpec):
     revision = 2
 
     project: str
-    owner: str
+    owner: Annotated[str, PERSONAL_OF_ACTOR]
     created: datetime
 
 
 class InstanceUpdated(InstanceEvent):
     """Its description changed; None means as before."""
 
-    name: str | None = None
-    description: str | None = None
-    metadata: dict[str, str] | None = None
+    name: Annotated[str | None, PERSONAL] = None
+    description: Annotated[str | None, PERSONAL] = None
+    metadata: Annotated[dict[str, str] | None, PERSONAL] = None
     at: datetime
 
 
@@ -56,7 +57,7 @@ class InstanceCellChanged(InstanceEvent):
 
     cell: str
     before: str
-    why: str
+    why: Annotated[str, PERSONAL]
     """What the cell before said."""
 
 

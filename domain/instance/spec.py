@@ -1,7 +1,10 @@
 """What is asked for when an instance is booted: the same in the command, in the fact, and in the instance."""
 
+from typing import Annotated
+
 from pydantic import Field
 
+from domain.core.fields import PERSONAL
 from domain.core.messages import Model
 from domain.guest_spec import FlavorRef, ImageRef, Nic
 
@@ -9,10 +12,10 @@ from domain.guest_spec import FlavorRef, ImageRef, Nic
 class InstanceSpec(Model):
     """An instance as it was asked for, with flavor, image and key as they were then."""
 
-    name: str
-    hostname: str
-    description: str = ""
-    metadata: dict[str, str] = Field(default_factory=dict)
+    name: Annotated[str, PERSONAL]
+    hostname: Annotated[str, PERSONAL]
+    description: Annotated[str, PERSONAL] = ""
+    metadata: Annotated[dict[str, str], PERSONAL] = Field(default_factory=dict)
     flavor: FlavorRef
     image: ImageRef
     disk: int
@@ -21,8 +24,8 @@ class InstanceSpec(Model):
     wanted_host: str = ""
     cells: tuple[str, ...] = ()
     """Where to ask for a place, in this order; none are named: in the default cell."""
-    key_name: str = ""
-    public_key: str = ""
+    key_name: Annotated[str, PERSONAL] = ""
+    public_key: Annotated[str, PERSONAL] = ""
     config_drive: bool = True
     only_define: bool = False
     password_ref: str = ""

@@ -6,7 +6,9 @@ hypervisor last said) are the three facts behind it.
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Annotated
 
+from domain.core.fields import PERSONAL_OF_ACTOR
 from domain.core.messages import Model
 from domain.core.resources import Resources
 from domain.guest_spec import GuestSpec, HostRef, ImageRef, Nic, Power
@@ -51,7 +53,7 @@ class Instance(InstanceSpec, PlacedSubject):
 
     id: str
     project: str
-    owner: str
+    owner: Annotated[str, PERSONAL_OF_ACTOR]
     created: datetime
     updated: datetime
 

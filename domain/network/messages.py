@@ -4,8 +4,9 @@ A port belongs to its network's stream: an address is unique only if one writer 
 """
 
 from datetime import datetime
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+from domain.core.fields import PERSONAL
 from domain.core.messages import Command, Event
 
 
@@ -19,9 +20,9 @@ class NetworkCommand(Command):
 class CreateNetwork(NetworkCommand):
     """Create a network."""
 
-    name: str
+    name: Annotated[str, PERSONAL]
     cidr: str
-    description: str = ""
+    description: Annotated[str, PERSONAL] = ""
     segment: int
 
 
@@ -35,7 +36,7 @@ class CreatePort(NetworkCommand):
     """Create a port: an address of the network, for an instance to come."""
 
     port_id: str
-    name: str = ""
+    name: Annotated[str, PERSONAL] = ""
     ip: str = ""
 
 
@@ -57,9 +58,9 @@ class NetworkCreated(NetworkEvent):
     """It exists."""
 
     project: str
-    name: str
+    name: Annotated[str, PERSONAL]
     cidr: str
-    description: str = ""
+    description: Annotated[str, PERSONAL] = ""
     segment: int
     created: datetime
 
@@ -74,7 +75,7 @@ class PortCreated(NetworkEvent):
     """An address is taken."""
 
     port_id: str
-    name: str = ""
+    name: Annotated[str, PERSONAL] = ""
     ip: str
     project: str
     keep: bool

@@ -3,7 +3,9 @@
 from datetime import datetime
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network
+from typing import Annotated
 
+from domain.core.fields import PERSONAL
 from domain.core.messages import Model
 from domain.core.persistent_map import EMPTY, Table
 
@@ -16,7 +18,7 @@ class Port(Model):
     """An address of the network with who uses it."""
 
     id: str
-    name: str = ""
+    name: Annotated[str, PERSONAL] = ""
     ip: str
     project: str
     keep: bool
@@ -32,9 +34,9 @@ class Network(Model):
 
     id: str
     project: str
-    name: str
+    name: Annotated[str, PERSONAL]
     cidr: str
-    description: str = ""
+    description: Annotated[str, PERSONAL] = ""
     segment: int
     created: datetime
     updated: datetime

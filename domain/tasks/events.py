@@ -5,8 +5,9 @@ The events stand in the stream of the aggregate that the task works on.
 """
 
 from datetime import datetime
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+from domain.core.fields import PERSONAL, PERSONAL_OF_ACTOR
 from domain.core.messages import Command, Event
 from domain.tasks.job import AnyFact
 from domain.tasks.task import Direction, Dispatch, Fault, Progress, Task
@@ -86,7 +87,7 @@ class StepFailed(TaskEvent):
 class TaskCancelRequested(TaskEvent):
     """Somebody wants the task stopped and undone; a job that can be stopped in the middle is."""
 
-    by: str
+    by: Annotated[str, PERSONAL_OF_ACTOR]
 
 
 class TaskFinished(TaskEvent):
@@ -137,9 +138,9 @@ class CommandRefused(Event):
 
     command: str
     code: str
-    message: str
+    message: Annotated[str, PERSONAL]
     hint: str = ""
-    values: dict[str, str] = {}
+    values: Annotated[dict[str, str], PERSONAL] = {}
 
 
 class CommandSatisfied(Event):
@@ -148,7 +149,7 @@ class CommandSatisfied(Event):
     kind = "command"
 
     command: str
-    message: str
+    message: Annotated[str, PERSONAL]
 
 
 VERDICTS_WITHOUT_VERSION = (CommandRefused, CommandSatisfied)

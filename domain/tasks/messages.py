@@ -4,10 +4,11 @@ The aggregate is the `subject` of each of these records (`instance/ID`), which i
 """
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
+from domain.core.fields import PERSONAL, PLAIN
 from domain.core.messages import Key, Message, Model
 from domain.guest_spec import GuestSpec
 from domain.tasks.job import AnyFact
@@ -17,25 +18,25 @@ class JobCall(Model):
     """A job as it is sent: its id stays the same however often it is sent."""
 
     job_id: str
-    name: str
-    args: dict[str, Any] = Field(default_factory=dict)
+    name: Annotated[str, PLAIN]
+    args: Annotated[dict[str, Any], PERSONAL] = Field(default_factory=dict)
 
 
 class JobError(Model):
     """Why a job failed."""
 
     code: str
-    message: str
+    message: Annotated[str, PERSONAL]
     ran: bool = True
     """False: it was refused before anything was done, so there is nothing of it to undo."""
-    details: dict[str, Any] = Field(default_factory=dict)
+    details: Annotated[dict[str, Any], PERSONAL] = Field(default_factory=dict)
 
 
 class JobResult(Model):
     """What became of one job."""
 
     job_id: str
-    name: str
+    name: Annotated[str, PLAIN]
     error: JobError | None = None
     facts: tuple[AnyFact, ...] = ()
 
@@ -110,7 +111,7 @@ class JobStarted(Message):
     task_id: str
     dispatch_id: str
     job_id: str
-    name: str
+    name: Annotated[str, PLAIN]
 
 
 class JobProgressed(Message):
@@ -121,7 +122,7 @@ class JobProgressed(Message):
     task_id: str
     dispatch_id: str
     job_id: str
-    name: str
+    name: Annotated[str, PLAIN]
     percent: float
     """0 to 100."""
     done: int = 0

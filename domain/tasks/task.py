@@ -6,10 +6,11 @@ survives an upgrade of the flow.
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
+from domain.core.fields import PERSONAL, PERSONAL_OF_ACTOR, PLAIN
 from domain.core.messages import Model, derived_id
 from domain.guest_spec import HostRef
 from domain.tasks.job import JOBS, HostJob, Where
@@ -21,9 +22,9 @@ MAX_STEPS_A_DISPATCH = 16
 class PlannedStep(Model):
     """A step by name, as it is kept in events."""
 
-    name: str
+    name: Annotated[str, PLAIN]
     undo: str | None = None
-    args: dict[str, Any] = Field(default_factory=dict)
+    args: Annotated[dict[str, Any], PERSONAL] = Field(default_factory=dict)
     on: Where = Where.HERE
     pivot: bool = False
     """Once it is done, the plan only goes forward."""
@@ -48,9 +49,9 @@ class Fault(Model):
     """Why a task failed."""
 
     code: str
-    message: str
+    message: Annotated[str, PERSONAL]
     step: str = ""
-    details: dict[str, Any] = Field(default_factory=dict)
+    details: Annotated[dict[str, Any], PERSONAL] = Field(default_factory=dict)
 
 
 class Progress(Model):
@@ -88,7 +89,7 @@ class Task(Model):
 
     id: str
     action: str
-    actor: str
+    actor: Annotated[str, PERSONAL_OF_ACTOR]
     project: str
     accepted: datetime
     plan: Plan
@@ -99,10 +100,10 @@ class Task(Model):
     cancellable: bool = True
     beside: bool = False
     """It runs beside the aggregate's other work, and leaves its status alone."""
-    params: dict[str, Any] = Field(default_factory=dict)
+    params: Annotated[dict[str, Any], PERSONAL] = Field(default_factory=dict)
     """The command's fields that are not their defaults, as JSON; of a command that makes an aggregate, none: the event
     about that has them."""
-    known: dict[str, Any] = Field(default_factory=dict)
+    known: Annotated[dict[str, Any], PERSONAL] = Field(default_factory=dict)
     """What its steps found out for later ones."""
     direction: Direction = Direction.FORWARD
     done: int = 0
@@ -113,7 +114,7 @@ class Task(Model):
     progress: Progress | None = None
     fault: Fault | None = None
     undo_fault: Fault | None = None
-    cancelled_by: str = ""
+    cancelled_by: Annotated[str, PERSONAL_OF_ACTOR] = ""
     correlation: str = ""
     """Of the request that it is part of; empty where an earlier release accepted it."""
 

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from domain.core.cells import DEFAULT_CELL
 from domain.core.errors import InUse
-from domain.core.fields import BYTES, OPERATORS_ONLY, Refers
+from domain.core.fields import BYTES, OPERATORS_ONLY, PERSONAL, Refers
 from domain.core.messages import Command
 from domain.jobs.scheduling import Place, Release
 from domain.jobs.volume import CreateVolumeFile, DeleteVolumeFile
@@ -34,10 +34,10 @@ class VolumeCommand(Command):
 class CreateVolume(VolumeCommand):
     """Create a volume on a host's disk: an empty disk that instances of that host can have."""
 
-    name: str
+    name: Annotated[str, PERSONAL]
     size: Annotated[int, BYTES, Field(ge=SMALLEST, le=LARGEST, multiple_of=512)]
     """How large it is, in bytes."""
-    description: str = ""
+    description: Annotated[str, PERSONAL] = ""
     host: Annotated[str, Refers("host")] = ""
     """The host to have it; none: the scheduler chooses."""
     instance: Annotated[str, Refers("instance")] = ""
@@ -49,8 +49,8 @@ class CreateVolume(VolumeCommand):
 class UpdateVolume(VolumeCommand):
     """Change a volume's name or description; what is not given stays."""
 
-    name: str | None = None
-    description: str | None = None
+    name: Annotated[str | None, PERSONAL] = None
+    description: Annotated[str | None, PERSONAL] = None
 
 
 class DeleteVolume(VolumeCommand):

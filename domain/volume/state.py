@@ -6,9 +6,10 @@ behind it.
 
 from datetime import datetime
 from enum import StrEnum
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from domain.core.cells import DEFAULT_CELL
+from domain.core.fields import PERSONAL
 from domain.core.messages import Event
 from domain.core.resources import Resources
 from domain.tasks.events import TaskEvent
@@ -31,8 +32,8 @@ class VolumeStatus(StrEnum):
 class Volume(PlacedSubject):
     """A volume."""
 
-    name: str
-    description: str = ""
+    name: Annotated[str, PERSONAL]
+    description: Annotated[str, PERSONAL] = ""
     size: int
     """Bytes."""
     became: VolumeStatus = VolumeStatus.CREATING
@@ -76,8 +77,8 @@ class VolumeCreated(VolumeEvent):
     """The volume exists from now on; it has no file yet."""
 
     project: str
-    name: str
-    description: str = ""
+    name: Annotated[str, PERSONAL]
+    description: Annotated[str, PERSONAL] = ""
     size: int
     """Bytes."""
     cell: str = DEFAULT_CELL
@@ -89,8 +90,8 @@ class VolumeCreated(VolumeEvent):
 class VolumeUpdated(VolumeEvent):
     """The volume's name or description changed; None means as before."""
 
-    name: str | None = None
-    description: str | None = None
+    name: Annotated[str | None, PERSONAL] = None
+    description: Annotated[str | None, PERSONAL] = None
     at: datetime
 
 
