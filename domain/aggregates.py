@@ -27,7 +27,7 @@ def _rows() -> Iterator[Kind]:
 
 
 AGGREGATES: dict[str, Kind] = {row.name: row for row in _rows()}
-"""By name, in the order of the names."""
+"""Every kind's row by its name, in the order of the names."""
 
 WITH_TASKS = frozenset(kind for kind, row in AGGREGATES.items() if row.with_tasks)
 """Kinds of aggregates that tasks work on."""
@@ -35,6 +35,6 @@ WITH_TASKS = frozenset(kind for kind, row in AGGREGATES.items() if row.with_task
 DECIDED: dict[str, tuple[str, ...]] = {
     by.value: tuple(kind for kind, row in AGGREGATES.items() if row.decided_by is by) for by in DecidedBy
 }
-"""Who decides -> the kinds for which it does."""
+"""Process that decides -> names of the kinds for which it does."""
 CELL_KINDS = frozenset(DECIDED[DecidedBy.SCHEDULER])
 """Kinds whose commands pass through the scheduler of a cell."""

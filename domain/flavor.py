@@ -18,7 +18,7 @@ Mode = Literal["strict", "prefer"]
 
 
 class Flavor(Model):
-    """A flavor."""
+    """A size for instances: virtual CPUs, memory and scheduling options."""
 
     id: str
     name: Annotated[str, PERSONAL]
@@ -34,14 +34,14 @@ class Flavor(Model):
 
 
 class FlavorCommand(Command):
-    """A wish about a flavor."""
+    """A command for a flavor."""
 
     abstract: ClassVar[bool] = True
     kind = "flavor"
 
 
 class CreateFlavor(FlavorCommand):
-    """Create a flavor."""
+    """Create a flavor that instances can use."""
 
     name: Annotated[str, PERSONAL]
     core: int
@@ -53,7 +53,7 @@ class CreateFlavor(FlavorCommand):
 
 
 class UpdateFlavor(FlavorCommand):
-    """Change a flavor; what is not given stays."""
+    """Change a flavor; fields that are left out stay as they are."""
 
     name: Annotated[str | None, PERSONAL] = None
     core: int | None = None
@@ -89,7 +89,7 @@ class FlavorEvent(Event):
 
 
 class FlavorCreated(FlavorEvent):
-    """It exists, like this."""
+    """The flavor exists, with these values."""
 
     name: Annotated[str, PERSONAL]
     core: int
@@ -102,7 +102,7 @@ class FlavorCreated(FlavorEvent):
 
 
 class FlavorUpdated(FlavorEvent):
-    """It changed; None means as before."""
+    """The flavor changed; a field that is None stays as it was."""
 
     name: Annotated[str | None, PERSONAL] = None
     core: int | None = None
@@ -115,7 +115,7 @@ class FlavorUpdated(FlavorEvent):
 
 
 class FlavorDeleted(FlavorEvent):
-    """It is gone."""
+    """The flavor is deleted; instances keep their copy."""
 
     at: datetime
 
@@ -125,7 +125,7 @@ evolve = RULES.evolve
 
 
 def decide(now: Flavor | None, envelope: Envelope) -> Decision:
-    """Facts. Raises a Refusal where the flavor cannot do it."""
+    """Return the events of a command. Raises a Refusal where the flavor does not allow it."""
     match envelope.data:
         case AddFlavorExtra(extra=extra):
             flavor = RULES.alive(now, envelope)

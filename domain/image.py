@@ -17,7 +17,7 @@ Format = Literal["qcow2", "raw"]
 
 
 class Image(Model):
-    """An image."""
+    """A disk image that instances are made from."""
 
     id: str
     project: str
@@ -34,7 +34,7 @@ class Image(Model):
 
 
 class ImageCommand(Command):
-    """A wish about an image."""
+    """A command for an image."""
 
     abstract: ClassVar[bool] = True
     kind = "image"
@@ -66,7 +66,7 @@ class ImageEvent(Event):
 
 
 class ImageCreated(ImageEvent):
-    """It exists, like this."""
+    """The image exists, with these values."""
 
     project: str
     name: Annotated[str, PERSONAL]
@@ -80,7 +80,7 @@ class ImageCreated(ImageEvent):
 
 
 class ImageDeleted(ImageEvent):
-    """It is gone."""
+    """The image is deleted; instances keep their disks."""
 
     at: datetime
 
@@ -90,7 +90,7 @@ evolve = RULES.evolve
 
 
 def decide(now: Image | None, envelope: Envelope) -> Decision:
-    """Facts. Raises a Refusal where the image cannot do it."""
+    """Return the events of a command. Raises a Refusal where the image does not allow it."""
     if isinstance(envelope.data, CreateImage) and now is not None:
         # Names are not unique: it is the id that exists, deleted or not.
         raise AlreadyExists(kind="image", id=envelope.subject.id)

@@ -23,14 +23,14 @@ class Keypair(Model):
 
 
 class KeypairCommand(Command):
-    """A wish about a keypair."""
+    """A command for a keypair."""
 
     abstract: ClassVar[bool] = True
     kind = "keypair"
 
 
 class CreateKeypair(KeypairCommand):
-    """Keep a public key under a name."""
+    """Store a public key under a name."""
 
     name: Annotated[str, PERSONAL]
     public_key: Annotated[str, PERSONAL]
@@ -51,7 +51,7 @@ class KeypairEvent(Event):
 
 
 class KeypairCreated(KeypairEvent):
-    """It exists."""
+    """The keypair exists, with this public key."""
 
     project: str
     name: Annotated[str, PERSONAL]
@@ -61,7 +61,7 @@ class KeypairCreated(KeypairEvent):
 
 
 class KeypairDeleted(KeypairEvent):
-    """It is gone."""
+    """The keypair is deleted; guests keep the key."""
 
     at: datetime
 

@@ -18,7 +18,7 @@ class ReleaseAggregate(Command):
 
 
 class ParkingEvent(Event):
-    """Whether an aggregate takes commands."""
+    """A fact about whether an aggregate accepts commands."""
 
     abstract: ClassVar[bool] = True
     kind = "parking"
@@ -27,10 +27,10 @@ class ParkingEvent(Event):
 
 
 class AggregateParked(ParkingEvent):
-    """It takes none from now on: the record at this place could not be applied."""
+    """The aggregate accepts no commands from now on: the record at this place could not be applied."""
 
     place: str
 
 
 class AggregateReleased(ParkingEvent):
-    """It takes commands again; why it did not."""
+    """The aggregate accepts commands again; `why` is the reason for which it did not."""

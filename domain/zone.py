@@ -12,7 +12,7 @@ from domain.named import Named
 
 
 class Zone(Model):
-    """A zone."""
+    """A named group of hosts that fail together."""
 
     id: str
     name: Annotated[str, PLAIN]
@@ -24,14 +24,14 @@ class Zone(Model):
 
 
 class ZoneCommand(Command):
-    """A wish about a zone."""
+    """A command for a zone."""
 
     abstract: ClassVar[bool] = True
     kind = "zone"
 
 
 class CreateZone(ZoneCommand):
-    """Create a zone."""
+    """Create a zone that hosts can be in."""
 
     name: Annotated[str, PLAIN]
     cell: str = DEFAULT_CELL
@@ -52,7 +52,7 @@ class ZoneEvent(Event):
 
 
 class ZoneCreated(ZoneEvent):
-    """It exists."""
+    """The zone exists, in this cell."""
 
     revision = 2
 
@@ -63,7 +63,7 @@ class ZoneCreated(ZoneEvent):
 
 
 class ZoneDeleted(ZoneEvent):
-    """It is gone."""
+    """The zone is deleted; no host is in it."""
 
     at: datetime
 

@@ -70,8 +70,8 @@ class Refers:
 
 
 def user_fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
-    """The fields of a model that a user may set, by name, in the order in which the class has them; one that holds
-    what it refers to is a text, its id or name."""
+    """Return the fields of a model that a user may set, by name, in the order in which the class has them. A field that
+    holds the thing it refers to is a text there, the thing's id or name."""
     return {
         name: _by_name(field) if holds(field) else field
         for name, field in model.model_fields.items()
@@ -80,7 +80,8 @@ def user_fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
 
 
 def holds(field: FieldInfo) -> type[BaseModel] | None:
-    """The class of what a referring field holds; None for a field that holds an id, or does not refer."""
+    """Return the class of the thing that a referring field holds; None for a field that holds an id, or does not
+    refer."""
     if not any(isinstance(mark, Refers) for mark in field.metadata):
         return None
     kinds = get_args(field.annotation) or (field.annotation,)
@@ -88,7 +89,7 @@ def holds(field: FieldInfo) -> type[BaseModel] | None:
 
 
 def references(model: type[BaseModel]) -> dict[str, Refers]:
-    """The fields of a model that refer to something, by name."""
+    """Return the fields of a model that refer to something, by name."""
     return {
         name: mark for name, field in model.model_fields.items() for mark in field.metadata if isinstance(mark, Refers)
     }
