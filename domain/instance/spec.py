@@ -1,4 +1,4 @@
-"""What is asked for when an instance is booted: the same in the command, in the fact, and in the instance."""
+"""Specification of an instance: the same fields in the command that boots it, in the event, and in its state."""
 
 from typing import Annotated
 
@@ -10,7 +10,7 @@ from domain.guest_spec import FlavorRef, ImageRef, Nic
 
 
 class InstanceSpec(Model):
-    """An instance as it was asked for, with flavor, image and key as they were then."""
+    """An instance as requested, with flavor, image and key as they were then."""
 
     name: Annotated[str, PERSONAL]
     hostname: Annotated[str, PERSONAL]
@@ -19,11 +19,11 @@ class InstanceSpec(Model):
     flavor: FlavorRef
     image: ImageRef
     disk: int
-    """Bytes of the root disk."""
+    """Size of the root disk, in bytes."""
     zone: str = ""
     wanted_host: str = ""
     cells: tuple[str, ...] = ()
-    """Where to ask for a place, in this order; none are named: in the default cell."""
+    """Cells to be placed in, in order of preference; empty: the default cell."""
     key_name: Annotated[str, PERSONAL] = ""
     public_key: Annotated[str, PERSONAL] = ""
     config_drive: bool = True

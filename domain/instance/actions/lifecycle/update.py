@@ -7,7 +7,7 @@ from domain.instance.action import InstanceCommand
 
 
 class UpdateInstance(InstanceCommand):
-    """Change an instance's name, description or metadata; what is not given stays."""
+    """Change an instance's name, description or metadata; fields that are left out stay as they are."""
 
     name: Annotated[str | None, PERSONAL] = None
     description: Annotated[str | None, PERSONAL] = None
