@@ -10,7 +10,7 @@ from pathlib import Path
 import aiohttp
 from fastapi import FastAPI
 
-from agent.drivers.driver import Driver, DriverError, Secrets
+from agent.drivers.driver import Driver, DriverError, DriverFault, Secrets
 from agent.drivers.simulated.driver import SimulatedDriver
 from agent.host.endpoint import endpoint
 from agent.host.metadata import listen, metadata
@@ -66,7 +66,7 @@ def secrets_from(session: aiohttp.ClientSession) -> Callable[[GuestSpec], Awaita
             try:
                 async with session.get(f"/internal/v1/secrets/{ref}") as answer:
                     if answer.status == HTTPStatus.NOT_FOUND:
-                        raise DriverError("secret-gone", f"the secret {ref} is not kept any more")
+                        raise DriverError(DriverFault.SECRET_GONE, f"the secret {ref} is not kept any more")
                     answer.raise_for_status()
                     return str((await answer.json())["value"])
             except (aiohttp.ClientError, TimeoutError) as error:

@@ -25,7 +25,7 @@ from api.writes.boot import NAME
 from api.writes.command_bus import Wish
 from api.writes.command_responses import CREATED, answer
 from domain.aggregates import AGGREGATES
-from domain.core.fields import user_fields
+from domain.core.fields import references, user_fields
 from domain.core.messages import Command, Key, derived_id, named_id
 from domain.kind import Kind, ListFilter, Unique
 from projections.views.view import Condition
@@ -63,7 +63,7 @@ def add_list(router: APIRouter, resource: Resource) -> None:
         _route(run, f"list_{resource.view}", asked=Annotated[list_query(kind), Query()]),
         methods=["GET"],
         summary=f"List {resource.view}",
-        responses=describe.listed(shape, resource.view, resource.example),
+        responses=describe.listed(shape, resource.view, resource.example, *_named(kind)),
     )
 
 
@@ -78,6 +78,11 @@ def list_query(kind: Kind) -> type[Many]:
     doc = f"What {kind.plural} to list."
     made: type[Many] = create_model(f"{_title(kind.name)}List", __base__=Many, __doc__=doc, **fields)
     return made
+
+
+def _named(kind: Kind) -> tuple[int, ...]:
+    """The problems of a list that can be narrowed by names of other things."""
+    return describe.NAMED if any(each.refers for each in kind.filters) else ()
 
 
 def _filter_type(each: ListFilter) -> Any:
@@ -192,7 +197,7 @@ def add_create(
         _route(run, f"create_{kind.name}", says or _help(command), body=Annotated[fields, Body(examples=[shown])]),
         methods=["POST"],
         summary=f"Create {article(kind.name)}",
-        **_written(resource, command, CREATED, 400),
+        **_written(resource, command, CREATED, 400, *((404,) if references(command) else ())),
     )
 
 

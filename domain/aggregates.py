@@ -10,7 +10,9 @@ import pkgutil
 from collections.abc import Iterator
 
 import domain
+from domain.core.messages import Envelope
 from domain.kind import DecidedBy, Kind
+from domain.tasks.events import TaskAccepted
 
 READERS = frozenset({"aggregates", "catalog", "personal_data"})
 """Modules that read the table, and so are not looked into for rows."""
@@ -38,3 +40,11 @@ DECIDED: dict[str, tuple[str, ...]] = {
 """Process that decides -> names of the kinds for which it does."""
 CELL_KINDS = frozenset(DECIDED[DecidedBy.SCHEDULER])
 """Kinds whose commands pass through the scheduler of a cell."""
+
+
+def begins_task(envelope: Envelope) -> bool:
+    """Say whether an event that carries a command's verdict begins its task: the acceptance does, and so does the
+    creation of an aggregate whose acceptance follows at once."""
+    kind = AGGREGATES.get(envelope.subject.kind)
+    born = kind is not None and kind.born_in_task and envelope.aggversion == 1
+    return born or isinstance(envelope.data, TaskAccepted)

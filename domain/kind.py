@@ -93,6 +93,11 @@ class Kind:
         return issubclass(self.state, TaskSubject)
 
     @property
+    def born_in_task(self) -> bool:
+        """Whether the command that makes one is accepted as a task at once."""
+        return any(action.creates for action in self.actions.values())
+
+    @property
     def of_projects(self) -> bool:
         """Whether each aggregate belongs to a project."""
         return "project" in self.state.model_fields

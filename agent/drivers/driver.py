@@ -43,6 +43,8 @@ class DriverFault(StrEnum):
     """The hypervisor's daemon says no."""
     HOST_COMMAND_FAILED = "host-command-failed"
     """A program on the host failed, or took too long."""
+    SECRET_GONE = "secret-gone"
+    """What the guest is to be told was told once, and is not kept any more."""
     SIMULATED_FAILURE = "simulated-failure"
     """The simulation was told to fail now and then."""
 
@@ -105,6 +107,18 @@ class DiskDriver(Protocol):
     async def delete_disk(self, instance_id: str) -> None:
         """Remove everything kept for the instance."""
 
+    async def replace_disk(self, guest: GuestSpec) -> None:
+        """Put the root disk aside and make one of `guest.image`, as create_disk() does; its errors.
+
+        A disk that was put aside before stays there: drop_old_disk() first where that is another replacement's.
+        """
+
+    async def restore_disk(self, instance_id: str) -> None:
+        """Put the disk that was put aside in the root disk's place; without one, the root disk stays."""
+
+    async def drop_old_disk(self, instance_id: str) -> None:
+        """Remove the disk that was put aside."""
+
     async def create_rescue_disk(self, instance_id: str, image: ImageRef) -> None:
         """Make the disk that a rescued guest boots from, an overlay on the cached image; one that is there is replaced.
 
@@ -114,8 +128,11 @@ class DiskDriver(Protocol):
     async def delete_rescue_disk(self, instance_id: str) -> None:
         """Remove the rescue disk."""
 
-    async def write_config_drive(self, guest: GuestSpec, secrets: Secrets) -> None:
-        """Write what the metadata service tells the guest and, where it wants one, the ISO image that says the same."""
+    async def write_config_drive(self, guest: GuestSpec, secrets: Secrets | None) -> None:
+        """Write what the metadata service tells the guest and, where it wants one, the ISO image that says the same.
+
+        Without secrets: those that it was told before stay.
+        """
 
 
 class VolumeDriver(Protocol):

@@ -3,10 +3,12 @@
 from agent.jobs.handler import Context, Facts, handles
 from domain.guest_spec import GuestSpec
 from domain.jobs.guest import (
+    ChangeHostname,
     DefineGuest,
     PauseGuest,
     PowerSeen,
     RebootGuest,
+    RebuildGuest,
     RescueGuest,
     ResumeGuest,
     StartGuest,
@@ -23,7 +25,7 @@ async def define_guest(job: DefineGuest, guest: GuestSpec, context: Context) -> 
     """A definition that is there is replaced."""
     if not guest.config_drive:
         # Its plan has no job for a drive, and the metadata service still has to know what to tell it.
-        await context.driver.write_config_drive(guest, await context.secrets(guest))
+        await context.tell(guest)
     await context.driver.define(guest)
     # Whatever it is: a guest that comes from elsewhere, and is off, would not be watched here if it were not told.
     return (PowerSeen(power=await context.driver.power(guest.id)),)
@@ -96,4 +98,18 @@ async def rescue_guest(job: RescueGuest, guest: GuestSpec, context: Context) -> 
 async def unrescue_guest(job: UnrescueGuest, guest: GuestSpec, context: Context) -> Facts:
     """The definition that is there is replaced."""
     await context.driver.define(guest.but(rescue_image=None))
+    return ()
+
+
+@handles(RebuildGuest)
+async def rebuild_guest(job: RebuildGuest, guest: GuestSpec, context: Context) -> Facts:
+    """The definition that is there is replaced."""
+    await context.driver.define(guest.but(image=job.image))
+    return ()
+
+
+@handles(ChangeHostname)
+async def change_hostname(job: ChangeHostname, guest: GuestSpec, context: Context) -> Facts:
+    """Written anew, as a whole, with the secrets that the guest was told."""
+    await context.tell(guest.but(hostname=job.hostname))
     return ()

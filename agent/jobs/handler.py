@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from agent.drivers.driver import Driver, DriverError, Secrets
+from agent.drivers.driver import Driver, DriverError, DriverFault, Secrets
 from domain.guest_spec import GuestSpec, Power
 from domain.jobs.guest import PowerSeen
 from domain.tasks.job import Fact, HostJob, Job
@@ -32,6 +32,20 @@ class Context:
     progress: Callable[[int, int], None] = untold
     """Says how many bytes of how many (0: not known) are done. To be called, in the event loop's thread, as often as
     something more is done: the job's time-out counts from the last call."""
+
+    async def tell(self, guest: GuestSpec) -> None:
+        """Write what the guest is told about itself: its secrets too, as long as they are kept for it; later, what it
+        was told of them before stays.
+
+        Raises DriverError "secret-unavailable", and what the driver raises.
+        """
+        try:
+            secrets = await self.secrets(guest)
+        except DriverError as problem:
+            if problem.code != DriverFault.SECRET_GONE:
+                raise
+            secrets = None
+        await self.driver.write_config_drive(guest, secrets)
 
 
 Facts = tuple[Fact, ...]

@@ -22,7 +22,6 @@ class InstanceCreated(InstanceEvent, InstanceSpec):
     """The instance exists from now on; nothing runs yet."""
 
     revision = 2
-
     project: str
     owner: Annotated[str, PERSONAL_OF_ACTOR]
     created: datetime
@@ -34,6 +33,13 @@ class InstanceUpdated(InstanceEvent):
     name: Annotated[str | None, PERSONAL] = None
     description: Annotated[str | None, PERSONAL] = None
     metadata: Annotated[dict[str, str] | None, PERSONAL] = None
+    at: datetime
+
+
+class InstanceHostnameChanged(InstanceEvent):
+    """The instance's guest is told another host name from its next start on."""
+
+    hostname: Annotated[str, PERSONAL]
     at: datetime
 
 
@@ -71,6 +77,13 @@ class InstanceMoved(InstanceEvent):
     """The instance's two hosts have been exchanged: the second host is its own now."""
 
     power: Power
+    at: datetime
+
+
+class InstanceRebuilt(InstanceEvent):
+    """The instance has a new root disk, of this image."""
+
+    image: ImageRef
     at: datetime
 
 

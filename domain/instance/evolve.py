@@ -9,11 +9,13 @@ from domain.core.messages import Event
 from domain.instance.events import (
     InstanceCellChanged,
     InstanceCreated,
+    InstanceHostnameChanged,
     InstanceHostRenewed,
     InstanceMigrationChanged,
     InstanceMoved,
     InstancePowerChanged,
     InstancePurgeScheduled,
+    InstanceRebuilt,
     InstanceRescued,
     InstanceUpdated,
 )
@@ -38,6 +40,8 @@ def evolve(now: Instance | None, event: Event, subject_id: str) -> Instance:
                 if (value := getattr(event, name)) is not None
             }
             return now.but(updated=event.at, **changed)
+        case InstanceHostnameChanged():
+            return now.but(hostname=event.hostname, updated=event.at)
         case InstancePowerChanged():
             return now.but(power=event.power, vm_state=event.vm_state, updated=event.at)
         case InstanceHostRenewed():
@@ -48,6 +52,8 @@ def evolve(now: Instance | None, event: Event, subject_id: str) -> Instance:
             return now.but(migration=event.migration, updated=event.migration.updated)
         case InstanceMoved():
             return now.moved(event.power, event.at)
+        case InstanceRebuilt():
+            return now.but(image=event.image, updated=event.at)
         case InstanceRescued():
             return now.but(rescue_image=event.image, updated=event.at)
         case InstancePurgeScheduled():

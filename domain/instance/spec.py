@@ -8,6 +8,9 @@ from domain.core.fields import PERSONAL
 from domain.core.messages import Model
 from domain.guest_spec import FlavorRef, ImageRef, Nic
 
+HOSTNAME = r"^[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?$"
+"""A label of a host name, by RFC 1123."""
+
 
 class InstanceSpec(Model):
     """An instance as requested, with flavor, image and key as they were then."""

@@ -23,6 +23,24 @@ class DeleteDisk(HostJob):
     attempts = 5
 
 
+class ReplaceDisk(HostJob):
+    """Put the root disk aside and make a new one of another image: an overlay on the cached image."""
+
+    image: ImageRef
+
+
+class RestoreDisk(HostJob):
+    """Put the root disk that was put aside back in its place; where there is none, nothing was replaced."""
+
+    attempts = 5
+
+
+class DropOldDisk(HostJob):
+    """Remove the root disk that was put aside."""
+
+    attempts = 5
+
+
 class CreateRescueDisk(HostJob):
     """Make the disk that the guest boots from while it is rescued, anew each time: an overlay on the cached image."""
 

@@ -79,6 +79,18 @@ class UnrescueGuest(HostJob):
     """Define the guest anew so that it boots from its own root disk, and has no rescue disk."""
 
 
+class RebuildGuest(HostJob):
+    """Define the guest anew with a root disk of another image."""
+
+    image: ImageRef
+
+
+class ChangeHostname(HostJob):
+    """Write what the guest is told about itself, with another host name; it reads that when it is started again."""
+
+    hostname: str
+
+
 class PowerSeen(Fact):
     """The hypervisor reported this power state of the guest."""
 

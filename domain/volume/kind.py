@@ -15,10 +15,10 @@ KIND = Kind(
     update=UpdateVolume,
     delete=DeleteVolume,
     filters=(
-        ListFilter("status", "In one of these statuses.", several=True),
-        ListFilter("host_id", "On this host (name or ID).", refers="host"),
-        ListFilter("instance_id", "Of this instance (name or ID).", refers="instance"),
+        ListFilter("status", "in one of these statuses", several=True),
+        ListFilter("host_id", "on this host (name or id)", refers="host"),
+        ListFilter("instance_id", "of this instance (name or id)", refers="instance"),
     ),
     hidden=frozenset({"became", "zone"}),
-    shown=("status", "size", "host.name", "instance_id"),
+    shown=("size", "host.name", "instance_id"),
 )

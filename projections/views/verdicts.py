@@ -2,9 +2,8 @@
 
 from collections.abc import Iterable
 
-from domain.aggregates import AGGREGATES
-from domain.instance.state import Instance
-from domain.tasks.events import CommandRefused, CommandSatisfied, TaskAccepted
+from domain.aggregates import AGGREGATES, begins_task
+from domain.tasks.events import CommandRefused, CommandSatisfied
 from projections.views.view import Change, Row, View, ViewColumn
 
 
@@ -15,12 +14,11 @@ def rows(change: Change) -> Iterable[Row]:
         return
     event = envelope.data
     refused = isinstance(event, CommandRefused)
-    with_task = isinstance(event, TaskAccepted) or _boots(change)
     doc = {
         "id": envelope.causation,
         "verdict": envelope.verdict,
         "subject": str(envelope.subject),
-        "task_id": envelope.causation if with_task and envelope.verdict == "accepted" else None,
+        "task_id": envelope.causation if envelope.verdict == "accepted" and begins_task(envelope) else None,
         "code": event.code if isinstance(event, CommandRefused) else None,
         "message": event.message if isinstance(event, (CommandRefused, CommandSatisfied)) else None,
         "hint": event.hint if isinstance(event, CommandRefused) else None,
@@ -43,11 +41,6 @@ def rows(change: Change) -> Iterable[Row]:
 def about(change: Change) -> str | None:
     """Return the id of the command that the event is the verdict on, or None."""
     return change.envelope.causation if change.envelope.verdict is not None else None
-
-
-def _boots(change: Change) -> bool:
-    """Say whether the event creates an instance; the task's event follows at once."""
-    return isinstance(change.after, Instance) and change.before is None
 
 
 VERDICTS = View(

@@ -1,14 +1,26 @@
 import pytest
 
-from agent.drivers.driver import DriverError, Secrets
+from agent.drivers.driver import DriverError, DriverFault, Secrets
 from agent.drivers.simulated.driver import SimulatedDriver
 from agent.jobs import HANDLERS, Context, Facts, handles, handles_without_guest
 from domain.guest_spec import GuestSpec, ImageRef, Power
-from domain.jobs.disk import CreateDisk, CreateRescueDisk, DeleteDisk, DeleteRescueDisk, PrepareImage, WriteConfigDrive
+from domain.jobs.disk import (
+    CreateDisk,
+    CreateRescueDisk,
+    DeleteDisk,
+    DeleteRescueDisk,
+    DropOldDisk,
+    PrepareImage,
+    ReplaceDisk,
+    RestoreDisk,
+    WriteConfigDrive,
+)
 from domain.jobs.guest import (
+    ChangeHostname,
     DefineGuest,
     PowerSeen,
     RebootGuest,
+    RebuildGuest,
     RescueGuest,
     StartGuest,
     StopGuest,
@@ -27,10 +39,15 @@ LIFE: tuple[tuple[Job, Power | None], ...] = (
     (WriteConfigDrive(), None),
     (PlugPorts(), None),
     (DefineGuest(), Power.SHUTDOWN),
+    (ChangeHostname(hostname="other"), None),
     (StartGuest(), Power.RUNNING),
     (RebootGuest(), Power.RUNNING),
     (StopGuest(), Power.SHUTDOWN),
     (StartGuest(), Power.RUNNING),
+    (DropOldDisk(), None),
+    (ReplaceDisk(image=IMAGE), None),
+    (RestoreDisk(), None),
+    (RebuildGuest(image=IMAGE), None),
     (CreateRescueDisk(image=IMAGE), None),
     (RescueGuest(image=IMAGE), None),
     (UnrescueGuest(), None),
@@ -41,14 +58,25 @@ LIFE: tuple[tuple[Job, Power | None], ...] = (
 )
 
 
+UNDOING = [
+    UndefineGuest(),
+    UnplugPorts(),
+    DeleteDisk(),
+    StopGuest(),
+    RestoreDisk(),
+    DropOldDisk(),
+    DeleteRescueDisk(),
+]
+
+
 class Told(SimulatedDriver):
     """Remembers what it was to tell the guests."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.told: list[Secrets] = []
+        self.told: list[Secrets | None] = []
 
-    async def write_config_drive(self, guest: GuestSpec, secrets: Secrets) -> None:
+    async def write_config_drive(self, guest: GuestSpec, secrets: Secrets | None) -> None:
         self.told.append(secrets)
 
 
@@ -138,7 +166,7 @@ async def test_a_job_leaves_a_guest_that_runs_in_the_power_that_it_says(kind: ty
         assert told.power is kind.leaves
 
 
-@pytest.mark.parametrize("job", [UndefineGuest(), UnplugPorts(), DeleteDisk(), StopGuest()])
+@pytest.mark.parametrize("job", UNDOING)
 async def test_what_undoes_works_where_nothing_was_done(job: Job) -> None:
     await do(job, a_guest(IMAGE), context(SimulatedDriver()))
 
@@ -154,6 +182,21 @@ async def test_a_guest_without_a_drive_is_told_by_the_metadata_service(config_dr
     driver = Told()
     await do(DefineGuest(), a_guest(IMAGE, config_drive=config_drive), context(driver))
     assert len(driver.told) == told
+
+
+@pytest.mark.parametrize("job", [DefineGuest(), WriteConfigDrive()])
+async def test_a_guest_whose_secrets_are_forgotten_is_told_anew_without_them(job: Job) -> None:
+    async def forgotten(guest: GuestSpec) -> Secrets:
+        raise DriverError(DriverFault.SECRET_GONE, "it was told once")
+
+    async def unavailable(guest: GuestSpec) -> Secrets:
+        raise DriverError("secret-unavailable", "nobody answers")
+
+    driver = Told()
+    await do(job, a_guest(IMAGE, config_drive=False), Context(driver, forgotten))
+    assert driver.told == [None]
+    with pytest.raises(DriverError, match="nobody answers"):
+        await do(job, a_guest(IMAGE, config_drive=False), Context(driver, unavailable))
 
 
 async def test_a_failure_keeps_its_code() -> None:

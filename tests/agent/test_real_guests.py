@@ -315,6 +315,52 @@ async def test_a_rescued_guest_boots_from_another_disk_and_then_from_its_own_aga
         await remove(driver, guest)
 
 
+async def test_a_rebuilt_guest_has_a_fresh_disk_and_is_who_it_was(place: Place) -> None:
+    host = place.hosts[1]
+    guest = a_guest(place.image, (nic(place, 1, 63, str(uuid.uuid4()), 0),), hostname="kept", disk=1 << 30)
+    async with opened(host, place.store) as driver:
+        await run(driver, guest, Secrets())
+        await said(driver, guest, "gostack-guest: ready")
+        await driver.stop(guest.id, GRACE)
+
+        await driver.replace_disk(guest)
+        await driver.define(guest)
+        before = len(await driver.console_log(guest.id, 1 << 16))
+        await driver.start(guest.id)
+        console = await said(driver, guest, "gostack-guest: ready", since=before)
+        assert "boots=1" in console
+        assert f"hostname=kept uuid={guest.id}" in console
+        assert f"address={guest.nics[0].ip}/24" in console
+
+        await driver.stop(guest.id, GRACE)
+        await driver.restore_disk(guest.id)
+        before = len(await driver.console_log(guest.id, 1 << 16))
+        await driver.start(guest.id)
+        assert "boots=2" in await said(driver, guest, "gostack-guest: ready", since=before)
+        await remove(driver, guest)
+
+
+@pytest.mark.parametrize("config_drive", [True, False])
+async def test_a_guest_that_is_started_again_has_the_name_that_it_was_told_last(
+    place: Place, config_drive: bool
+) -> None:
+    host = place.hosts[0]
+    secrets = Secrets(password="geheim", user_data="#!/bin/sh\necho user data of $(hostname)\n")
+    guest = a_guest(place.image, (nic(place, 0, 64, str(uuid.uuid4()), 0),), hostname="first", disk=1 << 30)
+    guest = guest.but(config_drive=config_drive)
+    async with opened(host, place.store) as driver, telling(host):
+        await run(driver, guest, secrets)
+        await said(driver, guest, "gostack-guest: ready")
+        await driver.write_config_drive(guest.but(hostname="second"), None)
+        await driver.stop(guest.id, GRACE)
+        before = len(await driver.console_log(guest.id, 1 << 16))
+        await driver.start(guest.id)
+        console = await said(driver, guest, "gostack-guest: ready", since=before)
+        assert f"hostname=second uuid={guest.id}" in console
+        assert "user data of second" in console, "what it was told once it is told again"
+        await remove(driver, guest)
+
+
 def serve_something(host: Host) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "http.server", str(CLOSED_PORT), "--directory", "/proc/self/fdinfo"]
     return subprocess.Popen(["ip", "netns", "exec", host.real.name, *command], stderr=subprocess.DEVNULL)
@@ -328,25 +374,33 @@ class Quiet(uvicorn.Server):
         yield
 
 
-async def test_the_metadata_service_stands_in_for_a_config_drive(place: Place) -> None:
-    host = place.hosts[1]
-    guest = a_guest(
-        place.image, (nic(place, 1, 30, str(uuid.uuid4()), 0),), hostname="told", config_drive=False, disk=1 << 30
-    )
+@asynccontextmanager
+async def telling(host: Host) -> AsyncIterator[None]:
+    """The host's metadata service."""
     with host.real.executor() as inside:
         opened_socket = await asyncio.get_running_loop().run_in_executor(inside, listen)
     assert opened_socket is not None
     server = Quiet(uvicorn.Config(metadata(host.state), log_config=None, access_log=False, lifespan="off"))
     serving = asyncio.create_task(server.serve([opened_socket]))
-    async with opened(host, place.store) as driver:
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait_for(serving, 10)
+
+
+async def test_the_metadata_service_stands_in_for_a_config_drive(place: Place) -> None:
+    host = place.hosts[1]
+    guest = a_guest(
+        place.image, (nic(place, 1, 30, str(uuid.uuid4()), 0),), hostname="told", config_drive=False, disk=1 << 30
+    )
+    async with opened(host, place.store) as driver, telling(host):
         await run(driver, guest, Secrets(user_data="#!/bin/sh\necho user data of $(hostname)\n"))
         console = await said(driver, guest, "gostack-guest: ready")
         assert f"gostack-guest: hostname=told uuid={guest.id}" in console
         assert "user data of told" in console
         await remove(driver, guest)
-    server.should_exit = True
-    with suppress(asyncio.CancelledError):
-        await asyncio.wait_for(serving, 10)
 
 
 async def test_a_display_asks_for_a_password(place: Place) -> None:

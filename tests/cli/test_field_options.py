@@ -7,11 +7,12 @@ from typing import Annotated, Any, Literal
 import pytest
 import typer
 from pydantic import Field
+from typer import BadParameter
 from typer.testing import CliRunner, Result
 
 from api.resources.instances import _fields as body_of
 from cli.gs.field_options import parameter_of, sent
-from domain.core.fields import OPERATORS_ONLY, Refers, user_fields
+from domain.core.fields import BYTES, OPERATORS_ONLY, Refers, user_fields
 from domain.core.messages import Model
 from domain.guest_spec import FlavorRef, ImageRef
 from domain.instance.actions import ACTIONS
@@ -112,6 +113,16 @@ def test_what_a_field_holds_of_something_else_is_asked_for_by_id_or_name() -> No
     assert fields["image"].description == "Where from."
     assert (fields["image"].is_required(), fields["flavor"].is_required()) == (False, True)
     assert [parameter_of(name, field, needed=False).name for name, field in fields.items()] == list(fields)
+
+
+def test_bytes_are_written_with_a_unit() -> None:
+    class Disk(Model):
+        size: Annotated[int, BYTES]
+
+    fields = user_fields(Disk)
+    assert sent(fields, {"size": "1.5G"}) == {"size": 3 << 29}
+    with pytest.raises(BadParameter):
+        sent(fields, {"size": "large"})
 
 
 def test_a_type_that_no_option_can_hold_is_named() -> None:

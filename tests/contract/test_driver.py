@@ -311,6 +311,63 @@ async def test_a_rescued_guest_boots_from_a_disk_of_its_own_and_then_from_its_ro
     assert await driver.guests() == {guest.id: Power.RUNNING}
 
 
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_disk_that_is_replaced_can_be_put_back_until_the_old_one_is_dropped(
+    subject: Subject, times: int
+) -> None:
+    driver = subject.driver
+    guest = await build(subject)
+    rebuilt = guest.but(image=subject.other)
+    with pytest.raises(DriverError) as caught:
+        await driver.replace_disk(rebuilt)
+    assert caught.value.code == "image-unavailable"
+    await driver.prepare_image(subject.other)
+
+    for _ in range(times):
+        await driver.replace_disk(rebuilt)
+    with pytest.raises(DriverError) as caught:
+        await driver.create_disk(guest)
+    assert caught.value.code == "disk-differs"
+    for _ in range(times):
+        await driver.restore_disk(guest.id)
+    await driver.create_disk(guest)
+
+    for _ in range(times):
+        await driver.replace_disk(rebuilt)
+    for _ in range(times):
+        await driver.drop_old_disk(guest.id)
+    await driver.restore_disk(guest.id)
+    await driver.create_disk(rebuilt)
+    await driver.define(rebuilt)
+    await driver.start(guest.id)
+    assert await driver.guests() == {guest.id: Power.RUNNING}
+
+
+async def test_a_disk_that_cannot_be_replaced_is_put_back(subject: Subject) -> None:
+    guest = await build(subject)
+    await subject.driver.prepare_image(subject.other)
+    with pytest.raises(DriverError) as caught:
+        await subject.driver.replace_disk(guest.but(image=subject.other, disk=MEBI // 2))
+    assert caught.value.code == "disk-too-small"
+    await subject.driver.restore_disk(guest.id)
+    await subject.driver.create_disk(guest)
+    await subject.driver.start(guest.id)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_volume_comes_and_goes(subject: Subject, times: int) -> None:
+    volume_id = str(uuid.uuid4())
+    for _ in range(times):
+        await subject.driver.create_volume(volume_id, 8 * MEBI)
+    with pytest.raises(DriverError) as caught:
+        await subject.driver.create_volume(volume_id, 16 * MEBI)
+    assert caught.value.code == "volume-differs"
+    for _ in range(times):
+        await subject.driver.delete_volume(volume_id)
+    await subject.driver.create_volume(volume_id, 16 * MEBI)
+    await subject.driver.delete_volume(volume_id)
+
+
 async def test_a_display_has_a_new_password_each_time_and_only_while_the_guest_runs(subject: Subject) -> None:
     guest = await build(subject)
     with pytest.raises(DriverError) as caught:

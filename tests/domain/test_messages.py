@@ -91,6 +91,9 @@ def of_field(field: FieldInfo) -> st.SearchStrategy[Any]:
         multiple = next((each.multiple_of for each in field.metadata if hasattr(each, "multiple_of")), 1)
         least, most = (bounds[name] // multiple if name in bounds else None for name in ("ge", "le"))
         return st.integers(least, most).map(lambda number: number * multiple)
+    patterns = [each.pattern for each in field.metadata if getattr(each, "pattern", None)]
+    if field.annotation is str and patterns:
+        return st.from_regex(patterns[0], fullmatch=True)
     return values(field.annotation)
 
 

@@ -85,6 +85,8 @@ def test_every_event_says_what_a_thing_is_or_what_instances_hold_there(kind: str
         PortDeleted,
         HostAddressGiven,
         HostAddressReturned,
+        PortPrepared,
+        PortUnprepared,
     }
     assert every - held == set(LASTING[kind])
 

@@ -38,6 +38,18 @@ def keep(directory: Path, found: dict[str, bytes]) -> None:
         fresh.replace(directory / name)
 
 
+def kept(directory: Path) -> dict[str, bytes]:
+    """Read the documents that were kept for the metadata service; none where nothing was. Raises OSError."""
+    names = (META_DATA, NETWORK_DATA, USER_DATA)
+    return {name: (directory / name).read_bytes() for name in names if (directory / name).exists()}
+
+
+def secrets_of(found: dict[str, bytes]) -> Secrets:
+    """Tell the secrets that stand in these documents."""
+    meta = json.loads(found.get(META_DATA, b"{}"))
+    return Secrets(password=meta.get("admin_pass", ""), user_data=found.get(USER_DATA, b"").decode())
+
+
 def without_password(found: dict[str, bytes]) -> dict[str, bytes]:
     """The documents for a guest that has a config drive: only its root can read that, the service any user of it."""
     meta = json.loads(found[META_DATA])

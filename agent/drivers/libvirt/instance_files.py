@@ -23,6 +23,11 @@ class InstanceFiles:
         return self.directory / "disk.qcow2"
 
     @property
+    def old_disk(self) -> Path:
+        """The root disk before, until the one that replaces it is known to do."""
+        return self.directory / "disk.old.qcow2"
+
+    @property
     def rescue_disk(self) -> Path:
         """The disk that the guest boots from while it is rescued, an overlay."""
         return self.directory / "rescue.qcow2"

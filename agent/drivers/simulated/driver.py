@@ -33,6 +33,8 @@ class SimulatedGuest:
 
     disk: str = ""
     """Checksum of the image that its disk was made of; empty where it has none."""
+    old_disk: str = ""
+    """Checksum of the image that the disk was made of that was put aside; empty where none was."""
     rescue_disk: str = ""
     """Checksum of the image that its rescue disk was made of; empty where it has none."""
     rescued: bool = False
@@ -116,24 +118,38 @@ class SimulatedDriver:
     async def create_disk(self, guest: GuestSpec) -> None:
         """Note that the guest has a disk."""
         await self._pass("CreateDisk")
-        self._require_image(guest.image)
-        if guest.disk and guest.disk < guest.image.virtual_size:
-            raise DriverError(
-                DriverFault.DISK_TOO_SMALL,
-                f"image {guest.image.name!r} needs {guest.image.virtual_size} bytes, the disk has {guest.disk}",
-            )
-        had = self._guests.setdefault(guest.id, SimulatedGuest())
-        if had.disk not in ("", guest.image.checksum):
-            raise DriverError(DriverFault.DISK_DIFFERS, f"guest {guest.id} has a disk already, of {had.disk}")
-        had.disk = guest.image.checksum
-        self._keep(guest.id)
+        self._make_disk(guest)
 
     async def delete_disk(self, instance_id: str) -> None:
         """Forget disk and console."""
         await self._pass("DeleteDisk")
         had = self._guests.get(instance_id)
         if had is not None:
-            had.disk, had.rescue_disk, had.console = "", "", ""
+            had.disk, had.old_disk, had.rescue_disk, had.console = "", "", "", ""
+            self._keep(instance_id)
+
+    async def replace_disk(self, guest: GuestSpec) -> None:
+        """Note that the guest has another disk, and which it had."""
+        await self._pass("ReplaceDisk")
+        had = self._guests.setdefault(guest.id, SimulatedGuest())
+        if had.disk and not had.old_disk:
+            had.disk, had.old_disk = "", had.disk
+        self._make_disk(guest)
+
+    async def restore_disk(self, instance_id: str) -> None:
+        """The guest has its old disk."""
+        await self._pass("RestoreDisk")
+        had = self._guests.get(instance_id)
+        if had is not None and had.old_disk:
+            had.disk, had.old_disk = had.old_disk, ""
+            self._keep(instance_id)
+
+    async def drop_old_disk(self, instance_id: str) -> None:
+        """Forget the old disk."""
+        await self._pass("DropOldDisk")
+        had = self._guests.get(instance_id)
+        if had is not None:
+            had.old_disk = ""
             self._keep(instance_id)
 
     async def create_rescue_disk(self, instance_id: str, image: ImageRef) -> None:
@@ -151,7 +167,7 @@ class SimulatedDriver:
             had.rescue_disk = ""
             self._keep(instance_id)
 
-    async def write_config_drive(self, guest: GuestSpec, secrets: Secrets) -> None:
+    async def write_config_drive(self, guest: GuestSpec, secrets: Secrets | None) -> None:
         """Nobody reads it."""
         await self._pass("WriteConfigDrive")
 
@@ -297,6 +313,19 @@ class SimulatedDriver:
         if chance and self._random.random() < chance:
             raise DriverError(DriverFault.SIMULATED_FAILURE, f"{job} was to fail with a chance of {chance:g}")
 
+    def _make_disk(self, guest: GuestSpec) -> None:
+        self._require_image(guest.image)
+        if guest.disk and guest.disk < guest.image.virtual_size:
+            raise DriverError(
+                DriverFault.DISK_TOO_SMALL,
+                f"image {guest.image.name!r} needs {guest.image.virtual_size} bytes, the disk has {guest.disk}",
+            )
+        had = self._guests.setdefault(guest.id, SimulatedGuest())
+        if had.disk not in ("", guest.image.checksum):
+            raise DriverError(DriverFault.DISK_DIFFERS, f"guest {guest.id} has a disk already, of {had.disk}")
+        had.disk = guest.image.checksum
+        self._keep(guest.id)
+
     def _require_image(self, image: ImageRef) -> None:
         if image.checksum not in self._images:
             raise DriverError(DriverFault.IMAGE_UNAVAILABLE, f"image {image.name!r} is not on this host")
@@ -315,7 +344,7 @@ class SimulatedDriver:
 
     def _keep(self, instance_id: str) -> None:
         guest = self._guests[instance_id]
-        gone = not guest.disk and not guest.rescue_disk and not guest.defined
+        gone = not guest.disk and not guest.old_disk and not guest.rescue_disk and not guest.defined
         if gone:
             del self._guests[instance_id]
         if self._kept is None:
