@@ -14,7 +14,7 @@ from domain.core.messages import Envelope
 from domain.kind import DecidedBy, Kind
 from domain.tasks.events import TaskAccepted
 
-READERS = frozenset({"aggregates", "catalog"})
+READERS = frozenset({"aggregates", "catalog", "personal_data"})
 """Modules that read the table, and so are not looked into for rows."""
 
 
@@ -29,7 +29,7 @@ def _rows() -> Iterator[Kind]:
 
 
 AGGREGATES: dict[str, Kind] = {row.name: row for row in _rows()}
-"""By name, in the order of the names."""
+"""Every kind's row by its name, in the order of the names."""
 
 WITH_TASKS = frozenset(kind for kind, row in AGGREGATES.items() if row.with_tasks)
 """Kinds of aggregates that tasks work on."""
@@ -37,7 +37,7 @@ WITH_TASKS = frozenset(kind for kind, row in AGGREGATES.items() if row.with_task
 DECIDED: dict[str, tuple[str, ...]] = {
     by.value: tuple(kind for kind, row in AGGREGATES.items() if row.decided_by is by) for by in DecidedBy
 }
-"""Kinds of aggregates by the process that decides for them."""
+"""Process that decides -> names of the kinds for which it does."""
 CELL_KINDS = frozenset(DECIDED[DecidedBy.SCHEDULER])
 """Kinds whose commands pass through the scheduler of a cell."""
 

@@ -4,10 +4,11 @@ An instance keeps the flavor as it was when it was booted, so changing or deleti
 """
 
 from datetime import datetime
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from domain.core.fields import PERSONAL
 from domain.core.messages import Command, Decision, Envelope, Event, Model
 from domain.kind import Kind
 from domain.named import Named
@@ -17,44 +18,44 @@ Mode = Literal["strict", "prefer"]
 
 
 class Flavor(Model):
-    """A flavor."""
+    """A size for instances: virtual CPUs, memory and scheduling options."""
 
     id: str
-    name: str
+    name: Annotated[str, PERSONAL]
     core: int
     memory: int
     mode: Mode = "prefer"
     multi_queue: int = 0
     policy: Policy = "Default"
-    extra: dict[str, str] = Field(default_factory=dict)
+    extra: Annotated[dict[str, str], PERSONAL] = Field(default_factory=dict)
     created: datetime
     updated: datetime
     deleted: datetime | None = None
 
 
 class FlavorCommand(Command):
-    """A wish about a flavor."""
+    """A command for a flavor."""
 
     abstract: ClassVar[bool] = True
     kind = "flavor"
 
 
 class CreateFlavor(FlavorCommand):
-    """Create a flavor."""
+    """Create a flavor that instances can use."""
 
-    name: str
+    name: Annotated[str, PERSONAL]
     core: int
     memory: int
     mode: Mode = "prefer"
     multi_queue: int = 0
     policy: Policy = "Default"
-    extra: dict[str, str] = Field(default_factory=dict)
+    extra: Annotated[dict[str, str], PERSONAL] = Field(default_factory=dict)
 
 
 class UpdateFlavor(FlavorCommand):
-    """Change a flavor; what is not given stays."""
+    """Change a flavor; fields that are left out stay as they are."""
 
-    name: str | None = None
+    name: Annotated[str | None, PERSONAL] = None
     core: int | None = None
     memory: int | None = None
     mode: Mode | None = None
@@ -65,13 +66,13 @@ class UpdateFlavor(FlavorCommand):
 class AddFlavorExtra(FlavorCommand):
     """Add extra specs to a flavor, or change them."""
 
-    extra: dict[str, str]
+    extra: Annotated[dict[str, str], PERSONAL]
 
 
 class DeleteFlavorExtra(FlavorCommand):
     """Remove extra specs from a flavor."""
 
-    keys: tuple[str, ...]
+    keys: Annotated[tuple[str, ...], PERSONAL]
 
 
 class DeleteFlavor(FlavorCommand):
@@ -88,33 +89,33 @@ class FlavorEvent(Event):
 
 
 class FlavorCreated(FlavorEvent):
-    """It exists, like this."""
+    """The flavor exists, with these values."""
 
-    name: str
+    name: Annotated[str, PERSONAL]
     core: int
     memory: int
     mode: Mode
     multi_queue: int
     policy: Policy
-    extra: dict[str, str] = Field(default_factory=dict)
+    extra: Annotated[dict[str, str], PERSONAL] = Field(default_factory=dict)
     at: datetime
 
 
 class FlavorUpdated(FlavorEvent):
-    """It changed; None means as before."""
+    """The flavor changed; a field that is None stays as it was."""
 
-    name: str | None = None
+    name: Annotated[str | None, PERSONAL] = None
     core: int | None = None
     memory: int | None = None
     mode: Mode | None = None
     multi_queue: int | None = None
     policy: Policy | None = None
-    extra: dict[str, str] | None = None
+    extra: Annotated[dict[str, str] | None, PERSONAL] = None
     at: datetime
 
 
 class FlavorDeleted(FlavorEvent):
-    """It is gone."""
+    """The flavor is deleted; instances keep their copy."""
 
     at: datetime
 
@@ -124,7 +125,7 @@ evolve = RULES.evolve
 
 
 def decide(now: Flavor | None, envelope: Envelope) -> Decision:
-    """Facts. Raises a Refusal where the flavor cannot do it."""
+    """Return the events of a command. Raises a Refusal where the flavor does not allow it."""
     match envelope.data:
         case AddFlavorExtra(extra=extra):
             flavor = RULES.alive(now, envelope)

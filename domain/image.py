@@ -5,9 +5,10 @@ can check what it fetched, and an instance knows for ever what it was built from
 """
 
 from datetime import datetime
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from domain.core.errors import AlreadyExists
+from domain.core.fields import PERSONAL
 from domain.core.messages import Command, Decision, Envelope, Event, Model
 from domain.kind import Kind
 from domain.named import Named
@@ -16,12 +17,12 @@ Format = Literal["qcow2", "raw"]
 
 
 class Image(Model):
-    """An image."""
+    """A disk image that instances are made from."""
 
     id: str
     project: str
-    name: str
-    description: str = ""
+    name: Annotated[str, PERSONAL]
+    description: Annotated[str, PERSONAL] = ""
     checksum: str
     format: Format
     size: int
@@ -33,7 +34,7 @@ class Image(Model):
 
 
 class ImageCommand(Command):
-    """A wish about an image."""
+    """A command for an image."""
 
     abstract: ClassVar[bool] = True
     kind = "image"
@@ -42,8 +43,8 @@ class ImageCommand(Command):
 class CreateImage(ImageCommand):
     """Create an image from bytes in the image store."""
 
-    name: str
-    description: str = ""
+    name: Annotated[str, PERSONAL]
+    description: Annotated[str, PERSONAL] = ""
     checksum: str
     format: Format
     size: int
@@ -65,11 +66,11 @@ class ImageEvent(Event):
 
 
 class ImageCreated(ImageEvent):
-    """It exists, like this."""
+    """The image exists, with these values."""
 
     project: str
-    name: str
-    description: str = ""
+    name: Annotated[str, PERSONAL]
+    description: Annotated[str, PERSONAL] = ""
     checksum: str
     format: Format
     size: int
@@ -79,7 +80,7 @@ class ImageCreated(ImageEvent):
 
 
 class ImageDeleted(ImageEvent):
-    """It is gone."""
+    """The image is deleted; instances keep their disks."""
 
     at: datetime
 
@@ -89,7 +90,7 @@ evolve = RULES.evolve
 
 
 def decide(now: Image | None, envelope: Envelope) -> Decision:
-    """Facts. Raises a Refusal where the image cannot do it."""
+    """Return the events of a command. Raises a Refusal where the image does not allow it."""
     if isinstance(envelope.data, CreateImage) and now is not None:
         # Names are not unique: it is the id that exists, deleted or not.
         raise AlreadyExists(kind="image", id=envelope.subject.id)

@@ -1,8 +1,9 @@
 """Keypairs: public keys by name, put into guests. A private key is never kept, and never enters the log."""
 
 from datetime import datetime
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+from domain.core.fields import PERSONAL
 from domain.core.messages import Command, Event, Model
 from domain.kind import Kind, Unique
 from domain.named import Named
@@ -13,27 +14,27 @@ class Keypair(Model):
 
     id: str
     project: str
-    name: str
-    public_key: str
-    fingerprint: str
+    name: Annotated[str, PERSONAL]
+    public_key: Annotated[str, PERSONAL]
+    fingerprint: Annotated[str, PERSONAL]
     created: datetime
     updated: datetime
     deleted: datetime | None = None
 
 
 class KeypairCommand(Command):
-    """A wish about a keypair."""
+    """A command for a keypair."""
 
     abstract: ClassVar[bool] = True
     kind = "keypair"
 
 
 class CreateKeypair(KeypairCommand):
-    """Keep a public key under a name."""
+    """Store a public key under a name."""
 
-    name: str
-    public_key: str
-    fingerprint: str
+    name: Annotated[str, PERSONAL]
+    public_key: Annotated[str, PERSONAL]
+    fingerprint: Annotated[str, PERSONAL]
 
 
 class DeleteKeypair(KeypairCommand):
@@ -50,17 +51,17 @@ class KeypairEvent(Event):
 
 
 class KeypairCreated(KeypairEvent):
-    """It exists."""
+    """The keypair exists, with this public key."""
 
     project: str
-    name: str
-    public_key: str
-    fingerprint: str
+    name: Annotated[str, PERSONAL]
+    public_key: Annotated[str, PERSONAL]
+    fingerprint: Annotated[str, PERSONAL]
     at: datetime
 
 
 class KeypairDeleted(KeypairEvent):
-    """It is gone."""
+    """The keypair is deleted; guests keep the key."""
 
     at: datetime
 

@@ -1,4 +1,4 @@
-"""The row of a kind in the table of kinds: all that is to be said once of a kind of aggregate.
+"""The row of a kind of aggregate: everything that is declared once about it.
 
 Why a row: who decides, what is stored, what is listed, what the API and `gs` offer all follow from it, so a new kind
 is in every one of those places, or in none.
@@ -26,7 +26,7 @@ class DecidedBy(StrEnum):
 
 
 class Unique(StrEnum):
-    """Where a name can be given once only; then the aggregate's id is made of it."""
+    """Scope in which a name is unique; the aggregate's id is then derived from the name."""
 
     NOWHERE = "nowhere"
     PROJECT = "project"
@@ -37,51 +37,51 @@ class Decider(Protocol):
     """A module that decides for a kind."""
 
     def decide(self, now: Any, envelope: Envelope, /) -> Decision:
-        """Return the facts and messages that follow from a record. Raises a Refusal."""
+        """Return the effects of the record. Raises a Refusal."""
 
 
 @dataclass(frozen=True)
 class ListFilter:
-    """A field by which a kind's list can be narrowed, besides name and project."""
+    """A field that a kind's list can be filtered by, besides name and project."""
 
     field: str
-    """Of the document; also the column's name and the query parameter's."""
+    """Name of the document's field, of the column and of the query parameter."""
     help: str
-    """The help of the option and the parameter, as "In one of these statuses"."""
+    """Meaning of the filter, as "In one of these statuses"."""
     type: FilterType = "text"
     several: bool = False
-    """Any of several values, separated by commas."""
+    """Whether it takes several values, separated by commas, of which any matches."""
     refers: str = ""
-    """Kind of what the field has the id of: people may write its name."""
+    """Kind whose id the field holds: people may write its name."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of aggregate."""
+    """A kind of aggregate, as one row of the table."""
 
     name: str
     help: str
-    """A sentence for people on what such aggregates are, in the plural."""
+    """The kind in one sentence, in the plural."""
     state: type[Model]
     evolve: Callable[[Any, Event, str], Model]
     decider: str = ""
-    """The module whose `decide` decides for it; empty: the one that declares its state."""
+    """Module whose `decide` decides for it; empty: the module that declares its state."""
     plural: str = ""
-    """Empty: the name with an s. Also the name of its view and the path of its list."""
+    """Plural of the name, also the name of its view and the path of its list; empty: the name with an s."""
     decided_by: DecidedBy = DecidedBy.ENGINE
     unique: Unique = Unique.NOWHERE
     actions: Mapping[str, Action[Any]] = field(default_factory=dict)
-    """The verbs that become tasks, by name."""
+    """Name of a verb that is a task -> its row."""
     create: type[Command] | None = None
-    """Where the ordinary request makes one: its fields are those of the request."""
+    """Command of the ordinary create request, whose fields are the request's; None: there is no such request."""
     update: type[Command] | None = None
-    """As `create`; a field that is None stays as it is."""
+    """Command of the ordinary update request; a field that is None stays as it is."""
     delete: type[Command] | None = None
     filters: tuple[ListFilter, ...] = ()
     hidden: frozenset[str] = frozenset()
-    """Fields of the state that no document shows."""
+    """Names of the state's fields that no document shows."""
     shown: tuple[str, ...] = ()
-    """Fields that a list for people has between name and moment of creation."""
+    """Names of the fields that a list for people shows between name and time of creation."""
 
     def __post_init__(self) -> None:
         if not self.plural:
@@ -89,7 +89,7 @@ class Kind:
 
     @property
     def with_tasks(self) -> bool:
-        """Whether tasks work on it."""
+        """Whether tasks work on aggregates of this kind."""
         return issubclass(self.state, TaskSubject)
 
     @property
@@ -99,16 +99,16 @@ class Kind:
 
     @property
     def of_projects(self) -> bool:
-        """Whether each belongs to a project."""
+        """Whether each aggregate belongs to a project."""
         return "project" in self.state.model_fields
 
     def permission(self, verb: str) -> str:
-        """Return the permission that a user needs for a verb."""
+        """Return the permission that a caller needs for the verb."""
         action = self.actions.get(verb)
         return (action.permission if action else "") or f"{self.name}:{verb}"
 
     def load_decider(self) -> Decider:
-        """The module that decides for it. Imported when it is asked for: who only replays never loads it."""
+        """Return the module that decides for it, imported on demand: a process that only replays never loads it."""
         module: Any = importlib.import_module(self.decider or self.state.__module__)
         decider: Decider = module
         return decider

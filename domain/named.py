@@ -22,15 +22,15 @@ class Named(Generic[S]):
     state: type[S]
     create: type[Command]
     created: type[Event]
-    """The event has the fields of the command's, `at`, and `project` where it belongs to one."""
+    """Event whose fields are the command's, `at`, and `project` where the thing belongs to one."""
     delete: type[Command]
     deleted: type[Event]
     update: type[Command] | None = None
     updated: type[Event] | None = None
-    """None in a field means as before."""
+    """Event whose fields are None where the thing stays as it was."""
 
     def evolve(self, now: S | None, event: Event, subject_id: str) -> S:
-        """The thing after this event. Raises TypeError for an event that does not apply to it."""
+        """Return the thing after this event. Raises TypeError for an event that does not apply to it."""
         told: Any = event
         if isinstance(event, self.created):
             return self.made(event, subject_id)
@@ -42,12 +42,12 @@ class Named(Generic[S]):
         raise TypeError(f"{event.type_name} does not apply to {self.kind} {subject_id}")
 
     def made(self, event: Event, subject_id: str, **more: Any) -> S:
-        """The thing as the event creates it; `more` are fields of its state that are not in the event."""
+        """Return the thing as the event creates it; `more` are fields of its state that are not in the event."""
         told: Any = event
         return self.state(id=subject_id, created=told.at, updated=told.at, **dict(_told(event)), **more)
 
     def decide(self, now: S | None, envelope: Envelope) -> Decision:
-        """Facts. Raises AlreadyExists, NotFound; TypeError for a command that is none of these."""
+        """Return the events of a command. Raises AlreadyExists, NotFound; TypeError for a command of another kind."""
         command, at = envelope.data, envelope.time
         if isinstance(command, self.create):
             if now is not None and exists(now):
@@ -64,14 +64,14 @@ class Named(Generic[S]):
         raise TypeError(f"{command.type_name} is nothing {article} {self.kind} decides")
 
     def alive(self, now: S | None, envelope: Envelope) -> S:
-        """The thing that the command is for. Raises NotFound for one that never was or is deleted."""
+        """Return the thing that the command is for. Raises NotFound for one that never existed or is deleted."""
         if now is None or not exists(now):
             raise NotFound(kind=self.kind, id=envelope.subject.id)
         return now
 
 
 def exists(now: Any) -> bool:
-    """Whether a thing is there and not deleted."""
+    """Return whether a thing exists and is not deleted."""
     return now is not None and now.deleted is None
 
 

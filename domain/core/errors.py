@@ -10,26 +10,26 @@ from typing import Any, ClassVar
 
 
 class Category(StrEnum):
-    """The kind of "no" that a refusal is: a program decides by it whether to ask again."""
+    """Why a command is refused, in the few classes that a program tells apart."""
 
     NOT_FOUND = "not_found"
     CONFLICT = "conflict"
-    """The present state stands in the way; it may be otherwise later."""
+    """The state of something stands in the way; the same request may pass later."""
     PRECONDITION = "precondition"
-    """The request depends on a version that has passed."""
+    """The request depends on a version of the thing that has passed."""
     INVALID = "invalid"
-    """A value is not as it must be; the same request is refused for ever."""
+    """A value is not allowed; the same request is refused for ever."""
     MALFORMED = "malformed"
     """The request cannot be read."""
     UNAUTHENTICATED = "unauthenticated"
-    """The request does not prove who asks."""
+    """The caller is not known."""
     FORBIDDEN = "forbidden"
-    """The user is not allowed to do this."""
+    """The caller is known and may not do this."""
     NOT_ALLOWED = "not_allowed"
-    """The thing is there and knows no such method."""
+    """The thing exists and has no such method."""
     TOO_LARGE = "too_large"
     TOO_MUCH = "too_much"
-    """More than is let in now; the same request may pass later."""
+    """More is asked for than is let in now; the same request may pass later."""
     UNAVAILABLE = "unavailable"
     """A part of GoStack does not answer."""
     UPSTREAM = "upstream"
@@ -41,7 +41,7 @@ class Category(StrEnum):
 
 
 class GoStackError(Exception):
-    """Something is wrong."""
+    """An error has occurred."""
 
     code: ClassVar[str] = "error"
     hint: ClassVar[str] = ""
@@ -63,7 +63,7 @@ class Refusal(GoStackError):
 
     code = "refused"
     category: ClassVar[Category]
-    """To be named by every class of its own."""
+    """Why it is refused, for programs; every class has to name its own."""
 
 
 class NotFound(Refusal):
@@ -82,7 +82,7 @@ class NotThereThen(Refusal):
 
 
 class TooManyEvents(Refusal):
-    """{subject} has more than {most} events, which is the most that is folded for one answer."""
+    """{subject} has more than {most} events, which is the most that one answer is computed from."""
 
     code = "too-many-events"
     category = Category.INVALID
@@ -116,7 +116,7 @@ class TaskRunning(Refusal):
 
 
 class NoSuchTask(Refusal):
-    """Task {task} does not run on {id}: it has ended, or never was."""
+    """Task {task} does not run on {id}: it has ended, or never existed."""
 
     code = "no-such-task"
     category = Category.NOT_FOUND
@@ -153,7 +153,7 @@ class NotSupportedYet(Refusal):
 
 
 class ErrorNeedsIgnore(Refusal):
-    """Instance {id} is in error: it is deleted from there only when asked to ignore that."""
+    """Instance {id} is in error: it is deleted only if the request says to ignore the error."""
 
     code = "error-needs-ignore"
     category = Category.CONFLICT
@@ -174,7 +174,7 @@ class NothingToConfirm(Refusal):
 
 
 class NothingToRevert(Refusal):
-    """The migration of instance {id} is being confirmed: what its host before kept may be gone."""
+    """The migration of instance {id} is being confirmed: the source host's copy may be deleted already."""
 
     code = "nothing-to-revert"
     hint = "Confirm it again (gs instance migrate-confirm)."
@@ -209,7 +209,7 @@ class HostGone(Refusal):
 
 
 class OtherCell(Refusal):
-    """{kind} {id} belongs to cell {cell}, for ever."""
+    """{kind} {id} belongs to cell {cell}, and cannot be moved to another."""
 
     code = "other-cell"
     category = Category.CONFLICT
@@ -225,7 +225,7 @@ class NoValidHost(Refusal):
 
 
 class PastMissing(Refusal):
-    """The past cannot be gone through again: {what}."""
+    """The history of the scheduler cannot be computed: {what}."""
 
     code = "past-missing"
     category = Category.CONFLICT
@@ -256,11 +256,11 @@ FAULTS: dict[str, str] = {
     "cancelled": "The task was cancelled.",
     "no-valid-host": "The scheduler found no host.",
 }
-"""Codes of faults that are no refusals of a command, with what they mean."""
+"""Code of a fault that is no refusal of a command -> its meaning."""
 
 
 def refusals() -> dict[str, type[Refusal]]:
-    """Every refusal by its code."""
+    """Return every refusal by its code. Raises TypeError where two have the same code."""
     found: dict[str, type[Refusal]] = {}
     pending = list(Refusal.__subclasses__())
     while pending:

@@ -1,10 +1,11 @@
-"""What is said about a field of a command besides its type.
+"""Marks on fields: facts about a field of a message or a state besides its type.
 
 Why a mark on the field: the API's request body and the command line's options are both made from the command's class,
-so what either has to know of a field stands there, once.
+and what is encrypted follows from the message's, so what either has to know of a field stands there, once.
 """
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Final, get_args
 
 from pydantic import BaseModel, Field
@@ -27,6 +28,36 @@ BYTES: Final[Any] = _Bytes()
 """Marks a field that counts bytes, which people may write as `10G`: `size: Annotated[int, BYTES]`."""
 
 
+class Owner(StrEnum):
+    """Under whose key the text of a field can be encrypted, so that it is lost with the key."""
+
+    PROJECT = "project"
+    """The project of the thing; the operator where the thing belongs to no project."""
+    ACTOR = "actor"
+    """The person, or the program, that the text names or that wrote it."""
+
+
+@dataclass(frozen=True)
+class Personal:
+    """Marks a text, or texts, that may say something of a person: names, descriptions, free values."""
+
+    owner: Owner = Owner.PROJECT
+
+
+PERSONAL: Final = Personal()
+"""Marks a text of whoever owns the thing: `description: Annotated[str, PERSONAL]`."""
+PERSONAL_OF_ACTOR: Final = Personal(Owner.ACTOR)
+"""Marks a text that names who acted, or that this person wrote: `reason: Annotated[str, PERSONAL_OF_ACTOR]`."""
+
+
+class _Plain:
+    """The mark's own type, so that no other annotation equals it."""
+
+
+PLAIN: Final[Any] = _Plain()
+"""Marks a text that says nothing of a person, where the field's name could: `name: Annotated[str, PLAIN]` of a job."""
+
+
 @dataclass(frozen=True)
 class Refers:
     """Marks a field that refers to something of this kind, for which people write its id or its name.
@@ -39,8 +70,8 @@ class Refers:
 
 
 def user_fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
-    """The fields of a model that a user may set, by name, in the order in which the class has them; one that holds
-    what it refers to is a text, its id or name."""
+    """Return the fields of a model that a user may set, by name, in the order in which the class has them. A field that
+    holds the thing it refers to is a text there, the thing's id or name."""
     return {
         name: _by_name(field) if holds(field) else field
         for name, field in model.model_fields.items()
@@ -49,7 +80,8 @@ def user_fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
 
 
 def holds(field: FieldInfo) -> type[BaseModel] | None:
-    """The class of what a referring field holds; None for a field that holds an id, or does not refer."""
+    """Return the class of the thing that a referring field holds; None for a field that holds an id, or does not
+    refer."""
     if not any(isinstance(mark, Refers) for mark in field.metadata):
         return None
     kinds = get_args(field.annotation) or (field.annotation,)
@@ -57,7 +89,7 @@ def holds(field: FieldInfo) -> type[BaseModel] | None:
 
 
 def references(model: type[BaseModel]) -> dict[str, Refers]:
-    """The fields of a model that refer to something, by name."""
+    """Return the fields of a model that refer to something, by name."""
     return {
         name: mark for name, field in model.model_fields.items() for mark in field.metadata if isinstance(mark, Refers)
     }

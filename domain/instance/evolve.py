@@ -1,4 +1,4 @@
-"""The fold: an instance's state after an event. Total and blind: no clock, no tables, no refusals.
+"""The fold: an instance's state after an event. Total and pure: no clock, no tables, no refusals.
 
 A changed action table never rewrites history, because an event holds the resulting facts and this reads nothing
 else.
@@ -25,7 +25,7 @@ from domain.tasks.subject import evolve_task
 
 
 def evolve(now: Instance | None, event: Event, subject_id: str) -> Instance:
-    """The instance after this event. Raises TypeError for an event that is none of an instance's."""
+    """Return the instance after this event. Raises TypeError for an event of another kind."""
     if isinstance(event, InstanceCreated):
         cell = event.cells[0] if event.cells else DEFAULT_CELL
         given = {name: getattr(event, name) for name in _CREATED}

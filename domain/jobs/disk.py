@@ -10,7 +10,7 @@ class PrepareImage(HostJob):
     deadline = 600.0
 
     image: ImageRef | None = None
-    """Another than the instance's own."""
+    """Image to prepare; None: the instance's own."""
 
 
 class CreateDisk(HostJob):

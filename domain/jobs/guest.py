@@ -72,7 +72,7 @@ class RescueGuest(HostJob):
     """Define the guest anew so that it boots from its rescue disk, and has its own root disk second."""
 
     image: ImageRef
-    """Of which the rescue disk was made."""
+    """Image that the rescue disk was made from."""
 
 
 class UnrescueGuest(HostJob):
@@ -92,11 +92,11 @@ class ChangeHostname(HostJob):
 
 
 class PowerSeen(Fact):
-    """The hypervisor says this of the guest."""
+    """The hypervisor reported this power state of the guest."""
 
     fact: Literal["power"] = "power"
     power: Power
 
     def apply(self, subject: Any, where: Where) -> Any:
-        """The instance, with its guest's power, or with that of what the other host has of it."""
+        """Return the instance with the power state of its guest, here or on the second host."""
         return subject.seen(self.power, where)

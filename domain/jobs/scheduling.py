@@ -18,9 +18,9 @@ class PlaceInstance(Command, Resources):
 
     reply: Reply
     claim_id: str = ""
-    """Under which the resources are held; empty: the placing job's id."""
+    """Id of the claim to be made; empty: the placing job's id."""
     instance_id: str
-    """Of whatever is to be placed."""
+    """Id of the instance, or of whatever else is to be placed."""
     project: str
     arch: str = "x86_64"
     zone: str = ""
@@ -31,7 +31,7 @@ class PlaceInstance(Command, Resources):
 
 
 class ReleaseInstance(Command):
-    """Give back what is held for something that had a place."""
+    """Release the resources that are reserved for an instance or a volume."""
 
     kind = "scheduling"
     revision = 2
@@ -40,11 +40,11 @@ class ReleaseInstance(Command):
     instance_id: str
     host_id: str = ""
     claims: tuple[str, ...] = ()
-    """Ids under which it may be held: the first that is, is given back."""
+    """Ids of claims, of which the first that exists is released."""
 
 
 class Place(SchedulerJob):
-    """Choose a host and hold what the aggregate needs there."""
+    """Choose a host and reserve the aggregate's resources there."""
 
     deadline = 30.0
     attempts = 3
@@ -55,7 +55,7 @@ class Place(SchedulerJob):
     """Ids of hosts that will not do."""
 
     def message(self, subject: Any, task: Task, reply: Reply, where: Where) -> Message:
-        """The request, with the job's id as the claim's."""
+        """Return the request, with the job's id as the claim's."""
         return PlaceInstance(
             reply=reply,
             instance_id=subject.id,
@@ -69,13 +69,13 @@ class Place(SchedulerJob):
 
 
 class Release(SchedulerJob):
-    """Give back what is held for the aggregate."""
+    """Release the aggregate's claim on its host."""
 
     deadline = 30.0
     attempts = 5
 
     def message(self, subject: Any, task: Task, reply: Reply, where: Where) -> Message:
-        """The claim that is known, or the one that an unanswered placement may have made."""
+        """Return the command for the known claim, or for the one that an unanswered placement may have made."""
         host, claim = subject.held(where)
         claims = [claim] if claim else []
         if not claim and host is None and task.dispatch is not None and task.direction is Direction.UNDO:
@@ -89,23 +89,23 @@ class Release(SchedulerJob):
 
 
 class Placed(Fact):
-    """The scheduler chose this host and holds the resources under this claim."""
+    """The scheduler chose this host and reserved the resources under this claim."""
 
     fact: Literal["placed"] = "placed"
     host: HostRef
     claim: str = ""
-    """Empty where an earlier release made it: then it has the instance's id."""
+    """Id of the claim; empty where an earlier release made it: then it has the instance's id."""
 
     def apply(self, subject: Any, where: Where) -> Any:
-        """The aggregate, with a host."""
+        """Return the aggregate with this host."""
         return subject.placed(where, self.host, self.claim)
 
 
 class Released(Fact):
-    """Nothing is held there any more."""
+    """The aggregate's resources on that host are released."""
 
     fact: Literal["released"] = "released"
 
     def apply(self, subject: Any, where: Where) -> Any:
-        """The aggregate, without that host."""
+        """Return the aggregate without that host."""
         return subject.placed(where, None, "")

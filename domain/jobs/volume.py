@@ -8,7 +8,7 @@ class CreateVolumeFile(HostJob):
 
     volume_id: str
     size: int
-    """Bytes."""
+    """Size of the file, in bytes."""
 
 
 class DeleteVolumeFile(HostJob):

@@ -1,4 +1,4 @@
-"""What a cell decides: hosts register and change, instances are placed and released, zones come and go.
+"""Decisions of a cell: hosts register and change, instances are placed and released, zones come and go.
 
 All of it passes through one stream in order, so claims never race. Claims are facts of their host.
 """
@@ -45,7 +45,7 @@ from domain.zone import CreateZone, DeleteZone, Zone, ZoneCreated, ZoneDeleted
 
 @dataclass(frozen=True)
 class Cell:
-    """What deciding needs besides the record: the hosts, the policy, and how many partitions jobs have."""
+    """The state that a decision needs besides the record: hosts, policy, and the number of jobs partitions."""
 
     name: str
     table: HostTable
@@ -54,13 +54,13 @@ class Cell:
 
 
 def zone_id(name: str) -> str:
-    """A zone's name is its identity."""
+    """Return the id of a zone, which is derived from its name."""
     return named_id("zone", name)
 
 
 def decide(envelope: Envelope, subject: Any, zone_of: Any, cell: Cell) -> Outcome:
-    """Facts and answers. `subject` is the state of the envelope's subject; `zone_of` gives a zone by its name, deleted
-    or not, or None. Raises a Refusal."""
+    """Return the events and answers that follow from a record. `subject` is the state of the envelope's subject;
+    `zone_of` returns a zone by its name, deleted or not, or None. Raises a Refusal."""
     match envelope.data:
         case PlaceInstance() as request:
             return _place(request, cell)
@@ -124,7 +124,8 @@ def _host(envelope: Envelope, host: Host | None, zone_of: Any) -> Outcome:
 
 
 def _own_zone(zone: Zone | None, cell: str) -> Zone | None:
-    """The zone. Raises OtherCell: a name is its cell's for ever, since the others do not hear of what becomes of it."""
+    """Return the zone. Raises OtherCell: a name belongs to its cell for ever, since other cells do not follow its
+    changes."""
     if zone is not None and zone.cell != cell:
         raise OtherCell(kind="Zone", id=zone.name, cell=zone.cell)
     return zone

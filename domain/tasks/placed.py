@@ -1,4 +1,4 @@
-"""What an aggregate needs in its state to have a place: a host that the scheduler chose, and resources held there.
+"""State of an aggregate that has a place: a host that the scheduler chose, and resources reserved on it.
 
 Why apart from tasks: whoever holds something of a host is alike in this, an instance as a volume, so placing, giving
 back and the check that claims and their holders agree know no kind.
@@ -18,43 +18,44 @@ class PlacedSubject(TaskSubject):
 
     project: str
     cell: str = DEFAULT_CELL
-    """Where it has its place, or is asked for one."""
+    """Cell that the aggregate has its place in, or is placed in."""
     zone: str = ""
-    """Asked for; empty: whichever."""
+    """Requested zone; empty: any."""
     wanted_host: str = ""
-    """Id of the one host that will do; empty: whichever."""
+    """Id of the one host that will do; empty: any."""
     host: HostRef | None = None
     claim: str = ""
-    """Under which its resources are held on its host; empty where an earlier release placed it: then, its id."""
+    """Id of the claim that reserves its resources on its host; empty where an earlier release placed it: then the claim
+    has the aggregate's id."""
 
     def resources(self) -> Resources:
-        """What it needs of a host. To be overridden."""
+        """Return the resources that the aggregate needs of a host. To be overridden."""
         raise NotImplementedError
 
     @property
     def arch(self) -> str:
-        """The architecture that its host has to have; empty: whichever. May be overridden."""
+        """Architecture that the host must have; empty: any. May be overridden."""
         return ""
 
     def held(self, where: Where) -> tuple[HostRef | None, str]:
-        """The host that it has there, and the claim under which its resources are held. May be overridden."""
+        """Return the host there, and the id of the claim that reserves resources on it. May be overridden."""
         return (self.host, self.claim) if where is Where.HERE else (None, "")
 
     def host_at(self, where: Where) -> HostRef | None:
-        """The host that it has there."""
+        """Return the host there, or None."""
         return self.held(where)[0]
 
     def placed(self, where: Where, host: HostRef | None, claim: str) -> Self:
-        """This with that host, or none. To be overridden by aggregates that can have two."""
+        """Return the aggregate with that host, or without one. To be overridden by aggregates that can have two."""
         return self.but(host=host, claim=claim) if where is Where.HERE else self
 
     def renewed(self, host_id: str, epoch: int) -> Self:
-        """This, when a host of it has registered anew."""
+        """Return the aggregate with the new epoch of a host that has registered again."""
         if self.host is None or self.host.id != host_id:
             return self
         return self.but(host=self.host.but(epoch=epoch))
 
     def claims(self) -> dict[str, HostRef]:
-        """Claim id -> the host that holds its resources under it, as it knows them."""
+        """Claim id -> the host on which it reserves resources, as the aggregate knows it."""
         places = [self.held(where) for where in Where]
         return {claim or self.id: host for host, claim in places if host is not None}

@@ -1,4 +1,4 @@
-"""What can be asked of a volume, and the verbs of it that are tasks.
+"""Commands for a volume, and its verbs that are tasks.
 
 create: Place · CreateVolumeFile. Undone in reverse; a volume that could not be made stays, in error, and says why.
 delete: DeleteVolumeFile · Release. Refused while an instance has the volume. Nothing is undone: a delete that fails
@@ -12,7 +12,7 @@ from pydantic import Field
 
 from domain.core.cells import DEFAULT_CELL
 from domain.core.errors import InUse
-from domain.core.fields import BYTES, OPERATORS_ONLY, Refers
+from domain.core.fields import BYTES, OPERATORS_ONLY, PERSONAL, Refers
 from domain.core.messages import Command
 from domain.jobs.scheduling import Place, Release
 from domain.jobs.volume import CreateVolumeFile, DeleteVolumeFile
@@ -21,57 +21,57 @@ from domain.tasks.flow import Flow, Step
 from domain.volume.state import Volume, VolumeStatus
 
 SMALLEST, LARGEST = 1 << 20, 1 << 46
-"""Bytes: 1 MiB to 64 TiB."""
+"""Limits on a volume's size in bytes: 1 MiB to 64 TiB."""
 
 
 class VolumeCommand(Command):
-    """Something that is asked of a volume."""
+    """A command for a volume."""
 
     abstract: ClassVar[bool] = True
     kind = "volume"
 
 
 class CreateVolume(VolumeCommand):
-    """Create a volume on a host's disk: an empty disk that instances of that host can have."""
+    """Create an empty volume on a host's disk, to be attached to instances of that host."""
 
-    name: str
+    name: Annotated[str, PERSONAL]
     size: Annotated[int, BYTES, Field(ge=SMALLEST, le=LARGEST, multiple_of=512)]
-    """How large it is, in bytes."""
-    description: str = ""
+    """Size of the volume, in bytes."""
+    description: Annotated[str, PERSONAL] = ""
     host: Annotated[str, Refers("host")] = ""
-    """The host to have it; none: the scheduler chooses."""
+    """The host to create it on; none: the scheduler chooses."""
     instance: Annotated[str, Refers("instance")] = ""
-    """The instance that it is for: the volume is made on the host that this is on."""
+    """The instance that it is for: the volume is created on the instance's host."""
     cell: Annotated[str, OPERATORS_ONLY] = DEFAULT_CELL
-    """Whose scheduler is asked for a host."""
+    """Cell whose scheduler chooses the host."""
 
 
 class UpdateVolume(VolumeCommand):
-    """Change a volume's name or description; what is not given stays."""
+    """Change a volume's name or description; fields that are left out stay as they are."""
 
-    name: str | None = None
-    description: str | None = None
+    name: Annotated[str | None, PERSONAL] = None
+    description: Annotated[str | None, PERSONAL] = None
 
 
 class DeleteVolume(VolumeCommand):
-    """Delete a volume that no instance has, with all that is on it."""
+    """Delete a volume that is attached to no instance, with its data."""
 
     relieves: ClassVar[bool] = True
 
 
 def new_file(volume: Volume, command: Any) -> Iterator[dict[str, Any]]:
-    """The file is as large as the volume."""
+    """Yield a step with the volume's id and size."""
     yield {"volume_id": volume.id, "size": volume.size}
 
 
 def file_if_hosted(volume: Volume, command: Any) -> Iterator[dict[str, Any]]:
-    """There may be a file where the volume has a host."""
+    """Yield a step with the volume's id where the volume has a host, and so may have a file."""
     if volume.host is not None:
         yield {"volume_id": volume.id}
 
 
 def not_in_use(volume: Volume, command: Any) -> None:
-    """No instance has the volume, or is about to."""
+    """Raise InUse where the volume is attached to an instance, or reserved for one."""
     if volume.instance_id:
         raise InUse(kind="Volume", id=volume.id, user=f"instance {volume.instance_id}")
 

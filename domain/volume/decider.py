@@ -1,4 +1,4 @@
-"""What a volume answers to a command, a result or a deadline: facts, or a refusal. Pure, as every decider."""
+"""Decisions of a volume on a command, a result or a deadline: events, or a refusal. Pure, as every decider."""
 
 from domain.core.errors import AlreadyExists
 from domain.core.messages import Decision, Envelope
@@ -19,7 +19,8 @@ RULES = TaskRules(
 
 
 def decide(now: Volume | None, envelope: Envelope) -> Decision:
-    """Facts and messages for this record. No facts: it is so already, or it is old news.
+    """Return the events and messages that follow from this record. No events: the command asks for nothing new, or the
+    record is outdated.
 
     Raises a Refusal where the volume cannot do what is asked.
     """

@@ -1,4 +1,4 @@
-"""What a volume is, as a fold of its events: a disk that outlives instances, on the disk of one host.
+"""State of a volume, as a fold of its events: a disk on one host that outlives instances.
 
 `status` is derived, never stored: what became of the volume, and the instance that it is reserved for, are the facts
 behind it.
@@ -6,9 +6,10 @@ behind it.
 
 from datetime import datetime
 from enum import StrEnum
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from domain.core.cells import DEFAULT_CELL
+from domain.core.fields import PERSONAL
 from domain.core.messages import Event
 from domain.core.resources import Resources
 from domain.tasks.events import TaskEvent
@@ -18,27 +19,27 @@ from domain.tasks.task import Fault
 
 
 class VolumeStatus(StrEnum):
-    """What a volume is when nothing is being done to it."""
+    """Status of a volume while no task runs."""
 
     CREATING = "creating"
     AVAILABLE = "available"
     IN_USE = "in_use"
-    """An instance has it, or is about to."""
+    """The volume is attached to an instance, or reserved for one."""
     DELETED = "deleted"
     ERROR = "error"
 
 
 class Volume(PlacedSubject):
-    """A volume."""
+    """A disk on one host that outlives instances."""
 
-    name: str
-    description: str = ""
+    name: Annotated[str, PERSONAL]
+    description: Annotated[str, PERSONAL] = ""
     size: int
-    """Bytes."""
+    """Size of the volume, in bytes."""
     became: VolumeStatus = VolumeStatus.CREATING
-    """What it is apart from who uses it: never IN_USE."""
+    """Status regardless of the instance that uses it: never IN_USE."""
     instance_id: str = ""
-    """Of the one instance that has it, or is about to; empty: none."""
+    """Id of the instance that it is attached to or reserved for; empty: none."""
     fault: Fault | None = None
     created: datetime
     updated: datetime
@@ -46,16 +47,17 @@ class Volume(PlacedSubject):
 
     @property
     def current_status(self) -> VolumeStatus:
-        """What it is when nothing is being done to it."""
+        """Status while no task runs."""
         used = self.became is VolumeStatus.AVAILABLE and self.instance_id
         return VolumeStatus.IN_USE if used else self.became
 
     def resources(self) -> Resources:
-        """What it needs of a host: its size, even where its file is smaller yet."""
+        """Return the resources that the volume needs of a host: its size, even where its file is smaller yet."""
         return Resources(disk=self.size)
 
     def ended(self, status: str, at: datetime, fault: Fault | None, cancelled: bool) -> "Volume":
-        """This when a task ended in this status; a cancelled one leaves no fault, unless something is wrong now."""
+        """Return the volume after a task ended in this status; a cancelled task leaves no fault, unless the volume is
+        in error now."""
         became = VolumeStatus.AVAILABLE if status == VolumeStatus.IN_USE else VolumeStatus(status)
         return self.but(
             became=became,
@@ -66,7 +68,7 @@ class Volume(PlacedSubject):
 
 
 class VolumeEvent(Event):
-    """A fact about a volume, besides what happens to its tasks."""
+    """A fact about a volume, besides its tasks' events."""
 
     abstract: ClassVar[bool] = True
     kind = "volume"
@@ -76,33 +78,33 @@ class VolumeCreated(VolumeEvent):
     """The volume exists from now on; it has no file yet."""
 
     project: str
-    name: str
-    description: str = ""
+    name: Annotated[str, PERSONAL]
+    description: Annotated[str, PERSONAL] = ""
     size: int
-    """Bytes."""
+    """Size of the volume, in bytes."""
     cell: str = DEFAULT_CELL
     wanted_host: str = ""
-    """Id of the one host that will do; empty: whichever."""
+    """Id of the one host that will do; empty: any."""
     created: datetime
 
 
 class VolumeUpdated(VolumeEvent):
-    """The volume's name or description changed; None means as before."""
+    """The volume's name or description changed; a field that is None stays as it was."""
 
-    name: str | None = None
-    description: str | None = None
+    name: Annotated[str | None, PERSONAL] = None
+    description: Annotated[str | None, PERSONAL] = None
     at: datetime
 
 
 class VolumeHostRenewed(VolumeEvent):
-    """The volume's host has registered anew: its epoch is another."""
+    """The volume's host has registered again, and has a new epoch."""
 
     host_id: str
     epoch: int
 
 
 def evolve(now: Volume | None, event: Event, subject_id: str) -> Volume:
-    """The volume after this event. Raises TypeError for an event that is none of a volume's."""
+    """Return the volume after this event. Raises TypeError for an event of another kind."""
     if isinstance(event, VolumeCreated):
         return Volume(id=subject_id, updated=event.created, **{name: getattr(event, name) for name in _CREATED})
     if now is None:

@@ -38,9 +38,9 @@ class DeleteInstance(InstanceCommand):
 
     relieves: ClassVar[bool] = True
     ignore: bool = False
-    """Delete an instance that is in error, too."""
+    """Whether to delete the instance even if it is in error."""
     keep_for: Annotated[float, OPERATORS_ONLY] = 86400.0
-    """Seconds until it is purged."""
+    """Seconds until the instance is purged."""
 
 
 class HardDeleteInstance(InstanceCommand):
@@ -48,27 +48,27 @@ class HardDeleteInstance(InstanceCommand):
 
     relieves: ClassVar[bool] = True
     ignore: bool = False
-    """Delete an instance that is in error, too."""
+    """Whether to delete the instance even if it is in error."""
 
 
 def error_only_if_ignored(instance: Instance, command: DeleteInstance | HardDeleteInstance) -> None:
-    """An instance in error may be evidence: deleting it takes a word more."""
+    """Raise ErrorNeedsIgnore for an instance in error, which may be evidence, unless the command ignores that."""
     if instance.vm_state is VmState.ERROR and not command.ignore:
         raise ErrorNeedsIgnore(id=instance.id)
 
 
 def paused(instance: Instance, command: DeleteInstance) -> bool:
-    """Whether its guest stands still, as far as is known."""
+    """Return whether the guest is paused, as far as is known."""
     return instance.host is not None and instance.power is Power.PAUSED
 
 
 def off(instance: Instance, command: DeleteInstance) -> bool:
-    """Whether its guest is off, and not suspended, as far as is known."""
+    """Return whether the guest is off, and not suspended, as far as is known."""
     return instance.host is not None and instance.power not in ON | {Power.SUSPENDED}
 
 
 def schedule_purge(draft: Draft[Instance], command: DeleteInstance, at: datetime) -> None:
-    """The end is known from the start, so that no timer can forget it."""
+    """Emit the time of the purge when the delete is accepted, so that no timer can lose it."""
     until = at + timedelta(seconds=command.keep_for)
     draft.emit(InstancePurgeScheduled(at=until, before=draft.now.vm_state))
 

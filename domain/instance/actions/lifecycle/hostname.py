@@ -5,9 +5,11 @@ disturbed, and has its old name until then.
 """
 
 from datetime import datetime
+from typing import Annotated
 
 from pydantic import Field
 
+from domain.core.fields import PERSONAL
 from domain.instance.action import ANY_BUT_DELETED, InstanceAction, InstanceCommand
 from domain.instance.events import InstanceHostnameChanged
 from domain.instance.spec import HOSTNAME
@@ -22,7 +24,7 @@ from domain.tasks.task import Task
 class ChangeInstanceHostname(InstanceCommand):
     """Change the host name that the guest is told; one that runs takes it when it is stopped and started again."""
 
-    hostname: str = Field(pattern=HOSTNAME)
+    hostname: Annotated[str, PERSONAL] = Field(pattern=HOSTNAME)
     """The new name: letters, digits and inner hyphens, at most 63 (RFC 1123)."""
 
 

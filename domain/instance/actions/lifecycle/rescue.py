@@ -36,7 +36,7 @@ class UnrescueInstance(InstanceCommand):
 
 
 def note_image(draft: Draft[Instance], task: Task, at: datetime) -> None:
-    """Emit what the rescued instance boots from, since its host is told with each job."""
+    """Emit the image of the rescue disk, since the host is sent it with each later job."""
     command = RescueInstance.model_validate(task.params)
     draft.emit(InstanceRescued(image=command.image or draft.now.image, at=at))
 
