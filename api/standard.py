@@ -90,7 +90,7 @@ def _filter_type(each: ListFilter) -> Any:
 
 
 async def conditions(services: Services, kind: Kind, asked: Any, project: str) -> list[Condition]:
-    """Return what the rows of a kind's list have to fulfil, by the parameters of a request. Raises NotFound, NameNotUnique."""
+    """Return the conditions of a kind's list, by a request's parameters. Raises NotFound, NameNotUnique."""
     where = [Condition("deleted", "=", asked.deleted)]
     same = {"name": asked.name, "project": getattr(asked, "project_id", None)}
     same |= {each.field: getattr(asked, each.field) for each in kind.filters if not each.several}
