@@ -41,5 +41,5 @@ RESOURCES: dict[str, ApiResource] = {}
 def of_kind(
     kind: Kind, document: type[Document], example: Mapping[str, Any], *, remembered: bool = False
 ) -> ApiResource:
-    """The resource that a kind of aggregate is served as."""
+    """Make the resource that a kind of aggregate is served as."""
     return ApiResource(kind.plural, kind.name, document, example, kind, remembered)

@@ -65,6 +65,10 @@ class Refusal(GoStackError):
     category: ClassVar[Category]
     """Why it is refused, for programs; every class has to name its own."""
 
+    def __init_subclass__(cls) -> None:
+        if not hasattr(cls, "category"):
+            raise TypeError(f"{cls.__name__} must say its category")
+
 
 class NotFound(Refusal):
     """There is no {kind} {id}."""
@@ -164,6 +168,7 @@ class SameHost(Refusal):
     """Instance {id} is on host {host} already."""
 
     code = "same-host"
+    category = Category.CONFLICT
     hint = "Name another host, or none: then the scheduler chooses."
 
 
@@ -171,12 +176,14 @@ class NothingToConfirm(Refusal):
     """Instance {id} has no migration that waits to be confirmed or reverted."""
 
     code = "nothing-to-confirm"
+    category = Category.CONFLICT
 
 
 class NothingToRevert(Refusal):
     """The migration of instance {id} is being confirmed: the source host's copy may be deleted already."""
 
     code = "nothing-to-revert"
+    category = Category.CONFLICT
     hint = "Confirm it again (gs instance migrate-confirm)."
 
 
