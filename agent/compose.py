@@ -66,7 +66,9 @@ def secrets_from(session: aiohttp.ClientSession) -> Callable[[GuestSpec], Awaita
             try:
                 async with session.get(f"/internal/v1/secrets/{ref}") as answer:
                     if answer.status == HTTPStatus.NOT_FOUND:
-                        raise DriverError(DriverFault.SECRET_GONE, f"the secret {ref} is not kept any more")
+                        raise DriverError(
+                            DriverFault.SECRET_GONE, f"the secret {ref} was deleted before the guest was made"
+                        )
                     answer.raise_for_status()
                     return str((await answer.json())["value"])
             except (aiohttp.ClientError, TimeoutError) as error:

@@ -175,7 +175,7 @@ class AgentService:
             return from_record(record)
         except UnknownMessage as error:
             with log_context.handling(None, record.place):
-                logger.error("dead job: %s", error)
+                logger.error("a job cannot be read, and is laid aside as dead: %s", error)
             await self._sender.put(dead_record(record, str(error)))
             metrics.DEAD.labels("agent").inc()
             return None
@@ -229,5 +229,5 @@ class AgentService:
             try:
                 await driver.close()
             except DriverError as error:
-                logger.warning("closing: %s", error)
+                logger.warning("a driver could not be closed: %s", error)
         self._journal.close()

@@ -18,7 +18,7 @@ from api.http.request_context import Asked, Asking, Given, Project
 from api.openapi import describe, examples
 from api.reads import causality, resolve, time_travel
 from api.reads.queries import Many, Strict, Words, page
-from api.resource import Resource
+from api.resource import ApiResource
 from api.services import Services
 from api.writes import command_bus
 from api.writes.boot import NAME
@@ -38,7 +38,7 @@ FILTER_TYPES: dict[str, Any] = {"text": str, "bigint": int, "boolean": bool}
 STANDARD = ("list", "show", "history", "diff", "why", "create", "update", "delete")
 
 
-def add_all(router: APIRouter, resource: Resource, *but: str) -> None:
+def add_all(router: APIRouter, resource: ApiResource, *but: str) -> None:
     """Add every route that the resource's kind can have, but these."""
     kind = _kind(resource)
     missing = {verb for verb in ("create", "update", "delete") if getattr(kind, verb) is None}
@@ -49,8 +49,8 @@ def add_all(router: APIRouter, resource: Resource, *but: str) -> None:
         add_actions(router, resource)
 
 
-def add_list(router: APIRouter, resource: Resource) -> None:
-    """Add `GET /KINDS`."""
+def add_list(router: APIRouter, resource: ApiResource) -> None:
+    """Add the route `GET /KINDS`, the list."""
     kind = _kind(resource)
 
     async def run(given: Given, project: Project, asked: Any) -> Response:
@@ -90,7 +90,7 @@ def _filter_type(each: ListFilter) -> Any:
 
 
 async def conditions(services: Services, kind: Kind, asked: Any, project: str) -> list[Condition]:
-    """What the rows of a kind's list have to fulfil, by the parameters of a request. Raises NotFound, NameNotUnique."""
+    """Return the conditions of a kind's list, by a request's parameters. Raises NotFound, NameNotUnique."""
     where = [Condition("deleted", "=", asked.deleted)]
     same = {"name": asked.name, "project": getattr(asked, "project_id", None)}
     same |= {each.field: getattr(asked, each.field) for each in kind.filters if not each.several}
@@ -103,7 +103,7 @@ async def conditions(services: Services, kind: Kind, asked: Any, project: str) -
     return where + [Condition(column, "in", values) for column, values in several.items() if values]
 
 
-def add_show(router: APIRouter, resource: Resource, says: str = "By id or name.") -> None:
+def add_show(router: APIRouter, resource: ApiResource, says: str = "By id or name.") -> None:
     """Add `GET /KINDS/{ref}`, which also tells how it was."""
 
     async def run(
@@ -120,8 +120,8 @@ def add_show(router: APIRouter, resource: Resource, says: str = "By id or name."
     )
 
 
-def add_history(router: APIRouter, resource: Resource, says: str = "The oldest first.") -> None:
-    """Add `GET /KINDS/{ref}/history`."""
+def add_history(router: APIRouter, resource: ApiResource, says: str = "The oldest first.") -> None:
+    """Add the route `GET /KINDS/{ref}/history`."""
 
     async def run(given: Given, project: Project, ref: str, asked: Annotated[time_travel.History, Query()]) -> Response:
         return await time_travel.history(given, resource.view, ref, project, asked)
@@ -136,8 +136,8 @@ def add_history(router: APIRouter, resource: Resource, says: str = "The oldest f
     )
 
 
-def add_diff(router: APIRouter, resource: Resource) -> None:
-    """Add `GET /KINDS/{ref}/diff`."""
+def add_diff(router: APIRouter, resource: ApiResource) -> None:
+    """Add the route `GET /KINDS/{ref}/diff`."""
 
     async def run(given: Given, project: Project, ref: str, asked: Annotated[time_travel.Between, Query()]) -> Response:
         """Field by field; parts of fields under dotted names."""
@@ -152,8 +152,8 @@ def add_diff(router: APIRouter, resource: Resource) -> None:
     )
 
 
-def add_why(router: APIRouter, resource: Resource, says: str = "From the commands that made it so to now.") -> None:
-    """Add `GET /KINDS/{ref}/why`."""
+def add_why(router: APIRouter, resource: ApiResource, says: str = "From the commands that made it so to now.") -> None:
+    """Add the route `GET /KINDS/{ref}/why`."""
 
     async def run(given: Given, project: Project, ref: str, asked: Annotated[causality.Why, Query()]) -> Response:
         return await causality.why(given, resource.view, ref, project, asked)
@@ -169,7 +169,7 @@ def add_why(router: APIRouter, resource: Resource, says: str = "From the command
 
 def add_create(
     router: APIRouter,
-    resource: Resource,
+    resource: ApiResource,
     body: type[Strict] | None = None,
     example: Mapping[str, Any] | None = None,
     says: str = "",
@@ -202,9 +202,9 @@ def add_create(
 
 
 def add_update(
-    router: APIRouter, resource: Resource, body: type[Strict] | None = None, example: Mapping[str, Any] | None = None
+    router: APIRouter, resource: ApiResource, body: type[Strict] | None = None, example: Mapping[str, Any] | None = None
 ) -> None:
-    """Add `PATCH /KINDS/{ref}`."""
+    """Add the route `PATCH /KINDS/{ref}`."""
     kind = _kind(resource)
     command = kind.update
     assert command is not None
@@ -224,8 +224,8 @@ def add_update(
     )
 
 
-def add_delete(router: APIRouter, resource: Resource, says: str = "", summary: str = "") -> None:
-    """Add `DELETE /KINDS/{ref}`."""
+def add_delete(router: APIRouter, resource: ApiResource, says: str = "", summary: str = "") -> None:
+    """Add the route `DELETE /KINDS/{ref}`."""
     kind = _kind(resource)
     command = kind.delete
     assert command is not None
@@ -242,7 +242,7 @@ def add_delete(router: APIRouter, resource: Resource, says: str = "", summary: s
     )
 
 
-def add_actions(router: APIRouter, resource: Resource) -> None:
+def add_actions(router: APIRouter, resource: ApiResource) -> None:
     """Add `POST /KINDS/{ref}/actions/VERB` for each verb that begins at one there is."""
     kind = _kind(resource)
     for action in kind.actions.values():
@@ -265,7 +265,7 @@ def add_actions(router: APIRouter, resource: Resource) -> None:
         )
 
 
-def _act(resource: Resource, command: type[Command]) -> Route:
+def _act(resource: ApiResource, command: type[Command]) -> Route:
     async def run(given: Given, asked: Asking, ref: str, body: Any = None) -> Response:
         values = body.model_dump() if body is not None else {}
         values = await resolve.referred(given, command, values, asked.project)
@@ -316,7 +316,7 @@ async def ident(services: Services, kind: Kind, ref: str, project: str) -> str:
     return unique_id(kind, ref, project) or await resolve.ident(services, kind.plural, ref, project)
 
 
-async def _one(services: Services, asked: Asked, resource: Resource, ref: str, command: Command) -> Response:
+async def _one(services: Services, asked: Asked, resource: ApiResource, ref: str, command: Command) -> Response:
     kind = _kind(resource)
 
     async def wish() -> Wish:
@@ -325,8 +325,8 @@ async def _one(services: Services, asked: Asked, resource: Resource, ref: str, c
     return await answer(services, await command_bus.carry_out(services, asked, wish), resource.view)
 
 
-def _written(resource: Resource, command: type[Command], status: int, *problems: int) -> dict[str, Any]:
-    """What a route says of its answers: a command that is an action becomes a task."""
+def _written(resource: ApiResource, command: type[Command], status: int, *problems: int) -> dict[str, Any]:
+    """Return what a route says of its answers: a command that is an action becomes a task."""
     if any(action.command is command for action in _kind(resource).actions.values()):
         return {"status_code": 202, "responses": describe.started(*problems)}
     if status == CREATED and _kind(resource).unique is not Unique.NOWHERE:
@@ -337,13 +337,13 @@ def _written(resource: Resource, command: type[Command], status: int, *problems:
     }
 
 
-def _example(fields: type[Strict], resource: Resource) -> dict[str, Any]:
-    """What has to be given, as the resource's example has it."""
+def _example(fields: type[Strict], resource: ApiResource) -> dict[str, Any]:
+    """Return what has to be given, as the resource's example has it."""
     needed = [name for name, info in fields.model_fields.items() if info.is_required()]
     return {name: resource.example[name] for name in needed}
 
 
-def _kind(resource: Resource) -> Kind:
+def _kind(resource: ApiResource) -> Kind:
     assert resource.kind is not None
     return resource.kind
 
@@ -373,7 +373,7 @@ def article(noun: str) -> str:
     return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
-ADDERS: dict[str, Callable[[APIRouter, Resource], None]] = {
+ADDERS: dict[str, Callable[[APIRouter, ApiResource], None]] = {
     "list": add_list,
     "show": add_show,
     "history": add_history,

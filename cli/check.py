@@ -115,7 +115,7 @@ class Observations:
 
     @property
     def holders(self) -> Iterator[tuple[Key, PlacedSubject]]:
-        """Everything of the log that may have a place on a host."""
+        """Return, with its key, every aggregate of the log that may have a place on a host."""
         return ((key, state) for key, state in self.folded.states.items() if isinstance(state, PlacedSubject))
 
     @property
@@ -266,14 +266,14 @@ def domains(seen: Observations) -> Iterator[str]:
         for ident, guest in running.items():
             instance = instances.get(ident)
             if instance is None:
-                yield f"host {host.name} runs {ident}, which is no instance"
+                yield f"host {host.name} runs {ident}, which is the id of no instance"
             elif instance.task is not None:
                 continue
             elif instance.host is None or instance.host.id != host.id:
-                there = instance.host.name if instance.host else "nowhere"
-                yield f"host {host.name} runs instance {ident}, which is {there}"
+                there = f"to {instance.host.name}" if instance.host else "nowhere"
+                yield f"host {host.name} runs instance {ident}, which belongs {there}"
             elif guest.epoch > instance.host.epoch:
-                unknown = f"of which the instance, in epoch {instance.host.epoch}, was never told"
+                unknown = f"and the instance knows of epoch {instance.host.epoch} alone"
                 yield f"host {host.name} runs instance {ident} since epoch {guest.epoch}, {unknown}"
         for instance in instances.values():
             if instance.host is None or instance.host.id != host.id or instance.task is not None:

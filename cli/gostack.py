@@ -20,9 +20,11 @@ from infra.process.settings import CONFIG_VARIABLE, Settings, SettingWrong, load
 Done = TypeVar("Done")
 
 app = typer.Typer(no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
-topics = typer.Typer(no_args_is_help=True, help="The topics of the log.")
-database = typer.Typer(no_args_is_help=True, help="The database.")
-projection = typer.Typer(no_args_is_help=True, help="The read models as a whole, done here and now.")
+topics = typer.Typer(no_args_is_help=True, help="Create the topics of the log.")
+database = typer.Typer(no_args_is_help=True, help="Migrate the database, or fill it from the log.")
+projection = typer.Typer(
+    no_args_is_help=True, help="Rebuild the read models, or go back to the previous ones, in this process."
+)
 app.add_typer(projection, name="projection")
 app.add_typer(topics, name="topics")
 app.add_typer(database, name="db")
@@ -136,7 +138,9 @@ def agent() -> None:
 
 @app.command()
 def check(
-    patience: Annotated[float, typer.Option(help="Seconds for which what is on its way is waited for.")] = 10.0,
+    patience: Annotated[
+        float, typer.Option(help="Seconds to wait for records and events that are still on their way.")
+    ] = 10.0,
 ) -> None:
     """Compare the log with all that follows from it, and with what the hosts run.
 
@@ -163,8 +167,8 @@ def check(
 
 @app.command()
 def archive(
-    directory: Annotated[Path, typer.Argument(help="Where the archive is, or is to be.")],
-    check: Annotated[bool, typer.Option("--check", help="Only read it all, and compare the checksums.")] = False,
+    directory: Annotated[Path, typer.Argument(help="Directory of the archive; created where it is missing.")],
+    check: Annotated[bool, typer.Option("--check", help="Only read the archive and compare its checksums.")] = False,
 ) -> None:
     """Copy every record of the log that is not in the archive yet into it.
 
@@ -202,7 +206,7 @@ def archive(
 
 
 @app.command()
-def restore(directory: Annotated[Path, typer.Argument(help="Where the archive is.")]) -> None:
+def restore(directory: Annotated[Path, typer.Argument(help="Directory of the archive.")]) -> None:
     """Fill an empty Kafka from an archive: the same records at the same positions.
 
     Stop all processes first. A restore that was interrupted goes on where it stopped when it is run again.
@@ -289,7 +293,7 @@ def topics_apply() -> None:
 
 @database.command("migrate")
 def database_migrate(
-    dsn: Annotated[str, typer.Option(help="Another database than the settings name.")] = "",
+    dsn: Annotated[str, typer.Option(help="Address of the database, instead of the one in the settings.")] = "",
 ) -> None:
     """Bring the database to this release's schema."""
     from infra.db.migrate import migrate

@@ -218,7 +218,7 @@ class Processor:
 
     def _apply(self, batch: StepBatch, record: Record, envelope: Envelope | GoStackError) -> None:
         if isinstance(envelope, GoStackError):
-            logger.error("dead record: %s", envelope)
+            logger.error("the record cannot be read, and is laid aside as dead: %s", envelope)
             batch.outbox.append(dead_record(record, str(envelope)))
             batch.dead += 1
             return

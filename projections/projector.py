@@ -201,7 +201,7 @@ class Projector:
                 found.append((record, from_record(record)))
             except UnknownMessage as error:
                 with log_context.handling(None, record.place):
-                    logger.error("event left out: %s", error)
+                    logger.error("the event cannot be read, and is passed over: %s", error)
                 unreadable.append(dead_record(record, str(error)))
         await self._warm({each.subject for _, each in found if each.aggversion} | {each.subject for _, each in dead})
         try:

@@ -15,16 +15,11 @@ PACKAGES = ("domain", "commands", "projections", "agent", "api", "cli", "infra")
 ROOMS = ("agent/drivers", "agent/jobs", "cli/gs")  # counted apart from the package they are in
 
 ALLOWED = {
-    "agent": 20,
-    "agent/drivers": 42,
+    "agent/drivers": 45,
     "agent/jobs": 4,
-    "api": 189,
-    "cli": 11,
+    "api": 172,
     "cli/gs": 59,
-    "commands": 42,
-    "domain": 5,
-    "infra": 14,
-    "projections": 110,
+    "domain": 3,
 }
 
 FUNCTION_LINES = 70

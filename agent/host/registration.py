@@ -73,7 +73,7 @@ async def register(
                 _take(records, {candidate.id: candidate for candidate in missing}, set(commands), found)
             if len(found) == len(candidates):
                 return found
-            logger.warning("%s of %s hosts registered; asking again", len(found), len(candidates))
+            logger.warning("%s of %s hosts are registered; trying again", len(found), len(candidates))
     finally:
         await reader.close()
     raise NotRegistered(f"the scheduler of cell {cell} did not answer")
@@ -93,7 +93,7 @@ def _take(
         event = envelope.data
         if isinstance(event, CommandRefused) and envelope.causation in commands:
             host = candidates[envelope.subject.id].name
-            raise NotRegistered(f"{host} cannot be a host here: {event.message} {event.hint}".rstrip())
+            raise NotRegistered(f"{host} cannot be registered as a host: {event.message} {event.hint}".rstrip())
         if isinstance(event, HostRegistered) and envelope.subject.id in candidates and envelope.causation in commands:
             found[envelope.subject.id] = HostIdentity(
                 id=envelope.subject.id, name=event.name, epoch=event.epoch, partition=event.partition

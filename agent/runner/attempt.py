@@ -78,7 +78,7 @@ class Attempt:
         finally:
             slow.cancel()
         if facts is None:
-            return failed(self._call, "aborted", f"{self._call.name} was stopped when it was asked for.")
+            return failed(self._call, "aborted", f"{self._call.name} was aborted while it ran.")
         return JobResult(job_id=self._call.job_id, name=self._call.name, facts=facts)
 
     def abort(self) -> None:

@@ -268,7 +268,7 @@ class HostRunner:
         said = [self._about(traces.under(envelope, sending), answer, "answer")]
         power = None if dispatch.guest is None or dispatch.beside else self.reported_power(dispatch.guest.id)
         if power is not None and not any(isinstance(fact, PowerSeen) for each in results for fact in each.facts):
-            # While an instance is worked on nobody heeds it: what was said last may have come after the work began.
+            # A report about an instance with a task is ignored: the last one may have come after the task began.
             said.append(self._observed(dispatch.key.id, power))
         for record in said[:-1]:
             await self._sender.put(record)
@@ -286,10 +286,10 @@ class HostRunner:
             return failed(call, "stale-epoch", message, details={"epoch": self.host.epoch})
         if self._journal.may_have_forgotten(sent):
             # What was done so long ago is forgotten, so doing it now could be doing it twice.
-            message = f"The job is of {sent.isoformat()}; what host {name} did then it does not know any more."
+            message = f"The job was sent at {sent.isoformat()}; host {name} no longer knows which jobs it did then."
             return failed(call, "job-too-old", message, details={"sent": sent.isoformat()})
         if held.aborted:
-            return failed(call, "aborted", f"{call.name} was not begun: it was to be stopped.", ran=held.again)
+            return failed(call, "aborted", f"{call.name} was not begun: it was aborted.", ran=held.again)
         return None
 
     def _sent(self, dispatch_id: str) -> None:

@@ -1,4 +1,4 @@
-"""Which groups of commands there are, with a sentence on each: those of the kinds of aggregates, and the others.
+"""The groups of commands, with a sentence on each: those of the kinds of aggregates, and the others.
 
 Why the rows' source is read and not imported: `gs --help` needs two words of each, and importing the domain takes
 longer than most requests. A test holds what is read to the rows themselves.

@@ -29,7 +29,7 @@ Send = Callable[[str], Any]
 
 
 def resource_of(kind: Kind) -> Resource:
-    """What a kind's commands show, and what its list can be narrowed by."""
+    """Make the row of a kind's group: what its commands show, and what its list can be narrowed by."""
     status = (Column("status"),) if kind.with_tasks else ()
     projects = (BY_PROJECT,) if kind.of_projects else ()
     shown = tuple(Column(field) for field in kind.shown)
@@ -141,7 +141,7 @@ def _add_act(
 
 
 def _decided(call: Call, answer: Any) -> dict[str, Any]:
-    """What the service said, with the task's id where that was decided after the answer."""
+    """Return what the service said, with the task's id where that was decided after the answer."""
     from cli.gs.waiting import verdict
 
     said = dict(answer.body) if isinstance(answer.body, dict) else {}

@@ -1,4 +1,4 @@
-"""What every kind of aggregate has: its history, what differs between two moments, why it is so, and its release."""
+"""Commands that every kind of aggregate has: history, diff, why and release."""
 
 import typer
 
@@ -9,7 +9,7 @@ from cli.gs.why import add_why
 
 
 def add_story(app: typer.Typer, resource: Resource) -> None:
-    """`history`, `diff`, `why` and `release`."""
+    """Add the commands history, diff, why and release to a group."""
     add_history(app, resource)
     add_diff(app, resource)
     add_why(app, resource)

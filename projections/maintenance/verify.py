@@ -97,9 +97,11 @@ class ExpectedHistory:
         first, ids, contents = self._partitions.get(partition, (0, array("q"), array("q")))
         at = event.offset - first
         if not 0 <= at < len(ids) or ids[at] != hash(event.id):
-            return f"history {event.id}: it is there, and the log has no such event at {place}"
+            return f"history {event.id}: the entry exists, and the log has no such event at {place}"
         ids[at] = 0
-        return None if contents[at] == hash(event) else f"history {event.id}: it is not what the log says at {place}"
+        return (
+            None if contents[at] == hash(event) else f"history {event.id}: the entry differs from the event at {place}"
+        )
 
     def missing(self) -> Iterator[str]:
         """Yield a line for each expected event that was not found."""
@@ -200,10 +202,10 @@ class FoldedLog:
         name = f"state of {key} at version {version}"
         # Earlier releases wrote neither offset nor time.
         if snapshot.offset not in (offset, -1):
-            self.differences.add(f"{name}: its event is said to be at {snapshot.offset}, the log has it at {offset}")
+            self.differences.add(f"{name}: its offset is {snapshot.offset}, the log makes it {offset}")
         latest = self._times.get(key, LONG_AGO)
         if snapshot.time not in (latest, LONG_AGO):
-            self.differences.add(f"{name}: its latest event is said to be of {snapshot.time}, the log has {latest}")
+            self.differences.add(f"{name}: its time is {snapshot.time}, the log makes it {latest}")
         _differ_in_state(self.differences, name, snapshot.state, state)
 
     def _project(self, change: Change) -> None:
@@ -299,7 +301,7 @@ async def _compare(found: Findings, view: str, expected: Mapping[str, Row], froz
     seen = set()
     async for row in frozen.rows(view):
         if row.id not in expected:
-            found.add(f"{view} {row.id}: it is there, and the log makes no such row")
+            found.add(f"{view} {row.id}: the row exists, and the log makes no such row")
             continue
         seen.add(row.id)
         right = expected[row.id]
@@ -307,7 +309,7 @@ async def _compare(found: Findings, view: str, expected: Mapping[str, Row], froz
         _differ(found, f"{view} {row.id}", _columns(row), _columns(right))
     for ident in expected:
         if ident not in seen:
-            found.add(f"{view} {ident}: it is missing")
+            found.add(f"{view} {ident}: the row is missing")
 
 
 def _columns(row: Row) -> dict[str, Any]:

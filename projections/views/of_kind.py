@@ -10,7 +10,7 @@ from projections.views.view import Change, Row, View, ViewColumn, aggregate
 
 OF_TASKS = frozenset(TaskSubject.model_fields) - {"id"}
 OF_PLACES = frozenset({"host", "claim", "wanted_host"})
-"""Of the state of what has a place, what its document tells otherwise or not at all."""
+"""Fields of an aggregate with a place on a host that its document shows in another form, or not at all."""
 
 
 def view_of(kind: Kind) -> View:

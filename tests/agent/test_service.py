@@ -53,7 +53,9 @@ async def test_a_host_registers_with_what_it_has_and_learns_who_it_is(site: Site
 async def test_a_host_that_the_scheduler_will_not_have_says_why(site: Site) -> None:
     await site.world.host("h1", zone="z0")
     site.service._options = replace(site.service._options, cell="east")
-    with pytest.raises(NotRegistered, match="h1 cannot be a host here: Host h1 belongs to cell default, for ever"):
+    with pytest.raises(
+        NotRegistered, match="h1 cannot be registered as a host: Host h1 belongs to cell default, for ever"
+    ):
         await site.service.start()
 
 
@@ -247,7 +249,7 @@ async def test_a_job_from_before_all_that_is_remembered_is_refused_and_answered(
     error = answer.results[0].error
     assert error is not None
     assert error.ran
-    assert error.message.startswith("The job is of 2026-01-01T")
+    assert error.message.startswith("The job was sent at 2026-01-01T")
 
 
 # Many hosts in one process

@@ -321,7 +321,7 @@ async def test_rows_that_are_wrong_missing_or_too_many(world: World) -> None:
     (problem,) = broken(await checked(world))["rows"]
     assert problem == f'instances {WEB.id}: name is "other", the log makes it {orjson.dumps(row.doc["name"]).decode()}'
     del table[WEB.id]
-    assert "it is missing" in broken(await checked(world))["rows"][0]
+    assert "the row is missing" in broken(await checked(world))["rows"][0]
     table[WEB.id] = row
     table["x"] = replace(row, id="x")
     assert "the log makes no such row" in broken(await checked(world))["rows"][0]
@@ -332,8 +332,11 @@ async def test_rows_that_are_wrong_missing_or_too_many(world: World) -> None:
     [
         (lambda here, there: {here: {}, there: {}}, "does not run it"),
         (lambda here, there: {here: {WEB.id: "shutdown"}, there: {}}, "does not run it"),
-        (lambda here, there: {here: {WEB.id: "running"}, there: {WEB.id: "running"}}, f"{WEB.id}, which is h"),
-        (lambda here, there: {here: {WEB.id: "running"}, there: {"x": "running"}}, "runs x, which is no instance"),
+        (lambda here, there: {here: {WEB.id: "running"}, there: {WEB.id: "running"}}, f"{WEB.id}, which belongs to h"),
+        (
+            lambda here, there: {here: {WEB.id: "running"}, there: {"x": "running"}},
+            "runs x, which is the id of no instance",
+        ),
         (lambda here, there: {there: {}}, "does not answer"),
     ],
 )
@@ -355,7 +358,7 @@ async def test_a_guest_that_a_job_of_an_epoch_that_was_over_made_run(world: Worl
     name = instance.host.name
     for epoch in (0, 1):
         assert broken(await checked(world, epoch=epoch)) == {}
-    told = f"host {name} runs instance {WEB.id} since epoch 2, of which the instance, in epoch 1, was never told"
+    told = f"host {name} runs instance {WEB.id} since epoch 2, and the instance knows of epoch 1 alone"
     assert broken(await checked(world, epoch=2)) == {"domains": [told]}
     await world.host(name)
     assert broken(await checked(world, epoch=1)) == {}

@@ -291,7 +291,7 @@ async def test_parking_that_was_published_twice_counts_once(world: World) -> Non
 async def test_nobody_decides_on_an_empty_database_beside_a_log_that_is_not(world: World, name: str) -> None:
     setattr(world, f"{name}_write_store", MemoryWriteStore())
     before = size(world)
-    with pytest.raises(DatabaseLost, match=f"gostack/{name} decided.*gostack db refill"):
+    with pytest.raises(DatabaseLost, match=f"is a decision of gostack/{name}.*gostack db refill"):
         await world.start()
     assert size(world) == before
 

@@ -711,13 +711,13 @@ async def test_every_column_is_compared(store: Store, monkeypatch: pytest.Monkey
 
 def lose_row(batches: list[ProjectionBatch]) -> str:
     del batches[0].rows["networks"][NETWORK]
-    return f"networks {NETWORK}: it is missing"
+    return f"networks {NETWORK}: the row is missing"
 
 
 def add_row(batches: list[ProjectionBatch]) -> str:
     rows = batches[0].rows["networks"]
     rows["x"] = replace(rows[NETWORK], id="x")
-    return "networks x: it is there, and the log makes no such row"
+    return "networks x: the row exists, and the log makes no such row"
 
 
 def change_document(batches: list[ProjectionBatch]) -> str:
@@ -735,19 +735,19 @@ def lose_event(batches: list[ProjectionBatch]) -> str:
 def add_event(batches: list[ProjectionBatch]) -> str:
     like = batches[0].history[3]
     batches[1].history.append(like._replace(id="x"))
-    return f"history x: it is there, and the log has no such event at {like.topic}:{like.partition}:{like.offset}"
+    return f"history x: the entry exists, and the log has no such event at {like.topic}:{like.partition}:{like.offset}"
 
 
 def add_event_behind(batches: list[ProjectionBatch]) -> str:
     batches[1].history.append(batches[0].history[3]._replace(id="x", partition=77))
-    return "history x: it is there, and the log has no such event at gostack.events:77:"
+    return "history x: the entry exists, and the log has no such event at gostack.events:77:"
 
 
 def change_event(**changes: Any) -> Callable[[list[ProjectionBatch]], str]:
     def change(batches: list[ProjectionBatch]) -> str:
         right = batches[0].history[3]
         batches[0].history[3] = right._replace(**changes)
-        return f"history {right.id}: it is not what the log says at {right.topic}:{right.partition}:{right.offset}"
+        return f"history {right.id}: the entry differs from the event at {right.topic}:{right.partition}:{right.offset}"
 
     return change
 
@@ -764,17 +764,13 @@ def change_state(batches: list[ProjectionBatch]) -> str:
 def change_offset(batches: list[ProjectionBatch]) -> str:
     right = batches[0].states[WEB]
     batches[0].states[WEB] = replace(right, offset=7777)
-    return (
-        f"state of {WEB} at version {right.version}: its event is said to be at 7777, the log has it at {right.offset}"
-    )
+    return f"state of {WEB} at version {right.version}: its offset is 7777, the log makes it {right.offset}"
 
 
 def change_time(batches: list[ProjectionBatch]) -> str:
     right = batches[0].states[WEB]
     batches[0].states[WEB] = replace(right, time=NOW)
-    return (
-        f"state of {WEB} at version {right.version}: its latest event is said to be of {NOW}, the log has {right.time}"
-    )
+    return f"state of {WEB} at version {right.version}: its time is {NOW}, the log makes it {right.time}"
 
 
 def spoil_state(batches: list[ProjectionBatch]) -> str:
