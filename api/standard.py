@@ -25,7 +25,7 @@ from api.writes.boot import NAME
 from api.writes.command_bus import Wish
 from api.writes.command_responses import CREATED, answer
 from domain.aggregates import AGGREGATES
-from domain.core.fields import references, user_fields
+from domain.core.fields import bounds, references, user_fields
 from domain.core.messages import Command, Key, derived_id, named_id
 from domain.kind import Kind, ListFilter, Unique
 from projections.views.view import Condition
@@ -281,7 +281,7 @@ def body_of(command: type[Command], title: str) -> type[Strict]:
         kind: Any = info.annotation
         if name == "name":
             kind = _bounded(kind, min_length=1, max_length=LONGEST_NAME, pattern=NAME)
-        elif kind in (str, str | None) and not info.metadata:
+        elif kind in (str, str | None) and not bounds(info):
             kind = _bounded(kind, max_length=LONGEST_TEXT)
         own[name] = (kind, info)
     made: type[Strict] = create_model(title, __base__=Strict, __doc__=_help(command), **own)

@@ -91,7 +91,7 @@ class AttachedVolume(Model):
 
 
 class GuestSpec(Model):
-    """Everything that a host needs to know of a guest."""
+    """Specification of a guest, with all that its host needs to know."""
 
     id: str
     name: Annotated[str, PERSONAL]

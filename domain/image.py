@@ -99,7 +99,7 @@ def decide(now: Image | None, envelope: Envelope) -> Decision:
 
 KIND = Kind(
     name="image",
-    help="What root disks are made of.",
+    help="Disk images that instances are made from.",
     state=Image,
     evolve=evolve,
     delete=DeleteImage,

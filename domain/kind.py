@@ -94,7 +94,7 @@ class Kind:
 
     @property
     def born_in_task(self) -> bool:
-        """Whether the command that makes one is accepted as a task at once."""
+        """Whether the command that creates an aggregate is accepted as a task at once."""
         return any(action.creates for action in self.actions.values())
 
     @property

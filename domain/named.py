@@ -31,20 +31,20 @@ class Named(Generic[S]):
 
     def evolve(self, now: S | None, event: Event, subject_id: str) -> S:
         """Return the thing after this event. Raises TypeError for an event that does not apply to it."""
-        told: Any = event
+        fact: Any = event
         if isinstance(event, self.created):
             return self.made(event, subject_id)
         if now is not None and isinstance(event, self.deleted):
-            return now.but(deleted=told.at, updated=told.at)
+            return now.but(deleted=fact.at, updated=fact.at)
         if now is not None and self.updated is not None and isinstance(event, self.updated):
-            changes = {name: value for name, value in _told(event) if value is not None}
-            return now.but(updated=told.at, **changes)
+            changes = {name: value for name, value in _fields(event) if value is not None}
+            return now.but(updated=fact.at, **changes)
         raise TypeError(f"{event.type_name} does not apply to {self.kind} {subject_id}")
 
     def made(self, event: Event, subject_id: str, **more: Any) -> S:
         """Return the thing as the event creates it; `more` are fields of its state that are not in the event."""
-        told: Any = event
-        return self.state(id=subject_id, created=told.at, updated=told.at, **dict(_told(event)), **more)
+        fact: Any = event
+        return self.state(id=subject_id, created=fact.at, updated=fact.at, **dict(_fields(event)), **more)
 
     def decide(self, now: S | None, envelope: Envelope) -> Decision:
         """Return the events of a command. Raises AlreadyExists, NotFound; TypeError for a command of another kind."""
@@ -75,5 +75,5 @@ def exists(now: Any) -> bool:
     return now is not None and now.deleted is None
 
 
-def _told(event: Event) -> Iterator[tuple[str, Any]]:
+def _fields(event: Event) -> Iterator[tuple[str, Any]]:
     return ((name, value) for name, value in event if name != "at")

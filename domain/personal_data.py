@@ -1,4 +1,4 @@
-"""Which texts of messages and states may say something of a person, and under whose key each can be encrypted.
+"""Personal data: the texts of messages and states that may say something of a person, and whose key can encrypt each.
 
 Why a table of what is never personal: the log is kept for ever, so a text field that nobody thought about would be too.
 A new field is decided by a mark (`domain/core/fields.py`) or by its name's place in this table; a test wants one of the
@@ -39,7 +39,7 @@ NEVER_PERSONAL_ENDINGS = ("_id", "_ref")
 """Endings of such names: identities, and references to secrets, which the log never holds."""
 
 
-class Text(NamedTuple):
+class TextField(NamedTuple):
     """A field with text somewhere in a message or a state."""
 
     path: str
@@ -61,7 +61,7 @@ class Text(NamedTuple):
         return isinstance(self.mark, Personal) and self.mark.owner is owner
 
 
-def texts(model: type[Model], path: str = "") -> Iterator[Text]:
+def texts(model: type[Model], path: str = "") -> Iterator[TextField]:
     """Yield every text of a message or a state, all the way down."""
     for name, field in model.model_fields.items():
         parts = [*_parts(field.annotation), *field.metadata]
@@ -70,7 +70,7 @@ def texts(model: type[Model], path: str = "") -> Iterator[Text]:
             yield from texts(inner, f"{path}{name}.")
 
 
-def envelope_texts() -> Iterator[Text]:
+def envelope_texts() -> Iterator[TextField]:
     """Yield every attribute of the envelope that is a text."""
     hints = get_type_hints(Envelope, include_extras=True)
     for attribute in fields(Envelope):
@@ -83,7 +83,7 @@ def models() -> dict[str, type[Model]]:
     return {**messages, **{row.name: row.state for row in AGGREGATES.values()}}
 
 
-def all_texts() -> dict[str, list[Text]]:
+def all_texts() -> dict[str, list[TextField]]:
     """Return the texts of the envelope, of each message and of each aggregate, by name."""
     return {"envelope": list(envelope_texts()), **{name: list(texts(model)) for name, model in models().items()}}
 
@@ -93,12 +93,12 @@ def undecided() -> list[str]:
     return sorted({text.field for found in all_texts().values() for text in found if text.undecided})
 
 
-def _text(owner: str, path: str, name: str, parts: list[Any]) -> Iterator[Text]:
+def _text(owner: str, path: str, name: str, parts: list[Any]) -> Iterator[TextField]:
     if str not in parts and Any not in parts:
         return
     mark = next((part for part in parts if part is PLAIN or isinstance(part, Personal)), None)
     plain_name = name in NAMES or name.endswith(NEVER_PERSONAL_ENDINGS)
-    yield Text(f"{path}{name}", f"{owner}.{name}", mark, plain_name)
+    yield TextField(f"{path}{name}", f"{owner}.{name}", mark, plain_name)
 
 
 def _parts(annotation: Any) -> Iterator[Any]:

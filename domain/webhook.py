@@ -1,6 +1,6 @@
 """Webhooks: HTTP endpoints that receive events, those that match a filter, from one place on the log on.
 
-What is decided is on the log: that it exists, what it wants, that it was disabled and why. How far it has been told is
+What is decided is on the log: that it exists, its filter, that it was disabled and why. How far it has been served is
 not: that moves with every event, and who tells keeps it. Its secret is neither: the log holds a reference.
 """
 
@@ -207,7 +207,7 @@ def decide(now: Webhook | None, envelope: Envelope) -> Decision:
 
 KIND = Kind(
     name="webhook",
-    help="Endpoints that are told of events.",
+    help="HTTP endpoints that receive events.",
     state=Webhook,
     evolve=evolve,
     delete=DeleteWebhook,

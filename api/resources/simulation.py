@@ -19,7 +19,7 @@ from domain.core.errors import Invalid
 from domain.core.resources import RESOURCES
 from domain.scheduling.custom_policy import wished
 from domain.scheduling.policy import DEFAULT, Policy
-from domain.scheduling.simulation import Decided, Filled, Load, Question, Simulated, Size
+from domain.scheduling.simulation import Decided, Filled, FleetLoad, Question, Simulated, Size
 from domain.scheduling.table import Ratios
 from projections.views.view import Condition, Query
 
@@ -129,7 +129,7 @@ def _policy(policy: Policy, ratios: Ratios) -> dict[str, Any]:
     }
 
 
-def _load(load: Load, placed: int) -> dict[str, Any]:
+def _load(load: FleetLoad, placed: int) -> dict[str, Any]:
     return {
         "hosts": load.hosts,
         "hosts_used": load.hosts_used,

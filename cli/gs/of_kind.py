@@ -163,7 +163,7 @@ def _shown(call: Call, resource: Resource, answers: Mapping[str, dict[str, Any]]
         failed = {ident for ident, task in zip(tasks, ended, strict=True) if task["status"] != "finished"}
     for ident, said in answers.items():
         if said.get("already"):
-            call.note(str(said.get("message") or f"{labels[ident]} is so already."))
+            call.note(str(said.get("message") or f"{labels[ident]} is as requested already; nothing was changed."))
         after = tasks.get(ident) or said.get("command_id")
         if call.wish.wait and after and ident not in failed:
             call.show(call.found(resource, ident, after=after) or {"id": ident, "status": "deleted"})

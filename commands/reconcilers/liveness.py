@@ -32,7 +32,7 @@ from domain.host.messages import (
     SuspectHost,
 )
 from domain.host.reports import Heartbeat
-from domain.host.state import Health, Host
+from domain.host.state import Host, HostHealth
 from infra.log.lag import Lag, lags
 from infra.log.log import Log, TopicPartition
 from infra.process import log_context
@@ -162,7 +162,7 @@ class LivenessMonitor:
         now = self._log_answered_at = self._elapsed()
         self._hosts |= {
             host.id: HostLiveness(
-                None if host.health is Health.SUSPECT else now, host.cell, host.health is Health.SUSPECT
+                None if host.health is HostHealth.SUSPECT else now, host.cell, host.health is HostHealth.SUSPECT
             )
             for host in await hosts()
         }

@@ -82,7 +82,7 @@ class NotThereThen(Refusal):
 
     code = "not-there-then"
     category = Category.NOT_FOUND
-    hint = "Its history tells when it began."
+    hint = "Its history shows when it was created."
 
 
 class TooManyEvents(Refusal):
@@ -91,8 +91,8 @@ class TooManyEvents(Refusal):
     code = "too-many-events"
     category = Category.INVALID
     hint = (
-        "Read its history in pages. Moments of a long story are told where the read models have milestones of it: "
-        "`gs projection rebuild` makes them."
+        "Read its history in pages, or rebuild the read models (`gs projection rebuild`): they keep milestones from "
+        "which a state in a long history is computed."
     )
 
 
@@ -101,7 +101,7 @@ class AlreadyExists(Refusal):
 
     code = "already-exists"
     category = Category.CONFLICT
-    hint = "Choose another name, or use the one there is."
+    hint = "Choose another name, or use the existing one."
 
 
 class WrongStatus(Refusal):
@@ -131,7 +131,7 @@ class VersionConflict(Refusal):
 
     code = "version-conflict"
     category = Category.PRECONDITION
-    hint = "Read it again and repeat what you want with the new ETag."
+    hint = "Read it again and repeat the request with the new ETag."
 
 
 class InUse(Refusal):
@@ -161,7 +161,7 @@ class ErrorNeedsIgnore(Refusal):
 
     code = "error-needs-ignore"
     category = Category.CONFLICT
-    hint = "Look at its fault (gs instance show), then delete with --ignore."
+    hint = "Look at its fault (gs instance show), then delete it with --ignore."
 
 
 class SameHost(Refusal):
@@ -169,7 +169,7 @@ class SameHost(Refusal):
 
     code = "same-host"
     category = Category.CONFLICT
-    hint = "Name another host, or none: then the scheduler chooses."
+    hint = "Name another host, or none to let the scheduler choose."
 
 
 class NothingToConfirm(Refusal):
@@ -220,7 +220,7 @@ class OtherCell(Refusal):
 
     code = "other-cell"
     category = Category.CONFLICT
-    hint = "Name that cell, or take another name."
+    hint = "Name that cell, or choose another name."
 
 
 class NoValidHost(Refusal):
@@ -239,11 +239,11 @@ class PastMissing(Refusal):
 
 
 class PastTooLong(Refusal):
-    """More than {most} decisions lie between the two moments."""
+    """More than {most} decisions lie between the two times."""
 
     code = "past-too-long"
     category = Category.INVALID
-    hint = "Name moments that are closer together."
+    hint = "Choose times that are closer together."
 
 
 class Parked(Refusal):
@@ -251,15 +251,15 @@ class Parked(Refusal):
 
     code = "parked"
     category = Category.CONFLICT
-    hint = "An operator must look at the dead record and release it."
+    hint = "An operator must look at the dead record and release the aggregate."
 
 
 FAULTS: dict[str, str] = {
     "deadline-passed": "A step was not answered in time.",
     "job-failed": "A step failed on its host.",
     "aborted": "A step was stopped on its host.",
-    "power-differs": "A step was done, and its guest's power is not what the step leaves.",
-    "stale-epoch": "The host was registered anew while the step was on its way.",
+    "power-differs": "A step was done, but its guest's power state is not the expected one.",
+    "stale-epoch": "The host registered again while the step was on its way.",
     "cancelled": "The task was cancelled.",
     "no-valid-host": "The scheduler found no host.",
 }

@@ -79,6 +79,11 @@ def user_fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
     }
 
 
+def bounds(field: FieldInfo) -> list[Any]:
+    """Return what is declared about a field's values, without the marks that only say whether a text is personal."""
+    return [each for each in field.metadata if each is not PLAIN and not isinstance(each, Personal)]
+
+
 def holds(field: FieldInfo) -> type[BaseModel] | None:
     """Return the class of the thing that a referring field holds; None for a field that holds an id, or does not
     refer."""
@@ -96,7 +101,7 @@ def references(model: type[BaseModel]) -> dict[str, Refers]:
 
 
 def _by_name(field: FieldInfo) -> FieldInfo:
-    bounds: dict[str, Any] = {"min_length": 1, "max_length": 255, "description": field.description}
-    made: Any = Field(**bounds) if field.is_required() else Field(None, **bounds)
+    limits: dict[str, Any] = {"min_length": 1, "max_length": 255, "description": field.description}
+    made: Any = Field(**limits) if field.is_required() else Field(None, **limits)
     shape: Any = str if field.is_required() else str | None
     return FieldInfo.from_annotated_attribute(shape, made)

@@ -23,7 +23,7 @@ from domain.host.messages import (
 )
 
 
-class Health(StrEnum):
+class HostHealth(StrEnum):
     """Health of a host, by its heartbeats."""
 
     UP = "up"
@@ -55,7 +55,7 @@ class Host(Model):
     epoch: int
     enabled: bool = True
     why_disabled: Annotated[str, PERSONAL_OF_ACTOR] = ""
-    health: Health = Health.UP
+    health: HostHealth = HostHealth.UP
     enable_at: datetime | None = None
     """When the host is enabled again automatically."""
     claims: dict[str, Claim] = {}
@@ -113,7 +113,7 @@ def evolve(now: Host | None, event: Event, subject_id: str) -> Host:
         }
         if now is None:
             return Host(id=subject_id, zone=event.zone, cell=event.cell, created=event.at, **known)
-        return now.but(health=Health.UP, **known)
+        return now.but(health=HostHealth.UP, **known)
     if now is None:
         raise TypeError(f"{event.type_name} cannot be the first event of host {subject_id}")
     match event:
@@ -124,9 +124,9 @@ def evolve(now: Host | None, event: Event, subject_id: str) -> Host:
         case HostZoneAssigned():
             return now.but(zone=event.zone, updated=event.at)
         case HostSuspected():
-            return now.but(health=Health.SUSPECT, updated=event.at)
+            return now.but(health=HostHealth.SUSPECT, updated=event.at)
         case HostHeard():
-            return now.but(health=Health.UP, updated=event.at)
+            return now.but(health=HostHealth.UP, updated=event.at)
         case HostClaimMade():
             claim = Claim(
                 instance_id=event.instance_id,

@@ -37,7 +37,7 @@ class InstanceUpdated(InstanceEvent):
 
 
 class InstanceHostnameChanged(InstanceEvent):
-    """The instance's guest is told another host name from its next start on."""
+    """The instance's host name changed; the guest takes it at its next start."""
 
     hostname: Annotated[str, PERSONAL]
     at: datetime
@@ -81,7 +81,7 @@ class InstanceMoved(InstanceEvent):
 
 
 class InstanceRebuilt(InstanceEvent):
-    """The instance has a new root disk, of this image."""
+    """The instance has a new root disk, made from this image."""
 
     image: ImageRef
     at: datetime

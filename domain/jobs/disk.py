@@ -1,4 +1,4 @@
-"""Jobs for images and for what an instance has on its host's disk."""
+"""Jobs for images and for an instance's files on its host's disk."""
 
 from domain.guest_spec import ImageRef
 from domain.tasks.job import HostJob
@@ -54,4 +54,4 @@ class DeleteRescueDisk(HostJob):
 
 
 class WriteConfigDrive(HostJob):
-    """Write the ISO image that tells the guest who it is."""
+    """Write the config drive: the ISO image from which the guest reads its name, keys and network."""

@@ -1,4 +1,4 @@
-"""Jobs for the guest itself, and what its hypervisor says of it afterwards."""
+"""Jobs for the guest itself, and the power state that its hypervisor reports afterwards."""
 
 from typing import Any, Literal
 
@@ -7,25 +7,25 @@ from domain.tasks.job import Fact, HostJob, Where
 
 
 class DefineGuest(HostJob):
-    """Tell the hypervisor about the guest. One that runs goes on, and has the new definition when it starts again."""
+    """Define the guest in the hypervisor. A running guest goes on, and has the new definition when it starts again."""
 
 
 class UndefineGuest(HostJob):
-    """Stop the guest at once if it runs, and make the hypervisor forget it."""
+    """Stop the guest at once if it runs, and remove its definition from the hypervisor."""
 
     attempts = 5
     leaves = Power.NONE
 
 
 class StartGuest(HostJob):
-    """Run the guest; one that runs is success."""
+    """Run the guest; success if it runs already."""
 
     deadline = 120.0
     leaves = Power.RUNNING
 
 
 class StopGuest(HostJob):
-    """Ask the guest to power off, and turn it off when `grace` seconds have passed; one that is off is success."""
+    """Ask the guest to power off, and turn it off when `grace` seconds have passed; success if it is off already."""
 
     deadline = 180.0
     leaves = Power.SHUTDOWN
@@ -43,26 +43,26 @@ class RebootGuest(HostJob):
 
 
 class PauseGuest(HostJob):
-    """Stop the guest's processors, its memory kept; one that is paused is success."""
+    """Stop the guest's processors, its memory kept; success if it is paused already."""
 
     leaves = Power.PAUSED
 
 
 class UnpauseGuest(HostJob):
-    """Let the processors of a paused guest go on; one that runs is success."""
+    """Let the processors of a paused guest go on; success if it runs already."""
 
     leaves = Power.RUNNING
 
 
 class SuspendGuest(HostJob):
-    """Save the guest's memory to the host's disk and end the guest; one that is suspended is success."""
+    """Save the guest's memory to the host's disk and end the guest; success if it is suspended already."""
 
     deadline = 600.0
     leaves = Power.SUSPENDED
 
 
 class ResumeGuest(HostJob):
-    """Run a suspended guest from its saved memory, where it was; one that runs is success."""
+    """Run a suspended guest from its saved memory, where it was; success if it runs already."""
 
     deadline = 600.0
     leaves = Power.RUNNING
@@ -86,7 +86,7 @@ class RebuildGuest(HostJob):
 
 
 class ChangeHostname(HostJob):
-    """Write what the guest is told about itself, with another host name; it reads that when it is started again."""
+    """Write the guest's config drive with another host name; the guest reads it when it is started again."""
 
     hostname: str
 

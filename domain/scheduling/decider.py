@@ -34,7 +34,7 @@ from domain.host.messages import (
     RegisterHost,
     SuspectHost,
 )
-from domain.host.state import Health, Host
+from domain.host.state import Host, HostHealth
 from domain.jobs.scheduling import Placed, PlaceInstance, Released, ReleaseInstance
 from domain.scheduling.policy import Policy, choose, refusal
 from domain.scheduling.table import HostTable
@@ -115,9 +115,9 @@ def _host(envelope: Envelope, host: Host | None, zone_of: Any) -> Outcome:
                 raise NotFound(kind="zone", id=zone)
             event = None if host.zone == zone else HostZoneAssigned(zone=zone, at=envelope.time)
         case SuspectHost():
-            event = None if host.health is Health.SUSPECT else HostSuspected(at=envelope.time)
+            event = None if host.health is HostHealth.SUSPECT else HostSuspected(at=envelope.time)
         case HearHost():
-            event = None if host.health is Health.UP else HostHeard(at=envelope.time)
+            event = None if host.health is HostHealth.UP else HostHeard(at=envelope.time)
         case other:
             raise TypeError(f"{other.type_name} is nothing a cell decides")
     return Outcome(events=[(envelope.subject, event)] if event else [])

@@ -108,11 +108,11 @@ def ordered(scores: Vector, ranks: npt.NDArray[np.int64], most: int) -> list[int
 def refusal(report: PlacementReport) -> NoValidHost:
     """Return the refusal that says how many hosts each filter rejected."""
     before = report.total
-    told = []
+    stories = []
     for count in report.counts:
         if count.left < before:
             story = FILTERS[count.filter].story if count.filter in FILTERS else f"left out by {count.filter}"
-            told.append(f"{before - count.left} {story}")
+            stories.append(f"{before - count.left} {story}")
         before = count.left
     counts = {count.filter: count.left for count in report.counts}
-    return NoValidHost(total=report.total, story=", ".join(told) or "there are none", counts=counts)
+    return NoValidHost(total=report.total, story=", ".join(stories) or "there are none", counts=counts)

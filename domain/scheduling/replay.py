@@ -19,7 +19,7 @@ Place = tuple[str, int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Fact:
+class SchedulerFact:
     """An event that the scheduler decided, with its cause."""
 
     id: str
@@ -35,18 +35,18 @@ class Fact:
 
 
 @dataclass(frozen=True)
-class Past:
+class SchedulerPast:
     """Hosts at some time, and all decisions since, in order."""
 
     hosts: Mapping[str, Host]
-    facts: Sequence[Fact]
+    facts: Sequence[SchedulerFact]
 
 
 @dataclass(frozen=True, slots=True)
 class Placing:
     """A placement request and its decision: a host, or none."""
 
-    fact: Fact
+    fact: SchedulerFact
     event: HostClaimMade | PlacementRefused
 
     @property
@@ -121,7 +121,7 @@ class Sight:
             self.apply(held, HostClaimReleased(claim_id=claim_id, instance_id=instance_id))
 
 
-def placing(fact: Fact) -> Placing | None:
+def placing(fact: SchedulerFact) -> Placing | None:
     """Return the request that this event decided; None where it decided none."""
     return Placing(fact, fact.event) if isinstance(fact.event, HostClaimMade | PlacementRefused) else None
 

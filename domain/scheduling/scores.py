@@ -7,7 +7,7 @@ from datetime import datetime
 from domain.host.state import Host, evolve
 from domain.scheduling.demand import Demand
 from domain.scheduling.policy import Policy, left_out_by, weigh
-from domain.scheduling.replay import Past, Sight, decide, differs, placing
+from domain.scheduling.replay import SchedulerPast, Sight, decide, differs, placing
 from domain.scheduling.table import HostTable, Ratios
 
 
@@ -52,7 +52,7 @@ class Scored:
     """Why the result differs from the original decision; empty where it does not."""
 
 
-def scored(past: Past, look: Look, enough: Callable[[], bool] = lambda: False) -> Scored | None:
+def scored(past: SchedulerPast, look: Look, enough: Callable[[], bool] = lambda: False) -> Scored | None:
     """Return the scores of the hosts; None where there is no such placement."""
     hosts: dict[str, Host] = dict(past.hosts)
     for fact in past.facts:

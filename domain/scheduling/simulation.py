@@ -16,7 +16,7 @@ from domain.core.resources import RESOURCES
 from domain.host.messages import HostClaimReleased, PlacementRefused, PlacementReport
 from domain.host.state import Host, evolve
 from domain.scheduling.policy import Choice, Policy, left_out_by, refusal, weigh
-from domain.scheduling.replay import Past, Place, Placing, Sight, decide, differs, placing
+from domain.scheduling.replay import Place, Placing, SchedulerPast, Sight, decide, differs, placing
 from domain.scheduling.table import Ratios
 
 BEFORE = "it was placed there before"
@@ -65,7 +65,7 @@ class Decided:
 
 
 @dataclass(frozen=True)
-class Load:
+class FleetLoad:
     """How full a fleet is."""
 
     hosts: int
@@ -96,8 +96,8 @@ class Simulated:
     """Result of a simulation: decisions, moves and the load of both fleets."""
 
     decided: tuple[Decided, ...]
-    was: Load
-    would: Load
+    was: FleetLoad
+    would: FleetLoad
     hosts: tuple[Filled, ...]
     moves: tuple[tuple[str, str, int], ...]
     """Actual host, simulated host, and how often; the most frequent first. An empty name is a refusal."""
@@ -120,7 +120,7 @@ class _Tally:
     refused: Counter[str] = field(default_factory=Counter)
 
 
-def simulate(past: Past, question: Question, enough: Callable[[], bool] = lambda: False) -> Simulated:
+def simulate(past: SchedulerPast, question: Question, enough: Callable[[], bool] = lambda: False) -> Simulated:
     """Decide the requests of the window again. It stops early after `most` requests, or when `enough` returns true."""
     hosts = dict(past.hosts)
     was = would = None
@@ -240,7 +240,7 @@ def _none_left(report: PlacementReport) -> str:
     return next((count.filter for count in report.counts if not count.left), "no hosts")
 
 
-def _load(tally: _Tally, sizes: Sequence[Size]) -> Load:
+def _load(tally: _Tally, sizes: Sequence[Size]) -> FleetLoad:
     hosts = tally.sight.hosts.values()
 
     def fits(size: Size) -> bool:
@@ -251,7 +251,7 @@ def _load(tally: _Tally, sizes: Sequence[Size]) -> Load:
 
     by_size = sorted(sizes, key=lambda size: (size.memory, size.vcpus), reverse=True)
     used = [host.used() for host in hosts]
-    return Load(
+    return FleetLoad(
         hosts=len(hosts),
         hosts_used=sum(bool(host.claims) for host in hosts),
         used={name: sum(each[name] for each in used) for name in RESOURCES},

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from domain.core.messages import Model
 from domain.core.resources import RESOURCES
-from domain.host.state import Health, Host
+from domain.host.state import Host, HostHealth
 
 Mask = npt.NDArray[np.bool_]
 Vector = npt.NDArray[np.float64]
@@ -88,7 +88,7 @@ class HostTable:
         if host.placed > self.latest:
             self._count_to(host.placed)
         self.hosts[host.id] = host
-        self.ready[row] = host.enabled and host.health is Health.UP
+        self.ready[row] = host.enabled and host.health is HostHealth.UP
         self.zone[row] = code(host.zone)
         self.arch[row] = code(host.inventory.arch)
         for name, used in host.used().items():

@@ -28,7 +28,7 @@ class Step(Generic[S]):
     no_undo: str = ""
     each: Each[S] | None = None
     on: Where = Where.HERE
-    """Which of the aggregate's two hosts does it."""
+    """The host that does the step, of the aggregate's two."""
     pivot: bool = False
     """Whether the task only goes forward once this step is done."""
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Where(StrEnum):
-    """Which of an aggregate's two hosts does a step."""
+    """The host that does a step, of the aggregate's two."""
 
     HERE = "here"
     """The aggregate's own host."""

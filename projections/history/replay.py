@@ -16,7 +16,7 @@ import uvloop
 
 from domain import catalog
 from domain.core.errors import Refusal
-from domain.scheduling.replay import Past
+from domain.scheduling.replay import SchedulerPast
 from domain.scheduling.scores import Look, Scored, scored
 from domain.scheduling.simulation import Question, Simulated, simulate
 from infra.log.kafka import KafkaLog
@@ -163,7 +163,7 @@ def _over(until: float) -> Callable[[], bool]:
     return lambda: time.monotonic() > until
 
 
-async def _read(bootstrap: str, since: datetime, until: datetime) -> Past:
+async def _read(bootstrap: str, since: datetime, until: datetime) -> SchedulerPast:
     log = KafkaLog(bootstrap)
     try:
         return await read_past(log, since, until)

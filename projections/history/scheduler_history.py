@@ -12,7 +12,7 @@ from domain.core.errors import PastMissing, PastTooLong, UnknownMessage
 from domain.core.messages import Event, Key, Record, Topic, from_record, names_of
 from domain.host.messages import PlacementRefused
 from domain.host.state import Host, evolve
-from domain.scheduling.replay import Fact, Past
+from domain.scheduling.replay import SchedulerFact, SchedulerPast
 from infra.log.log import Log
 from infra.log.records import records
 
@@ -35,7 +35,7 @@ class _Cell:
         self._versions: dict[str, int] = {}
         self._kept: set[str] = set()
         """Ids of hosts of which a fact is kept; every later fact of such a host is kept, too."""
-        self._facts: dict[str, Fact] = {}
+        self._facts: dict[str, SchedulerFact] = {}
 
     def take(self, record: Record) -> None:
         """Learn from a record, if it is about a host or a placement. Raises PastMissing, PastTooLong."""
@@ -57,7 +57,7 @@ class _Cell:
             self._kept |= {host} if of_host else set()
             place = (record.topic, record.partition or 0, record.offset)
             cause = _cause(headers.get("ce_causeplace", b""), record)
-            fact = Fact(envelope.id, envelope.subject, version, envelope.time, cause, place, envelope.data)
+            fact = SchedulerFact(envelope.id, envelope.subject, version, envelope.time, cause, place, envelope.data)
             self._facts.setdefault(envelope.id, fact)
             if len(self._facts) > MOST_FACTS:
                 raise PastTooLong(most=MOST_FACTS)
@@ -71,7 +71,7 @@ class _Cell:
         self._versions[host] = version
         return True
 
-    def past(self) -> Past:
+    def past(self) -> SchedulerPast:
         """Return all that was read, in the order of the decisions.
 
         A clock that went back is not followed: times never fall, and so merge what cells with streams of their own
@@ -82,14 +82,14 @@ class _Cell:
         for fact in sorted(self._facts.values(), key=_order):
             time = latest[fact.cause[0]] = max(fact.time, latest.get(fact.cause[0], fact.time))
             facts.append(replace(fact, time=time))
-        return Past(self._hosts, sorted(facts, key=lambda fact: fact.time))
+        return SchedulerPast(self._hosts, sorted(facts, key=lambda fact: fact.time))
 
 
-def _order(fact: Fact) -> tuple[int, ...]:
+def _order(fact: SchedulerFact) -> tuple[int, ...]:
     return *fact.cause, fact.version
 
 
-async def read_past(log: Log, since: datetime, until: datetime) -> Past:
+async def read_past(log: Log, since: datetime, until: datetime) -> SchedulerPast:
     """Read from the log what is needed to decide the placements between these moments again.
 
     Raises PastMissing, PastTooLong, LogUnavailable.

@@ -30,7 +30,7 @@ from domain.host.messages import (
     SuspectHost,
 )
 from domain.host.reports import Heartbeat
-from domain.host.state import Health, Host
+from domain.host.state import Host, HostHealth
 from domain.scheduling.table import Ratios
 from infra.db.memory import MemoryWriteStore
 from infra.log.log import TopicPartition
@@ -84,7 +84,7 @@ class Ward:
         return [(each.subject.id, type(each.data)) for each in told]
 
 
-def known(ident: str, health: Health = Health.UP) -> Host:
+def known(ident: str, health: HostHealth = HostHealth.UP) -> Host:
     return Host(
         id=ident,
         name=ident,
@@ -265,7 +265,7 @@ async def test_after_standing_still_what_lies_there_is_read_before_anybody_is_si
 
 async def test_listening_anew_clears_no_host_that_is_still_silent() -> None:
     ward = Ward()
-    running = asyncio.create_task(ward.beats.run(there(*(known(each, Health.SUSPECT) for each in (HOST, OTHER)))))
+    running = asyncio.create_task(ward.beats.run(there(*(known(each, HostHealth.SUSPECT) for each in (HOST, OTHER)))))
     try:
         async with asyncio.timeout(5):
             await asyncio.sleep(0)

@@ -38,7 +38,7 @@ class DeleteInstance(InstanceCommand):
 
     relieves: ClassVar[bool] = True
     ignore: bool = False
-    """Whether to delete the instance even if it is in error."""
+    """Delete the instance even if it is in error."""
     keep_for: Annotated[float, OPERATORS_ONLY] = 86400.0
     """Seconds until the instance is purged."""
 
@@ -48,7 +48,7 @@ class HardDeleteInstance(InstanceCommand):
 
     relieves: ClassVar[bool] = True
     ignore: bool = False
-    """Whether to delete the instance even if it is in error."""
+    """Delete the instance even if it is in error."""
 
 
 def error_only_if_ignored(instance: Instance, command: DeleteInstance | HardDeleteInstance) -> None:

@@ -1,4 +1,4 @@
-"""hostname: the guest is told another host name. ChangeHostname.
+"""hostname: change the host name of the guest. ChangeHostname.
 
 Config drive and metadata service say it at once, and a guest reads them when it is started; a guest that runs is not
 disturbed, and has its old name until then.
@@ -22,14 +22,14 @@ from domain.tasks.task import Task
 
 
 class ChangeInstanceHostname(InstanceCommand):
-    """Change the host name that the guest is told; one that runs takes it when it is stopped and started again."""
+    """Change an instance's host name; a running guest takes it when it is stopped and started again."""
 
     hostname: Annotated[str, PERSONAL] = Field(pattern=HOSTNAME)
-    """The new name: letters, digits and inner hyphens, at most 63 (RFC 1123)."""
+    """New host name: letters, digits and inner hyphens, at most 63 (RFC 1123)."""
 
 
 def note_hostname(draft: Draft[Instance], task: Task, at: datetime) -> None:
-    """Emit the name that the guest is told from now on."""
+    """Emit the guest's new host name."""
     draft.emit(InstanceHostnameChanged(hostname=task.params["hostname"], at=at))
 
 

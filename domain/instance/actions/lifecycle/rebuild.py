@@ -24,10 +24,11 @@ from domain.tasks.task import Task
 
 
 class RebuildInstance(InstanceCommand):
-    """Give an instance a new root disk of an image; all that is on the old one is lost, id and addresses stay."""
+    """Replace an instance's root disk by a new one made from an image; the old disk's data is lost, id and addresses
+    stay."""
 
     image: Annotated[ImageRef | None, Refers("image")] = None
-    """The image that the new root disk is made of; none: the one that the old one was made of."""
+    """Image to make the new root disk from; none: the image of the old one."""
 
 
 def image_fits(instance: Instance, command: RebuildInstance) -> None:
@@ -41,29 +42,29 @@ def image_fits(instance: Instance, command: RebuildInstance) -> None:
 
 
 def runs_afterwards(instance: Instance, command: Any) -> bool:
-    """Whether its guest is started: all but that of an instance which was stopped."""
+    """Return whether the guest is started: unless the instance was stopped."""
     return instance.vm_state is not VmState.STOPPED
 
 
 def as_before(instance: Instance, command: Any) -> VmState:
-    """Stopped where it was that, else active."""
+    """Return stopped where the instance was stopped, else active."""
     return VmState.ACTIVE if runs_afterwards(instance, command) else VmState.STOPPED
 
 
 def image_if_it_runs(instance: Instance, command: RebuildInstance) -> Iterator[dict[str, Any]]:
-    """The image, for an instance whose guest is started."""
+    """Yield a step with the image, for an instance whose guest is started."""
     if runs_afterwards(instance, command):
         yield from image_or_own(instance, command)
 
 
 def image_if_it_stays_off(instance: Instance, command: RebuildInstance) -> Iterator[dict[str, Any]]:
-    """The image, for an instance whose guest is not started."""
+    """Yield a step with the image, for an instance whose guest is not started."""
     if not runs_afterwards(instance, command):
         yield from image_or_own(instance, command)
 
 
 def note_image(draft: Draft[Instance], task: Task, at: datetime) -> None:
-    """Emit what the root disk is made of now."""
+    """Emit the image of the new root disk."""
     command = RebuildInstance.model_validate(task.params)
     draft.emit(InstanceRebuilt(image=command.image or draft.now.image, at=at))
 

@@ -13,7 +13,7 @@ class ResetInstance(InstanceCommand):
 
     relieves: ClassVar[bool] = True
     root_device_id: str = ""
-    """Id of the volume that becomes the root disk."""
+    """Volume that becomes the root disk."""
 
 
 def root_disk_as_it_is(instance: Instance, command: ResetInstance) -> None:
