@@ -51,6 +51,8 @@ class ListFilter:
     type: FilterType = "text"
     several: bool = False
     """Whether it takes several values, separated by commas, of which any matches."""
+    values: tuple[str, ...] = ()
+    """The values that the field can have; empty: any."""
     refers: str = ""
     """Kind whose id the field holds: people may write its name."""
 

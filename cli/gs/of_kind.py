@@ -39,7 +39,14 @@ def resource_of(kind: Kind) -> Resource:
 
 def _narrowing(each: ListFilter) -> Narrowing:
     flag = f"--{each.field.replace('_', '-')}"
-    return Narrowing(flag, f"{each.help[0].upper()}{each.help[1:]}.", each.field, several=each.several)
+    return Narrowing(
+        flag,
+        f"{each.help[0].upper()}{each.help[1:]}.",
+        each.field,
+        of=each.refers,
+        known=(lambda: each.values) if each.values else None,
+        several=each.several,
+    )
 
 
 def app_of(name: str) -> typer.Typer:

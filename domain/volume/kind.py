@@ -2,7 +2,10 @@
 
 from domain.kind import Kind, ListFilter
 from domain.volume.actions import ACTIONS, CreateVolume, DeleteVolume, UpdateVolume
-from domain.volume.state import Volume, evolve
+from domain.volume.state import Volume, VolumeStatus, evolve
+
+STATUSES = tuple(sorted({*VolumeStatus, *(action.during for action in ACTIONS.values() if action.during)}))
+"""Every status that a volume can be shown in."""
 
 KIND = Kind(
     name="volume",
@@ -15,7 +18,7 @@ KIND = Kind(
     update=UpdateVolume,
     delete=DeleteVolume,
     filters=(
-        ListFilter("status", "in one of these statuses", several=True),
+        ListFilter("status", "in one of these statuses", several=True, values=STATUSES),
         ListFilter("host_id", "on this host (name or id)", refers="host"),
         ListFilter("instance_id", "of this instance (name or id)", refers="instance"),
     ),

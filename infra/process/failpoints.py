@@ -41,6 +41,7 @@ POINTS = {
     "agent-noted": "the journal says that the job is done",
     "agent-answering": "before the answer is sent",
     "agent-answered": "the answer is on the log, and the journal does not say so",
+    "libvirt-volume-made": "a volume's file is made beside its place, and has not its name yet",
     "libvirt-disk-made": "a guest has a disk, and libvirt does not know the guest",
     "libvirt-half-plugged": "a guest's networks are there, and its addresses are not",
     "libvirt-defined": "libvirt knows the guest, and the caller has no answer",

@@ -140,7 +140,7 @@ def test_fields_are_those_that_the_service_and_the_tables_have(url: str) -> None
         ("gs event dead list --status dr", ["dropped"]),
         ("gs instance sh", ["show", "show-deleted"]),
         ("gs vm l", ["list", "log"]),
-        ("gs v", ["version"]),
+        ("gs ve", ["version"]),
         ("gs nothing show x", []),
     ],
 )
