@@ -13,8 +13,8 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import PlainTextResponse
 
+from agent.drivers import host_command
 from agent.drivers.driver import DriverError
-from agent.drivers.libvirt import host_command
 from agent.drivers.libvirt.guest_metadata import META_DATA, NETWORK_DATA, USER_DATA
 from agent.drivers.libvirt.instance_files import HostFiles
 from agent.drivers.network.firewall import METADATA_ADDRESS

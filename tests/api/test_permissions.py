@@ -6,8 +6,8 @@ from typing import Any
 import orjson
 import pytest
 
+from api.description import described
 from api.http.permissions import MEMBER, PUBLIC, permission_of
-from api.openapi.page import described
 from domain.aggregates import AGGREGATES
 
 ROUTES: dict[str, dict[str, Any]] = {

@@ -4,8 +4,8 @@ Why qcow2: a file takes what was written and no more, and can hold what snapshot
 are root's, and libvirt gives one to the user that runs a guest for as long as the guest has it.
 """
 
+from agent.drivers import host_command
 from agent.drivers.driver import DriverError, DriverFault
-from agent.drivers.libvirt import host_command
 from agent.drivers.libvirt.host import LibvirtHost
 from agent.drivers.libvirt.qcow2 import read_header
 from infra.process import failpoints

@@ -4,7 +4,7 @@ Why needed: each network has an address of the host in it, so without rules ever
 listens on the host, and the host would carry packets from one project's network to another's.
 """
 
-from agent.drivers.libvirt import host_command
+from agent.drivers import host_command
 
 METADATA_ADDRESS = "169.254.169.254"
 TABLE = "gostack"

@@ -1,4 +1,4 @@
-"""The OpenAPI description; `python -m api.openapi.page.page` prints it.
+"""The OpenAPI description; `python -m api.description.page` prints it.
 
 docs/openapi.json is held to it by a test, so that no route changes unseen.
 """
