@@ -1,4 +1,4 @@
-"""What a hypervisor must be able to do for GoStack.
+"""The driver: everything that a hypervisor must be able to do for GoStack.
 
 Why so narrow: everything that decides is in the domain; a driver only makes the host be so. Every method is safe to
 call twice, and again after a crash in the middle: what is so already is success. Methods raise DriverError for what
@@ -26,7 +26,7 @@ class DriverFault(StrEnum):
     IMAGE_UNAVAILABLE = "image-unavailable"
     """The image is not in the store, or the store does not answer."""
     CHECKSUM_MISMATCH = "checksum-mismatch"
-    """What the store gave is not the image."""
+    """The file that the store gave is not the image."""
     IMAGE_UNSAFE = "image-unsafe"
     """The image's file is not what its format says, or points at other files."""
     DISK_TOO_SMALL = "disk-too-small"
@@ -44,7 +44,7 @@ class DriverFault(StrEnum):
     HOST_COMMAND_FAILED = "host-command-failed"
     """A program on the host failed, or took too long."""
     SECRET_GONE = "secret-gone"
-    """What the guest is to be told was told once, and is not kept any more."""
+    """The secret was told to the guest once, and is not kept any more."""
     SIMULATED_FAILURE = "simulated-failure"
     """The simulation was told to fail now and then."""
 
@@ -59,7 +59,7 @@ class DriverError(Exception):
 
 @dataclass(frozen=True)
 class Secrets:
-    """What a guest is told and nobody else: never logged, never in an event."""
+    """Secrets that a guest is told and nobody else: never logged, never in an event."""
 
     password: str = field(default="", repr=False)
     user_data: str = field(default="", repr=False)
@@ -89,11 +89,11 @@ class HostDriver(Protocol):
         """Let go of everything; guests run on."""
 
     async def inventory(self) -> Inventory:
-        """What this host has in all."""
+        """Tell the processors, memory and disk that this host has in all."""
 
 
 class DiskDriver(Protocol):
-    """What guests have on the host's disk."""
+    """The part of a driver for the files that guests have on the host's disk."""
 
     async def prepare_image(self, image: ImageRef) -> None:
         """Have the image in the cache; "image-unavailable", "checksum-mismatch" or "image-unsafe"."""
@@ -156,7 +156,7 @@ class NetworkDriver(Protocol):
 
 
 class DefinitionDriver(Protocol):
-    """What the hypervisor knows of guests."""
+    """The part of a driver for the definitions of guests."""
 
     async def define(self, guest: GuestSpec) -> None:
         """Tell the hypervisor about the guest; a definition that is there is replaced.
@@ -169,7 +169,7 @@ class DefinitionDriver(Protocol):
 
 
 class PowerDriver(Protocol):
-    """Whether guests run."""
+    """The part of a driver for the power of guests: whether they run, stand still or are off."""
 
     async def start(self, instance_id: str) -> None:
         """Run the guest; one that is paused or suspended goes on. "guest-unknown", "saved-memory-unusable"."""
@@ -203,14 +203,14 @@ class PowerDriver(Protocol):
         """
 
     async def power(self, instance_id: str) -> Power:
-        """What the hypervisor says of one guest; NONE where it knows none."""
+        """Tell the power of one guest by the hypervisor's word; NONE where it knows none."""
 
     async def guests(self) -> dict[str, Power]:
-        """What the hypervisor says of every guest of ours, by instance id."""
+        """Tell the power of every guest that GoStack has made, by instance id."""
 
 
 class DisplayDriver(Protocol):
-    """What can be seen of guests from outside."""
+    """The part of a driver for consoles and displays of guests."""
 
     async def console_log(self, instance_id: str, most: int) -> bytes:
         """The last `most` bytes of the guest's serial console; empty where it has written none."""
@@ -222,4 +222,4 @@ class DisplayDriver(Protocol):
 class Driver(
     HostDriver, DiskDriver, VolumeDriver, NetworkDriver, DefinitionDriver, PowerDriver, DisplayDriver, Protocol
 ):
-    """One host's hypervisor."""
+    """The hypervisor of one host, with all its parts."""

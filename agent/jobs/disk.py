@@ -23,7 +23,7 @@ async def create_disk(job: CreateDisk, guest: GuestSpec, context: Context) -> Fa
 
 @handles(DeleteDisk)
 async def delete_disk(job: DeleteDisk, guest: GuestSpec, context: Context) -> Facts:
-    """What is gone already is success."""
+    """A directory that is gone already is success."""
     await context.driver.delete_disk(guest.id)
     return ()
 

@@ -1,4 +1,4 @@
-"""What a job's handler is, and what it is given.
+"""The handler of a job, and what it is given.
 
 Why a handler is bound to its job's class: the runner reads a job's arguments by that class, so a handler cannot be
 filed under another job's name, nor be given another's arguments. What the class says the guest's power is afterwards
@@ -24,7 +24,7 @@ def untold(done: int, total: int) -> None:
 
 @dataclass(frozen=True)
 class Context:
-    """What a handler works with."""
+    """The driver, and the functions, that a handler works with."""
 
     driver: Driver
     secrets: Callable[[GuestSpec], Awaitable[Secrets]]

@@ -132,7 +132,7 @@ def test_fields_are_those_that_the_service_and_the_tables_have(url: str) -> None
         ("gs instance list --status act", ["active"]),
         ("gs instance list --status active,err", ["active,error"]),
         ("gs task list --status f", ["finished", "failed"]),
-        ("gs task list --action reb", ["reboot"]),
+        ("gs task list --action rebo", ["reboot"]),
         ("gs job list --status s", ["started", "skipped"]),
         ("gs host list --status d", ["disabled"]),
         ("gs host list --health s", ["suspect"]),

@@ -1,4 +1,4 @@
-"""What libvirt knows of a guest: its definition, made from the record each time."""
+"""The definitions of guests in libvirt, made from the record each time."""
 
 import libvirt
 

@@ -1,4 +1,4 @@
-"""What a guest has on its host's disk: its image in the cache, its root disk, and what it is told about itself."""
+"""The files of a guest on its host's disk: its image in the cache, its root disk, and what it is told about itself."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ class LibvirtDisks(LibvirtHost):
         await self._images.have(image)
 
     async def create_disk(self, guest: GuestSpec) -> None:
-        """Make the overlay."""
+        """Make the overlay on the cached image."""
         files = self._files.instance(guest.id)
 
         def work() -> None:
@@ -58,7 +58,7 @@ class LibvirtDisks(LibvirtHost):
         await self._connection.run(work)
 
     async def drop_old_disk(self, instance_id: str) -> None:
-        """Remove the file."""
+        """Remove the file of the disk before."""
         await self._connection.run(lambda: self._files.instance(instance_id).old_disk.unlink(missing_ok=True))
 
     async def create_rescue_disk(self, instance_id: str, image: ImageRef) -> None:
@@ -73,7 +73,7 @@ class LibvirtDisks(LibvirtHost):
         await self._connection.run(work)
 
     async def delete_rescue_disk(self, instance_id: str) -> None:
-        """Remove the file."""
+        """Remove the file of the rescue disk."""
         await self._connection.run(lambda: self._files.instance(instance_id).rescue_disk.unlink(missing_ok=True))
 
     async def write_config_drive(self, guest: GuestSpec, secrets: Secrets | None) -> None:

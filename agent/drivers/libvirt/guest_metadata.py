@@ -1,4 +1,4 @@
-"""What a guest is told about itself, as OpenStack's metadata documents.
+"""The documents by which a guest is told about itself, in the form of OpenStack's metadata.
 
 Why that form: every cloud image has cloud-init or the like, which reads it from a config drive or from the metadata
 service, so images that run elsewhere run here.

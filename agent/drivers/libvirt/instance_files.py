@@ -39,7 +39,7 @@ class InstanceFiles:
 
     @property
     def console(self) -> Path:
-        """What the guest wrote on its serial console."""
+        """The file with all that the guest wrote on its serial console."""
         return self.directory / "console.log"
 
     @property
@@ -76,7 +76,7 @@ class HostFiles:
         return self.state / "volumes" / f"{uuid.UUID(volume_id)}.qcow2"
 
     def make(self) -> None:
-        """Make the directories."""
+        """Make the host's directories where they are missing."""
         self.state.mkdir(mode=0o755, parents=True, exist_ok=True)
         for directory in (self.cache, self.state / "instances"):
             directory.mkdir(mode=0o711, exist_ok=True)

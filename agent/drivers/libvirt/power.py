@@ -124,7 +124,7 @@ class LibvirtPower(LibvirtHost):
         await self._run(instance_id, only_saved=True)
 
     async def power(self, instance_id: str) -> Power:
-        """What libvirt says of one guest."""
+        """Tell the power of one guest by libvirt's word."""
 
         def work(connection: libvirt.virConnect) -> Power:
             domain = look_up(connection, instance_id)
@@ -141,7 +141,7 @@ class LibvirtPower(LibvirtHost):
         return await self._connection.call(work)
 
     async def guests(self) -> dict[str, Power]:
-        """What libvirt says of every guest that it has from us, in two calls."""
+        """Tell the power of every guest that libvirt has from GoStack, in two calls."""
 
         def work(connection: libvirt.virConnect) -> dict[str, Power]:
             saved = {each.name() for each in connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE)}
@@ -248,7 +248,7 @@ def _forget_memory(domain: libvirt.virDomain) -> None:
 
 
 def _power(state: int, reason: int, saved: bool) -> Power:
-    """What libvirt's state and reason mean; `saved`: its memory is kept in a file from which it can go on."""
+    """Translate libvirt's state and reason; `saved`: its memory is kept in a file from which it can go on."""
     if state == libvirt.VIR_DOMAIN_SHUTOFF and saved:
         return Power.SUSPENDED
     if state == libvirt.VIR_DOMAIN_SHUTOFF and reason == libvirt.VIR_DOMAIN_SHUTOFF_CRASHED:

@@ -26,11 +26,11 @@ STATS_PERIOD = 10
 
 @dataclass(frozen=True)
 class Machine:
-    """What a host gives all its guests."""
+    """Properties of a host that are the same for all its guests."""
 
     kvm: bool
     address: str
-    """Where displays listen."""
+    """Address of the host at which displays listen."""
     mtu: int
     """Bytes in a packet of a guest."""
     cache: str = "none"

@@ -1,4 +1,4 @@
-"""What a guest may say to its host, and that networks do not reach each other through it.
+"""The packets that a guest may send to its host, and that networks do not reach each other through it.
 
 Why needed: each network has an address of the host in it, so without rules every guest could speak to all that
 listens on the host, and the host would carry packets from one project's network to another's.

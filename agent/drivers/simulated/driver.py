@@ -29,7 +29,7 @@ OFF = {Power.NONE, Power.SHUTDOWN, Power.CRASHED}
 
 @dataclass
 class SimulatedGuest:
-    """What there is of a guest."""
+    """A guest as the simulated hypervisor remembers it."""
 
     disk: str = ""
     """Checksum of the image that its disk was made of; empty where it has none."""
@@ -38,7 +38,7 @@ class SimulatedGuest:
     rescue_disk: str = ""
     """Checksum of the image that its rescue disk was made of; empty where it has none."""
     rescued: bool = False
-    """It boots from its rescue disk."""
+    """Whether the guest boots from its rescue disk."""
     power: str = Power.NONE
     hostname: str = ""
     addresses: tuple[str, ...] = ()
@@ -98,14 +98,14 @@ class SimulatedDriver:
             self._volumes = dict(self._kept.execute("select id, size from volumes"))
 
     async def close(self) -> None:
-        """Let go."""
+        """Let go of the file and of the watcher."""
         self._watcher = None
         if self._kept is not None:
             self._kept.close()
             self._kept = None
 
     async def inventory(self) -> Inventory:
-        """What it was told."""
+        """Tell the inventory that the driver was made with."""
         return self._inventory
 
     async def prepare_image(self, image: ImageRef) -> None:
@@ -168,7 +168,7 @@ class SimulatedDriver:
             self._keep(instance_id)
 
     async def write_config_drive(self, guest: GuestSpec, secrets: Secrets | None) -> None:
-        """Nobody reads it."""
+        """Write nothing, since no guest would read it."""
         await self._pass("WriteConfigDrive")
 
     async def create_volume(self, volume_id: str, size: int) -> None:
@@ -180,7 +180,7 @@ class SimulatedDriver:
             self._kept.execute("insert or ignore into volumes values (?, ?)", (volume_id, size))
 
     async def delete_volume(self, volume_id: str) -> None:
-        """Forget the volume."""
+        """Forget that there is such a volume."""
         await self._pass("DeleteVolumeFile")
         self._volumes.pop(volume_id, None)
         if self._kept is not None:
@@ -271,12 +271,12 @@ class SimulatedDriver:
         self._keep(instance_id)
 
     async def power(self, instance_id: str) -> Power:
-        """What was noted of one guest."""
+        """Tell the power that was noted of one guest."""
         guest = self._guests.get(instance_id)
         return Power(guest.power) if guest is not None else Power.NONE
 
     async def guests(self) -> dict[str, Power]:
-        """What was noted of every guest that is defined."""
+        """Tell the power that was noted of every guest that is defined."""
         return {instance_id: Power(guest.power) for instance_id, guest in self._guests.items() if guest.defined}
 
     def kept(self) -> list[str]:
