@@ -7,10 +7,11 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from domain.guest_spec import HostRef, Power
+from domain.guest_spec import AttachedVolume, HostRef, Power
 from domain.jobs.guest import PowerSeen
 from domain.jobs.network import BindPort, PortBound, PortUnbound, UnbindPort
 from domain.jobs.scheduling import Place, Placed, Release, Released
+from domain.jobs.volume import ReleaseVolume, ReserveVolume, VolumeGranted, VolumeReturned
 from domain.tasks.job import JOBS, Fact, HostJob, Job
 from domain.tasks.messages import JobCall
 
@@ -31,6 +32,8 @@ YIELDS: dict[type[Job], Yields] = {
     Place: lambda subject, job, job_id: (Placed(host=HOST, claim=job_id),),
     Release: lambda subject, job, job_id: (Released(),),
     BindPort: _bound,
+    ReserveVolume: lambda subject, job, job_id: (VolumeGranted(volume=AttachedVolume(id=job.volume_id, size=1 << 30)),),
+    ReleaseVolume: lambda subject, job, job_id: (VolumeReturned(volume_id=job.volume_id),),
     UnbindPort: lambda subject, job, job_id: (PortUnbound(nic=job.nic),),
 }
 
