@@ -25,6 +25,7 @@ from tests.agent.samples import a_guest, an_image
 pytestmark = pytest.mark.real
 
 ROOT = Path(__file__).parents[2]
+VOLUME = "5f0d3a52-8f0e-4c57-9d1f-2f6c2f3a9b10"
 TAKING_APART = ("libvirt-destroyed", "libvirt-undefined", "libvirt-half-unplugged", "libvirt-disk-gone")
 
 
@@ -55,10 +56,12 @@ async def work(uri: str, state: Path, executor: ThreadPoolExecutor, guest: Guest
             await driver.plug(guest)
             await driver.define(guest)
             await driver.start(guest.id)
+            await driver.create_volume(VOLUME, 1 << 20)
         else:
             await driver.undefine(guest.id)
             await driver.unplug(guest)
             await driver.delete_disk(guest.id)
+            await driver.delete_volume(VOLUME)
         return await driver.guests()
     finally:
         await driver.close()
@@ -96,6 +99,7 @@ async def test_what_a_dead_agent_began_is_done_by_the_next(host: PrivateHost, po
         await asyncio.to_thread(dies, host, state, guest, "apart", point)
     assert await work(host.uri, state, host.executor(), guest, "apart") == {}
     assert not list((state / "instances").glob("*"))
+    assert not list((state / "volumes").glob("*"))
 
 
 if __name__ == "__main__":
