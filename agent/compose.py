@@ -12,8 +12,10 @@ from fastapi import FastAPI
 
 from agent.drivers.driver import Driver, DriverError, Secrets
 from agent.drivers.simulated.driver import SimulatedDriver
+from agent.host.disk_stream import HttpOtherHosts
 from agent.host.endpoint import endpoint
 from agent.host.metadata import listen, metadata
+from agent.jobs import Outside
 from agent.runner.journal import Journal
 from agent.service import AgentService, Options
 from domain.core.messages import named_id
@@ -48,11 +50,15 @@ def make_driver(settings: Settings, name: str) -> Driver:
     return LibvirtDriver.of(settings, settings.secrets.agent_token())
 
 
+def authorization(settings: Settings) -> dict[str, str]:
+    """The header that API and agents know one another by."""
+    return {"Authorization": f"Bearer {settings.secrets.agent_token()}"}
+
+
 def control(settings: Settings) -> aiohttp.ClientSession:
     """The way to the API; to be closed."""
-    headers = {"Authorization": f"Bearer {settings.secrets.agent_token()}"}
     timeout = aiohttp.ClientTimeout(total=SECRET_SECONDS)
-    return aiohttp.ClientSession(settings.agent.control, headers=headers, timeout=timeout)
+    return aiohttp.ClientSession(settings.agent.control, headers=authorization(settings), timeout=timeout)
 
 
 def secrets_from(session: aiohttp.ClientSession) -> Callable[[GuestSpec], Awaitable[Secrets]]:
@@ -107,8 +113,10 @@ async def agent(settings: Settings) -> None:
         held=settings.agent.held,
     )
     session = control(settings)
+    agents = aiohttp.ClientSession(headers=authorization(settings))
+    outside = Outside(secrets=secrets_from(session), other_hosts=HttpOtherHosts(agents))
     journal = Journal(state / "journal.db")
-    service = AgentService(log, journal, drivers, secrets_from(session), now, options)
+    service = AgentService(log, journal, drivers, outside, now, options)
     by_id = {named_id("host", name): driver for name, driver in drivers.items()}
     parts: list[Part] = [
         service.run,
@@ -119,4 +127,6 @@ async def agent(settings: Settings) -> None:
     health = HealthState(settings.metrics.every)
     if start_health_server(settings.metrics.listen, settings.metrics.agent, health):
         parts.append(partial(measure_health, health, service.look, (LogUnavailable,)))
-    await run_until_signal(*parts, opening=(service.start,), closing=(service.close, session.close, log.close))
+    await run_until_signal(
+        *parts, opening=(service.start,), closing=(service.close, session.close, agents.close, log.close)
+    )

@@ -5,7 +5,7 @@ call twice, and again after a crash in the middle: what is so already is success
 went wrong on the host; anything else that escapes is a fault of the program. A class a capability; Driver is them all.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -21,6 +21,8 @@ class DriverFault(StrEnum):
     """The hypervisor knows no such guest."""
     GUEST_OFF = "guest-off"
     """The guest has to run for this."""
+    GUEST_ON = "guest-on"
+    """The guest has to be off for this."""
     IMAGE_UNAVAILABLE = "image-unavailable"
     """The image is not in the store, or the store does not answer."""
     CHECKSUM_MISMATCH = "checksum-mismatch"
@@ -31,6 +33,10 @@ class DriverFault(StrEnum):
     """The image does not fit on the disk."""
     DISK_DIFFERS = "disk-differs"
     """The instance has a disk, of another image."""
+    DISK_MISSING = "disk-missing"
+    """The instance has no disk on this host."""
+    DISK_DAMAGED = "disk-damaged"
+    """What came of a disk from elsewhere is not what was sent."""
     NETWORK_OVERLAPS = "network-overlaps"
     """The host has an interface in the network's address range already."""
     HYPERVISOR_UNREACHABLE = "hypervisor-unreachable"
@@ -69,6 +75,16 @@ class VncAddress:
     valid_seconds: int
 
 
+@dataclass(frozen=True)
+class DiskContent:
+    """A disk's file on its way from one place to another."""
+
+    size: int
+    """Bytes of the file."""
+    chunks: AsyncGenerator[bytes, None]
+    """The file, piece by piece. Whoever takes it closes it."""
+
+
 Watcher = Callable[[str], Awaitable[None]]
 """Called with an instance's id when its guest may have changed by itself."""
 
@@ -103,6 +119,20 @@ class DiskDriver(Protocol):
 
     async def write_config_drive(self, guest: GuestSpec, secrets: Secrets) -> None:
         """Write what the metadata service tells the guest and, where it wants one, the ISO image that says the same."""
+
+
+class DiskTransferDriver(Protocol):
+    """Root disks that move from host to host."""
+
+    async def read_disk(self, instance_id: str) -> DiskContent:
+        """Open the root disk's own file, without the image below it; "disk-missing", or "guest-on" where it changes."""
+
+    async def receive_disk(self, guest: GuestSpec, content: DiskContent) -> None:
+        """Have the root disk be this content, on top of this host's cached image; one that is there is replaced.
+
+        Where it fails, is cancelled, or `content.chunks` raises, nothing of the content is left.
+        "image-unavailable", or "disk-damaged" where the content is shorter or longer than its size.
+        """
 
 
 class NetworkDriver(Protocol):
@@ -166,5 +196,14 @@ class DisplayDriver(Protocol):
         """A fresh password for the guest's display, and where it is; "guest-unknown" or "guest-off"."""
 
 
-class Driver(HostDriver, DiskDriver, NetworkDriver, DefinitionDriver, PowerDriver, DisplayDriver, Protocol):
+class Driver(
+    HostDriver,
+    DiskDriver,
+    DiskTransferDriver,
+    NetworkDriver,
+    DefinitionDriver,
+    PowerDriver,
+    DisplayDriver,
+    Protocol,
+):
     """One host's hypervisor."""

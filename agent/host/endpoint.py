@@ -10,10 +10,11 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import Body, FastAPI, Query, Request, Response
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from pydantic import BaseModel, Field
 
 from agent.drivers.driver import Driver, DriverError, DriverFault
+from agent.host.disk_stream import DIGEST, sealed
 
 MOST = 1 << 20
 """Bytes of a console that one answer may have."""
@@ -21,6 +22,8 @@ PROBLEM = "application/problem+json"
 STATUS = {
     DriverFault.GUEST_UNKNOWN: 404,
     DriverFault.GUEST_OFF: 409,
+    DriverFault.GUEST_ON: 409,
+    DriverFault.DISK_MISSING: 404,
     DriverFault.HYPERVISOR_REFUSED: 409,
 }
 """HTTP status of a driver's errors; all others are 503: the host cannot do it now."""
@@ -86,6 +89,12 @@ def endpoint(drivers: Mapping[str, Driver], token: str, epochs: Callable[[str], 
         host_id: str, instance_id: UUID, most: Annotated[int, Query(ge=1, le=MOST)] = 65536
     ) -> PlainTextResponse:
         return PlainTextResponse(await driver(host_id).console_log(str(instance_id), most))
+
+    @app.get("/v1/hosts/{host_id}/instances/{instance_id}/disk")
+    async def disk(host_id: str, instance_id: UUID) -> StreamingResponse:
+        content = await driver(host_id).read_disk(str(instance_id))
+        headers = {"Content-Length": str(content.size + DIGEST)}
+        return StreamingResponse(sealed(content.chunks), 200, headers, "application/octet-stream")
 
     @app.post("/v1/hosts/{host_id}/instances/{instance_id}/vnc")
     async def vnc(host_id: str, instance_id: UUID, wish: Annotated[VncWish | None, Body()] = None) -> VncAnswer:

@@ -6,10 +6,11 @@ is asked of the hypervisor here, once for all handlers: none can report what it 
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from agent.drivers.driver import Driver, DriverError, Secrets
+from agent.host.other_hosts import NoOtherHosts, OtherHosts
 from domain.guest_spec import GuestSpec, Power
 from domain.jobs.guest import PowerSeen
 from domain.tasks.job import Fact, HostJob, Job
@@ -22,13 +23,21 @@ def untold(done: int, total: int) -> None:
     """Progress that interests nobody."""
 
 
-@dataclass(frozen=True)
-class Context:
+@dataclass(frozen=True, kw_only=True)
+class Outside:
+    """What a handler reaches beyond its host and the log."""
+
+    secrets: Callable[[GuestSpec], Awaitable[Secrets]]
+    """Gets what the guest is to be told and the log must not know."""
+    other_hosts: OtherHosts = field(default_factory=NoOtherHosts)
+    """Agents of other hosts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context(Outside):
     """What a handler works with."""
 
     driver: Driver
-    secrets: Callable[[GuestSpec], Awaitable[Secrets]]
-    """Gets what the guest is to be told and the log must not know."""
     progress: Callable[[int, int], None] = untold
     """Says how many bytes of how many (0: not known) are done. To be called, in the event loop's thread, as often as
     something more is done: the job's time-out counts from the last call."""

@@ -43,6 +43,8 @@ class OtherHost(Model):
     """Under which its resources are held there."""
     nics: tuple[Nic, ...] = ()
     """Its interfaces as they are there: the host's own address in a network differs. Empty until they are known."""
+    power: Power = Power.NONE
+    """What the hypervisor there said last of its guest."""
 
 
 class Instance(InstanceSpec, TaskSubject):
@@ -101,7 +103,7 @@ class Instance(InstanceSpec, TaskSubject):
         other = self.incoming
         if other is None:
             return self
-        left = OtherHost(host=self.host, claim=self.claim, nics=self.nics) if self.host else None
+        left = OtherHost(host=self.host, claim=self.claim, nics=self.nics, power=self.power) if self.host else None
         return self.but(host=other.host, claim=other.claim, nics=other.nics, incoming=left, power=power, updated=at)
 
     def renewed(self, host_id: str, epoch: int) -> "Instance":
@@ -112,6 +114,12 @@ class Instance(InstanceSpec, TaskSubject):
         if now.incoming is not None and now.incoming.host.id == host_id:
             now = now.but(incoming=now.incoming.but(host=now.incoming.host.but(epoch=epoch)))
         return now
+
+    def with_power(self, where: Where, power: Power) -> "Instance":
+        """This, with what the hypervisor there says of its guest."""
+        if where is Where.HERE:
+            return self.but(power=power)
+        return self.but(incoming=self.incoming.but(power=power)) if self.incoming else self
 
     def with_nic(self, index: int, nic: Nic) -> "Instance":
         """This with another interface in place of one."""

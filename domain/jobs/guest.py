@@ -61,5 +61,5 @@ class PowerSeen(Fact):
     power: Power
 
     def apply(self, subject: Any, where: Where) -> Any:
-        """The instance, with its guest's power."""
-        return subject.but(power=self.power)
+        """The instance, with its guest's power there."""
+        return subject.with_power(where, self.power)

@@ -42,6 +42,7 @@ POINTS = {
     "agent-answering": "before the answer is sent",
     "agent-answered": "the answer is on the log, and the journal does not say so",
     "libvirt-disk-made": "a guest has a disk, and libvirt does not know the guest",
+    "libvirt-disk-received": "a disk from another host is whole, and has no name yet",
     "libvirt-half-plugged": "a guest's networks are there, and its addresses are not",
     "libvirt-defined": "libvirt knows the guest, and the caller has no answer",
     "libvirt-starting": "a guest's networks were looked at, and it is off",

@@ -2,18 +2,22 @@ import pytest
 
 from agent.drivers.driver import DriverError, Secrets
 from agent.drivers.simulated.driver import SimulatedDriver
+from agent.host.other_hosts import OtherHostsInMemory
 from agent.jobs import HANDLERS, Context, Facts, handles, handles_without_guest
 from domain.guest_spec import GuestSpec, ImageRef, Power
 from domain.jobs.disk import CreateDisk, DeleteDisk, PrepareImage, WriteConfigDrive
 from domain.jobs.guest import DefineGuest, PowerSeen, RebootGuest, StartGuest, StopGuest, UndefineGuest
+from domain.jobs.migration import FetchDisk
 from domain.jobs.network import PlugPorts, UnplugPorts
 from domain.tasks.job import JOBS, Fact, HostJob, Job
 from tests.agent.samples import a_guest
 
 IMAGE = ImageRef(id="i-1", name="tiny", checksum="ab" * 32, format="qcow2", size=1, virtual_size=1)
+ELSEWHERE = "another host"
 LEAVING = [job for job in JOBS.values() if issubclass(job, HostJob) and job.leaves is not None]
 LIFE: tuple[tuple[Job, Power | None], ...] = (
     (PrepareImage(), None),
+    (FetchDisk(endpoint="http://agent", host_id=ELSEWHERE), None),
     (CreateDisk(), None),
     (WriteConfigDrive(), None),
     (PlugPorts(), None),
@@ -39,11 +43,12 @@ class Told(SimulatedDriver):
         self.told.append(secrets)
 
 
-def context(driver: SimulatedDriver) -> Context:
+def context(driver: SimulatedDriver, elsewhere: SimulatedDriver | None = None) -> Context:
     async def secrets(guest: GuestSpec) -> Secrets:
         return Secrets(password=f"of {guest.password_ref}")
 
-    return Context(driver, secrets)
+    others = OtherHostsInMemory({ELSEWHERE: elsewhere} if elsewhere else {})
+    return Context(driver=driver, secrets=secrets, other_hosts=others)
 
 
 async def do(job: Job, guest: GuestSpec, given: Context) -> tuple[Fact, ...]:
@@ -102,8 +107,11 @@ async def test_a_job_that_leaves_a_power_cannot_do_without_a_guest() -> None:
 
 @pytest.mark.parametrize("times", [1, 2])
 async def test_a_job_done_twice_leaves_what_doing_it_once_does(times: int) -> None:
-    given = context(SimulatedDriver())
+    elsewhere = SimulatedDriver()
+    given = context(SimulatedDriver(), elsewhere)
     guest = a_guest(IMAGE)
+    await elsewhere.prepare_image(IMAGE)
+    await elsewhere.create_disk(guest)
     assert {type(job) for job, _ in LIFE} >= HANDLERS.keys() - set(LEAVING)
     for job, power in LIFE:
         for _ in range(times):

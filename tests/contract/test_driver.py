@@ -6,13 +6,14 @@ hear nobody and stay in their firmware: enough for all but what needs a guest th
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from agent.drivers.driver import Driver, DriverError, Secrets
+from agent.drivers.driver import DiskContent, Driver, DriverError, Secrets
 from agent.drivers.simulated.driver import SimulatedDriver
 from domain.guest_spec import GuestSpec, ImageRef, Power
 from tests.agent import private_host
@@ -32,6 +33,8 @@ class Subject:
     end: Callable[[str], Awaitable[None]]
     """Has a guest end by itself."""
     changed: asyncio.Queue[str]
+    kept: Callable[[str], list[Path]] = lambda instance_id: []
+    """The files that there are of an instance."""
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +70,10 @@ async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
     async def end(instance_id: str) -> None:
         await asyncio.to_thread(host.end_guest, instance_id)
 
-    yield Subject(driver, an_image(store), an_image(store, name="other"), end, changed)
+    def kept(instance_id: str) -> list[Path]:
+        return list((state / "instances").glob(f"{instance_id}*"))
+
+    yield Subject(driver, an_image(store), an_image(store, name="other"), end, changed, kept)
     for instance_id in await driver.guests():
         await driver.undefine(instance_id)
     await driver.unplug(a_guest(an_image(store)))
@@ -225,6 +231,87 @@ async def test_a_disk_is_not_taken_for_one_of_another_image(subject: Subject) ->
     assert caught.value.code == "disk-differs"
     await subject.driver.delete_disk(guest.id)
     await subject.driver.create_disk(guest.but(image=subject.other))
+
+
+async def taken(content: DiskContent) -> bytes:
+    """A disk's bytes."""
+    async with aclosing(content.chunks) as chunks:
+        return b"".join([chunk async for chunk in chunks])
+
+
+def given(content: bytes, size: int = 0, then: BaseException | None = None) -> DiskContent:
+    """A disk that comes in two pieces, said to be `size` bytes; `then` happens behind them."""
+
+    async def chunks() -> AsyncGenerator[bytes, None]:
+        half = len(content) // 2
+        for piece in (content[:half], content[half:]):
+            yield piece
+        if then is not None:
+            raise then
+
+    return DiskContent(size or len(content), chunks())
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_disk_can_be_read_and_received_again(subject: Subject, times: int) -> None:
+    first, second = a_guest(subject.image), a_guest(subject.image)
+    await subject.driver.prepare_image(subject.image)
+    await subject.driver.create_disk(first)
+    content = await subject.driver.read_disk(first.id)
+    disk = await taken(content)
+    assert len(disk) == content.size
+    for _ in range(times):
+        await subject.driver.receive_disk(second, given(disk))
+    # What came is a disk of that image.
+    await subject.driver.create_disk(second)
+    assert len(await taken(await subject.driver.read_disk(second.id))) > 0
+    for guest in (first, second):
+        await subject.driver.delete_disk(guest.id)
+        with pytest.raises(DriverError) as caught:
+            await subject.driver.read_disk(guest.id)
+        assert caught.value.code == "disk-missing"
+
+
+async def test_a_disk_in_use_is_not_read(subject: Subject) -> None:
+    guest = await build(subject)
+    await subject.driver.start(guest.id)
+    for change in (subject.driver.start, subject.driver.pause):
+        await change(guest.id)
+        with pytest.raises(DriverError) as caught:
+            await subject.driver.read_disk(guest.id)
+        assert caught.value.code == "guest-on"
+    await subject.driver.stop(guest.id, 0.3)
+    assert await taken(await subject.driver.read_disk(guest.id))
+
+
+@pytest.mark.parametrize("wrong", ["short", "long", "breaks", "cut off", "no image"])
+async def test_of_a_disk_that_does_not_come_whole_nothing_is_left(subject: Subject, wrong: str) -> None:
+    first = a_guest(subject.image)
+    second = a_guest(subject.other if wrong == "no image" else subject.image)
+    await subject.driver.prepare_image(subject.image)
+    await subject.driver.create_disk(first)
+    disk = await taken(await subject.driver.read_disk(first.id))
+    contents, raised = {
+        "short": (given(disk, len(disk) + 1), DriverError),
+        "long": (given(disk, len(disk) - 1), DriverError),
+        "breaks": (given(disk, then=DriverError("host-unreachable", "gone")), DriverError),
+        "cut off": (given(disk, then=asyncio.CancelledError()), asyncio.CancelledError),
+        "no image": (given(disk), DriverError),
+    }[wrong]
+    with pytest.raises(raised):
+        await subject.driver.receive_disk(second, contents)
+    with pytest.raises(DriverError) as caught:
+        await subject.driver.read_disk(second.id)
+    assert caught.value.code == "disk-missing"
+    assert subject.kept(second.id) == []
+
+
+async def test_a_disk_that_does_not_come_leaves_the_one_that_is_there(subject: Subject) -> None:
+    guest = await build(subject)
+    with pytest.raises(DriverError):
+        await subject.driver.receive_disk(guest, given(b"half", 8))
+    await subject.driver.start(guest.id)
+    assert await subject.driver.power(guest.id) is Power.RUNNING
 
 
 async def test_a_display_has_a_new_password_each_time_and_only_while_the_guest_runs(subject: Subject) -> None:

@@ -13,6 +13,8 @@ from commands.engine import DECIDERS
 from domain.aggregates import WITH_TASKS
 from domain.core.errors import Refusal, WrongStatus
 from domain.core.messages import Command, Key
+from domain.instance.state import Instance
+from domain.instance.states import STATES
 from domain.tasks.action import Action
 from domain.tasks.events import StepFailed, TaskFailed, TaskFinished
 from domain.tasks.job import JOBS, HostJob
@@ -56,6 +58,14 @@ def begins() -> Iterator[Any]:
                 continue
             for status in sorted(action.begins) or [""]:
                 yield pytest.param(name, action, str(status), id=f"{name}-{action.name}-from-{status or 'nothing'}")
+
+
+def power_fits(now: Any) -> bool:
+    """The guest of an instance has a power that its status goes with."""
+    if not isinstance(now, Instance):
+        return True
+    allowed = STATES[now.vm_state].power
+    return allowed is None or now.power in allowed
 
 
 every = pytest.mark.parametrize(("name", "action", "status"), list(begins()))
@@ -102,6 +112,9 @@ class Begun:
         assert walk.now.current_status == (self.status if self.action.beside else self.ends)
         assert walk.undone(task) == []
         walk.assert_consistent()
+        before = self.stage.states.get(self.kind.key)
+        if self.steps and (before is None or power_fits(before)):
+            assert power_fits(walk.now)
 
     def assert_failed(self, walk: Walk, code: str = "") -> None:
         task = walk.task_of(self.action.name)

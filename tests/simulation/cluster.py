@@ -10,6 +10,8 @@ from typing import Any, cast
 
 from agent.drivers.driver import Driver, Secrets
 from agent.drivers.simulated.driver import SimulatedDriver
+from agent.host.other_hosts import OtherHostsInMemory
+from agent.jobs import Outside
 from agent.runner.journal import Journal
 from agent.service import AgentService, Options
 from api.http.refusals import Overloaded, Unavailable
@@ -25,7 +27,7 @@ from commands.reconcilers.liveness import Beats
 from commands.scheduler import SchedulerRules
 from commands.timers import Timers
 from domain import catalog
-from domain.core.messages import Command, Key, Topic
+from domain.core.messages import Command, Key, Topic, named_id
 from domain.guest_spec import GuestSpec
 from domain.host.messages import Inventory
 from domain.host.state import Host
@@ -194,7 +196,9 @@ class Cluster:
         cell = CELLS[list(self.drivers).index(name) % len(CELLS)]
         options = Options(cell=cell, zone=cell, endpoint=name, parallel=8, heartbeat=3.0, reconcile=5.0)
         drivers: dict[str, Driver] = {name: self.drivers[name]}
-        service = AgentService(self.log, self._journals[name], drivers, secrets, process.clock, options)
+        others = {named_id("host", other): driver for other, driver in self.drivers.items()}
+        outside = Outside(secrets=secrets, other_hosts=OtherHostsInMemory(others))
+        service = AgentService(self.log, self._journals[name], drivers, outside, process.clock, options)
         await service.start()
         await service.run()
 

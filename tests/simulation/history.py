@@ -34,7 +34,7 @@ from tests.simulation.cluster import CELLS, Cluster
 from tests.simulation.loop import simulate
 from tests.simulation.processes import factory
 
-HOSTS = 2
+HOSTS = 3
 INSTANCES = 4
 VERBS = tuple(name for name, action in ACTIONS.items() if name not in ("boot", "update") and action.begins)
 PATIENCE = 6 * 3600.0

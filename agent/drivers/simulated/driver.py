@@ -8,13 +8,13 @@ import asyncio
 import json
 import random
 import sqlite3
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing, closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
-from agent.drivers.driver import DriverError, DriverFault, Secrets, VncAddress, Watcher
+from agent.drivers.driver import DiskContent, DriverError, DriverFault, Secrets, VncAddress, Watcher
 from domain.guest_spec import GuestSpec, ImageRef, Power
 from domain.host.messages import Inventory
 from domain.tasks.job import JOBS
@@ -22,6 +22,8 @@ from infra.process.settings import Settings
 
 CONSOLE_MOST = 16 << 10
 """Bytes of console that are kept of a guest."""
+PIECE = 16
+"""Bytes of a disk that are read at once."""
 FIRST_DISPLAY = 5900
 ROOMY = Inventory(vcpus=64, memory=256 << 30, disk=4 << 40, arch="x86_64", hypervisor="simulated")
 OFF = {Power.NONE, Power.SHUTDOWN, Power.CRASHED}
@@ -129,6 +131,30 @@ class SimulatedDriver:
         if had is not None:
             had.disk, had.console = "", ""
             self._keep(instance_id)
+
+    async def read_disk(self, instance_id: str) -> DiskContent:
+        """The image that the disk was made of, and how often its guest has started."""
+        had = self._guests.get(instance_id)
+        if had is None or not had.disk:
+            raise DriverError(DriverFault.DISK_MISSING, f"instance {instance_id} has no disk here")
+        if had.power not in OFF:
+            raise DriverError(DriverFault.GUEST_ON, f"guest {instance_id} uses its disk")
+        content = f"{had.disk} {had.boots}".encode()
+        return DiskContent(len(content), _in_pieces(content))
+
+    async def receive_disk(self, guest: GuestSpec, content: DiskContent) -> None:
+        """Note what came, once it is whole."""
+        await self._pass("FetchDisk")
+        async with aclosing(content.chunks) as chunks:
+            came = b"".join([chunk async for chunk in chunks])
+        if len(came) != content.size:
+            raise DriverError(DriverFault.DISK_DAMAGED, f"of {content.size} bytes of a disk {len(came)} came")
+        if guest.image.checksum not in self._images:
+            raise DriverError(DriverFault.IMAGE_UNAVAILABLE, f"image {guest.image.name!r} is not on this host")
+        checksum, _, boots = came.decode().partition(" ")
+        had = self._guests.setdefault(guest.id, SimulatedGuest())
+        had.disk, had.boots = checksum, int(boots)
+        self._keep(guest.id)
 
     async def write_config_drive(self, guest: GuestSpec, secrets: Secrets) -> None:
         """Nobody reads it."""
@@ -263,6 +289,13 @@ class SimulatedDriver:
             self._kept.execute("delete from guests where id = ?", (instance_id,))
         else:
             self._kept.execute("insert or replace into guests values (?, ?)", (instance_id, json.dumps(asdict(guest))))
+
+
+async def _in_pieces(content: bytes) -> AsyncGenerator[bytes, None]:
+    """In several, so that whoever takes them can be cut off in between."""
+    for start in range(0, len(content), PIECE):
+        await asyncio.sleep(0)
+        yield content[start : start + PIECE]
 
 
 def _boot(guest: SimulatedGuest) -> None:

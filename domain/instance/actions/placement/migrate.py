@@ -122,7 +122,7 @@ def arrived(draft: Draft[Instance], task: Task, at: datetime) -> None:
     other = instance.incoming
     assert other is not None
     _note(draft, MigrationStatus.FINISHED, at, destination_id=other.host.id, destination_name=other.host.name)
-    draft.emit(InstanceMoved(power=instance.power, at=at))
+    draft.emit(InstanceMoved(power=other.power, at=at))
 
 
 def failed(draft: Draft[Instance], task: Task, at: datetime) -> None:
@@ -142,8 +142,9 @@ def confirmed(draft: Draft[Instance], task: Task, at: datetime) -> None:
 
 def reverted(draft: Draft[Instance], task: Task, at: datetime) -> None:
     """The instance is on the host that it came from."""
-    power = Power.RUNNING if ran_before(draft.now, None) else Power.SHUTDOWN
-    draft.emit(InstanceMoved(power=power, at=at))
+    other = draft.now.incoming
+    assert other is not None
+    draft.emit(InstanceMoved(power=other.power, at=at))
     _note(draft, MigrationStatus.REVERTED, at)
 
 

@@ -1,0 +1,89 @@
+"""A disk on its way over HTTP: its bytes, and then their SHA-256.
+
+Why the digest comes last: it is known when the last byte was read, so the file is read once and not twice.
+"""
+
+import hashlib
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from http import HTTPStatus
+
+import aiohttp
+
+from agent.drivers.driver import DiskContent, DriverError, DriverFault
+from agent.host.other_hosts import UNREACHABLE
+
+CHUNK = 1 << 20
+SILENCE = 30.0
+"""Seconds the other agent may send nothing."""
+DIGEST = hashlib.sha256().digest_size
+
+
+async def sealed(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """These bytes, and their digest behind them."""
+    digest = hashlib.sha256()
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            digest.update(chunk)
+            yield chunk
+    yield digest.digest()
+
+
+async def unsealed(chunks: AsyncIterator[bytes], size: int) -> AsyncGenerator[bytes, None]:
+    """The `size` bytes before the digest. Raises DriverError "disk-damaged" where that is another's, or not there."""
+    digest = hashlib.sha256()
+    left, seal = size, b""
+    async for chunk in chunks:
+        disk, rest = chunk[:left], chunk[left:]
+        left -= len(disk)
+        seal += rest
+        if disk:
+            digest.update(disk)
+            yield disk
+    if left or seal != digest.digest():
+        raise DriverError(DriverFault.DISK_DAMAGED, f"of a disk of {size} bytes something else came than was sent")
+
+
+class HttpOtherHosts:
+    """Agents that are asked at their own endpoints."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        """`session`: its requests carry the agents' token."""
+        self._session = session
+
+    @asynccontextmanager
+    async def disk(self, endpoint: str, host_id: str, instance_id: str) -> AsyncIterator[DiskContent]:
+        """Fetch it, and verify what came."""
+        url = f"{endpoint.rstrip('/')}/v1/hosts/{host_id}/instances/{instance_id}/disk"
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=SILENCE, sock_read=SILENCE)
+        with _reaching(url):
+            answer = await self._session.get(url, timeout=timeout)
+        async with answer:
+            if answer.status != HTTPStatus.OK or answer.content_length is None:
+                raise await _refused(answer)
+            size = answer.content_length - DIGEST
+            async with aclosing(unsealed(_body(answer), size)) as chunks:
+                yield DiskContent(size, chunks)
+
+
+@contextmanager
+def _reaching(url: object) -> Iterator[None]:
+    try:
+        yield
+    except (aiohttp.ClientError, TimeoutError) as problem:
+        raise DriverError(UNREACHABLE, f"{url}: {problem!r}") from problem
+
+
+async def _body(answer: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
+    with _reaching(answer.url):
+        async for chunk in answer.content.iter_chunked(CHUNK):
+            yield chunk
+
+
+async def _refused(answer: aiohttp.ClientResponse) -> DriverError:
+    """What an answer that is no disk says."""
+    try:
+        said = await answer.json(content_type=None)
+        return DriverError(said["code"], said["detail"])
+    except (aiohttp.ClientError, ValueError, KeyError, TypeError):
+        return DriverError(UNREACHABLE, f"{answer.url}: {answer.status}")
