@@ -85,7 +85,7 @@ MIGRATIONS = View(
         Column("instance_id", indexed=True),
         Column("status", indexed=True),
         Column("type"),
-        Column("source_id"),
-        Column("destination_id"),
+        Column("source_id", indexed=True),
+        Column("destination_id", indexed=True),
     ),
 )
