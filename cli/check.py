@@ -262,12 +262,21 @@ def rows(seen: Seen) -> Iterator[str]:
 
 
 def domains(seen: Seen) -> Iterator[str]:
-    """Every guest that runs is of an instance there, in an epoch it knows; every instance that runs has its guest."""
+    """Every guest is of an instance that is there, or is there too while it moves; every instance that runs has its
+    guest, in an epoch that it knows."""
     # An agent refuses jobs of an epoch before its host's, so what a job made run is in no later one than its instance.
     # In an earlier one it may be: guests outlive their agents, and instances hear of the next when there is work.
     instances = {instance.id: instance for instance in seen.instances}
     for host in seen.hosts:
-        running = {ident: guest for ident, guest in seen.guests.get(host.id, {}).items() if guest.power in RUNNING}
+        guests = seen.guests.get(host.id, {})
+        running = {ident: guest for ident, guest in guests.items() if guest.power in RUNNING}
+        for ident in guests.keys() - running.keys():
+            instance = instances.get(ident)
+            if instance is None:
+                yield f"host {host.name} has a guest {ident}, which is no instance"
+            elif instance.task is None and host.id not in {on.id for on in _claims_of(instance).values()}:
+                there = " and ".join(on.name for on in _claims_of(instance).values()) or "nowhere"
+                yield f"host {host.name} has a guest of instance {ident}, which is {there}"
         for ident, guest in running.items():
             instance = instances.get(ident)
             if instance is None:

@@ -12,6 +12,7 @@ import aiohttp
 
 from agent.drivers.driver import DiskContent, DriverError, DriverFault
 from agent.host.other_hosts import UNREACHABLE
+from infra.process import failpoints
 
 CHUNK = 1 << 20
 SILENCE = 30.0
@@ -26,6 +27,7 @@ async def sealed(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, N
         async for chunk in chunks:
             digest.update(chunk)
             yield chunk
+            failpoints.point("disk-half-sent")
     yield digest.digest()
 
 

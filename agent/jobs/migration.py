@@ -8,6 +8,7 @@ from agent.host.other_hosts import UNREACHABLE
 from agent.jobs.handler import Context, Facts, handles
 from domain.guest_spec import GuestSpec
 from domain.jobs.migration import FetchDisk
+from infra.process import failpoints
 
 PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0)
 """Seconds between attempts to reach an agent that does not answer: it is started again when it has died."""
@@ -40,4 +41,5 @@ async def telling(content: DiskContent, progress: Callable[[int, int], None]) ->
     async for chunk in content.chunks:
         yield chunk
         done += len(chunk)
+        failpoints.point("disk-half-fetched")
         progress(done, content.size)

@@ -41,6 +41,8 @@ POINTS = {
     "agent-noted": "the journal says that the job is done",
     "agent-answering": "before the answer is sent",
     "agent-answered": "the answer is on the log, and the journal does not say so",
+    "disk-half-sent": "a part of a disk was sent to the host that fetches it",
+    "disk-half-fetched": "a part of a disk came from another host, and no more",
     "libvirt-disk-made": "a guest has a disk, and libvirt does not know the guest",
     "libvirt-disk-received": "a disk from another host is whole, and has no name yet",
     "libvirt-half-plugged": "a guest's networks are there, and its addresses are not",
