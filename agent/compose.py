@@ -16,6 +16,7 @@ from agent.host.disk_stream import HttpOtherHosts
 from agent.host.endpoint import endpoint
 from agent.host.metadata import listen, metadata
 from agent.jobs import Outside
+from agent.jobs.handler import SECRET_GONE
 from agent.runner.journal import Journal
 from agent.service import AgentService, Options
 from domain.core.messages import named_id
@@ -72,7 +73,7 @@ def secrets_from(session: aiohttp.ClientSession) -> Callable[[GuestSpec], Awaita
             try:
                 async with session.get(f"/internal/v1/secrets/{ref}") as answer:
                     if answer.status == HTTPStatus.NOT_FOUND:
-                        raise DriverError("secret-gone", f"the secret {ref} is not kept any more")
+                        raise DriverError(SECRET_GONE, f"the secret {ref} is not kept any more")
                     answer.raise_for_status()
                     return str((await answer.json())["value"])
             except (aiohttp.ClientError, TimeoutError) as error:

@@ -83,6 +83,8 @@ class DiskContent:
     """Bytes of the file."""
     chunks: AsyncGenerator[bytes, None]
     """The file, piece by piece. Whoever takes it closes it."""
+    user_data: str | None = field(default=None, repr=False)
+    """What the guest is told besides, as Secrets has it; None: its host was never told what to tell it."""
 
 
 Watcher = Callable[[str], Awaitable[None]]
@@ -119,6 +121,9 @@ class DiskDriver(Protocol):
 
     async def write_config_drive(self, guest: GuestSpec, secrets: Secrets) -> None:
         """Write what the metadata service tells the guest and, where it wants one, the ISO image that says the same."""
+
+    async def told(self, instance_id: str) -> Secrets | None:
+        """What the guest is told on this host, without its password; None where nothing was written for it."""
 
 
 class DiskTransferDriver(Protocol):

@@ -1,8 +1,9 @@
-"""A disk on its way over HTTP: its bytes, and then their SHA-256.
+"""A disk on its way over HTTP: what its guest is told, the disk's bytes, and the SHA-256 of both.
 
 Why the digest comes last: it is known when the last byte was read, so the file is read once and not twice.
 """
 
+import asyncio
 import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
@@ -18,11 +19,31 @@ CHUNK = 1 << 20
 SILENCE = 30.0
 """Seconds the other agent may send nothing."""
 DIGEST = hashlib.sha256().digest_size
+TOLD = "Gostack-User-Data-Length"
+"""Header: how many bytes of what the guest is told stand before the disk's. Absent: it was told nothing."""
 
 
-async def sealed(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    """These bytes, and their digest behind them."""
-    digest = hashlib.sha256()
+def headers(content: DiskContent) -> dict[str, str]:
+    """Of an answer that is this disk."""
+    told = len(_told(content))
+    length = {"Content-Length": str(told + content.size + DIGEST)}
+    return length if content.user_data is None else {**length, TOLD: str(told)}
+
+
+def body(content: DiskContent) -> AsyncGenerator[bytes, None]:
+    """The body of that answer."""
+    return sealed(content.chunks, _told(content))
+
+
+def _told(content: DiskContent) -> bytes:
+    return (content.user_data or "").encode()
+
+
+async def sealed(chunks: AsyncGenerator[bytes, None], before: bytes = b"") -> AsyncGenerator[bytes, None]:
+    """Some bytes `before`, these, and the digest of all behind them."""
+    digest = hashlib.sha256(before)
+    if before:
+        yield before
     async with aclosing(chunks):
         async for chunk in chunks:
             digest.update(chunk)
@@ -31,9 +52,10 @@ async def sealed(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, N
     yield digest.digest()
 
 
-async def unsealed(chunks: AsyncIterator[bytes], size: int) -> AsyncGenerator[bytes, None]:
-    """The `size` bytes before the digest. Raises DriverError "disk-damaged" where that is another's, or not there."""
-    digest = hashlib.sha256()
+async def unsealed(chunks: AsyncIterator[bytes], size: int, before: bytes = b"") -> AsyncGenerator[bytes, None]:
+    """The `size` bytes before the digest, which is of what was taken `before` too. Raises DriverError "disk-damaged"
+    where that is another's, or not there."""
+    digest = hashlib.sha256(before)
     left, seal = size, b""
     async for chunk in chunks:
         disk, rest = chunk[:left], chunk[left:]
@@ -63,16 +85,19 @@ class HttpOtherHosts:
         async with answer:
             if answer.status != HTTPStatus.OK or answer.content_length is None:
                 raise await _refused(answer)
-            size = answer.content_length - DIGEST
-            async with aclosing(unsealed(_body(answer), size)) as chunks:
-                yield DiskContent(size, chunks)
+            told = int(answer.headers.get(TOLD, 0))
+            size = answer.content_length - told - DIGEST
+            with _reaching(url):
+                before = await answer.content.readexactly(told)
+            async with aclosing(unsealed(_body(answer), size, before)) as chunks:
+                yield DiskContent(size, chunks, before.decode() if TOLD in answer.headers else None)
 
 
 @contextmanager
 def _reaching(url: object) -> Iterator[None]:
     try:
         yield
-    except (aiohttp.ClientError, TimeoutError) as problem:
+    except (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError) as problem:
         raise DriverError(UNREACHABLE, f"{url}: {problem!r}") from problem
 
 

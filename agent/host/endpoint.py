@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from pydantic import BaseModel, Field
 
 from agent.drivers.driver import Driver, DriverError, DriverFault
-from agent.host.disk_stream import DIGEST, sealed
+from agent.host import disk_stream
 
 MOST = 1 << 20
 """Bytes of a console that one answer may have."""
@@ -93,8 +93,8 @@ def endpoint(drivers: Mapping[str, Driver], token: str, epochs: Callable[[str], 
     @app.get("/v1/hosts/{host_id}/instances/{instance_id}/disk")
     async def disk(host_id: str, instance_id: UUID) -> StreamingResponse:
         content = await driver(host_id).read_disk(str(instance_id))
-        headers = {"Content-Length": str(content.size + DIGEST)}
-        return StreamingResponse(sealed(content.chunks), 200, headers, "application/octet-stream")
+        told = disk_stream.headers(content)
+        return StreamingResponse(disk_stream.body(content), 200, told, "application/octet-stream")
 
     @app.post("/v1/hosts/{host_id}/instances/{instance_id}/vnc")
     async def vnc(host_id: str, instance_id: UUID, wish: Annotated[VncWish | None, Body()] = None) -> VncAnswer:

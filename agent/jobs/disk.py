@@ -1,6 +1,6 @@
 """The jobs for what an instance has on the host's disk."""
 
-from agent.jobs.handler import Context, Facts, handles
+from agent.jobs.handler import Context, Facts, handles, to_tell
 from domain.guest_spec import GuestSpec
 from domain.jobs.disk import CreateDisk, DeleteDisk, WriteConfigDrive
 
@@ -22,5 +22,5 @@ async def delete_disk(job: DeleteDisk, guest: GuestSpec, context: Context) -> Fa
 @handles(WriteConfigDrive)
 async def write_config_drive(job: WriteConfigDrive, guest: GuestSpec, context: Context) -> Facts:
     """Written anew each time, as a whole."""
-    await context.driver.write_config_drive(guest, await context.secrets(guest))
+    await context.driver.write_config_drive(guest, await to_tell(guest, context))
     return ()

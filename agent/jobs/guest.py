@@ -1,6 +1,6 @@
 """The jobs for the guest itself. What its power is afterwards is asked where every handler is called."""
 
-from agent.jobs.handler import Context, Facts, handles
+from agent.jobs.handler import Context, Facts, handles, to_tell
 from domain.guest_spec import GuestSpec
 from domain.jobs.guest import (
     DefineGuest,
@@ -19,7 +19,7 @@ async def define_guest(job: DefineGuest, guest: GuestSpec, context: Context) -> 
     """A definition that is there is replaced."""
     if not guest.config_drive:
         # Its plan has no job for a drive, and the metadata service still has to know what to tell it.
-        await context.driver.write_config_drive(guest, await context.secrets(guest))
+        await context.driver.write_config_drive(guest, await to_tell(guest, context))
     await context.driver.define(guest)
     # Whatever it is: a guest that comes from elsewhere, and is off, would not be watched here if it were not told.
     return (PowerSeen(power=await context.driver.power(guest.id)),)

@@ -43,6 +43,22 @@ class Context(Outside):
     something more is done: the job's time-out counts from the last call."""
 
 
+SECRET_GONE = "secret-gone"
+"""Code of a DriverError: a secret is not kept any more, as after the boot that it was for."""
+
+
+async def to_tell(guest: GuestSpec, context: Context) -> Secrets:
+    """What the guest is told. Once it has booted its secrets are forgotten: then what this host tells it already, or
+    came with its disk, and no password, which it has. Raises DriverError."""
+    try:
+        return await context.secrets(guest)
+    except DriverError as problem:
+        told = await context.driver.told(guest.id) if problem.code == SECRET_GONE else None
+        if told is None:
+            raise
+        return told
+
+
 Facts = tuple[Fact, ...]
 J = TypeVar("J", bound=HostJob)
 GuestWork = Callable[[J, GuestSpec, Context], Awaitable[Facts]]

@@ -214,3 +214,21 @@ async def test_a_guest_that_runs_goes_on_when_it_is_defined_anew() -> None:
     for job in (PrepareImage(), CreateDisk(), DefineGuest(), StartGuest()):
         await do(job, guest, given)
     assert await do(DefineGuest(), guest, given) == (PowerSeen(power=Power.RUNNING),)
+
+
+@pytest.mark.parametrize("job", [WriteConfigDrive(), DefineGuest()])
+async def test_a_guest_that_has_booted_is_told_what_its_host_tells_it_already(job: Job) -> None:
+    driver = SimulatedDriver()
+
+    async def gone(guest: GuestSpec) -> Secrets:
+        raise DriverError("secret-gone", "it has booted")
+
+    later = Context(driver=driver, secrets=gone)
+    guest = a_guest(IMAGE, config_drive=False)
+    await do(PrepareImage(), guest, later)
+    await do(CreateDisk(), guest, later)
+    with pytest.raises(DriverError, match="it has booted"):
+        await do(job, guest, later)
+    await driver.write_config_drive(guest, Secrets("geheim", "#!/bin/sh"))
+    await do(job, guest, later)
+    assert await driver.told(guest.id) == Secrets(user_data="#!/bin/sh")

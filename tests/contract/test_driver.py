@@ -239,7 +239,7 @@ async def taken(content: DiskContent) -> bytes:
         return b"".join([chunk async for chunk in chunks])
 
 
-def given(content: bytes, size: int = 0, then: BaseException | None = None) -> DiskContent:
+def given(content: bytes, size: int = 0, then: BaseException | None = None, told: str | None = None) -> DiskContent:
     """A disk that comes in two pieces, said to be `size` bytes; `then` happens behind them."""
 
     async def chunks() -> AsyncGenerator[bytes, None]:
@@ -249,7 +249,7 @@ def given(content: bytes, size: int = 0, then: BaseException | None = None) -> D
         if then is not None:
             raise then
 
-    return DiskContent(size or len(content), chunks())
+    return DiskContent(size or len(content), chunks(), told)
 
 
 @pytest.mark.parametrize("times", [1, 2])
@@ -270,6 +270,24 @@ async def test_a_disk_can_be_read_and_received_again(subject: Subject, times: in
         with pytest.raises(DriverError) as caught:
             await subject.driver.read_disk(guest.id)
         assert caught.value.code == "disk-missing"
+
+
+@pytest.mark.parametrize("user_data", ["", "#!/bin/sh\necho grüezi\n"])
+async def test_what_a_guest_is_told_goes_with_its_disk_without_its_password(subject: Subject, user_data: str) -> None:
+    first, second = a_guest(subject.image), a_guest(subject.image)
+    await subject.driver.prepare_image(subject.image)
+    assert await subject.driver.told(first.id) is None
+    await subject.driver.create_disk(first)
+    await subject.driver.write_config_drive(first, Secrets("geheim", user_data))
+    assert await subject.driver.told(first.id) == Secrets(user_data=user_data)
+    content = await subject.driver.read_disk(first.id)
+    await subject.driver.receive_disk(second, given(await taken(content), told=content.user_data))
+    told = await subject.driver.told(second.id)
+    assert told == Secrets(user_data=user_data)
+    await subject.driver.write_config_drive(second, told)
+    for guest in (first, second):
+        await subject.driver.delete_disk(guest.id)
+        assert await subject.driver.told(guest.id) is None
 
 
 async def test_a_disk_in_use_is_not_read(subject: Subject) -> None:

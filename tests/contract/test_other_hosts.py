@@ -30,10 +30,11 @@ class Stored(SimulatedDriver):
     """A host whose disks are large, and may break while they are read."""
 
     breaks = False
+    user_data: str | None = None
 
     async def read_disk(self, instance_id: str) -> DiskContent:
         await super().read_disk(instance_id)
-        return DiskContent(len(BIG), self._big())
+        return DiskContent(len(BIG), self._big(), self.user_data)
 
     async def _big(self) -> AsyncGenerator[bytes, None]:
         for start in range(0, len(BIG), 1 << 16):
@@ -48,6 +49,7 @@ class Subject:
     driver: Stored
     guest: GuestSpec
     at: str
+    told: str | None = None
 
     async def fetch(self, host_id: str = HOST, instance_id: str = "") -> tuple[int, bytes]:
         """The disk's size, and all of it."""
@@ -55,6 +57,7 @@ class Subject:
             self.others.disk(self.at, host_id, instance_id or self.guest.id) as content,
             aclosing(content.chunks) as chunks,
         ):
+            self.told = content.user_data
             return content.size, b"".join([chunk async for chunk in chunks])
 
 
@@ -78,8 +81,11 @@ async def subject(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
     await serving
 
 
-async def test_a_disk_comes_whole(subject: Subject) -> None:
+@pytest.mark.parametrize("user_data", [None, "", "#!/bin/sh\necho grüezi\n" * 5000])
+async def test_a_disk_comes_whole(subject: Subject, user_data: str | None) -> None:
+    subject.driver.user_data = user_data
     assert await subject.fetch() == (len(BIG), BIG)
+    assert subject.told == user_data
 
 
 @pytest.mark.parametrize("wrong", ["guest-on", "disk-missing", "host-unknown"])

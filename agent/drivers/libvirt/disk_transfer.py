@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from agent.drivers.driver import DiskContent, DriverError, DriverFault
-from agent.drivers.libvirt import host_command
+from agent.drivers.libvirt import guest_metadata, host_command
+from agent.drivers.libvirt.disks import LibvirtDisks
 from agent.drivers.libvirt.power import OFF, LibvirtPower
 from domain.guest_spec import GuestSpec
 from infra.process import failpoints
@@ -21,7 +22,7 @@ CHUNK = 1 << 20
 T = TypeVar("T")
 
 
-class LibvirtDiskTransfer(LibvirtPower):
+class LibvirtDiskTransfer(LibvirtDisks, LibvirtPower):
     """Adds the moving of root disks to a host."""
 
     async def read_disk(self, instance_id: str) -> DiskContent:
@@ -33,7 +34,8 @@ class LibvirtDiskTransfer(LibvirtPower):
             size = await self._copying(lambda: path.stat().st_size)
         except FileNotFoundError as missing:
             raise DriverError(DriverFault.DISK_MISSING, f"instance {instance_id} has no disk here") from missing
-        return DiskContent(size, self._file(path))
+        told = await self.told(instance_id)
+        return DiskContent(size, self._file(path), told.user_data if told else None)
 
     async def receive_disk(self, guest: GuestSpec, content: DiskContent) -> None:
         """Write the file beside, put it on this host's image, and rename it."""
@@ -46,6 +48,8 @@ class LibvirtDiskTransfer(LibvirtPower):
                 raise DriverError(DriverFault.IMAGE_UNAVAILABLE, f"image {guest.image.name!r} is not on this host")
             # The path of the image below is the other host's.
             host_command.run("qemu-img", "rebase", "-u", "-F", guest.image.format, "-b", str(cached), str(part))
+            if content.user_data is not None:
+                guest_metadata.keep_user_data(files.told, content.user_data)
             failpoints.point("libvirt-disk-received")
             part.replace(files.disk)
 

@@ -47,3 +47,8 @@ class LibvirtDisks(LibvirtHost):
             guest_metadata.keep(files.told, documents)
 
         await self._connection.run(work)
+
+    async def told(self, instance_id: str) -> Secrets | None:
+        """What is kept for the metadata service."""
+        user_data = await self._connection.run(lambda: guest_metadata.kept(self._files.instance(instance_id).told))
+        return None if user_data is None else Secrets(user_data=user_data)

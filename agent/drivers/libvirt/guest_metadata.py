@@ -38,6 +38,19 @@ def keep(directory: Path, found: dict[str, bytes]) -> None:
         fresh.replace(directory / name)
 
 
+def keep_user_data(directory: Path, user_data: str) -> None:
+    """Keep what came from the guest's host before, until all documents are written. Raises OSError."""
+    keep(directory, {USER_DATA: user_data.encode()} if user_data else {})
+
+
+def kept(directory: Path) -> str | None:
+    """The user data that is kept there, empty where there is none; None where nothing was kept. Raises OSError."""
+    if not directory.exists():
+        return None
+    path = directory / USER_DATA
+    return path.read_text() if path.exists() else ""
+
+
 def without_password(found: dict[str, bytes]) -> dict[str, bytes]:
     """The documents for a guest that has a config drive: only its root can read that, the service any user of it."""
     meta = json.loads(found[META_DATA])

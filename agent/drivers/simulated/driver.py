@@ -39,6 +39,8 @@ class SimulatedGuest:
     hostname: str = ""
     addresses: tuple[str, ...] = ()
     boots: int = 0
+    user_data: str | None = None
+    """What it is told; None where nothing was written for it."""
     console: str = ""
 
     @property
@@ -129,7 +131,7 @@ class SimulatedDriver:
         await self._pass("DeleteDisk")
         had = self._guests.get(instance_id)
         if had is not None:
-            had.disk, had.console = "", ""
+            had.disk, had.console, had.user_data = "", "", None
             self._keep(instance_id)
 
     async def read_disk(self, instance_id: str) -> DiskContent:
@@ -140,7 +142,7 @@ class SimulatedDriver:
         if had.power not in OFF:
             raise DriverError(DriverFault.GUEST_ON, f"guest {instance_id} uses its disk")
         content = f"{had.disk} {had.boots}".encode()
-        return DiskContent(len(content), _in_pieces(content))
+        return DiskContent(len(content), _in_pieces(content), had.user_data)
 
     async def receive_disk(self, guest: GuestSpec, content: DiskContent) -> None:
         """Note what came, once it is whole."""
@@ -153,12 +155,20 @@ class SimulatedDriver:
             raise DriverError(DriverFault.IMAGE_UNAVAILABLE, f"image {guest.image.name!r} is not on this host")
         checksum, _, boots = came.decode().partition(" ")
         had = self._guests.setdefault(guest.id, SimulatedGuest())
-        had.disk, had.boots = checksum, int(boots)
+        had.disk, had.boots, had.user_data = checksum, int(boots), content.user_data
         self._keep(guest.id)
 
     async def write_config_drive(self, guest: GuestSpec, secrets: Secrets) -> None:
-        """Nobody reads it."""
+        """Note what the guest is told."""
         await self._pass("WriteConfigDrive")
+        if guest.id in self._guests:
+            self._guests[guest.id].user_data = secrets.user_data
+            self._keep(guest.id)
+
+    async def told(self, instance_id: str) -> Secrets | None:
+        """What was noted."""
+        had = self._guests.get(instance_id)
+        return None if had is None or had.user_data is None else Secrets(user_data=had.user_data)
 
     async def plug(self, guest: GuestSpec) -> None:
         """There are no networks: a guest that is defined has its addresses."""
