@@ -86,8 +86,8 @@ def arm(cluster: Cluster, host: str, wish: str) -> None:
 @pytest.mark.parametrize(
     ("victim", "point", "end"),
     [
-        ("source", "disk-half-sent", "migrate-confirm"),
-        ("destination", "disk-half-fetched", "migrate-revert"),
+        ("source", "disk-half-sent:2", "migrate-confirm"),
+        ("destination", "disk-half-fetched:1", "migrate-revert"),
     ],
 )
 def test_an_agent_dies_while_a_disk_is_on_its_way(
@@ -98,7 +98,7 @@ def test_an_agent_dies_while_a_disk_is_on_its_way(
     source = str(get(cluster, f"/instances/{ident}")["host"]["name"])
     destination = "other" if source == "sim" else "sim"
     mark = tmp_path / "died"
-    arm(cluster, {"source": source, "destination": destination}[victim], f"{point}:2:{mark}")
+    arm(cluster, {"source": source, "destination": destination}[victim], f"{point}:{mark}")
 
     task = act(cluster, ident, "migrate")
     assert task["status"] == "finished", task["fault"]
