@@ -14,6 +14,7 @@ from agent.drivers.driver import Driver, DriverError, Secrets
 from agent.drivers.simulated.driver import SimulatedDriver
 from agent.host.disk_stream import HttpOtherHosts
 from agent.host.endpoint import endpoint
+from agent.host.image_uploads import HttpImageUploads
 from agent.host.metadata import listen, metadata
 from agent.jobs import Outside
 from agent.jobs.handler import SECRET_GONE
@@ -115,7 +116,9 @@ async def agent(settings: Settings) -> None:
     )
     session = control(settings)
     agents = aiohttp.ClientSession(headers=authorization(settings))
-    outside = Outside(secrets=secrets_from(session), other_hosts=HttpOtherHosts(agents))
+    outside = Outside(
+        secrets=secrets_from(session), other_hosts=HttpOtherHosts(agents), uploads=HttpImageUploads(session)
+    )
     journal = Journal(state / "journal.db")
     service = AgentService(log, journal, drivers, outside, now, options)
     by_id = {named_id("host", name): driver for name, driver in drivers.items()}

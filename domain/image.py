@@ -8,8 +8,10 @@ from datetime import datetime
 from typing import ClassVar, Literal
 
 from domain.core.errors import AlreadyExists, NotFound
-from domain.core.messages import Command, Decision, Envelope, Event, Model
-from domain.kind import Kind
+from domain.core.messages import Command, Decision, Envelope, Event, Model, Outgoing, Topic
+from domain.jobs.image import DiscardInstanceImage, MakeInstanceImage
+from domain.kind import Kind, ListFilter
+from domain.tasks.messages import JobResult, JobsAnswered, Reply
 
 Format = Literal["qcow2", "raw"]
 
@@ -96,8 +98,14 @@ def evolve(now: Image | None, event: Event, subject_id: str) -> Image:
 
 
 def decide(now: Image | None, envelope: Envelope) -> Decision:
-    """Facts. Raises a Refusal where the image cannot do it."""
+    """Facts and answers. Raises a Refusal where the image cannot do it."""
     ident = envelope.subject.id
+    match envelope.data:
+        case MakeInstanceImage() as make:
+            return _made(now, make, envelope)
+        case DiscardInstanceImage(reply=reply):
+            there = now is not None and now.deleted is None
+            return Decision([ImageDeleted(at=envelope.time)] if there else [], [_answer(reply, "DiscardImage")])
     if isinstance(envelope.data, CreateImage):
         if now is not None:
             raise AlreadyExists(kind="image", id=ident)
@@ -109,11 +117,29 @@ def decide(now: Image | None, envelope: Envelope) -> Decision:
     raise TypeError(f"{envelope.data.type_name} is nothing an image decides")
 
 
+def _made(now: Image | None, make: MakeInstanceImage, envelope: Envelope) -> Decision:
+    """Asked for twice, it is made once."""
+    if now is not None and now.deleted is not None:
+        raise NotFound(kind="image", id=envelope.subject.id)
+    created = ImageCreated(at=envelope.time, **make.model_dump(exclude={"reply"}))
+    return Decision([] if now else [created], [_answer(make.reply, "MakeImage")])
+
+
+def _answer(reply: Reply, name: str) -> Outgoing:
+    message = JobsAnswered(
+        task_id=reply.task_id,
+        dispatch_id=reply.dispatch_id,
+        results=(JobResult(job_id=reply.job_id, name=name),),
+    )
+    return Outgoing(Topic.RESULTS, reply.key, message)
+
+
 KIND = Kind(
     name="image",
     help="What root disks are made of.",
     state=Image,
     evolve=evolve,
     delete=DeleteImage,
+    filters=(ListFilter("checksum", "Of these bytes (SHA-256)."),),
     shown=("format", "size", "virtual_size", "arch"),
 )

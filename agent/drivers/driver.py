@@ -6,6 +6,7 @@ went wrong on the host; anything else that escapes is a fault of the program. A 
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -35,6 +36,8 @@ class DriverFault(StrEnum):
     """The instance has a disk, of another image."""
     DISK_MISSING = "disk-missing"
     """The instance has no disk on this host."""
+    DISK_BUSY = "disk-busy"
+    """The guest went on and off so often that its disk could not be copied."""
     DISK_DAMAGED = "disk-damaged"
     """What came of a disk from elsewhere is not what was sent."""
     NETWORK_OVERLAPS = "network-overlaps"
@@ -87,6 +90,8 @@ class DiskContent:
     """What the guest is told besides, as Secrets has it; None: its host was never told what to tell it."""
 
 
+Progress = Callable[[int, int], None]
+"""Told how many bytes of how many (0: not known) are done."""
 Watcher = Callable[[str], Awaitable[None]]
 """Called with an instance's id when its guest may have changed by itself."""
 
@@ -137,6 +142,16 @@ class DiskTransferDriver(Protocol):
 
         Where it fails, is cancelled, or `content.chunks` raises, nothing of the content is left.
         "image-unavailable", or "disk-damaged" where the content is shorter or longer than its size.
+        """
+
+
+class CaptureDriver(Protocol):
+    """Copies of disks that are in use."""
+
+    def capture_disk(self, instance_id: str, progress: Progress) -> AbstractAsyncContextManager[DiskContent]:
+        """Make one standalone qcow2 file of the root disk and the image below it; there is nothing of it afterwards.
+
+        The guest may run, stop and start meanwhile: the copy is of one moment. "disk-missing", "disk-busy".
         """
 
 
@@ -205,6 +220,7 @@ class Driver(
     HostDriver,
     DiskDriver,
     DiskTransferDriver,
+    CaptureDriver,
     NetworkDriver,
     DefinitionDriver,
     PowerDriver,

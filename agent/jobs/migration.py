@@ -1,14 +1,12 @@
 """The job that brings an instance's disk from another host."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
 
 from agent.drivers.driver import DiskContent, DriverError
 from agent.host.other_hosts import UNREACHABLE
-from agent.jobs.handler import Context, Facts, handles
+from agent.jobs.handler import Context, Facts, handles, telling
 from domain.guest_spec import GuestSpec
 from domain.jobs.migration import FetchDisk
-from infra.process import failpoints
 
 PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0)
 """Seconds between attempts to reach an agent that does not answer: it is started again when it has died."""
@@ -33,13 +31,3 @@ async def _fetch(job: FetchDisk, guest: GuestSpec, context: Context) -> None:
     async with context.other_hosts.disk(job.endpoint, job.host_id, guest.id) as content:
         told = DiskContent(content.size, telling(content, context.progress), content.user_data)
         await context.driver.receive_disk(guest, told)
-
-
-async def telling(content: DiskContent, progress: Callable[[int, int], None]) -> AsyncGenerator[bytes, None]:
-    """The content's chunks, while `progress` hears how many bytes of how many were taken."""
-    done = 0
-    async for chunk in content.chunks:
-        yield chunk
-        done += len(chunk)
-        failpoints.point("disk-half-fetched")
-        progress(done, content.size)

@@ -71,7 +71,7 @@ async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
         await asyncio.to_thread(host.end_guest, instance_id)
 
     def kept(instance_id: str) -> list[Path]:
-        return list((state / "instances").glob(f"{instance_id}*"))
+        return sorted((state / "instances").glob(f"{instance_id}*/**/*"))
 
     yield Subject(driver, an_image(store), an_image(store, name="other"), end, changed, kept)
     for instance_id in await driver.guests():
@@ -330,6 +330,50 @@ async def test_a_disk_that_does_not_come_leaves_the_one_that_is_there(subject: S
         await subject.driver.receive_disk(guest, given(b"half", 8))
     await subject.driver.start(guest.id)
     assert await subject.driver.power(guest.id) is Power.RUNNING
+
+
+async def captured(subject: Subject, guest: GuestSpec) -> bytes:
+    """The copy of a guest's disk; it was told how much of it there was."""
+    told: list[tuple[int, int]] = []
+    async with subject.driver.capture_disk(guest.id, lambda done, total: told.append((done, total))) as content:
+        copy = await taken(content)
+    assert len(copy) == content.size
+    assert all(done <= total for done, total in told)
+    return copy
+
+
+@pytest.mark.parametrize("state", ["off", "running", "paused"])
+async def test_a_disk_is_copied_whatever_its_guest_does(subject: Subject, state: str) -> None:
+    guest = await build(subject)
+    if state != "off":
+        await subject.driver.start(guest.id)
+    if state == "paused":
+        await subject.driver.pause(guest.id)
+    before, files = await subject.driver.power(guest.id), subject.kept(guest.id)
+    assert await captured(subject, guest)
+    assert await subject.driver.power(guest.id) is before
+    assert subject.kept(guest.id) == files, "nothing of the copy is left"
+
+
+async def test_what_has_no_disk_is_not_copied(subject: Subject) -> None:
+    with pytest.raises(DriverError) as caught:
+        await captured(subject, a_guest(subject.image))
+    assert caught.value.code == "disk-missing"
+
+
+@pytest.mark.parametrize("runs", [False, True])
+async def test_a_copy_that_is_cut_off_leaves_nothing_and_can_be_made_again(subject: Subject, runs: bool) -> None:
+    guest = await build(subject)
+    if runs:
+        await subject.driver.start(guest.id)
+    files = subject.kept(guest.id)
+    for delay in (0.0, 0.05, 0.3):
+        work = asyncio.create_task(captured(subject, guest))
+        await asyncio.sleep(delay)
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+        assert subject.kept(guest.id) == files
+    assert await captured(subject, guest)
 
 
 async def test_a_display_has_a_new_password_each_time_and_only_while_the_guest_runs(subject: Subject) -> None:

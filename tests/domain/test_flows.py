@@ -13,6 +13,7 @@ from commands.engine import DECIDERS
 from domain.aggregates import WITH_TASKS
 from domain.core.errors import Refusal, WrongStatus
 from domain.core.messages import Command, Key
+from domain.image import Image
 from domain.instance.state import Instance
 from domain.instance.states import STATES
 from domain.tasks.action import Action
@@ -125,6 +126,8 @@ class Begun:
         fails = None if self.action.beside else self.action.fails
         assert walk.now.current_status == (fails or self.status)
         walk.assert_undone(task)
+        made = [each for each in walk.stage.states.values() if isinstance(each, Image) and each.deleted is None]
+        assert made == []
         unsure = bool([index for index in walk.done(task) if not self.steps[index].undo])
         walk.assert_consistent(unsure)
 

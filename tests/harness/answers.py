@@ -9,6 +9,7 @@ from typing import Any
 
 from domain.guest_spec import HostRef, Power
 from domain.jobs.guest import PowerSeen
+from domain.jobs.image import DiskUploaded, UploadDisk
 from domain.jobs.network import BindPort, PortBound, PortUnbound, UnbindPort
 from domain.jobs.scheduling import Place, Placed, Release, Released
 from domain.tasks.job import JOBS, Fact, HostJob, Job
@@ -31,6 +32,9 @@ YIELDS: dict[type[Job], Yields] = {
     Place: lambda subject, job, job_id: (Placed(host=HOST, claim=job_id),),
     Release: lambda subject, job, job_id: (Released(),),
     BindPort: _bound,
+    UploadDisk: lambda subject, job, job_id: (
+        DiskUploaded(checksum="0" * 64, format="qcow2", size=1 << 20, virtual_size=1 << 26),
+    ),
     UnbindPort: lambda subject, job, job_id: (PortUnbound(nic=job.nic),),
 }
 

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from agent.drivers.driver import Driver, Secrets
 from agent.drivers.simulated.driver import SimulatedDriver
+from agent.host.image_uploads import ImageUploadsInMemory
 from agent.host.other_hosts import OtherHostsInMemory
 from agent.jobs import Outside
 from agent.runner.journal import Journal
@@ -117,6 +118,7 @@ class Cluster:
             f"h{number}": SimulatedDriver(ROOM, latency=0.02, seed=str(random.random()))
             for number in range(1, hosts + 1)
         }
+        self._uploads = ImageUploadsInMemory()
         self._journals = {name: Journal(":memory:") for name in self.drivers}
         self._groups: dict[str, Group] = {}
         self._requests: asyncio.Queue[Request] = asyncio.Queue()
@@ -197,7 +199,7 @@ class Cluster:
         options = Options(cell=cell, zone=cell, endpoint=name, parallel=8, heartbeat=3.0, reconcile=5.0)
         drivers: dict[str, Driver] = {name: self.drivers[name]}
         others = {named_id("host", other): driver for other, driver in self.drivers.items()}
-        outside = Outside(secrets=secrets, other_hosts=OtherHostsInMemory(others))
+        outside = Outside(secrets=secrets, other_hosts=OtherHostsInMemory(others), uploads=self._uploads)
         service = AgentService(self.log, self._journals[name], drivers, outside, process.clock, options)
         await service.start()
         await service.run()

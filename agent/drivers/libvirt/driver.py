@@ -3,11 +3,11 @@
 A class a capability, each in a file of its own; this one is all of them.
 """
 
+from agent.drivers.libvirt.capture import LibvirtCapture
 from agent.drivers.libvirt.definition import LibvirtDefinitions
-from agent.drivers.libvirt.disk_transfer import LibvirtDiskTransfer
 from agent.drivers.libvirt.display import LibvirtDisplay
 from agent.drivers.libvirt.nics import LibvirtNics
 
 
-class LibvirtDriver(LibvirtNics, LibvirtDefinitions, LibvirtDiskTransfer, LibvirtDisplay):
+class LibvirtDriver(LibvirtNics, LibvirtDefinitions, LibvirtCapture, LibvirtDisplay):
     """A host's libvirt, as a Driver."""

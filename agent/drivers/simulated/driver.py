@@ -8,13 +8,13 @@ import asyncio
 import json
 import random
 import sqlite3
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing, closing
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager, closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
-from agent.drivers.driver import DiskContent, DriverError, DriverFault, Secrets, VncAddress, Watcher
+from agent.drivers.driver import DiskContent, DriverError, DriverFault, Progress, Secrets, VncAddress, Watcher
 from domain.guest_spec import GuestSpec, ImageRef, Power
 from domain.host.messages import Inventory
 from domain.tasks.job import JOBS
@@ -157,6 +157,18 @@ class SimulatedDriver:
         had = self._guests.setdefault(guest.id, SimulatedGuest())
         had.disk, had.boots, had.user_data = checksum, int(boots), content.user_data
         self._keep(guest.id)
+
+    @asynccontextmanager
+    async def capture_disk(self, instance_id: str, progress: Progress) -> AsyncIterator[DiskContent]:
+        """The same bytes that another host would get."""
+        await self._pass("UploadDisk")
+        had = self._guests.get(instance_id)
+        if had is None or not had.disk:
+            raise DriverError(DriverFault.DISK_MISSING, f"instance {instance_id} has no disk here")
+        content = f"{had.disk} {had.boots}".encode()
+        progress(len(content), len(content))
+        async with aclosing(_in_pieces(content)) as chunks:
+            yield DiskContent(len(content), chunks)
 
     async def write_config_drive(self, guest: GuestSpec, secrets: Secrets) -> None:
         """Note what the guest is told."""
