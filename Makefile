@@ -59,5 +59,5 @@ test-e2e: setup  ## the local cluster from outside
 simulate: setup  ## live through many simulated histories (HISTORIES=5000 FIRST=0)
 	@PYTHONPATH=. $(BIN)/python -m tests.simulation --first $(or $(FIRST),0) --histories $(or $(HISTORIES),5000)
 
-bench: setup  ## how fast (CURVE=1: with more hosts and instances; NOVA=URL: beside one)
-	@$(BIN)/python -m tests.benchmarks.$(if $(CURVE),curve,run $(if $(NOVA),--nova $(NOVA)))
+bench: setup  ## how fast (ONLY=boots,pages,steps; CURVE=1: with more hosts and instances; NOVA=URL: beside one)
+	@$(BIN)/python -m tests.benchmarks.$(if $(CURVE),curve,run $(if $(ONLY),--only $(ONLY)) $(if $(NOVA),--nova $(NOVA)))

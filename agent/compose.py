@@ -10,16 +10,15 @@ from pathlib import Path
 import aiohttp
 from fastapi import FastAPI
 
-from agent.drivers.driver import Driver, DriverError, Secrets
+from agent.drivers.driver import Driver, DriverError, DriverFault, Secrets
 from agent.drivers.simulated.driver import SimulatedDriver
-from agent.host.disk_stream import HttpOtherHosts
 from agent.host.endpoint import endpoint
-from agent.host.image_uploads import HttpImageUploads
 from agent.host.metadata import listen, metadata
 from agent.jobs import Outside
-from agent.jobs.handler import SECRET_GONE
+from agent.outside.disk_stream import HttpOtherHosts
+from agent.outside.image_uploads import HttpImageUploads
 from agent.runner.journal import Journal
-from agent.service import AgentService, Options
+from agent.service import AgentOptions, AgentService
 from domain.core.messages import named_id
 from domain.guest_spec import GuestSpec
 from infra.log.kafka import KafkaLog
@@ -35,7 +34,7 @@ SECRET_TRIES = 5
 
 
 def host_names(settings: Settings) -> list[str]:
-    """The hosts that this process carries: one, or many simulated ones, numbered."""
+    """Return the names of this process's hosts: one, or many simulated ones, numbered."""
     name = settings.agent.name or socket.gethostname()
     if settings.agent.driver == "libvirt" or settings.agent.simulated == 1:
         return [name]
@@ -43,7 +42,7 @@ def host_names(settings: Settings) -> list[str]:
 
 
 def make_driver(settings: Settings, name: str) -> Driver:
-    """The driver that the settings name, for the host of that name."""
+    """Make the driver that the settings name, for the host of that name."""
     if settings.agent.driver == "simulated":
         kept = Path(settings.agent.state) / f"{name}.guests" if settings.agent.keep_guests else None
         return SimulatedDriver.of(settings, name, kept)
@@ -53,18 +52,18 @@ def make_driver(settings: Settings, name: str) -> Driver:
 
 
 def authorization(settings: Settings) -> dict[str, str]:
-    """The header that API and agents know one another by."""
+    """Make the header by which the API and the agents know one another."""
     return {"Authorization": f"Bearer {settings.secrets.agent_token()}"}
 
 
-def control(settings: Settings) -> aiohttp.ClientSession:
-    """The way to the API; to be closed."""
+def api_session(settings: Settings) -> aiohttp.ClientSession:
+    """Open an HTTP session to the API; the caller closes it."""
     timeout = aiohttp.ClientTimeout(total=SECRET_SECONDS)
     return aiohttp.ClientSession(settings.agent.control, headers=authorization(settings), timeout=timeout)
 
 
 def secrets_from(session: aiohttp.ClientSession) -> Callable[[GuestSpec], Awaitable[Secrets]]:
-    """Fetches what a guest is to be told from the API."""
+    """Return a function that fetches a guest's password and user data from the API."""
 
     async def value(ref: str) -> str:
         if not ref:
@@ -74,7 +73,9 @@ def secrets_from(session: aiohttp.ClientSession) -> Callable[[GuestSpec], Awaita
             try:
                 async with session.get(f"/internal/v1/secrets/{ref}") as answer:
                     if answer.status == HTTPStatus.NOT_FOUND:
-                        raise DriverError(SECRET_GONE, f"the secret {ref} is not kept any more")
+                        raise DriverError(
+                            DriverFault.SECRET_GONE, f"the secret {ref} was deleted before the guest was made"
+                        )
                     answer.raise_for_status()
                     return str((await answer.json())["value"])
             except (aiohttp.ClientError, TimeoutError) as error:
@@ -93,19 +94,22 @@ async def _serve(app: FastAPI, listener: socket.socket) -> None:
 
 
 def prepare(settings: Settings) -> None:
-    """Make the agent's directory. Raises OSError."""
+    """Create the agent's directory. Raises OSError."""
     Path(settings.agent.state).mkdir(parents=True, exist_ok=True)
 
 
 async def agent(settings: Settings) -> None:
-    """Run until a signal comes. Raises what cannot be waited out: the supervisor starts it again."""
+    """Run the agent until a signal comes.
+
+    Raises what cannot be waited out: the supervisor then starts the process again.
+    """
     state = Path(settings.agent.state)
     names = host_names(settings)
     drivers = {name: make_driver(settings, name) for name in names}
     log = KafkaLog(settings.log.bootstrap, settings.log.request_timeout)
     listener = socket.create_server((settings.agent.address, settings.agent.port))
     port = listener.getsockname()[1]
-    options = Options(
+    options = AgentOptions(
         cell=settings.scheduling.cell,
         zone=settings.agent.zone,
         endpoint=f"http://{settings.agent.address}:{port}",
@@ -114,7 +118,7 @@ async def agent(settings: Settings) -> None:
         reconcile=settings.agent.reconcile,
         held=settings.agent.held,
     )
-    session = control(settings)
+    session = api_session(settings)
     agents = aiohttp.ClientSession(headers=authorization(settings))
     outside = Outside(
         secrets=secrets_from(session), other_hosts=HttpOtherHosts(agents), uploads=HttpImageUploads(session)

@@ -1,6 +1,6 @@
-"""The agent: registers its hosts, takes their jobs off the log, runs them, and says what became of it.
+"""The agent: registers its hosts, takes their jobs off the log, runs them, and sends the results.
 
-One process a host; with the simulated driver one process carries as many hosts as asked for.
+A process has one host; with the simulated driver a process can have many.
 """
 
 import asyncio
@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from agent.drivers.driver import Driver, DriverError
-from agent.host.observer import look_at, reconcile
+from agent.host.observer import observe_guest, observe_hosts
 from agent.host.registration import Candidate, job_positions, register
 from agent.jobs import Outside
 from agent.runner.journal import Journal
 from agent.runner.runner import HostIdentity, HostRunner
-from agent.runner.sender import Sender
+from agent.runner.sender import RecordSender
 from agent.runner.staggered import take_turns
 from domain import catalog
 from domain.core.errors import UnknownMessage
@@ -40,12 +40,12 @@ logger = logging.getLogger(__name__)
 
 FETCH = 500
 FORGET_SECONDS = 3600.0
-"""Between two looks for what the journal may forget."""
+"""Seconds between two cleanups of the journal."""
 
 
 @dataclass(frozen=True)
-class Options:
-    """How the agent works."""
+class AgentOptions:
+    """How the agent works, as its settings say. `heartbeat` and `reconcile` are seconds between two rounds."""
 
     cell: str
     zone: str
@@ -58,7 +58,7 @@ class Options:
 
 
 class AgentService:
-    """The hosts of this process."""
+    """All hosts of this process, from registration to the end."""
 
     def __init__(
         self,
@@ -67,23 +67,23 @@ class AgentService:
         drivers: Mapping[str, Driver],
         outside: Outside,
         clock: Callable[[], datetime],
-        options: Options,
+        options: AgentOptions,
     ) -> None:
         self._log = log
         self._journal = journal
         self._drivers = drivers
-        """By host name."""
+        """Host name -> driver of that host."""
         self._outside = outside
         self._clock = clock
         self._options = options
-        self._sender = Sender(log)
+        self._sender = RecordSender(log)
         self._held = asyncio.Semaphore(options.held)
         self.runners: dict[str, HostRunner] = {}
-        """By host id, once registered."""
+        """Host id -> runner of that host, once registered."""
         self.reading: dict[TopicPartition, int] = {}
 
     async def start(self) -> None:
-        """Open the drivers and register the hosts."""
+        """Open the drivers and register the hosts. Raises NotRegistered, DriverError, LogUnavailable."""
         assert catalog.MESSAGES
         self._journal.forget_old(self._clock())
         before = await self._log.bounds([Topic.JOBS])
@@ -103,12 +103,15 @@ class AgentService:
         logger.info("%s hosts registered, %s partitions", len(self.runners), len(partitions))
 
     async def run(self) -> None:
-        """Take up what was left undone, and work until cancelled. Raises LogUnavailable where the log stays away."""
+        """Take up the dispatches that an earlier process left unanswered, and work until cancelled.
+
+        Raises LogUnavailable where the log stays away.
+        """
         async with asyncio.TaskGroup() as group:
             group.create_task(self._sender.run())
             runners = list(self.runners.values())
             group.create_task(take_turns(runners, self._options.heartbeat, self._beat, name="heartbeats"))
-            group.create_task(reconcile(runners, self._options.reconcile))
+            group.create_task(observe_hosts(runners, self._options.reconcile))
             group.create_task(self._read())
             group.create_task(self._forget())
 
@@ -133,8 +136,8 @@ class AgentService:
             await reader.close()
 
     async def take(self, records: list[Record]) -> None:
-        """Take over the dispatches among these records that are for hosts of this process, and have those stopped that
-        are to be: at once, whatever waits before them."""
+        """Accept the dispatches among these records that are for hosts of this process, and abort those that an abort
+        names: at once, whatever waits before them."""
         dispatches: dict[str, tuple[Record, Envelope]] = {}
         aborts: dict[str, HostRunner] = {}
         positions: dict[TopicPartition, int] = {}
@@ -164,14 +167,15 @@ class AgentService:
                 await self.runners[envelope.data.host_id].accept(envelope, aborted=dispatch_id in aborts)
 
     async def _read_job(self, record: Record) -> Envelope | None:
-        """What a record for a host of this process says; None: it is for another, or cannot be read and is dead."""
+        """Return the message of a record for a host of this process; None where it is for another host, or unreadable
+        and dead."""
         if record.key.decode(errors="replace") not in self.runners:
             return None
         try:
             return from_record(record)
         except UnknownMessage as error:
             with log_context.handling(None, record.place):
-                logger.error("dead job: %s", error)
+                logger.error("a job cannot be read, and is laid aside as dead: %s", error)
             await self._sender.put(dead_record(record, str(error)))
             metrics.DEAD.labels("agent").inc()
             return None
@@ -190,8 +194,8 @@ class AgentService:
 
     async def _watch(self, instance_id: str) -> None:
         for runner in self.runners.values():
-            if runner.known_guest(instance_id) is not None:
-                await look_at(runner, instance_id)
+            if runner.reported_power(instance_id) is not None:
+                await observe_guest(runner, instance_id)
 
     async def _beat(self, runner: HostRunner) -> None:
         await self._sender.put(self._heartbeat(runner))
@@ -202,7 +206,7 @@ class AgentService:
         beat_id = derived_id(host.id, "beat", now.isoformat())
         envelope = Envelope(
             id=beat_id,
-            data=Heartbeat(host_id=host.id, epoch=host.epoch, guests=len(runner.known_guests())),
+            data=Heartbeat(host_id=host.id, epoch=host.epoch, guests=len(runner.reported_guests())),
             subject=Key("host", host.id),
             time=now,
             source=f"gostack/agent/{host.name}",
@@ -211,7 +215,8 @@ class AgentService:
         return to_record(envelope, Topic.REPORTS)
 
     async def look(self) -> Lags:
-        """Measure what was not fetched yet, and what was and is not answered. Raises LogUnavailable."""
+        """Measure how many jobs were not fetched yet, and how many dispatches are not answered. Raises
+        LogUnavailable."""
         now = self._clock()
         taken = [envelope.time for runner in self.runners.values() for envelope in runner.unanswered()]
         held = Lag(len(taken), max(0.0, (now - min(taken)).total_seconds()) if taken else 0.0)
@@ -219,10 +224,10 @@ class AgentService:
         return export_lags("agent", {**found, "dispatches": held})
 
     async def close(self) -> None:
-        """Let go of the drivers; guests run on."""
+        """Close the drivers and the journal; guests run on."""
         for driver in self._drivers.values():
             try:
                 await driver.close()
             except DriverError as error:
-                logger.warning("closing: %s", error)
+                logger.warning("a driver could not be closed: %s", error)
         self._journal.close()

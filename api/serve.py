@@ -35,7 +35,7 @@ from infra.secrets.postgres import PostgresSecrets
 from infra.secrets.segments import PostgresSegments
 from infra.webhooks.postgres import PostgresDeliveries
 from infra.webhooks.sender import Sender
-from projections.history.replay import ReplaysApart
+from projections.history.replay import ProcessReplays
 from projections.maintenance.runs_postgres import PostgresRuns
 from projections.store.postgres import PostgresStore
 from projections.views.view import Query
@@ -81,7 +81,7 @@ async def made(settings: Settings, token: str) -> AsyncIterator[Services]:
             log=log,
             store=store,
             runs=PostgresRuns(settings.db.dsn),
-            replays=ReplaysApart(settings.log.bootstrap, settings.api.replay_timeout),
+            replays=ProcessReplays(settings.log.bootstrap, settings.api.replay_timeout),
             secrets=secrets,
             segments=PostgresSegments(settings.db.dsn),
             settings=settings,

@@ -3,15 +3,10 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cachetools import TTLCache
 
-from api.hosts.agent_client import Agents
-from api.writes.admission import Load
-from api.writes.image_store import Blobs
-from api.writes.secret_cleanup import Forgetting
-from api.writes.verdicts import Verdicts
 from infra.db.write_store import WriteStore
 from infra.log.log import Log
 from infra.process.settings import Settings
@@ -22,6 +17,14 @@ from infra.webhooks.sender import Sender
 from projections.history.replay import Replays
 from projections.maintenance.runs import Runs
 from projections.store.port import Store
+
+if TYPE_CHECKING:
+    # The rooms of these stand on this one: they are made elsewhere, and only held here.
+    from api.hosts.agent_client import Agents
+    from api.writes.admission import Load
+    from api.writes.image_store import Blobs
+    from api.writes.secret_cleanup import Forgetting
+    from api.writes.verdicts import Verdicts
 
 KNOWN_SECONDS = 1.0
 KNOWN_MOST = 1000
@@ -46,11 +49,11 @@ class Services:
     segments: Segments
     settings: Settings
     clock: Callable[[], datetime]
-    verdicts: Verdicts
-    forgetting: Forgetting
-    agents: Agents
-    blobs: Blobs
-    load: Load
+    verdicts: "Verdicts"
+    forgetting: "Forgetting"
+    agents: "Agents"
+    blobs: "Blobs"
+    load: "Load"
     deliveries: Deliveries
     """How far each webhook has been told: only looked at."""
     sender: Sender

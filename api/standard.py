@@ -18,23 +18,27 @@ from api.http.request_context import Asked, Asking, Given, Project
 from api.openapi import describe, examples
 from api.reads import causality, resolve, time_travel
 from api.reads.queries import Many, Strict, Words, page
-from api.resource import Resource
+from api.resource import ApiResource
 from api.services import Services
 from api.writes import command_bus
 from api.writes.boot import NAME
 from api.writes.command_bus import Wish
 from api.writes.command_responses import CREATED, answer
+from domain.aggregates import AGGREGATES
+from domain.core.fields import bounds, references, user_fields
 from domain.core.messages import Command, Key, derived_id, named_id
 from domain.kind import Kind, ListFilter, Unique
 from projections.views.view import Condition
 
 Route = Callable[..., Awaitable[Response]]
+Complete = Callable[[Services, Asked, Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
+"""Given the fields that a user set, as the command will have them: those that follow from them or from the request."""
 LONGEST_NAME, LONGEST_TEXT = 255, 1024
 FILTER_TYPES: dict[str, Any] = {"text": str, "bigint": int, "boolean": bool}
 STANDARD = ("list", "show", "history", "diff", "why", "create", "update", "delete")
 
 
-def add_all(router: APIRouter, resource: Resource, *but: str) -> None:
+def add_all(router: APIRouter, resource: ApiResource, *but: str) -> None:
     """Add every route that the resource's kind can have, but these."""
     kind = _kind(resource)
     missing = {verb for verb in ("create", "update", "delete") if getattr(kind, verb) is None}
@@ -45,13 +49,13 @@ def add_all(router: APIRouter, resource: Resource, *but: str) -> None:
         add_actions(router, resource)
 
 
-def add_list(router: APIRouter, resource: Resource) -> None:
-    """Add `GET /KINDS`."""
+def add_list(router: APIRouter, resource: ApiResource) -> None:
+    """Add the route `GET /KINDS`, the list."""
     kind = _kind(resource)
 
-    async def run(given: Given, asked: Any) -> Response:
+    async def run(given: Given, project: Project, asked: Any) -> Response:
         """The newest first."""
-        return await page(given, resource.view, asked, conditions(kind, asked))
+        return await page(given, resource.view, asked, await conditions(given, kind, asked, project))
 
     shape = page_of(resource.view, resource.document)
     router.add_api_route(
@@ -59,7 +63,7 @@ def add_list(router: APIRouter, resource: Resource) -> None:
         _route(run, f"list_{resource.view}", asked=Annotated[list_query(kind), Query()]),
         methods=["GET"],
         summary=f"List {resource.view}",
-        responses=describe.listed(shape, resource.view, resource.example),
+        responses=describe.listed(shape, resource.view, resource.example, *_named(kind)),
     )
 
 
@@ -76,21 +80,30 @@ def list_query(kind: Kind) -> type[Many]:
     return made
 
 
+def _named(kind: Kind) -> tuple[int, ...]:
+    """The problems of a list that can be narrowed by names of other things."""
+    return describe.NAMED if any(each.refers for each in kind.filters) else ()
+
+
 def _filter_type(each: ListFilter) -> Any:
     return Words | None if each.several else FILTER_TYPES[each.type] | None
 
 
-def conditions(kind: Kind, asked: Any) -> list[Condition]:
-    """What the rows of a kind's list have to fulfil, by the parameters of a request."""
+async def conditions(services: Services, kind: Kind, asked: Any, project: str) -> list[Condition]:
+    """Return the conditions of a kind's list, by a request's parameters. Raises NotFound, NameNotUnique."""
     where = [Condition("deleted", "=", asked.deleted)]
     same = {"name": asked.name, "project": getattr(asked, "project_id", None)}
     same |= {each.field: getattr(asked, each.field) for each in kind.filters if not each.several}
+    for each in kind.filters:
+        if each.refers and same.get(each.field):
+            view = AGGREGATES[each.refers].plural
+            same[each.field] = await resolve.ident(services, view, same[each.field], project)
     where += [Condition(column, "=", value) for column, value in same.items() if value not in (None, "")]
     several = {each.field: getattr(asked, each.field) for each in kind.filters if each.several}
     return where + [Condition(column, "in", values) for column, values in several.items() if values]
 
 
-def add_show(router: APIRouter, resource: Resource, says: str = "By id or name.") -> None:
+def add_show(router: APIRouter, resource: ApiResource, says: str = "By id or name.") -> None:
     """Add `GET /KINDS/{ref}`, which also tells how it was."""
 
     async def run(
@@ -107,8 +120,8 @@ def add_show(router: APIRouter, resource: Resource, says: str = "By id or name."
     )
 
 
-def add_history(router: APIRouter, resource: Resource, says: str = "The oldest first.") -> None:
-    """Add `GET /KINDS/{ref}/history`."""
+def add_history(router: APIRouter, resource: ApiResource, says: str = "The oldest first.") -> None:
+    """Add the route `GET /KINDS/{ref}/history`."""
 
     async def run(given: Given, project: Project, ref: str, asked: Annotated[time_travel.History, Query()]) -> Response:
         return await time_travel.history(given, resource.view, ref, project, asked)
@@ -123,8 +136,8 @@ def add_history(router: APIRouter, resource: Resource, says: str = "The oldest f
     )
 
 
-def add_diff(router: APIRouter, resource: Resource) -> None:
-    """Add `GET /KINDS/{ref}/diff`."""
+def add_diff(router: APIRouter, resource: ApiResource) -> None:
+    """Add the route `GET /KINDS/{ref}/diff`."""
 
     async def run(given: Given, project: Project, ref: str, asked: Annotated[time_travel.Between, Query()]) -> Response:
         """Field by field; parts of fields under dotted names."""
@@ -139,8 +152,8 @@ def add_diff(router: APIRouter, resource: Resource) -> None:
     )
 
 
-def add_why(router: APIRouter, resource: Resource, says: str = "From the commands that made it so to now.") -> None:
-    """Add `GET /KINDS/{ref}/why`."""
+def add_why(router: APIRouter, resource: ApiResource, says: str = "From the commands that made it so to now.") -> None:
+    """Add the route `GET /KINDS/{ref}/why`."""
 
     async def run(given: Given, project: Project, ref: str, asked: Annotated[causality.Why, Query()]) -> Response:
         return await causality.why(given, resource.view, ref, project, asked)
@@ -156,12 +169,14 @@ def add_why(router: APIRouter, resource: Resource, says: str = "From the command
 
 def add_create(
     router: APIRouter,
-    resource: Resource,
+    resource: ApiResource,
     body: type[Strict] | None = None,
     example: Mapping[str, Any] | None = None,
     says: str = "",
+    complete: Complete | None = None,
 ) -> None:
-    """Add `POST /KINDS`. `body` is the request's shape where the command's fields alone do not make it."""
+    """Add `POST /KINDS`. `body` is the request's shape where the command's fields alone do not make it; `complete` adds
+    the fields that no user sets."""
     kind = _kind(resource)
     command = kind.create
     assert command is not None
@@ -169,7 +184,10 @@ def add_create(
 
     async def run(given: Given, asked: Asking, body: Any) -> Response:
         async def wish() -> Wish:
-            return Wish(Key(kind.name, new_id(kind, asked, body.name)), command(**body.model_dump()))
+            values = await resolve.referred(given, command, body.model_dump(), asked.project)
+            if complete is not None:
+                values |= await complete(given, asked, values)
+            return Wish(Key(kind.name, new_id(kind, asked, body.name)), command(**values))
 
         return await answer(given, await command_bus.carry_out(given, asked, wish), resource.view, done=CREATED)
 
@@ -179,14 +197,14 @@ def add_create(
         _route(run, f"create_{kind.name}", says or _help(command), body=Annotated[fields, Body(examples=[shown])]),
         methods=["POST"],
         summary=f"Create {article(kind.name)}",
-        **_written(resource, command, CREATED, 400),
+        **_written(resource, command, CREATED, 400, *((404,) if references(command) else ())),
     )
 
 
 def add_update(
-    router: APIRouter, resource: Resource, body: type[Strict] | None = None, example: Mapping[str, Any] | None = None
+    router: APIRouter, resource: ApiResource, body: type[Strict] | None = None, example: Mapping[str, Any] | None = None
 ) -> None:
-    """Add `PATCH /KINDS/{ref}`."""
+    """Add the route `PATCH /KINDS/{ref}`."""
     kind = _kind(resource)
     command = kind.update
     assert command is not None
@@ -206,8 +224,8 @@ def add_update(
     )
 
 
-def add_delete(router: APIRouter, resource: Resource, says: str = "", summary: str = "") -> None:
-    """Add `DELETE /KINDS/{ref}`."""
+def add_delete(router: APIRouter, resource: ApiResource, says: str = "", summary: str = "") -> None:
+    """Add the route `DELETE /KINDS/{ref}`."""
     kind = _kind(resource)
     command = kind.delete
     assert command is not None
@@ -224,11 +242,11 @@ def add_delete(router: APIRouter, resource: Resource, says: str = "", summary: s
     )
 
 
-def add_actions(router: APIRouter, resource: Resource) -> None:
+def add_actions(router: APIRouter, resource: ApiResource) -> None:
     """Add `POST /KINDS/{ref}/actions/VERB` for each verb that begins at one there is."""
     kind = _kind(resource)
     for action in kind.actions.values():
-        if not action.begins:
+        if not action.begins or action.command is kind.delete:
             continue
         fields = body_of(action.command, f"{action.command.__name__}Body")
         router.add_api_route(
@@ -247,9 +265,11 @@ def add_actions(router: APIRouter, resource: Resource) -> None:
         )
 
 
-def _act(resource: Resource, command: type[Command]) -> Route:
+def _act(resource: ApiResource, command: type[Command]) -> Route:
     async def run(given: Given, asked: Asking, ref: str, body: Any = None) -> Response:
-        return await _one(given, asked, resource, ref, command(**(body.model_dump() if body is not None else {})))
+        values = body.model_dump() if body is not None else {}
+        values = await resolve.referred(given, command, values, asked.project)
+        return await _one(given, asked, resource, ref, command(**values))
 
     return run
 
@@ -257,11 +277,11 @@ def _act(resource: Resource, command: type[Command]) -> Route:
 def body_of(command: type[Command], title: str) -> type[Strict]:
     """The shape of a request that has a command's fields; a text is bounded where its field does not say how."""
     own: dict[str, Any] = {}
-    for name, info in command.model_fields.items():
+    for name, info in user_fields(command).items():
         kind: Any = info.annotation
         if name == "name":
             kind = _bounded(kind, min_length=1, max_length=LONGEST_NAME, pattern=NAME)
-        elif kind in (str, str | None) and not info.metadata:
+        elif kind in (str, str | None) and not bounds(info):
             kind = _bounded(kind, max_length=LONGEST_TEXT)
         own[name] = (kind, info)
     made: type[Strict] = create_model(title, __base__=Strict, __doc__=_help(command), **own)
@@ -296,7 +316,7 @@ async def ident(services: Services, kind: Kind, ref: str, project: str) -> str:
     return unique_id(kind, ref, project) or await resolve.ident(services, kind.plural, ref, project)
 
 
-async def _one(services: Services, asked: Asked, resource: Resource, ref: str, command: Command) -> Response:
+async def _one(services: Services, asked: Asked, resource: ApiResource, ref: str, command: Command) -> Response:
     kind = _kind(resource)
 
     async def wish() -> Wish:
@@ -305,8 +325,8 @@ async def _one(services: Services, asked: Asked, resource: Resource, ref: str, c
     return await answer(services, await command_bus.carry_out(services, asked, wish), resource.view)
 
 
-def _written(resource: Resource, command: type[Command], status: int, *problems: int) -> dict[str, Any]:
-    """What a route says of its answers: a command that is an action becomes a task."""
+def _written(resource: ApiResource, command: type[Command], status: int, *problems: int) -> dict[str, Any]:
+    """Return what a route says of its answers: a command that is an action becomes a task."""
     if any(action.command is command for action in _kind(resource).actions.values()):
         return {"status_code": 202, "responses": describe.started(*problems)}
     if status == CREATED and _kind(resource).unique is not Unique.NOWHERE:
@@ -317,13 +337,13 @@ def _written(resource: Resource, command: type[Command], status: int, *problems:
     }
 
 
-def _example(fields: type[Strict], resource: Resource) -> dict[str, Any]:
-    """What has to be given, as the resource's example has it."""
+def _example(fields: type[Strict], resource: ApiResource) -> dict[str, Any]:
+    """Return what has to be given, as the resource's example has it."""
     needed = [name for name, info in fields.model_fields.items() if info.is_required()]
     return {name: resource.example[name] for name in needed}
 
 
-def _kind(resource: Resource) -> Kind:
+def _kind(resource: ApiResource) -> Kind:
     assert resource.kind is not None
     return resource.kind
 
@@ -353,7 +373,7 @@ def article(noun: str) -> str:
     return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
-ADDERS: dict[str, Callable[[APIRouter, Resource], None]] = {
+ADDERS: dict[str, Callable[[APIRouter, ApiResource], None]] = {
     "list": add_list,
     "show": add_show,
     "history": add_history,

@@ -1,8 +1,8 @@
-"""Whether all is as it must be: every part's memory against the log, and against what the hypervisors run.
+"""Checks whether all is as it must be: every part's memory against the log, and against what the hypervisors run.
 
-Why one program for operators and tests: what a crash test proves and what somebody looks at after an incident must be
-the same. It only reads. What is on its way (a command that is not decided, an event that is not projected) is no
-mistake; it is waited for.
+Why one program for operators and tests: what a crash test proves and what an operator looks at after an incident must
+be the same. The check only reads. What is on its way (a command that is not decided, an event that is not projected) is
+no mistake; the check waits for it.
 """
 
 import asyncio
@@ -16,17 +16,17 @@ from typing import Any
 import aiohttp
 
 from commands.engine import EngineRules
-from commands.processor import Entry, Rules, restored
-from commands.recovery.from_log import Part, Refilled, refill
+from commands.recovery.from_log import ProcessorShare, RefillResult, refill
+from commands.rules import CachedAggregate, Rules, restored
 from domain import catalog
 from domain.aggregates import DECIDED
 from domain.core.errors import UnknownMessage
 from domain.core.messages import Command, Key, Topic, from_record
 from domain.dead import DEAD
-from domain.guest_spec import HostRef, Power
+from domain.guest_spec import Power
 from domain.host.state import Host
 from domain.instance.state import Instance, VmState
-from domain.tasks.job import Where
+from domain.tasks.placed import PlacedSubject
 from domain.tasks.subject import TaskSubject
 from infra.db.postgres import PostgresWriteStore
 from infra.db.write_store import Due, WriteStore
@@ -37,47 +37,47 @@ from infra.log.log import Log, Positions
 from infra.log.records import records
 from infra.process.settings import Settings
 from infra.secrets.segments import PostgresSegments
-from projections.maintenance.verify import Findings, Folded, verify
+from projections.maintenance.verify import Findings, FoldedLog, verify
 from projections.store.port import Store
 from projections.store.postgres import PostgresStore
 
 KINDS: Mapping[str, tuple[str, ...]] = DECIDED
-"""WriteStore -> the kinds of aggregates in it."""
+"""Write store -> the kinds of aggregates in it."""
 TOPICS: Mapping[str, tuple[Topic, ...]] = {
     "engine": (Topic.COMMANDS, Topic.RESULTS),
     "scheduler": (Topic.SCHEDULING,),
 }
 OVERDUE = timedelta(seconds=60)
-"""A deadline that is past by so much was told to nobody."""
+"""Time after which a deadline that has passed must have been acted on."""
 END_OF_TIME = datetime.max.replace(tzinfo=UTC)
 EVERYTHING = 1 << 40
 AGENTS_AT_ONCE = 20
 AGENT_SECONDS = 10.0
 REFILL_SECONDS = 3600.0
-"""Within which a refill's one transaction must be through."""
+"""Seconds in which the one transaction of a refill must end."""
 RUNNING = {Power.RUNNING, Power.PAUSED}
 
 
 @dataclass(frozen=True)
-class Guest:
-    """What a host tells of a guest."""
+class HostedGuest:
+    """A guest as its host's agent reports it."""
 
     power: str
     epoch: int = 0
-    """The host's, in which a job last gave the guest its power; 0 where the agent does not know."""
+    """The host's epoch in which a job last gave the guest its power; 0 where the agent does not know."""
 
 
-Guests = Callable[[Host], Awaitable[Mapping[str, Guest]]]
-"""What a host's hypervisor has, by instance id. Raises AgentSilent."""
+Guests = Callable[[Host], Awaitable[Mapping[str, HostedGuest]]]
+"""Returns the guests that a host's hypervisor has, by instance id. Raises AgentSilent."""
 
 
 class AgentSilent(Exception):
-    """A host's agent does not answer, so nothing is known of its guests."""
+    """A host's agent does not answer, so its guests are not known."""
 
 
 @dataclass(frozen=True)
-class Parts:
-    """What is compared."""
+class CheckedParts:
+    """The parts of a deployment that are compared: log, read models, write stores and hypervisors."""
 
     log: Log
     store: Store
@@ -87,60 +87,65 @@ class Parts:
 
 
 @dataclass
-class Seen:
-    """All of it, as it was read."""
+class Observations:
+    """All that was read from the parts, at one time."""
 
     now: datetime
-    folded: Folded
+    folded: FoldedLog
     decided: dict[str, str] = field(default_factory=dict)
-    """Command id -> where it lies, of those that a processor has passed and that ask for a verdict."""
+    """Id -> place of each command that a processor has passed and that needs a verdict."""
     waiting: int = 0
-    """Records that no processor has passed."""
+    """Records that no processor has passed yet."""
     unsent: int = 0
-    stored: dict[Key, Entry] = field(default_factory=dict)
+    stored: dict[Key, CachedAggregate] = field(default_factory=dict)
     deadlines: dict[Key, Due] = field(default_factory=dict)
     parked: dict[Key, str] = field(default_factory=dict)
-    guests: dict[str, Mapping[str, Guest]] = field(default_factory=dict)
+    guests: dict[str, Mapping[str, HostedGuest]] = field(default_factory=dict)
     silent: list[str] = field(default_factory=list)
 
     @property
     def dead(self) -> int:
-        """Dead records about which nobody did anything."""
+        """Return the number of dead records that nobody has dealt with."""
         return sum(1 for _ in dead(self))
 
     @property
     def instances(self) -> Iterator[Instance]:
-        """Every instance of the log."""
+        """Return every instance of the log."""
         return (state for state in self.folded.states.values() if isinstance(state, Instance))
 
     @property
+    def holders(self) -> Iterator[tuple[Key, PlacedSubject]]:
+        """Return, with its key, every aggregate of the log that may have a place on a host."""
+        return ((key, state) for key, state in self.folded.states.items() if isinstance(state, PlacedSubject))
+
+    @property
     def hosts(self) -> Iterator[Host]:
-        """Every host of the log."""
+        """Return every host of the log."""
         return (state for state in self.folded.states.values() if isinstance(state, Host))
 
 
 @dataclass(frozen=True)
 class Report:
-    """What was found."""
+    """The problems that a check found, and what was still on its way."""
 
-    seen: Seen
+    seen: Observations
     problems: Mapping[str, list[str]]
-    """By invariant; all of them, those that hold with an empty list."""
+    """By invariant, its problems; an invariant that holds has an empty list."""
     moving: str
-    """What was on its way; empty where all had come to rest."""
+    """A sentence about records and events that were on their way; empty where all had come to rest."""
 
     @property
     def lines(self) -> list[str]:
-        """Every problem with the invariant that it breaks."""
+        """Return every problem with the name of the invariant that it breaks."""
         return [f"{name}: {problem}" for name, problems in self.problems.items() for problem in problems]
 
 
-def versions(seen: Seen) -> Iterator[str]:
+def versions(seen: Observations) -> Iterator[str]:
     """The versions of an aggregate are 1, 2, 3 and so on, once each."""
     yield from seen.folded.problems.lines
 
 
-def verdicts(seen: Seen) -> Iterator[str]:
+def verdicts(seen: Observations) -> Iterator[str]:
     """Every decided command has exactly one verdict."""
     for ident, place in seen.decided.items():
         count = len(seen.folded.verdicts.get(ident, ()))
@@ -151,8 +156,8 @@ def verdicts(seen: Seen) -> Iterator[str]:
             yield f"command {ident} has {len(found)} verdicts"
 
 
-def deadlines(seen: Seen) -> Iterator[str]:
-    """Every task has ended, or has a deadline ahead; what is parked is told of none."""
+def deadlines(seen: Observations) -> Iterator[str]:
+    """Every task has ended, or has a deadline ahead, unless its aggregate is parked."""
     for key, entry in seen.stored.items():
         if not isinstance(entry.state, TaskSubject) or key in seen.parked:
             continue
@@ -164,63 +169,53 @@ def deadlines(seen: Seen) -> Iterator[str]:
                 yield f"task {task.id} of {key.kind} {key.id} was due at {due.due_at.isoformat()}"
 
 
-def claims(seen: Seen) -> Iterator[str]:
-    """Claims on hosts are those of the instances that are there: one each, and a second where it is moving."""
-    instances = {instance.id: instance for instance in seen.instances}
-    held: dict[tuple[str, str], list[Host]] = {}
+def claims(seen: Observations) -> Iterator[str]:
+    """Claims on hosts are those of existing instances and volumes: one each, and a second while one moves."""
+    holders = dict(seen.holders)
+    held: dict[tuple[Key, str], list[Host]] = {}
     for host in seen.hosts:
         for claim_id, claim in host.claims.items():
-            held.setdefault((claim.instance_id, claim_id), []).append(host)
-    for (instance_id, claim_id), hosts in held.items():
+            held.setdefault((Key(claim.holder_kind, claim.instance_id), claim_id), []).append(host)
+    for (key, claim_id), hosts in held.items():
         names = ", ".join(host.name for host in hosts)
-        instance = instances.get(instance_id)
-        if instance is not None and instance.task is not None:
+        holder = holders.get(key)
+        if holder is not None and holder.task is not None:
             continue
         if len(hosts) > 1:
-            yield f"claim {claim_id} of instance {instance_id} is held on {len(hosts)} hosts: {names}"
-        elif instance is None or claim_id not in _claims_of(instance):
-            yield f"host {names} holds a claim for instance {instance_id}, which is not there"
-        elif hosts[0].cell != instance.cell:
-            yield f"host {names} is of cell {hosts[0].cell}, and its instance {instance_id} of {instance.cell}"
-    for instance in instances.values():
-        if instance.task is not None:
+            yield f"claim {claim_id} of {key.kind} {key.id} is held on {len(hosts)} hosts: {names}"
+        elif holder is None or claim_id not in holder.claims():
+            yield f"host {names} holds a claim for {key.kind} {key.id}, which is not there"
+        elif hosts[0].cell != holder.cell:
+            yield f"host {names} is of cell {hosts[0].cell}, and its {key.kind} {key.id} of {holder.cell}"
+    for key, holder in holders.items():
+        if holder.task is not None:
             continue
-        for claim_id, on in _claims_of(instance).items():
-            if on.id not in {host.id for host in held.get((instance.id, claim_id), ())}:
-                yield f"instance {instance.id} is on host {on.name} without a claim"
-        if instance.vm_state is VmState.DELETED and instance.host is not None:
-            yield f"instance {instance.id} is deleted and still has a host"
+        for claim_id, on in holder.claims().items():
+            if on.id not in {host.id for host in held.get((key, claim_id), ())}:
+                yield f"{key.kind} {key.id} is on host {on.name} without a claim"
+        if holder.current_status == VmState.DELETED and holder.host is not None:
+            yield f"{key.kind} {key.id} is deleted and still has a host"
 
 
-def _claims_of(instance: Instance) -> dict[str, HostRef]:
-    """Claim id -> host, as the instance knows them."""
-    found = {}
-    for where in Where:
-        host, claim = instance.held(where)
-        if host is not None:
-            found[claim or instance.id] = host
-    return found
-
-
-def usage(seen: Seen) -> Iterator[str]:
-    """What a project's instances use is what hosts hold for it."""
-    instances = {instance.id: instance for instance in seen.instances}
+def usage(seen: Observations) -> Iterator[str]:
+    """The resources that a project's instances and volumes use are those that hosts hold for it."""
+    holders = dict(seen.holders)
     uses: Counter[tuple[str, str]] = Counter()
     held: Counter[tuple[str, str]] = Counter()
     for host in seen.hosts:
         for claim_id, claim in host.claims.items():
-            instance = instances.get(claim.instance_id)
-            if instance is None or instance.task is not None or claim_id not in _claims_of(instance):
+            holder = holders.get(Key(claim.holder_kind, claim.instance_id))
+            if holder is None or holder.task is not None or claim_id not in holder.claims():
                 continue
-            uses.update({(instance.project, what): size for what, size in instance.resources().amounts().items()})
+            uses.update({(holder.project, what): size for what, size in holder.resources().amounts().items()})
             held.update({(claim.project, what): size for what, size in claim.amounts().items()})
     for project, what in sorted({*uses, *held}):
         if (used := uses[project, what]) != (kept_for := held[project, what]):
             yield f"project {project} uses {used} of {what}, and hosts hold {kept_for} for it"
 
 
-def states(seen: Seen) -> Iterator[str]:
-    """What engine and scheduler remember is what the events make."""
+def states(seen: Observations) -> Iterator[str]:
+    """The states that engine and scheduler store are those that the events make."""
     for key, version in seen.folded.versions.items():
         entry = seen.stored.get(key)
         if entry is None:
@@ -231,7 +226,7 @@ def states(seen: Seen) -> Iterator[str]:
             yield f"{key} is stored as {entry.state}; version {version} of the log makes {seen.folded.states[key]}"
 
 
-def dues(seen: Seen) -> Iterator[str]:
+def dues(seen: Observations) -> Iterator[str]:
     """Deadlines that the timers look for are those of the states."""
     rules = EngineRules()
     for key, entry in seen.stored.items():
@@ -243,27 +238,32 @@ def dues(seen: Seen) -> Iterator[str]:
             yield f"{key} is due at {at}, and the timers look at {due.due_at if due else None}"
 
 
-def parked(seen: Seen) -> Iterator[str]:
+def parked(seen: Observations) -> Iterator[str]:
     """No aggregate is parked."""
     for key, why in seen.parked.items():
         yield f"{key} takes no commands: {why}"
 
 
-def dead(seen: Seen) -> Iterator[str]:
-    """Every record that nobody could apply has been dealt with."""
+def dead(seen: Observations) -> Iterator[str]:
+    """Every record that could not be applied has been dealt with."""
     for _, record in seen.folded.dead.values():
         if record.status == DEAD:
             yield f"the record at {record.found.place} is dead: {record.found.why}"
 
 
-def rows(seen: Seen) -> Iterator[str]:
+def rows(seen: Observations) -> Iterator[str]:
     """Read models are what the events make."""
     yield from seen.folded.differences.lines
 
 
-def domains(seen: Seen) -> Iterator[str]:
-    """Every guest is of an instance that is there, or is there too while it moves; every instance that runs has its
-    guest, in an epoch that it knows."""
+def _places(instance: Instance) -> dict[str, str]:
+    """Id -> name of each host that the instance is on, or moves from or to."""
+    return {host.id: host.name for host in instance.claims().values()}
+
+
+def domains(seen: Observations) -> Iterator[str]:
+    """Every guest belongs to an instance of its host, or to one that moves from or to it; every running instance has
+    its guest, in an epoch that it knows."""
     # An agent refuses jobs of an epoch before its host's, so what a job made run is in no later one than its instance.
     # In an earlier one it may be: guests outlive their agents, and instances hear of the next when there is work.
     instances = {instance.id: instance for instance in seen.instances}
@@ -273,22 +273,22 @@ def domains(seen: Seen) -> Iterator[str]:
         for ident in guests.keys() - running.keys():
             instance = instances.get(ident)
             if instance is None:
-                yield f"host {host.name} has a guest {ident}, which is no instance"
-            elif instance.task is None and host.id not in {on.id for on in _claims_of(instance).values()}:
-                there = " and ".join(on.name for on in _claims_of(instance).values()) or "nowhere"
-                yield f"host {host.name} has a guest of instance {ident}, which is {there}"
+                yield f"host {host.name} has a guest {ident}, which is the id of no instance"
+            elif instance.task is None and host.id not in (places := _places(instance)):
+                there = " and ".join(places.values()) or "no host"
+                yield f"host {host.name} has a guest of instance {ident}, which belongs to {there}"
         for ident, guest in running.items():
             instance = instances.get(ident)
             if instance is None:
-                yield f"host {host.name} runs {ident}, which is no instance"
+                yield f"host {host.name} runs {ident}, which is the id of no instance"
             elif instance.task is not None:
                 continue
             elif instance.host is None or instance.host.id != host.id:
-                there = instance.host.name if instance.host else "nowhere"
-                yield f"host {host.name} runs instance {ident}, which is {there}"
+                there = f"to {instance.host.name}" if instance.host else "nowhere"
+                yield f"host {host.name} runs instance {ident}, which belongs {there}"
             elif guest.epoch > instance.host.epoch:
-                known = f"of which the instance, in epoch {instance.host.epoch}, was never told"
-                yield f"host {host.name} runs instance {ident} since epoch {guest.epoch}, {known}"
+                unknown = f"and the instance knows of epoch {instance.host.epoch} alone"
+                yield f"host {host.name} runs instance {ident} since epoch {guest.epoch}, {unknown}"
         for instance in instances.values():
             if instance.host is None or instance.host.id != host.id or instance.task is not None:
                 continue
@@ -303,7 +303,7 @@ def domains(seen: Seen) -> Iterator[str]:
         yield f"the agent of host {name} does not answer, so its guests are not known"
 
 
-INVARIANTS: tuple[Callable[[Seen], Iterator[str]], ...] = (
+INVARIANTS: tuple[Callable[[Observations], Iterator[str]], ...] = (
     versions,
     verdicts,
     deadlines,
@@ -318,12 +318,12 @@ INVARIANTS: tuple[Callable[[Seen], Iterator[str]], ...] = (
 )
 
 
-async def look(parts: Parts) -> Report:
-    """Compare once. Raises LogUnavailable, WriteStoreUnavailable, StoreUnavailable."""
+async def look(parts: CheckedParts) -> Report:
+    """Compare the parts once. Raises LogUnavailable, WriteStoreUnavailable, StoreUnavailable."""
     decided, waiting, unsent = await _decided(parts)
     async with parts.store.frozen() as frozen:
         folded = await verify(parts.log, frozen)
-    seen = Seen(parts.clock(), folded, decided, waiting, unsent)
+    seen = Observations(parts.clock(), folded, decided, waiting, unsent)
     # Read after the events: what is stored is never older than what is published.
     for name, write_store in parts.write_stores.items():
         rules: Rules = EngineRules()
@@ -344,8 +344,8 @@ async def look(parts: Parts) -> Report:
     return Report(seen, problems, ", ".join(f"{count} {what}" for what, count in moving.items() if count))
 
 
-async def check(parts: Parts, patience: float = 0.0, pause: float = 0.5) -> Report:
-    """Compare until all is well and at rest, or `patience` seconds are over; the last report."""
+async def check(parts: CheckedParts, patience: float = 0.0, pause: float = 0.5) -> Report:
+    """Compare until all is well and at rest, or `patience` seconds are over; return the last report."""
     loop = asyncio.get_running_loop()
     end = loop.time() + patience
     while True:
@@ -355,8 +355,8 @@ async def check(parts: Parts, patience: float = 0.0, pause: float = 0.5) -> Repo
         await asyncio.sleep(pause)
 
 
-async def _decided(parts: Parts) -> tuple[dict[str, str], int, int]:
-    """Commands that were passed, records that were not, and outboxes that lie there."""
+async def _decided(parts: CheckedParts) -> tuple[dict[str, str], int, int]:
+    """Return the commands that were passed, and the numbers of waiting records and of unsent outboxes."""
     decided: dict[str, str] = {}
     waiting = unsent = 0
     for name, write_store in parts.write_stores.items():
@@ -378,7 +378,7 @@ async def _decided(parts: Parts) -> tuple[dict[str, str], int, int]:
 
 
 async def _waiting(log: Log, positions: Positions, bounds: Bounds) -> int:
-    """Records behind these positions; the log may have places there at which there is nothing."""
+    """Count the records behind these positions. The log may have places there without a record."""
     waiting = 0
     async with aclosing(Gaps(log)) as gaps:
         for each, (_, end) in bounds.items():
@@ -388,7 +388,7 @@ async def _waiting(log: Log, positions: Positions, bounds: Bounds) -> int:
     return waiting
 
 
-async def _guests(parts: Parts, seen: Seen) -> None:
+async def _guests(parts: CheckedParts, seen: Observations) -> None:
     slots = asyncio.Semaphore(AGENTS_AT_ONCE)
 
     async def ask(host: Host) -> None:
@@ -402,9 +402,9 @@ async def _guests(parts: Parts, seen: Seen) -> None:
 
 
 def guests_by_http(session: aiohttp.ClientSession, token: str) -> Guests:
-    """Asks the agents' own endpoints."""
+    """Return a function that asks the HTTP endpoint of a host's agent for its guests."""
 
-    async def guests(host: Host) -> Mapping[str, Guest]:
+    async def guests(host: Host) -> Mapping[str, HostedGuest]:
         url = f"{host.endpoint.rstrip('/')}/v1/hosts/{host.id}/guests"
         try:
             async with session.get(url, headers={"Authorization": f"Bearer {token}"}) as answer:
@@ -414,12 +414,12 @@ def guests_by_http(session: aiohttp.ClientSession, token: str) -> Guests:
             raise AgentSilent(str(error)) from error
         # Agents of earlier releases tell no epochs.
         epochs = found.get("epochs", {})
-        return {ident: Guest(power, epochs.get(ident, 0)) for ident, power in found["guests"].items()}
+        return {ident: HostedGuest(power, epochs.get(ident, 0)) for ident, power in found["guests"].items()}
 
     return guests
 
 
-async def refilled(settings: Settings) -> Refilled:
+async def refill_database(settings: Settings) -> RefillResult:
     """Fill the empty database of these settings from the log. Raises what refill() raises."""
     async with AsyncExitStack() as stack:
         log = KafkaLog(settings.log.bootstrap, settings.log.request_timeout)
@@ -428,13 +428,16 @@ async def refilled(settings: Settings) -> Refilled:
         for name, kinds in KINDS.items():
             write_store = PostgresWriteStore(settings.db.dsn, name, timeout=REFILL_SECONDS)
             stack.push_async_callback(write_store.close)
-            parts.append(Part(write_store, kinds, TOPICS[name]))
+            parts.append(ProcessorShare(write_store, kinds, TOPICS[name]))
         keep = timedelta(seconds=settings.worker.inbox_keep)
         return await refill(log, parts, PostgresSegments(settings.db.dsn), datetime.now(UTC), keep)
 
 
-async def everything(settings: Settings, patience: float) -> Report:
-    """Compare the real parts. Raises SettingWrong where there is no token for the agents, and what look() raises."""
+async def check_deployment(settings: Settings, patience: float) -> Report:
+    """Compare the parts that the settings name.
+
+    Raises SettingWrong where there is no token for the agents, and what look() raises.
+    """
     assert catalog.MESSAGES
     token = await asyncio.to_thread(settings.secrets.agent_token)
     async with AsyncExitStack() as stack:
@@ -448,5 +451,5 @@ async def everything(settings: Settings, patience: float) -> Report:
             stack.push_async_callback(write_store.close)
         timeout = aiohttp.ClientTimeout(total=AGENT_SECONDS)
         session = await stack.enter_async_context(aiohttp.ClientSession(timeout=timeout))
-        parts = Parts(log, store, write_stores, guests_by_http(session, token), lambda: datetime.now(UTC))
+        parts = CheckedParts(log, store, write_stores, guests_by_http(session, token), lambda: datetime.now(UTC))
         return await check(parts, patience)

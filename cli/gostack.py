@@ -1,4 +1,5 @@
-"""`gostack`: starts each process, and holds the operator's tools. The one place that may import every room."""
+"""`gostack` starts each process, and holds the operator's tools. This is the one module that may import every
+package."""
 
 import asyncio
 import os
@@ -19,9 +20,11 @@ from infra.process.settings import CONFIG_VARIABLE, Settings, SettingWrong, load
 Done = TypeVar("Done")
 
 app = typer.Typer(no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
-topics = typer.Typer(no_args_is_help=True, help="The topics of the log.")
-database = typer.Typer(no_args_is_help=True, help="The database.")
-projection = typer.Typer(no_args_is_help=True, help="The read models as a whole, done here and now.")
+topics = typer.Typer(no_args_is_help=True, help="Create the topics of the log.")
+database = typer.Typer(no_args_is_help=True, help="Migrate the database, or fill it from the log.")
+projection = typer.Typer(
+    no_args_is_help=True, help="Rebuild the read models, or go back to the previous ones, in this process."
+)
 app.add_typer(projection, name="projection")
 app.add_typer(topics, name="topics")
 app.add_typer(database, name="db")
@@ -32,7 +35,7 @@ PROCESSES = {"api", "engine", "scheduler", "timers", "projector", "webhooks", "a
 
 
 UNREACHED = 4
-"""Exit status of a tool whose settings cannot be used, or name a log or a database that is not there or went away."""
+"""Exit status of a tool whose settings cannot be used, or name a log or a database that cannot be reached."""
 
 
 def _settings(process: str = TOOL) -> Settings:
@@ -50,8 +53,8 @@ def _settings(process: str = TOOL) -> Settings:
 
 def _give_up(error: Exception) -> NoReturn:
     wrong = error.errors(include_url=False) if isinstance(error, ValidationError) else []
-    told = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in wrong) or str(error)
-    typer.echo(f"Error: {' '.join(told.split())}", err=True)
+    problems = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in wrong) or str(error)
+    typer.echo(f"Error: {' '.join(problems.split())}", err=True)
     typer.echo(
         f"Hint: settings come from the environment and from the file that {CONFIG_VARIABLE} names"
         f" ({os.environ.get(CONFIG_VARIABLE) or 'it names none'}); that of `make demo` is .gostack/config.toml.",
@@ -76,7 +79,7 @@ def _run(coroutine: Any) -> None:
 
 @app.command()
 def api() -> None:
-    """The REST API."""
+    """Run the REST API."""
     from api.serve import serve
 
     _run(serve(_settings("api")))
@@ -84,7 +87,7 @@ def api() -> None:
 
 @app.command()
 def engine() -> None:
-    """The engine: decides for instances and what they are made of."""
+    """Run the engine, which decides for instances, networks and all other kinds but hosts and zones."""
     from commands.compose import engine as run
 
     run(_settings("engine"))
@@ -92,7 +95,7 @@ def engine() -> None:
 
 @app.command()
 def scheduler() -> None:
-    """The scheduler: decides for the hosts of its cell."""
+    """Run the scheduler, which decides for the hosts and zones of its cells."""
     from commands.compose import scheduler as run
 
     run(_settings("scheduler"))
@@ -100,7 +103,7 @@ def scheduler() -> None:
 
 @app.command()
 def timers() -> None:
-    """Deadlines and heartbeats."""
+    """Run the deadlines, and the monitor of hosts' heartbeats."""
     from commands.compose import timers as run
 
     _run(run(_settings("timers")))
@@ -108,7 +111,7 @@ def timers() -> None:
 
 @app.command()
 def webhooks() -> None:
-    """Events to users' own endpoints."""
+    """Run the delivery of events to users' own endpoints."""
     from commands.compose import webhooks as run
 
     _run(run(_settings("webhooks")))
@@ -116,7 +119,7 @@ def webhooks() -> None:
 
 @app.command()
 def projector() -> None:
-    """The projector: events into read models."""
+    """Run the projector, which makes the read models from events."""
     from projections.compose import projector as run
 
     _run(run(_settings("projector")))
@@ -124,7 +127,7 @@ def projector() -> None:
 
 @app.command()
 def agent() -> None:
-    """The agent of a host, or of many simulated ones."""
+    """Run the agent of a host, or of many simulated hosts."""
     from agent.compose import agent as run
     from agent.compose import prepare
 
@@ -135,15 +138,18 @@ def agent() -> None:
 
 @app.command()
 def check(
-    patience: Annotated[float, typer.Option(help="Seconds for which what is on its way is waited for.")] = 10.0,
+    patience: Annotated[
+        float, typer.Option(help="Seconds to wait for records and events that are still on their way.")
+    ] = 10.0,
 ) -> None:
     """Compare the log with all that follows from it, and with what the hosts run.
 
-    Exits 1 where something differs, 3 where nothing does but not all had come to rest, 4 where it could not look.
+    Exits 1 where something differs, 3 where nothing does but not all had come to rest, 4 where log or database could
+    not be read.
     """
-    from cli.check import INVARIANTS, everything
+    from cli.check import INVARIANTS, check_deployment
 
-    report = asyncio.run(everything(_settings(), patience))
+    report = asyncio.run(check_deployment(_settings(), patience))
     folded = report.seen.folded
     typer.echo(
         f"{folded.events} events, {len(folded.states)} aggregates, {len(report.seen.decided)} commands, "
@@ -161,13 +167,13 @@ def check(
 
 @app.command()
 def archive(
-    directory: Annotated[Path, typer.Argument(help="Where the archive is, or is to be.")],
-    check: Annotated[bool, typer.Option("--check", help="Only read it all, and compare the checksums.")] = False,
+    directory: Annotated[Path, typer.Argument(help="Directory of the archive; created where it is missing.")],
+    check: Annotated[bool, typer.Option("--check", help="Only read the archive and compare its checksums.")] = False,
 ) -> None:
-    """Write every record of the log that is not in the archive yet into it.
+    """Copy every record of the log that is not in the archive yet into it.
 
-    It can be stopped and run again at any time, beside everything else. Exits 1 where retention removed something
-    before it was archived; all else is in the archive then.
+    The command can be stopped and run again at any time, beside everything else. It exits 1 where retention removed
+    records before they were archived; all others are in the archive then.
     """
     from infra.archive import manifest as of
     from infra.archive.archive import archive
@@ -200,10 +206,10 @@ def archive(
 
 
 @app.command()
-def restore(directory: Annotated[Path, typer.Argument(help="Where the archive is.")]) -> None:
+def restore(directory: Annotated[Path, typer.Argument(help="Directory of the archive.")]) -> None:
     """Fill an empty Kafka from an archive: the same records at the same positions.
 
-    Everything else must be stopped. Run again, it goes on where it was cut off.
+    Stop all processes first. A restore that was interrupted goes on where it stopped when it is run again.
     """
     from infra.archive.errors import ArchiveError
     from infra.archive.restore import RestoreResult, restore
@@ -247,13 +253,13 @@ def projection_rebuild() -> None:
     settings = _settings()
     began = time.monotonic()
 
-    async def told(done: int, total: int) -> None:
+    async def report(done: int, total: int) -> None:
         seconds = time.monotonic() - began
         left = f", {(total - done) * seconds / done:.0f} s to go" if 0 < done < total else ""
         typer.echo(f"{done} of {total} events in {seconds:.0f} s{left}", err=True)
 
     try:
-        events = asyncio.run(rebuild(settings.log.bootstrap, settings.db.dsn, told, begun=_progress))
+        events = asyncio.run(rebuild(settings.log.bootstrap, settings.db.dsn, report, report_phase=_progress))
     except RebuildRunning as error:
         _refuse(error)
     typer.echo(f"rebuilt from {events} events in {time.monotonic() - began:.0f} s")
@@ -274,8 +280,8 @@ def projection_rollback() -> None:
 
 @topics.command("apply")
 def topics_apply() -> None:
-    """Make the topics as they are declared, also where a restore that was given up left them otherwise; refuses to
-    change a partition count."""
+    """Create or change the topics as they are declared, also after a restore that was given up. A partition count is
+    never changed: the command refuses."""
     from infra.log.topics import PartitionCountDiffers, apply
 
     try:
@@ -287,7 +293,7 @@ def topics_apply() -> None:
 
 @database.command("migrate")
 def database_migrate(
-    dsn: Annotated[str, typer.Option(help="Another database than the settings name.")] = "",
+    dsn: Annotated[str, typer.Option(help="Address of the database, instead of the one in the settings.")] = "",
 ) -> None:
     """Bring the database to this release's schema."""
     from infra.db.migrate import migrate
@@ -302,16 +308,16 @@ def database_migrate(
 
 @database.command("refill")
 def database_refill() -> None:
-    """Fill an empty, migrated database from the log. Engine, scheduler and timers must be stopped.
+    """Fill an empty, migrated database from the log. Stop engine, scheduler and timers first.
 
     Secrets of boots that have not ended are not on the log, and stay lost.
     """
-    from cli.check import refilled
-    from commands.recovery.from_log import LogIncomplete, NotEmpty
+    from cli.check import refill_database
+    from commands.recovery.from_log import DatabaseNotEmpty, LogIncomplete
 
     try:
-        done = asyncio.run(refilled(_settings()))
-    except (NotEmpty, LogIncomplete) as error:
+        done = asyncio.run(refill_database(_settings()))
+    except (DatabaseNotEmpty, LogIncomplete) as error:
         _refuse(error)
     typer.echo(
         f"{done.aggregates} aggregates, {done.parked} of them parked, from {done.events} events; "
@@ -322,7 +328,7 @@ def database_refill() -> None:
 
 
 def main() -> None:
-    """Entry point."""
+    """Run the command line; exit 4 where a tool cannot reach the log or the database."""
     try:
         app()
     except Exception as error:

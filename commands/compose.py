@@ -8,9 +8,10 @@ from functools import partial
 import uvloop
 
 from commands.engine import EngineRules
-from commands.processor import Processor, Rules, restored
-from commands.reconcilers.liveness import Beats
-from commands.reconcilers.webhooks import Deliverer, Parts
+from commands.processor import Processor
+from commands.reconcilers.liveness import LivenessMonitor
+from commands.reconcilers.webhooks import Deliverer, DeliveryParts
+from commands.rules import Rules, restored
 from commands.scheduler import SchedulerRules
 from commands.timers import Timers, to_the_scheduler
 from domain import catalog
@@ -48,7 +49,7 @@ def scheduler(settings: Settings) -> None:
 
 
 def _work(name: str, rules: Rules, topics: tuple[Topic, ...], settings: Settings) -> None:
-    from commands.worker import Worker
+    from commands.worker import FaustWorker
 
     assert catalog.MESSAGES
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
@@ -57,18 +58,18 @@ def _work(name: str, rules: Rules, topics: tuple[Topic, ...], settings: Settings
     port = getattr(settings.metrics, name)
     health = HealthState(settings.metrics.every)
     start_health_server(settings.metrics.listen, port, health)
-    worker = Worker(name, Processor(rules, write_store, log, topics, now), settings, health if port else None)
+    worker = FaustWorker(name, Processor(rules, write_store, log, topics, now), settings, health if port else None)
     tune_garbage_collector()
     worker.run()
 
 
 async def timers(settings: Settings) -> None:
-    """Run timers and beats until a signal comes."""
+    """Run the deadlines of engine and scheduler, and the liveness monitor of hosts, until a signal comes."""
     assert catalog.MESSAGES
     log = KafkaLog(settings.log.bootstrap, settings.log.request_timeout)
     engine_write_store = PostgresWriteStore(settings.db.dsn, "engine")
     scheduler_write_store = PostgresWriteStore(settings.db.dsn, "scheduler")
-    beats = Beats(log, settings.scheduling.beat_grace, now)
+    beats = LivenessMonitor(log, settings.scheduling.beat_grace, now)
     keep = settings.worker.inbox_keep
     timers = [
         Timers(engine_write_store, log, now, keep, name="deadlines-engine"),
@@ -98,7 +99,10 @@ async def timers(settings: Settings) -> None:
 
 
 async def webhooks(settings: Settings) -> None:
-    """Tell webhooks until a signal comes. Raises OSError and KeyInvalid for the key file, and what ends a courier."""
+    """Deliver events to webhooks until a signal comes.
+
+    Raises OSError and KeyInvalid for the key file, and what ends a courier.
+    """
     assert catalog.MESSAGES
     log = KafkaLog(settings.log.bootstrap, settings.log.request_timeout)
     write_store = PostgresWriteStore(settings.db.dsn, "engine")
@@ -107,7 +111,9 @@ async def webhooks(settings: Settings) -> None:
     policy = settings.webhooks
     sender = Sender(policy.timeout, allow_private=policy.allow_private)
     recent = Recent(log, Topic.EVENTS)
-    deliverer = Deliverer(Parts(log, write_store, deliveries, secrets, sender, policy, now, recent, str(uuid.uuid4())))
+    deliverer = Deliverer(
+        DeliveryParts(log, write_store, deliveries, secrets, sender, policy, now, recent, str(uuid.uuid4()))
+    )
     health = HealthState(settings.metrics.every)
 
     async def look() -> Lags:

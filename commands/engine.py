@@ -1,4 +1,4 @@
-"""The engine: decides for every aggregate but those of the schedulers' cells."""
+"""The engine: decides for every aggregate but those that the schedulers decide for."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -12,44 +12,44 @@ DECIDERS: dict[str, Decider] = {kind: AGGREGATES[kind].load_decider() for kind i
 
 
 class EngineRules:
-    """All kinds that belong to no cell."""
+    """The rules of all kinds that the engine decides for."""
 
     source = "gostack/engine"
     preload: tuple[str, ...] = ()
 
     def keys(self, envelope: Envelope) -> Sequence[Key]:
-        """Every record concerns its subject alone."""
+        """Return the record's subject: no other aggregate is needed to decide."""
         return (envelope.subject,)
 
     def decide(self, envelope: Envelope, states: Callable[[Key], Any]) -> Outcome:
-        """What follows from the record; raises a Refusal."""
+        """Return the events and messages that follow from the record. Raises a Refusal."""
         key = envelope.subject
         decision = DECIDERS[key.kind].decide(states(key), envelope)
         events = [(key, event) for event in decision.events]
         return Outcome(events=events, outgoing=decision.outgoing, behalf=decision.behalf)
 
     def evolve(self, key: Key, state: Any, event: Event) -> Any:
-        """The state after the event."""
+        """Return the aggregate's state after the event."""
         return AGGREGATES[key.kind].evolve(state, event, key.id)
 
     def load(self, key: Key, state: bytes) -> Any:
-        """A stored state."""
+        """Return the state that was stored as these bytes."""
         return AGGREGATES[key.kind].state.model_validate_json(state)
 
     def dump(self, state: Any) -> bytes:
-        """A state as it is stored."""
+        """Return the state as the bytes to store."""
         return bytes(state.model_dump_json(exclude_defaults=True).encode())
 
     def due(self, state: Any) -> tuple[datetime | None, str]:
-        """An instance's task, or its purge, is due at some time."""
+        """Return the time and the id of the aggregate's next deadline: that of its task, or of its purge."""
         return getattr(state, "due_at", None), getattr(state, "due_id", "")
 
     def stream(self, state: Any) -> str:
-        """Nothing is preloaded."""
+        """Return an empty key: no aggregate of the engine is preloaded."""
         return ""
 
     def changed(self, key: Key, state: Any) -> None:
-        """Nothing is derived."""
+        """Do nothing: the engine derives nothing from states."""
 
     def forget(self) -> None:
-        """Nothing is derived."""
+        """Do nothing: the engine derives nothing from states."""

@@ -1,7 +1,7 @@
 """The one step of the write path, used by engine and scheduler alike.
 
-Take a batch from the log; in ONE transaction move the positions, skip what was done before, load the aggregates,
-decide and evolve record by record, store the states and the outgoing records; then publish these and forget them.
+Take a batch from the log; in ONE transaction move the positions, skip what was done before, load the aggregates, decide
+and evolve record by record, store the states and the outgoing records; then publish these and forget them.
 
 What follows: a crash anywhere repeats a batch or a publication and never loses one; a worker that was overtaken moves
 no position, drops those records and begins anew; ids are derived from causes, so what is repeated is recognised.
@@ -9,16 +9,17 @@ no position, drops those records and begins anew; ids are derived from causes, s
 
 import logging
 import time
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
-from opentelemetry.trace import SpanKind
-
-from commands.startup_guard import must_know
+from commands.rules import CachedAggregate, Rules, States, restored
+from commands.startup_guard import refuse_lost_database
+from commands.step_batch import StepBatch
+from commands.verdict import already_message, refused_job, reply_of, task_of, verdict_labels, verdict_of
 from domain.aggregates import AGGREGATES
 from domain.core.errors import GoStackError, Parked, Refusal, VersionConflict
 from domain.core.messages import (
@@ -37,9 +38,8 @@ from domain.core.messages import (
 from domain.dead import dead_record
 from domain.parking import AggregateParked, AggregateReleased, ReleaseAggregate
 from domain.tasks.events import CommandRefused, CommandSatisfied, TaskEvent
-from domain.tasks.messages import JobError, JobResult, JobsAnswered, Reply
-from infra.db.outbox import pack, unpack
-from infra.db.write_store import Change, Conflict, Move, Opened, Row, WriteStore
+from infra.db.outbox import pack
+from infra.db.write_store import AggregateWrite, Conflict, Move, WriteStore
 from infra.log.behind import must_reach
 from infra.log.gaps import Gaps
 from infra.log.lag import Lags, export_lags, lags
@@ -52,109 +52,19 @@ logger = logging.getLogger(__name__)
 CACHE = 8_000
 """Aggregates whose state is kept in memory between steps."""
 LARGE = 16 << 10
-"""Bytes of a state from which on it is not stored whole at each step."""
+"""Bytes from which on a state is no longer stored whole at each step."""
 BYTES_A_TAIL = 512
 LONGEST_TAIL = 2000
-"""A large state is stored whole again after its bytes / 512 versions, at most 2,000: writing it costs as much as those
-tails did, and loading it folds no more than that."""
+"""A large state is stored whole again after its bytes / 512 versions, at most 2,000: writing it costs as much as the
+events since did, and loading it folds no more than those."""
 PARKED = "parked"
-"""Names, within the record that could not be applied, the event that says so."""
+"""Part of the id of the event that parks an aggregate, beside the id of the record that could not be applied."""
 CONFLICTS = 3
-"""Times a batch is decided anew because another writer was quicker."""
-
-
-States = Callable[[Key], Any]
-"""An aggregate's state in this step, or None."""
-
-
-class Rules(Protocol):
-    """The domain as a processor sees it."""
-
-    source: str
-    preload: tuple[str, ...]
-    """Kinds of which every aggregate is in memory."""
-
-    def keys(self, envelope: Envelope) -> Sequence[Key]:
-        """The aggregates that deciding on this record needs."""
-
-    def decide(self, envelope: Envelope, states: States) -> Outcome:
-        """What follows from the record; raises a Refusal."""
-
-    def evolve(self, key: Key, state: Any, event: Event) -> Any:
-        """The state after the event."""
-
-    def load(self, key: Key, state: bytes) -> Any:
-        """A stored state."""
-
-    def dump(self, state: Any) -> bytes:
-        """A state as it is stored."""
-
-    def due(self, state: Any) -> tuple[datetime | None, str]:
-        """When something must have happened, and what."""
-
-    def stream(self, state: Any) -> str:
-        """Of what is preloaded: the key of the records that lead to it, so that whoever has these has it."""
-
-    def changed(self, key: Key, state: Any) -> None:
-        """This is the state now, for what is derived from it."""
-
-    def forget(self) -> None:
-        """Nothing derived holds any more; every state will be told again."""
-
-
-@dataclass(slots=True)
-class Entry:
-    """An aggregate in memory."""
-
-    version: int
-    state: Any
-    size: int = 0
-    """Bytes of the state as it was last stored whole."""
-    tail: int = 0
-    """Versions since then."""
-
-
-@dataclass(slots=True)
-class Batch:
-    """A step in the making."""
-
-    opened: Opened
-    touched: dict[Key, tuple[int, Entry]] = field(default_factory=dict)
-    """Key -> version before this step, and the aggregate now."""
-    events: dict[Key, list[Record]] = field(default_factory=dict)
-    """Of the aggregates that are large."""
-    outbox: list[Record] = field(default_factory=list)
-    done: list[str] = field(default_factory=list)
-    parked: dict[Key, str] = field(default_factory=dict)
-    released: set[Key] = field(default_factory=set)
-    spans: list[traces.Span] = field(default_factory=list)
-    """Of what is traced; they end when all that follows is on the log."""
-    verdicts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
-    """How many of each command, verdict and code."""
-    dead: int = 0
-
-    def why_parked(self, key: Key) -> str:
-        """Why it takes no commands; empty where it does."""
-        before = "" if key in self.released else self.opened.parked.get(key, "")
-        return self.parked.get(key) or before
-
-    def begin(self, verb: str, envelope: Envelope, place: str, kind: SpanKind = traces.CONSUMER) -> traces.Span:
-        """A span of this step; none where the envelope's trace is not followed."""
-        span = traces.handling(verb, envelope, place, kind)
-        if span:
-            self.spans.append(span)
-        return span
-
-    def sending(self, cause: Envelope, message: Outgoing) -> Envelope:
-        """The cause of a message that is sent, as the message is to know it: with a span of its own if it is traced."""
-        if not traces.followed(cause.traceparent):
-            return cause
-        about = replace(cause, data=message.data, subject=message.subject)
-        return traces.under(cause, self.begin("send", about, message.topic, traces.PRODUCER))
+"""Times that a batch is decided anew because another writer was quicker."""
 
 
 class Processor:
-    """Runs the step."""
+    """Takes records from the log, has the rules decide on them, stores the states and publishes what follows."""
 
     def __init__(
         self, rules: Rules, write_store: WriteStore, log: Log, topics: Sequence[Topic], clock: Callable[[], datetime]
@@ -164,10 +74,10 @@ class Processor:
         self._write_store = write_store
         self._log = log
         self._clock = clock
-        self._cache: OrderedDict[Key, Entry] = OrderedDict()
-        self._pinned: dict[Key, Entry] = {}
+        self._cache: OrderedDict[Key, CachedAggregate] = OrderedDict()
+        self._pinned: dict[Key, CachedAggregate] = {}
         self._parked: set[Key] = set()
-        """Parked when last asked: asked about each time, since a person may release them."""
+        """Aggregates that were parked at the last look. Each step looks again, since a person may release them."""
         self._positions: dict[TopicPartition, int] = {}
         self._preloaded = False
         self.name = rules.source.rpartition("/")[2]
@@ -175,13 +85,13 @@ class Processor:
         self._step_records = metrics.STEP_RECORDS.labels(self.name)
 
     async def assigned(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-        """These partitions are this worker's from now on. Sends what an earlier owner could not, and says where to
-        read from; what was remembered of aggregates is forgotten, since another may have changed them.
+        """Take over these partitions; return the offset from which each is to be read.
 
-        Raises DatabaseLost, LogBehind, LogUnavailable, WriteStoreUnavailable.
+        Publishes what an earlier owner could not, and forgets all aggregates in memory, since another worker may have
+        changed them. Raises DatabaseLost, LogBehind, LogUnavailable, WriteStoreUnavailable.
         """
         self._forget()
-        await must_know(self._log, self._write_store, self._rules.source)
+        await refuse_lost_database(self._log, self._write_store, self._rules.source)
         # In this order: whatever an earlier owner commits after this leaves a position that is not here, and what it
         # committed before is in the outbox. Nothing of its can come on the log after what follows from it.
         positions = await self._write_store.positions(partitions)
@@ -197,13 +107,13 @@ class Processor:
         return dict(self._positions)
 
     async def look(self) -> Lags:
-        """Measure what no step tells: what waits. Raises LogUnavailable."""
+        """Measure how many records wait, and how long, as no step can. Raises LogUnavailable."""
         return export_lags(self.name, await lags(self._log, dict(self._positions), self._clock(), self.topics))
 
     async def step(self, records: Sequence[Record]) -> int:
-        """Process these records, which follow one another in each partition; how many were new.
+        """Process these records, which must follow one another in each partition; return how many were new.
 
-        Raises WriteStoreUnavailable, LogUnavailable, GapInLog, Overtaken: then the process is to end, and start again
+        Raises WriteStoreUnavailable, LogUnavailable, GapInLog, Overtaken: then the process has to end, and start again
         from the positions.
         """
         for attempt in range(1, CONFLICTS + 1):
@@ -228,17 +138,17 @@ class Processor:
         read = [self._read(record) for record in fresh]
         envelopes = {record.place: found for record, found in zip(fresh, read, strict=True)}
         async with self._write_store.step() as step:
-            wanted = {key for found in read if isinstance(found, Envelope) for key in self._rules.keys(found)}
-            missing = [key for key in wanted if key not in self._cache and key not in self._pinned]
+            keys = {key for found in read if isinstance(found, Envelope) for key in self._rules.keys(found)}
+            missing = [key for key in keys if key not in self._cache and key not in self._pinned]
             ids = [found.id for found in read if isinstance(found, Envelope)]
-            asked = {*missing, *self._perhaps_parked(read)}
-            opened = await step.open(moves, ids, list(asked))
+            queried = {*missing, *self._perhaps_parked(read)}
+            opened = await step.open(moves, ids, list(queried))
             failpoints.point("step-moved")
-            self._parked = (self._parked - asked) | opened.parked.keys()
+            self._parked = (self._parked - queried) | opened.parked.keys()
             for key in missing:
                 row = opened.rows.get(key)
-                self._remember(key, restored(self._rules, key, row) if row else Entry(0, None))
-            batch = Batch(opened)
+                self._remember(key, restored(self._rules, key, row) if row else CachedAggregate(0, None))
+            batch = StepBatch(opened)
             for record in fresh:
                 if TopicPartition(record.topic, record.partition or 0) in opened.moved:
                     found = envelopes[record.place]
@@ -271,7 +181,7 @@ class Processor:
         self._step_records.observe(len(batch.done))
         return len(batch.done)
 
-    def _count(self, batch: Batch) -> None:
+    def _count(self, batch: StepBatch) -> None:
         for labels, count in batch.verdicts.items():
             metrics.VERDICTS.labels(self.name, *labels).inc(count)
         if batch.dead:
@@ -306,9 +216,9 @@ class Processor:
             return error
         return replace(envelope, time=max(envelope.time, self._clock()), cause_place=record.place)
 
-    def _apply(self, batch: Batch, record: Record, envelope: Envelope | GoStackError) -> None:
+    def _apply(self, batch: StepBatch, record: Record, envelope: Envelope | GoStackError) -> None:
         if isinstance(envelope, GoStackError):
-            logger.error("dead record: %s", envelope)
+            logger.error("the record cannot be read, and is laid aside as dead: %s", envelope)
             batch.outbox.append(dead_record(record, str(envelope)))
             batch.dead += 1
             return
@@ -320,11 +230,11 @@ class Processor:
         if isinstance(envelope.data, ReleaseAggregate):
             self._release(batch, envelope)
             return
-        staged: dict[Key, tuple[int, Entry]] = {}
+        staged: dict[Key, tuple[int, CachedAggregate]] = {}
         grown: list[tuple[Key, Record]] = []
-        task = _task_of(envelope)
+        task = task_of(envelope)
 
-        def entry(key: Key) -> Entry:
+        def entry(key: Key) -> CachedAggregate:
             if key in staged:
                 return staged[key][1]
             return batch.touched[key][1] if key in batch.touched else self._cached(key)
@@ -332,10 +242,10 @@ class Processor:
         try:
             outcome = span.run(self._decide, batch, envelope, lambda key: entry(key).state)
             sent: list[Record] = []
-            wants_verdict = isinstance(envelope.data, Command) and _reply(envelope) is None
+            wants_verdict = isinstance(envelope.data, Command) and reply_of(envelope) is None
             for number, (key, event) in enumerate(outcome.events):
                 now = entry(key)
-                after = Entry(now.version + 1, self._rules.evolve(key, now.state, event), now.size, now.tail)
+                after = CachedAggregate(now.version + 1, self._rules.evolve(key, now.state, event), now.size, now.tail)
                 before = batch.touched[key][0] if key in batch.touched else self._cached(key).version
                 staged[key] = (staged[key][0] if key in staged else before, after)
                 verdict = "accepted" if wants_verdict and number == 0 else None
@@ -347,28 +257,14 @@ class Processor:
                 if after.size >= LARGE:
                     grown.append((key, sent[-1]))
             for number, (key, event) in enumerate(outcome.notices, len(outcome.events)):
-                verdict = _verdict_of(event) if wants_verdict else None
+                verdict = verdict_of(event) if wants_verdict else None
                 sent.append(self._event(envelope, key, event, number, None, verdict, task))
             sent += [
                 self._message(batch.sending(envelope, each).on(each.behalf), each, number)
                 for number, each in enumerate(outcome.outgoing)
             ]
         except Exception as error:
-            why = f"{type(error).__name__}: {error}"[:1000]
-            logger.exception("parked %s: %s could not be applied", envelope.subject, record.place)
-            span.fail(why)
-            if envelope.subject.kind in AGGREGATES:
-                # A cell is none: what cannot be placed must not stop all other placements.
-                batch.parked[envelope.subject] = why
-                parked = AggregateParked(why=why, place=record.place)
-                batch.outbox.append(self._event(envelope, envelope.subject, parked, PARKED, None, None, task))
-            batch.outbox.append(dead_record(record, why))
-            batch.dead += 1
-            if isinstance(envelope.data, Command) and _reply(envelope) is None:
-                batch.verdicts[envelope.data.type_name, "refused", Parked.code] += 1
-            batch.outbox += self._refused(
-                envelope, Parked(kind=envelope.subject.kind.capitalize(), id=envelope.subject.id, why=why)
-            )
+            span.fail(self._park(batch, record, envelope, error, task))
             return
         for key, (_, after) in staged.items():
             self._rules.changed(key, after.state)
@@ -376,11 +272,29 @@ class Processor:
         batch.outbox += sent
         logger.debug("decided: %s events, %s messages", len(outcome.events), len(outcome.outgoing))
         if wants_verdict:
-            batch.verdicts[_judged(envelope, outcome)] += 1
+            batch.verdicts[verdict_labels(envelope, outcome)] += 1
         for key, record in grown:
             batch.events.setdefault(key, []).append(record)
 
-    def _release(self, batch: Batch, envelope: Envelope) -> None:
+    def _park(self, batch: StepBatch, record: Record, envelope: Envelope, error: Exception, task: str) -> str:
+        """Park the aggregate that a record could not be applied to, and lay the record aside as dead; return why."""
+        why = f"{type(error).__name__}: {error}"[:1000]
+        logger.exception("parked %s: %s could not be applied", envelope.subject, record.place)
+        if envelope.subject.kind in AGGREGATES:
+            # A cell is none: what cannot be placed must not stop all other placements.
+            batch.parked[envelope.subject] = why
+            parked = AggregateParked(why=why, place=record.place)
+            batch.outbox.append(self._event(envelope, envelope.subject, parked, PARKED, None, None, task))
+        batch.outbox.append(dead_record(record, why))
+        batch.dead += 1
+        if isinstance(envelope.data, Command) and reply_of(envelope) is None:
+            batch.verdicts[envelope.data.type_name, "refused", Parked.code] += 1
+        batch.outbox += self._refused(
+            envelope, Parked(kind=envelope.subject.kind.capitalize(), id=envelope.subject.id, why=why)
+        )
+        return why
+
+    def _release(self, batch: StepBatch, envelope: Envelope) -> None:
         key = envelope.subject
         event: Event
         if why := batch.why_parked(key):
@@ -389,9 +303,9 @@ class Processor:
             event = AggregateReleased(why=why)
         else:
             event = CommandSatisfied(command=envelope.data.type_name, message=f"{key.kind} {key.id} is not parked")
-        batch.outbox.append(self._event(envelope, key, event, 0, None, _verdict_of(event), ""))
+        batch.outbox.append(self._event(envelope, key, event, 0, None, verdict_of(event), ""))
 
-    def _decide(self, batch: Batch, envelope: Envelope, states: States) -> Outcome:
+    def _decide(self, batch: StepBatch, envelope: Envelope, states: States) -> Outcome:
         subject = envelope.subject
         try:
             if isinstance(envelope.data, Command):
@@ -406,15 +320,15 @@ class Processor:
                         )
             outcome = self._rules.decide(envelope, states)
         except Refusal as refusal:
-            return Outcome(notices=self._refusal_notice(envelope, refusal), outgoing=_refused_job(envelope, refusal))
-        if isinstance(envelope.data, Command) and _reply(envelope) is None and not outcome.events:
-            message = f"{subject.kind} {subject.id} is so already"
+            return Outcome(notices=self._refusal_notice(envelope, refusal), outgoing=refused_job(envelope, refusal))
+        if isinstance(envelope.data, Command) and reply_of(envelope) is None and not outcome.events:
+            message = already_message(envelope.data, subject, states(subject))
             satisfied = CommandSatisfied(command=envelope.data.type_name, message=message)
             outcome.notices.append((subject, satisfied))
         return outcome
 
     def _refusal_notice(self, envelope: Envelope, refusal: Refusal) -> list[tuple[Key, Event]]:
-        if _reply(envelope) is not None:
+        if reply_of(envelope) is not None:
             return []
         refused = CommandRefused(
             command=envelope.data.type_name,
@@ -429,11 +343,11 @@ class Processor:
         if not isinstance(envelope.data, Command):
             return []
         notices = [
-            self._event(envelope, key, event, number, None, "refused", _task_of(envelope))
+            self._event(envelope, key, event, number, None, "refused", task_of(envelope))
             for number, (key, event) in enumerate(self._refusal_notice(envelope, refusal))
         ]
         return notices + [
-            self._message(envelope, each, number) for number, each in enumerate(_refused_job(envelope, refusal))
+            self._message(envelope, each, number) for number, each in enumerate(refused_job(envelope, refusal))
         ]
 
     def _event(
@@ -476,17 +390,17 @@ class Processor:
         )
         return to_record(envelope, message.topic, message.key, message.partition)
 
-    def _change(self, batch: Batch, key: Key, before: int, entry: Entry) -> Change:
+    def _change(self, batch: StepBatch, key: Key, before: int, entry: CachedAggregate) -> AggregateWrite:
         self._remember(key, entry)
         due_at, due_id = self._rules.due(entry.state)
         tail = entry.tail + entry.version - before
         if entry.size >= LARGE and tail <= min(entry.size // BYTES_A_TAIL, LONGEST_TAIL):
             entry.tail = tail
-            return Change(key, before, entry.version, b"", due_at, due_id, tail, pack(batch.events[key]))
+            return AggregateWrite(key, before, entry.version, b"", due_at, due_id, tail, pack(batch.events[key]))
         shed = entry.tail > 0
         state = self._rules.dump(entry.state)
         entry.size, entry.tail = len(state), 0
-        return Change(key, before, entry.version, state, due_at, due_id, shed=shed)
+        return AggregateWrite(key, before, entry.version, state, due_at, due_id, shed=shed)
 
     async def _preload(self) -> None:
         if self._preloaded or not self._rules.preload:
@@ -501,11 +415,11 @@ class Processor:
                     self._rules.changed(key, entry.state)
         self._preloaded = True
 
-    def _cached(self, key: Key) -> Entry:
+    def _cached(self, key: Key) -> CachedAggregate:
         found = self._pinned if key.kind in self._rules.preload else self._cache
-        return found.get(key) or Entry(0, None)
+        return found.get(key) or CachedAggregate(0, None)
 
-    def _remember(self, key: Key, entry: Entry) -> None:
+    def _remember(self, key: Key, entry: CachedAggregate) -> None:
         if key.kind in self._rules.preload:
             self._pinned[key] = entry
             return
@@ -520,63 +434,10 @@ class Processor:
         self._rules.forget()
 
 
-def restored(rules: Rules, key: Key, row: Row) -> Entry:
-    """An aggregate as it is stored: its state, with the tail folded in."""
-    state = rules.load(key, row.state)
-    records = [record for packed in row.tail for record in unpack(packed)]
-    for record in records:
-        event = from_record(record).data
-        assert isinstance(event, Event)
-        state = rules.evolve(key, state, event)
-    return Entry(row.version, state, len(row.state), len(records))
-
-
 class Overtaken(Exception):
-    """Another worker moved a position: it owns the partition now, or did until this one took over while it was at work.
-    Only starting from the positions tells; what could be done of the batch is done."""
+    """Another worker moved a position: that worker owns the partition now, or did until this one took over while it was
+    at work. Only a start from the positions tells; what could be done of the batch is done."""
 
 
 class GapInLog(Exception):
     """Records are missing between a position and what the log delivered."""
-
-
-def _reply(envelope: Envelope) -> Reply | None:
-    return getattr(envelope.data, "reply", None)
-
-
-def _task_of(cause: Envelope) -> str:
-    """The task that a record is of: the one that waits for its answer, the one that it speaks of, or the one that it
-    becomes if it is accepted."""
-    reply = _reply(cause)
-    if reply is not None:
-        return reply.task_id
-    return getattr(cause.data, "task_id", "") or (cause.id if isinstance(cause.data, Command) else "")
-
-
-def _verdict_of(event: Event) -> str | None:
-    if isinstance(event, CommandRefused):
-        return "refused"
-    if isinstance(event, AggregateReleased):
-        return "accepted"
-    return "already" if isinstance(event, CommandSatisfied) else None
-
-
-def _judged(envelope: Envelope, outcome: Outcome) -> tuple[str, str, str]:
-    """A command, its verdict, and the code where it was refused."""
-    for _, event in outcome.notices:
-        if isinstance(event, CommandRefused):
-            return envelope.data.type_name, "refused", event.code
-    return envelope.data.type_name, "accepted" if outcome.events else "already", ""
-
-
-def _refused_job(envelope: Envelope, refusal: Refusal) -> list[Outgoing]:
-    reply = _reply(envelope)
-    if reply is None:
-        return []
-    details = {
-        name: value for name, value in refusal.values.items() if isinstance(value, (str, int, float, list, dict))
-    }
-    error = JobError(code=refusal.code, message=str(refusal), ran=False, details=details)
-    result = JobResult(job_id=reply.job_id, name=envelope.data.type_name, error=error)
-    answer = JobsAnswered(task_id=reply.task_id, dispatch_id=reply.dispatch_id, results=(result,))
-    return [Outgoing(Topic.RESULTS, reply.key, answer)]

@@ -21,7 +21,7 @@ from infra.process import metrics, traces
 
 
 class SchedulerRules:
-    """Hosts, zones, placements."""
+    """The rules of hosts, zones and placements."""
 
     source = "gostack/scheduler"
     preload: tuple[str, ...] = DECIDED[DecidedBy.SCHEDULER]
@@ -34,7 +34,8 @@ class SchedulerRules:
         self.forget()
 
     def keys(self, envelope: Envelope) -> Sequence[Key]:
-        """All of its cells is in memory; a name may be another cell's."""
+        """Return the aggregates to load: all of the cell is in memory, but a name may be that of another cell's
+        zone."""
         match envelope.data:
             case RegisterHost(zone=zone):
                 return envelope.subject, Key("zone", zone_id(zone))
@@ -46,7 +47,7 @@ class SchedulerRules:
                 return ()
 
     def decide(self, envelope: Envelope, states: Callable[[Key], Any]) -> Outcome:
-        """What follows from the record; raises a Refusal."""
+        """Return the events and messages that follow from the record. Raises a Refusal."""
 
         def zone_of(name: str) -> Zone | None:
             zone: Zone | None = states(Key("zone", zone_id(name)))
@@ -64,32 +65,32 @@ class SchedulerRules:
         return outcome
 
     def evolve(self, key: Key, state: Any, event: Event) -> Any:
-        """The state after the event."""
+        """Return the aggregate's state after the event."""
         return self._storage.evolve(key, state, event)
 
     def load(self, key: Key, state: bytes) -> Any:
-        """A stored state."""
+        """Return the state that was stored as these bytes."""
         return self._storage.load(key, state)
 
     def dump(self, state: Any) -> bytes:
-        """A state as it is stored."""
+        """Return the state as the bytes to store."""
         return self._storage.dump(state)
 
     def due(self, state: Any) -> tuple[datetime | None, str]:
-        """A host that was disabled for some time is to be enabled."""
+        """Return when a host that was disabled for some time is to be enabled, and the deadline's id."""
         return self._storage.due(state)
 
     def stream(self, state: Any) -> str:
-        """The cell that a host or zone belongs to."""
+        """Return the cell that a host or zone belongs to."""
         return str(state.cell)
 
     def changed(self, key: Key, state: Any) -> None:
-        """A host's row is written anew."""
+        """Write the host's row in its cell's table anew."""
         if isinstance(state, Host):
             self._cell(state.cell).table.put(state)
 
     def forget(self) -> None:
-        """The tables are made anew."""
+        """Forget the tables of all cells; they are made anew."""
         self._cells: dict[str, Cell] = {}
 
     def _cell(self, name: str) -> Cell:
@@ -99,7 +100,7 @@ class SchedulerRules:
 
 
 def _cell_name(envelope: Envelope, subject: Host | Zone | None) -> str:
-    """Whose stream the record is of."""
+    """Return the cell whose stream the record is in."""
     match envelope.data:
         case PlaceInstance() | ReleaseInstance():
             return envelope.subject.id
@@ -110,7 +111,7 @@ def _cell_name(envelope: Envelope, subject: Host | Zone | None) -> str:
 
 
 def _placement(outcome: Outcome) -> str:
-    """What came of a placement: `placed`, or why not."""
+    """Return how a placement ended: `placed`, or the code of its error."""
     for outgoing in outcome.outgoing:
         if isinstance(outgoing.data, JobsAnswered) and (error := outgoing.data.results[0].error):
             return error.code

@@ -1,4 +1,4 @@
-"""A database that is empty beside a log that is not: nobody may begin to decide on it.
+"""A guard at the start of a worker: a database that is empty beside a log that is not must not be decided on.
 
 Why a guard: to a worker a lost database looks like a new one. It would read every command again from the beginning and
 decide it by today's rules, and hosts would do everything a second time.
@@ -11,18 +11,20 @@ from infra.log.records import records
 
 
 class DatabaseLost(Exception):
-    """The database knows nothing of what stands on the log; only a person can say what is to be done."""
+    """The database has nothing of what the log has; only a person can say what is to be done."""
 
 
-async def must_know(log: Log, write_store: WriteStore, source: str) -> None:
-    """Raises DatabaseLost where the log has what this source decided, and the write store remembers nothing;
-    LogUnavailable, WriteStoreUnavailable."""
+async def refuse_lost_database(log: Log, write_store: WriteStore, source: str) -> None:
+    """Check that the write store is not empty where the log has decisions of this source.
+
+    Raises DatabaseLost where it is, LogUnavailable, WriteStoreUnavailable.
+    """
     if not await write_store.empty():
         return
     async for record in records(log, Topic.EVENTS):
         # A first worker may have begun meanwhile: what it published was stored before.
         if dict(record.headers).get("ce_source") == source.encode() and await write_store.empty():
             raise DatabaseLost(
-                f"the database is empty, and {record.place} says what {source} decided: all of it would be decided "
+                f"the database is empty, and {record.place} is a decision of {source}: all of them would be decided "
                 "again. Fill the database from the log first: gostack db refill (docs/operations.md)"
             )

@@ -1,7 +1,7 @@
-"""Timers: what is due is told to whom it concerns, as a command on the log.
+"""Timers: a deadline that has passed becomes a command on the log, for the aggregate that has it.
 
-Deadlines are a column of the aggregates, written by the step that set them. Looking is all this does; running twice
-does no harm, since a deadline's command has an id made of what was due.
+Deadlines are a column of the aggregates, written by the step that set them. The timers only look; running two does no
+harm, since a deadline's command has an id made of what was due.
 """
 
 import asyncio
@@ -23,25 +23,25 @@ MOST = 500
 EVERY_SECONDS = 0.5
 PRUNE_SECONDS = 600.0
 REPEAT_SECONDS = 30.0
-"""A deadline that still stands after this long is told again, under a new id."""
+"""Seconds after which the command about a deadline that still stands is sent again, under a new id."""
 
 
 Address = Callable[[Due], tuple[Topic, str]]
-"""Topic and key of the command about something that is due."""
+"""Returns topic and key of the command about a deadline."""
 
 
 def to_the_engine(due: Due) -> tuple[Topic, str]:
-    """The engine decides, by the aggregate's own key."""
+    """Return the engine's topic, and the aggregate's own id as the key."""
     return Topic.COMMANDS, due.key.id
 
 
 def to_the_scheduler(due: Due) -> tuple[Topic, str]:
-    """The scheduler of a host's cell decides; what is due there has the cell's name."""
+    """Return the schedulers' topic, and the host's cell as the key, which is the id of its deadline."""
     return Topic.SCHEDULING, due.due_id
 
 
 class Timers:
-    """Looks for what is due."""
+    """Looks for deadlines that have passed, and sends a command about each."""
 
     def __init__(
         self,
@@ -53,23 +53,29 @@ class Timers:
         *,
         name: str = "deadlines",
     ) -> None:
-        """`inbox_keep`: seconds for which ids of handled messages are remembered; `address`: where a deadline is sent;
-        `name`: of the loop, in the log and in metrics."""
+        """Make the timers of one write store.
+
+        `inbox_keep`: seconds for which ids of handled messages are remembered; `address`: where the command about a
+        deadline is sent; `name`: of the loop, in the log and in metrics.
+        """
         self._write_store = write_store
         self._log = log
         self._clock = clock
         self._address = address
         self._inbox_keep = timedelta(seconds=inbox_keep)
-        self._told: set[str] = set()
-        """Commands of the last look: they are sent at each look until they are done, and spoken of once."""
+        self._last_commands: set[str] = set()
+        """Ids of the commands of the last look. They are sent at each look until they are done, and logged once."""
         self.late = NO_LAG
-        """Deadlines that stood at the last look, at most so many as one look takes."""
+        """Deadlines that had passed at the last look, at most as many as one look takes."""
         self._name = name
         self._pruned = 0.0
         self.status = LoopStatus()
 
     async def look(self) -> int:
-        """Tell whom it concerns what is due now; how much that is. Raises WriteStoreUnavailable, LogUnavailable."""
+        """Send a command about each deadline that has passed; return how many there were.
+
+        Raises WriteStoreUnavailable, LogUnavailable.
+        """
         now = self._clock()
         # A clock that jumps ahead would have everything fire that is on its way: two have to say so.
         due = await self._write_store.due(now, MOST, sure=True)
@@ -77,19 +83,19 @@ class Timers:
         if due:
             failpoints.point("timers-looked")
             commands = [self._command(each, now) for each in due]
-            spans = {each.id: self._span(each) for each in commands if each.id not in self._told}
+            spans = {each.id: self._span(each) for each in commands if each.id not in self._last_commands}
             traced = [traces.under(each, spans.get(each.id, traces.NONE)) for each in commands]
             places = [self._address(each) for each in due]
             await self._log.publish(
                 [to_record(each, topic, key=key) for each, (topic, key) in zip(traced, places, strict=True)]
             )
             failpoints.point("timers-told")
-            self._told = {each.id for each in commands}
+            self._last_commands = {each.id for each in commands}
             for command in traced:
                 if command.id in spans:
                     spans[command.id].end()
                     with log_context.handling(command):
-                        logger.info("its time is over")
+                        logger.info("a deadline has passed; the command about it is sent")
             metrics.DEADLINES.inc(len(due))
         return len(due)
 

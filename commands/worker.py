@@ -43,20 +43,20 @@ logger = logging.getLogger(__name__)
 FAILED = 1
 """Exit status of a worker that could not go on; its supervisor starts it again."""
 HANDOVER_SECONDS = 5.0
-"""For which the group waits for a step that is under way when partitions go."""
+"""Seconds for which the group waits for a step that is under way when partitions go to another worker."""
 FETCH_SECONDS = 0.1
-"""For which a fetch waits for its first record, and with it partitions that come."""
+"""Seconds for which a fetch waits for its first record, and with it partitions that are assigned."""
 GATHER = 0.01
-"""Seconds for which records wait at the broker for others while many come."""
+"""Seconds for which the broker holds records back while many come, to send them together."""
 BUSY = 4
 """Records in a step from which on there is load, so that waiting a little makes the next step cheaper."""
 
 
-class Worker:
+class FaustWorker:
     """A Faust app around one processor."""
 
     def __init__(self, name: str, processor: Processor, settings: Settings, health: HealthState | None = None) -> None:
-        """With a health, lag is measured."""
+        """Make the app. With a health, the worker measures how many records wait."""
         self._processor = processor
         self._health = health
         self._settings = settings.worker
@@ -66,7 +66,7 @@ class Worker:
         self._last_step = time.monotonic()
         self._fetching, self._stepping = asyncio.Lock(), asyncio.Lock()
         self._going = False
-        """Between the word that partitions go and the one that says which are this worker's now."""
+        """True from the message that partitions go until the one that says which are this worker's now."""
         self._leaving: asyncio.Task[None] | None = None
         self.app = faust.App(
             f"gostack-{name}",
@@ -101,7 +101,7 @@ class Worker:
             self.app.task(self._measure)
 
     def run(self) -> None:
-        """Work until a signal comes."""
+        """Process records until a signal comes."""
         worker = faust.Worker(self.app, loglevel="WARNING", quiet=True, redirect_stdouts=False, override_logging=False)
         # Else it draws at standard output, between the lines of the log.
         worker.spinner = None
@@ -120,14 +120,17 @@ class Worker:
                 await self._drain(made, fetcher)
 
             async def verify() -> None:
-                """Faust would miss its own acknowledgements; progress is watched here."""
+                """Do nothing: Faust would miss its own acknowledgements; progress is watched here."""
 
             connect = made._thread._create_consumer
 
-            def committed(*given: Any, **named: Any) -> Any:
-                """Somebody else may write commands in transactions. Faust leaves out what these took back only where
-                it writes transactions itself."""
-                aiokafkas = connect(*given, **named)
+            def committed(*arguments: Any, **named: Any) -> Any:
+                """Make the consumer read committed records only.
+
+                Other programs may write commands in transactions. Faust leaves out what was rolled back only where it
+                writes transactions itself.
+                """
+                aiokafkas = connect(*arguments, **named)
                 aiokafkas._isolation_level = COMMITTED
                 return aiokafkas
 
@@ -140,16 +143,16 @@ class Worker:
         self.app._new_consumer = consumer  # type: ignore[method-assign]
 
     async def _revoked(self, *_: Any, **__: Any) -> None:
-        """Partitions go, and who is to have them asks for their positions as soon as the group lets it: the step under
-        way ends first, and none begins."""
+        """Let the step under way end, and begin none: the next owner asks for the positions as soon as the group lets
+        it."""
         self._going = True
         with suppress(TimeoutError):
             async with asyncio.timeout(HANDOVER_SECONDS), self._stepping:
                 pass
 
-    async def _settled(self, *given: Any, **_: Any) -> None:
-        """Faust seeks, and so says what is this worker's, only where there is something."""
-        _, assigned = given
+    async def _settled(self, *arguments: Any, **_: Any) -> None:
+        """Note the assignment where it is empty: Faust calls seek_to_committed only where there are partitions."""
+        _, assigned = arguments
         if not assigned:
             # Behind the group, which waits for this.
             self._leaving = asyncio.create_task(self._left_with_none())
@@ -188,8 +191,8 @@ class Worker:
             return seek
 
     async def _drain(self, consumer: Any, fetcher: Any) -> None:
-        """In place of the loop that makes events of records. A rebalance does not end it: what is fetched is put, and
-        what is to become of it then, `_assigned` knows."""
+        """Fetch records, in place of the loop that makes events of them. A rebalance does not end the loop: what was
+        fetched is queued, and `_assigned` drops it where it has to."""
         while not (consumer.should_stop or fetcher.should_stop):
             async with self._fetching:
                 if flows := consumer.flow_active and consumer._get_active_partitions():
@@ -232,8 +235,11 @@ class Worker:
             _end()
 
     async def _waits(self) -> bool:
-        """Whether something has waited for too long. How many wait does not say it: the log has places at which there
-        is nothing, and what came just now is about to be taken."""
+        """Say whether a record has waited for too long.
+
+        How many records wait does not say it: the log has places without a record, and what came just now is about to
+        be taken.
+        """
         if self._fetched.qsize():
             return True
         try:
@@ -252,7 +258,7 @@ async def _nothing(stream: Any) -> None:
 
 
 def _record(fetched: Any) -> Record:
-    """A record as aiokafka gives it."""
+    """Return a record of aiokafka as one of ours."""
     return Record(
         topic=fetched.topic,
         key=fetched.key or b"",
@@ -264,6 +270,6 @@ def _record(fetched: Any) -> Record:
 
 
 def _end() -> None:
-    """Leave at once: a clean stop would acknowledge what was not done."""
+    """End the process at once: a clean stop would acknowledge what was not done."""
     sys.stderr.flush()
     os._exit(FAILED)

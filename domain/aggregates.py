@@ -10,9 +10,11 @@ import pkgutil
 from collections.abc import Iterator
 
 import domain
+from domain.core.messages import Envelope
 from domain.kind import DecidedBy, Kind
+from domain.tasks.events import TaskAccepted
 
-READERS = frozenset({"aggregates", "catalog"})
+READERS = frozenset({"aggregates", "catalog", "personal_data"})
 """Modules that read the table, and so are not looked into for rows."""
 
 
@@ -27,7 +29,7 @@ def _rows() -> Iterator[Kind]:
 
 
 AGGREGATES: dict[str, Kind] = {row.name: row for row in _rows()}
-"""By name, in the order of the names."""
+"""Every kind's row by its name, in the order of the names."""
 
 WITH_TASKS = frozenset(kind for kind, row in AGGREGATES.items() if row.with_tasks)
 """Kinds of aggregates that tasks work on."""
@@ -35,6 +37,14 @@ WITH_TASKS = frozenset(kind for kind, row in AGGREGATES.items() if row.with_task
 DECIDED: dict[str, tuple[str, ...]] = {
     by.value: tuple(kind for kind, row in AGGREGATES.items() if row.decided_by is by) for by in DecidedBy
 }
-"""Who decides -> the kinds for which it does."""
+"""Process that decides -> names of the kinds for which it does."""
 CELL_KINDS = frozenset(DECIDED[DecidedBy.SCHEDULER])
 """Kinds whose commands pass through the scheduler of a cell."""
+
+
+def begins_task(envelope: Envelope) -> bool:
+    """Say whether an event that carries a command's verdict begins its task: the acceptance does, and so does the
+    creation of an aggregate whose acceptance follows at once."""
+    kind = AGGREGATES.get(envelope.subject.kind)
+    born = kind is not None and kind.born_in_task and envelope.aggversion == 1
+    return born or isinstance(envelope.data, TaskAccepted)

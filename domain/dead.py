@@ -1,4 +1,4 @@
-"""Dead records: what nobody could read or apply, and what a person did about each.
+"""Dead records: records that could not be read or applied, and what a person did about each.
 
 These facts stand on gostack.dead itself, behind the record they are about, so that the topic tells its whole story in
 one order. A record is dead once, whichever process put it there again: its id is made of the place it came from.
@@ -12,39 +12,39 @@ from domain.core.messages import Envelope, Event, Model, Record, Topic
 PLACE, WHY = "gostack_place", "gostack_why"
 """Headers that a dead record has beside its own."""
 LARGEST = (1 << 20) - (16 << 10)
-"""Bytes of a record that are laid aside whole: with what is added they fit on the topic. Whoever wrote a larger one
-compressed it, which GoStack does not."""
+"""Size in bytes up to which a record is kept whole: with the headers that are added it still fits on the topic. A
+larger one was compressed by its sender, which GoStack does not do."""
 FRAME = 16
-"""Bytes that the log puts around a header, at most."""
+"""Bytes that the log adds around a header, at most."""
 MOST_HEADERS, LONGEST_HEADER, LONGEST_VALUE = 100, 1000, 100_000
-"""What is kept of a larger one."""
+"""Limits on what is kept of a larger record: headers, and bytes of a header and of the value."""
 DEAD, RETRIED, DROPPED = "dead", "retried", "dropped"
 
 
 class DeadEvent(Event):
-    """What became of a dead record."""
+    """A fact about a dead record."""
 
     abstract: ClassVar[bool] = True
     kind = "dead"
 
 
 class DeadRetried(DeadEvent):
-    """It was put on its topic again, under this id."""
+    """The dead record was put on its topic again, under this id."""
 
     record_id: str
 
 
 class DeadDropped(DeadEvent):
-    """It is to be left as it is."""
+    """The dead record was closed without being applied."""
 
 
 class DeadFound(Event):
-    """A dead record, as whoever reads the topic finds it. It has no type name: it is never written."""
+    """A dead record as a reader of the topic finds it. The event has no type name: it is never written."""
 
     offset: int
-    """In gostack.dead."""
+    """Offset of the record in gostack.dead."""
     place: str
-    """Topic, partition and offset that it came from."""
+    """Topic, partition and offset at which the record was before."""
     why: str
     type: str
     subject: str
@@ -55,7 +55,7 @@ class DeadFound(Event):
 
 
 class Dead(Model):
-    """A dead record, without what it says."""
+    """A dead record, without its data."""
 
     id: str
     found: DeadFound
@@ -66,7 +66,7 @@ class Dead(Model):
 
 
 def dead_record(record: Record, why: str) -> Record:
-    """The record as it is laid aside, with where it lay and why it is there."""
+    """Return the record as it is put on gostack.dead, with its place and the reason in two headers."""
     key, value = record.key, record.value
     # A header may have no value, and one on its way through an outbox must have.
     own = [(name, said or b"") for name, said in record.headers]
@@ -80,7 +80,8 @@ def dead_record(record: Record, why: str) -> Record:
 
 
 def evolve(now: Dead | None, envelope: Envelope) -> Dead | None:
-    """The record after this; as it was where nothing follows: it was found before, or somebody was quicker."""
+    """Return the dead record after this event; unchanged where the event has no effect, since the record was found
+    before or is closed already."""
     match envelope.data:
         case DeadFound() as found if now is None:
             return Dead(id=envelope.subject.id, found=found)

@@ -4,57 +4,58 @@ An instance keeps the flavor as it was when it was booted, so changing or deleti
 """
 
 from datetime import datetime
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from domain.core.errors import AlreadyExists, NotFound
+from domain.core.fields import PERSONAL
 from domain.core.messages import Command, Decision, Envelope, Event, Model
 from domain.kind import Kind
+from domain.named import Named
 
 Policy = Literal["Shared", "Dedicated", "Default"]
 Mode = Literal["strict", "prefer"]
 
 
 class Flavor(Model):
-    """A flavor."""
+    """A size for instances: virtual CPUs, memory and scheduling options."""
 
     id: str
-    name: str
+    name: Annotated[str, PERSONAL]
     core: int
     memory: int
     mode: Mode = "prefer"
     multi_queue: int = 0
     policy: Policy = "Default"
-    extra: dict[str, str] = Field(default_factory=dict)
+    extra: Annotated[dict[str, str], PERSONAL] = Field(default_factory=dict)
     created: datetime
     updated: datetime
     deleted: datetime | None = None
 
 
 class FlavorCommand(Command):
-    """A wish about a flavor."""
+    """A command for a flavor."""
 
     abstract: ClassVar[bool] = True
     kind = "flavor"
 
 
 class CreateFlavor(FlavorCommand):
-    """Create a flavor."""
+    """Create a flavor that instances can use."""
 
-    name: str
+    name: Annotated[str, PERSONAL]
     core: int
     memory: int
     mode: Mode = "prefer"
     multi_queue: int = 0
     policy: Policy = "Default"
-    extra: dict[str, str] = Field(default_factory=dict)
+    extra: Annotated[dict[str, str], PERSONAL] = Field(default_factory=dict)
 
 
 class UpdateFlavor(FlavorCommand):
-    """Change a flavor; what is not given stays."""
+    """Change a flavor; fields that are left out stay as they are."""
 
-    name: str | None = None
+    name: Annotated[str | None, PERSONAL] = None
     core: int | None = None
     memory: int | None = None
     mode: Mode | None = None
@@ -65,13 +66,13 @@ class UpdateFlavor(FlavorCommand):
 class AddFlavorExtra(FlavorCommand):
     """Add extra specs to a flavor, or change them."""
 
-    extra: dict[str, str]
+    extra: Annotated[dict[str, str], PERSONAL]
 
 
 class DeleteFlavorExtra(FlavorCommand):
     """Remove extra specs from a flavor."""
 
-    keys: tuple[str, ...]
+    keys: Annotated[tuple[str, ...], PERSONAL]
 
 
 class DeleteFlavor(FlavorCommand):
@@ -88,75 +89,53 @@ class FlavorEvent(Event):
 
 
 class FlavorCreated(FlavorEvent):
-    """It exists, like this."""
+    """The flavor exists, with these values."""
 
-    name: str
+    name: Annotated[str, PERSONAL]
     core: int
     memory: int
     mode: Mode
     multi_queue: int
     policy: Policy
-    extra: dict[str, str] = Field(default_factory=dict)
+    extra: Annotated[dict[str, str], PERSONAL] = Field(default_factory=dict)
     at: datetime
 
 
 class FlavorUpdated(FlavorEvent):
-    """It changed; None means as before."""
+    """The flavor changed; a field that is None stays as it was."""
 
-    name: str | None = None
+    name: Annotated[str | None, PERSONAL] = None
     core: int | None = None
     memory: int | None = None
     mode: Mode | None = None
     multi_queue: int | None = None
     policy: Policy | None = None
-    extra: dict[str, str] | None = None
+    extra: Annotated[dict[str, str] | None, PERSONAL] = None
     at: datetime
 
 
 class FlavorDeleted(FlavorEvent):
-    """It is gone."""
+    """The flavor is deleted; instances keep their copy."""
 
     at: datetime
 
 
-def evolve(now: Flavor | None, event: Event, subject_id: str) -> Flavor:
-    """The flavor after this event. Raises TypeError for an event that is none of a flavor's."""
-    match event:
-        case FlavorCreated():
-            given = {name: getattr(event, name) for name in FlavorCreated.model_fields if name != "at"}
-            return Flavor(id=subject_id, created=event.at, updated=event.at, **given)
-        case FlavorUpdated() if now:
-            changes = {name: value for name, value in event if value is not None and name != "at"}
-            return now.but(updated=event.at, **changes)
-        case FlavorDeleted() if now:
-            return now.but(deleted=event.at, updated=event.at)
-        case _:
-            raise TypeError(f"{event.type_name} does not apply to flavor {subject_id}")
+RULES = Named("flavor", Flavor, CreateFlavor, FlavorCreated, DeleteFlavor, FlavorDeleted, UpdateFlavor, FlavorUpdated)
+evolve = RULES.evolve
 
 
 def decide(now: Flavor | None, envelope: Envelope) -> Decision:
-    """Facts. Raises a Refusal where the flavor cannot do it."""
-    at, ident = envelope.time, envelope.subject.id
-    if isinstance(envelope.data, CreateFlavor):
-        if now is not None and now.deleted is None:
-            raise AlreadyExists(kind="flavor", id=envelope.data.name)
-        return Decision([FlavorCreated(at=at, **envelope.data.model_dump())])
-    if now is None or now.deleted is not None:
-        raise NotFound(kind="flavor", id=ident)
+    """Return the events of a command. Raises a Refusal where the flavor does not allow it."""
     match envelope.data:
-        case UpdateFlavor() as command:
-            changes = {name: value for name, value in command if value is not None and value != getattr(now, name)}
-            return Decision([FlavorUpdated(at=at, **changes)] if changes else [])
         case AddFlavorExtra(extra=extra):
-            merged = {**now.extra, **extra}
-            return Decision([FlavorUpdated(at=at, extra=merged)] if merged != now.extra else [])
+            flavor = RULES.alive(now, envelope)
+            extra = {**flavor.extra, **extra}
         case DeleteFlavorExtra(keys=keys):
-            left = {key: value for key, value in now.extra.items() if key not in keys}
-            return Decision([FlavorUpdated(at=at, extra=left)] if left != now.extra else [])
-        case DeleteFlavor():
-            return Decision([FlavorDeleted(at=at)])
-        case other:
-            raise TypeError(f"{other.type_name} is nothing a flavor decides")
+            flavor = RULES.alive(now, envelope)
+            extra = {key: value for key, value in flavor.extra.items() if key not in keys}
+        case _:
+            return RULES.decide(now, envelope)
+    return Decision([FlavorUpdated(at=envelope.time, extra=extra)] if extra != flavor.extra else [])
 
 
 KIND = Kind(

@@ -1,18 +1,20 @@
-"""What a host has to know of a guest: the specification that travels to its agent with every dispatch.
+"""Specification of a guest: everything a host has to know of it, sent to its agent with every dispatch.
 
 Why values and no ids alone: an agent asks nobody, so all that a definition is made of is here, as it was when the
 instance was asked for. A later change of a flavor or an image changes no instance.
 """
 
 from enum import StrEnum
+from typing import Annotated
 
 from pydantic import Field
 
+from domain.core.fields import PERSONAL, PLAIN
 from domain.core.messages import Model
 
 
 class Power(StrEnum):
-    """What a hypervisor says of a guest."""
+    """Power state of a guest, as the hypervisor reports it."""
 
     NONE = "none"
     RUNNING = "running"
@@ -23,10 +25,10 @@ class Power(StrEnum):
 
 
 class ImageRef(Model):
-    """An image as it was when it was asked for."""
+    """An image as it was at the time of the request."""
 
     id: str
-    name: str
+    name: Annotated[str, PERSONAL]
     checksum: str
     """SHA-256 of the file, lower-case hexadecimal."""
     format: str
@@ -36,36 +38,36 @@ class ImageRef(Model):
 
 
 class FlavorRef(Model):
-    """A flavor as it was when it was asked for."""
+    """A flavor as it was at the time of the request."""
 
     id: str
-    name: str
+    name: Annotated[str, PERSONAL]
     core: int
     memory: int
-    """Bytes."""
+    """Memory, in bytes of RAM."""
     multi_queue: int = 0
     mode: str = "prefer"
     policy: str = "Default"
-    extra: dict[str, str] = Field(default_factory=dict)
+    extra: Annotated[dict[str, str], PERSONAL] = Field(default_factory=dict)
 
 
 class HostRef(Model):
-    """A host as an aggregate that has something there knows it: its identity, and what reaching its agent takes."""
+    """A host as an aggregate on it knows it: its identity, and how its agent is reached."""
 
     id: str
-    name: str
+    name: Annotated[str, PLAIN]
     partition: int
-    """Of the jobs topic, in which this host's dispatches are."""
+    """Partition of the jobs topic that this host's dispatches are in."""
     epoch: int
     endpoint: str = ""
     """Base URL of the agent's own HTTP endpoint."""
 
 
 class Nic(Model):
-    """A guest's network interface. Address and MAC are known once its port is bound."""
+    """A guest's network interface. Its address and MAC are known once its port is bound."""
 
     network_id: str
-    network_name: str = ""
+    network_name: Annotated[str, PERSONAL] = ""
     port_id: str = ""
     keep_port: bool = False
     """The port was made before the instance and outlives it."""
@@ -73,36 +75,36 @@ class Nic(Model):
     prefix: int = 0
     mac: str = ""
     gateway: str = ""
-    """Address of this host in the network: it gives DHCP and routes."""
+    """Address of the host in the network, from which it serves DHCP and routes."""
     segment: int = 0
     """VXLAN network identifier, 24 bits."""
 
 
 class AttachedVolume(Model):
-    """A volume that a guest has as a disk."""
+    """A volume that is attached to a guest as a disk."""
 
     id: str
-    name: str = ""
+    name: Annotated[str, PERSONAL] = ""
     size: int
-    """Bytes."""
+    """Size of the disk, in bytes."""
     read_only: bool = False
 
 
 class GuestSpec(Model):
-    """All that a host needs to know of a guest."""
+    """Specification of a guest, with all that its host needs to know."""
 
     id: str
-    name: str
-    hostname: str
+    name: Annotated[str, PERSONAL]
+    hostname: Annotated[str, PERSONAL]
     project: str
     flavor: FlavorRef
     image: ImageRef
     disk: int
-    """Bytes of the root disk."""
+    """Size of the root disk, in bytes."""
     nics: tuple[Nic, ...] = ()
-    metadata: dict[str, str] = Field(default_factory=dict)
-    key_name: str = ""
-    public_key: str = ""
+    metadata: Annotated[dict[str, str], PERSONAL] = Field(default_factory=dict)
+    key_name: Annotated[str, PERSONAL] = ""
+    public_key: Annotated[str, PERSONAL] = ""
     config_drive: bool = True
     password_ref: str = ""
     user_data_ref: str = ""

@@ -5,24 +5,26 @@ can check what it fetched, and an instance knows for ever what it was built from
 """
 
 from datetime import datetime
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from domain.core.errors import AlreadyExists, NotFound
+from domain.core.fields import PERSONAL
 from domain.core.messages import Command, Decision, Envelope, Event, Model, Outgoing, Topic
 from domain.jobs.image import DiscardInstanceImage, MakeInstanceImage
 from domain.kind import Kind, ListFilter
+from domain.named import Named
 from domain.tasks.messages import JobResult, JobsAnswered, Reply
 
 Format = Literal["qcow2", "raw"]
 
 
 class Image(Model):
-    """An image."""
+    """A disk image that instances are made from."""
 
     id: str
     project: str
-    name: str
-    description: str = ""
+    name: Annotated[str, PERSONAL]
+    description: Annotated[str, PERSONAL] = ""
     checksum: str
     format: Format
     size: int
@@ -34,7 +36,7 @@ class Image(Model):
 
 
 class ImageCommand(Command):
-    """A wish about an image."""
+    """A command for an image."""
 
     abstract: ClassVar[bool] = True
     kind = "image"
@@ -43,8 +45,8 @@ class ImageCommand(Command):
 class CreateImage(ImageCommand):
     """Create an image from bytes in the image store."""
 
-    name: str
-    description: str = ""
+    name: Annotated[str, PERSONAL]
+    description: Annotated[str, PERSONAL] = ""
     checksum: str
     format: Format
     size: int
@@ -66,11 +68,11 @@ class ImageEvent(Event):
 
 
 class ImageCreated(ImageEvent):
-    """It exists, like this."""
+    """The image exists, with these values."""
 
     project: str
-    name: str
-    description: str = ""
+    name: Annotated[str, PERSONAL]
+    description: Annotated[str, PERSONAL] = ""
     checksum: str
     format: Format
     size: int
@@ -80,41 +82,27 @@ class ImageCreated(ImageEvent):
 
 
 class ImageDeleted(ImageEvent):
-    """It is gone."""
+    """The image is deleted; instances keep their disks."""
 
     at: datetime
 
 
-def evolve(now: Image | None, event: Event, subject_id: str) -> Image:
-    """The image after this event. Raises TypeError for an event that is none of an image's."""
-    match event:
-        case ImageCreated():
-            given = {name: getattr(event, name) for name in ImageCreated.model_fields if name != "at"}
-            return Image(id=subject_id, created=event.at, updated=event.at, **given)
-        case ImageDeleted() if now:
-            return now.but(deleted=event.at, updated=event.at)
-        case _:
-            raise TypeError(f"{event.type_name} does not apply to image {subject_id}")
+RULES = Named("image", Image, CreateImage, ImageCreated, DeleteImage, ImageDeleted)
+evolve = RULES.evolve
 
 
 def decide(now: Image | None, envelope: Envelope) -> Decision:
-    """Facts and answers. Raises a Refusal where the image cannot do it."""
-    ident = envelope.subject.id
+    """Return the events of a command, and the answer to a job. Raises a Refusal where the image does not allow it."""
     match envelope.data:
         case MakeInstanceImage() as make:
             return _made(now, make, envelope)
         case DiscardInstanceImage(reply=reply):
             there = now is not None and now.deleted is None
             return Decision([ImageDeleted(at=envelope.time)] if there else [], [_answer(reply, "DiscardImage")])
-    if isinstance(envelope.data, CreateImage):
-        if now is not None:
-            raise AlreadyExists(kind="image", id=ident)
-        return Decision([ImageCreated(project=envelope.project, at=envelope.time, **envelope.data.model_dump())])
-    if now is None or now.deleted is not None:
-        raise NotFound(kind="image", id=ident)
-    if isinstance(envelope.data, DeleteImage):
-        return Decision([ImageDeleted(at=envelope.time)])
-    raise TypeError(f"{envelope.data.type_name} is nothing an image decides")
+    if isinstance(envelope.data, CreateImage) and now is not None:
+        # Names are not unique: it is the id that exists, deleted or not.
+        raise AlreadyExists(kind="image", id=envelope.subject.id)
+    return RULES.decide(now, envelope)
 
 
 def _made(now: Image | None, make: MakeInstanceImage, envelope: Envelope) -> Decision:
@@ -136,7 +124,7 @@ def _answer(reply: Reply, name: str) -> Outgoing:
 
 KIND = Kind(
     name="image",
-    help="What root disks are made of.",
+    help="Disk images that instances are made from.",
     state=Image,
     evolve=evolve,
     delete=DeleteImage,

@@ -1,11 +1,12 @@
 """Keypairs: public keys by name, put into guests. A private key is never kept, and never enters the log."""
 
 from datetime import datetime
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from domain.core.errors import AlreadyExists, NotFound
-from domain.core.messages import Command, Decision, Envelope, Event, Model
+from domain.core.fields import PERSONAL
+from domain.core.messages import Command, Event, Model
 from domain.kind import Kind, Unique
+from domain.named import Named
 
 
 class Keypair(Model):
@@ -13,27 +14,27 @@ class Keypair(Model):
 
     id: str
     project: str
-    name: str
-    public_key: str
-    fingerprint: str
+    name: Annotated[str, PERSONAL]
+    public_key: Annotated[str, PERSONAL]
+    fingerprint: Annotated[str, PERSONAL]
     created: datetime
     updated: datetime
     deleted: datetime | None = None
 
 
 class KeypairCommand(Command):
-    """A wish about a keypair."""
+    """A command for a keypair."""
 
     abstract: ClassVar[bool] = True
     kind = "keypair"
 
 
 class CreateKeypair(KeypairCommand):
-    """Keep a public key under a name."""
+    """Store a public key under a name."""
 
-    name: str
-    public_key: str
-    fingerprint: str
+    name: Annotated[str, PERSONAL]
+    public_key: Annotated[str, PERSONAL]
+    fingerprint: Annotated[str, PERSONAL]
 
 
 class DeleteKeypair(KeypairCommand):
@@ -50,45 +51,23 @@ class KeypairEvent(Event):
 
 
 class KeypairCreated(KeypairEvent):
-    """It exists."""
+    """The keypair exists, with this public key."""
 
     project: str
-    name: str
-    public_key: str
-    fingerprint: str
+    name: Annotated[str, PERSONAL]
+    public_key: Annotated[str, PERSONAL]
+    fingerprint: Annotated[str, PERSONAL]
     at: datetime
 
 
 class KeypairDeleted(KeypairEvent):
-    """It is gone."""
+    """The keypair is deleted; guests keep the key."""
 
     at: datetime
 
 
-def evolve(now: Keypair | None, event: Event, subject_id: str) -> Keypair:
-    """The keypair after this event. Raises TypeError for an event that is none of a keypair's."""
-    match event:
-        case KeypairCreated():
-            given = {name: getattr(event, name) for name in KeypairCreated.model_fields if name != "at"}
-            return Keypair(id=subject_id, created=event.at, updated=event.at, **given)
-        case KeypairDeleted() if now:
-            return now.but(deleted=event.at, updated=event.at)
-        case _:
-            raise TypeError(f"{event.type_name} does not apply to keypair {subject_id}")
-
-
-def decide(now: Keypair | None, envelope: Envelope) -> Decision:
-    """Facts. Raises a Refusal where the keypair cannot do it."""
-    if isinstance(envelope.data, CreateKeypair):
-        if now is not None and now.deleted is None:
-            raise AlreadyExists(kind="keypair", id=envelope.data.name)
-        return Decision([KeypairCreated(project=envelope.project, at=envelope.time, **envelope.data.model_dump())])
-    if now is None or now.deleted is not None:
-        raise NotFound(kind="keypair", id=envelope.subject.id)
-    if isinstance(envelope.data, DeleteKeypair):
-        return Decision([KeypairDeleted(at=envelope.time)])
-    raise TypeError(f"{envelope.data.type_name} is nothing a keypair decides")
-
+RULES = Named("keypair", Keypair, CreateKeypair, KeypairCreated, DeleteKeypair, KeypairDeleted)
+evolve, decide = RULES.evolve, RULES.decide
 
 KIND = Kind(
     name="keypair",

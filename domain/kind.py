@@ -1,4 +1,4 @@
-"""What a row of the table of kinds is: all that is to be said once of a kind of aggregate.
+"""The row of a kind of aggregate: everything that is declared once about it.
 
 Why a row: who decides, what is stored, what is listed, what the API and `gs` offer all follow from it, so a new kind
 is in every one of those places, or in none.
@@ -22,11 +22,11 @@ class DecidedBy(StrEnum):
 
     ENGINE = "engine"
     SCHEDULER = "scheduler"
-    """That of the cell that the aggregate belongs to."""
+    """The scheduler of the cell that the aggregate belongs to."""
 
 
 class Unique(StrEnum):
-    """Where a name can be given once only; then the aggregate's id is made of it."""
+    """Scope in which a name is unique; the aggregate's id is then derived from the name."""
 
     NOWHERE = "nowhere"
     PROJECT = "project"
@@ -37,49 +37,53 @@ class Decider(Protocol):
     """A module that decides for a kind."""
 
     def decide(self, now: Any, envelope: Envelope, /) -> Decision:
-        """What follows from the record; raises a Refusal."""
+        """Return the effects of the record. Raises a Refusal."""
 
 
 @dataclass(frozen=True)
 class ListFilter:
-    """A field by which a kind's list can be narrowed, besides name and project."""
+    """A field that a kind's list can be filtered by, besides name and project."""
 
     field: str
-    """Of the document; also the column's name and the query parameter's."""
+    """Name of the document's field, of the column and of the query parameter."""
     help: str
-    """What is listed then, as "In one of these statuses"."""
+    """Meaning of the filter, as "In one of these statuses"."""
     type: FilterType = "text"
     several: bool = False
-    """Any of several values, separated by commas."""
+    """Whether it takes several values, separated by commas, of which any matches."""
+    values: tuple[str, ...] = ()
+    """The values that the field can have; empty: any."""
+    refers: str = ""
+    """Kind whose id the field holds: people may write its name."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of aggregate."""
+    """A kind of aggregate, as one row of the table."""
 
     name: str
     help: str
-    """What it is, in one sentence, in the plural."""
+    """The kind in one sentence, in the plural."""
     state: type[Model]
     evolve: Callable[[Any, Event, str], Model]
     decider: str = ""
-    """The module whose `decide` decides for it; empty: the one that declares its state."""
+    """Module whose `decide` decides for it; empty: the module that declares its state."""
     plural: str = ""
-    """Empty: the name with an s. Also the name of its view and the path of its list."""
+    """Plural of the name, also the name of its view and the path of its list; empty: the name with an s."""
     decided_by: DecidedBy = DecidedBy.ENGINE
     unique: Unique = Unique.NOWHERE
     actions: Mapping[str, Action[Any]] = field(default_factory=dict)
-    """Its verbs that are tasks, by name."""
+    """Name of a verb that is a task -> its row."""
     create: type[Command] | None = None
-    """Where the ordinary request makes one: its fields are those of the request."""
+    """Command of the ordinary create request, whose fields are the request's; None: there is no such request."""
     update: type[Command] | None = None
-    """As `create`; a field that is None stays as it is."""
+    """Command of the ordinary update request; a field that is None stays as it is."""
     delete: type[Command] | None = None
     filters: tuple[ListFilter, ...] = ()
     hidden: frozenset[str] = frozenset()
-    """Fields of the state that no document shows."""
+    """Names of the state's fields that no document shows."""
     shown: tuple[str, ...] = ()
-    """Fields that a list for people has between name and moment of creation."""
+    """Names of the fields that a list for people shows between name and time of creation."""
 
     def __post_init__(self) -> None:
         if not self.plural:
@@ -87,20 +91,26 @@ class Kind:
 
     @property
     def with_tasks(self) -> bool:
-        """Whether tasks work on it."""
+        """Whether tasks work on aggregates of this kind."""
         return issubclass(self.state, TaskSubject)
 
     @property
+    def born_in_task(self) -> bool:
+        """Whether the command that creates an aggregate is accepted as a task at once."""
+        return any(action.creates for action in self.actions.values())
+
+    @property
     def of_projects(self) -> bool:
-        """Whether each belongs to a project."""
+        """Whether each aggregate belongs to a project."""
         return "project" in self.state.model_fields
 
     def permission(self, verb: str) -> str:
-        """What whoever asks for the verb has to be allowed."""
-        return f"{self.name}:{verb}"
+        """Return the permission that a caller needs for the verb."""
+        action = self.actions.get(verb)
+        return (action.permission if action else "") or f"{self.name}:{verb}"
 
     def load_decider(self) -> Decider:
-        """The module that decides for it. Imported when it is asked for: who only replays never loads it."""
+        """Return the module that decides for it, imported on demand: a process that only replays never loads it."""
         module: Any = importlib.import_module(self.decider or self.state.__module__)
         decider: Decider = module
         return decider

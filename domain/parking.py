@@ -4,8 +4,9 @@ Why messages of their own: they concern any kind of aggregate, and stand beside 
 could not be changed. The processor deals with them itself, before anything is decided.
 """
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+from domain.core.fields import PERSONAL
 from domain.core.messages import Command, Event
 
 
@@ -17,19 +18,19 @@ class ReleaseAggregate(Command):
 
 
 class ParkingEvent(Event):
-    """Whether an aggregate takes commands."""
+    """A fact about whether an aggregate accepts commands."""
 
     abstract: ClassVar[bool] = True
     kind = "parking"
 
-    why: str
+    why: Annotated[str, PERSONAL]
 
 
 class AggregateParked(ParkingEvent):
-    """It takes none from now on: the record at this place could not be applied."""
+    """The aggregate accepts no commands from now on: the record at this place could not be applied."""
 
     place: str
 
 
 class AggregateReleased(ParkingEvent):
-    """It takes commands again; why it did not."""
+    """The aggregate accepts commands again; `why` is the reason for which it did not."""

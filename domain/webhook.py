@@ -1,113 +1,114 @@
-"""Webhooks: somebody's HTTP endpoint that is told of events, those that it asked for, from one place on the log on.
+"""Webhooks: HTTP endpoints that receive events, those that match a filter, from one place on the log on.
 
-What is decided is on the log: that it exists, what it wants, that it was disabled and why. How far it has been told is
+What is decided is on the log: that it exists, its filter, that it was disabled and why. How far it has been served is
 not: that moves with every event, and who tells keeps it. Its secret is neither: the log holds a reference.
 """
 
 from datetime import datetime, timedelta
-from typing import ClassVar
+from typing import Annotated, Any, ClassVar
 
-from domain.core.errors import AlreadyExists, NotFound
 from domain.core.event_filter import Interest
+from domain.core.fields import PERSONAL, PERSONAL_OF_ACTOR
 from domain.core.messages import Command, Decision, Envelope, Event, Model
 from domain.kind import Kind, ListFilter
+from domain.named import Named
 
 OVERLAP = timedelta(hours=24)
-"""So long what is sent is signed with the secret before, too, so that a receiver can change over."""
+"""How long requests are signed with the previous secret, too, so that a receiver can change over."""
 
 
 class Wanted(Model):
-    """Which events."""
+    """Filter on the events that a webhook receives."""
 
     types: tuple[str, ...] = ()
     subject: str = ""
-    actor: str = ""
+    actor: Annotated[str, PERSONAL_OF_ACTOR] = ""
     project_id: str = ""
     task: str = ""
 
     @property
     def interest(self) -> Interest:
-        """As a filter."""
+        """The same filter, as one that records can be matched with."""
         return Interest(self.subject, self.types, self.actor, self.project_id, self.task)
 
 
 class Webhook(Model):
-    """A webhook."""
+    """An HTTP endpoint that receives events."""
 
     id: str
     project: str
-    name: str
-    description: str = ""
-    url: str
+    name: Annotated[str, PERSONAL]
+    description: Annotated[str, PERSONAL] = ""
+    url: Annotated[str, PERSONAL]
     wanted: Wanted
     begins: tuple[int, ...]
-    """Offsets of gostack.events, by partition, that it is told from."""
+    """Offsets of gostack.events, by partition, from which events are delivered."""
     secret_ref: str
     old_secret_ref: str = ""
     secret_changed: datetime
     enabled: bool = True
-    reason: str = ""
-    """Why it is disabled."""
+    reason: Annotated[str, PERSONAL] = ""
+    """Why the webhook is disabled."""
     turn: int = 1
-    """Grows whenever it is to be tried at once, whatever failed before."""
+    """Counter that grows whenever delivery is to be tried at once, whatever failed before."""
     begun: int = 0
-    """The turn since which it is told from `begins`; 0: since it was made."""
+    """Value of `turn` since which events are delivered from `begins`; 0: since the webhook was created."""
     created: datetime
     updated: datetime
     deleted: datetime | None = None
 
     def secret_refs(self, now: datetime) -> tuple[str, ...]:
-        """Of the secrets to sign with at this time."""
+        """Return references to the secrets that sign requests at this time."""
         if self.old_secret_ref and now - self.secret_changed < OVERLAP:
             return self.secret_ref, self.old_secret_ref
         return (self.secret_ref,)
 
 
 class WebhookCommand(Command):
-    """A wish about a webhook."""
+    """A command for a webhook."""
 
     abstract: ClassVar[bool] = True
     kind = "webhook"
 
 
 class CreateWebhook(WebhookCommand):
-    """Tell an endpoint of events."""
+    """Create a webhook: an endpoint that receives events."""
 
-    name: str
-    description: str = ""
-    url: str
+    name: Annotated[str, PERSONAL]
+    description: Annotated[str, PERSONAL] = ""
+    url: Annotated[str, PERSONAL]
     wanted: Wanted
     begins: tuple[int, ...]
     secret_ref: str
 
 
 class UpdateWebhook(WebhookCommand):
-    """Change a webhook; what is not given stays. Where it has got to stays, too."""
+    """Change a webhook; fields that are left out stay as they are, and so does its position on the log."""
 
-    name: str | None = None
-    description: str | None = None
-    url: str | None = None
+    name: Annotated[str | None, PERSONAL] = None
+    description: Annotated[str | None, PERSONAL] = None
+    url: Annotated[str | None, PERSONAL] = None
     wanted: Wanted | None = None
     secret_ref: str | None = None
 
 
 class DisableWebhook(WebhookCommand):
-    """Tell it no more, for a reason, unless it was to be tried again meanwhile."""
+    """Disable a webhook for a reason, unless it was to be tried again meanwhile."""
 
     relieves: ClassVar[bool] = True
 
-    reason: str
+    reason: Annotated[str, PERSONAL]
     turn: int
 
 
 class RetryWebhook(WebhookCommand):
-    """Try at once, and enable it where it is disabled: it goes on where it had got to, or from elsewhere."""
+    """Try delivery at once, and enable a disabled webhook: it goes on from its position, or from another."""
 
     begins: tuple[int, ...] | None = None
 
 
 class DeleteWebhook(WebhookCommand):
-    """Delete a webhook."""
+    """Delete a webhook: no event is delivered any more."""
 
     relieves: ClassVar[bool] = True
 
@@ -120,12 +121,12 @@ class WebhookEvent(Event):
 
 
 class WebhookCreated(WebhookEvent):
-    """It exists."""
+    """The webhook exists, with these values."""
 
     project: str
-    name: str
-    description: str = ""
-    url: str
+    name: Annotated[str, PERSONAL]
+    description: Annotated[str, PERSONAL] = ""
+    url: Annotated[str, PERSONAL]
     wanted: Wanted
     begins: tuple[int, ...]
     secret_ref: str
@@ -133,25 +134,25 @@ class WebhookCreated(WebhookEvent):
 
 
 class WebhookUpdated(WebhookEvent):
-    """It changed; None means as before."""
+    """The webhook changed; a field that is None stays as it was."""
 
-    name: str | None = None
-    description: str | None = None
-    url: str | None = None
+    name: Annotated[str | None, PERSONAL] = None
+    description: Annotated[str | None, PERSONAL] = None
+    url: Annotated[str | None, PERSONAL] = None
     wanted: Wanted | None = None
     secret_ref: str | None = None
     at: datetime
 
 
 class WebhookDisabled(WebhookEvent):
-    """It is told no more."""
+    """The webhook is disabled: no events are delivered to it."""
 
-    reason: str
+    reason: Annotated[str, PERSONAL]
     at: datetime
 
 
 class WebhookRetried(WebhookEvent):
-    """It is told again, at once; None means from where it had got to."""
+    """The webhook is enabled and delivery is tried at once; `begins` None: from the position it had."""
 
     revision = 2
 
@@ -160,63 +161,53 @@ class WebhookRetried(WebhookEvent):
 
 
 class WebhookDeleted(WebhookEvent):
-    """It is gone."""
+    """The webhook is deleted: no event is delivered any more."""
 
     at: datetime
 
 
+RULES = Named(
+    "webhook", Webhook, CreateWebhook, WebhookCreated, DeleteWebhook, WebhookDeleted, UpdateWebhook, WebhookUpdated
+)
+
+
 def evolve(now: Webhook | None, event: Event, subject_id: str) -> Webhook:
-    """The webhook after this event. Raises TypeError for an event that is none of a webhook's."""
+    """Return the webhook after this event. Raises TypeError for an event of another kind."""
     match event:
         case WebhookCreated():
-            given = {name: getattr(event, name) for name in WebhookCreated.model_fields if name != "at"}
-            return Webhook(id=subject_id, created=event.at, updated=event.at, secret_changed=event.at, **given)
-        case WebhookUpdated() if now:
-            changes = {name: value for name, value in event if value is not None and name != "at"}
-            if event.url is not None:
-                changes["turn"] = now.turn + 1
-            if event.secret_ref is not None:
-                changes |= {"old_secret_ref": now.secret_ref, "secret_changed": event.at}
-            return now.but(updated=event.at, **changes)
+            return RULES.made(event, subject_id, secret_changed=event.at)
         case WebhookDisabled() if now:
             return now.but(enabled=False, reason=event.reason, updated=event.at)
         case WebhookRetried() if now:
             turn = now.turn + 1
             place = {} if event.begins is None else {"begins": event.begins, "begun": turn}
             return now.but(enabled=True, reason="", turn=turn, updated=event.at, **place)
-        case WebhookDeleted() if now:
-            return now.but(deleted=event.at, updated=event.at)
+        case WebhookUpdated() if now:
+            changes: dict[str, Any] = {} if event.url is None else {"turn": now.turn + 1}
+            if event.secret_ref is not None:
+                changes |= {"old_secret_ref": now.secret_ref, "secret_changed": event.at}
+            return RULES.evolve(now, event, subject_id).but(**changes)
         case _:
-            raise TypeError(f"{event.type_name} does not apply to webhook {subject_id}")
+            return RULES.evolve(now, event, subject_id)
 
 
 def decide(now: Webhook | None, envelope: Envelope) -> Decision:
-    """Facts. Raises a Refusal where the webhook cannot do it."""
-    at, ident = envelope.time, envelope.subject.id
-    if isinstance(envelope.data, CreateWebhook):
-        if now is not None and now.deleted is None:
-            raise AlreadyExists(kind="webhook", id=envelope.data.name)
-        given = dict(envelope.data)
-        return Decision([WebhookCreated(project=envelope.project, at=at, **given)])
-    if now is None or now.deleted is not None:
-        raise NotFound(kind="webhook", id=ident)
+    """Return the events of a command. Raises a Refusal where the webhook does not allow it."""
     match envelope.data:
-        case UpdateWebhook() as command:
-            changes = {name: value for name, value in command if value is not None and value != getattr(now, name)}
-            return Decision([WebhookUpdated(at=at, **changes)] if changes else [])
         case DisableWebhook(reason=reason, turn=turn):
-            return Decision([WebhookDisabled(reason=reason, at=at)] if now.enabled and turn == now.turn else [])
+            webhook = RULES.alive(now, envelope)
+            stands = webhook.enabled and turn == webhook.turn
+            return Decision([WebhookDisabled(reason=reason, at=envelope.time)] if stands else [])
         case RetryWebhook(begins=begins):
-            return Decision([WebhookRetried(begins=begins, at=at)])
-        case DeleteWebhook():
-            return Decision([WebhookDeleted(at=at)])
-        case other:
-            raise TypeError(f"{other.type_name} is nothing a webhook decides")
+            RULES.alive(now, envelope)
+            return Decision([WebhookRetried(begins=begins, at=envelope.time)])
+        case _:
+            return RULES.decide(now, envelope)
 
 
 KIND = Kind(
     name="webhook",
-    help="Endpoints that are told of events.",
+    help="HTTP endpoints that receive events.",
     state=Webhook,
     evolve=evolve,
     delete=DeleteWebhook,

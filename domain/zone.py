@@ -2,38 +2,40 @@
 which cell, as whose its name is known for ever."""
 
 from datetime import datetime
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from domain.core.cells import DEFAULT_CELL
+from domain.core.fields import PERSONAL, PLAIN
 from domain.core.messages import Command, Event, Model
 from domain.kind import DecidedBy, Kind, Unique
+from domain.named import Named
 
 
 class Zone(Model):
-    """A zone."""
+    """A named group of hosts that fail together."""
 
     id: str
-    name: str
+    name: Annotated[str, PLAIN]
     cell: str = DEFAULT_CELL
-    description: str = ""
+    description: Annotated[str, PERSONAL] = ""
     created: datetime
     updated: datetime
     deleted: datetime | None = None
 
 
 class ZoneCommand(Command):
-    """A wish about a zone."""
+    """A command for a zone."""
 
     abstract: ClassVar[bool] = True
     kind = "zone"
 
 
 class CreateZone(ZoneCommand):
-    """Create a zone."""
+    """Create a zone that hosts can be in."""
 
-    name: str
+    name: Annotated[str, PLAIN]
     cell: str = DEFAULT_CELL
-    description: str = ""
+    description: Annotated[str, PERSONAL] = ""
 
 
 class DeleteZone(ZoneCommand):
@@ -50,39 +52,24 @@ class ZoneEvent(Event):
 
 
 class ZoneCreated(ZoneEvent):
-    """It exists."""
+    """The zone exists, in this cell."""
 
     revision = 2
 
-    name: str
+    name: Annotated[str, PLAIN]
     cell: str
-    description: str = ""
+    description: Annotated[str, PERSONAL] = ""
     at: datetime
 
 
 class ZoneDeleted(ZoneEvent):
-    """It is gone."""
+    """The zone is deleted; no host is in it."""
 
     at: datetime
 
 
-def evolve(now: Zone | None, event: Event, subject_id: str) -> Zone:
-    """The zone after this event. Raises TypeError for an event that is none of a zone's."""
-    match event:
-        case ZoneCreated():
-            return Zone(
-                id=subject_id,
-                name=event.name,
-                cell=event.cell,
-                description=event.description,
-                created=event.at,
-                updated=event.at,
-            )
-        case ZoneDeleted() if now:
-            return now.but(deleted=event.at, updated=event.at)
-        case _:
-            raise TypeError(f"{event.type_name} does not apply to zone {subject_id}")
-
+RULES = Named("zone", Zone, CreateZone, ZoneCreated, DeleteZone, ZoneDeleted)
+evolve = RULES.evolve
 
 KIND = Kind(
     name="zone",

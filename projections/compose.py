@@ -9,22 +9,24 @@ from infra.log.log import LogUnavailable
 from infra.process.health_server import HealthState, measure_health, start_health_server
 from infra.process.run import Part, run_until_signal
 from infra.process.settings import Settings
-from projections.maintenance.operator import operate
+from projections.maintenance.operator import run_maintenance
 from projections.projector import Projector
 from projections.store.postgres import PostgresStore
 
 
 async def projector(settings: Settings) -> None:
-    """Project, and do what is asked of the read models, until a signal comes.
+    """Run the projector, and the maintenance of the read models beside it, until a signal comes.
 
-    Raises what the projector raises, and what ends its other half: the supervisor starts it again."""
+    Raises what the projector or the maintenance ends with (a gap in the log, a lost database...): the supervisor then
+    starts the process again.
+    """
     assert catalog.MESSAGES
     log = KafkaLog(settings.log.bootstrap, settings.log.request_timeout)
     store = PostgresStore(settings.db.dsn, pool_size=2)
     projector = Projector(log, store)
     health = HealthState(settings.metrics.every)
     start_health_server(settings.metrics.listen, settings.metrics.projector, health)
-    parts: list[Part] = [projector.run, partial(operate, settings)]
+    parts: list[Part] = [projector.run, partial(run_maintenance, settings)]
     if settings.metrics.projector:
         look = partial(projector.look, lambda: datetime.now(UTC))
         parts.append(partial(measure_health, health, look, (LogUnavailable,)))

@@ -1,11 +1,11 @@
 """The projector: folds events into read models, some hundred at a time, positions and rows in one transaction.
 
-Why it folds states itself: a row then says just what the domain says, and nothing is derived twice. An event is
-applied when its version is the next of its aggregate; one that is not above the last was seen before; a gap means
-that something was lost, and stops the projector, loudly.
+Why it folds states itself: a row then says just what the domain says, and nothing is derived twice. An event is applied
+when its version is the next of its aggregate; an event whose version is not above the last was applied before and is
+passed over; a gap means that an event was lost, and stops the projector, loudly.
 
-What costs most is to write a thing down, so that is done once a batch however often the thing changed, and of states
-only now and then, or when they leave memory: history has what came since.
+What costs most is to write a thing down, so each row is written once a batch however often it changed, and states only
+now and then, or when they leave memory: history has the events that came since.
 """
 
 import asyncio
@@ -34,15 +34,7 @@ from infra.log.behind import must_reach
 from infra.log.lag import Lags, export_lags, lags
 from infra.log.log import Log, Positions, TopicPartition
 from infra.process import failpoints, log_context, metrics, traces
-from projections.store.port import (
-    LONG_AGO,
-    Batch,
-    Entry,
-    Kept,
-    Milestone,
-    Snapshot,
-    Store,
-)
+from projections.store.port import LONG_AGO, HistoryEntry, Milestone, ProjectionBatch, Snapshot, Store, StoredState
 from projections.views.dead import read_dead
 from projections.views.table import VIEWS
 from projections.views.view import Change, Row
@@ -52,58 +44,60 @@ logger = logging.getLogger(__name__)
 READS = (Topic.EVENTS, Topic.DEAD)
 MOST = 1000
 CACHE = 5_000
-"""Aggregates whose states are kept in memory: some 12 KiB each."""
+"""Aggregates whose states are kept in memory, at some 12 KiB each."""
 GATHER = 0.05
-"""Seconds for which records wait for others while many come."""
+"""Seconds for which the broker holds records back while many come, to send them together."""
 PACE = 0.1
-"""Seconds from batch to batch while many records come, and not more than are read at once: a row that changes twice
-meanwhile is written once."""
+"""Seconds from the start of one batch to the next while many records come, though fewer than one read takes: a row that
+changes twice meanwhile is written once."""
 BUSY = 16
-"""Records in a batch that are many; with fewer, the pace is a fifth: what one command brings comes in small pieces."""
+"""Records in a batch from which on there is load. With fewer, the pace is a fifth: the records of one command come in
+small pieces."""
 
 SNAPSHOT_EVENTS = 16
 SNAPSHOT_BYTES = 256
-"""A state is written down when so many events have come since, or one for so many bytes of it if that is more: then
-an event costs no more of it, however large the state has become."""
+"""A state is written down after SNAPSHOT_EVENTS events, or after one for each SNAPSHOT_BYTES of it if that is more: so
+an event costs no more however large the state has become."""
 MILESTONE_EVENTS = 1000
 MILESTONE_BYTES = 1024
-"""A milestone stands so many versions after the one before, or one for so many bytes of that if it is more: by the
-story alone, wherever batches end. The largest network there may be has 20 MB, so 20,000 events are folded at most."""
+"""A milestone is made MILESTONE_EVENTS versions after the one before, or one for each MILESTONE_BYTES of that one if
+that is more. Versions alone decide, wherever batches end. The largest network there may be has 20 MB, so 20,000 events
+are folded at most."""
 
 
 class VersionGap(Exception):
-    """An aggregate's events are not without a gap: the log, or what was read of it, is damaged."""
+    """An aggregate's events have a gap in their versions: the log, or what was read of it, is damaged."""
 
 
 @dataclass(slots=True)
 class _Folded:
-    """An aggregate as its events make it, and what of it is written down."""
+    """An aggregate as its events make it, and which of its states are written down."""
 
     version: int = 0
     state: Any = None
     kept: int = 0
-    """Version of its last snapshot."""
+    """Version of the last snapshot that was written."""
     size: int = 0
-    """Bytes of that."""
+    """Bytes of the last snapshot's state."""
     offset: int = -1
-    """Of the last event."""
+    """Offset of the last event that was folded."""
     time: datetime = LONG_AGO
-    """The latest of all events."""
+    """The latest time of all its events."""
     milestone: int = 0
-    """Version of the next."""
+    """Version at which the next milestone is written."""
 
     def due(self) -> bool:
-        """Whether to write it down."""
+        """Say whether enough events have come since the last snapshot to write another."""
         return self.version - self.kept >= max(SNAPSHOT_EVENTS, self.size // SNAPSHOT_BYTES)
 
     def snapshot(self) -> Snapshot:
-        """It, to be written down now."""
+        """Return the state as a snapshot, and note that it is written down."""
         state = self._dumped()
         self.kept, self.size = self.version, len(state)
         return Snapshot(self.version, self.offset, state, self.time)
 
     def reached(self, record: Record, envelope: Envelope) -> Milestone:
-        """It, as this event made it, for ever."""
+        """Return the state after this event as a milestone, and set the version of the next milestone."""
         state = self._dumped()
         self.milestone = _next_milestone(self.version, len(state))
         place = (record.partition or 0, record.offset)
@@ -115,7 +109,7 @@ class _Folded:
 
 
 class Projector:
-    """Reads gostack.events, and gostack.dead, into a store."""
+    """Folds the events of gostack.events, and the dead records of gostack.dead, into a store of read models."""
 
     def __init__(self, log: Log, store: Store, most: int = MOST, pace: float = PACE) -> None:
         self._log = log
@@ -126,10 +120,14 @@ class Projector:
         self._positions: dict[TopicPartition, int] = {}
         self._serves = False
         self._traced: Positions = {}
-        """From where on events get spans: what was there before is caught up with."""
+        """Offset per partition from which on events get spans; earlier events were there before the projector
+        started."""
 
     async def run(self, until: Callable[[], bool] = lambda: False) -> None:
-        """Project until told to stop. Raises LogBehind, VersionGap, NotMoved, StoreUnavailable, LogUnavailable."""
+        """Project until `until` returns True.
+
+        Raises LogBehind, VersionGap, NotMoved, StoreUnavailable, LogUnavailable.
+        """
         await self.start(list(await self._log.bounds(READS)))
         await must_reach(self._log, self._positions)
         await self.serve()
@@ -149,18 +147,21 @@ class Projector:
             await reader.close()
 
     async def serve(self) -> None:
-        """What cannot be read is laid aside from now on, and what comes gets spans: a projector that only fills read
-        models does neither. Raises LogUnavailable."""
+        """Begin to act as the projector that serves: from now on, lay unreadable events aside in gostack.dead and make
+        spans.
+
+        A projector that only fills a new generation of read models does neither. Raises LogUnavailable.
+        """
         self._serves = True
         if traces.on():
             self._traced = {each: end for each, (_, end) in (await self._log.bounds(READS)).items()}
 
     async def start(self, partitions: Sequence[TopicPartition]) -> None:
-        """Go on where the store stands."""
+        """Load from the store the offset at which to go on in each of these partitions. Raises StoreUnavailable."""
         self._positions = await self._store.positions(partitions)
 
     async def up_to(self, ends: Positions) -> None:
-        """Project what lies before these offsets, and nothing behind them. Raises what run() raises."""
+        """Project the records before these offsets, and none behind them. Raises what run() raises."""
         left = {each for each, end in ends.items() if self._positions[each] < end}
         if not left:
             return
@@ -177,10 +178,10 @@ class Projector:
             await reader.close()
 
     async def apply(self, records: Sequence[Record]) -> None:
-        """Project these records, which follow one another in each partition. Raises what run() raises."""
+        """Project these records, which must follow one another in each partition. Raises what run() raises."""
         failpoints.point("projector-fetched")
         began, began_ns = time.monotonic(), time.time_ns()
-        batch = Batch()
+        batch = ProjectionBatch()
         found: list[tuple[Record, Envelope]] = []
         dead: list[tuple[Record, Envelope]] = []
         unreadable: list[Record] = []
@@ -200,7 +201,7 @@ class Projector:
                 found.append((record, from_record(record)))
             except UnknownMessage as error:
                 with log_context.handling(None, record.place):
-                    logger.error("event left out: %s", error)
+                    logger.error("the event cannot be read, and is passed over: %s", error)
                 unreadable.append(dead_record(record, str(error)))
         await self._warm({each.subject for _, each in found if each.aggversion} | {each.subject for _, each in dead})
         try:
@@ -231,7 +232,7 @@ class Projector:
                     logger.debug("projected")
 
     async def look(self, clock: Callable[[], datetime]) -> Lags:
-        """Measure how far the read models are behind. Raises LogUnavailable."""
+        """Measure how far the read models are behind the log, in records and seconds. Raises LogUnavailable."""
         return export_lags("projector", await lags(self._log, dict(self._positions), clock(), READS))
 
     async def _warm(self, keys: set[Key]) -> None:
@@ -246,8 +247,9 @@ class Projector:
         for key in cold:
             self._cache[key].milestone = _next_milestone(*marked.get(key, (0, 0)))
 
-    def _fold(self, batch: Batch, record: Record, envelope: Envelope) -> Change | None:
-        """What the event changes; None where it was seen before. Raises VersionGap."""
+    def _fold(self, batch: ProjectionBatch, record: Record, envelope: Envelope) -> Change | None:
+        """Apply an event to its aggregate; return the change, or None where the event was applied before. Raises
+        VersionGap."""
         key = envelope.subject
         before = after = None
         if envelope.aggversion is not None:
@@ -269,8 +271,9 @@ class Projector:
         batch.history.append(entry(record, envelope))
         return Change(envelope, before, after, (record.topic, record.partition or 0, record.offset))
 
-    def _bury(self, batch: Batch, record: Record, envelope: Envelope) -> Change | None:
-        """What a word of gostack.dead changes. History has none of them, so each state is written down at once."""
+    def _bury(self, batch: ProjectionBatch, record: Record, envelope: Envelope) -> Change | None:
+        """Apply a record of gostack.dead; return the change, or None. History does not keep dead records, so each state
+        of one is written down at once."""
         folded = self._cache[envelope.subject]
         before, after = folded.state, evolve_dead(folded.state, envelope)
         if after is before:
@@ -280,8 +283,8 @@ class Projector:
         place = (record.topic, record.partition or 0, record.offset)
         return Change(replace(envelope, aggversion=folded.version), before, after, place)
 
-    def _snapshots(self, batch: Batch, changes: Sequence[Change]) -> None:
-        """States that are due, and those that nobody asked for lately, as these changes left them."""
+    def _snapshots(self, batch: ProjectionBatch, changes: Sequence[Change]) -> None:
+        """Add to the batch the states that are due after these changes, and those that the cache has no room for."""
         for key in {change.key for change in changes if change.version}:
             if self._cache[key].due():
                 batch.states[key] = self._cache[key].snapshot()
@@ -295,7 +298,7 @@ def _partition(record: Record) -> TopicPartition:
     return TopicPartition(record.topic, record.partition or 0)
 
 
-def _folded(key: Key, kept: Kept) -> _Folded:
+def _folded(key: Key, kept: StoredState) -> _Folded:
     if key.kind == "dead":
         return _Folded(kept.version, Dead.model_validate_json(kept.state), kept.version, len(kept.state))
     aggregate = AGGREGATES[key.kind]
@@ -308,12 +311,12 @@ def _folded(key: Key, kept: Kept) -> _Folded:
 
 
 def _next_milestone(version: int, size: int) -> int:
-    """Where it stands after the one of this version, which has so many bytes."""
+    """Return the version of the milestone after the one of this version, whose state has so many bytes."""
     return version + max(MILESTONE_EVENTS, size // MILESTONE_BYTES)
 
 
-def _project(batch: Batch, changes: Sequence[Change]) -> None:
-    """The rows of these changes, which follow one another."""
+def _project(batch: ProjectionBatch, changes: Sequence[Change]) -> None:
+    """Add to the batch the rows that follow from these changes, which must follow one another."""
     by_kind: dict[str, list[Change]] = {}
     for change in changes:
         by_kind.setdefault(change.key.kind, []).append(change)
@@ -346,10 +349,10 @@ def _project(batch: Batch, changes: Sequence[Change]) -> None:
             batch.gone[view.name] = gone
 
 
-def entry(record: Record, envelope: Envelope) -> Entry:
-    """An event as history keeps it."""
+def entry(record: Record, envelope: Envelope) -> HistoryEntry:
+    """Return an event in the form in which history keeps it."""
     # In the order of its fields: naming them takes longer than all the rest.
-    return Entry(
+    return HistoryEntry(
         envelope.subject,
         envelope.aggversion or 0,
         envelope.id,

@@ -1,4 +1,4 @@
-"""What a hypervisor must be able to do for GoStack.
+"""The driver: everything that a hypervisor must be able to do for GoStack.
 
 Why so narrow: everything that decides is in the domain; a driver only makes the host be so. Every method is safe to
 call twice, and again after a crash in the middle: what is so already is success. Methods raise DriverError for what
@@ -24,10 +24,12 @@ class DriverFault(StrEnum):
     """The guest has to run for this."""
     GUEST_ON = "guest-on"
     """The guest has to be off for this."""
+    SAVED_MEMORY_UNUSABLE = "saved-memory-unusable"
+    """The hypervisor cannot go on from what it saved of the guest; that is kept until the guest is started anew."""
     IMAGE_UNAVAILABLE = "image-unavailable"
     """The image is not in the store, or the store does not answer."""
     CHECKSUM_MISMATCH = "checksum-mismatch"
-    """What the store gave is not the image."""
+    """The file that the store gave is not the image."""
     IMAGE_UNSAFE = "image-unsafe"
     """The image's file is not what its format says, or points at other files."""
     DISK_TOO_SMALL = "disk-too-small"
@@ -40,6 +42,8 @@ class DriverFault(StrEnum):
     """The guest went on and off so often that its disk could not be copied."""
     DISK_DAMAGED = "disk-damaged"
     """What came of a disk from elsewhere is not what was sent."""
+    VOLUME_DIFFERS = "volume-differs"
+    """The host has a file of the volume already, of another size."""
     NETWORK_OVERLAPS = "network-overlaps"
     """The host has an interface in the network's address range already."""
     HYPERVISOR_UNREACHABLE = "hypervisor-unreachable"
@@ -48,6 +52,8 @@ class DriverFault(StrEnum):
     """The hypervisor's daemon says no."""
     HOST_COMMAND_FAILED = "host-command-failed"
     """A program on the host failed, or took too long."""
+    SECRET_GONE = "secret-gone"
+    """The secret was told to the guest once, and is not kept any more."""
     SIMULATED_FAILURE = "simulated-failure"
     """The simulation was told to fail now and then."""
 
@@ -62,7 +68,7 @@ class DriverError(Exception):
 
 @dataclass(frozen=True)
 class Secrets:
-    """What a guest is told and nobody else: never logged, never in an event."""
+    """Secrets that a guest is told and nobody else: never logged, never in an event."""
 
     password: str = field(default="", repr=False)
     user_data: str = field(default="", repr=False)
@@ -86,8 +92,8 @@ class DiskContent:
     """Bytes of the file."""
     chunks: AsyncGenerator[bytes, None]
     """The file, piece by piece. Whoever takes it closes it."""
-    user_data: str | None = field(default=None, repr=False)
-    """What the guest is told besides, as Secrets has it; None: its host was never told what to tell it."""
+    user_data: str = field(default="", repr=False)
+    """What the guest is told besides, as Secrets has it."""
 
 
 Progress = Callable[[int, int], None]
@@ -106,11 +112,11 @@ class HostDriver(Protocol):
         """Let go of everything; guests run on."""
 
     async def inventory(self) -> Inventory:
-        """What this host has in all."""
+        """Tell the processors, memory and disk that this host has in all."""
 
 
 class DiskDriver(Protocol):
-    """What guests have on the host's disk."""
+    """The part of a driver for the files that guests have on the host's disk."""
 
     async def prepare_image(self, image: ImageRef) -> None:
         """Have the image in the cache; "image-unavailable", "checksum-mismatch" or "image-unsafe"."""
@@ -124,11 +130,42 @@ class DiskDriver(Protocol):
     async def delete_disk(self, instance_id: str) -> None:
         """Remove everything kept for the instance."""
 
-    async def write_config_drive(self, guest: GuestSpec, secrets: Secrets) -> None:
-        """Write what the metadata service tells the guest and, where it wants one, the ISO image that says the same."""
+    async def replace_disk(self, guest: GuestSpec) -> None:
+        """Put the root disk aside and make one of `guest.image`, as create_disk() does; its errors.
 
-    async def told(self, instance_id: str) -> Secrets | None:
-        """What the guest is told on this host, without its password; None where nothing was written for it."""
+        A disk that was put aside before stays there: drop_old_disk() first where that is another replacement's.
+        """
+
+    async def restore_disk(self, instance_id: str) -> None:
+        """Put the disk that was put aside in the root disk's place; without one, the root disk stays."""
+
+    async def drop_old_disk(self, instance_id: str) -> None:
+        """Remove the disk that was put aside."""
+
+    async def create_rescue_disk(self, instance_id: str, image: ImageRef) -> None:
+        """Make the disk that a rescued guest boots from, an overlay on the cached image; one that is there is replaced.
+
+        "image-unavailable".
+        """
+
+    async def delete_rescue_disk(self, instance_id: str) -> None:
+        """Remove the rescue disk."""
+
+    async def write_config_drive(self, guest: GuestSpec, secrets: Secrets | None) -> None:
+        """Write what the metadata service tells the guest and, where it wants one, the ISO image that says the same.
+
+        Without secrets: those that it was told before stay.
+        """
+
+
+class VolumeDriver(Protocol):
+    """Disks on the host that outlive guests."""
+
+    async def create_volume(self, volume_id: str, size: int) -> None:
+        """Make an empty disk of `size` bytes; one that is there keeps what is on it. "volume-differs"."""
+
+    async def delete_volume(self, volume_id: str) -> None:
+        """Remove the disk with all that is on it; one that is not there is success."""
 
 
 class DiskTransferDriver(Protocol):
@@ -166,31 +203,34 @@ class NetworkDriver(Protocol):
 
 
 class DefinitionDriver(Protocol):
-    """What the hypervisor knows of guests."""
+    """The part of a driver for the definitions of guests."""
 
     async def define(self, guest: GuestSpec) -> None:
-        """Tell the hypervisor about the guest; a definition that is there is replaced."""
+        """Tell the hypervisor about the guest; a definition that is there is replaced.
+
+        Where it has a rescue image it boots from its rescue disk, and has its own root disk second.
+        """
 
     async def undefine(self, instance_id: str) -> None:
         """Turn the guest off at once and forget its definition."""
 
 
 class PowerDriver(Protocol):
-    """Whether guests run."""
+    """The part of a driver for the power of guests: whether they run, stand still or are off."""
 
     async def start(self, instance_id: str) -> None:
-        """Run the guest; "guest-unknown"."""
+        """Run the guest; one that is paused or suspended goes on. "guest-unknown", "saved-memory-unusable"."""
 
     async def stop(self, instance_id: str, grace: float) -> None:
         """Ask the guest to power off; turn it off after `grace` seconds. One that is not known is off.
 
-        One that is paused goes on first, so that it hears.
+        One that is paused goes on first, so that it hears. One that is suspended loses its saved memory.
         """
 
     async def reboot(self, instance_id: str, grace: float) -> None:
         """Ask the guest to reboot; reset it where it does not within `grace` seconds. One that is off is started.
 
-        One that is paused goes on first. "guest-unknown".
+        One that is paused or suspended goes on first. "guest-unknown", "saved-memory-unusable".
         """
 
     async def pause(self, instance_id: str) -> None:
@@ -199,15 +239,25 @@ class PowerDriver(Protocol):
     async def unpause(self, instance_id: str) -> None:
         """Let a paused guest's processors go on; "guest-unknown" or "guest-off"."""
 
+    async def suspend(self, instance_id: str) -> None:
+        """Save the guest's memory to disk and end it; "guest-unknown" or "guest-off"."""
+
+    async def resume(self, instance_id: str) -> None:
+        """Run a suspended guest from where it was; one that runs, or is paused, runs.
+
+        "guest-unknown", "guest-off" where nothing was saved, "saved-memory-unusable". What was saved is never thrown
+        away here: undefine() and stop() do that.
+        """
+
     async def power(self, instance_id: str) -> Power:
-        """What the hypervisor says of one guest; NONE where it knows none."""
+        """Tell the power of one guest by the hypervisor's word; NONE where it knows none."""
 
     async def guests(self) -> dict[str, Power]:
-        """What the hypervisor says of every guest of ours, by instance id."""
+        """Tell the power of every guest that GoStack has made, by instance id."""
 
 
 class DisplayDriver(Protocol):
-    """What can be seen of guests from outside."""
+    """The part of a driver for consoles and displays of guests."""
 
     async def console_log(self, instance_id: str, most: int) -> bytes:
         """The last `most` bytes of the guest's serial console; empty where it has written none."""
@@ -221,10 +271,11 @@ class Driver(
     DiskDriver,
     DiskTransferDriver,
     CaptureDriver,
+    VolumeDriver,
     NetworkDriver,
     DefinitionDriver,
     PowerDriver,
     DisplayDriver,
     Protocol,
 ):
-    """One host's hypervisor."""
+    """The hypervisor of one host, with all its parts."""

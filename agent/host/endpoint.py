@@ -1,7 +1,7 @@
-"""The agent's own HTTP endpoint: what of a guest only its host can give.
+"""The agent's own HTTP endpoint, for what only a guest's host can give.
 
 Why not over the log: a console's text and a display's password are for one person and one moment, and the log keeps
-everything for ever. Who speaks here has the token that API and agents share.
+everything for ever. Callers need the token that API and agents share.
 """
 
 import hmac
@@ -14,10 +14,10 @@ from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from pydantic import BaseModel, Field
 
 from agent.drivers.driver import Driver, DriverError, DriverFault
-from agent.host import disk_stream
+from agent.outside import disk_stream
 
 MOST = 1 << 20
-"""Bytes of a console that one answer may have."""
+"""Bytes of a console's text in one answer, at most."""
 PROBLEM = "application/problem+json"
 STATUS = {
     DriverFault.GUEST_UNKNOWN: 404,
@@ -26,17 +26,17 @@ STATUS = {
     DriverFault.DISK_MISSING: 404,
     DriverFault.HYPERVISOR_REFUSED: 409,
 }
-"""HTTP status of a driver's errors; all others are 503: the host cannot do it now."""
+"""HTTP status of a driver's errors; for all others it is 503: the host cannot do it now."""
 
 
-class VncWish(BaseModel):
-    """For how long the display's password is wanted."""
+class VncRequest(BaseModel):
+    """For how many seconds the display's password is valid."""
 
     valid_seconds: int = Field(300, ge=10, le=86400)
 
 
 class VncAnswer(BaseModel):
-    """Where a display listens, with a password."""
+    """Address and port of a guest's display, with a password."""
 
     host: str
     port: int
@@ -45,8 +45,10 @@ class VncAnswer(BaseModel):
 
 
 def endpoint(drivers: Mapping[str, Driver], token: str, epochs: Callable[[str], Mapping[str, int]]) -> FastAPI:
-    """The application for the hosts of this process. `epochs`: of a host's guests, where the agent knows them: the
-    host's epoch in which a job last gave each its power. Raises ValueError for an empty token: it would admit anybody.
+    """Make the HTTP application for the hosts of this process.
+
+    `epochs`: returns, for the guests of a host, the host's epoch in which a job last gave each its power, where the
+    agent knows it. Raises ValueError for an empty token: it would admit anybody.
     """
     if not token:
         raise ValueError("the agent's endpoint needs a token")
@@ -55,15 +57,15 @@ def endpoint(drivers: Mapping[str, Driver], token: str, epochs: Callable[[str], 
 
     @app.middleware("http")
     async def admit(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        given = request.headers.get("authorization", "").encode()
-        if request.url.path != "/healthz" and not hmac.compare_digest(given, expected):
+        token_sent = request.headers.get("authorization", "").encode()
+        if request.url.path != "/healthz" and not hmac.compare_digest(token_sent, expected):
             return _problem(401, "unauthorized", "the agent's token is needed", {"WWW-Authenticate": "Bearer"})
         return await call_next(request)
 
     @app.exception_handler(DriverError)
     async def driver_failed(_: Request, problem: DriverError) -> Response:
-        known = problem.code in set(DriverFault)
-        return _problem(STATUS.get(DriverFault(problem.code), 503) if known else 503, problem.code, str(problem))
+        listed = problem.code in set(DriverFault)
+        return _problem(STATUS.get(DriverFault(problem.code), 503) if listed else 503, problem.code, str(problem))
 
     def driver(host_id: str) -> Driver:
         found = drivers.get(host_id)
@@ -97,16 +99,18 @@ def endpoint(drivers: Mapping[str, Driver], token: str, epochs: Callable[[str], 
         return StreamingResponse(disk_stream.body(content), 200, told, "application/octet-stream")
 
     @app.post("/v1/hosts/{host_id}/instances/{instance_id}/vnc")
-    async def vnc(host_id: str, instance_id: UUID, wish: Annotated[VncWish | None, Body()] = None) -> VncAnswer:
-        seconds = (wish or VncWish()).valid_seconds
-        given = await driver(host_id).vnc(str(instance_id), seconds)
-        return VncAnswer(host=given.host, port=given.port, password=given.password, valid_seconds=given.valid_seconds)
+    async def vnc(host_id: str, instance_id: UUID, request: Annotated[VncRequest | None, Body()] = None) -> VncAnswer:
+        seconds = (request or VncRequest()).valid_seconds
+        display = await driver(host_id).vnc(str(instance_id), seconds)
+        return VncAnswer(
+            host=display.host, port=display.port, password=display.password, valid_seconds=display.valid_seconds
+        )
 
     return app
 
 
 class NoSuchHost(Exception):
-    """This process does not serve that host."""
+    """The process has no host of this id."""
 
 
 def _problem(status: int, code: str, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:

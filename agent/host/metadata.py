@@ -1,7 +1,7 @@
-"""The metadata service: tells a guest who it is, at the address that every cloud image asks.
+"""The metadata service: gives a guest its name, keys and user data, at the address that every cloud image asks.
 
-Why by its source address: a guest has no other name yet. The host gave it that address, networks on one host never
-overlap, and the answer holds no password where the guest was given a config drive to read it from.
+Why the guest is known by its source address: a guest has no other name yet. The host gave it that address, networks on
+one host never overlap, and the answer holds no password where the guest was given a config drive to read it from.
 """
 
 import json
@@ -13,8 +13,8 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import PlainTextResponse
 
+from agent.drivers import host_command
 from agent.drivers.driver import DriverError
-from agent.drivers.libvirt import host_command
 from agent.drivers.libvirt.guest_metadata import META_DATA, NETWORK_DATA, USER_DATA
 from agent.drivers.libvirt.instance_files import HostFiles
 from agent.drivers.network.firewall import METADATA_ADDRESS
@@ -29,15 +29,15 @@ EC2: dict[str, Callable[[dict[str, Any]], str]] = {
     "local-hostname": lambda meta: meta["hostname"],
     "public-keys/0/openssh-key": lambda meta: next(iter(meta.get("public_keys", {}).values()), ""),
 }
-"""What is told in Amazon's form as well, which some images know alone."""
+"""Paths of Amazon's form of the metadata, which is all that some images read."""
 
 
 def metadata(state: Path) -> FastAPI:
-    """The application; `state` is the host's directory, as the driver has it."""
+    """Make the HTTP application; `state` is the host's directory, in which the driver keeps its files."""
     files = HostFiles(state.absolute())
     app = FastAPI(title="GoStack metadata", docs_url=None, redoc_url=None, openapi_url=None)
 
-    def told(request: Request, name: str) -> bytes | None:
+    def guest_file(request: Request, name: str) -> bytes | None:
         try:
             instance_id = files.owner(request.client.host if request.client else "")
             return (files.instance(instance_id).told / name).read_bytes() if instance_id else None
@@ -51,7 +51,7 @@ def metadata(state: Path) -> FastAPI:
 
     @app.get("/openstack/latest/{name}")
     def document(request: Request, name: str) -> Response:
-        found = told(request, name) if name in DOCUMENTS else None
+        found = guest_file(request, name) if name in DOCUMENTS else None
         return _nothing() if found is None else Response(found, media_type=DOCUMENTS[name])
 
     @app.get("/latest/meta-data/")
@@ -60,19 +60,20 @@ def metadata(state: Path) -> FastAPI:
 
     @app.get("/latest/meta-data/{name:path}")
     def value(request: Request, name: str) -> Response:
-        found = told(request, META_DATA) if name in EC2 else None
+        found = guest_file(request, META_DATA) if name in EC2 else None
         return _nothing() if found is None else PlainTextResponse(EC2[name](json.loads(found)))
 
     @app.get("/latest/user-data")
     def user_data(request: Request) -> Response:
-        found = told(request, USER_DATA)
+        found = guest_file(request, USER_DATA)
         return _nothing() if found is None else PlainTextResponse(found)
 
     return app
 
 
 def listen() -> socket.socket | None:
-    """The socket to serve on; None where this host cannot have the address (no right to, or another has it)."""
+    """Open the socket to serve on; return None where this host cannot have the address (no right to it, or another
+    process has it)."""
     try:
         host_command.run("ip", "address", "replace", f"{METADATA_ADDRESS}/32", "dev", "lo")
     except DriverError:

@@ -1,6 +1,7 @@
-"""A full look, again and again, at what the hypervisor runs: streams for speed, looking for truth.
+"""The observer: compares, again and again, every guest of a host with what was last reported of it.
 
-It reports facts and changes nothing. A hypervisor that does not answer says nothing about its guests.
+Why beside the hypervisor's own events: these come quickly, but one can be lost; a full look finds what they missed. The
+observer reports facts and changes nothing. A hypervisor that does not answer says nothing about its guests.
 """
 
 import asyncio
@@ -16,38 +17,39 @@ from infra.process import log_context
 logger = logging.getLogger(__name__)
 
 
-async def look(runner: HostRunner) -> None:
-    """Compare every guest with what was last said of it, and report what differs."""
-    known = runner.known_guests()
-    if not known:
+async def observe_guests(runner: HostRunner) -> None:
+    """Compare every guest with what was last reported of it, and report the differences."""
+    reported = runner.reported_guests()
+    if not reported:
         return
     try:
         seen = await runner.driver.guests()
     except DriverError as error:
         with log_context.bound(host=runner.host.id):
-            logger.warning("the guests of host %s cannot be looked at: %s", runner.host.name, error)
+            logger.warning("the hypervisor of host %s does not list its guests: %s", runner.host.name, error)
         return
-    for instance_id, before in known.items():
+    for instance_id, before in reported.items():
         power = seen.get(instance_id, Power.NONE)
         if power is not before:
-            await look_at(runner, instance_id)
+            await observe_guest(runner, instance_id)
 
 
-async def look_at(runner: HostRunner, instance_id: str) -> None:
-    """Ask again about one guest, now, and report it if it differs: what was seen before may have been a job's work."""
+async def observe_guest(runner: HostRunner, instance_id: str) -> None:
+    """Ask the hypervisor for one guest's power and report it if it differs. Nothing is reported while a job works on
+    the guest: the difference may be the job's own."""
     if runner.busy(instance_id):
         return
-    given = runner.given(instance_id)
+    dispatches_before = runner.dispatch_count(instance_id)
     try:
         power = await runner.driver.power(instance_id)
     except DriverError as error:
         with log_context.bound(host=runner.host.id, instance=instance_id):
-            logger.warning("a guest of host %s cannot be looked at: %s", runner.host.name, error)
+            logger.warning("the hypervisor of host %s does not give a guest's power: %s", runner.host.name, error)
         return
-    await runner.observe(instance_id, power, given)
+    await runner.observe(instance_id, power, dispatches_before)
 
 
-async def reconcile(runners: Sequence[HostRunner], every: float) -> None:
-    """Look for ever, at each host every `every` seconds; one that is slow to answer gets as long a rest."""
-    await asyncio.sleep(every)
-    await take_turns(runners, every, look, rest=every, name="guest-observer")
+async def observe_hosts(runners: Sequence[HostRunner], period: float) -> None:
+    """Observe each host every `period` seconds, for ever; after a round that took longer, rest for as long."""
+    await asyncio.sleep(period)
+    await take_turns(runners, period, observe_guests, rest=period, name="guest-observer")

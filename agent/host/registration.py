@@ -1,4 +1,5 @@
-"""How a host becomes known: it says what it has, and the scheduler answers with its epoch and its jobs' partition."""
+"""How a host is registered: the agent sends the host's inventory, and the scheduler answers with its epoch and the
+partition of its jobs."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -28,12 +29,12 @@ TRIES = 60
 
 
 class NotRegistered(Exception):
-    """The scheduler did not answer, or would not have a host."""
+    """The scheduler did not answer, or refused a host."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A host that wants to be known."""
+    """A host that is to be registered."""
 
     name: str
     zone: str
@@ -42,14 +43,14 @@ class Candidate:
 
     @property
     def id(self) -> str:
-        """A host's name is its identity."""
+        """Return the host's id, which is made of its name."""
         return named_id("host", self.name)
 
 
 async def register(
     log: Log, cell: str, candidates: Sequence[Candidate], clock: Callable[[], datetime]
 ) -> Mapping[str, HostIdentity]:
-    """Register these hosts; identities by host id.
+    """Register these hosts; return their identities by host id.
 
     Raises NotRegistered where the scheduler stays silent or refuses one, LogUnavailable.
     """
@@ -72,7 +73,7 @@ async def register(
                 _take(records, {candidate.id: candidate for candidate in missing}, set(commands), found)
             if len(found) == len(candidates):
                 return found
-            logger.warning("%s of %s hosts registered; asking again", len(found), len(candidates))
+            logger.warning("%s of %s hosts are registered; trying again", len(found), len(candidates))
     finally:
         await reader.close()
     raise NotRegistered(f"the scheduler of cell {cell} did not answer")
@@ -80,7 +81,7 @@ async def register(
 
 def _take(
     records: Sequence[Record],
-    wanted: Mapping[str, Candidate],
+    candidates: Mapping[str, Candidate],
     commands: set[str],
     found: dict[str, HostIdentity],
 ) -> None:
@@ -91,9 +92,9 @@ def _take(
             continue
         event = envelope.data
         if isinstance(event, CommandRefused) and envelope.causation in commands:
-            host = wanted[envelope.subject.id].name
-            raise NotRegistered(f"{host} cannot be a host here: {event.message} {event.hint}".rstrip())
-        if isinstance(event, HostRegistered) and envelope.subject.id in wanted and envelope.causation in commands:
+            host = candidates[envelope.subject.id].name
+            raise NotRegistered(f"{host} cannot be registered as a host: {event.message} {event.hint}".rstrip())
+        if isinstance(event, HostRegistered) and envelope.subject.id in candidates and envelope.causation in commands:
             found[envelope.subject.id] = HostIdentity(
                 id=envelope.subject.id, name=event.name, epoch=event.epoch, partition=event.partition
             )
@@ -123,8 +124,8 @@ def job_positions(
     remembered: Mapping[TopicPartition, int],
     ends: Mapping[TopicPartition, int],
 ) -> dict[TopicPartition, int]:
-    """Where to read jobs from: where the journal left off, or, for a partition that is new here, from the end that it
-    had before this host was registered."""
+    """Return the offsets from which to read jobs: where the journal left off, or, in a partition that is new here, the
+    end that it had before the host was registered."""
     positions = {}
     for number in partitions:
         partition = TopicPartition(Topic.JOBS, number)

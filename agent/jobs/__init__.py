@@ -1,4 +1,4 @@
-"""What a host's agent does, a handler a job and a file a group. Importing this registers them all."""
+"""The work of a host's agent, a handler a job and a file a group. Importing this registers them all."""
 
 import sys
 

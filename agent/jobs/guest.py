@@ -1,16 +1,22 @@
 """The jobs for the guest itself. What its power is afterwards is asked where every handler is called."""
 
-from agent.jobs.handler import Context, Facts, handles, to_tell
+from agent.jobs.handler import Context, Facts, handles
 from domain.guest_spec import GuestSpec
 from domain.jobs.guest import (
+    ChangeHostname,
     DefineGuest,
     PauseGuest,
     PowerSeen,
     RebootGuest,
+    RebuildGuest,
+    RescueGuest,
+    ResumeGuest,
     StartGuest,
     StopGuest,
+    SuspendGuest,
     UndefineGuest,
     UnpauseGuest,
+    UnrescueGuest,
 )
 
 
@@ -19,7 +25,7 @@ async def define_guest(job: DefineGuest, guest: GuestSpec, context: Context) -> 
     """A definition that is there is replaced."""
     if not guest.config_drive:
         # Its plan has no job for a drive, and the metadata service still has to know what to tell it.
-        await context.driver.write_config_drive(guest, await to_tell(guest, context))
+        await context.tell(guest)
     await context.driver.define(guest)
     # Whatever it is: a guest that comes from elsewhere, and is off, would not be watched here if it were not told.
     return (PowerSeen(power=await context.driver.power(guest.id)),)
@@ -64,4 +70,46 @@ async def pause_guest(job: PauseGuest, guest: GuestSpec, context: Context) -> Fa
 async def unpause_guest(job: UnpauseGuest, guest: GuestSpec, context: Context) -> Facts:
     """A guest that runs is success."""
     await context.driver.unpause(guest.id)
+    return ()
+
+
+@handles(SuspendGuest)
+async def suspend_guest(job: SuspendGuest, guest: GuestSpec, context: Context) -> Facts:
+    """A guest that is suspended is success."""
+    await context.driver.suspend(guest.id)
+    return ()
+
+
+@handles(ResumeGuest)
+async def resume_guest(job: ResumeGuest, guest: GuestSpec, context: Context) -> Facts:
+    """A guest that runs is success."""
+    await context.driver.resume(guest.id)
+    return ()
+
+
+@handles(RescueGuest)
+async def rescue_guest(job: RescueGuest, guest: GuestSpec, context: Context) -> Facts:
+    """The definition that is there is replaced."""
+    await context.driver.define(guest.but(rescue_image=job.image))
+    return ()
+
+
+@handles(UnrescueGuest)
+async def unrescue_guest(job: UnrescueGuest, guest: GuestSpec, context: Context) -> Facts:
+    """The definition that is there is replaced."""
+    await context.driver.define(guest.but(rescue_image=None))
+    return ()
+
+
+@handles(RebuildGuest)
+async def rebuild_guest(job: RebuildGuest, guest: GuestSpec, context: Context) -> Facts:
+    """The definition that is there is replaced."""
+    await context.driver.define(guest.but(image=job.image))
+    return ()
+
+
+@handles(ChangeHostname)
+async def change_hostname(job: ChangeHostname, guest: GuestSpec, context: Context) -> Facts:
+    """Written anew, as a whole, with the secrets that the guest was told."""
+    await context.tell(guest.but(hostname=job.hostname))
     return ()

@@ -1,4 +1,4 @@
-"""What a job's handler is, and what it is given.
+"""The handler of a job, and what it is given.
 
 Why a handler is bound to its job's class: the runner reads a job's arguments by that class, so a handler cannot be
 filed under another job's name, nor be given another's arguments. What the class says the guest's power is afterwards
@@ -9,9 +9,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from agent.drivers.driver import DiskContent, Driver, DriverError, Progress, Secrets
-from agent.host.image_uploads import ImageUploads, NoImageUploads
-from agent.host.other_hosts import NoOtherHosts, OtherHosts
+from agent.drivers.driver import DiskContent, Driver, DriverError, DriverFault, Progress, Secrets
+from agent.outside.image_uploads import ImageUploads, NoImageUploads
+from agent.outside.other_hosts import NoOtherHosts, OtherHosts
 from domain.guest_spec import GuestSpec, Power
 from domain.jobs.guest import PowerSeen
 from domain.tasks.job import Fact, HostJob, Job
@@ -27,7 +27,7 @@ def untold(done: int, total: int) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Outside:
-    """What a handler reaches beyond its host and the log."""
+    """The services beyond its host and the log that a handler can reach."""
 
     secrets: Callable[[GuestSpec], Awaitable[Secrets]]
     """Gets what the guest is to be told and the log must not know."""
@@ -39,7 +39,7 @@ class Outside:
 
 @dataclass(frozen=True, kw_only=True)
 class Context(Outside):
-    """What a handler works with."""
+    """The driver, and the functions, that a handler works with."""
 
     driver: Driver
     task_id: str = ""
@@ -48,21 +48,19 @@ class Context(Outside):
     """Says how many bytes of how many (0: not known) are done. To be called, in the event loop's thread, as often as
     something more is done: the job's time-out counts from the last call."""
 
+    async def tell(self, guest: GuestSpec) -> None:
+        """Write what the guest is told about itself: its secrets too, as long as they are kept for it; later, what it
+        was told of them before stays.
 
-SECRET_GONE = "secret-gone"
-"""Code of a DriverError: a secret is not kept any more, as after the boot that it was for."""
-
-
-async def to_tell(guest: GuestSpec, context: Context) -> Secrets:
-    """What the guest is told. Once it has booted its secrets are forgotten: then what this host tells it already, or
-    came with its disk, and no password, which it has. Raises DriverError."""
-    try:
-        return await context.secrets(guest)
-    except DriverError as problem:
-        told = await context.driver.told(guest.id) if problem.code == SECRET_GONE else None
-        if told is None:
-            raise
-        return told
+        Raises DriverError "secret-unavailable", and what the driver raises.
+        """
+        try:
+            secrets = await self.secrets(guest)
+        except DriverError as problem:
+            if problem.code != DriverFault.SECRET_GONE:
+                raise
+            secrets = None
+        await self.driver.write_config_drive(guest, secrets)
 
 
 async def telling(content: DiskContent, progress: Progress) -> AsyncGenerator[bytes, None]:

@@ -12,7 +12,7 @@ from domain.jobs.image import DiscardUpload, DiskUploaded, UploadDisk
 @handles(PrepareImage)
 async def prepare_image(job: PrepareImage, guest: GuestSpec, context: Context) -> Facts:
     """An image that is here was verified when it came."""
-    await context.driver.prepare_image(guest.image)
+    await context.driver.prepare_image(job.image or guest.image)
     return ()
 
 

@@ -3,8 +3,8 @@
 import asyncio
 
 from agent.drivers.driver import DiskContent, DriverError
-from agent.host.other_hosts import UNREACHABLE
 from agent.jobs.handler import Context, Facts, handles, telling
+from agent.outside.other_hosts import UNREACHABLE
 from domain.guest_spec import GuestSpec
 from domain.jobs.migration import FetchDisk
 

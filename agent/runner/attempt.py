@@ -1,7 +1,7 @@
-"""One run of one job: with its time-out, with what it says of itself meanwhile, and with a way to stop it.
+"""An attempt runs a job once: with its time-out, with its reports of progress, and with a way to stop it.
 
 Why the handler has an asyncio task of its own: an abort ends the handler and not the runner, which has an answer to
-give. The handler hears of it as it hears of its time-out: it is cancelled, and cleans up in `finally`.
+give. The handler learns of an abort as it learns of its time-out: it is cancelled, and cleans up in `finally`.
 """
 
 import asyncio
@@ -22,13 +22,13 @@ from infra.process import failpoints
 logger = logging.getLogger(__name__)
 
 SLOW_SECONDS = 1.0
-"""A job that takes longer says that it has begun."""
+"""Seconds after which a job that still runs reports that it has begun."""
 LONGEST_MESSAGE = 2000
 """Characters of an error's text that are sent."""
 
 
 class Attempt:
-    """A job that is done now, once."""
+    """A job that runs now, for one attempt."""
 
     def __init__(
         self,
@@ -38,7 +38,8 @@ class Attempt:
         say: Callable[[Message, str], None],
         clock: Callable[[], datetime],
     ) -> None:
-        """`say` sends a message, under a name that is its own among all that are sent about the dispatch."""
+        """Prepare the attempt. `say` sends a message, under a name that is its own among all messages about the
+        dispatch."""
         self._guest: GuestSpec | None = dispatch.guest
         self._call = call
         self._about = {
@@ -55,11 +56,11 @@ class Attempt:
         self._work: asyncio.Task[Facts] | None = None
         self._abortable = False
         self._aborted = False
-        self._told: tuple[float, datetime] | None = None
+        self._last_progress: tuple[float, datetime] | None = None
         """Percent and time of the last progress that was sent."""
 
     async def run(self) -> JobResult:
-        """Do the job; whatever goes wrong is in the result."""
+        """Run the job and return its result; a failure of any kind is in the result."""
         started = JobStarted(**self._about)
         slow = asyncio.get_running_loop().call_later(SLOW_SECONDS, self._say, started, f"started/{self._call.job_id}")
         try:
@@ -77,11 +78,11 @@ class Attempt:
         finally:
             slow.cancel()
         if facts is None:
-            return failed(self._call, "aborted", f"{self._call.name} was stopped when it was asked for.")
+            return failed(self._call, "aborted", f"{self._call.name} was aborted while it ran.")
         return JobResult(job_id=self._call.job_id, name=self._call.name, facts=facts)
 
     def abort(self) -> None:
-        """Stop the job if its class says that it can be; it gets its deadline's time once more to clean up."""
+        """Stop the job if its class allows that; the job has its deadline's time once more to clean up."""
         if self._at_work and self._abortable and not self._aborted:
             assert self._work is not None
             self._aborted = True
@@ -89,22 +90,23 @@ class Attempt:
             self._work.cancel()
 
     def progress(self, done: int, total: int) -> None:
-        """Count the time-out anew, and say how far the job is where that is worth saying."""
+        """Begin the time-out anew, and send how far the job is, unless little changed since the last report."""
         if not self._at_work:
             return
         self._move_limit()
         percent = min(100.0, 100.0 * done / total) if total else 0.0
         now = self._clock()
-        if self._told is not None:
-            before, at = self._told
+        if self._last_progress is not None:
+            before, at = self._last_progress
             if percent - before < PROGRESS_PERCENT and (now - at).total_seconds() < PROGRESS_SECONDS:
                 return
-        self._told = percent, now
+        self._last_progress = percent, now
         said = JobProgressed(**self._about, percent=percent, done=done, total=total)
         self._say(said, f"progress/{self._call.job_id}/{now.isoformat()}")
 
     async def _handled(self) -> Facts | None:
-        """The facts; None: it was aborted. Raises TimeoutError, and what the handler raises."""
+        """Return the handler's facts, or None where the job was aborted. Raises TimeoutError, and what the handler
+        raises."""
         job = JOBS[self._call.name].model_validate(self._call.args)
         self._deadline = job.deadline
         self._abortable = isinstance(job, HostJob) and job.abortable
@@ -129,6 +131,6 @@ class Attempt:
 
 
 def failed(call: JobCall, code: str, message: str, **more: bool | dict[str, object]) -> JobResult:
-    """The result of a job that failed. `more`: of the error."""
+    """Return the result of a job that failed. `more` are further fields of the error."""
     error = JobError.model_validate({"code": code, "message": message[:LONGEST_MESSAGE], **more})
     return JobResult(job_id=call.job_id, name=call.name, error=error)

@@ -1,10 +1,10 @@
-"""The agent's memory across crashes: what it was given, what it did, and what it last said of each guest.
+"""The agent's memory across crashes: its dispatches, the jobs it did, and the last report about each guest.
 
-SQLite in WAL mode without waiting for the disk: it survives the death of the process, which is what happens; after
-the death of the machine no guest runs any more, and what is lost is asked for again when its deadline passes.
+SQLite in WAL mode without waiting for the disk: the journal survives the death of the process, which is what happens;
+after the death of the machine no guest runs any more, and what is lost is sent again when its deadline passes.
 
-It forgets by the times that dispatches carry, which are the engine's, and keeps the time before which it may have
-forgotten: a dispatch from before that is not known to be new, whatever clock this host has.
+Old entries are removed by the times that dispatches carry, which are the engine's. The journal keeps the time before
+which it may have removed some: a dispatch from before that may be an old one, whatever clock this host has.
 """
 
 import sqlite3
@@ -19,7 +19,7 @@ from infra.db.outbox import pack, unpack
 from infra.log.log import TopicPartition
 
 KEEP_SECONDS = 7 * 86400
-"""As long as the log keeps jobs: one that could still be delivered is still known."""
+"""Seconds for which results are kept: as long as the log keeps jobs, so a job that could come again is recognised."""
 NEWEST, FORGOTTEN = "newest", "forgotten"
 
 TABLES = """
@@ -53,12 +53,12 @@ ABORTS = """
 create table aborts (dispatch_id text primary key) without rowid;
 """
 MIGRATIONS = (TABLES, GUESTS_A_HOST, ABORTS)
-"""What a file that is opened has to go through, once each; it counts them. The first is what the releases made that did
-not count."""
+"""Scripts that bring an older file to this release's tables, each run once; the file counts them. The first makes the
+tables of releases that did not count."""
 
 
 class Journal:
-    """One agent process's journal; it may carry many hosts."""
+    """The journal of one agent process, for all its hosts."""
 
     def __init__(self, path: Path | str) -> None:
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
@@ -67,7 +67,7 @@ class Journal:
         self._migrate()
 
     def positions(self) -> dict[TopicPartition, int]:
-        """Where to go on reading."""
+        """Return the offsets where reading goes on."""
         rows = self._db.execute("select topic, partition, next_offset from positions")
         return {TopicPartition(topic, partition): offset for topic, partition, offset in rows}
 
@@ -77,11 +77,11 @@ class Journal:
         positions: Mapping[TopicPartition, int],
         aborts: Iterable[str] = (),
     ) -> set[str]:
-        """Take these over, and with them the positions behind them; the ids of the dispatches that are new.
+        """Store these dispatches, and with them the positions behind them; return the ids of the new ones.
 
-        An abort is kept until its dispatch is answered, and not at all where none waits for an answer.
+        An abort is kept until its dispatch is answered, and not at all where no such dispatch waits.
         """
-        known: set[str] = set()
+        seen_before: set[str] = set()
         with self._transaction():
             for dispatch_id, record in dispatches.items():
                 again = self._db.execute("select 1 from answered where dispatch_id = ?", (dispatch_id,)).fetchone()
@@ -90,9 +90,9 @@ class Journal:
                         "insert or ignore into pending values (?, ?)", (dispatch_id, pack([record]))
                     )
                     if cursor.rowcount:
-                        self._raise_to(NEWEST, _sent(record))
+                        self._raise_to(NEWEST, _sent_at(record))
                         continue
-                known.add(dispatch_id)
+                seen_before.add(dispatch_id)
             self._db.executemany(
                 "insert or ignore into aborts select dispatch_id from pending where dispatch_id = ?",
                 [(dispatch_id,) for dispatch_id in aborts],
@@ -101,31 +101,31 @@ class Journal:
                 "insert or replace into positions values (?, ?, ?)",
                 [(each.topic, each.partition, offset) for each, offset in positions.items()],
             )
-        return set(dispatches) - known
+        return set(dispatches) - seen_before
 
     def pending(self) -> dict[str, Record]:
-        """What was taken over and not answered."""
+        """Return the records of the dispatches that are not answered, by dispatch id."""
         rows = self._db.execute("select dispatch_id, record from pending")
         return {dispatch_id: unpack(record)[0] for dispatch_id, record in rows}
 
     def aborted(self) -> set[str]:
-        """The ids of the dispatches that are to be stopped, and are not answered."""
+        """Return the ids of the unanswered dispatches that are to be aborted."""
         return {dispatch_id for (dispatch_id,) in self._db.execute("select dispatch_id from aborts")}
 
     def done(self, job_id: str) -> JobResult | None:
-        """The result of a job that succeeded."""
+        """Return the result of a job that succeeded, or None."""
         row = self._db.execute("select result from done where job_id = ?", (job_id,)).fetchone()
         return JobResult.model_validate_json(row[0]) if row else None
 
     def finish(self, result: JobResult, sent: datetime) -> None:
-        """A job of a dispatch that was sent then succeeded."""
+        """Store the result of a job that succeeded, with the time at which its dispatch was sent."""
         self._db.execute(
             "insert or replace into done (job_id, result, at) values (?, ?, ?)",
             (result.job_id, result.model_dump_json(exclude_defaults=True), sent.timestamp()),
         )
 
     def answered(self, dispatch_ids: Iterable[str]) -> None:
-        """These answers are on the log."""
+        """Note that the answers to these dispatches are on the log."""
         with self._transaction():
             for dispatch_id in dispatch_ids:
                 self._db.execute("delete from aborts where dispatch_id = ?", (dispatch_id,))
@@ -133,12 +133,12 @@ class Journal:
                     "delete from pending where dispatch_id = ? returning record", (dispatch_id,)
                 ).fetchone()
                 if row is not None:
-                    sent = _sent(unpack(row[0])[0])
+                    sent = _sent_at(unpack(row[0])[0])
                     self._db.execute("insert or ignore into answered values (?, ?)", (dispatch_id, sent))
 
     def forget_old(self, now: datetime) -> None:
-        """Forget what was sent so long before the newest dispatch, or before now if that is earlier: a clock that is
-        wrong makes it keep more, never less."""
+        """Remove what was sent more than KEEP_SECONDS before the newest dispatch, or before now if that is earlier: a
+        clock that is wrong makes the journal keep more, never less."""
         before = min(self._time(NEWEST), now.timestamp()) - KEEP_SECONDS
         with self._transaction():
             self._raise_to(FORGOTTEN, before)
@@ -146,40 +146,40 @@ class Journal:
             self._db.execute("delete from done where at < ?", (before,))
 
     def may_have_forgotten(self, sent: datetime) -> bool:
-        """Whether a dispatch that was sent then may have been answered, and not be known any more."""
+        """Say whether a dispatch that was sent then may have been answered, and removed since."""
         return sent.timestamp() < self._time(FORGOTTEN)
 
     def guests(self, host_id: str) -> dict[str, Power]:
-        """Every guest of the host with what was last said of it."""
+        """Return every guest of the host with its last reported power."""
         rows = self._db.execute("select instance_id, power from guests where host_id = ?", (host_id,))
         return {instance_id: Power(power) for instance_id, power in rows}
 
     def guest(self, host_id: str, instance_id: str) -> Power | None:
-        """What was last said of this guest, if it is one of the host."""
+        """Return the last reported power of this guest, or None where it is no guest of the host."""
         row = self._db.execute(
             "select power from guests where host_id = ? and instance_id = ?", (host_id, instance_id)
         ).fetchone()
         return Power(row[0]) if row else None
 
     def epochs(self, host_id: str) -> dict[str, int]:
-        """The host's epoch in which a job last gave a guest its power, of those of which it was noted."""
+        """Return, by guest, the host's epoch in which a job last gave it its power, where that was noted."""
         rows = self._db.execute("select instance_id, epoch from epochs where host_id = ?", (host_id,))
         return dict(rows.fetchall())
 
-    def saw(self, host_id: str, instance_id: str, power: Power, epoch: int = 0) -> None:
-        """This was said of a guest; `epoch`: the host's, where a job made it so."""
+    def record_power(self, host_id: str, instance_id: str, power: Power, epoch: int = 0) -> None:
+        """Store the power that was reported of a guest; `epoch` is the host's where a job gave the guest that power."""
         self._db.execute("insert or replace into guests values (?, ?, ?)", (host_id, instance_id, power))
         if epoch:
             self._db.execute("insert or replace into epochs values (?, ?, ?)", (host_id, instance_id, epoch))
 
     def forget(self, host_id: str, instance_id: str) -> None:
-        """The guest is gone from this host; another of this process may have it."""
+        """Remove a guest that is gone from this host; another host of this process may have it."""
         which = (host_id, instance_id)
         self._db.execute("delete from guests where host_id = ? and instance_id = ?", which)
         self._db.execute("delete from epochs where host_id = ? and instance_id = ?", which)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the journal's file."""
         self._db.close()
 
     def _migrate(self) -> None:
@@ -200,14 +200,14 @@ class Journal:
         )
 
 
-def _sent(record: Record) -> float:
-    """When the engine sent it, in Unix seconds; 0 where it does not say."""
-    told = dict(record.headers).get("ce_time")
-    return datetime.fromisoformat(told.decode()).timestamp() if told else 0.0
+def _sent_at(record: Record) -> float:
+    """Return when the engine sent the record, in Unix seconds; 0 where the record does not say."""
+    sent = dict(record.headers).get("ce_time")
+    return datetime.fromisoformat(sent.decode()).timestamp() if sent else 0.0
 
 
 class _Transaction:
-    """Begin, and commit or roll back."""
+    """Begins a transaction, and commits it or rolls it back."""
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db

@@ -1,11 +1,11 @@
 """Runs the jobs of one host: for one subject in order, for different ones side by side, each at most once.
 
-Work beside is in order for its task alone, and has slots of its own: neither does it wait for what its subject has to
-do otherwise, nor does that wait for it.
+Work beside is in order for its task alone, and has slots of its own: neither does it wait for other work of its
+subject, nor does that wait for it.
 
-Of a dispatch of an older epoch nothing is done: a host that was fenced and comes back does nothing stale. Nor of one
-from before all that the journal knows, which may have been done and forgotten. A job that
-succeeded before is answered from the journal; handlers are safe to run twice, so one that was cut off runs again.
+A dispatch of an older epoch is not run: a host that was fenced and comes back does nothing stale. Nor is one from
+before all that the journal knows, which may have been done and forgotten. A job that succeeded before is answered from
+the journal; handlers are safe to run twice, so one that was cut off runs again.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from agent.drivers.traced import traced
 from agent.jobs import Context, Outside
 from agent.runner.attempt import Attempt, failed
 from agent.runner.journal import Journal
-from agent.runner.sender import Sender
+from agent.runner.sender import RecordSender
 from domain.core.messages import (
     Envelope,
     Key,
@@ -41,12 +41,13 @@ from infra.process import failpoints, log_context, metrics, traces
 logger = logging.getLogger(__name__)
 
 Line = tuple[str, str]
-"""What is done one after the other: a subject, as KIND/ID, and the task where it is work beside; else empty."""
+"""A queue of dispatches that run one after the other: a subject, as KIND/ID, and the task where it is work beside; else
+empty."""
 
 
 @dataclass(frozen=True)
 class HostIdentity:
-    """Who this host is, as registered."""
+    """A host's id, name, epoch and job partition, as registered."""
 
     id: str
     name: str
@@ -61,29 +62,31 @@ class HeldDispatch:
     envelope: Envelope
     dispatch: DispatchHostJobs
     again: bool
-    """A process before this one had it, and may have been in the middle of the first job that is not done."""
+    """Whether an earlier process had the dispatch, and may have been in the middle of the first job that is not
+    done."""
     begun: bool = False
     aborted: bool = False
     answered: bool = False
     attempt: Attempt | None = field(default=None, repr=False)
-    """The job that runs now."""
+    """The attempt that runs now, or None."""
 
 
 class HostRunner:
-    """One host."""
+    """Runs the dispatches of one host, and reports what its guests do."""
 
     def __init__(
         self,
         host: HostIdentity,
         driver: Driver,
         journal: Journal,
-        sender: Sender,
+        sender: RecordSender,
         outside: Outside,
         clock: Callable[[], datetime],
         parallel: int,
         held: asyncio.Semaphore,
     ) -> None:
-        """`held` has room for the dispatches that the process may have unfinished, over all its hosts."""
+        """Make the runner of a host. `held` has room for the dispatches that the process may have unfinished, over all
+        its hosts."""
         self.host = host
         self.driver = driver
         self._journal = journal
@@ -94,17 +97,17 @@ class HostRunner:
         self._slots_beside = asyncio.Semaphore(max(1, parallel // 2))
         self._queues: dict[Line, list[HeldDispatch]] = {}
         self._held_by_id: dict[str, HeldDispatch] = {}
-        self._given: Counter[str] = Counter()
-        """By subject."""
-        self._telling: dict[str, Power] = {}
-        """What was seen of guests and is on its way to the log."""
+        self._dispatch_counts: Counter[str] = Counter()
+        """Number of dispatches so far, by subject."""
+        self._unsent_powers: dict[str, Power] = {}
+        """Powers of guests that were observed and are not on the log yet."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._held = held
 
     async def accept(self, envelope: Envelope, aborted: bool = False, again: bool = False) -> None:
-        """Queue a dispatch behind what its subject has already, or answer at once that it is aborted; waits for room.
+        """Queue a dispatch behind those of its subject, or answer at once that it is aborted; waits for room.
 
-        `again`: a process before this one had it.
+        `again`: a process before this one had the dispatch.
         """
         await self._held.acquire()
         dispatch = envelope.data
@@ -113,7 +116,7 @@ class HostRunner:
         held = HeldDispatch(envelope, dispatch, again)
         self._held_by_id[dispatch.dispatch_id] = held
         if not dispatch.beside:
-            self._given[dispatch.subject] += 1
+            self._dispatch_counts[dispatch.subject] += 1
         line = dispatch.subject, dispatch.task_id if dispatch.beside else ""
         queue = self._queues.setdefault(line, [])
         queue.append(held)
@@ -123,8 +126,11 @@ class HostRunner:
             self.abort(dispatch.dispatch_id)
 
     def abort(self, dispatch_id: str) -> None:
-        """Stop a dispatch. One that waits is answered at once. Of one that runs the job that is being done is the last,
-        and is stopped if it can be. One that is not here has ended, or has not come: nothing is done."""
+        """Stop a dispatch.
+
+        One that waits is answered at once. Of one that runs, the job under way is the last, and is stopped if its class
+        allows that. A dispatch that is not here has ended, or has not come: nothing is done.
+        """
         held = self._held_by_id.get(dispatch_id)
         if held is None or held.aborted:
             return
@@ -135,31 +141,33 @@ class HostRunner:
             self._begin(self._dispatch(held))
 
     def busy(self, instance_id: str) -> bool:
-        """Jobs of this instance run or wait, which are not beside its other work."""
+        """Say whether jobs of this instance run or wait, other than work beside."""
         return (_subject(instance_id), "") in self._queues
 
     def unanswered(self) -> list[Envelope]:
-        """Dispatches that run or wait."""
+        """Return the dispatches that run or wait."""
         return [held.envelope for held in self._held_by_id.values() if not held.answered]
 
-    def given(self, instance_id: str) -> int:
-        """How many dispatches for this instance there were so far, without work beside."""
-        return self._given[_subject(instance_id)]
+    def dispatch_count(self, instance_id: str) -> int:
+        """Return how many dispatches for this instance there were so far, without work beside."""
+        return self._dispatch_counts[_subject(instance_id)]
 
     @property
     def idle(self) -> bool:
-        """No job runs or waits."""
+        """Say whether no job runs or waits."""
         return not self._queues
 
-    async def observe(self, instance_id: str, power: Power, given: int) -> None:
-        """Report what the hypervisor says of a guest, if that is news and no job is the reason: `given` is what given()
-        said before the hypervisor was asked."""
-        known = self.known_guest(instance_id)
-        worked_on = self.busy(instance_id) or self.given(instance_id) != given
-        if worked_on or known in (None, power):
+    async def observe(self, instance_id: str, power: Power, dispatches_before: int) -> None:
+        """Report the power that the hypervisor showed of a guest, if it is new and no job caused it.
+
+        `dispatches_before`: the dispatch_count() from before the hypervisor was asked.
+        """
+        last = self.reported_power(instance_id)
+        worked_on = self.busy(instance_id) or self.dispatch_count(instance_id) != dispatches_before
+        if worked_on or last in (None, power):
             return
-        self._telling[instance_id] = power
-        await self._sender.put(self._observed(instance_id, power), lambda: self._told(instance_id, power))
+        self._unsent_powers[instance_id] = power
+        await self._sender.put(self._observed(instance_id, power), lambda: self._observation_sent(instance_id, power))
 
     def _observed(self, instance_id: str, power: Power) -> Record:
         now = self._clock()
@@ -173,19 +181,20 @@ class HostRunner:
         )
         return to_record(envelope, Topic.RESULTS)
 
-    def _told(self, instance_id: str, power: Power) -> None:
-        """The log has it. Noted before, it would never be said by a process that ended in between."""
-        if self._telling.get(instance_id) is power:
-            del self._telling[instance_id]
-            self._journal.saw(self.host.id, instance_id, power)
+    def _observation_sent(self, instance_id: str, power: Power) -> None:
+        """Note a reported power once the log has it. Noted before, it would never be reported if the process ended in
+        between."""
+        if self._unsent_powers.get(instance_id) is power:
+            del self._unsent_powers[instance_id]
+            self._journal.record_power(self.host.id, instance_id, power)
 
-    def known_guests(self) -> dict[str, Power]:
-        """Every guest of this host with what was last said of it."""
-        return self._journal.guests(self.host.id) | self._telling
+    def reported_guests(self) -> dict[str, Power]:
+        """Return every guest of this host with its last reported power."""
+        return self._journal.guests(self.host.id) | self._unsent_powers
 
-    def known_guest(self, instance_id: str) -> Power | None:
-        """What was last said of this guest, if it is one of this host."""
-        return self._telling.get(instance_id) or self._journal.guest(self.host.id, instance_id)
+    def reported_power(self, instance_id: str) -> Power | None:
+        """Return the last reported power of this guest, or None where it is no guest of this host."""
+        return self._unsent_powers.get(instance_id) or self._journal.guest(self.host.id, instance_id)
 
     def _begin(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
@@ -210,7 +219,7 @@ class HostRunner:
                     del self._queues[line]
 
     async def _dispatch(self, held: HeldDispatch) -> None:
-        """Do what there is to do of it and answer, unless that is done already: an abort overtakes its queue."""
+        """Run a dispatch's jobs and answer, unless that was done already: an abort overtakes its queue."""
         if held.begun:
             return
         held.begun = True
@@ -226,7 +235,7 @@ class HostRunner:
         held.answered = True
 
     async def _results(self, held: HeldDispatch, envelope: Envelope) -> list[JobResult]:
-        """What became of the jobs, up to the first that failed or was not done."""
+        """Return the results of the jobs, up to the first that failed or was not done."""
         results: list[JobResult] = []
         for call in held.dispatch.jobs:
             # What was done before the epoch changed is said, or nobody would know what there is to undo.
@@ -257,27 +266,30 @@ class HostRunner:
             self._sent(dispatch.dispatch_id)
 
         said = [self._about(traces.under(envelope, sending), answer, "answer")]
-        power = None if dispatch.guest is None or dispatch.beside else self.known_guest(dispatch.guest.id)
+        power = None if dispatch.guest is None or dispatch.beside else self.reported_power(dispatch.guest.id)
         if power is not None and not any(isinstance(fact, PowerSeen) for each in results for fact in each.facts):
-            # While an instance is worked on nobody heeds it: what was said last may have come after the work began.
+            # A report about an instance with a task is ignored: the last one may have come after the task began.
             said.append(self._observed(dispatch.key.id, power))
         for record in said[:-1]:
             await self._sender.put(record)
         await self._sender.put(said[-1], sent)
 
     def _refused(self, held: HeldDispatch, call: JobCall) -> JobResult | None:
-        """Why a job is not begun; None: it is. An aborted one did not run, unless a process that ended may have been in
-        the middle of it; of the others that is not known."""
+        """Return the result of a job that must not begin, or None.
+
+        An aborted job did not run, unless a process that ended may have been in the middle of it; whether the others
+        ran is not known.
+        """
         name, sent = self.host.name, held.envelope.time
         if held.dispatch.epoch < self.host.epoch:
             message = f"Host {name} was registered anew, in epoch {self.host.epoch}."
             return failed(call, "stale-epoch", message, details={"epoch": self.host.epoch})
         if self._journal.may_have_forgotten(sent):
             # What was done so long ago is forgotten, so doing it now could be doing it twice.
-            message = f"The job is of {sent.isoformat()}; what host {name} did then it does not know any more."
+            message = f"The job was sent at {sent.isoformat()}; host {name} no longer knows which jobs it did then."
             return failed(call, "job-too-old", message, details={"sent": sent.isoformat()})
         if held.aborted:
-            return failed(call, "aborted", f"{call.name} was not begun: it was to be stopped.", ran=held.again)
+            return failed(call, "aborted", f"{call.name} was not begun: it was aborted.", ran=held.again)
         return None
 
     def _sent(self, dispatch_id: str) -> None:
@@ -320,12 +332,12 @@ class HostRunner:
         failpoints.point("agent-noted")
         for fact in result.facts:
             if isinstance(fact, PowerSeen):
-                self._telling.pop(dispatch.key.id, None)
-                self._journal.saw(self.host.id, dispatch.key.id, fact.power, self.host.epoch)
+                self._unsent_powers.pop(dispatch.key.id, None)
+                self._journal.record_power(self.host.id, dispatch.key.id, fact.power, self.host.epoch)
         if call.name == DeleteDisk.__name__:
-            self._telling.pop(dispatch.key.id, None)
+            self._unsent_powers.pop(dispatch.key.id, None)
             self._journal.forget(self.host.id, dispatch.key.id)
-            self._given.pop(dispatch.subject, None)
+            self._dispatch_counts.pop(dispatch.subject, None)
         return result
 
     def _about(self, cause: Envelope, data: Message, name: str) -> Record:

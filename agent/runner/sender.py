@@ -1,4 +1,4 @@
-"""Sends what the agent has to say, in the order it was said, many records at a time.
+"""Sends the agent's records in the order in which they were put, many at a time.
 
 Why one sender: a result and a later observation of the same guest must not overtake each other, and a batch costs
 hardly more than one record.
@@ -19,19 +19,19 @@ RETRY_SECONDS = 1.0
 TRIES = 60
 
 
-class Sender:
-    """A bounded queue in front of the log."""
+class RecordSender:
+    """A bounded queue of records in front of the log."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
         self._queue: asyncio.Queue[tuple[Record, Callable[[], None] | None]] = asyncio.Queue(WAITING)
 
     async def put(self, record: Record, sent: Callable[[], None] | None = None) -> None:
-        """Send this; `sent` is called when the log has it."""
+        """Queue a record, and wait for room; `sent` is called when the log has it."""
         await self._queue.put((record, sent))
 
     def offer(self, record: Record) -> bool:
-        """Send this if there is room now, behind all that was put before; False where there is none."""
+        """Queue a record if there is room now, behind all others; return whether there was."""
         if self._queue.full():
             return False
         self._queue.put_nowait((record, None))

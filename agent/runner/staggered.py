@@ -1,5 +1,7 @@
-"""Each of many hosts once an interval, and spread over it: done one after another without a pause, what a thousand
-hosts have to say or to be asked would hold up the answers to their jobs."""
+"""Visits each of many hosts once an interval, spread over it.
+
+Why spread: a thousand hosts visited without a pause would all report at once, and hold up the answers to their jobs.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -10,13 +12,13 @@ from infra.process.loops import every
 T = TypeVar("T")
 
 SOON = 0.25
-"""Seconds whose turns go together: what is said one by one is a request to the log each."""
+"""Seconds within which visits are made together: records sent one by one would each be a request to the log."""
 
 
 async def take_turns(
     of: Sequence[T], period: float, do: Callable[[T], Awaitable[None]], *, name: str, rest: float = 0.0
 ) -> None:
-    """Do `do` for each of these, again and again, once in `period` seconds, and return at once where there are none.
+    """Call `do` with each of these once in `period` seconds, again and again; return at once where there are none.
 
     A round that took longer than `period` is followed by a rest of `rest` seconds. `name` names the loop in the log and
     in metrics. Raises what `do` raises.

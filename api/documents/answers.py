@@ -22,7 +22,7 @@ class Released(Document):
 
 
 class Already(Document):
-    """What was asked for is so already."""
+    """The request is fulfilled already; nothing was changed."""
 
     already: bool
     message: str

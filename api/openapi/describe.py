@@ -67,7 +67,13 @@ def done(status: int, shape: type[Document], example: Mapping[str, Any], *proble
 def started(*problems: int) -> Responses:
     """A command that becomes a task."""
     content = {"application/json": {"example": examples.ALREADY}}
-    already: Responses = {200: {"model": Already, "description": "It is so already", "content": content}}
+    already: Responses = {
+        200: {
+            "model": Already,
+            "description": "The request is fulfilled already; nothing was changed",
+            "content": content,
+        }
+    }
     return already | answers(202, Accepted, examples.ACCEPTED, *problems, *WRITTEN)
 
 

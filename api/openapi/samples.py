@@ -6,6 +6,7 @@ import orjson
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from api.http.permissions import MEMBER, permission_of
 from api.http.problems import MEDIA_TYPE
 from api.openapi import examples
 from api.resource import RESOURCES
@@ -30,6 +31,8 @@ def complete(app: FastAPI) -> None:
             schema = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
             for path, operations in schema["paths"].items():
                 for method, operation in operations.items():
+                    if permission := permission_of(method.upper(), path, operation.get(MEMBER, "")):
+                        operation[MEMBER] = permission
                     operation["x-codeSamples"] = [{"lang": "Shell", "source": _curl(method, path, operation)}]
             schema["components"]["responses"] = _shared_problems(schema["paths"])
             schema["components"]["schemas"]["Problem"]["properties"]["code"]["examples"] = list(refusals())

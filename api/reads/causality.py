@@ -10,8 +10,8 @@ from api.reads import resolve
 from api.reads.queries import JSON, Strict, caught_up
 from api.reads.time_travel import subject_of
 from api.services import Services
-from projections.history.causality import Chain
-from projections.history.causality import why as chain_of
+from projections.history.causality import CausalChain
+from projections.history.causality import explain as chain_of
 
 
 class Why(Strict):
@@ -28,7 +28,7 @@ async def why(services: Services, view: str, ref: str, project: str, asked: Why)
     return Response(orjson.dumps({"id": found.id, **_body(chain)}), media_type=JSON)
 
 
-def _body(chain: Chain) -> dict[str, Any]:
+def _body(chain: CausalChain) -> dict[str, Any]:
     steps = [
         {
             "id": step.entry.id,

@@ -5,10 +5,10 @@ from datetime import datetime
 import orjson
 
 from domain.core.messages import Record
-from projections.store.port import Entry
+from projections.store.port import HistoryEntry
 
 
-def entry_json(entry: Entry) -> bytes:
+def entry_json(entry: HistoryEntry) -> bytes:
     """An event of history."""
     about = {
         "id": entry.id,

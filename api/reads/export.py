@@ -20,7 +20,7 @@ from api.services import Services
 from domain.aggregates import AGGREGATES
 from domain.core.messages import Key
 from projections.history.time_travel import entries
-from projections.store.port import Entry, HistoryQuery, Milestone, Store
+from projections.store.port import HistoryEntry, HistoryQuery, Milestone, Store
 
 FORMAT = "gostack-incident"
 VERSION = 1
@@ -44,7 +44,7 @@ async def of_subject(services: Services, subject: Key, until: datetime | None) -
     return await _file(services, {"subject": str(subject)}, found)
 
 
-async def _every(services: Services, query: HistoryQuery, about: str) -> AsyncIterator[Entry]:
+async def _every(services: Services, query: HistoryQuery, about: str) -> AsyncIterator[HistoryEntry]:
     marker, seen = "", 0
     while True:
         page = await services.store.history(HistoryQuery(**{**vars(query), "limit": AT_ONCE, "marker": marker}))
@@ -67,7 +67,7 @@ class Past:
     first: int
     """Offset of its first event in the incident."""
     last: int
-    events: deque[Entry] = field(default_factory=deque)
+    events: deque[HistoryEntry] = field(default_factory=deque)
     version: int = 0
     state: Any = None
     after: str = ""
@@ -78,7 +78,7 @@ class Past:
         self.version, self.after = milestone.version, milestone.event
         self.state = AGGREGATES[self.subject.kind].state.model_validate_json(milestone.state)
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: HistoryEntry) -> None:
         """One more event; where many went before the incident, the oldest becomes part of the state."""
         self.events.append(entry)
         if len(self.events) > MOST_BEFORE and self.events[0].offset < self.first:
@@ -94,13 +94,13 @@ async def _far_enough_before(store: Store, past: Past) -> Milestone | None:
     return await store.milestone(past.subject, version=before.version - MOST_BEFORE) if before else None
 
 
-async def _file(services: Services, about: dict[str, str], incident: list[Entry]) -> bytes:
+async def _file(services: Services, about: dict[str, str], incident: list[HistoryEntry]) -> bytes:
     (what,) = about.values()
     pasts: dict[Key, Past] = {}
     for entry in incident:
         past = pasts.setdefault(entry.subject, Past(entry.subject, entry.partition, entry.offset, entry.offset))
         past.first, past.last = min(past.first, entry.offset), max(past.last, entry.offset)
-    whole: dict[int, list[Entry]] = defaultdict(list)
+    whole: dict[int, list[HistoryEntry]] = defaultdict(list)
     count = 0
     for past in pasts.values():
         if milestone := await _far_enough_before(services.store, past):

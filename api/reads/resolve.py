@@ -9,8 +9,11 @@ import orjson
 from api.http.refusals import NameNotUnique
 from api.resource import RESOURCES
 from api.services import Services
+from domain.aggregates import AGGREGATES
 from domain.core.cells import DEFAULT_CELL
 from domain.core.errors import NotFound
+from domain.core.fields import holds, references
+from domain.core.messages import Command
 from projections.views.table import VIEWS
 from projections.views.view import Found
 
@@ -60,6 +63,26 @@ async def alive(services: Services, view: str, ref: str, project: str) -> dict[s
         if RESOURCES[view].remembered:
             services.known[view, ref, project] = doc
     return doc
+
+
+async def referred(
+    services: Services, command: type[Command], values: Mapping[str, Any], project: str
+) -> dict[str, Any]:
+    """The values of a command's fields, with ids, or the things themselves, in place of the names that people wrote.
+
+    Raises NotFound, NameNotUnique.
+    """
+    found = dict(values)
+    for name, mark in references(command).items():
+        if not values.get(name):
+            continue
+        view = AGGREGATES[mark.kind].plural
+        held = holds(command.model_fields[name])
+        if held is None:
+            found[name] = await ident(services, view, values[name], project)
+        else:
+            found[name] = held.model_validate(await alive(services, view, values[name], project))
+    return found
 
 
 async def _named(services: Services, view: str, name: str, project: str) -> Found:

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from api.documents.document import page_of
 from api.documents.hosts import CellDocument
+from api.http.permissions import needs
 from api.http.request_context import Given
 from api.openapi import describe, examples
 from api.reads.queries import MOST, Strict, caught_up, joined
@@ -30,7 +31,12 @@ class CellList(Strict):
     after: str | None = Field(None, max_length=64, description="a command or task whose effects must be seen")
 
 
-@router.get("/cells", summary="List cells", responses=describe.listed(page_of(VIEW, CellDocument), VIEW, examples.CELL))
+@router.get(
+    "/cells",
+    openapi_extra=needs("cell:list"),
+    summary="List cells",
+    responses=describe.listed(page_of(VIEW, CellDocument), VIEW, examples.CELL),
+)
 async def list_cells(given: Given, asked: Annotated[CellList, Parameters()]) -> Response:
     """In the order of their names. There is a cell where there is a host of it."""
     await caught_up(given, asked.after)

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from api.documents.document import page_of
 from api.documents.events import DeadDocument, DeadWhole
+from api.http.permissions import needs
 from api.http.request_context import Asking, Given
 from api.openapi import describe, examples
 from api.reads.queries import JSON, Strict, joined
@@ -31,7 +32,10 @@ class DeadList(Strict):
 
 
 @router.get(
-    "", summary="List dead records", responses=describe.listed(page_of("dead", DeadDocument), "dead", examples.DEAD)
+    "",
+    openapi_extra=needs("dead:list"),
+    summary="List dead records",
+    responses=describe.listed(page_of("dead", DeadDocument), "dead", examples.DEAD),
 )
 async def list_dead(given: Given, asked: Annotated[DeadList, Query()]) -> Response:
     """The newest first."""
@@ -42,7 +46,10 @@ async def list_dead(given: Given, asked: Annotated[DeadList, Query()]) -> Respon
 
 
 @router.get(
-    "/{ident}", summary="Show a dead record", responses=describe.answers(200, DeadWhole, examples.DEAD_WHOLE, 404)
+    "/{ident}",
+    openapi_extra=needs("dead:show"),
+    summary="Show a dead record",
+    responses=describe.answers(200, DeadWhole, examples.DEAD_WHOLE, 404),
 )
 async def show_dead(request: Request, ident: str) -> Response:
     """With all its headers, and what it says, as far as it can be read."""
@@ -52,6 +59,7 @@ async def show_dead(request: Request, ident: str) -> Response:
 
 @router.post(
     "/{ident}/retry",
+    openapi_extra=needs("dead:retry"),
     summary="Have a dead record dealt with again",
     responses=describe.answers(200, DeadDocument, examples.DEAD, 404, 409, 422, 429, 504),
 )
@@ -62,6 +70,7 @@ async def retry_dead(request: Request, asked: Asking, ident: str) -> Response:
 
 @router.post(
     "/{ident}/drop",
+    openapi_extra=needs("dead:drop"),
     summary="Leave a dead record as it is",
     responses=describe.answers(200, DeadDocument, examples.DEAD, 404, 409, 429, 504),
 )

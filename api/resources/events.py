@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from api.documents.document import page_of
 from api.documents.events import EventDocument, IncidentDocument
+from api.http.permissions import needs
 from api.http.request_context import Given, Project
 from api.openapi import describe, examples
 from api.reads import export, resolve, time_travel
@@ -113,6 +114,7 @@ LastEventId = Annotated[str | None, Header(max_length=LONGEST, description="resu
 
 @router.get(
     "/events",
+    openapi_extra=needs("event:list"),
     summary="List events, or follow them",
     responses=describe.answers(
         200,
@@ -145,6 +147,7 @@ async def list_events(
 
 @router.get(
     "/events/stream",
+    openapi_extra=needs("event:list"),
     summary="Follow events",
     responses=FOLLOWED | describe.problem_answers(404, 422, 429),
     response_class=EventSourceResponse,
@@ -188,6 +191,7 @@ class Export(Strict):
 
 @router.get(
     "/events/export",
+    openapi_extra=needs("event:export"),
     summary="Write an incident down as one file",
     responses=describe.answers(200, IncidentDocument, examples.INCIDENT, *describe.NAMED, 422, 504),
 )

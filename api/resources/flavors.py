@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from api import standard
 from api.documents.document import Document, page_of
+from api.http.permissions import needs
 from api.http.request_context import Asked, Asking, Given
 from api.openapi import describe, examples
 from api.reads import resolve
@@ -221,6 +222,7 @@ async def change_flavor(
 
 @router.post(
     "/flavors/{ref}/extra",
+    openapi_extra=needs("flavor:update"),
     summary="Add extra specs to a flavor, or change them",
     responses=describe.done(200, FlavorDocument, EXAMPLE, 400, 404),
 )
@@ -236,6 +238,7 @@ async def add_extra(
 
 @router.delete(
     "/flavors/{ref}/extra",
+    openapi_extra=needs("flavor:update"),
     summary="Remove extra specs from a flavor",
     responses=describe.done(200, FlavorDocument, EXAMPLE, 404),
 )

@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from api import standard
 from api.documents.document import Document
+from api.http.permissions import needs
 from api.http.request_context import Asking, Given
 from api.openapi import describe, examples
 from api.reads.queries import Strict
@@ -91,7 +92,7 @@ class ImageBody(Strict):
     status_code=CREATED,
     summary="Upload an image's bytes",
     responses=describe.answers(CREATED, BlobDocument, BLOB, 413, 422),
-    openapi_extra={"requestBody": {"required": True, "content": BINARY}},
+    openapi_extra=needs("image:create") | {"requestBody": {"required": True, "content": BINARY}},
 )
 async def upload(request: Request, given: Given) -> Response:
     """Raw, qcow2 or other. Kept under their SHA-256: the same bytes again change nothing."""

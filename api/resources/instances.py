@@ -13,6 +13,7 @@ from api.documents.document import page_of
 from api.documents.events import EventDocument
 from api.documents.instances import Booting, Display, InstanceDocument, Interfaces
 from api.documents.moments import Causes, Difference
+from api.http.permissions import needs
 from api.http.problems import response
 from api.http.request_context import Asked, Asking, Given, Project
 from api.openapi import describe, examples
@@ -24,9 +25,8 @@ from api.writes import boot, command_bus
 from api.writes.boot import NAME, BootBody, checked_metadata
 from api.writes.command_bus import Outcome, Wish
 from api.writes.command_responses import answer, problem_of
-from domain.aggregates import AGGREGATES
 from domain.core.errors import Invalid
-from domain.core.fields import references, user_fields
+from domain.core.fields import user_fields
 from domain.core.messages import Key
 from domain.instance.action import InstanceAction
 from domain.instance.actions import ACTIONS
@@ -101,6 +101,7 @@ class Console(Strict):
 
 @router.post(
     "/instances",
+    openapi_extra=needs("instance:boot"),
     status_code=202,
     summary="Boot an instance, or several",
     responses=describe.answers(202, Booting, examples.BOOTING, 400, *describe.NAMED, 413, 422, 429),
@@ -265,9 +266,7 @@ def _act(action: InstanceAction, fields: type[BaseModel]) -> Callable[..., Await
         body: Annotated[Any, Body(examples=[{}])] = None,
     ) -> Response:
         values = body.model_dump() if body is not None else {}
-        for name, mark in references(action.command).items():
-            if values.get(name):
-                values[name] = await resolve.ident(given, AGGREGATES[mark.kind].plural, values[name], asked.project)
+        values = await resolve.referred(given, action.command, values, asked.project)
         if action.command is DeleteInstance:
             values["keep_for"] = given.settings.instances.purge_after
         return await _one(given, asked, ref, action.command(**values))

@@ -20,13 +20,13 @@ from api.reads.queries import (
     must_be_task,
     page,
 )
-from api.resource import Resource
+from api.resource import ApiResource
 from projections.views.view import Condition
 
 router = APIRouter(tags=["jobs"])
 
 VIEW = "jobs"
-RESOURCE = Resource(VIEW, "job", JobDocument, examples.JOB)
+RESOURCE = ApiResource(VIEW, "job", JobDocument, examples.JOB)
 
 
 class JobList(Many):

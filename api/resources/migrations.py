@@ -12,14 +12,14 @@ from api.http.request_context import Given, Project
 from api.openapi import describe, examples
 from api.reads import resolve
 from api.reads.queries import Many, One, Words, caught_up, document, page
-from api.resource import Resource
+from api.resource import ApiResource
 from domain.instance.migration import MigrationStatus
 from projections.views.view import Condition, Either
 
 router = APIRouter(tags=["migrations"])
 
 VIEW = "migrations"
-RESOURCE = Resource(VIEW, "migration", MigrationDocument, examples.MIGRATION)
+RESOURCE = ApiResource(VIEW, "migration", MigrationDocument, examples.MIGRATION)
 
 
 class MigrationList(Many):

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from api.documents.answers import Released
 from api.documents.document import page_of
 from api.documents.instances import ParkedDocument
+from api.http.permissions import needs
 from api.http.request_context import Asking, Given
 from api.openapi import describe, examples
 from api.reads import resolve
@@ -43,6 +44,7 @@ class ParkedList(Strict):
 
 @router.get(
     "/parked",
+    openapi_extra=needs("parked:list"),
     summary="List what is parked",
     responses=describe.listed(page_of(VIEW, ParkedDocument), VIEW, examples.PARKED),
 )
@@ -57,6 +59,7 @@ async def list_parked(given: Given, asked: Annotated[ParkedList, Parameters()]) 
 
 @router.post(
     "/parked/{kind}/{ident}/release",
+    openapi_extra=needs("parked:release"),
     summary="Release what is parked",
     responses=describe.done(200, Released, examples.RELEASED, 404),
 )

@@ -14,7 +14,7 @@ from api.http.request_context import Asking, Given, Project
 from api.openapi import describe, examples
 from api.reads import resolve
 from api.reads.queries import Many, One, Strict, caught_up, document, page
-from api.resource import Resource
+from api.resource import ApiResource
 from api.writes import command_bus
 from api.writes.boot import NAME
 from api.writes.command_bus import Wish
@@ -26,7 +26,7 @@ from projections.views.view import Condition
 router = APIRouter(tags=["ports"])
 
 VIEW = "ports"
-RESOURCE = Resource(VIEW, "port", PortDocument, examples.PORT)
+RESOURCE = ApiResource(VIEW, "port", PortDocument, examples.PORT)
 
 
 class PortBody(Strict):

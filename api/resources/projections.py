@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from api.documents.document import page_of
 from api.documents.operations import ProjectionDocument, RunDocument
+from api.http.permissions import needs
 from api.http.refusals import ProjectionBusy
 from api.http.request_context import Asking, Given
 from api.openapi import describe, examples
@@ -40,6 +41,7 @@ class RunList(Strict):
 
 @router.get(
     "/projections",
+    openapi_extra=needs("projection:list"),
     summary="List projections",
     responses=describe.answers(
         200, page_of(VIEW, ProjectionDocument), {VIEW: [examples.PROJECTION], "next": None}, 422
@@ -64,17 +66,20 @@ async def list_projections(given: Given) -> Response:
 
 @router.post(
     "/projections/runs",
+    openapi_extra=needs("projection:run"),
     status_code=202,
     summary="Rebuild, roll back or verify the read models",
     responses=describe.answers(202, RunDocument, examples.RUN, 409, 422),
 )
-async def ask(given: Given, asked: Asking, body: Annotated[RunBody, Body(examples=[{"kind": "rebuild"}])]) -> Response:
+async def request(
+    given: Given, asked: Asking, body: Annotated[RunBody, Body(examples=[{"kind": "rebuild"}])]
+) -> Response:
     """Done by the projector, beside what it does always; reads go on meanwhile. One at a time."""
     if asked.keyed and (before := await given.runs.get(asked.command_id)):
         return _answer(given, before, 202)
     run = Run(asked.command_id, body.kind, "asked", asked.actor, given.clock())
     try:
-        await given.runs.ask(run)
+        await given.runs.request(run)
     except RunUnderWay as error:
         raise ProjectionBusy(id=str(error)) from error
     return _answer(given, run, 202)
@@ -82,6 +87,7 @@ async def ask(given: Given, asked: Asking, body: Annotated[RunBody, Body(example
 
 @router.get(
     "/projections/runs",
+    openapi_extra=needs("projection:list"),
     summary="List runs",
     responses=describe.answers(200, page_of(RUNS, RunDocument), {RUNS: [examples.RUN], "next": None}, 422),
 )
@@ -94,7 +100,10 @@ async def list_runs(given: Given, asked: Annotated[RunList, Query()]) -> Respons
 
 
 @router.get(
-    "/projections/runs/{ident}", summary="Show a run", responses=describe.answers(200, RunDocument, examples.RUN, 404)
+    "/projections/runs/{ident}",
+    openapi_extra=needs("projection:show"),
+    summary="Show a run",
+    responses=describe.answers(200, RunDocument, examples.RUN, 404),
 )
 async def show_run(given: Given, ident: str) -> Response:
     """How far it is, and what it found."""

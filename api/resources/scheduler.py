@@ -9,6 +9,7 @@ from pydantic import Field
 from starlette.responses import Response
 
 from api.documents.scheduling import Placements, SchedulerDocument, Scores
+from api.http.permissions import needs
 from api.http.request_context import Given, Project
 from api.openapi import describe, examples
 from api.reads import resolve
@@ -19,7 +20,7 @@ from domain.scheduling.filters import FILTERS
 from domain.scheduling.policy import DEFAULT
 from domain.scheduling.scores import HostScore, Look
 from projections.history.placements import Placement, placements
-from projections.store.port import Entry
+from projections.store.port import HistoryEntry
 from projections.views.view import UnknownMarker
 
 router = APIRouter(tags=["scheduler"])
@@ -45,6 +46,7 @@ class Scoring(Explained):
 
 @router.get(
     "/scheduler",
+    openapi_extra=needs("scheduler:show"),
     summary="Read what the scheduler filters and weighs by",
     responses=describe.answers(200, SchedulerDocument, examples.SCHEDULER),
 )
@@ -77,6 +79,7 @@ async def instance_placements(
 
 @router.get(
     "/instances/{ref}/placements/scores",
+    openapi_extra=needs("instance:placements"),
     summary="Read what every host scored when an instance was placed",
     responses=describe.answers(200, Scores, examples.SCORES, *describe.NAMED, 422, 429, 504),
 )
@@ -137,7 +140,7 @@ def _score(host: HostScore) -> dict[str, object]:
     }
 
 
-def _place(entry: Entry) -> dict[str, object]:
+def _place(entry: HistoryEntry) -> dict[str, object]:
     return {"topic": entry.topic, "partition": entry.partition, "offset": entry.offset}
 
 

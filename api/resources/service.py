@@ -10,6 +10,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from starlette.responses import Response
 
 from api.documents.document import Document
+from api.http.permissions import needs
 from api.http.request_context import Given
 from api.openapi import describe
 from api.reads.queries import JSON
@@ -76,6 +77,7 @@ class Readiness(Document):
 
 @router.get(
     "/config",
+    openapi_extra=needs("service:config"),
     summary="Show the settings in force",
     responses=describe.answers(
         200,
@@ -101,7 +103,12 @@ def _masked(dsn: str) -> str:
     return make_conninfo(dsn, **secret) if secret else dsn
 
 
-@router.get("/version", summary="Show the version", responses=describe.answers(200, Version, {"version": "0.1.0"}))
+@router.get(
+    "/version",
+    openapi_extra=needs("service:version"),
+    summary="Show the version",
+    responses=describe.answers(200, Version, {"version": "0.1.0"}),
+)
 async def show_version() -> Response:
     """Of this process."""
     return Response(orjson.dumps({"version": own_version()}), media_type=JSON)

@@ -8,6 +8,7 @@ from pydantic import Field
 from starlette.responses import Response
 
 from api.documents.simulation import Simulation
+from api.http.permissions import needs
 from api.http.request_context import Given
 from api.openapi import describe, examples
 from api.reads.queries import JSON, Strict
@@ -18,7 +19,7 @@ from domain.core.errors import Invalid
 from domain.core.resources import RESOURCES
 from domain.scheduling.custom_policy import wished
 from domain.scheduling.policy import DEFAULT, Policy
-from domain.scheduling.simulation import Decided, Filled, Load, Question, Simulated, Size
+from domain.scheduling.simulation import Decided, Filled, FleetLoad, Question, Simulated, Size
 from domain.scheduling.table import Ratios
 from projections.views.view import Condition, Query
 
@@ -60,6 +61,7 @@ class Asked(Strict):
 
 @router.post(
     "/scheduler/simulate",
+    openapi_extra=needs("scheduler:simulate"),
     summary="Try a policy on the past",
     responses=describe.answers(200, Simulation, examples.SIMULATION, 409, 422, 429),
 )
@@ -127,7 +129,7 @@ def _policy(policy: Policy, ratios: Ratios) -> dict[str, Any]:
     }
 
 
-def _load(load: Load, placed: int) -> dict[str, Any]:
+def _load(load: FleetLoad, placed: int) -> dict[str, Any]:
     return {
         "hosts": load.hosts,
         "hosts_used": load.hosts_used,

@@ -15,7 +15,7 @@ from api.http.request_context import Asking, Given, Project
 from api.openapi import describe, examples
 from api.reads import causality, resolve, time_travel
 from api.reads.queries import Many, Words, page
-from api.resource import Resource
+from api.resource import ApiResource
 from api.writes import command_bus
 from api.writes.command_bus import Wish
 from api.writes.command_responses import answer
@@ -26,7 +26,7 @@ from projections.views.view import Condition
 router = APIRouter(tags=["tasks"])
 
 VIEW = "tasks"
-RESOURCE = Resource(VIEW, "task", TaskDocument, examples.TASK)
+RESOURCE = ApiResource(VIEW, "task", TaskDocument, examples.TASK)
 
 
 class TaskList(Many):

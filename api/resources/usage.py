@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from api.documents.document import page_of
 from api.documents.operations import UsageDocument
+from api.http.permissions import needs
 from api.http.request_context import Given
 from api.openapi import describe, examples
 from api.reads.queries import MOST, Strict, caught_up, joined
@@ -35,20 +36,23 @@ class UsageList(Strict):
 
 @router.get(
     "/usage",
+    openapi_extra=needs("project:usage"),
     summary="List what each project uses",
     responses=describe.listed(page_of(VIEW, UsageDocument), VIEW, examples.USAGE),
 )
 async def list_usage(given: Given, asked: Annotated[UsageList, Parameters()]) -> Response:
-    """In the order of the projects' names. vCPUs, memory and disk are what hosts hold for its instances."""
+    """In the order of the projects' names. vCPUs, memory and disk are what hosts hold for its instances and volumes."""
     await caught_up(given, asked.after)
     own = [Condition("project", "=", asked.project_id)] if asked.project_id else []
     instances = await given.store.totals("instances", "project", [ALIVE, *own])
     held = await given.store.totals("instances", "project", [ALIVE, ON_A_HOST, *own], SIZES)
+    volumes = await given.store.totals("volumes", "project", [ON_A_HOST, *own], (("size",),))
     ports = await given.store.totals("ports", "project", own)
-    projects = [each for each in sorted({*instances, *ports}) if each > (asked.marker or "")]
+    projects = [each for each in sorted({*instances, *volumes, *ports}) if each > (asked.marker or "")]
     docs = []
     for project in projects[: asked.limit]:
         _, vcpus, memory, disk = held.get(project, (0, 0, 0, 0))
+        disk += volumes.get(project, (0, 0))[1]
         told = {"project_id": project, "instances": instances.get(project, (0,))[0], "vcpus": vcpus}
         docs.append(orjson.dumps({**told, "memory": memory, "disk": disk, "ports": ports.get(project, (0,))[0]}))
     return joined(VIEW, docs, projects[asked.limit - 1] if len(projects) > asked.limit else None)

@@ -36,7 +36,7 @@ from api.writes.boot import NAME
 from api.writes.command_bus import Wish
 from api.writes.command_responses import CREATED, answer
 from commands.engine import EngineRules
-from commands.processor import restored
+from commands.rules import restored
 from domain.core.errors import AlreadyExists, Invalid, NotFound
 from domain.core.event_filter import (
     SUBJECT_ALLOWED,

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from api import standard
 from api.documents.document import Document
 from api.documents.hosts import HostDocument
+from api.http.permissions import needs
 from api.http.request_context import Asking, Given
 from api.openapi import describe, examples
 from api.reads import resolve
@@ -80,6 +81,7 @@ standard.add_delete(router, RESOURCE, "Refused while a host is in it.", "Delete 
 
 @router.post(
     "/zones/{ref}/hosts",
+    openapi_extra=needs("zone:add-host"),
     summary="Put a host into a zone",
     responses=describe.done(200, HostDocument, examples.HOST, 400, 404),
 )
@@ -98,6 +100,7 @@ async def add_host(
 
 @router.delete(
     "/zones/{ref}/hosts/{host}",
+    openapi_extra=needs("zone:remove-host"),
     summary="Take a host out of a zone",
     responses=describe.done(200, HostDocument, examples.HOST, 404),
 )

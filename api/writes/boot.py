@@ -26,6 +26,7 @@ from domain.core.errors import AlreadyExists, Invalid, NotFound, NotSupportedYet
 from domain.core.messages import Key, derived_id, named_id
 from domain.guest_spec import FlavorRef, ImageRef, Nic
 from domain.instance.actions.lifecycle.boot import BootInstance
+from domain.instance.spec import HOSTNAME
 from projections.views.view import Condition, Query
 
 GIB = 1 << 30
@@ -108,7 +109,7 @@ class BootBody(Strict):
     @field_validator("hostname")
     @classmethod
     def _is_hostname(cls, given: str | None) -> str | None:
-        if given is not None and not re.fullmatch(r"[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?", given):
+        if given is not None and not re.fullmatch(HOSTNAME, given):
             raise ValueError("letters, digits and inner hyphens are allowed, at most 63 (RFC 1123)")
         return given
 

@@ -14,13 +14,12 @@ from datetime import datetime
 from typing import Any
 
 from api.writes.admission import Load
+from domain.aggregates import begins_task
 from domain.core.errors import UnknownMessage
 from domain.core.messages import Envelope, Key, Record, Topic, Verdict, from_record
-from domain.instance.events import InstanceCreated
 from domain.tasks.events import (
     CommandRefused,
     CommandSatisfied,
-    TaskAccepted,
     TaskFailed,
     TaskFinished,
 )
@@ -60,14 +59,13 @@ class Judgement:
         if envelope.verdict is None:
             raise ValueError(f"{envelope.data.type_name} {envelope.id} carries no verdict")
         event = envelope.data
-        has_task = isinstance(event, (TaskAccepted, InstanceCreated))
         refused = event if isinstance(event, CommandRefused) else None
         return cls(
             command_id=envelope.causation,
             verdict=envelope.verdict,
             subject=envelope.subject,
             fingerprint=envelope.fingerprint,
-            task_id=envelope.causation if has_task else None,
+            task_id=envelope.causation if begins_task(envelope) else None,
             code=refused.code if refused else "",
             message=event.message if isinstance(event, (CommandRefused, CommandSatisfied)) else "",
             hint=refused.hint if refused else "",

@@ -108,7 +108,7 @@ class Call:
             self.show({**known, **(extra or {})}, None if extra else answer.text)
             return
         if known.get("already"):
-            self.note(str(known.get("message") or "It is so already."))
+            self.note(str(known.get("message") or "Nothing was changed: the request is fulfilled already."))
         self.settle(answer)
         found = self.client.get(resource.path(ident), after=command_id)
         if extra:

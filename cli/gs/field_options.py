@@ -14,7 +14,8 @@ from annotated_types import Ge, Le
 from pydantic.fields import FieldInfo
 
 from cli.gs.completion import of_field
-from cli.gs.parsing import pairs, words
+from cli.gs.parsing import pairs, size, words
+from domain.core.fields import BYTES
 
 
 def parameter_of(name: str, field: FieldInfo, *, needed: bool) -> inspect.Parameter:
@@ -27,9 +28,9 @@ def parameter_of(name: str, field: FieldInfo, *, needed: bool) -> inspect.Parame
     option = typer.Option(
         f"{flag}/--no-{flag[2:]}" if kind is bool and field.default is True else flag,
         help=field.description,
-        metavar="K=V,…" if _bare(field) == dict[str, str] else None,
-        min=_bound(field, Ge),
-        max=_bound(field, Le),
+        metavar=_metavar(field),
+        min=_bound(field, Ge) if kind is not str else None,
+        max=_bound(field, Le) if kind is not str else None,
         autocompletion=of_field(name),
         show_default=_default(name, field),
     )
@@ -49,6 +50,8 @@ def sent(fields: Mapping[str, FieldInfo], given: Mapping[str, Any]) -> dict[str,
 def _form(name: str, field: FieldInfo) -> tuple[Any, Callable[[Any], Any]]:
     """The type of the option's value, and what makes the request's value of it."""
     kind = _bare(field)
+    if BYTES in field.metadata:
+        return str, size
     if kind == dict[str, str]:
         return list[str], pairs
     if get_origin(kind) in (list, tuple) and get_args(kind)[0] is str:
@@ -67,6 +70,13 @@ def _bare(field: FieldInfo) -> Any:
         kinds = [each for each in get_args(kind) if each is not NoneType]
         return kinds[0] if len(kinds) == 1 else kind
     return kind
+
+
+def _metavar(field: FieldInfo) -> str | None:
+    """What is shown in place of the value; None: the type's own word."""
+    if BYTES in field.metadata:
+        return "SIZE"
+    return "K=V,…" if _bare(field) == dict[str, str] else None
 
 
 def _default(name: str, field: FieldInfo) -> str | bool:

@@ -9,6 +9,7 @@ from cli.gs.options import command
 from cli.gs.parsing import one_name, pairs, size, words
 from cli.gs.resources import FLAVOR
 from cli.gs.standard import add_delete, add_list, add_show, argument
+from cli.gs.story import add_story
 
 app = typer.Typer()
 
@@ -63,7 +64,8 @@ def update(
     call.written(FLAVOR, call.client.write("PATCH", FLAVOR.path(ident), body), ident)
 
 
-add_show(app, FLAVOR)
+add_show(app, FLAVOR, past=True)
+add_story(app, FLAVOR)
 add_delete(app, FLAVOR)
 
 

@@ -6,10 +6,9 @@ import typer
 
 from cli.gs.call import Call
 from cli.gs.options import command
-from cli.gs.parking import add_release
 from cli.gs.resources import HOST
-from cli.gs.standard import add_diff, add_history, add_list, add_show, argument
-from cli.gs.why import add_why
+from cli.gs.standard import add_list, add_show, argument
+from cli.gs.story import add_story
 
 app = typer.Typer()
 Which = Annotated[str, argument(HOST)]
@@ -17,10 +16,7 @@ Reason = Annotated[str | None, typer.Option("--reason", help="Why, for whoever a
 
 add_list(app, HOST)
 add_show(app, HOST, past=True)
-add_history(app, HOST)
-add_diff(app, HOST)
-add_why(app, HOST)
-add_release(app, HOST)
+add_story(app, HOST)
 
 
 @command(app, writes=True)

@@ -12,13 +12,15 @@ from cli.gs.parsing import one_name
 from cli.gs.problems import Usage
 from cli.gs.resources import IMAGE
 from cli.gs.standard import add_delete, add_list, add_show
+from cli.gs.story import add_story
 
 CHUNK = 1 << 20  # bytes
 
 app = typer.Typer()
 
 add_list(app, IMAGE)
-add_show(app, IMAGE)
+add_show(app, IMAGE, past=True)
+add_story(app, IMAGE)
 
 
 @command(app, writes=True)

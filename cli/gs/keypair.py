@@ -13,11 +13,13 @@ from cli.gs.parsing import one_name, text_or_file
 from cli.gs.problems import Refused, Usage
 from cli.gs.resources import KEYPAIR
 from cli.gs.standard import add_delete, add_list, add_show
+from cli.gs.story import add_story
 
 app = typer.Typer()
 
 add_list(app, KEYPAIR)
-add_show(app, KEYPAIR)
+add_show(app, KEYPAIR, past=True)
+add_story(app, KEYPAIR)
 
 
 @command(app, writes=True)

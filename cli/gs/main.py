@@ -1,42 +1,24 @@
 """gs: GoStack's command line.
 
 Why groups are loaded only when one is used: a command line is started for every single command, so what it does not
-need must cost nothing. This table is all that `gs --help` reads.
+need must cost nothing. The table of groups is all that `gs --help` reads.
 """
 
 import atexit
 import gc
 import importlib
+import importlib.util
 from typing import Annotated, Any, cast
 
 import typer
 import typer.main
 from typer.core import TyperGroup
 
+from cli.gs.groups import GROUPS
 from cli.gs.options import command
 from cli.gs.synonyms import SynonymGroup
 from cli.gs.version import own, version
 
-GROUPS: dict[str, str] = {
-    "cell": "Parts of the fleet that are scheduled apart.",
-    "config": "Settings in force, and where each came from.",
-    "event": "The log itself: everything that ever happened.",
-    "flavor": "Sizes that instances come in.",
-    "host": "Machines that instances run on.",
-    "image": "What root disks are made of.",
-    "instance": "Virtual machines.",
-    "job": "Steps of tasks, as they were sent to hosts.",
-    "keypair": "Public keys, put into guests.",
-    "network": "Networks of instances.",
-    "project": "What each project uses.",
-    "projection": "Read models: how far they are, made anew, compared with the log.",
-    "parked": "What takes no commands until it is released.",
-    "port": "Addresses of networks, for instances to come.",
-    "scheduler": "What hosts are chosen by, and how an instance was placed.",
-    "task": "Accepted commands that take time.",
-    "webhook": "Endpoints that are told of events.",
-    "zone": "Groups of hosts that fail together.",
-}
 LATER = {"instance": "verbs"}
 """A second module of a group, imported only for commands that the first has not: the verbs are made from the domain,
 whose import takes longer than most requests."""
@@ -50,8 +32,12 @@ class LazyGroup(SynonymGroup):
         self._modules = [name, LATER[name]] if name in LATER else [name]
 
     def _load(self) -> None:
-        module = importlib.import_module(f"cli.gs.{self._modules.pop(0)}")
-        self.commands.update(cast(TyperGroup, typer.main.get_command(module.app)).commands)
+        name = self._modules.pop(0)
+        if importlib.util.find_spec(f"cli.gs.{name}") is not None:
+            app = importlib.import_module(f"cli.gs.{name}").app
+        else:
+            app = importlib.import_module("cli.gs.of_kind").app_of(name)
+        self.commands.update(cast(TyperGroup, typer.main.get_command(app)).commands)
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Names, as the modules order them."""

@@ -6,20 +6,16 @@ import typer
 
 from cli.gs.call import Call
 from cli.gs.options import command
-from cli.gs.parking import add_release
 from cli.gs.parsing import one_name
 from cli.gs.resources import NETWORK
-from cli.gs.standard import add_delete, add_diff, add_history, add_list, add_show
-from cli.gs.why import add_why
+from cli.gs.standard import add_delete, add_list, add_show
+from cli.gs.story import add_story
 
 app = typer.Typer()
 
 add_list(app, NETWORK)
 add_show(app, NETWORK, past=True)
-add_history(app, NETWORK)
-add_diff(app, NETWORK)
-add_why(app, NETWORK)
-add_release(app, NETWORK)
+add_story(app, NETWORK)
 
 
 @command(app, writes=True)

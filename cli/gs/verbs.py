@@ -89,7 +89,7 @@ def act(call: Call, which: list[str], verb: str, body: dict[str, Any]) -> None:
             continue
         answers[ident] = said
         if said.get("already"):
-            call.note(str(said.get("message") or f"{text} is so already."))
+            call.note(str(said.get("message") or f"{text} is as requested already; nothing was changed."))
         elif said.get("task_id"):
             tasks[ident] = Started(said["task_id"], text)
     well = True

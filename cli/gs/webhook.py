@@ -11,6 +11,7 @@ from cli.gs.parsing import moment_of, one_name, words
 from cli.gs.problems import Failed, Refused
 from cli.gs.resources import BY_PROJECT, EVENT, TIME, WEBHOOK, Narrowing
 from cli.gs.standard import add_delete, add_list, add_show, argument
+from cli.gs.story import add_story
 
 app = typer.Typer()
 
@@ -40,6 +41,7 @@ Description = Annotated[Text, typer.Option("--description", help="What it is for
 
 add_list(app, WEBHOOK)
 add_show(app, WEBHOOK)
+add_story(app, WEBHOOK)
 
 
 @command(app, writes=True)

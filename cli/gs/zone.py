@@ -10,13 +10,15 @@ from cli.gs.options import command
 from cli.gs.parsing import one_name
 from cli.gs.resources import CELL, HOST, ZONE
 from cli.gs.standard import add_delete, add_list, add_show, argument
+from cli.gs.story import add_story
 
 app = typer.Typer()
 Which = Annotated[str, argument(ZONE)]
 Host = Annotated[str, argument(HOST)]
 
 add_list(app, ZONE)
-add_show(app, ZONE)
+add_show(app, ZONE, past=True)
+add_story(app, ZONE)
 
 
 @command(app, writes=True)

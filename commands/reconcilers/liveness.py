@@ -1,11 +1,11 @@
-"""Heartbeats: a host that is not heard for a while is suspect, and gets no new instances until it is heard again.
+"""Liveness: a host whose heartbeats are missing for a while is suspect, and gets no new instances until they are back.
 
 Suspect says that we do not know, not that its guests are gone: nothing is moved or fenced because of it.
 
 Silence is measured by how long nothing came, not by what clocks say: a host's may be wrong, and this one's may jump.
-What lay on the log while nobody listened counts as heard when it is read; a dead host is then suspect a grace later.
-So the log is asked, too: while it does not answer nobody can be heard, and all silence begins anew when it does. The
-same holds where this process itself stood still: what came meanwhile waits to be read.
+What lay on the log while this process was away counts as received when it is read; a dead host is then suspect a grace
+later. So the log is probed, too: while it does not answer no heartbeat can come, and all silence begins anew when it
+does. The same holds where this process itself stood still: what came meanwhile waits to be read.
 """
 
 import logging
@@ -32,7 +32,7 @@ from domain.host.messages import (
     SuspectHost,
 )
 from domain.host.reports import Heartbeat
-from domain.host.state import Health, Host
+from domain.host.state import Host, HostHealth
 from infra.log.lag import Lag, lags
 from infra.log.log import Log, TopicPartition
 from infra.process import log_context
@@ -41,27 +41,29 @@ logger = logging.getLogger(__name__)
 
 FETCH = 1000
 PATIENCE = 1.0
-"""Seconds; small beside any grace."""
+"""Seconds for which the broker may hold a fetch back; small beside any grace."""
 AT_ONCE = 2.0
 """Seconds in which a log that is there has answered."""
 TURN = PATIENCE + 2 * AT_ONCE
-"""Seconds that a turn of fetching, asking and telling takes at most, where nothing stands still."""
+"""Seconds that one round of fetching, probing and publishing takes at most, where nothing stands still."""
 
 
 @dataclass
-class Pulse:
-    """What is known of a host."""
+class HostLiveness:
+    """When a host's last heartbeat came, and whether the host is suspect."""
 
-    heard: float | None
-    """When, in seconds of no particular beginning. None: not heard since it is suspect."""
+    heard_at: float | None
+    """When the last heartbeat came, in seconds of no particular beginning; None where none came since the host is
+    suspect."""
     cell: str
-    """Whose scheduler is told."""
+    """The cell whose scheduler decides for the host."""
     suspect: bool = False
-    told: float | None = None
+    command_sent_at: float | None = None
+    """When the last command about the host was sent, in the same seconds."""
 
 
-class Beats:
-    """Listens to reports and to the facts about hosts."""
+class LivenessMonitor:
+    """Reads heartbeats and the events of hosts, and has the schedulers suspect and trust hosts."""
 
     def __init__(
         self,
@@ -70,18 +72,22 @@ class Beats:
         clock: Callable[[], datetime],
         elapsed: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`elapsed`: seconds of no particular beginning, which never jump."""
+        """Make the monitor.
+
+        `grace`: seconds without a heartbeat after which a host is suspect; `elapsed` returns seconds of no particular
+        beginning, which never jump.
+        """
         self._log = log
         self._grace = grace
         self._clock = clock
         self._elapsed = elapsed
-        self._hosts: dict[str, Pulse] = {}
+        self._hosts: dict[str, HostLiveness] = {}
         self._at: dict[TopicPartition, int] = {}
-        self._asked: float | None = None
-        """When the log answered last."""
+        self._log_answered_at: float | None = None
+        """When the log answered last, in seconds of `elapsed`."""
 
     def take(self, records: Sequence[Record]) -> None:
-        """Hear these."""
+        """Learn from these records of gostack.reports and gostack.events."""
         now = self._elapsed()
         for record in records:
             self._at[TopicPartition(record.topic, record.partition or 0)] = record.offset + 1
@@ -91,28 +97,28 @@ class Beats:
                 envelope = from_record(record)
             except UnknownMessage:
                 continue
-            known = self._hosts.get(envelope.subject.id)
+            liveness = self._hosts.get(envelope.subject.id)
             match envelope.data:
                 case HostRegistered(cell=cell):
-                    self._hosts[envelope.subject.id] = Pulse(now, cell)
-                case Heartbeat() if known:
-                    known.heard = now
-                case HostSuspected() if known:
-                    known.suspect, known.heard = True, None
-                case HostHeard() if known:
-                    known.suspect = False
+                    self._hosts[envelope.subject.id] = HostLiveness(now, cell)
+                case Heartbeat() if liveness:
+                    liveness.heard_at = now
+                case HostSuspected() if liveness:
+                    liveness.suspect, liveness.heard_at = True, None
+                case HostHeard() if liveness:
+                    liveness.suspect = False
                 case _:
                     pass
 
     def changes(self) -> list[Record]:
-        """Commands for hosts whose silence or voice is news; each is told again only after the grace."""
+        """Return the commands for hosts that fell silent or came back. Each is repeated only after the grace."""
         now, moment = self._elapsed(), self._clock()
         records = []
-        for host_id, pulse in self._hosts.items():
-            silent = pulse.heard is None or now - pulse.heard > self._grace
-            if silent == pulse.suspect or (pulse.told and now - pulse.told < self._grace):
+        for host_id, host in self._hosts.items():
+            silent = host.heard_at is None or now - host.heard_at > self._grace
+            if silent == host.suspect or (host.command_sent_at and now - host.command_sent_at < self._grace):
                 continue
-            pulse.told = now
+            host.command_sent_at = now
             command_id = derived_id(host_id, "beats", moment.isoformat())
             envelope = Envelope(
                 id=command_id,
@@ -122,42 +128,49 @@ class Beats:
                 source="gostack/beats",
                 correlation=command_id,
             )
-            records.append(to_record(envelope, Topic.SCHEDULING, key=pulse.cell))
+            records.append(to_record(envelope, Topic.SCHEDULING, key=host.cell))
             with log_context.handling(envelope):
-                logger.warning("not heard for %g s" if silent else "heard again after %g s", self._grace)
+                logger.warning("no heartbeat for %g s" if silent else "heartbeats are back after %g s", self._grace)
         return records
 
     async def look(self) -> dict[str, Lag]:
-        """What was not heard yet. Raises LogUnavailable."""
+        """Measure how many heartbeats and events were not read yet. Raises LogUnavailable."""
         return await lags(self._log, dict(self._at), self._clock(), [Topic.REPORTS, Topic.EVENTS])
 
-    async def ask_log(self) -> None:
-        """Where it did not answer at once, or was not asked for long, nothing could be heard. Raises LogUnavailable."""
+    async def check_log(self) -> None:
+        """Probe the log. Where it did not answer at once, or was not probed for long, all silence begins anew.
+
+        Raises LogUnavailable.
+        """
         began = self._elapsed()
         await self._log.bounds([Topic.REPORTS])
         now = self._elapsed()
-        stood_still = self._asked is not None and now - self._asked > TURN
-        self._asked = now
+        stood_still = self._log_answered_at is not None and now - self._log_answered_at > TURN
+        self._log_answered_at = now
         if stood_still or now - began > AT_ONCE:
-            for pulse in self._hosts.values():
-                pulse.heard = now if pulse.heard is not None else None
+            for host in self._hosts.values():
+                host.heard_at = now if host.heard_at is not None else None
 
     async def run(self, hosts: Callable[[], Awaitable[Iterable[Host]]]) -> None:
-        """Listen for ever, from now on, to the hosts there are and those that come. Raises LogUnavailable, and what
-        `hosts` raises."""
+        """Watch, from now on and for ever, the hosts that exist and those that come.
+
+        Raises LogUnavailable, and what `hosts` raises.
+        """
         bounds = await self._log.bounds([Topic.REPORTS, Topic.EVENTS])
         self._at = {each: end for each, (_, end) in bounds.items()}
         # Asked after the log: who registered before its end is among them, and who does so later is read of there.
-        now = self._asked = self._elapsed()
+        now = self._log_answered_at = self._elapsed()
         self._hosts |= {
-            host.id: Pulse(None if host.health is Health.SUSPECT else now, host.cell, host.health is Health.SUSPECT)
+            host.id: HostLiveness(
+                None if host.health is HostHealth.SUSPECT else now, host.cell, host.health is HostHealth.SUSPECT
+            )
             for host in await hosts()
         }
         reader = await self._log.reader(self._at, PATIENCE)
         try:
             while True:
                 self.take(await reader.fetch(FETCH, 1.0))
-                await self.ask_log()
+                await self.check_log()
                 if commands := self.changes():
                     await self._log.publish(commands)
         finally:

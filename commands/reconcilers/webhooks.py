@@ -1,11 +1,13 @@
-"""Webhooks: each is told of the events that it wants, in the order of the log, at least once.
+"""Webhooks: each gets the events that it subscribed to, in the order of the log, at least once.
 
-One at a time tells a webhook, by a lease; any number of processes may try. It reads the log from where the webhook has
-got to. Partitions are told side by side, since between them there is no order, and each in its own: so what is about
-one subject comes in order. An event that is not taken holds up what follows in its partition, and the webhook waits,
-each time longer; when it was not taken so many times, the webhook is disabled by a command, for a reason that is shown.
+One process at a time delivers to a webhook, by a lease; any number of processes may try. It reads the log from the
+position that the webhook has reached. Partitions are delivered side by side, since between them there is no order, and
+each in its own order: so events of one subject come in order. An event that is not accepted holds up what follows in
+its partition, and the webhook waits, each time longer; after a number of failures in a row, a command disables the
+webhook, for a reason that users see.
 
-The position moves after the answer came. Whoever dies in between leaves events that are sent again, with the same id.
+The position moves after the answer came. A process that dies in between leaves events that are sent again, with the
+same id.
 """
 
 import asyncio
@@ -18,7 +20,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from commands.engine import EngineRules
-from commands.processor import restored
+from commands.rules import restored
 from domain.core.event_filter import UNREADABLE, Interest
 from domain.core.messages import Envelope, Key, Record, Topic, derived_id, to_record
 from domain.webhook import DisableWebhook, Webhook
@@ -36,14 +38,14 @@ logger = logging.getLogger(__name__)
 
 SOURCE = "gostack/webhooks"
 LOOK_SECONDS = 1.0
-"""Between two looks at what webhooks there are."""
+"""Seconds between two looks at which webhooks exist."""
 LEASE = timedelta(seconds=60)
 LEAST_HELD = timedelta(seconds=45)
-"""Of a lease at the beginning of a round."""
+"""Least time that a lease must still last at the beginning of a round."""
 ROUND_SECONDS = 20.0
-"""A round begins no attempt after this long: together with the longest attempt it ends within the lease."""
+"""Seconds after which a round begins no attempt: together with the longest attempt it ends within the lease."""
 MOST_AT_ONCE = 4
-"""Attempts for one webhook."""
+"""Attempts for one webhook at the same time."""
 BATCH = 200
 FETCH_SECONDS = 1.0
 PATIENCE = 0.2
@@ -53,12 +55,12 @@ AWAY = (LogUnavailable, DeliveriesUnavailable, SecretsUnavailable, WriteStoreUna
 
 
 @dataclass(frozen=True)
-class Parts:
-    """What webhooks are told with."""
+class DeliveryParts:
+    """All that a delivery needs: the log, the stores, the HTTP sender, settings and clock."""
 
     log: Log
     write_store: WriteStore
-    """The engine's: which webhooks there are."""
+    """The engine's write store, which holds the webhooks."""
     deliveries: Deliveries
     secrets: SecretStore
     sender: Sender
@@ -66,13 +68,13 @@ class Parts:
     clock: Callable[[], datetime]
     recent: Recent
     holder: str
-    """This process, among those that hold leases."""
+    """Name of this process among those that hold leases."""
     chance: Callable[[], float] = random.random
 
 
 @dataclass
 class Lane:
-    """One partition's events of a round."""
+    """The events of one partition in a round."""
 
     records: Sequence[Record]
     offset: int
@@ -82,44 +84,44 @@ class Lane:
 
     @property
     def failing(self) -> str:
-        """The place that it stands at, if the last attempt failed."""
+        """Return the place of the event whose last attempt failed, or an empty text."""
         if self.last is None or self.outcome is None or not self.outcome.error:
             return ""
         return self.last.place
 
 
 class Courier:
-    """Tells one webhook."""
+    """Delivers events to one webhook."""
 
-    def __init__(self, parts: Parts, webhook: Webhook) -> None:
+    def __init__(self, parts: DeliveryParts, webhook: Webhook) -> None:
         self._parts = parts
         self.webhook = webhook
-        """As it is now; whoever runs this keeps it so."""
+        """The webhook as it is now; the deliverer keeps it up to date."""
         self._delivery: Delivery | None = None
-        """As it is kept, while this holds it."""
+        """The stored delivery while this process holds the lease."""
         self._held_until = datetime.min.replace(tzinfo=UTC)
         self._reader: Reader | None = None
         self._read: list[int] = []
-        """What the reader gives next."""
+        """Offset per partition of the next record that the reader gives."""
 
     @property
     def offsets(self) -> tuple[int, ...]:
-        """How far the webhook has been told; empty while another tells it."""
+        """Return the offsets that the webhook has reached; empty while another process delivers to it."""
         return self._delivery.offsets if self._delivery is not None else ()
 
     async def run(self) -> None:
-        """Until cancelled. What is away is waited for."""
+        """Deliver until cancelled; wait while the log, the database or the secrets are away."""
         with log_context.bound(webhook=self.webhook.id):
             try:
                 while True:
                     try:
                         pause = await self.round()
                     except Exception as error:
-                        # What nobody foresaw is of this webhook alone, too: the others are told.
+                        # An unforeseen failure concerns this webhook alone, too: deliveries to the others go on.
                         if isinstance(error, AWAY):
-                            logger.warning("trying again: %s", error)
+                            logger.warning("delivery is interrupted, trying again: %s", error)
                         else:
-                            logger.exception("trying again")
+                            logger.exception("delivery failed, trying again")
                         await self._begin_anew()
                         pause = AWAY_SECONDS
                     await asyncio.sleep(pause)
@@ -127,7 +129,7 @@ class Courier:
                 await self._begin_anew()
 
     async def round(self) -> float:
-        """What is there is told; seconds to wait until the next round. Raises what is in AWAY."""
+        """Deliver what there is; return the seconds to wait until the next round. Raises the exceptions in AWAY."""
         parts, webhook = self._parts, self.webhook
         now = parts.clock()
         delivery = await self._hold(now)
@@ -152,7 +154,7 @@ class Courier:
         return await self._keep(delivery, await self._tell(records, keys))
 
     async def _hold(self, now: datetime) -> Delivery | None:
-        """How far the webhook has been told; None while another tells it."""
+        """Take or extend the lease; return the stored delivery, or None while another process holds the lease."""
         if self._delivery is None or self._held_until - now < LEAST_HELD:
             parts, webhook = self._parts, self.webhook
             taken = await parts.deliveries.take(webhook.id, webhook.begins, parts.holder, now, now + LEASE)
@@ -162,7 +164,7 @@ class Courier:
         return self._delivery
 
     async def _next(self, offsets: Sequence[int]) -> list[Record]:
-        """What follows these offsets, as soon as there is something; none if that takes too long."""
+        """Return the records after these offsets as soon as there are some; none if that takes too long."""
         recent = self._parts.recent
         records = recent.after(offsets, BATCH)
         if records is None:
@@ -174,7 +176,7 @@ class Courier:
         return records or []
 
     async def _reading(self, offsets: Sequence[int]) -> Reader:
-        """A reader that gives what follows these offsets next."""
+        """Return a reader whose next records are those after these offsets."""
         if self._reader is None or self._read != list(offsets):
             await self._close()
             at = {TopicPartition(Topic.EVENTS, number): offset for number, offset in enumerate(offsets)}
@@ -209,9 +211,9 @@ class Courier:
         return lanes
 
     async def _go_along(self, lane: Lane, webhook: Webhook, keys: Sequence[str], until: float) -> None:
-        wanted = webhook.wanted.interest
+        interest = webhook.wanted.interest
         for record in lane.records:
-            message = _message(wanted, record)
+            message = _message(interest, record)
             if message is not None:
                 if asyncio.get_running_loop().time() > until:
                     return
@@ -231,30 +233,30 @@ class Courier:
         kept = replace(delivery, offsets=tuple(reached), delivered=count)
         failed = [lane for lane in lanes.values() if lane.failing]
         again = next((lane for lane in failed if lane.failing == delivery.failing), None)
-        telling = again or next(iter(failed), None) or next((lane for lane in lanes.values() if lane.outcome), None)
+        latest = again or next(iter(failed), None) or next((lane for lane in lanes.values() if lane.outcome), None)
         pause = 0.0
-        if telling is not None and telling.outcome is not None and telling.last is not None:
+        if latest is not None and latest.outcome is not None and latest.last is not None:
             # An event that was not taken counts until it is: else a receiver that takes all but one would never be
             # disabled, and nobody would see that one.
             failures, failing = delivery.failures, delivery.failing
             if failing and _passed(failing, reached):
                 failures, failing = 0, ""
             if failed and (again or not failing or count == delivery.delivered):
-                failures, failing = failures + 1, failing or telling.failing
+                failures, failing = failures + 1, failing or latest.failing
             if failed:
-                pause = self._pause(failures, telling.outcome.retry_after)
+                pause = self._pause(failures, latest.outcome.retry_after)
             kept = replace(
                 kept,
                 failures=failures,
                 failing=failing,
                 next_at=now + timedelta(seconds=pause) if pause else None,
-                last_event=cloud_event(telling.last)[0],
+                last_event=cloud_event(latest.last)[0],
                 last_at=now,
-                last_status=telling.outcome.status,
-                last_error=telling.outcome.error,
+                last_status=latest.outcome.status,
+                last_error=latest.outcome.error,
             )
         if not await parts.deliveries.keep(kept, parts.holder, now + LEASE):
-            logger.warning("another tells it now")
+            logger.warning("another process delivers to this webhook now")
             await self._begin_anew()
             return LOOK_SECONDS
         self._delivery, self._held_until = kept, now + LEASE
@@ -262,17 +264,17 @@ class Courier:
             await self._disable("the receiver says that it is gone (410)")
         return min(pause, LOOK_SECONDS)
 
-    def _pause(self, failures: int, asked: float) -> float:
-        """Seconds: doubled at each failure, up to the longest, and between half and all of that by chance, so that
-        those who failed together do not come back together."""
+    def _pause(self, failures: int, retry_after: float) -> float:
+        """Return the seconds to wait: doubled at each failure, up to the longest, and between half and all of that by
+        chance, so that webhooks that failed together do not come back together."""
         policy = self._parts.policy
         whole = min(policy.longest_pause, policy.first_pause * 2.0 ** min(failures - 1, 60))
-        return max(min(asked, policy.longest_pause), whole * (0.5 + self._parts.chance() / 2))
+        return max(min(retry_after, policy.longest_pause), whole * (0.5 + self._parts.chance() / 2))
 
     async def _disable(self, reason: str) -> None:
         parts, webhook = self._parts, self.webhook
         command_id = derived_id(webhook.id, "disable", webhook.turn)
-        logger.warning("it is disabled: %s", reason)
+        logger.warning("the webhook is disabled: %s", reason)
         envelope = Envelope(
             id=command_id,
             data=DisableWebhook(reason=reason, turn=webhook.turn),
@@ -286,31 +288,31 @@ class Courier:
 
 
 def _passed(place: str, reached: Sequence[int]) -> bool:
-    """Whether the event at this place is done."""
+    """Say whether the event at this place has been delivered."""
     _, partition, offset = place.rsplit(":", 2)
     return reached[int(partition)] > int(offset)
 
 
-def _message(wanted: Interest, record: Record) -> tuple[str, bytes] | None:
-    """Id and body of what is to be sent; None where the record is not wanted."""
+def _message(interest: Interest, record: Record) -> tuple[str, bytes] | None:
+    """Return id and body of the message to send, or None where the webhook did not subscribe to the record."""
     try:
-        return cloud_event(record) if wanted.wants(record) else None
+        return cloud_event(record) if interest.wants(record) else None
     except UNREADABLE as error:
-        logger.error("%s cannot be read, and is not told: %s", record.place, error)
+        logger.error("%s cannot be read, and is not delivered: %s", record.place, error)
         return None
 
 
 class Deliverer:
-    """Tells all webhooks."""
+    """Runs a courier for each enabled webhook."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: DeliveryParts) -> None:
         self._parts = parts
         self._couriers: dict[str, tuple[Courier, asyncio.Task[None]]] = {}
         self._forgotten: set[str] = set()
         self.status = LoopStatus()
 
     async def look(self) -> list[Webhook]:
-        """The webhooks that are to be told. What is of those that are gone is forgotten. Raises what is in AWAY."""
+        """Return the enabled webhooks; remove the deliveries of deleted ones. Raises the exceptions in AWAY."""
         found = []
         for key, row in (await self._parts.write_store.all("webhook")).items():
             webhook: Any = restored(EngineRules(), key, row).state
@@ -324,12 +326,14 @@ class Deliverer:
         return found
 
     def furthest_behind(self) -> dict[TopicPartition, int]:
-        """Of the webhooks that are told here, per partition, where the last of them is."""
-        told = [courier.offsets for courier, _ in self._couriers.values() if courier.offsets]
-        return {TopicPartition(Topic.EVENTS, number): min(each) for number, each in enumerate(zip(*told, strict=True))}
+        """Return, per partition, the lowest offset of the webhooks to which this process delivers."""
+        offsets = [courier.offsets for courier, _ in self._couriers.values() if courier.offsets]
+        return {
+            TopicPartition(Topic.EVENTS, number): min(each) for number, each in enumerate(zip(*offsets, strict=True))
+        }
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Keep a courier for each enabled webhook until cancelled."""
         recent = self._parts.recent.run
         reading = asyncio.create_task(every(AWAY_SECONDS, recent, name="recent-events", failures=(LogUnavailable,)))
 
@@ -346,8 +350,10 @@ class Deliverer:
             await asyncio.gather(reading, *stopping, return_exceptions=True)
 
     async def arrange(self, webhooks: Sequence[Webhook]) -> None:
-        """A courier for each of these, and for no other. Raises what a courier ended by, which nothing does that one
-        webhook brings about."""
+        """Run a courier for each of these webhooks, and for no other.
+
+        Raises what a courier ended by; a failure of one webhook never ends its courier.
+        """
         for ident in self._couriers.keys() - {each.id for each in webhooks}:
             await self._stop(ident)
         for webhook in webhooks:
@@ -370,4 +376,4 @@ class Deliverer:
             await self._parts.deliveries.leave(ident, self._parts.holder)
         except DeliveriesUnavailable as error:
             with log_context.bound(webhook=ident):
-                logger.warning("it is held until the lease ends: %s", error)
+                logger.warning("the webhook stays leased until the lease ends: %s", error)

@@ -1,4 +1,4 @@
-"""An empty database is filled from the log: what engine and scheduler remember, and where they go on.
+"""Fills an empty database from the log: what engine and scheduler remember, and the positions where they go on.
 
 Why not by reading all commands once more: they would be decided anew, by today's rules and against other states. The
 events are what was decided. What follows from a record names the record's place, so the log itself says how far each
@@ -23,17 +23,18 @@ from domain.dead import PLACE
 from domain.network.messages import CreateNetwork
 from domain.network.state import Network
 from domain.parking import AggregateParked, ParkingEvent
-from infra.db.write_store import Change, Move, WriteStore
+from infra.db.write_store import AggregateWrite, Move, WriteStore
 from infra.log.log import Log, TopicPartition
 from infra.log.records import records
 from infra.secrets.segments import Segments
 
 WINDOW = 500
-"""Records a step takes at most: so far back from the last with consequences there may be one whose own were lost."""
+"""Records that a step takes at most: up to so many before the last record with consequences, there may be one whose
+consequences were lost."""
 CONSEQUENCES = (Topic.EVENTS, Topic.SCHEDULING, Topic.COMMANDS, Topic.JOBS, Topic.RESULTS, Topic.DEAD)
 
 
-class NotEmpty(Exception):
+class DatabaseNotEmpty(Exception):
     """The database holds something already: only an empty one can be filled from the log."""
 
 
@@ -42,8 +43,8 @@ class LogIncomplete(Exception):
 
 
 @dataclass(frozen=True)
-class Part:
-    """A processor's share: its write store, the kinds of aggregates in it, the topics it reads."""
+class ProcessorShare:
+    """The share of one processor: its write store, the kinds of aggregates in it, and the topics it reads."""
 
     write_store: WriteStore
     kinds: Sequence[str]
@@ -51,8 +52,8 @@ class Part:
 
 
 @dataclass
-class Refilled:
-    """What was done."""
+class RefillResult:
+    """How many events, aggregates and parked aggregates a refill found."""
 
     events: int = 0
     aggregates: int = 0
@@ -60,23 +61,23 @@ class Refilled:
     undecided: int = 0
     """Records on the log that are still to be decided."""
     halves: list[str] = field(default_factory=list)
-    """Instances whose last decision stands on the log in part: their task has no deadline."""
+    """Instances whose last decision is on the log in part: their task has no deadline."""
 
 
 @dataclass
 class Consequences:
-    """What the log says of records that were processed."""
+    """The records that were processed, as the records that follow from them say."""
 
     since: datetime
     upto: dict[TopicPartition, int] = field(default_factory=dict)
-    """Per partition, the offset after the last record that anything followed from."""
+    """Per partition, the offset after the last record that has consequences."""
     offsets: dict[TopicPartition, set[int]] = field(default_factory=dict)
-    """Of records that something followed from; the last ones of each partition at least."""
+    """Offsets of records that have consequences; at least the last ones of each partition."""
     ids: dict[TopicPartition, set[str]] = field(default_factory=dict)
-    """Of these, where it followed after `since`."""
+    """Ids of records that have consequences from after `since`."""
 
     def take(self, record: Record) -> None:
-        """Learn from one record."""
+        """Learn from one record which record it follows from."""
         headers = dict(record.headers)
         cause = _place(headers.get("ce_causeplace"))
         if cause:
@@ -89,21 +90,22 @@ class Consequences:
 
     def _note(self, partition: TopicPartition, offset: int) -> None:
         end = self.upto[partition] = max(self.upto.get(partition, 0), offset + 1)
-        known = self.offsets.setdefault(partition, set())
-        known.add(offset)
-        if len(known) > 4 * WINDOW:
-            self.offsets[partition] = {each for each in known if each >= end - WINDOW}
+        offsets = self.offsets.setdefault(partition, set())
+        offsets.add(offset)
+        if len(offsets) > 4 * WINDOW:
+            self.offsets[partition] = {each for each in offsets if each >= end - WINDOW}
 
 
 @dataclass
-class Parking:
-    """What is parked, as its facts say. They have no version, so one that was published twice is told by its id."""
+class ParkedAggregates:
+    """The parked aggregates, as events say. These events have no version, so one that was published twice is recognised
+    by its id."""
 
     parked: dict[Key, str] = field(default_factory=dict)
     _seen: set[str] = field(default_factory=set)
 
     def take(self, envelope: Envelope) -> None:
-        """Learn from an event."""
+        """Learn from an event whether its aggregate is parked."""
         if not isinstance(envelope.data, ParkingEvent) or envelope.id in self._seen:
             return
         self._seen.add(envelope.id)
@@ -114,11 +116,12 @@ class Parking:
 
 
 async def refill(
-    log: Log, parts: Iterable[Part], segments: Segments, now: datetime, keep: timedelta = timedelta(days=7)
-) -> Refilled:
-    """Fill the write stores from the log; ids of what was decided in the last `keep` are remembered.
+    log: Log, parts: Iterable[ProcessorShare], segments: Segments, now: datetime, keep: timedelta = timedelta(days=7)
+) -> RefillResult:
+    """Fill the write stores from the log, and remember the ids of what was decided in the last `keep`.
 
-    Raises NotEmpty, LogIncomplete, and what log and write stores raise; each write store is filled whole or not at all.
+    Raises DatabaseNotEmpty, LogIncomplete, and what log and write stores raise; each write store is filled whole or not
+    at all.
     """
     assert catalog.MESSAGES
     parts = list(parts)
@@ -135,20 +138,20 @@ async def refill(
     return done
 
 
-async def _must_be_empty(log: Log, part: Part) -> None:
+async def _must_be_empty(log: Log, part: ProcessorShare) -> None:
     positions = await part.write_store.positions(list(await log.bounds(part.topics)))
     if any(positions.values()):
-        raise NotEmpty("the database is not empty: it has positions; create it anew, migrate it, and try again")
+        raise DatabaseNotEmpty("the database is not empty: it has positions; create it anew, migrate it, and try again")
     for kind in part.kinds:
         if rows := await part.write_store.all(kind):
-            raise NotEmpty(f"the database is not empty: it has {len(rows)} aggregates of kind {kind}")
+            raise DatabaseNotEmpty(f"the database is not empty: it has {len(rows)} aggregates of kind {kind}")
 
 
-async def _fold(log: Log, found: Consequences) -> tuple[dict[Key, Any], dict[Key, int], dict[Key, str], Refilled]:
+async def _fold(log: Log, found: Consequences) -> tuple[dict[Key, Any], dict[Key, int], dict[Key, str], RefillResult]:
     states: dict[Key, Any] = {}
     versions: dict[Key, int] = {}
-    parking = Parking()
-    done = Refilled()
+    parking = ParkedAggregates()
+    done = RefillResult()
     for partition, (first, _) in (await log.bounds([Topic.EVENTS])).items():
         if first:
             raise LogIncomplete(f"{partition.topic}:{partition.partition} begins at offset {first}")
@@ -173,11 +176,12 @@ async def _fold(log: Log, found: Consequences) -> tuple[dict[Key, Any], dict[Key
 
 
 async def _highest_segment(log: Log, states: Mapping[Key, Any]) -> int:
-    """Of networks that are or were, and of those that were asked for and are not decided."""
+    """Return the highest segment of the networks that exist or existed, and of those whose creation is not decided
+    yet."""
     highest = max((state.segment for state in states.values() if isinstance(state, Network)), default=0)
-    wanted = CreateNetwork.type_name.encode()
+    create_network = CreateNetwork.type_name.encode()
     async for record in records(log, Topic.COMMANDS):
-        if dict(record.headers).get("ce_type") == wanted:
+        if dict(record.headers).get("ce_type") == create_network:
             try:
                 data = from_record(record).data
             except UnknownMessage:
@@ -189,12 +193,12 @@ async def _highest_segment(log: Log, states: Mapping[Key, Any]) -> int:
 
 async def _fill(
     log: Log,
-    part: Part,
+    part: ProcessorShare,
     states: Mapping[Key, Any],
     versions: Mapping[Key, int],
     parked: Mapping[Key, str],
     found: Consequences,
-    done: Refilled,
+    done: RefillResult,
 ) -> None:
     rules = EngineRules()
     changes = []
@@ -203,7 +207,7 @@ async def _fill(
             due_at, due_id = rules.due(state)
             if getattr(state, "task", None) is not None and due_at is None:
                 done.halves.append(key.id)
-            changes.append(Change(key, 0, versions[key], rules.dump(state), due_at, due_id))
+            changes.append(AggregateWrite(key, 0, versions[key], rules.dump(state), due_at, due_id))
     bounds = await log.bounds(part.topics)
     ids = {ident for partition in bounds for ident in found.ids.get(partition, ())}
     moves = []
@@ -217,7 +221,7 @@ async def _fill(
     async with part.write_store.step() as step:
         opened = await step.open(moves, [], [])
         if len(opened.moved) != len(moves):
-            raise NotEmpty("somebody works on the database: stop engine, scheduler and timers first")
+            raise DatabaseNotEmpty("another process works on the database: stop engine, scheduler and timers first")
         standing = [(key, why) for key, why in parked.items() if key.kind in part.kinds]
         await step.close(changes, sorted(ids), [], standing)
     done.aggregates += len(changes)
@@ -225,7 +229,7 @@ async def _fill(
 
 
 async def _start(log: Log, partition: TopicPartition, first: int, found: Consequences) -> tuple[int, set[str], int]:
-    """Where to go on, the ids of records after it that were processed all the same, and how many were not.
+    """Return where to go on, the ids of records after it that were processed all the same, and how many were not.
 
     What follows from records of one subject is published in their order, so a record before one with consequences had
     what it would ever have. Only a step's last records can have lost theirs, and these are decided now.
@@ -249,7 +253,7 @@ async def _start(log: Log, partition: TopicPartition, first: int, found: Consequ
 
 
 async def _between(log: Log, partition: TopicPartition, begin: int, end: int) -> AsyncIterator[Record]:
-    """A partition's records from one offset on and before another, which the log has."""
+    """Yield a partition's records from one offset on and before another, which the log has."""
     if begin >= end:
         return
     reader = await log.reader({partition: begin})

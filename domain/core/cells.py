@@ -9,9 +9,9 @@ import math
 from collections.abc import Mapping
 
 DEFAULT_CELL = "default"
-"""The cell of whatever names none, and of all that was written before there were others."""
+"""Cell of whatever names none, and of all data that was written before there were other cells."""
 MOST_CELLS = 8
-"""Cells that are asked for one instance, at most."""
+"""How many cells are tried for one instance at most."""
 
 
 def in_turn(hosts: Mapping[str, int], seed: str) -> tuple[str, ...]:

@@ -10,26 +10,26 @@ from typing import Any, ClassVar
 
 
 class Category(StrEnum):
-    """What kind of "no" a refusal is: what a program does about it follows from this."""
+    """Why a command is refused, in the few classes that a program tells apart."""
 
     NOT_FOUND = "not_found"
     CONFLICT = "conflict"
-    """Something stands in the way; it may be otherwise later."""
+    """The state of something stands in the way; the same request may pass later."""
     PRECONDITION = "precondition"
-    """What was asked for depends on a version that has passed."""
+    """The request depends on a version of the thing that has passed."""
     INVALID = "invalid"
-    """A value is not as it must be; the same request is refused for ever."""
+    """A value is not allowed; the same request is refused for ever."""
     MALFORMED = "malformed"
     """The request cannot be read."""
     UNAUTHENTICATED = "unauthenticated"
-    """It is not known who asks."""
+    """The caller is not known."""
     FORBIDDEN = "forbidden"
-    """Whoever asks may not do this."""
+    """The caller is known and may not do this."""
     NOT_ALLOWED = "not_allowed"
-    """The thing is there and knows no such method."""
+    """The thing exists and has no such method."""
     TOO_LARGE = "too_large"
     TOO_MUCH = "too_much"
-    """More than is let in now; the same request may pass later."""
+    """More is asked for than is let in now; the same request may pass later."""
     UNAVAILABLE = "unavailable"
     """A part of GoStack does not answer."""
     UPSTREAM = "upstream"
@@ -41,7 +41,7 @@ class Category(StrEnum):
 
 
 class GoStackError(Exception):
-    """Something is wrong."""
+    """An error has occurred."""
 
     code: ClassVar[str] = "error"
     hint: ClassVar[str] = ""
@@ -63,7 +63,11 @@ class Refusal(GoStackError):
 
     code = "refused"
     category: ClassVar[Category]
-    """To be named by every class of its own."""
+    """Why it is refused, for programs; every class has to name its own."""
+
+    def __init_subclass__(cls) -> None:
+        if not hasattr(cls, "category"):
+            raise TypeError(f"{cls.__name__} must say its category")
 
 
 class NotFound(Refusal):
@@ -78,17 +82,17 @@ class NotThereThen(Refusal):
 
     code = "not-there-then"
     category = Category.NOT_FOUND
-    hint = "Its history tells when it began."
+    hint = "Its history shows when it was created."
 
 
 class TooManyEvents(Refusal):
-    """{subject} has more than {most} events, which is the most that is folded for one answer."""
+    """{subject} has more than {most} events, which is the most that one answer is computed from."""
 
     code = "too-many-events"
     category = Category.INVALID
     hint = (
-        "Read its history in pages. Moments of a long story are told where the read models have milestones of it: "
-        "`gs projection rebuild` makes them."
+        "Read its history in pages, or rebuild the read models (`gs projection rebuild`): they keep milestones from "
+        "which a state in a long history is computed."
     )
 
 
@@ -97,7 +101,7 @@ class AlreadyExists(Refusal):
 
     code = "already-exists"
     category = Category.CONFLICT
-    hint = "Choose another name, or use the one there is."
+    hint = "Choose another name, or use the existing one."
 
 
 class WrongStatus(Refusal):
@@ -116,7 +120,7 @@ class TaskRunning(Refusal):
 
 
 class NoSuchTask(Refusal):
-    """Task {task} does not run on {id}: it has ended, or never was."""
+    """Task {task} does not run on {id}: it has ended, or never existed."""
 
     code = "no-such-task"
     category = Category.NOT_FOUND
@@ -127,7 +131,7 @@ class VersionConflict(Refusal):
 
     code = "version-conflict"
     category = Category.PRECONDITION
-    hint = "Read it again and repeat what you want with the new ETag."
+    hint = "Read it again and repeat the request with the new ETag."
 
 
 class InUse(Refusal):
@@ -153,30 +157,33 @@ class NotSupportedYet(Refusal):
 
 
 class ErrorNeedsIgnore(Refusal):
-    """Instance {id} is in error: it is deleted from there only when asked to ignore that."""
+    """Instance {id} is in error: it is deleted only if the request says to ignore the error."""
 
     code = "error-needs-ignore"
     category = Category.CONFLICT
-    hint = "Look at its fault (gs instance show), then delete with --ignore."
+    hint = "Look at its fault (gs instance show), then delete it with --ignore."
 
 
 class SameHost(Refusal):
     """Instance {id} is on host {host} already."""
 
     code = "same-host"
-    hint = "Name another host, or none: then the scheduler chooses."
+    category = Category.CONFLICT
+    hint = "Name another host, or none to let the scheduler choose."
 
 
 class NothingToConfirm(Refusal):
     """Instance {id} has no migration that waits to be confirmed or reverted."""
 
     code = "nothing-to-confirm"
+    category = Category.CONFLICT
 
 
 class NothingToRevert(Refusal):
-    """The migration of instance {id} is being confirmed: what its host before kept may be gone."""
+    """The migration of instance {id} is being confirmed: the source host's copy may be deleted already."""
 
     code = "nothing-to-revert"
+    category = Category.CONFLICT
     hint = "Confirm it again (gs instance migrate-confirm)."
 
 
@@ -209,11 +216,11 @@ class HostGone(Refusal):
 
 
 class OtherCell(Refusal):
-    """{kind} {id} belongs to cell {cell}, for ever."""
+    """{kind} {id} belongs to cell {cell}, and cannot be moved to another."""
 
     code = "other-cell"
     category = Category.CONFLICT
-    hint = "Name that cell, or take another name."
+    hint = "Name that cell, or choose another name."
 
 
 class NoValidHost(Refusal):
@@ -225,18 +232,18 @@ class NoValidHost(Refusal):
 
 
 class PastMissing(Refusal):
-    """The past cannot be gone through again: {what}."""
+    """The history of the scheduler cannot be computed: {what}."""
 
     code = "past-missing"
     category = Category.CONFLICT
 
 
 class PastTooLong(Refusal):
-    """More than {most} decisions lie between the two moments."""
+    """More than {most} decisions lie between the two times."""
 
     code = "past-too-long"
     category = Category.INVALID
-    hint = "Name moments that are closer together."
+    hint = "Choose times that are closer together."
 
 
 class Parked(Refusal):
@@ -244,23 +251,23 @@ class Parked(Refusal):
 
     code = "parked"
     category = Category.CONFLICT
-    hint = "An operator must look at the dead record and release it."
+    hint = "An operator must look at the dead record and release the aggregate."
 
 
 FAULTS: dict[str, str] = {
     "deadline-passed": "A step was not answered in time.",
     "job-failed": "A step failed on its host.",
     "aborted": "A step was stopped on its host.",
-    "power-differs": "A step was done, and its guest's power is not what the step leaves.",
-    "stale-epoch": "The host was registered anew while the step was on its way.",
+    "power-differs": "A step was done, but its guest's power state is not the expected one.",
+    "stale-epoch": "The host registered again while the step was on its way.",
     "cancelled": "The task was cancelled.",
     "no-valid-host": "The scheduler found no host.",
 }
-"""Codes of faults that are no refusals of a command, with what they mean."""
+"""Code of a fault that is no refusal of a command -> its meaning."""
 
 
 def refusals() -> dict[str, type[Refusal]]:
-    """Every refusal by its code."""
+    """Return every refusal by its code. Raises TypeError where two have the same code."""
     found: dict[str, type[Refusal]] = {}
     pending = list(Refusal.__subclasses__())
     while pending:

@@ -1,4 +1,4 @@
-"""Which events somebody wants: one set of filters, the same for lists, for the feed and for whoever is told of events.
+"""Filters on events: one set, the same for lists, for the stream and for webhooks.
 
 Why here: an event is looked at in three places, as a record of the log, as a row of history and before it is sent to
 somebody, and must be wanted, or not, alike in all of them.
@@ -14,7 +14,7 @@ from json import loads
 from domain.core.messages import Record
 
 PREFIX = "gostack."
-"""Of every type's name; a filter may leave it out."""
+"""Prefix of every event type's name; a filter may leave it out."""
 LONGEST_TYPE = 128
 MOST_TYPES = 16
 MOST_STARS = 4
@@ -25,8 +25,8 @@ TYPES_ALLOWED = (
 )
 SUBJECT_ALLOWED = "KIND/ID, such as instance/ID, or an ID alone"
 UNREADABLE = (ValueError, KeyError, AttributeError, TypeError, RecursionError)
-"""Raised where a record is taken apart that is no event: nothing of it is certain, not even that a header has a value.
-Whoever goes through the log passes over it: who died of it would die of it again after every start."""
+"""Errors of taking a record apart that is no event, or a damaged one: not even its headers are sure to have values. A
+reader of the log skips such a record; one that failed on it would fail again after every start."""
 _TYPE = re.compile(r"[a-z0-9.*-]+")
 _VERSIONED = re.compile(r"(\.v[0-9]+|\*)$")
 _SUBJECT = re.compile(r"[a-z-]{1,40}/[!-~]{1,80}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -34,21 +34,21 @@ _SUBJECT = re.compile(r"[a-z-]{1,40}/[!-~]{1,80}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0
 
 @dataclass(frozen=True)
 class Interest:
-    """Events wanted; what is empty asks nothing."""
+    """A filter on events; empty fields match every event."""
 
     subject: str = ""
-    """KIND/ID, or an ID alone: whatever has it."""
+    """KIND/ID, or an id alone, which matches whatever has it."""
     types: tuple[str, ...] = ()
-    """Any of these names or patterns."""
+    """Names or patterns of types; an event matches if any of them does."""
     actor: str = ""
     project: str = ""
     task: str = ""
-    """All that this task, or this request, led to."""
+    """Id of a task or of a request; matches every event that it led to."""
     since: datetime | None = None
     until: datetime | None = None
 
     def wants(self, record: Record) -> bool:
-        """Whether a record of the log is one. Raises what is in UNREADABLE."""
+        """Return whether a record of the log matches. Raises what is in UNREADABLE."""
         if record.filler:
             return False
         headers = {name: value.decode() for name, value in record.headers}
@@ -74,13 +74,13 @@ class Interest:
 
 
 def is_one_of(name: str, types: Sequence[str]) -> bool:
-    """Whether a type's name is one of these names and patterns; no types: any is."""
+    """Return whether a type's name matches one of these names and patterns; without any, every name does."""
     return not types or any(each == name or ("*" in each and fnmatchcase(name, each)) for each in types)
 
 
 def whole_types(given: Sequence[str]) -> tuple[str, ...]:
-    """Names and patterns as they are compared: `instance.*` is `gostack.instance.*`, and `task.accepted` is
-    `gostack.task.accepted.v*`. Raises ValueError, which says what is allowed."""
+    """Return names and patterns as they are compared: `instance.*` becomes `gostack.instance.*`, and `task.accepted`
+    becomes `gostack.task.accepted.v*`. Raises ValueError, which says what is allowed."""
     for each in given:
         if not _TYPE.fullmatch(each) or len(each) > LONGEST_TYPE or each.count("*") > MOST_STARS:
             raise ValueError(f"it must be {TYPES_ALLOWED}")
@@ -91,7 +91,7 @@ def whole_types(given: Sequence[str]) -> tuple[str, ...]:
 
 
 def checked_subject(given: str) -> str:
-    """The subject as it was given. Raises ValueError, which says what is allowed."""
+    """Return the subject as it was passed. Raises ValueError, which says what is allowed."""
     if not _SUBJECT.fullmatch(given):
         raise ValueError(f"it must be {SUBJECT_ALLOWED}")
     return given

@@ -12,5 +12,5 @@ T = TypeVar("T")
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def frozen(cls: type[T]) -> type[T]:
-    """A dataclass with slots, equal and hashed by its fields, which are not to be set again."""
+    """Return the class as a dataclass with slots, equal and hashed by its fields, which must not be set again."""
     return dataclass(slots=True, unsafe_hash=True)(cls)

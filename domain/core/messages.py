@@ -1,4 +1,4 @@
-"""What travels on the log: commands, events, jobs, results, and the envelope around them.
+"""Messages on the log: commands, events, jobs, results, and the envelope around them.
 
 Why one file: whoever reads the log in ten years needs the names and the envelope, and nothing else. A message's
 type name never changes once it was written; a changed shape is a new version beside it.
@@ -16,11 +16,12 @@ from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
 from operator import itemgetter
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict
 
 from domain.core.errors import UnknownMessage
+from domain.core.fields import PERSONAL_OF_ACTOR, PLAIN
 from domain.core.frozen import frozen
 from domain.core.upcasting import earlier, today, upcast
 
@@ -50,7 +51,7 @@ class Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
     def but(self, **changes: Any) -> Self:
-        """A copy with these fields replaced; the new values are taken as they are.
+        """Return a copy with these fields replaced; the new values are not validated.
 
         What pydantic's model_copy() does, without its care for what a frozen model has not, nor for which fields were
         once given: a fold calls this some thirty times a boot.
@@ -82,15 +83,15 @@ class Message(Model):
 
 
 class Command(Message):
-    """A wish, imperative; may be refused."""
+    """A request to change something, named in the imperative; it may be refused."""
 
     abstract: ClassVar[bool] = True
     relieves: ClassVar[bool] = False
-    """It ends work or gives room: an overload keeps it out last."""
+    """Whether the command ends work or frees capacity: under overload such commands are refused last."""
 
 
 class Event(Message):
-    """A fact, past tense; never refused, never changed."""
+    """A fact, named in the past tense; it is never refused and never changed."""
 
     abstract: ClassVar[bool] = True
 
@@ -99,7 +100,8 @@ MESSAGES: dict[str, type[Message]] = {}
 
 
 def type_name(kind: str, class_name: str, revision: int) -> str:
-    """`gostack.instance.hard-reboot.v1` for ("instance", "HardRebootInstance", 1)."""
+    """Return the type name of a message: `gostack.instance.hard-reboot.v1` for ("instance", "HardRebootInstance",
+    1)."""
     words = re.findall(r"[A-Z][a-z0-9]*", class_name)
     own = [word.lower() for word in words]
     of_kind = kind.split("-")
@@ -112,7 +114,7 @@ def type_name(kind: str, class_name: str, revision: int) -> str:
 
 
 class Key(NamedTuple):
-    """Which aggregate: its kind and id. Written `instance/ID` as a CloudEvents subject."""
+    """Identity of an aggregate: its kind and id. Written `instance/ID` as a CloudEvents subject."""
 
     kind: str
     id: str
@@ -122,7 +124,7 @@ class Key(NamedTuple):
 
     @classmethod
     def parse(cls, subject: str) -> "Key":
-        """The inverse of str(); raises ValueError for anything else."""
+        """Return the key that str() wrote; raises ValueError for any other text."""
         kind, slash, ident = subject.partition("/")
         if not (kind and slash and ident):
             raise ValueError(f"{subject!r} is no subject: KIND/ID is")
@@ -131,7 +133,7 @@ class Key(NamedTuple):
 
 @frozen
 class Behalf:
-    """As part of which request something happens, who asked for it, and for which project."""
+    """Attribution of a message: the request that it is part of, the actor, and the project."""
 
     correlation: str
     actor: str
@@ -140,7 +142,7 @@ class Behalf:
 
 @frozen
 class Envelope:
-    """A message with what is said about it: who, when, about what, because of what."""
+    """A message with its attributes: id, time, subject, source, actor and cause."""
 
     id: str
     data: Message
@@ -149,27 +151,27 @@ class Envelope:
     source: str
     correlation: str
     causation: str = ""
-    actor: str = SYSTEM
+    actor: Annotated[str, PERSONAL_OF_ACTOR] = SYSTEM
     project: str = ""
-    reason: str = ""
+    reason: Annotated[str, PERSONAL_OF_ACTOR] = ""
     aggversion: int | None = None
     verdict: Verdict | None = None
     if_match: int | None = None
-    fingerprint: str = ""
+    fingerprint: Annotated[str, PLAIN] = ""
     traceparent: str = ""
     cause_place: str = ""
     task: str = ""
-    """Of an event that is part of a task, where neither its data nor its correlation is the task's id."""
+    """Id of the task that the event is part of, where neither its data nor its correlation is that id."""
     written: str = field(default="", compare=False)
-    """Type name on the record that it was read of: its data's, which may be an earlier revision than that of `data`."""
+    """Type name on the record that was read; it may be of an earlier revision than that of `data`."""
 
     @property
     def behalf(self) -> Behalf:
-        """For whom it is."""
+        """Request, actor and project that the message is attributed to."""
         return Behalf(self.correlation, self.actor, self.project)
 
     def on(self, behalf: Behalf | None) -> "Envelope":
-        """It, on behalf of somebody else; None: as it is."""
+        """Return the envelope attributed to this request, actor and project; None: return it unchanged."""
         if behalf is None:
             return self
         return replace(self, correlation=behalf.correlation, actor=behalf.actor, project=behalf.project)
@@ -185,17 +187,17 @@ class Outgoing:
     key: str = ""
     partition: int | None = None
     behalf: Behalf | None = None
-    """None: of whom the record is that led to it."""
+    """Attribution of the message; None: that of the record that led to it."""
 
 
 FILLER = "gostack_filler"
-"""The one header of a record that says nothing and holds a position."""
+"""Header of a record that has no data and only occupies an offset; such a record has no other header."""
 FILLER_HEADERS = ((FILLER, b"1"),)
 
 
 @frozen
 class Record:
-    """What the log takes and gives: bytes and headers. `offset` is -1 until the log has given it one.
+    """A record of the log, as bytes and headers. `offset` is -1 until the log has assigned one.
 
     A header of a record that GoStack did not write may have no value: Kafka has null there, and so it is None here.
     """
@@ -207,42 +209,42 @@ class Record:
     partition: int | None = None
     offset: int = -1
     timestamp: int = field(default=-1, compare=False)
-    """Milliseconds since 1970 at which the log took it; -1 until it has. Nothing is decided by it."""
+    """Milliseconds since 1970 at which the log took the record; -1 before that. No decision depends on it."""
 
     @property
     def filler(self) -> bool:
-        """Whether it says nothing: a restored log has these at positions at which the one before had no record."""
+        """Whether the record only occupies an offset: a restored log has these where the original had no record."""
         return len(self.headers) == 1 and self.headers[0][0] == FILLER
 
     @property
     def place(self) -> str:
-        """Topic, partition and offset as one word."""
+        """Topic, partition and offset, as one word."""
         return f"{self.topic}:{self.partition}:{self.offset}"
 
 
 @dataclass(slots=True)
 class Decision:
-    """What a decider answers: facts, in order, and messages for others."""
+    """Result of a decider: events in order, and messages for others."""
 
     events: list[Event] = field(default_factory=list)
     outgoing: list[Outgoing] = field(default_factory=list)
     behalf: dict[int, Behalf] = field(default_factory=dict)
-    """Of events, by their number, that happen for somebody else than the record says."""
+    """Index of an event -> its attribution, where that is not the record's."""
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What a record leads to: facts of aggregates, facts that belong to none, and messages."""
+    """Effects of one record: events of aggregates, events that belong to no aggregate, and messages."""
 
     events: list[tuple[Key, Event]] = field(default_factory=list)
     notices: list[tuple[Key, Event]] = field(default_factory=list)
     outgoing: list[Outgoing] = field(default_factory=list)
     behalf: dict[int, Behalf] = field(default_factory=dict)
-    """As of a decision."""
+    """Index of an event -> its attribution, where that is not the record's."""
 
 
 def derived_id(cause: str, *names: object) -> str:
-    """An id that doing the same again makes the same: UUID version 5 of the cause's id and names (RFC 9562).
+    """Return an id that is the same for the same cause and names: UUID version 5 (RFC 9562).
 
     Raises ValueError where the cause is no UUID.
     """
@@ -260,12 +262,12 @@ GOSTACK_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:gostack")
 
 
 def named_id(kind: str, *names: str) -> str:
-    """The id of something whose name is its identity (a keypair of a project, a zone)."""
+    """Return the id of a thing whose name is its identity, as a keypair of a project or a zone."""
     return str(uuid.uuid5(GOSTACK_NAMESPACE, "\0".join((kind, *names))))
 
 
 def to_record(envelope: Envelope, topic: str, key: str = "", partition: int | None = None) -> Record:
-    """The record for an envelope; its key is the aggregate's id unless another is given."""
+    """Return the record of an envelope; its key is the aggregate's id unless another is passed."""
     headers = [
         ("ce_specversion", b"1.0"),
         ("ce_id", envelope.id.encode()),
@@ -300,7 +302,7 @@ def to_record(envelope: Envelope, topic: str, key: str = "", partition: int | No
 
 
 def read(name: str, value: bytes) -> Message:
-    """The message that was written as this type name and data, by whatever release.
+    """Return the message that any release wrote under this type name with this data.
 
     Raises KeyError for a name that is not known, ValueError for data that is not so.
     """
@@ -312,17 +314,17 @@ def read(name: str, value: bytes) -> Message:
 
 
 def class_of(name: str) -> type[Message]:
-    """What a message of this type name is read as. Raises KeyError."""
+    """Return the class that data of this type name is read as. Raises KeyError."""
     return MESSAGES[today(name)]
 
 
 def names_of(message: type[Message]) -> tuple[str, ...]:
-    """Every type name that this message was ever written as, today's first."""
+    """Return every type name that this message was ever written as, today's first."""
     return (message.type_name, *earlier(message.type_name))
 
 
 def from_record(record: Record) -> Envelope:
-    """The envelope in a record.
+    """Return the envelope in a record.
 
     Raises UnknownMessage, and nothing else, for whatever is wrong with it: a reader that dies of a record would die
     of it again after every start.
@@ -381,13 +383,14 @@ _ABSENT = {
     "ce_causeplace": "",
     "ce_taskid": "",
 }
-"""What counts where the header is not there."""
+"""Header -> the value that counts where the header is missing."""
 
 
 @lru_cache(maxsize=1024)
 def _attributes(names: tuple[str, ...]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
-    """Out of the headers of these names, with what counts for absent ones behind them: those that make an envelope, in
-    the order of its fields. Few sets of names are ever seen. Raises KeyError for one that is missing."""
+    """Return a function that picks an envelope's attributes, in the order of its fields, out of the values of these
+    headers followed by the defaults of missing ones. Few sets of names ever occur. Raises KeyError for a required
+    header that is missing."""
     place = {name: number for number, name in enumerate(_ABSENT, len(names))}
     place |= {name: number for number, name in enumerate(names)}
     return itemgetter(*(place[name] for name in (*_REQUIRED, *_ABSENT)))

@@ -28,5 +28,5 @@ class _ReadAsDict:
 
 
 Table = Annotated[Map[str, T], _ReadAsDict]
-"""For a model's field: key -> T."""
+"""Type of a model's field that maps keys to T."""
 EMPTY: Map[str, Any] = Map()

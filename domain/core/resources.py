@@ -1,4 +1,4 @@
-"""What a host has and an instance needs, as one value that can be added, subtracted and compared.
+"""Resources, as one value that can be added, subtracted and compared: of a host, or of an instance.
 
 Why one value: a resource that is added here is asked for, held, shown and compared everywhere at once. Messages and
 states inherit from it, so on the log its parts stand beside their other fields.
@@ -14,29 +14,29 @@ class Resources(Model):
 
     vcpus: int = 0
     memory: int = 0
-    """Bytes."""
+    """Memory, in bytes of RAM."""
     disk: int = 0
-    """Bytes."""
+    """Local disk space, in bytes."""
 
     @classmethod
     def of(cls, other: "Resources") -> "Resources":
-        """The amounts alone, of something that has more than these."""
+        """Return the amounts alone, of something that has more fields than these."""
         return Resources(**{name: getattr(other, name) for name in RESOURCES})
 
     def amounts(self) -> dict[str, int]:
-        """Name of each resource -> its amount."""
+        """Return each resource's amount by its name."""
         return {name: getattr(self, name) for name in RESOURCES}
 
     def add(self, other: "Resources") -> Self:
-        """This with the other's amounts added."""
+        """Return the sum of these and the other's amounts."""
         return self.but(**{name: getattr(self, name) + getattr(other, name) for name in RESOURCES})
 
     def subtract(self, other: "Resources") -> Self:
-        """This with the other's amounts taken away; what is left may be below zero."""
+        """Return these amounts less the other's; a difference may be below zero."""
         return self.but(**{name: getattr(self, name) - getattr(other, name) for name in RESOURCES})
 
     def fits(self, room: "Resources") -> bool:
-        """Whether there is room for all of it."""
+        """Return whether there is room for every amount."""
         return all(getattr(self, name) <= getattr(room, name) for name in RESOURCES)
 
 

@@ -15,7 +15,7 @@ from domain.core.cells import DEFAULT_CELL
 
 @dataclass(frozen=True)
 class Upcast:
-    """One step: to which type name, and how."""
+    """A step from one revision to the next: the type name it leads to, and the function."""
 
     to: str
     turn: Callable[[dict[str, Any]], dict[str, Any]]
@@ -46,23 +46,28 @@ def _webhook_retried(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _as_it_was(data: dict[str, Any]) -> dict[str, Any]:
-    """What is new has its default."""
+    """Leave the data unchanged: new fields have defaults."""
     return data
 
 
 def _claim_of_an_instance(data: dict[str, Any]) -> dict[str, Any]:
-    """A claim had no id of its own: each instance had one at most."""
+    """Give the claim the instance's id: a claim had none of its own, and each instance one at most."""
     return {**data, "claim_id": data["instance_id"]}
 
 
 def _status_of_any_kind(data: dict[str, Any]) -> dict[str, Any]:
-    """Instances alone had tasks."""
+    """Rename vm_state to status: only instances had tasks."""
     return {**{name: value for name, value in data.items() if name != "vm_state"}, "status": data["vm_state"]}
 
 
 def _reply_to_an_instance(data: dict[str, Any]) -> dict[str, Any]:
     reply = data["reply"]
     return {**data, "reply": {**reply, "subject": f"instance/{reply['instance_id']}"}}
+
+
+def _place_of_an_instance(data: dict[str, Any]) -> dict[str, Any]:
+    """Name the claim by the instance's id, the only claim that the requester knows of."""
+    return {**_reply_to_an_instance(data), "claim_id": data["instance_id"]}
 
 
 def _release_of_an_instance(data: dict[str, Any]) -> dict[str, Any]:
@@ -76,6 +81,7 @@ def _dispatch_of_an_instance(data: dict[str, Any]) -> dict[str, Any]:
 UPCASTS: dict[str, Upcast] = {
     "gostack.host.claim-made.v1": Upcast("gostack.host.claim-made.v2", _claim_made),
     "gostack.host.claim-made.v2": Upcast("gostack.host.claim-made.v3", _claim_of_an_instance),
+    "gostack.host.claim-made.v3": Upcast("gostack.host.claim-made.v4", _as_it_was),
     "gostack.host.claim-released.v1": Upcast("gostack.host.claim-released.v2", _claim_of_an_instance),
     "gostack.host.disabled.v1": Upcast("gostack.host.disabled.v2", _as_it_was),
     "gostack.host.registered.v1": Upcast("gostack.host.registered.v2", _of_the_only_cell),
@@ -83,7 +89,7 @@ UPCASTS: dict[str, Upcast] = {
     "gostack.scheduling.placement-refused.v1": Upcast("gostack.scheduling.placement-refused.v2", _placement_refused),
     "gostack.scheduling.placement-refused.v2": Upcast("gostack.scheduling.placement-refused.v3", _of_the_only_cell),
     "gostack.scheduling.placement-refused.v3": Upcast("gostack.scheduling.placement-refused.v4", _claim_of_an_instance),
-    "gostack.scheduling.place-instance.v1": Upcast("gostack.scheduling.place-instance.v2", _reply_to_an_instance),
+    "gostack.scheduling.place-instance.v1": Upcast("gostack.scheduling.place-instance.v2", _place_of_an_instance),
     "gostack.scheduling.release-instance.v1": Upcast("gostack.scheduling.release-instance.v2", _release_of_an_instance),
     "gostack.network.bind-port.v1": Upcast("gostack.network.bind-port.v2", _reply_to_an_instance),
     "gostack.network.unbind-port.v1": Upcast("gostack.network.unbind-port.v2", _reply_to_an_instance),
@@ -99,11 +105,11 @@ UPCASTS: dict[str, Upcast] = {
     "gostack.webhook.retried.v1": Upcast("gostack.webhook.retried.v2", _webhook_retried),
     "gostack.zone.created.v1": Upcast("gostack.zone.created.v2", _of_the_only_cell),
 }
-"""Type name as it was written -> the step to the next."""
+"""Type name as it was written -> the step to the next revision."""
 
 
 def upcast(name: str, value: bytes, steps: Mapping[str, Upcast] | None = None) -> tuple[str, bytes]:
-    """Today's type name and data. Raises KeyError for a name that is not known, ValueError for data that is not so."""
+    """Return today's type name and data. Raises KeyError for an unknown name, ValueError for malformed data."""
     steps = UPCASTS if steps is None else steps
     step = steps[name]
     data = json.loads(value)
@@ -121,7 +127,7 @@ def upcast(name: str, value: bytes, steps: Mapping[str, Upcast] | None = None) -
 
 
 def today(name: str) -> str:
-    """The type name that data of this one is read as."""
+    """Return the type name that data of this type name is read as."""
     for _ in UPCASTS:
         if name not in UPCASTS:
             break
@@ -130,5 +136,5 @@ def today(name: str) -> str:
 
 
 def earlier(name: str) -> tuple[str, ...]:
-    """The type names whose data is read as this one's, the name itself not among them."""
+    """Return the older type names whose data is read as this one's."""
     return tuple(each for each in UPCASTS if today(each) == name)

@@ -1,27 +1,28 @@
-"""Commands and facts of hosts, and what a placement led to."""
+"""Commands and events of hosts, and the results of placements."""
 
 from datetime import datetime
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from domain.core.cells import DEFAULT_CELL
+from domain.core.fields import PERSONAL_OF_ACTOR, PLAIN
 from domain.core.messages import Command, Event, Model
 from domain.core.resources import Resources
 
 
 class Inventory(Resources):
-    """What a host has of each resource, and what it is."""
+    """Total resources of a host, its architecture and its hypervisor."""
 
     vcpus: int
     memory: int
-    """Bytes."""
+    """Memory, in bytes of RAM."""
     disk: int
-    """Bytes."""
+    """Local disk space, in bytes."""
     arch: str = "x86_64"
     hypervisor: str = "qemu"
 
 
 class HostCommand(Command):
-    """A wish about a host."""
+    """A command for a host."""
 
     abstract: ClassVar[bool] = True
     kind = "host"
@@ -29,9 +30,9 @@ class HostCommand(Command):
 
 
 class RegisterHost(HostCommand):
-    """A host's agent has started: this is what the host has."""
+    """Register a host whose agent has started, with its inventory."""
 
-    name: str
+    name: Annotated[str, PLAIN]
     zone: str
     cell: str = DEFAULT_CELL
     inventory: Inventory
@@ -45,9 +46,9 @@ class EnableHost(HostCommand):
 class DisableHost(HostCommand):
     """Disable a host for new instances; existing ones keep running."""
 
-    why: str = ""
+    why: Annotated[str, PERSONAL_OF_ACTOR] = ""
     until: datetime | None = None
-    """When it is enabled again by itself; None: when somebody enables it."""
+    """When the host is enabled again automatically; None: when an operator enables it."""
 
 
 class AssignZone(HostCommand):
@@ -57,15 +58,15 @@ class AssignZone(HostCommand):
 
 
 class SuspectHost(HostCommand):
-    """A host's heartbeats are missing."""
+    """Mark a host as suspect, because its heartbeats are missing."""
 
 
 class HearHost(HostCommand):
-    """A suspect host's heartbeats are back."""
+    """Clear a host's suspicion, because its heartbeats are back."""
 
 
 class FilterCount(Model):
-    """How many hosts a filter left."""
+    """How many hosts passed a filter."""
 
     filter: str
     left: int
@@ -79,7 +80,7 @@ class Score(Model):
 
 
 class PlacementReport(Model):
-    """Why the scheduler chose as it did."""
+    """Why the scheduler chose this host, or none."""
 
     total: int
     counts: tuple[FilterCount, ...]
@@ -94,11 +95,11 @@ class HostEvent(Event):
 
 
 class HostRegistered(HostEvent):
-    """Its agent runs, in this epoch; jobs of an older one are refused there."""
+    """The host's agent has started, in this epoch; the host refuses jobs of an older epoch."""
 
     revision = 2
 
-    name: str
+    name: Annotated[str, PLAIN]
     zone: str
     cell: str
     inventory: Inventory
@@ -109,62 +110,65 @@ class HostRegistered(HostEvent):
 
 
 class HostEnabled(HostEvent):
-    """New instances may be placed on it."""
+    """The host accepts new instances again."""
 
     at: datetime
 
 
 class HostDisabled(HostEvent):
-    """No new instances are placed on the host, until this time or until it is enabled."""
+    """The host takes no new instances, until this time or until it is enabled."""
 
     revision = 2
 
-    why: str
+    why: Annotated[str, PERSONAL_OF_ACTOR]
     until: datetime | None = None
     at: datetime
 
 
 class HostZoneAssigned(HostEvent):
-    """It is in this zone now."""
+    """The host was assigned to this zone."""
 
     zone: str
     at: datetime
 
 
 class HostSuspected(HostEvent):
-    """Its heartbeats are missing; nothing is known about its guests."""
+    """The host's heartbeats are missing; the state of its guests is unknown."""
 
     at: datetime
 
 
 class HostHeard(HostEvent):
-    """Its heartbeats are back."""
+    """The host's heartbeats are back."""
 
     at: datetime
 
 
 class HostClaimMade(HostEvent, Resources):
-    """Resources of the host are held for an instance."""
+    """Resources of the host are reserved for an instance or a volume."""
 
-    revision = 3
+    revision = 4
 
     claim_id: str
-    """The placing job's id; the instance's id where an earlier release made it."""
+    """Id of the placing job; of the instance where an earlier release made the claim."""
     instance_id: str
+    """Id of the instance, or of whatever else the resources are reserved for."""
+    holder_kind: str = "instance"
+    """Kind of the aggregate that the resources are reserved for."""
     project: str
     arch: str
-    """Asked for, as are zone and hosts; empty: whichever."""
+    """Requested architecture; here and in zone and wanted_host, empty means any."""
     zone: str
     wanted_host: str
     avoid: tuple[str, ...] = ()
-    """Ids of hosts that would not do."""
+    """Ids of hosts that were excluded by the request."""
     number: int
-    """Of the cell's placements, counted from 1; 0 where an earlier release made it and did not count."""
+    """Number of the placement in its cell, from 1; 0 where an earlier release made it and did not count."""
     report: PlacementReport
 
 
 class HostClaimReleased(HostEvent):
-    """What was held under this claim is free again."""
+    """The resources that this claim reserved are free again."""
 
     revision = 2
 
@@ -173,7 +177,7 @@ class HostClaimReleased(HostEvent):
 
 
 class PlacementRefused(Event, Resources):
-    """No host of the cell would do; it stands beside the instance's stream, since nothing changed.
+    """No host of the cell was suitable. The event stands beside the instance's stream, since nothing changed.
 
     It has no resources where an earlier release refused it and did not say what was asked for.
     """
@@ -182,12 +186,12 @@ class PlacementRefused(Event, Resources):
     revision = 4
 
     claim_id: str
-    """The placing job's id; the instance's id where an earlier release refused it."""
+    """Id of the placing job; of the instance where an earlier release refused it."""
     instance_id: str
     cell: str
     arch: str
     zone: str
     wanted_host: str
     avoid: tuple[str, ...] = ()
-    """Ids of hosts that would not do."""
+    """Ids of hosts that were excluded by the request."""
     report: PlacementReport

@@ -1,11 +1,11 @@
-"""What an agent reports without having been asked: that its host is there, and what became of guests by themselves."""
+"""Reports that an agent sends unasked: that its host is alive, and how guests changed by themselves."""
 
 from domain.core.messages import Message
 from domain.guest_spec import Power
 
 
 class GuestObserved(Message):
-    """A host's hypervisor was seen to say this of a guest, outside of any job."""
+    """A host's hypervisor reported this power state of a guest, outside of any job."""
 
     kind = "guest"
 
@@ -15,7 +15,7 @@ class GuestObserved(Message):
 
 
 class Heartbeat(Message):
-    """A host is there, and how busy."""
+    """A host is alive, with its load."""
 
     kind = "report"
 

@@ -1,12 +1,13 @@
-"""A host as a fold: what it has, what is held on it, and whether it is wanted and well."""
+"""State of a host, as a fold of its events: its inventory, its claims, and whether it is enabled and healthy."""
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import field_validator
 
 from domain.core.cells import DEFAULT_CELL
+from domain.core.fields import PERSONAL_OF_ACTOR, PLAIN
 from domain.core.messages import Event, Model
 from domain.core.resources import RESOURCES, Resources
 from domain.host.messages import (
@@ -22,50 +23,52 @@ from domain.host.messages import (
 )
 
 
-class Health(StrEnum):
-    """What is known of a host."""
+class HostHealth(StrEnum):
+    """Health of a host, by its heartbeats."""
 
     UP = "up"
     SUSPECT = "suspect"
 
 
 class Claim(Resources):
-    """What is held for an instance."""
+    """Resources that are reserved on the host for one holder."""
 
     instance_id: str
+    """Id of the instance, or of whatever else holds the claim."""
+    holder_kind: str = "instance"
     project: str
     number: int = 0
-    """Of the cell's placements; 0 where it was not counted."""
+    """Number of the placement in its cell; 0 where it was not counted."""
 
 
 class Host(Model):
-    """A host."""
+    """A machine that instances run on."""
 
     id: str
-    name: str
+    name: Annotated[str, PLAIN]
     zone: str
     cell: str = DEFAULT_CELL
-    """For ever: only one scheduler decides for it."""
+    """The host's cell, which never changes: only one scheduler decides for a host."""
     inventory: Inventory
     endpoint: str = ""
     partition: int
     epoch: int
     enabled: bool = True
-    why_disabled: str = ""
-    health: Health = Health.UP
+    why_disabled: Annotated[str, PERSONAL_OF_ACTOR] = ""
+    health: HostHealth = HostHealth.UP
     enable_at: datetime | None = None
-    """When it is enabled again by itself."""
+    """When the host is enabled again automatically."""
     claims: dict[str, Claim] = {}
-    """Claim id -> what is held under it."""
+    """Claim id -> the resources that it reserves."""
     placed: int = 0
-    """Number of the last placement here."""
+    """Number of the last placement on this host."""
     created: datetime
     updated: datetime
 
     @field_validator("claims", mode="before")
     @classmethod
     def _of_an_earlier_release(cls, claims: Any) -> Any:
-        """Claims that an earlier release stored have the instance's id and do not repeat it."""
+        """Add the holder's id to claims that an earlier release stored under it."""
         if not isinstance(claims, dict):
             return claims
         return {
@@ -73,8 +76,13 @@ class Host(Model):
             for ident, claim in claims.items()
         }
 
+    @property
+    def instances(self) -> int:
+        """How many instances have a claim on this host."""
+        return sum(claim.holder_kind == "instance" for claim in self.claims.values())
+
     def used(self) -> dict[str, int]:
-        """How much of each resource is held."""
+        """Return the reserved amount of each resource, by its name."""
         used = dict.fromkeys(RESOURCES, 0)
         for claim in self.claims.values():
             for name in RESOURCES:
@@ -83,17 +91,17 @@ class Host(Model):
 
     @property
     def due_at(self) -> datetime | None:
-        """When it is to be enabled by itself."""
+        """When the host is to be enabled automatically."""
         return self.enable_at
 
     @property
     def due_id(self) -> str:
-        """The cell, which decides about it; empty where nothing is due."""
+        """Name of the cell, which decides about it; empty where nothing is due."""
         return self.cell if self.enable_at else ""
 
 
 def evolve(now: Host | None, event: Event, subject_id: str) -> Host:
-    """The host after this event. Raises TypeError for an event that is none of a host's."""
+    """Return the host after this event. Raises TypeError for an event of another kind."""
     if isinstance(event, HostRegistered):
         known = {
             "name": event.name,
@@ -105,7 +113,7 @@ def evolve(now: Host | None, event: Event, subject_id: str) -> Host:
         }
         if now is None:
             return Host(id=subject_id, zone=event.zone, cell=event.cell, created=event.at, **known)
-        return now.but(health=Health.UP, **known)
+        return now.but(health=HostHealth.UP, **known)
     if now is None:
         raise TypeError(f"{event.type_name} cannot be the first event of host {subject_id}")
     match event:
@@ -116,11 +124,17 @@ def evolve(now: Host | None, event: Event, subject_id: str) -> Host:
         case HostZoneAssigned():
             return now.but(zone=event.zone, updated=event.at)
         case HostSuspected():
-            return now.but(health=Health.SUSPECT, updated=event.at)
+            return now.but(health=HostHealth.SUSPECT, updated=event.at)
         case HostHeard():
-            return now.but(health=Health.UP, updated=event.at)
+            return now.but(health=HostHealth.UP, updated=event.at)
         case HostClaimMade():
-            claim = Claim(instance_id=event.instance_id, project=event.project, number=event.number, **event.amounts())
+            claim = Claim(
+                instance_id=event.instance_id,
+                holder_kind=event.holder_kind,
+                project=event.project,
+                number=event.number,
+                **event.amounts(),
+            )
             placed = max(now.placed, event.number)
             return now.but(claims={**now.claims, event.claim_id: claim}, placed=placed)
         case HostClaimReleased():

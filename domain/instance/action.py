@@ -1,44 +1,65 @@
-"""What the verbs of an instance have in common: their commands' base class, and steps that depend on the instance."""
+"""Shared parts of an instance's verbs: their commands' base class, and steps that depend on the instance."""
 
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from domain.core.messages import Command
+from domain.guest_spec import Power
 from domain.instance.state import Instance, VmState
 from domain.tasks.action import Action
 
 ANY_BUT_DELETED = frozenset(VmState) - {VmState.DELETED}
 
+ON = frozenset({Power.RUNNING, Power.PAUSED})
+"""Power states of a guest that has a process."""
+
 InstanceAction = Action[Instance]
 
 
 class InstanceCommand(Command):
-    """Something that is asked of an instance."""
+    """A command for an instance."""
 
     abstract: ClassVar[bool] = True
     kind = "instance"
 
 
 def if_hosted(instance: Instance, command: Any) -> Iterator[dict[str, Any]]:
-    """A step for an instance that has a host."""
+    """Yield a step for an instance that has a host."""
     if instance.host is not None:
         yield {}
 
 
 def if_elsewhere(instance: Instance, command: Any) -> Iterator[dict[str, Any]]:
-    """A step for an instance that has another host, too."""
+    """Yield a step for an instance that has a second host, too."""
     if instance.incoming is not None:
         yield {}
 
 
+def if_on(instance: Instance, command: Any) -> Iterator[dict[str, Any]]:
+    """Yield a step for an instance whose guest has a process on its host, as far as is known."""
+    if instance.host is not None and instance.power in ON:
+        yield {}
+
+
+def if_not_on(instance: Instance, command: Any) -> Iterator[dict[str, Any]]:
+    """Yield a step for an instance whose guest is off or suspended, as far as is known."""
+    if instance.host is not None and instance.power not in ON:
+        yield {}
+
+
+def image_or_own(instance: Instance, command: Any) -> Iterator[dict[str, Any]]:
+    """Yield a step with the image that the command names, else the instance's own."""
+    yield {"image": command.image or instance.image}
+
+
 def each_nic(instance: Instance, command: Any) -> Iterator[dict[str, Any]]:
-    """A step for each network interface."""
+    """Yield a step for each network interface."""
     for index in range(len(instance.nics)):
         yield {"nic": index}
 
 
 def each_bound_nic(instance: Instance, command: Any) -> Iterator[dict[str, Any]]:
-    """A step for each network interface whose port is known."""
+    """Yield a step for each network interface whose port is known."""
     for index, nic in enumerate(instance.nics):
         if nic.port_id:
             yield {"nic": index}

@@ -1,4 +1,4 @@
-"""What an instance answers to a command, a result, a deadline or a report: facts, or a refusal.
+"""Decisions of an instance on a command, a result, a deadline or a report: events, or a refusal.
 
 Pure: the time is the record's, everything chosen elsewhere comes in a message, and the same call gives the same
 answer for ever.
@@ -36,7 +36,8 @@ RULES = TaskRules(
 
 
 def decide(now: Instance | None, envelope: Envelope) -> Decision:
-    """Facts and messages for this record. No facts: it is so already, or it is old news.
+    """Return the events and messages that follow from this record. No events: the command asks for nothing new, or the
+    record is outdated.
 
     Raises a Refusal where the instance cannot do what is asked.
     """

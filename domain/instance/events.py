@@ -1,10 +1,11 @@
-"""What can happen to an instance, besides what happens to its tasks (domain/tasks/events.py)."""
+"""Events of an instance, besides those of its tasks (domain/tasks/events.py)."""
 
 from datetime import datetime
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+from domain.core.fields import PERSONAL, PERSONAL_OF_ACTOR
 from domain.core.messages import Event
-from domain.guest_spec import Power
+from domain.guest_spec import ImageRef, Power
 from domain.instance.migration import Migration
 from domain.instance.spec import InstanceSpec
 from domain.instance.state import VmState
@@ -18,26 +19,32 @@ class InstanceEvent(Event):
 
 
 class InstanceCreated(InstanceEvent, InstanceSpec):
-    """It exists from now on; nothing runs yet."""
+    """The instance exists from now on; nothing runs yet."""
 
     revision = 2
-
     project: str
-    owner: str
+    owner: Annotated[str, PERSONAL_OF_ACTOR]
     created: datetime
 
 
 class InstanceUpdated(InstanceEvent):
-    """Its description changed; None means as before."""
+    """The instance's name, description or metadata changed; a field that is None stays as it was."""
 
-    name: str | None = None
-    description: str | None = None
-    metadata: dict[str, str] | None = None
+    name: Annotated[str | None, PERSONAL] = None
+    description: Annotated[str | None, PERSONAL] = None
+    metadata: Annotated[dict[str, str] | None, PERSONAL] = None
+    at: datetime
+
+
+class InstanceHostnameChanged(InstanceEvent):
+    """The instance's host name changed; the guest takes it at its next start."""
+
+    hostname: Annotated[str, PERSONAL]
     at: datetime
 
 
 class InstancePowerChanged(InstanceEvent):
-    """The hypervisor says otherwise than we knew, and no task is the reason."""
+    """The hypervisor reported another power state than the known one, and no task is the reason."""
 
     power: Power
     vm_state: VmState
@@ -45,36 +52,50 @@ class InstancePowerChanged(InstanceEvent):
 
 
 class InstanceHostRenewed(InstanceEvent):
-    """The instance's host has registered anew: its epoch is another."""
+    """The instance's host has registered again, and has a new epoch."""
 
     host_id: str
     epoch: int
 
 
 class InstanceCellChanged(InstanceEvent):
-    """No host of the cell before would do: it is asked for in this one."""
+    """No host of the previous cell was suitable: the instance is placed in this cell."""
 
     cell: str
     before: str
-    why: str
-    """What the cell before said."""
+    why: Annotated[str, PERSONAL]
+    """Text of the previous cell's refusal."""
 
 
 class InstanceMigrationChanged(InstanceEvent):
-    """A migration of the instance began, or is so far now."""
+    """A migration of the instance began, or its status changed."""
 
     migration: Migration
 
 
 class InstanceMoved(InstanceEvent):
-    """The instance's two hosts have changed places: what was its other host is its own now."""
+    """The instance's two hosts have been exchanged: the second host is its own now."""
 
     power: Power
     at: datetime
 
 
+class InstanceRebuilt(InstanceEvent):
+    """The instance has a new root disk, made from this image."""
+
+    image: ImageRef
+    at: datetime
+
+
+class InstanceRescued(InstanceEvent):
+    """The instance boots from a disk of this image until it is unrescued."""
+
+    image: ImageRef
+    at: datetime
+
+
 class InstancePurgeScheduled(InstanceEvent):
-    """It is soft-deleted, and goes for good at this time."""
+    """The instance is soft-deleted, and is purged at this time."""
 
     at: datetime
     before: VmState

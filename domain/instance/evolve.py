@@ -1,4 +1,4 @@
-"""The fold: an instance's state after an event. Total and blind: no clock, no tables, no refusals.
+"""The fold: an instance's state after an event. Total and pure: no clock, no tables, no refusals.
 
 A changed action table never rewrites history, because an event holds the resulting facts and this reads nothing
 else.
@@ -9,11 +9,14 @@ from domain.core.messages import Event
 from domain.instance.events import (
     InstanceCellChanged,
     InstanceCreated,
+    InstanceHostnameChanged,
     InstanceHostRenewed,
     InstanceMigrationChanged,
     InstanceMoved,
     InstancePowerChanged,
     InstancePurgeScheduled,
+    InstanceRebuilt,
+    InstanceRescued,
     InstanceUpdated,
 )
 from domain.instance.state import Instance
@@ -22,7 +25,7 @@ from domain.tasks.subject import evolve_task
 
 
 def evolve(now: Instance | None, event: Event, subject_id: str) -> Instance:
-    """The instance after this event. Raises TypeError for an event that is none of an instance's."""
+    """Return the instance after this event. Raises TypeError for an event of another kind."""
     if isinstance(event, InstanceCreated):
         cell = event.cells[0] if event.cells else DEFAULT_CELL
         given = {name: getattr(event, name) for name in _CREATED}
@@ -37,6 +40,8 @@ def evolve(now: Instance | None, event: Event, subject_id: str) -> Instance:
                 if (value := getattr(event, name)) is not None
             }
             return now.but(updated=event.at, **changed)
+        case InstanceHostnameChanged():
+            return now.but(hostname=event.hostname, updated=event.at)
         case InstancePowerChanged():
             return now.but(power=event.power, vm_state=event.vm_state, updated=event.at)
         case InstanceHostRenewed():
@@ -47,6 +52,10 @@ def evolve(now: Instance | None, event: Event, subject_id: str) -> Instance:
             return now.but(migration=event.migration, updated=event.migration.updated)
         case InstanceMoved():
             return now.moved(event.power, event.at)
+        case InstanceRebuilt():
+            return now.but(image=event.image, updated=event.at)
+        case InstanceRescued():
+            return now.but(rescue_image=event.image, updated=event.at)
         case InstancePurgeScheduled():
             return now.but(purge_at=event.at, before_delete=event.before)
         case TaskEvent():

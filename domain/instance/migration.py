@@ -1,4 +1,4 @@
-"""An instance's migration: from which host to which, and how far it is.
+"""Migration of an instance: its two hosts, and its status.
 
 It is part of the instance's stream, since it dies with it; a read model of its own lists all of them.
 """
@@ -10,13 +10,13 @@ from domain.core.messages import Model
 
 
 class MigrationType(StrEnum):
-    """How an instance is moved."""
+    """How an instance is moved to another host."""
 
     COLD = "cold"
 
 
 class MigrationStatus(StrEnum):
-    """How far a migration is."""
+    """The stage that a migration is in."""
 
     ACCEPTED = "accepted"
     """No step is done yet."""
@@ -27,21 +27,21 @@ class MigrationStatus(StrEnum):
     FINISHED = "finished"
     """The guest is at its destination, to be confirmed or reverted."""
     CONFIRMING = "confirming"
-    """What the host before keeps is being deleted: there is no way back."""
+    """The source host's copy is being deleted: the migration cannot be reverted any more."""
     CONFIRMED = "confirmed"
     REVERTED = "reverted"
     FAILED = "failed"
 
 
 class Migration(Model):
-    """One migration of an instance."""
+    """A migration of an instance to another host."""
 
     id: str
-    """Of the task that migrates."""
+    """Id of the task that migrates."""
     type: MigrationType
     status: MigrationStatus
     before: str
-    """The instance's vm_state when it began."""
+    """The instance's vm_state when the migration began."""
     source_id: str
     source_name: str
     destination_id: str = ""

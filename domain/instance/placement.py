@@ -1,5 +1,5 @@
-"""What an instance does when no host of a cell would take it: the next of its cells is asked, one at a time, so that no
-two can hold a claim."""
+"""Placement of an instance: when no host of a cell is suitable, the next of its cells is tried, one at a time, so that
+no two can hold a claim."""
 
 from domain.core.errors import NoValidHost
 from domain.instance.events import InstanceCellChanged, InstanceHostRenewed
@@ -13,7 +13,7 @@ from domain.tasks.task import Task
 
 
 def react(draft: Draft[Instance], task: Task, call: JobCall, error: JobError, most: int) -> Reaction:
-    """As often as the job's class allows; a placement once more for each cell that was asked before."""
+    """Return how often a failed job is tried: as its class allows; a placement once more for each cell tried before."""
     moving = bool(task.dispatch and task.plan.steps[task.dispatch.steps[0]].on is Where.THERE)
     if call.name != Place.__name__ or moving:
         return Reaction(error, most)
@@ -27,12 +27,12 @@ def react(draft: Draft[Instance], task: Task, call: JobCall, error: JobError, mo
 
 
 def renewed(draft: Draft[Instance], host_id: str, epoch: int) -> None:
-    """Note that a host of the instance has registered anew."""
+    """Emit that a host of the instance has registered again."""
     draft.emit(InstanceHostRenewed(host_id=host_id, epoch=epoch))
 
 
 def _nowhere(instance: Instance, error: JobError) -> JobError:
-    """The last cell's refusal, which does not speak of the others."""
+    """Return the refusal for all cells, where the last one's speaks only of itself."""
     if not instance.cells_before:
         return error
     others = ", ".join(instance.cells[: instance.cells_before])

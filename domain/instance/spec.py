@@ -1,28 +1,34 @@
-"""What is asked for when an instance is booted: the same in the command, in the fact, and in the instance."""
+"""Specification of an instance: the same fields in the command that boots it, in the event, and in its state."""
+
+from typing import Annotated
 
 from pydantic import Field
 
+from domain.core.fields import PERSONAL
 from domain.core.messages import Model
 from domain.guest_spec import FlavorRef, ImageRef, Nic
 
+HOSTNAME = r"^[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?$"
+"""A label of a host name, by RFC 1123."""
+
 
 class InstanceSpec(Model):
-    """An instance as it was asked for, with flavor, image and key as they were then."""
+    """An instance as requested, with flavor, image and key as they were then."""
 
-    name: str
-    hostname: str
-    description: str = ""
-    metadata: dict[str, str] = Field(default_factory=dict)
+    name: Annotated[str, PERSONAL]
+    hostname: Annotated[str, PERSONAL]
+    description: Annotated[str, PERSONAL] = ""
+    metadata: Annotated[dict[str, str], PERSONAL] = Field(default_factory=dict)
     flavor: FlavorRef
     image: ImageRef
     disk: int
-    """Bytes of the root disk."""
+    """Size of the root disk, in bytes."""
     zone: str = ""
     wanted_host: str = ""
     cells: tuple[str, ...] = ()
-    """Where to ask for a place, in this order; none are named: in the default cell."""
-    key_name: str = ""
-    public_key: str = ""
+    """Cells to be placed in, in order of preference; empty: the default cell."""
+    key_name: Annotated[str, PERSONAL] = ""
+    public_key: Annotated[str, PERSONAL] = ""
     config_drive: bool = True
     only_define: bool = False
     password_ref: str = ""

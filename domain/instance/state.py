@@ -1,4 +1,4 @@
-"""What an instance is, as a fold of its events.
+"""State of an instance, as a fold of its events.
 
 `status` is derived, never stored: vm_state (what it is), the task (what is being done to it) and power (what the
 hypervisor last said) are the three facts behind it.
@@ -6,20 +6,21 @@ hypervisor last said) are the three facts behind it.
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Annotated
 
-from domain.core.cells import DEFAULT_CELL
+from domain.core.fields import PERSONAL_OF_ACTOR
 from domain.core.messages import Model
 from domain.core.resources import Resources
-from domain.guest_spec import GuestSpec, HostRef, Nic, Power
+from domain.guest_spec import GuestSpec, HostRef, ImageRef, Nic, Power
 from domain.instance.migration import Migration
 from domain.instance.spec import InstanceSpec
 from domain.tasks.job import Where
-from domain.tasks.subject import TaskSubject
+from domain.tasks.placed import PlacedSubject
 from domain.tasks.task import Fault
 
 
 class VmState(StrEnum):
-    """What an instance is when nothing is being done to it."""
+    """Status of an instance while no task runs."""
 
     BUILDING = "building"
     ACTIVE = "active"
@@ -36,37 +37,34 @@ class VmState(StrEnum):
 
 
 class OtherHost(Model):
-    """The second host of an instance that moves: where it is to be, or where it was until the move is confirmed."""
+    """The second host of an instance that moves: its destination, or its source until the move is confirmed."""
 
     host: HostRef
     claim: str
-    """Under which its resources are held there."""
+    """Id of the claim that reserves its resources there."""
     nics: tuple[Nic, ...] = ()
-    """Its interfaces as they are there: the host's own address in a network differs. Empty until they are known."""
+    """Network interfaces as they are there: the host's own address in a network differs. Empty until known."""
     power: Power = Power.NONE
-    """What the hypervisor there said last of its guest."""
+    """Power state that the hypervisor there last reported."""
 
 
-class Instance(InstanceSpec, TaskSubject):
-    """An instance."""
+class Instance(InstanceSpec, PlacedSubject):
+    """A virtual machine, as known from its events."""
 
     id: str
     project: str
-    owner: str
+    owner: Annotated[str, PERSONAL_OF_ACTOR]
     created: datetime
     updated: datetime
 
     vm_state: VmState = VmState.BUILDING
     power: Power = Power.NONE
-    cell: str = DEFAULT_CELL
-    """Where it has its place, or is asked for one."""
-    host: HostRef | None = None
-    claim: str = ""
-    """Under which its resources are held on its host; empty where an earlier release placed it: then, its id."""
     incoming: OtherHost | None = None
-    """Its other host, while it moves and until the move is confirmed or reverted."""
+    """The second host, from the start of a move until it is confirmed or reverted."""
     migration: Migration | None = None
-    """The last one."""
+    """The last migration, running or ended."""
+    rescue_image: ImageRef | None = None
+    """Image of the rescue disk, while the instance is rescued."""
     fault: Fault | None = None
     before_delete: VmState | None = None
     purge_at: datetime | None = None
@@ -75,58 +73,59 @@ class Instance(InstanceSpec, TaskSubject):
 
     @property
     def current_status(self) -> VmState:
-        """What it is when nothing is being done to it."""
+        """Status while no task runs."""
         return self.vm_state
 
     def resources(self) -> Resources:
-        """What it needs of a host."""
+        """Return the resources that the instance needs of a host."""
         return Resources(vcpus=self.flavor.core, memory=self.flavor.memory, disk=self.disk)
 
+    @property
+    def arch(self) -> str:
+        """Architecture of the instance's image."""
+        return self.image.arch
+
     def held(self, where: Where) -> tuple[HostRef | None, str]:
-        """The host that it has there, and the claim under which its resources are held."""
+        """Return the host there, and the id of the claim that reserves resources on it."""
         if where is Where.HERE:
             return self.host, self.claim
         return (self.incoming.host, self.incoming.claim) if self.incoming else (None, "")
 
-    def host_at(self, where: Where) -> HostRef | None:
-        """The host that it has there."""
-        return self.held(where)[0]
-
     def placed(self, where: Where, host: HostRef | None, claim: str) -> "Instance":
-        """This with that host there, or none."""
+        """Return the instance with that host there, or without one."""
         if where is Where.THERE:
             return self.but(incoming=OtherHost(host=host, claim=claim, nics=self.nics) if host else None)
         return self.but(host=host, claim=claim, **({} if host else {"power": Power.NONE}))
 
     def moved(self, power: Power, at: datetime) -> "Instance":
-        """This when its two hosts have changed places; one that it has no more is forgotten."""
+        """Return the instance with its two hosts exchanged; a host that it has no more is dropped."""
         other = self.incoming
         if other is None:
             return self
-        left = OtherHost(host=self.host, claim=self.claim, nics=self.nics, power=self.power) if self.host else None
+        left = None
+        if self.host is not None:
+            left = OtherHost(host=self.host, claim=self.claim, nics=self.nics, power=self.power)
         return self.but(host=other.host, claim=other.claim, nics=other.nics, incoming=left, power=power, updated=at)
 
-    def renewed(self, host_id: str, epoch: int) -> "Instance":
-        """This, when one of its hosts has registered anew."""
-        now = self
-        if now.host is not None and now.host.id == host_id:
-            now = now.but(host=now.host.but(epoch=epoch))
-        if now.incoming is not None and now.incoming.host.id == host_id:
-            now = now.but(incoming=now.incoming.but(host=now.incoming.host.but(epoch=epoch)))
-        return now
-
-    def with_power(self, where: Where, power: Power) -> "Instance":
-        """This, with what the hypervisor there says of its guest."""
+    def seen(self, power: Power, where: Where) -> "Instance":
+        """Return the instance with the power state that the hypervisor there reported."""
         if where is Where.HERE:
             return self.but(power=power)
         return self.but(incoming=self.incoming.but(power=power)) if self.incoming else self
 
+    def renewed(self, host_id: str, epoch: int) -> "Instance":
+        """Return the instance with the new epoch of a host that has registered again."""
+        now = super().renewed(host_id, epoch)
+        if now.incoming is not None and now.incoming.host.id == host_id:
+            now = now.but(incoming=now.incoming.but(host=now.incoming.host.but(epoch=epoch)))
+        return now
+
     def with_nic(self, index: int, nic: Nic) -> "Instance":
-        """This with another interface in place of one."""
+        """Return the instance with the network interface at this index replaced."""
         return self.but(nics=(*self.nics[:index], nic, *self.nics[index + 1 :]))
 
     def with_nic_there(self, index: int, nic: Nic) -> "Instance":
-        """This with an interface as it is on the other host."""
+        """Return the instance with a network interface as it is on the second host."""
         other = self.incoming
         if other is None:
             return self
@@ -134,15 +133,17 @@ class Instance(InstanceSpec, TaskSubject):
         return self.but(incoming=other.but(nics=nics))
 
     def accepted(self, at: datetime) -> "Instance":
-        """This when a command became a task."""
+        """Return the instance after a command became a task."""
         return self.but(updated=at)
 
     def ended(self, status: str, at: datetime, fault: Fault | None, cancelled: bool) -> "Instance":
-        """This when a task ended in this status; a cancelled one leaves no fault, unless something is wrong now."""
+        """Return the instance after a task ended in this status; a cancelled task leaves no fault, unless the instance
+        is in error now."""
         vm_state = VmState(status)
         return self.but(
             vm_state=vm_state,
             fault=None if cancelled and vm_state is not VmState.ERROR else fault,
+            rescue_image=self.rescue_image if vm_state in (VmState.RESCUED, VmState.SOFT_DELETED) else None,
             purge_at=self.purge_at if vm_state is VmState.SOFT_DELETED else None,
             updated=at,
             launched=self.launched or (at if fault is None and vm_state is VmState.ACTIVE else None),
@@ -150,7 +151,7 @@ class Instance(InstanceSpec, TaskSubject):
         )
 
     def guest_at(self, where: Where) -> GuestSpec:
-        """What the host there needs to know of it."""
+        """Return the specification of the guest for the host there."""
         other = self.incoming if where is Where.THERE else None
         return GuestSpec(
             id=self.id,
@@ -167,25 +168,26 @@ class Instance(InstanceSpec, TaskSubject):
             config_drive=self.config_drive,
             password_ref=self.password_ref,
             user_data_ref=self.user_data_ref,
+            rescue_image=self.rescue_image,
         )
 
     @property
     def cells_before(self) -> int:
-        """How many cells had no host for it before the one that is asked now."""
+        """How many cells were tried before the current one."""
         return self.cells.index(self.cell) if self.cell in self.cells else 0
 
     @property
     def next_cell(self) -> str | None:
-        """Where to ask when this cell has no host for it; None where there is no other."""
+        """Name of the cell to try when this one has no suitable host; None where there is no other."""
         following = self.cells[self.cells_before + 1 :]
         return following[0] if following else None
 
     @property
     def due_at(self) -> datetime | None:
-        """When something must have happened, or is to happen, if nothing else does first."""
+        """When a deadline passes or the purge is due, whichever is first; None: neither."""
         return super().due_at or (None if self.task else self.purge_at)
 
     @property
     def due_id(self) -> str:
-        """What is due then."""
+        """Id of the dispatch, or of the instance to be purged, that is due then."""
         return super().due_id or ("" if self.task or not self.purge_at else self.id)

@@ -12,16 +12,16 @@ from domain.instance.state import VmState
 
 @dataclass(frozen=True)
 class StateRow:
-    """What holds for an instance in a vm_state."""
+    """Properties of one vm_state: allowed power, and reactions to another."""
 
     power: frozenset[Power] | None = None
-    """What its guest's power may be; None: whatever."""
+    """Power states that the guest may have; None: any."""
     seen: dict[Power, VmState] = field(default_factory=dict)
-    """What it becomes when its guest is seen so by itself; what is not named leaves it as it is."""
+    """Power state that a report shows -> the vm_state that follows; any other leaves the vm_state as it is."""
     restored: VmState | None = None
-    """What it is restored as after a soft delete; None: as it was."""
+    """Status after a restore of an instance that was soft-deleted in this one; None: the same."""
     restore_runs: bool = False
-    """Restoring it after a soft delete starts its guest again."""
+    """Whether a restore after a soft delete starts the guest again."""
 
 
 OFF = frozenset({Power.SHUTDOWN, Power.CRASHED})
@@ -63,5 +63,5 @@ STATES: dict[VmState, StateRow] = {
 
 
 def seen_as(vm_state: VmState, power: Power) -> VmState:
-    """What an idle instance becomes when its guest is seen so."""
+    """Return the vm_state of an instance without a task whose guest is reported in this power state."""
     return STATES[vm_state].seen.get(power, vm_state)

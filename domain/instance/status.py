@@ -5,11 +5,11 @@ from domain.instance.state import Instance, VmState
 
 
 def status(instance: Instance) -> str:
-    """One lower-case word: the running action's, where it has one, else the vm_state."""
+    """Return the status in lower case: the running action's, where it has one, else the vm_state."""
     if instance.task is not None and (action := ACTIONS.get(instance.task.action)) and action.during:
         return action.during
     return instance.vm_state
 
 
 STATUSES = sorted({*VmState, *(action.during for action in ACTIONS.values() if action.during)})
-"""Every status there is."""
+"""Every status that an instance can have."""

@@ -1,5 +1,6 @@
-"""Jobs for images and for what an instance has on its host's disk."""
+"""Jobs for images and for an instance's files on its host's disk."""
 
+from domain.guest_spec import ImageRef
 from domain.tasks.job import HostJob
 
 
@@ -7,6 +8,9 @@ class PrepareImage(HostJob):
     """Have the image in the host's cache, its checksum verified."""
 
     deadline = 600.0
+
+    image: ImageRef | None = None
+    """Image to prepare; None: the instance's own."""
 
 
 class CreateDisk(HostJob):
@@ -19,5 +23,35 @@ class DeleteDisk(HostJob):
     attempts = 5
 
 
+class ReplaceDisk(HostJob):
+    """Put the root disk aside and make a new one of another image: an overlay on the cached image."""
+
+    image: ImageRef
+
+
+class RestoreDisk(HostJob):
+    """Put the root disk that was put aside back in its place; where there is none, nothing was replaced."""
+
+    attempts = 5
+
+
+class DropOldDisk(HostJob):
+    """Remove the root disk that was put aside."""
+
+    attempts = 5
+
+
+class CreateRescueDisk(HostJob):
+    """Make the disk that the guest boots from while it is rescued, anew each time: an overlay on the cached image."""
+
+    image: ImageRef
+
+
+class DeleteRescueDisk(HostJob):
+    """Remove the disk that the guest booted from while it was rescued."""
+
+    attempts = 5
+
+
 class WriteConfigDrive(HostJob):
-    """Write the ISO image that tells the guest who it is."""
+    """Write the config drive: the ISO image from which the guest reads its name, keys and network."""

@@ -1,31 +1,31 @@
-"""Jobs for the guest itself, and what its hypervisor says of it afterwards."""
+"""Jobs for the guest itself, and the power state that its hypervisor reports afterwards."""
 
 from typing import Any, Literal
 
-from domain.guest_spec import Power
+from domain.guest_spec import ImageRef, Power
 from domain.tasks.job import Fact, HostJob, Where
 
 
 class DefineGuest(HostJob):
-    """Tell the hypervisor about the guest. One that runs goes on, and has the new definition when it starts again."""
+    """Define the guest in the hypervisor. A running guest goes on, and has the new definition when it starts again."""
 
 
 class UndefineGuest(HostJob):
-    """Stop the guest at once if it runs, and make the hypervisor forget it."""
+    """Stop the guest at once if it runs, and remove its definition from the hypervisor."""
 
     attempts = 5
     leaves = Power.NONE
 
 
 class StartGuest(HostJob):
-    """Run the guest; one that runs is success."""
+    """Run the guest; success if it runs already."""
 
     deadline = 120.0
     leaves = Power.RUNNING
 
 
 class StopGuest(HostJob):
-    """Ask the guest to power off, and turn it off when `grace` seconds have passed; one that is off is success."""
+    """Ask the guest to power off, and turn it off when `grace` seconds have passed; success if it is off already."""
 
     deadline = 180.0
     leaves = Power.SHUTDOWN
@@ -43,23 +43,60 @@ class RebootGuest(HostJob):
 
 
 class PauseGuest(HostJob):
-    """Stop the guest's processors, its memory kept; one that is paused is success."""
+    """Stop the guest's processors, its memory kept; success if it is paused already."""
 
     leaves = Power.PAUSED
 
 
 class UnpauseGuest(HostJob):
-    """Let the processors of a paused guest go on; one that runs is success."""
+    """Let the processors of a paused guest go on; success if it runs already."""
 
     leaves = Power.RUNNING
 
 
+class SuspendGuest(HostJob):
+    """Save the guest's memory to the host's disk and end the guest; success if it is suspended already."""
+
+    deadline = 600.0
+    leaves = Power.SUSPENDED
+
+
+class ResumeGuest(HostJob):
+    """Run a suspended guest from its saved memory, where it was; success if it runs already."""
+
+    deadline = 600.0
+    leaves = Power.RUNNING
+
+
+class RescueGuest(HostJob):
+    """Define the guest anew so that it boots from its rescue disk, and has its own root disk second."""
+
+    image: ImageRef
+    """Image that the rescue disk was made from."""
+
+
+class UnrescueGuest(HostJob):
+    """Define the guest anew so that it boots from its own root disk, and has no rescue disk."""
+
+
+class RebuildGuest(HostJob):
+    """Define the guest anew with a root disk of another image."""
+
+    image: ImageRef
+
+
+class ChangeHostname(HostJob):
+    """Write the guest's config drive with another host name; the guest reads it when it is started again."""
+
+    hostname: str
+
+
 class PowerSeen(Fact):
-    """The hypervisor says this of the guest."""
+    """The hypervisor reported this power state of the guest."""
 
     fact: Literal["power"] = "power"
     power: Power
 
     def apply(self, subject: Any, where: Where) -> Any:
-        """The instance, with its guest's power there."""
-        return subject.with_power(where, self.power)
+        """Return the instance with the power state of its guest, here or on the second host."""
+        return subject.seen(self.power, where)

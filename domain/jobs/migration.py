@@ -10,7 +10,7 @@ from domain.tasks.task import Task
 
 
 class NetworkPortCommand(Command):
-    """Something that is asked of the network about an instance's port while the instance moves."""
+    """A command to the network about the port of an instance that moves."""
 
     abstract = True
     kind = "network"
@@ -23,19 +23,19 @@ class NetworkPortCommand(Command):
 
 
 class PrepareNetworkPort(NetworkPortCommand):
-    """Give a second host what it needs to have the port's guest: an address of its own in the network."""
+    """Prepare a second host for the port's guest: the host gets an address of its own in the network."""
 
 
 class UnprepareNetworkPort(NetworkPortCommand):
-    """Forget that a second host may have the port's guest."""
+    """Forget the second host of the port's guest."""
 
 
 class MoveNetworkPort(NetworkPortCommand):
-    """Bind the port to the instance on this host; the one that it was on becomes the second."""
+    """Bind the port to the instance on this host; its previous host becomes the second."""
 
 
 class _PortJob(AggregateJob):
-    """Asks a NIC's network something about its port and a host."""
+    """A command to a NIC's network about its port and a host."""
 
     abstract = True
     deadline = 30.0
@@ -56,7 +56,7 @@ class PreparePort(_PortJob):
     """Have the NIC's network ready on the other host, beside the one that the guest is on."""
 
     def message(self, subject: Any, task: Task, reply: Reply, where: Where) -> tuple[Key, Message]:
-        """The network is asked for an address of the other host."""
+        """Return the command that requests an address for the second host."""
         return self._ask(PrepareNetworkPort, subject, reply, where)
 
 
@@ -64,7 +64,7 @@ class UnpreparePort(_PortJob):
     """Have the NIC's network forget the other host."""
 
     def message(self, subject: Any, task: Task, reply: Reply, where: Where) -> tuple[Key, Message]:
-        """The network is told that the other host will not have the guest."""
+        """Return the command that gives up the second host's address."""
         return self._ask(UnprepareNetworkPort, subject, reply, where)
 
 
@@ -72,7 +72,7 @@ class MovePort(_PortJob):
     """Bind the NIC's port to the other host."""
 
     def message(self, subject: Any, task: Task, reply: Reply, where: Where) -> tuple[Key, Message]:
-        """The network is told that the guest is on the other host now."""
+        """Return the command that binds the port to the second host."""
         return self._ask(MoveNetworkPort, subject, reply, Where.THERE)
 
 
@@ -80,7 +80,7 @@ class ReturnPort(_PortJob):
     """Bind the NIC's port to the instance's own host again."""
 
     def message(self, subject: Any, task: Task, reply: Reply, where: Where) -> tuple[Key, Message]:
-        """The network is told that the guest is on its own host after all."""
+        """Return the command that binds the port to the instance's own host."""
         return self._ask(MoveNetworkPort, subject, reply, Where.HERE)
 
 
@@ -93,16 +93,16 @@ class FetchDisk(HostJob):
     endpoint: str
     """Base URL of the other host's agent."""
     host_id: str
-    """Of the other host."""
+    """Id of the other host."""
 
 
 class NicPrepared(Fact):
-    """The other host has an address in this NIC's network."""
+    """The second host has an address in this NIC's network."""
 
     fact: Literal["nic-prepared"] = "nic-prepared"
     nic: int
     port: Nic
 
     def apply(self, subject: Any, where: Where) -> Any:
-        """The instance, with the NIC as it is on the other host."""
+        """Return the instance with the NIC as it is on the second host."""
         return subject.with_nic_there(self.nic, self.port)

@@ -47,7 +47,7 @@ class BindPort(AggregateJob):
     nic: int
 
     def message(self, subject: Any, task: Task, reply: Reply, where: Where) -> tuple[Key, Message]:
-        """The network is asked for the NIC's port; the job's id is that of a port that has none yet."""
+        """Return the command that requests a port for the NIC; a port that is yet to be made gets the job's id."""
         nic = subject.nics[self.nic]
         host, _ = subject.held(where)
         command = BindNetworkPort(
@@ -72,7 +72,7 @@ class UnbindPort(AggregateJob):
     nic: int
 
     def message(self, subject: Any, task: Task, reply: Reply, where: Where) -> tuple[Key, Message]:
-        """The network is told that the NIC needs its port no more."""
+        """Return the command that frees the NIC's port."""
         nic = subject.nics[self.nic]
         command = UnbindNetworkPort(
             reply=reply, nic=self.nic, instance_id=subject.id, port_id=nic.port_id, keep_port=nic.keep_port
@@ -91,14 +91,14 @@ class UnplugPorts(HostJob):
 
 
 class PortBound(Fact):
-    """The network gave this NIC its address."""
+    """The network gave this NIC an address."""
 
     fact: Literal["port-bound"] = "port-bound"
     nic: int
     port: Nic
 
     def apply(self, subject: Any, where: Where) -> Any:
-        """The instance, with the NIC's address."""
+        """Return the instance with the NIC's address."""
         return subject.with_nic(self.nic, self.port)
 
 
@@ -109,7 +109,7 @@ class PortUnbound(Fact):
     nic: int
 
     def apply(self, subject: Any, where: Where) -> Any:
-        """The instance, with a NIC that knows its network alone, and the port that outlives it."""
+        """Return the instance with a NIC that has only its network, and a port that outlives the instance."""
         old = subject.nics[self.nic]
         blank = Nic(
             network_id=old.network_id,

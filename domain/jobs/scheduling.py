@@ -11,13 +11,16 @@ from domain.tasks.task import Direction, Task, job_id
 
 
 class PlaceInstance(Command, Resources):
-    """Choose a host for an instance and hold its resources there, under a claim that has the id of the job."""
+    """Choose a host for something and hold its resources there, under a claim that has the id of the job."""
 
     kind = "scheduling"
     revision = 2
 
     reply: Reply
+    claim_id: str = ""
+    """Id of the claim to be made; empty: the placing job's id."""
     instance_id: str
+    """Id of the instance, or of whatever else is to be placed."""
     project: str
     arch: str = "x86_64"
     zone: str = ""
@@ -28,7 +31,7 @@ class PlaceInstance(Command, Resources):
 
 
 class ReleaseInstance(Command):
-    """Give back what is held for an instance."""
+    """Release the resources that are reserved for an instance or a volume."""
 
     kind = "scheduling"
     revision = 2
@@ -37,28 +40,28 @@ class ReleaseInstance(Command):
     instance_id: str
     host_id: str = ""
     claims: tuple[str, ...] = ()
-    """Ids under which it may be held: the first that is, is given back."""
+    """Ids of claims, of which the first that exists is released."""
 
 
 class Place(SchedulerJob):
-    """Choose a host and hold what the instance needs there."""
+    """Choose a host and reserve the aggregate's resources there."""
 
     deadline = 30.0
     attempts = 3
 
     wanted_host: str = ""
-    """Id of the one host that will do; empty: as the instance says."""
+    """Id of the one host that will do; empty: as the aggregate says."""
     avoid: tuple[str, ...] = ()
     """Ids of hosts that will not do."""
 
     def message(self, subject: Any, task: Task, reply: Reply, where: Where) -> Message:
-        """The request, with the job's id as the claim's."""
+        """Return the request, with the job's id as the claim's."""
         return PlaceInstance(
             reply=reply,
             instance_id=subject.id,
             project=subject.project,
             **subject.resources().amounts(),
-            arch=subject.image.arch,
+            arch=subject.arch,
             zone=subject.zone,
             wanted_host=self.wanted_host or (subject.wanted_host if where is Where.HERE else ""),
             avoid=self.avoid,
@@ -66,13 +69,13 @@ class Place(SchedulerJob):
 
 
 class Release(SchedulerJob):
-    """Give back what is held for the instance."""
+    """Release the aggregate's claim on its host."""
 
     deadline = 30.0
     attempts = 5
 
     def message(self, subject: Any, task: Task, reply: Reply, where: Where) -> Message:
-        """The claim that is known, or the one that an unanswered placement may have made."""
+        """Return the command for the known claim, or for the one that an unanswered placement may have made."""
         host, claim = subject.held(where)
         claims = [claim] if claim else []
         if not claim and host is None and task.dispatch is not None and task.direction is Direction.UNDO:
@@ -86,23 +89,23 @@ class Release(SchedulerJob):
 
 
 class Placed(Fact):
-    """The scheduler chose this host and holds the resources under this claim."""
+    """The scheduler chose this host and reserved the resources under this claim."""
 
     fact: Literal["placed"] = "placed"
     host: HostRef
     claim: str = ""
-    """Empty where an earlier release made it: then it has the instance's id."""
+    """Id of the claim; empty where an earlier release made it: then it has the instance's id."""
 
     def apply(self, subject: Any, where: Where) -> Any:
-        """The instance, with a host."""
+        """Return the aggregate with this host."""
         return subject.placed(where, self.host, self.claim)
 
 
 class Released(Fact):
-    """Nothing is held there any more."""
+    """The aggregate's resources on that host are released."""
 
     fact: Literal["released"] = "released"
 
     def apply(self, subject: Any, where: Where) -> Any:
-        """The instance, without that host."""
+        """Return the aggregate without that host."""
         return subject.placed(where, None, "")

@@ -1,4 +1,4 @@
-"""What a network decides: which address is whose."""
+"""Decisions of a network: which port has which address."""
 
 import ipaddress
 from collections.abc import Iterator
@@ -39,7 +39,8 @@ from domain.tasks.messages import JobResult, JobsAnswered, Reply
 
 
 def decide(now: Network | None, envelope: Envelope) -> Decision:
-    """Facts and answers. Raises a Refusal where the network cannot do it."""
+    """Return the events and answers that follow from this record. Raises a Refusal where the network does not allow
+    it."""
     network_id = envelope.subject.id
     if isinstance(envelope.data, CreateNetwork):
         if now is not None:
@@ -132,7 +133,7 @@ def _bind(now: Network, bind: BindNetworkPort, envelope: Envelope) -> Decision:
 
 
 def _nic(network: Network, port: Port, host_id: str) -> Nic:
-    """A port as the NIC of a guest on this host."""
+    """Return a port as the NIC of a guest on this host."""
     return Nic(
         network_id=network.id,
         network_name=network.name,
@@ -147,7 +148,8 @@ def _nic(network: Network, port: Port, host_id: str) -> Nic:
 
 
 def _moving(now: Network, command: NetworkPortCommand) -> Decision:
-    """What a port's instance that moves from host to host needs. Raises NotFound, PortBusy, NoAddressLeft."""
+    """Return the events and answers for a port whose instance moves between hosts. Raises NotFound, PortBusy,
+    NoAddressLeft."""
     port = now.ports.get(command.port_id)
     if isinstance(command, UnprepareNetworkPort):
         gone = [PortUnprepared(port_id=port.id)] if port is not None and port.also_on else []
@@ -195,8 +197,8 @@ def _answer(reply: Reply, name: str, *facts: Fact) -> Outgoing:
 
 
 def _address(network: Network, wanted: str, host_id: str = "") -> tuple[str, list[Event]]:
-    """This address, or any where none is wanted, and what is to happen before it is free: a host without guests on the
-    network gives its own back, unless it is the one to which the guest comes."""
+    """Return this address, or any free one where none is requested, and the events that must free it first: a host
+    without guests on the network gives its own address back, unless the guest comes to that host."""
     try:
         return (_given(network, wanted) if wanted else _free(network)), []
     except (AddressTaken, NoAddressLeft):

@@ -17,7 +17,7 @@ from domain.network.state import Network, Port, address_index
 
 
 def evolve(now: Network | None, event: Event, subject_id: str) -> Network:
-    """The network after this event. Raises TypeError for an event that is none of a network's."""
+    """Return the network after this event. Raises TypeError for an event of another kind."""
     if isinstance(event, NetworkCreated):
         return Network(
             id=subject_id,

@@ -1,27 +1,28 @@
-"""Commands and facts of networks and their ports.
+"""Commands and events of networks and their ports.
 
 A port belongs to its network's stream: an address is unique only if one writer gives all of them.
 """
 
 from datetime import datetime
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+from domain.core.fields import PERSONAL
 from domain.core.messages import Command, Event
 
 
 class NetworkCommand(Command):
-    """A wish about a network."""
+    """A command for a network."""
 
     abstract: ClassVar[bool] = True
     kind = "network"
 
 
 class CreateNetwork(NetworkCommand):
-    """Create a network."""
+    """Create a network with a block of addresses."""
 
-    name: str
+    name: Annotated[str, PERSONAL]
     cidr: str
-    description: str = ""
+    description: Annotated[str, PERSONAL] = ""
     segment: int
 
 
@@ -32,10 +33,10 @@ class DeleteNetwork(NetworkCommand):
 
 
 class CreatePort(NetworkCommand):
-    """Create a port: an address of the network, for an instance to come."""
+    """Create a port: an address of the network, reserved for an instance."""
 
     port_id: str
-    name: str = ""
+    name: Annotated[str, PERSONAL] = ""
     ip: str = ""
 
 
@@ -54,36 +55,36 @@ class NetworkEvent(Event):
 
 
 class NetworkCreated(NetworkEvent):
-    """It exists."""
+    """The network exists, with this block of addresses."""
 
     project: str
-    name: str
+    name: Annotated[str, PERSONAL]
     cidr: str
-    description: str = ""
+    description: Annotated[str, PERSONAL] = ""
     segment: int
     created: datetime
 
 
 class NetworkDeleted(NetworkEvent):
-    """It is gone; so is what it gave."""
+    """The network is deleted, with its hosts' addresses."""
 
     at: datetime
 
 
 class PortCreated(NetworkEvent):
-    """An address is taken."""
+    """The port exists and its address is taken."""
 
     port_id: str
-    name: str = ""
+    name: Annotated[str, PERSONAL] = ""
     ip: str
     project: str
     keep: bool
-    """It stays when its instance goes."""
+    """Whether the port stays when its instance is deleted."""
     created: datetime
 
 
 class PortBoundToInstance(NetworkEvent):
-    """The port is an instance's, on this host."""
+    """The port is bound to an instance on this host."""
 
     port_id: str
     instance_id: str
@@ -91,39 +92,39 @@ class PortBoundToInstance(NetworkEvent):
 
 
 class PortPrepared(NetworkEvent):
-    """A second host may have the port's guest, too."""
+    """A second host is prepared for the port's guest."""
 
     port_id: str
     host_id: str
 
 
 class PortUnprepared(NetworkEvent):
-    """No second host may have the port's guest any more."""
+    """The port's guest has no second host any more."""
 
     port_id: str
 
 
 class PortFreed(NetworkEvent):
-    """The port is no instance's any more."""
+    """The port is not bound to an instance any more."""
 
     port_id: str
 
 
 class PortDeleted(NetworkEvent):
-    """The address is free again."""
+    """The port is deleted and its address is free again."""
 
     port_id: str
 
 
 class HostAddressGiven(NetworkEvent):
-    """A host has an address of its own in the network, from which it gives DHCP and routes."""
+    """A host got an address of its own in the network, from which it serves DHCP and routes."""
 
     host_id: str
     ip: str
 
 
 class HostAddressReturned(NetworkEvent):
-    """A host that has no guest on the network any more has no address in it either: somebody else needs one."""
+    """A host without guests on the network gave its address back, for others to use."""
 
     host_id: str
     ip: str

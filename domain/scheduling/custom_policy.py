@@ -1,4 +1,4 @@
-"""A policy as people write it: names of filters and weights, in the place of those that the scheduler has."""
+"""A policy as people write it: names of filters and weights that replace the scheduler's own."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -8,11 +8,11 @@ from domain.scheduling.policy import DEFAULT, Policy
 from domain.scheduling.weighers import WEIGHERS
 
 HEAVIEST = 1_000_000.0
-"""What a weight may be at most, up or down; below zero it prefers the least."""
+"""Largest weight that is allowed, positive or negative; a negative one prefers the least."""
 
 
 def wished(filters: Sequence[str] | None, weights: Mapping[str, float] | None, field: str = "policy") -> Policy:
-    """The policy that is meant; what is None is as the scheduler has it.
+    """Return the policy that a request describes; what is None is as the scheduler has it.
 
     Raises Invalid, which names the part of `field` that is wrong, and what is allowed there.
     """

@@ -1,4 +1,4 @@
-"""What a cell decides: hosts register and change, instances are placed and released, zones come and go.
+"""Decisions of a cell: hosts register and change, instances are placed and released, zones come and go.
 
 All of it passes through one stream in order, so claims never race. Claims are facts of their host.
 """
@@ -34,7 +34,7 @@ from domain.host.messages import (
     RegisterHost,
     SuspectHost,
 )
-from domain.host.state import Health, Host
+from domain.host.state import Host, HostHealth
 from domain.jobs.scheduling import Placed, PlaceInstance, Released, ReleaseInstance
 from domain.scheduling.policy import Policy, choose, refusal
 from domain.scheduling.table import HostTable
@@ -45,7 +45,7 @@ from domain.zone import CreateZone, DeleteZone, Zone, ZoneCreated, ZoneDeleted
 
 @dataclass(frozen=True)
 class Cell:
-    """What deciding needs besides the record: the hosts, the policy, and how many partitions jobs have."""
+    """The state that a decision needs besides the record: hosts, policy, and the number of jobs partitions."""
 
     name: str
     table: HostTable
@@ -54,13 +54,13 @@ class Cell:
 
 
 def zone_id(name: str) -> str:
-    """A zone's name is its identity."""
+    """Return the id of a zone, which is derived from its name."""
     return named_id("zone", name)
 
 
 def decide(envelope: Envelope, subject: Any, zone_of: Any, cell: Cell) -> Outcome:
-    """Facts and answers. `subject` is the state of the envelope's subject; `zone_of` gives a zone by its name, deleted
-    or not, or None. Raises a Refusal."""
+    """Return the events and answers that follow from a record. `subject` is the state of the envelope's subject;
+    `zone_of` returns a zone by its name, deleted or not, or None. Raises a Refusal."""
     match envelope.data:
         case PlaceInstance() as request:
             return _place(request, cell)
@@ -115,16 +115,17 @@ def _host(envelope: Envelope, host: Host | None, zone_of: Any) -> Outcome:
                 raise NotFound(kind="zone", id=zone)
             event = None if host.zone == zone else HostZoneAssigned(zone=zone, at=envelope.time)
         case SuspectHost():
-            event = None if host.health is Health.SUSPECT else HostSuspected(at=envelope.time)
+            event = None if host.health is HostHealth.SUSPECT else HostSuspected(at=envelope.time)
         case HearHost():
-            event = None if host.health is Health.UP else HostHeard(at=envelope.time)
+            event = None if host.health is HostHealth.UP else HostHeard(at=envelope.time)
         case other:
             raise TypeError(f"{other.type_name} is nothing a cell decides")
     return Outcome(events=[(envelope.subject, event)] if event else [])
 
 
 def _own_zone(zone: Zone | None, cell: str) -> Zone | None:
-    """The zone. Raises OtherCell: a name is its cell's for ever, since the others do not hear of what becomes of it."""
+    """Return the zone. Raises OtherCell: a name belongs to its cell for ever, since other cells do not follow its
+    changes."""
     if zone is not None and zone.cell != cell:
         raise OtherCell(kind="Zone", id=zone.name, cell=zone.cell)
     return zone
@@ -149,7 +150,7 @@ def _zone(envelope: Envelope, zone: Zone | None, cell: Cell) -> Outcome:
 
 
 def _place(request: PlaceInstance, cell: Cell) -> Outcome:
-    claim_id = request.reply.job_id
+    claim_id = request.claim_id or request.reply.job_id
     held = cell.table.claimed_by.get(claim_id)
     if held is None and not request.avoid:
         # A claim that an earlier release made for this very job has the instance's id.
@@ -173,10 +174,12 @@ def _place(request: PlaceInstance, cell: Cell) -> Outcome:
         refused = PlacementRefused(cell=cell.name, **asked_for)
         error = JobError(code=problem.code, message=str(problem), ran=False, details=dict(problem.values["counts"]))
         return Outcome(
-            notices=[(Key("instance", request.instance_id), refused)],
+            notices=[(request.reply.key, refused)],
             outgoing=[_answer(request.reply, JobResult(job_id=request.reply.job_id, name="Place", error=error))],
         )
-    claim = HostClaimMade(project=request.project, number=cell.table.latest + 1, **asked_for)
+    claim = HostClaimMade(
+        holder_kind=request.reply.key.kind, project=request.project, number=cell.table.latest + 1, **asked_for
+    )
     return Outcome(
         events=[(Key("host", choice.host_id), claim)],
         outgoing=[_placed(request.reply, cell.table.hosts[choice.host_id], claim_id)],

@@ -1,35 +1,35 @@
-"""What a placement asks for, wherever it stands: in the request itself, or in the fact that came of it."""
+"""Demand of a placement: the fields that the request and the resulting event have in common."""
 
 from typing import Protocol
 
 
 class Demand(Protocol):
-    """Of what size, and where it may be."""
+    """Requested size and location."""
 
     @property
     def vcpus(self) -> int:
-        """Virtual CPUs."""
+        """Number of virtual CPUs."""
 
     @property
     def memory(self) -> int:
-        """Bytes."""
+        """Memory, in bytes of RAM."""
 
     @property
     def disk(self) -> int:
-        """Bytes."""
+        """Local disk space, in bytes."""
 
     @property
     def arch(self) -> str:
-        """Of the host; empty: whichever."""
+        """Architecture of the host; empty: any."""
 
     @property
     def zone(self) -> str:
-        """Empty: whichever."""
+        """Name of the zone; empty: any zone."""
 
     @property
     def wanted_host(self) -> str:
-        """Id of the one host that will do; empty: whichever."""
+        """Id of the one host that will do; empty: any."""
 
     @property
     def avoid(self) -> tuple[str, ...]:
-        """Ids of hosts that will not do."""
+        """Ids of hosts that are excluded."""

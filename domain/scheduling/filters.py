@@ -1,4 +1,4 @@
-"""Filters: each says which hosts would do. A policy applies them in order, and counts what each leaves."""
+"""Filters: each selects suitable hosts. A policy applies them in order, and counts the hosts that pass each."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from domain.scheduling.table import HostTable, Mask, code
 
 @dataclass(frozen=True)
 class Filter:
-    """A mask over the hosts, with its name and what it means for people."""
+    """A mask over the hosts, with its name and an explanation for people."""
 
     name: str
     story: str
-    """What the hosts that it leaves out lack, as "N were ..."."""
+    """Reason for which a filter rejects hosts, as "N were ..."."""
     mask: Callable[[Demand, HostTable, slice], Mask]
 
 

@@ -1,4 +1,4 @@
-"""A policy: which filters, which weighers with what weight; and the choice it makes."""
+"""A policy: filters, weighers and their weights; and the choice that follows from them."""
 
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ from domain.scheduling.weighers import (
 )
 
 BEST = 3
-"""Scores that a report tells."""
+"""How many scores a report lists."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ DEFAULT = Policy(
 
 @dataclass(frozen=True)
 class Choice:
-    """The host, or none, and why."""
+    """The chosen host, or none, with the report."""
 
     host_id: str | None
     report: PlacementReport
@@ -46,17 +46,17 @@ class Choice:
 
 @dataclass(frozen=True)
 class Weighed:
-    """What the filters left, and how much it weighs."""
+    """Hosts that passed the filters, with their scores."""
 
     counts: tuple[FilterCount, ...]
     rows: npt.NDArray[np.int64]
-    """Of the hosts that are left."""
+    """Row numbers of the hosts that passed."""
     scores: Vector
-    """Of each of these."""
+    """Score of each of these rows."""
 
 
 def weigh(request: Demand, table: HostTable, policy: Policy) -> Weighed:
-    """All hosts through the filters, and those that are left on the scales."""
+    """Apply the filters to all hosts, and score those that pass."""
     rows = slice(0, len(table))
     mask = np.ones(len(table), dtype=np.bool_)
     counts = []
@@ -71,7 +71,7 @@ def weigh(request: Demand, table: HostTable, policy: Policy) -> Weighed:
 
 
 def choose(request: Demand, table: HostTable, policy: Policy) -> Choice:
-    """The host that the policy prefers; among equals the one registered first. No host: the report tells why."""
+    """Return the host that the policy prefers; among equals the one registered first. No host: the report says why."""
     weighed = weigh(request, table, policy)
     left, scores = weighed.rows, weighed.scores
     if not len(left):
@@ -84,7 +84,7 @@ def choose(request: Demand, table: HostTable, policy: Policy) -> Choice:
 
 
 def left_out_by(request: Demand, table: HostTable, policy: Policy) -> list[Filter | None]:
-    """Of each row, the first filter that leaves it out; None where all leave it."""
+    """Return, for each row, the first filter that rejects its host; None where none does."""
     rows = slice(0, len(table))
     first: list[Filter | None] = [None] * len(table)
     for each in reversed(policy.filters):
@@ -94,7 +94,7 @@ def left_out_by(request: Demand, table: HostTable, policy: Policy) -> list[Filte
 
 
 def ordered(scores: Vector, ranks: npt.NDArray[np.int64], most: int) -> list[int]:
-    """Where the best `most` scores are, the best first; among equals the one of the lowest rank."""
+    """Return the indexes of the best `most` scores, the best first; among equals the lowest rank first."""
     left = scores.copy()
     found = []
     # So few are wanted that looking through all for each costs less than sorting them.
@@ -106,13 +106,13 @@ def ordered(scores: Vector, ranks: npt.NDArray[np.int64], most: int) -> list[int
 
 
 def refusal(report: PlacementReport) -> NoValidHost:
-    """The report as a refusal that tells people how many hosts each filter left out."""
+    """Return the refusal that says how many hosts each filter rejected."""
     before = report.total
-    told = []
+    stories = []
     for count in report.counts:
         if count.left < before:
             story = FILTERS[count.filter].story if count.filter in FILTERS else f"left out by {count.filter}"
-            told.append(f"{before - count.left} {story}")
+            stories.append(f"{before - count.left} {story}")
         before = count.left
     counts = {count.filter: count.left for count in report.counts}
-    return NoValidHost(total=report.total, story=", ".join(told) or "there are none", counts=counts)
+    return NoValidHost(total=report.total, story=", ".join(stories) or "there are none", counts=counts)

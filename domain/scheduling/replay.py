@@ -1,4 +1,4 @@
-"""The cells' past, gone through again: the schedulers' own view of their hosts, made of the facts of them.
+"""Replay of the cells' scheduling: the hosts as the schedulers saw them, rebuilt from the hosts' events.
 
 Why this is exact: a choice follows from the hosts' states, the request and the policy alone, all of which the facts
 tell, and every fact names the record that it was decided on, so the order of the decisions is known.
@@ -19,55 +19,55 @@ Place = tuple[str, int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Fact:
-    """Something that the scheduler decided."""
+class SchedulerFact:
+    """An event that the scheduler decided, with its cause."""
 
     id: str
     subject: Key
     version: int
-    """Of its host; 0 for what stands beside the hosts' streams."""
+    """Version of the host; 0 for an event that is in no host's stream."""
     time: datetime
-    """Never before that of what was decided before it."""
+    """Time of the event, never before that of an earlier decision."""
     cause: tuple[int, int]
-    """Partition and offset of the record that it was decided on."""
+    """Partition and offset of the record that led to the decision."""
     place: Place
     event: Event
 
 
 @dataclass(frozen=True)
-class Past:
-    """Hosts as they were at some time, and all that was decided since, in order."""
+class SchedulerPast:
+    """Hosts at some time, and all decisions since, in order."""
 
     hosts: Mapping[str, Host]
-    facts: Sequence[Fact]
+    facts: Sequence[SchedulerFact]
 
 
 @dataclass(frozen=True, slots=True)
 class Placing:
-    """A request that was decided: for this host, or none, with what was asked."""
+    """A placement request and its decision: a host, or none."""
 
-    fact: Fact
+    fact: SchedulerFact
     event: HostClaimMade | PlacementRefused
 
     @property
     def host_id(self) -> str:
-        """Empty where it was refused."""
+        """Id of the chosen host; empty where the request was refused."""
         return self.fact.subject.id if isinstance(self.event, HostClaimMade) else ""
 
     @property
     def told(self) -> bool:
-        """Whether the fact tells what was asked for; those of earlier releases do not."""
+        """Whether the event has the request's demand; events of earlier releases do not."""
         return bool(self.event.arch)
 
     def cell(self, hosts: Mapping[str, Host]) -> str:
-        """Whose scheduler decided it."""
+        """Return the cell whose scheduler decided it."""
         event = self.event
         return event.cell if isinstance(event, PlacementRefused) else hosts[self.fact.subject.id].cell
 
 
 @dataclass
 class Sight:
-    """Hosts, and each cell's table that is made of them."""
+    """Hosts at one moment, and the table of each cell that is made from them."""
 
     ratios: Ratios
     hosts: dict[str, Host] = field(default_factory=dict)
@@ -78,30 +78,31 @@ class Sight:
             self.table(host.cell).put(host)
 
     def table(self, cell: str) -> HostTable:
-        """A cell's hosts."""
+        """Return the table of a cell's hosts."""
         if cell not in self.tables:
             self.tables[cell] = HostTable(self.ratios)
         return self.tables[cell]
 
     def table_of(self, placed: Placing) -> HostTable:
-        """The hosts that this request is, or was, to choose among."""
+        """Return the table of the hosts that this request can, or could, be placed on."""
         return self.table(placed.cell(self.hosts))
 
     def holder(self, claim_id: str) -> str:
-        """The host that holds something under this claim; empty for none."""
+        """Return the host that has this claim; empty for none."""
         return next((held for table in self.tables.values() if (held := table.claimed_by.get(claim_id))), "")
 
     def apply(self, host_id: str, event: Event) -> None:
-        """The host after this event."""
+        """Apply an event to its host."""
         after = evolve(self.hosts.get(host_id), event, host_id)
         self.hosts[host_id] = after
         self.table(after.cell).put(after)
 
     def claim(self, host_id: str, event: HostClaimMade | PlacementRefused) -> None:
-        """Hold there what was asked for."""
+        """Reserve the request's demand on the host."""
         claim = HostClaimMade(
             claim_id=event.claim_id,
             instance_id=event.instance_id,
+            holder_kind=event.holder_kind if isinstance(event, HostClaimMade) else "instance",
             project=event.project if isinstance(event, HostClaimMade) else "",
             **event.amounts(),
             arch=event.arch,
@@ -114,20 +115,20 @@ class Sight:
         self.apply(host_id, claim)
 
     def release(self, claim_id: str) -> None:
-        """Give back what is held under this claim, whichever host holds it."""
+        """Remove the claim, whichever host has it."""
         if held := self.holder(claim_id):
             instance_id = self.hosts[held].claims[claim_id].instance_id
             self.apply(held, HostClaimReleased(claim_id=claim_id, instance_id=instance_id))
 
 
-def placing(fact: Fact) -> Placing | None:
-    """The request that was decided by this; None where it is none."""
+def placing(fact: SchedulerFact) -> Placing | None:
+    """Return the request that this event decided; None where it decided none."""
     return Placing(fact, fact.event) if isinstance(fact.event, HostClaimMade | PlacementRefused) else None
 
 
 def differs(placed: Placing, choice: Choice) -> str:
-    """Why a request that is decided once more, on the hosts as they are said to have been, is not decided as it was;
-    empty where it is, with the same report."""
+    """Return why a request that is decided again, on the hosts as replayed, gets another decision; empty where decision
+    and report are the same."""
     then, now = placed.event.report, choice.report
     if placed.host_id == (choice.host_id or "") and then == now:
         return ""
@@ -145,5 +146,5 @@ def differs(placed: Placing, choice: Choice) -> str:
 
 
 def decide(placed: Placing, sight: Sight, policy: Policy) -> Choice:
-    """What this policy makes of the request."""
+    """Return the choice of this policy for the request."""
     return choose(placed.event, sight.table_of(placed), policy)

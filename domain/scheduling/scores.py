@@ -1,4 +1,4 @@
-"""What every host scored in a placement: not kept, but found again by going through the past up to it."""
+"""Scores of every host in a placement: not stored, but computed again by replaying up to it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,13 +7,13 @@ from datetime import datetime
 from domain.host.state import Host, evolve
 from domain.scheduling.demand import Demand
 from domain.scheduling.policy import Policy, left_out_by, weigh
-from domain.scheduling.replay import Past, Sight, decide, differs, placing
+from domain.scheduling.replay import SchedulerPast, Sight, decide, differs, placing
 from domain.scheduling.table import HostTable, Ratios
 
 
 @dataclass(frozen=True)
 class Look:
-    """At which placement, and by what it is taken to have been decided."""
+    """The placement whose scores are computed, and the policy that is taken to have decided it."""
 
     fact_id: str
     time: datetime
@@ -22,38 +22,38 @@ class Look:
 
     @property
     def since(self) -> datetime:
-        """The past that is needed begins here."""
+        """Start of the time that has to be replayed."""
         return self.time
 
     @property
     def until(self) -> datetime:
-        """And ends here."""
+        """End of the time that has to be replayed."""
         return self.time
 
 
 @dataclass(frozen=True)
 class HostScore:
-    """A host's part in it."""
+    """A host's result in a placement."""
 
     id: str
     name: str
     score: float | None
-    """None where a filter left it out."""
+    """Weighed score; None where a filter rejected the host."""
     left_out_by: str
-    """The first filter that did; empty where none did."""
+    """Name of the first filter that rejected the host; empty where none did."""
 
 
 @dataclass(frozen=True)
 class Scored:
-    """All hosts of the cell: the best first, then those that were left out, by name."""
+    """All hosts of the cell: the best first, then the rejected ones by name."""
 
     hosts: tuple[HostScore, ...]
     differs: str
-    """Why this is not just as it was decided; empty where it is."""
+    """Why the result differs from the original decision; empty where it does not."""
 
 
-def scored(past: Past, look: Look, enough: Callable[[], bool] = lambda: False) -> Scored | None:
-    """What the hosts scored; None where the past has no such placement."""
+def scored(past: SchedulerPast, look: Look, enough: Callable[[], bool] = lambda: False) -> Scored | None:
+    """Return the scores of the hosts; None where there is no such placement."""
     hosts: dict[str, Host] = dict(past.hosts)
     for fact in past.facts:
         placed = placing(fact)

@@ -1,4 +1,4 @@
-"""What would have gone where under another policy: the past with other choices in it.
+"""Simulation of another policy: past placements decided again, with their consequences.
 
 From the window's first request on there are two fleets. In the one everything is as it was. In the other the hosts
 register, leave and fail just as they did, but every request is decided by the other policy on the hosts of its cell as
@@ -16,7 +16,7 @@ from domain.core.resources import RESOURCES
 from domain.host.messages import HostClaimReleased, PlacementRefused, PlacementReport
 from domain.host.state import Host, evolve
 from domain.scheduling.policy import Choice, Policy, left_out_by, refusal, weigh
-from domain.scheduling.replay import Past, Place, Placing, Sight, decide, differs, placing
+from domain.scheduling.replay import Place, Placing, SchedulerPast, Sight, decide, differs, placing
 from domain.scheduling.table import Ratios
 
 BEFORE = "it was placed there before"
@@ -24,7 +24,7 @@ BEFORE = "it was placed there before"
 
 @dataclass(frozen=True)
 class Size:
-    """A flavor, as far as it has to fit somewhere."""
+    """Resources of a flavor, to test whether an instance of it still fits."""
 
     name: str
     vcpus: int
@@ -33,25 +33,24 @@ class Size:
 
 @dataclass(frozen=True)
 class Question:
-    """What is to be found out."""
+    """Input of a simulation: the policies and the window of time."""
 
     policy: Policy
     ratios: Ratios
     own: Policy
-    """That the scheduler has, with its ratios: what happened is decided once more by these, to see whether the past is
-    understood."""
+    """The scheduler's policy, with its ratios: past requests are decided again by it, to verify the replay."""
     own_ratios: Ratios
     since: datetime
     until: datetime
-    """Requests from the first moment on and before the second."""
+    """End of the window, which includes its first moment and not its last."""
     most: int
-    """Requests that are decided."""
+    """How many requests are decided at most."""
     sizes: Sequence[Size] = ()
 
 
 @dataclass(frozen=True)
 class Decided:
-    """A request: the host that it got and the host that it would have got; empty for none."""
+    """A request, with its actual host and its simulated host; empty for none."""
 
     time: datetime
     place: Place
@@ -62,67 +61,67 @@ class Decided:
     was: str
     would: str
     why: str
-    """Why they differ."""
+    """Why the two hosts differ."""
 
 
 @dataclass(frozen=True)
-class Load:
+class FleetLoad:
     """How full a fleet is."""
 
     hosts: int
     hosts_used: int
     used: dict[str, int]
     total: dict[str, int]
-    """Of vcpus, memory and disk, as the hosts have them, whatever is promised of each."""
+    """Physical amount of vcpus, memory and disk of all hosts, without overcommit."""
     refused: dict[str, int]
-    """Requests by the filter that left no host."""
+    """Name of a filter -> number of requests for which it left no host."""
     largest: str
-    """Of the sizes, the largest that would still be placed somewhere; empty for none."""
+    """Largest of the sizes that could still be placed; empty for none."""
 
 
 @dataclass(frozen=True)
 class Filled:
-    """A host at the end, in both fleets."""
+    """Reserved resources of a host at the end, in both fleets."""
 
     id: str
     name: str
     total: dict[str, int]
     was: dict[str, int]
     would: dict[str, int]
-    """What is held of each resource, and `instances`."""
+    """Reserved amount of each resource, and the number of `instances`."""
 
 
 @dataclass(frozen=True)
 class Simulated:
-    """What was found out."""
+    """Result of a simulation: decisions, moves and the load of both fleets."""
 
     decided: tuple[Decided, ...]
-    was: Load
-    would: Load
+    was: FleetLoad
+    would: FleetLoad
     hosts: tuple[Filled, ...]
     moves: tuple[tuple[str, str, int], ...]
-    """From one host to another, and how often; the most frequent first. Empty names are refusals."""
+    """Actual host, simulated host, and how often; the most frequent first. An empty name is a refusal."""
     names: dict[str, str]
     """Host id -> name."""
     unlike: Counter[str]
-    """Why requests are not decided as they were when their own policy decides them once more, and how many."""
+    """Why requests are not decided as they were when their own policy decides them again -> how many."""
     unknown: int
-    """Refusals of an earlier release, which do not tell what was asked for: they are left out."""
+    """Number of refusals of an earlier release, which do not record their demand and are left out."""
     next: datetime | None
-    """Where to go on; None where all of the window was decided."""
+    """Start of the next window; None where all of the window was decided."""
     reached: datetime
 
 
 @dataclass
 class _Tally:
-    """A fleet in the making."""
+    """Counts of a fleet during the simulation."""
 
     sight: Sight
     refused: Counter[str] = field(default_factory=Counter)
 
 
-def simulate(past: Past, question: Question, enough: Callable[[], bool] = lambda: False) -> Simulated:
-    """Decide the requests of the window. It ends before its end where `most` were decided, or `enough` says so."""
+def simulate(past: SchedulerPast, question: Question, enough: Callable[[], bool] = lambda: False) -> Simulated:
+    """Decide the requests of the window again. It stops early after `most` requests, or when `enough` returns true."""
     hosts = dict(past.hosts)
     was = would = None
     decided: list[Decided] = []
@@ -176,7 +175,7 @@ def _remember(hosts: dict[str, Host], host_id: str, event: Event) -> None:
 
 
 def _apply(placed: Placing | None, host_id: str, event: Event, was: Sight, would: Sight) -> None:
-    """What happened, in the fleet where it did; and in the other what is not its own to decide."""
+    """Apply an event to the actual fleet, and to the simulated one where that is not decided by the simulation."""
     if isinstance(event, PlacementRefused):
         return
     was.apply(host_id, event)
@@ -219,7 +218,7 @@ def _decide(placed: Placing, was: _Tally, would: _Tally, policy: Policy) -> Deci
 
 
 def _why(placed: Placing, choice: Choice, sight: Sight, policy: Policy) -> str:
-    """Why it gets another host, or none, or one at all."""
+    """Return why the request gets another host, or none, or one where it had none."""
     table = sight.table_of(placed)
     if not choice.host_id:
         return str(refusal(choice.report))
@@ -241,7 +240,7 @@ def _none_left(report: PlacementReport) -> str:
     return next((count.filter for count in report.counts if not count.left), "no hosts")
 
 
-def _load(tally: _Tally, sizes: Sequence[Size]) -> Load:
+def _load(tally: _Tally, sizes: Sequence[Size]) -> FleetLoad:
     hosts = tally.sight.hosts.values()
 
     def fits(size: Size) -> bool:
@@ -252,7 +251,7 @@ def _load(tally: _Tally, sizes: Sequence[Size]) -> Load:
 
     by_size = sorted(sizes, key=lambda size: (size.memory, size.vcpus), reverse=True)
     used = [host.used() for host in hosts]
-    return Load(
+    return FleetLoad(
         hosts=len(hosts),
         hosts_used=sum(bool(host.claims) for host in hosts),
         used={name: sum(each[name] for each in used) for name in RESOURCES},
@@ -264,7 +263,7 @@ def _load(tally: _Tally, sizes: Sequence[Size]) -> Load:
 
 def _filled(was: Host, would: Host) -> Filled:
     def held(host: Host) -> dict[str, int]:
-        return {"instances": len(host.claims), **host.used()}
+        return {"instances": host.instances, **host.used()}
 
     total = {name: int(getattr(was.inventory, name)) for name in RESOURCES}
     return Filled(was.id, was.name, total, held(was), held(would))

@@ -12,18 +12,18 @@ import numpy.typing as npt
 
 from domain.core.messages import Model
 from domain.core.resources import RESOURCES
-from domain.host.state import Health, Host
+from domain.host.state import Host, HostHealth
 
 Mask = npt.NDArray[np.bool_]
 Vector = npt.NDArray[np.float64]
 
 FIRST_ROWS = 64
 RECENT = 256
-"""Placements, the cell's last, that count as still building while they are held."""
+"""How many of the cell's last placements count as still building while their claims exist."""
 
 
 class Ratios(Model):
-    """How much is promised for each physical unit."""
+    """Overcommit: how much may be reserved for each physical unit."""
 
     vcpus: float = 4.0
     memory: float = 1.0
@@ -31,7 +31,7 @@ class Ratios(Model):
 
 
 class HostTable:
-    """Rows are hosts; a row keeps its number."""
+    """Columns over the hosts; a host keeps its row number."""
 
     def __init__(self, ratios: Ratios) -> None:
         self._ratios = ratios
@@ -44,9 +44,9 @@ class HostTable:
         self.zone: npt.NDArray[np.int64] = np.zeros(FIRST_ROWS, dtype=np.int64)
         self.arch: npt.NDArray[np.int64] = np.zeros(FIRST_ROWS, dtype=np.int64)
         self.free: dict[str, Vector] = {name: np.zeros(FIRST_ROWS) for name in RESOURCES}
-        """Resource -> how much of it may still be promised."""
+        """Resource -> how much of it may still be reserved, by row."""
         self.recent: Vector = np.zeros(FIRST_ROWS)
-        """Claims that count as still building."""
+        """Number of claims that count as still building, by row."""
         self.latest = 0
         """Number of the cell's last placement."""
         self._building: dict[int, int] = {}
@@ -88,7 +88,7 @@ class HostTable:
         if host.placed > self.latest:
             self._count_to(host.placed)
         self.hosts[host.id] = host
-        self.ready[row] = host.enabled and host.health is Health.UP
+        self.ready[row] = host.enabled and host.health is HostHealth.UP
         self.zone[row] = code(host.zone)
         self.arch[row] = code(host.inventory.arch)
         for name, used in host.used().items():
@@ -96,7 +96,7 @@ class HostTable:
 
     @property
     def ranks(self) -> npt.NDArray[np.int64]:
-        """Of each row, its place in the order in which hosts first registered: who is first among equals."""
+        """Return, for each row, its place in the order in which hosts first registered, which decides among equals."""
         if len(self._ranks) != len(self.ids):
             order = sorted(range(len(self.ids)), key=lambda row: (self.hosts[self.ids[row]].created, self.ids[row]))
             self._ranks = np.empty(len(order), dtype=np.int64)
@@ -104,7 +104,7 @@ class HostTable:
         return self._ranks
 
     def _count_to(self, latest: int) -> None:
-        """The cell's last placement has this number: those that are long before it count no more."""
+        """Set the number of the cell's last placement; placements that are RECENT before it count no more."""
         if latest == self.latest + 1:
             self._built(latest - RECENT)
         else:
@@ -118,7 +118,7 @@ class HostTable:
             self.recent[row] -= 1
 
     def least_used_partition(self, partitions: int) -> int:
-        """The jobs partition that the fewest hosts share."""
+        """Return the jobs partition that the fewest hosts share."""
         used = Counter(host.partition for host in self.hosts.values())
         return min(range(partitions), key=lambda number: (used[number], number))
 
@@ -127,5 +127,5 @@ _CODES: dict[str, int] = {}
 
 
 def code(word: str) -> int:
-    """A number that stands for a word in a column, the same for as long as the process lives."""
+    """Return a number that stands for a word in a column, the same for as long as the process lives."""
     return _CODES.setdefault(word, len(_CODES) + 1)

@@ -1,4 +1,4 @@
-"""Weighers: each gives every host a number, scaled to 0..1; the sum decides among the hosts that the filters left."""
+"""Weighers: each scores every host from 0 to 1; the weighed sum decides among the hosts that passed the filters."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from domain.scheduling.table import HostTable, Vector
 
 @dataclass(frozen=True)
 class Weigher:
-    """A vector over the hosts, with its name."""
+    """A vector of scores over the hosts, with its name."""
 
     name: str
     vector: Callable[[HostTable, slice], Vector]
@@ -31,13 +31,13 @@ def _few(table: HostTable, rows: slice) -> Vector:
 FREE_MEMORY = Weigher("free-memory", _free_memory)
 FREE_VCPU = Weigher("free-vcpu", _free_vcpus)
 FEWEST_BUILDING = Weigher("fewest-building", _few)
-"""The scheduler knows placements, not builds: those made last stand for those that are still building."""
+"""Prefers hosts with few recent placements, which stand for builds: the scheduler does not know those."""
 
 WEIGHERS = {each.name: each for each in (FREE_MEMORY, FREE_VCPU, FEWEST_BUILDING)}
 
 
 def scaled(values: Vector) -> Vector:
-    """Linearly to 0..1; all the same is all 0."""
+    """Scale values linearly to 0..1; equal values all become 0."""
     if not len(values):
         return values
     low, high = values.min(), values.max()

@@ -1,4 +1,4 @@
-"""What a row of an action table is: a verb of an aggregate that tasks work on.
+"""The row of an action table: a verb of an aggregate that tasks work on.
 
 Why one table a kind: the API's 409 hints, the command line's help, the printed page and the tests all come from it, so
 documentation and code cannot disagree. A verb is a file in `actions/` and its row.
@@ -27,88 +27,88 @@ class Action(Generic[S]):
     command: type[Command]
     begins: frozenset[str]
     ends: str | None
-    """None: as it was before (`ends_as` says how that is known)."""
+    """Status when the action is done; None: `ends_as` says which."""
     flow: Flow[S]
     during: str = ""
-    """The status that users see while it runs; empty: the status does not change."""
+    """Status that users see while the action runs; empty: the status does not change."""
     already: frozenset[str] = field(default_factory=frozenset)
-    """Statuses in which what is asked for is so already."""
+    """Statuses in which the command asks for nothing new."""
     says_already: str = ""
-    """What it says then, as "NAME ..."; empty: that it has the status it is to end in."""
+    """Message in such a status, after the aggregate's name; empty: "is STATUS already"."""
     fails: str | None = None
-    """The status when it fails; None: as it was before."""
+    """Status when the action fails; None: as it was before."""
     stuck: str | None = None
-    """The status when a step behind the pivot is given up; None: in error."""
+    """Status when a step behind the pivot is given up; None: in error."""
     needs_host: bool = True
-    """Something of it is done at the host that the aggregate has."""
+    """Whether some step needs the aggregate's host."""
     passes: bool = False
-    """Accepted while other tasks run: those are stopped and undone first."""
+    """Whether it is accepted while other tasks run: those are stopped and undone first."""
     alone: bool = False
-    """Refused while tasks run beside the aggregate's own; else it runs beside them."""
+    """Whether it is refused while tasks run beside the aggregate's own; else it runs beside them."""
     beside: bool = False
-    """It runs beside the aggregate's other work and leaves its status alone."""
+    """Whether it runs beside the aggregate's other work and leaves its status alone."""
     cancellable: bool = True
     creates: bool = False
-    """Its command makes the aggregate, in an event that has all its fields."""
+    """Whether its command creates the aggregate, in an event that has all its fields."""
     permission: str = ""
-    """What whoever asks has to be allowed; empty: KIND:NAME."""
+    """Permission that a caller needs; empty: KIND:NAME."""
     ends_as: Callable[[S, Any], str] = lambda subject, command: subject.current_status
     check: Callable[[S, Any], None] = lambda subject, command: None
-    """Raises a Refusal where status alone does not decide."""
+    """Raises a Refusal where the status alone does not decide."""
     accepted: Callable[[Draft[S], Any, datetime], None] = lambda draft, command, at: None
-    """Emits what is to be known from the moment of acceptance."""
+    """Emits the events of the moment of acceptance."""
     finished: Callable[[Draft[S], Task, datetime], None] = lambda draft, task, at: None
-    """Emits what is so because every step is done, before the task ends."""
+    """Emits the events that follow from the task's success, before the task ends."""
     failed: Callable[[Draft[S], Task, datetime], None] = lambda draft, task, at: None
-    """Emits what is so because the task failed and was undone, before it ends."""
+    """Emits the events that follow from the task's failure and undo, before the task ends."""
 
     @property
     def help(self) -> str:
-        """One sentence for people: the command's docstring."""
+        """The verb in one sentence, for people: the command's docstring."""
         return " ".join((self.command.__doc__ or "").split())
 
     def end_status(self, subject: S, command: Any) -> str:
-        """The status when the action is done."""
+        """Return the status when the action is done."""
         return self.ends or self.ends_as(subject, command)
 
 
 @dataclass(frozen=True)
 class Reaction:
-    """What is to be done about a job that failed."""
+    """How the task reacts to a failed job."""
 
     error: JobError
-    """What the task's fault is made of if it is not tried again."""
+    """Error that becomes the task's fault if the job is not tried again."""
     attempts: int
-    """How often it may be tried."""
+    """How often the job may be tried."""
     again: bool = False
-    """Tried again whatever was said before."""
+    """Whether it is tried again whatever the number of attempts."""
 
 
 def as_its_job_says(draft: Draft[Any], task: Task, call: JobCall, error: JobError, most: int) -> Reaction:
-    """The ordinary reaction: as often as the job's class allows."""
+    """Return the ordinary reaction: as many attempts as the job's class allows."""
     return Reaction(error, most)
 
 
 @dataclass(frozen=True)
 class TaskRules(Generic[S]):
-    """What the walk has to know of a kind of aggregate."""
+    """Rules by which the tasks of a kind of aggregate are run."""
 
     kind: str
     actions: Mapping[str, Action[S]]
-    """By name."""
+    """Name of a verb -> its row."""
     evolve: Callable[[S | None, Any, str], S]
     error: str
-    """The status when something could not be undone."""
+    """Status when a step could not be undone."""
     gone: frozenset[str] = frozenset()
-    """Statuses in which it exists no more."""
+    """Statuses in which the aggregate exists no more."""
     status: Callable[[S], str] = lambda subject: subject.current_status
-    """The status that people see."""
+    """Returns the status that people see."""
     react: Callable[[Draft[S], Task, JobCall, JobError, int], Reaction] = as_its_job_says
     renewed: Callable[[Draft[S], str, int], None] = lambda draft, host_id, epoch: None
-    """Emits that a host (by its id) has registered anew, and its epoch is this."""
+    """Emits that a host (by its id) has registered again, with this epoch."""
 
     def action_of(self, command: Command) -> Action[S]:
-        """The action that a command asks for. Raises KeyError for one that is none's."""
+        """Return the action of a command. Raises KeyError for a command that has none."""
         return self._by_command[type(command)]
 
     @property

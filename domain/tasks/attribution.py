@@ -1,6 +1,5 @@
-"""For whom an event happens where the record that led to it does not say: a deadline and a host's own observation are
-nobody's, and the answer that ends one task begins the next, which somebody else may have asked for.
-"""
+"""Attribution of events whose record does not say it: a deadline and a host's own report have no actor, and the answer
+that ends one task begins the next, which may be another user's."""
 
 from typing import Any
 
@@ -10,7 +9,7 @@ from domain.tasks.task import Task
 
 
 def behalf_of(envelope: Envelope, event: Event, before: Any, after: Any) -> Behalf | None:
-    """Of the task that the event belongs to, else of the aggregate's project; None: the record says it rightly.
+    """Return the attribution of the event's task, else of the aggregate's project; None: that of the record.
 
     `before` and `after`: the aggregate's state around the event.
     """

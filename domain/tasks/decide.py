@@ -1,6 +1,5 @@
-"""What every aggregate that tasks work on decides alike: which verb may begin, what a cancel does, and what answers,
-reports and deadlines lead to. What is special about a kind is in its action table and its own decider.
-"""
+"""Decisions that all aggregates with tasks share: which verb may begin, what a cancel does, and the effects of answers,
+reports and deadlines. What is special about a kind is in its action table and its own decider."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -25,13 +24,13 @@ from domain.tasks.subject import TaskSubject
 from domain.tasks.walk import advance, answered, deadline_passed, new_task, progressed
 
 MOST_BESIDE = 4
-"""Tasks that may run beside an aggregate's own work."""
+"""How many tasks may run beside an aggregate's own work."""
 
 S = TypeVar("S", bound=TaskSubject)
 
 
 def decision_of(draft: Draft[S], envelope: Envelope, rules: TaskRules[S]) -> Decision:
-    """The draft's events with for whom they happen, and the messages that follow from them."""
+    """Return the draft's events with their attribution, and the messages that follow from them."""
     decision = Decision()
     for number, (before, event, after) in enumerate(draft.steps):
         decision.events.append(event)
@@ -45,14 +44,14 @@ def decision_of(draft: Draft[S], envelope: Envelope, rules: TaskRules[S]) -> Dec
 
 
 def alive(draft: Draft[S], rules: TaskRules[S]) -> S:
-    """The aggregate. Raises NotFound where it does not exist, or no more."""
+    """Return the aggregate. Raises NotFound where it does not exist, or no more."""
     if draft.after is None or draft.after.current_status in rules.gone:
         raise NotFound(kind=rules.kind, id=draft.id)
     return draft.after
 
 
 def concerns_tasks(draft: Draft[S], rules: TaskRules[S], envelope: Envelope) -> bool:
-    """Take a record that concerns running tasks alone; False: it is none. Raises a Refusal."""
+    """Handle a record that concerns running tasks alone; return False for any other. Raises a Refusal."""
     match envelope.data:
         case CancelTask() as command:
             alive(draft, rules)
@@ -73,7 +72,7 @@ def concerns_tasks(draft: Draft[S], rules: TaskRules[S], envelope: Envelope) -> 
 
 
 def act(draft: Draft[S], rules: TaskRules[S], command: Command, envelope: Envelope) -> None:
-    """Begin the verb that a command asks for, or queue it. Raises a Refusal."""
+    """Begin the verb of a command, or queue it. Raises a Refusal."""
     action = rules.action_of(command)
     subject = alive(draft, rules)
     action.check(subject, command)
@@ -90,7 +89,7 @@ def act(draft: Draft[S], rules: TaskRules[S], command: Command, envelope: Envelo
 
 
 def accept(draft: Draft[S], rules: TaskRules[S], action: Action[S], command: Command, envelope: Envelope) -> None:
-    """Make a command that may begin a task, and send its first steps."""
+    """Make an acceptable command a task, and send its first steps."""
     task = new_task(envelope.id, action, command, draft.now, envelope.behalf, envelope.time)
     draft.emit(TaskAccepted(task_id=task.id, task=task))
     action.accepted(draft, command, envelope.time)
@@ -100,13 +99,14 @@ def accept(draft: Draft[S], rules: TaskRules[S], action: Action[S], command: Com
 
 
 def allowed_statuses(states: Iterable[str]) -> str:
-    """For people: "active, error or stopped"."""
+    """Return the statuses as people write them: "active, error or stopped"."""
     names = sorted(states)
     return " or ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
 def _waits(draft: Draft[S], rules: TaskRules[S], action: Action[S], command: Command, envelope: Envelope) -> bool:
-    """Whether the command waits for what runs, and is queued now. Raises TaskRunning where it may not."""
+    """Queue the command if it has to wait for a running task, and return whether it has. Raises TaskRunning where it
+    may not wait."""
     subject = draft.now
     in_the_way = _in_the_way(subject, action)
     if in_the_way is None:
@@ -129,7 +129,7 @@ def _waits(draft: Draft[S], rules: TaskRules[S], action: Action[S], command: Com
 
 
 def _in_the_way(subject: TaskSubject, action: Action[Any]) -> Any:
-    """The task for whose end an action has to wait, or None."""
+    """Return the task that has to end before the action begins, or None."""
     if subject.queued is not None or subject.task is not None:
         return subject.queued or subject.task
     others = list(subject.beside.values())

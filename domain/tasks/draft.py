@@ -1,4 +1,4 @@
-"""A decision in the making: each event is applied as soon as it is decided, so that what follows sees it."""
+"""A decision in the making: each event is applied as soon as it is decided, so that the next one is decided on it."""
 
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
@@ -9,7 +9,7 @@ S = TypeVar("S")
 
 
 class Draft(Generic[S]):
-    """An aggregate as it will be, and the events that make it so."""
+    """An aggregate with new events applied, and these events."""
 
     def __init__(self, subject_id: str, now: S | None, evolve: Callable[[S | None, Any, str], S]) -> None:
         self.id = subject_id
@@ -26,6 +26,6 @@ class Draft(Generic[S]):
         return self.after
 
     def emit(self, event: Event) -> None:
-        """Record a fact."""
+        """Add an event and apply it."""
         before, self.after = self.after, self._evolve(self.after, event, self.id)
         self.steps.append((before, event, self.after))

@@ -5,15 +5,16 @@ The events stand in the stream of the aggregate that the task works on.
 """
 
 from datetime import datetime
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+from domain.core.fields import PERSONAL, PERSONAL_OF_ACTOR
 from domain.core.messages import Command, Event
 from domain.tasks.job import AnyFact
 from domain.tasks.task import Direction, Dispatch, Fault, Progress, Task
 
 
 class TaskEvent(Event):
-    """What happens to a task."""
+    """A fact about a task."""
 
     abstract: ClassVar[bool] = True
     kind = "task"
@@ -22,7 +23,7 @@ class TaskEvent(Event):
 
 
 class TaskAccepted(TaskEvent):
-    """The command is a task now, with the plan that it will follow. `queued`: the running one is undone first."""
+    """The command was accepted as a task, with its plan. `queued`: running tasks are undone first."""
 
     revision = 3
 
@@ -31,7 +32,7 @@ class TaskAccepted(TaskEvent):
 
 
 class TaskPlanned(TaskEvent):
-    """A queued task begins, with a plan for how things are now."""
+    """A queued task begins, with a plan for the present state."""
 
     revision = 3
 
@@ -39,7 +40,7 @@ class TaskPlanned(TaskEvent):
 
 
 class StepsDispatched(TaskEvent):
-    """Steps were sent to whoever does them; held ones wait for their deadline to be tried again."""
+    """Steps were sent to be done; held ones wait until their deadline to be tried again."""
 
     revision = 2
 
@@ -56,7 +57,7 @@ class StepStarted(TaskEvent):
 
 
 class StepProgressed(TaskEvent):
-    """A long step is so far, and has until this deadline to get further."""
+    """A long step made progress, and has a new deadline."""
 
     dispatch_id: str
     progress: Progress
@@ -64,7 +65,7 @@ class StepProgressed(TaskEvent):
 
 
 class StepsFinished(TaskEvent):
-    """Steps are done (or undone), with what became known by them."""
+    """Steps are done (or undone), with the facts that their jobs found."""
 
     revision = 2
 
@@ -75,7 +76,7 @@ class StepsFinished(TaskEvent):
 
 
 class StepFailed(TaskEvent):
-    """A step failed for good. What is to be undone now, in order, follows from the plan."""
+    """A step failed for good; `to_undo` are the steps to be undone now, in order."""
 
     direction: Direction
     step: int
@@ -84,13 +85,13 @@ class StepFailed(TaskEvent):
 
 
 class TaskCancelRequested(TaskEvent):
-    """Somebody wants the task stopped and undone; a job that can be stopped in the middle is."""
+    """The task is to be stopped and undone, at the request of this actor."""
 
-    by: str
+    by: Annotated[str, PERSONAL_OF_ACTOR]
 
 
 class TaskFinished(TaskEvent):
-    """The task is done, and its aggregate has this status; empty: the one that it had."""
+    """The task is done, and its aggregate has this status; empty: the status is unchanged."""
 
     revision = 2
 
@@ -100,7 +101,7 @@ class TaskFinished(TaskEvent):
 
 
 class TaskFailed(TaskEvent):
-    """The task failed, what could be undone is, and its aggregate has this status; empty: the one that it had."""
+    """The task failed, its steps are undone as far as possible, and its aggregate has this status; empty: unchanged."""
 
     revision = 2
 
@@ -122,34 +123,34 @@ class CancelTask(Command):
 
 
 class DeadlinePassed(Command):
-    """The time of what is on its way, or of what was to happen, is over."""
+    """The deadline of a dispatch, or the time of a scheduled change, has passed."""
 
     kind = "task"
 
     due_id: str
-    """The dispatch, or the thing, that was due."""
+    """Id of the dispatch, or of the thing, that was due."""
 
 
 class CommandRefused(Event):
-    """A command was not accepted: code, text and values say why."""
+    """The command was refused: code, message and values say why."""
 
     kind = "command"
 
     command: str
     code: str
-    message: str
+    message: Annotated[str, PERSONAL]
     hint: str = ""
-    values: dict[str, str] = {}
+    values: Annotated[dict[str, str], PERSONAL] = {}
 
 
 class CommandSatisfied(Event):
-    """What the command asks for is so already; nothing was done."""
+    """The command asked for nothing new, so nothing was done."""
 
     kind = "command"
 
     command: str
-    message: str
+    message: Annotated[str, PERSONAL]
 
 
 VERDICTS_WITHOUT_VERSION = (CommandRefused, CommandSatisfied)
-"""Verdicts that are no part of an aggregate's state."""
+"""Verdicts that are not part of an aggregate's state."""

@@ -21,16 +21,16 @@ Each = Callable[[S, Any], Iterator[dict[str, Any]]]
 
 @dataclass(frozen=True)
 class Step(Generic[S]):
-    """One step of a flow. `each` gives the arguments of every job it stands for; none of them: it is left out."""
+    """A step of a flow. `each` yields the arguments of every job it stands for; without any, the step is left out."""
 
     job: type[Job]
     undo: type[Job] | None = None
     no_undo: str = ""
     each: Each[S] | None = None
     on: Where = Where.HERE
-    """At which of the aggregate's two hosts it is done."""
+    """The host that does the step, of the aggregate's two."""
     pivot: bool = False
-    """Once it is done, the task only goes forward."""
+    """Whether the task only goes forward once this step is done."""
 
     def __post_init__(self) -> None:
         if (self.undo is None) == (self.no_undo == ""):
@@ -46,7 +46,7 @@ class Flow(Generic[S]):
     steps: tuple[Step[S], ...]
 
     def plan(self, subject: S, command: Any) -> Plan:
-        """The steps that this command takes on this subject."""
+        """Return the plan for this command on this aggregate."""
         planned = []
         for step in self.steps:
             for given in step.each(subject, command) if step.each else iter(({},)):
@@ -58,7 +58,7 @@ class Flow(Generic[S]):
 
 
 def when(condition: Callable[[S, Any], bool], **args: Any) -> Each[S]:
-    """For a step that is there only where something holds of state and command; with these arguments then."""
+    """Return an `each` for a step that depends on a condition on state and command; its job has these arguments."""
 
     def each(subject: S, command: Any) -> Iterator[dict[str, Any]]:
         if condition(subject, command):
@@ -68,7 +68,7 @@ def when(condition: Callable[[S, Any], bool], **args: Any) -> Each[S]:
 
 
 def fields(*names: str) -> Each[Any]:
-    """For a step whose job has fields of the command as its arguments."""
+    """Return an `each` for a step whose job has fields of the command as its arguments."""
 
     def each(subject: Any, command: Any) -> Iterator[dict[str, Any]]:
         yield {name: getattr(command, name) for name in names}

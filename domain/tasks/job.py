@@ -1,4 +1,4 @@
-"""What a job is: one thing that a plan has done by a host, by the scheduler, or by another aggregate.
+"""Jobs: single operations that a plan has done by a host, by the scheduler, or by another aggregate.
 
 Why classes that register themselves: a plan stores a step by the *name* of its job, so a job keeps its name and its
 meaning for ever, and a new one is a class in `domain/jobs/` and nothing else. Each says how long it may take, how often
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 
 class Where(StrEnum):
-    """At which of an aggregate's two hosts a step is done."""
+    """The host that does a step, of the aggregate's two."""
 
     HERE = "here"
-    """The host that it has."""
+    """The aggregate's own host."""
     THERE = "there"
-    """The other one: where it is to move, or has moved from."""
+    """The second host: the destination of a move, or its source."""
 
 
 JOBS: dict[str, type["Job"]] = {}
@@ -36,13 +36,13 @@ JOBS: dict[str, type["Job"]] = {}
 
 
 class Job(Model):
-    """One thing to do. Fields are the job's own arguments."""
+    """An operation; its fields are the arguments."""
 
     abstract: ClassVar[bool] = True
     deadline: ClassVar[float] = 60.0
     """Seconds until an unanswered attempt counts as lost."""
     attempts: ClassVar[int] = 2
-    """How often it is tried, the first time included."""
+    """How often the job is tried, the first time included."""
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
@@ -52,32 +52,33 @@ class Job(Model):
 
 
 class HostJob(Job):
-    """Done by a host's agent. Consecutive ones for the same host travel in one dispatch."""
+    """A job that a host's agent does. Consecutive ones for the same host travel in one dispatch."""
 
     abstract: ClassVar[bool] = True
     leaves: ClassVar[Power | None] = None
-    """What the hypervisor says of the guest when it is done; None: what it said before."""
+    """Power state of the guest after the job; None: unchanged."""
     abortable: ClassVar[bool] = False
-    """It can be stopped in the middle, and leaves nothing then."""
+    """Whether the job can be stopped while it runs, without leaving anything behind."""
 
 
 class SchedulerJob(Job):
-    """Done by the scheduler of the subject's cell."""
+    """A job that the scheduler of the subject's cell does."""
 
     abstract: ClassVar[bool] = True
 
     def message(self, subject: Any, task: "Task", reply: "Reply", where: Where) -> Message:
-        """What the scheduler is sent. `subject`: the state of the aggregate that the task works on."""
+        """Return the command for the scheduler. `subject`: the state of the aggregate that the task works on."""
         raise NotImplementedError
 
 
 class AggregateJob(Job):
-    """Done by another aggregate, which is sent a command and answers."""
+    """A job that another aggregate does, which receives a command and answers."""
 
     abstract: ClassVar[bool] = True
 
     def message(self, subject: Any, task: "Task", reply: "Reply", where: Where) -> tuple[Key, Message]:
-        """Which aggregate is sent what. `subject`: the state of the aggregate that the task works on."""
+        """Return the other aggregate's key and the command. `subject`: the state of the aggregate that the task works
+        on."""
         raise NotImplementedError
 
 
@@ -86,7 +87,7 @@ FACTS: dict[str, type["Fact"]] = {}
 
 
 class Fact(Model):
-    """Something that became known by a job. Each has a field `fact`, which is its name."""
+    """A finding of a job. Each class has a field `fact`, which is its name."""
 
     fact: str
 
@@ -98,11 +99,11 @@ class Fact(Model):
             raise TypeError(f"{name} names two facts")
 
     def apply(self, subject: Any, where: Where) -> Any:
-        """The state of the task's aggregate with this known; `where`: at which of its hosts the job was done."""
+        """Return the state of the task's aggregate with this fact; `where`: at which of its hosts the job was done."""
         raise NotImplementedError
 
     def note(self, task: "Task") -> "Task":
-        """The task with this known, for its later steps."""
+        """Return the task with this fact, for its later steps."""
         return task
 
 
@@ -127,4 +128,4 @@ def _fact(value: Any) -> Fact:
 
 
 AnyFact = Annotated[Fact, _ByName]
-"""For a model's field: a fact of any class, read by its name."""
+"""Type of a model's field that holds a fact of any class, read by its name."""

@@ -1,13 +1,14 @@
-"""What travels between an aggregate that runs a task and whoever does its jobs.
+"""Messages between an aggregate that runs a task and whoever does its jobs.
 
 The aggregate is the `subject` of each of these records (`instance/ID`), which is where its answers go.
 """
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
+from domain.core.fields import PERSONAL, PLAIN
 from domain.core.messages import Key, Message, Model
 from domain.guest_spec import GuestSpec
 from domain.tasks.job import AnyFact
@@ -17,41 +18,41 @@ class JobCall(Model):
     """A job as it is sent: its id stays the same however often it is sent."""
 
     job_id: str
-    name: str
-    args: dict[str, Any] = Field(default_factory=dict)
+    name: Annotated[str, PLAIN]
+    args: Annotated[dict[str, Any], PERSONAL] = Field(default_factory=dict)
 
 
 class JobError(Model):
     """Why a job failed."""
 
     code: str
-    message: str
+    message: Annotated[str, PERSONAL]
     ran: bool = True
-    """False: it was refused before anything was done, so there is nothing of it to undo."""
-    details: dict[str, Any] = Field(default_factory=dict)
+    """Whether the job may have had effects; False: it was refused before, so there is nothing to undo."""
+    details: Annotated[dict[str, Any], PERSONAL] = Field(default_factory=dict)
 
 
 class JobResult(Model):
-    """What became of one job."""
+    """Result of one job: an error, or facts."""
 
     job_id: str
-    name: str
+    name: Annotated[str, PLAIN]
     error: JobError | None = None
     facts: tuple[AnyFact, ...] = ()
 
 
 class Reply(Model):
-    """Where the answer to a job goes."""
+    """Return address for the answer to a job."""
 
     subject: str
-    """Of the aggregate that waits for it: KIND/ID."""
+    """Aggregate that waits for the answer: KIND/ID."""
     task_id: str
     dispatch_id: str
     job_id: str
 
     @property
     def key(self) -> Key:
-        """The aggregate that waits for it."""
+        """Key of the aggregate that waits for the answer."""
         return Key.parse(self.subject)
 
 
@@ -64,24 +65,24 @@ class DispatchHostJobs(Message):
     dispatch_id: str
     task_id: str
     subject: str
-    """Of the aggregate that the task works on: KIND/ID."""
+    """Aggregate that the task works on: KIND/ID."""
     host_id: str
     epoch: int
     deadline: datetime
     guest: GuestSpec | None = None
-    """Of an instance."""
+    """Specification of the guest, where the aggregate is an instance."""
     beside: bool = False
-    """It does not wait for the subject's other dispatches, nor they for it."""
+    """Whether the dispatch runs in parallel to the subject's other dispatches."""
     jobs: tuple[JobCall, ...]
 
     @property
     def key(self) -> Key:
-        """The aggregate that the task works on."""
+        """Key of the aggregate that the task works on."""
         return Key.parse(self.subject)
 
 
 class AbortJobs(Message):
-    """Stop a dispatch: what waits is not begun, and a running job that can be stopped is."""
+    """Stop a dispatch: waiting jobs are dropped, and a running job that can be stopped is."""
 
     kind = "job"
 
@@ -110,7 +111,7 @@ class JobStarted(Message):
     task_id: str
     dispatch_id: str
     job_id: str
-    name: str
+    name: Annotated[str, PLAIN]
 
 
 class JobProgressed(Message):
@@ -121,10 +122,10 @@ class JobProgressed(Message):
     task_id: str
     dispatch_id: str
     job_id: str
-    name: str
+    name: Annotated[str, PLAIN]
     percent: float
-    """0 to 100."""
+    """Progress from 0 to 100."""
     done: int = 0
-    """Bytes."""
+    """Work done, in bytes."""
     total: int = 0
-    """Bytes; 0: not known."""
+    """All of the work, in bytes; 0: not known."""

@@ -1,4 +1,4 @@
-"""What is sent because of a fact. Only a live decision asks this; a replay never does, so it cannot send anything."""
+"""Messages that an event sends. Only a live decision calls this; a replay never does, so it cannot send anything."""
 
 from typing import Any
 
@@ -12,8 +12,8 @@ from domain.tasks.task import Direction, Task, calls
 
 
 def outgoing(kind: str, subject: Any, event: Event) -> Outgoing | None:
-    """The message that a fact of an aggregate has sent: the steps of a dispatch to whoever does them, the wish to stop
-    to the host that is at work. None for all other facts."""
+    """Return the message that an event of an aggregate sends: the steps of a dispatch to whoever does them, or the
+    request to stop to the host at work. None for all other events."""
     match event:
         case StepsDispatched() if not event.dispatch.held:
             return _dispatched(Key(kind, subject.id), subject, event)
@@ -57,7 +57,7 @@ def _dispatched(key: Key, subject: Any, event: StepsDispatched) -> Outgoing:
 
 
 def to_host(key: Key, host: HostRef, message: Message) -> Outgoing:
-    """A message about an aggregate to a host's agent."""
+    """Return a message about an aggregate to a host's agent."""
     return Outgoing(Topic.JOBS, key, message, key=host.id, partition=host.partition)
 
 

@@ -1,4 +1,4 @@
-"""What an aggregate needs in its state so that tasks can work on it, and the fold of what happens to them.
+"""State of an aggregate that tasks work on, and the fold of its tasks' events.
 
 An aggregate has one task at a time that may change what it is, one that waits for it (a delete), and some beside it
 that leave its status alone (a backup).
@@ -33,31 +33,32 @@ class TaskSubject(Model):
 
     id: str
     task: Task | None = None
-    """The one that may change what the aggregate is."""
+    """The task that may change the aggregate's status."""
     queued: Task | None = None
-    """Begins when all others have ended."""
+    """Task that begins when all others have ended."""
     beside: dict[str, Task] = Field(default_factory=dict)
     """Task id -> a task that leaves the aggregate's status alone."""
 
     @property
     def current_status(self) -> str:
-        """What it is when nothing is being done to it. To be overridden."""
+        """Status while no task runs. To be overridden."""
         raise NotImplementedError
 
     def host_at(self, where: Where) -> HostRef | None:
-        """The host that it has there. To be overridden by aggregates that have one."""
+        """Return the host there, or None. To be overridden by aggregates that have one."""
         return None
 
     def guest_at(self, where: Where) -> GuestSpec | None:
-        """What that host has to know of its guest. To be overridden by aggregates that are one."""
+        """Return the guest's specification for the host there, or None. To be overridden by aggregates that are
+        guests."""
         return None
 
     def accepted(self, at: datetime) -> Self:
-        """This when a command became a task. May be overridden."""
+        """Return the aggregate after a command became a task. May be overridden."""
         return self
 
     def ended(self, status: str, at: datetime, fault: Fault | None, cancelled: bool) -> Self:
-        """This when a task ended in this status, with the fault that it ended with. To be overridden."""
+        """Return the aggregate after a task ended in this status, with this fault. To be overridden."""
         raise NotImplementedError
 
     @property
@@ -67,19 +68,19 @@ class TaskSubject(Model):
         return (*main, *self.beside.values())
 
     def running(self, task_id: str) -> Task | None:
-        """The task with this id, where it has begun and not ended."""
+        """Return the task with this id, where it has begun and not ended; else None."""
         if self.task is not None and self.task.id == task_id:
             return self.task
         return self.beside.get(task_id)
 
     def with_task(self, task: Task) -> Self:
-        """This, with a running task as it is now."""
+        """Return the aggregate with a running task as it is now."""
         if task.beside:
             return self.but(beside={**self.beside, task.id: task})
         return self.but(task=task)
 
     def without_task(self, task: Task) -> Self:
-        """This, when the task has ended."""
+        """Return the aggregate after the task has ended."""
         if task.beside:
             return self.but(beside={ident: each for ident, each in self.beside.items() if ident != task.id})
         return self.but(task=None)
@@ -91,19 +92,19 @@ class TaskSubject(Model):
 
     @property
     def due_at(self) -> datetime | None:
-        """When something must have happened, or is to happen, if nothing else does first."""
+        """When the next deadline passes; None: there is none."""
         task = self._next_due
         return task.dispatch.deadline if task and task.dispatch else None
 
     @property
     def due_id(self) -> str:
-        """What is due then."""
+        """Id of the dispatch whose deadline that is, or empty."""
         task = self._next_due
         return task.dispatch.id if task and task.dispatch else ""
 
 
 def evolve_task(now: Any, event: TaskEvent) -> Any:
-    """The aggregate after something happened to one of its tasks. Raises TypeError for an event of no task it has."""
+    """Return the aggregate after an event of one of its tasks. Raises TypeError for an event of no task it has."""
     match event:
         case TaskAccepted():
             task = event.task

@@ -6,10 +6,11 @@ survives an upgrade of the flow.
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
+from domain.core.fields import PERSONAL, PERSONAL_OF_ACTOR, PLAIN
 from domain.core.messages import Model, derived_id
 from domain.guest_spec import HostRef
 from domain.tasks.job import JOBS, HostJob, Where
@@ -21,12 +22,12 @@ MAX_STEPS_A_DISPATCH = 16
 class PlannedStep(Model):
     """A step by name, as it is kept in events."""
 
-    name: str
+    name: Annotated[str, PLAIN]
     undo: str | None = None
-    args: dict[str, Any] = Field(default_factory=dict)
+    args: Annotated[dict[str, Any], PERSONAL] = Field(default_factory=dict)
     on: Where = Where.HERE
     pivot: bool = False
-    """Once it is done, the plan only goes forward."""
+    """Whether the plan only goes forward once this step is done."""
 
 
 class Plan(Model):
@@ -38,7 +39,7 @@ class Plan(Model):
 
 
 class Direction(StrEnum):
-    """Doing, or taking back."""
+    """Whether a plan's steps are done, or undone."""
 
     FORWARD = "forward"
     UNDO = "undo"
@@ -48,26 +49,26 @@ class Fault(Model):
     """Why a task failed."""
 
     code: str
-    message: str
+    message: Annotated[str, PERSONAL]
     step: str = ""
-    details: dict[str, Any] = Field(default_factory=dict)
+    details: Annotated[dict[str, Any], PERSONAL] = Field(default_factory=dict)
 
 
 class Progress(Model):
-    """How far a long step is."""
+    """Progress of a long step."""
 
     step: str
     percent: float
-    """0 to 100."""
+    """Progress from 0 to 100."""
     done: int = 0
-    """Bytes."""
+    """Work done, in bytes."""
     total: int = 0
-    """Bytes; 0: not known."""
+    """All of the work, in bytes; 0: not known."""
     at: datetime
 
 
 class Dispatch(Model):
-    """Steps that are on their way: their indexes in the plan, in the order they are to be done."""
+    """Steps that have been sent: their indexes in the plan, in the order they are to be done."""
 
     id: str
     direction: Direction
@@ -78,9 +79,9 @@ class Dispatch(Model):
     started: str = ""
     """Name of the job that was last reported to have begun."""
     host: HostRef | None = None
-    """Whose agent does them; None where no host does."""
+    """Host whose agent does them; None where no host does."""
     held: bool = False
-    """It is not sent yet: at the deadline it is tried again."""
+    """Whether the dispatch is not sent yet: it is tried again at the deadline."""
 
 
 class Task(Model):
@@ -88,34 +89,34 @@ class Task(Model):
 
     id: str
     action: str
-    actor: str
+    actor: Annotated[str, PERSONAL_OF_ACTOR]
     project: str
     accepted: datetime
     plan: Plan
     ends: str
-    """The status of its aggregate when it is done."""
+    """Status of the aggregate when the task is done."""
     fails: str
-    """The status of its aggregate when it fails and everything could be undone."""
+    """Status of the aggregate when the task fails and every step could be undone."""
     cancellable: bool = True
     beside: bool = False
-    """It runs beside the aggregate's other work, and leaves its status alone."""
-    params: dict[str, Any] = Field(default_factory=dict)
-    """The command's fields that are not their defaults, as JSON; of a command that makes an aggregate, none: the event
-    about that has them."""
-    known: dict[str, Any] = Field(default_factory=dict)
-    """What its steps found out for later ones."""
+    """Whether the task runs beside the aggregate's other work, and leaves its status alone."""
+    params: Annotated[dict[str, Any], PERSONAL] = Field(default_factory=dict)
+    """The command's fields that are not their defaults, as JSON; none for a command that creates an aggregate, whose
+    event has them."""
+    known: Annotated[dict[str, Any], PERSONAL] = Field(default_factory=dict)
+    """Findings of finished steps, for later ones."""
     direction: Direction = Direction.FORWARD
     done: int = 0
-    """Steps finished."""
+    """Number of finished steps."""
     to_undo: tuple[int, ...] = ()
     """Indexes of the steps still to be undone, next first."""
     dispatch: Dispatch | None = None
     progress: Progress | None = None
     fault: Fault | None = None
     undo_fault: Fault | None = None
-    cancelled_by: str = ""
+    cancelled_by: Annotated[str, PERSONAL_OF_ACTOR] = ""
     correlation: str = ""
-    """Of the request that it is part of; empty where an earlier release accepted it."""
+    """Id of the request that the task is part of; empty where an earlier release accepted it."""
 
     @property
     def current_step(self) -> str:
@@ -126,18 +127,18 @@ class Task(Model):
 
     @property
     def past_pivot(self) -> bool:
-        """Whether it can only go forward: the step after which nothing is taken back is done."""
+        """Whether the task can only go forward: its pivot is done."""
         return any(step.pivot for step in self.plan.steps[: self.done])
 
 
 def job_name(plan: Plan, direction: Direction, index: int) -> str:
-    """The job of a step, or of its undo."""
+    """Return the name of a step's job, or of the job that undoes it."""
     step = plan.steps[index]
     return step.name if direction is Direction.FORWARD else step.undo or ""
 
 
 def next_steps(task: Task) -> tuple[int, ...]:
-    """Indexes of what to send next: one step, or all that follow one another for the same host. Empty: at the end.
+    """Return the indexes of the steps to send next: one, or all consecutive ones for the same host. Empty: at the end.
 
     What follows the pivot waits until that is known to be done: whether to undo depends on it, and so may the host.
     """
@@ -155,17 +156,17 @@ def next_steps(task: Task) -> tuple[int, ...]:
 
 
 def undo_order(task: Task, last: int) -> tuple[int, ...]:
-    """What to undo where `last` is the last step that has run or may have: that one and those before, last first."""
+    """Return the indexes of the steps to undo, the last first, where `last` is the last step that may have run."""
     return tuple(index for index in range(last, -1, -1) if task.plan.steps[index].undo)
 
 
 def job_id(task: Task, direction: Direction, index: int) -> str:
-    """Of a step's job. It depends on task, step and direction alone, so that a second attempt has the same."""
+    """Return the id of a step's job. It depends on task, step and direction alone, so a second attempt has the same."""
     return derived_id(task.id, direction, index)
 
 
 def calls(task: Task, steps: tuple[int, ...], direction: Direction) -> tuple[JobCall, ...]:
-    """The jobs for these steps."""
+    """Return the jobs of these steps, as they are sent."""
     return tuple(
         JobCall(
             job_id=job_id(task, direction, index),
@@ -177,10 +178,10 @@ def calls(task: Task, steps: tuple[int, ...], direction: Direction) -> tuple[Job
 
 
 def deadline_seconds(jobs: tuple[JobCall, ...]) -> float:
-    """Seconds these jobs may take, one after the other."""
+    """Return how many seconds these jobs may take, one after the other."""
     return sum(JOBS[job.name].deadline for job in jobs)
 
 
 def attempts(jobs: tuple[JobCall, ...]) -> int:
-    """How often this dispatch is tried."""
+    """Return how often a dispatch of these jobs is tried."""
     return min(JOBS[job.name].attempts for job in jobs)

@@ -1,4 +1,4 @@
-"""How a task moves: sent, answered, late, failed, undone, ended.
+"""Progress of a task: sent, answered, late, failed, undone, ended.
 
 Every function takes a draft and the record's time, emits facts, and leaves each task either with something on its
 way (which has a deadline) or ended. There is no third way, so nothing is ever stuck.
@@ -38,18 +38,18 @@ from domain.tasks.task import (
 
 STALE_ATTEMPTS = 5
 FORWARD_ATTEMPTS = 30
-"""Tries of a step behind the pivot, where giving up would leave the work half done."""
+"""Attempts of a step behind the pivot, where giving up would leave the work half done."""
 LONGEST_PAUSE = 60.0
-"""Seconds between two of these."""
+"""Seconds between two of these attempts, at most."""
 PROGRESS_PERCENT = 5.0
 PROGRESS_SECONDS = 60.0
-"""Progress is recorded when one of these more has passed."""
+"""Seconds after which progress is recorded, even if it is less than PROGRESS_PERCENT."""
 
 S = TypeVar("S", bound=TaskSubject)
 
 
 def new_task(task_id: str, action: Action[S], command: Command, subject: S, behalf: Behalf, at: datetime) -> Task:
-    """The task that carries this command out on the aggregate as it is now."""
+    """Return the task that carries this command out on the aggregate as it is now."""
     status = subject.current_status
     return Task(
         id=task_id,
@@ -68,7 +68,7 @@ def new_task(task_id: str, action: Action[S], command: Command, subject: S, beha
 
 
 def advance(draft: Draft[S], rules: TaskRules[S], task: Task, at: datetime, attempt: int = 1) -> None:
-    """Send what is next of a task, or end it; then the queued one has its turn."""
+    """Send the next steps of a task, or end it and begin the queued one."""
     if task.direction is Direction.FORWARD and task.cancelled_by and not task.past_pivot:
         draft.emit(
             StepFailed(
@@ -109,7 +109,7 @@ def advance(draft: Draft[S], rules: TaskRules[S], task: Task, at: datetime, atte
 
 
 def begin_queued(draft: Draft[S], rules: TaskRules[S], at: datetime) -> None:
-    """The task that waited begins where no other runs, planned for how things are now."""
+    """Begin the queued task where no other runs, with a plan for the present state."""
     waiting = draft.now.queued
     if waiting is None or draft.now.tasks:
         return
@@ -132,7 +132,7 @@ def begin_queued(draft: Draft[S], rules: TaskRules[S], at: datetime) -> None:
 
 
 def _ended_too_soon(draft: Draft[S], rules: TaskRules[S], planned: Task, at: datetime) -> None:
-    """The task that waited cannot begin from where the others have left the aggregate."""
+    """Fail the queued task, which cannot begin from the status that the others left."""
     status = draft.now.current_status
     allowed = " or ".join(sorted(rules.actions[planned.action].begins))
     refusal = WrongStatus(
@@ -144,7 +144,7 @@ def _ended_too_soon(draft: Draft[S], rules: TaskRules[S], planned: Task, at: dat
 
 
 def answered(draft: Draft[S], rules: TaskRules[S], answer: JobsAnswered, at: datetime) -> None:
-    """Take the results of a dispatch. One that is not on its way any more is ignored: its task went on without it."""
+    """Handle the results of a dispatch. Results of a dispatch that has been given up are ignored."""
     task = draft.now.running(answer.task_id)
     if task is None or task.dispatch is None or task.dispatch.held:
         return
@@ -179,7 +179,7 @@ def answered(draft: Draft[S], rules: TaskRules[S], answer: JobsAnswered, at: dat
 
 
 def progressed(draft: Draft[S], progress: JobProgressed, at: datetime) -> None:
-    """A long job is further: its dispatch has until a new deadline. Said too often, it is ignored."""
+    """Record the progress of a long job and extend its deadline. Reports in quick succession are ignored."""
     task = draft.now.running(progress.task_id)
     if task is None or task.dispatch is None or task.dispatch.id != progress.dispatch_id:
         return
@@ -202,9 +202,10 @@ def progressed(draft: Draft[S], progress: JobProgressed, at: datetime) -> None:
 
 
 def deadline_passed(draft: Draft[S], rules: TaskRules[S], due_id: str, at: datetime) -> None:
-    """What was on its way was not answered in time: it is tried again, or given up."""
+    """Try a dispatch again that was not answered in time, or give it up."""
     task = next((each for each in draft.now.tasks if each.dispatch and each.dispatch.id == due_id), None)
-    if task is None or task.dispatch is None:
+    if task is None or task.dispatch is None or at < task.dispatch.deadline:
+        # Progress that was decided meanwhile has moved the deadline.
         return
     if task.dispatch.held:
         _dispatch(draft, task, task.dispatch.steps, task.dispatch.attempt, at)
@@ -225,7 +226,8 @@ def _failed(
     at: datetime,
     last: int | None = None,
 ) -> None:
-    """A step failed. `last`: the last that may have run; else this one, if it did."""
+    """React to a failed step: try it again, undo, or give up. `last`: the last step that may have run; None: this one,
+    if it ran."""
     attempt = dispatch.attempt + 1 if finished == 0 else 2
     index = dispatch.steps[finished]
     job = calls(task, (index,), dispatch.direction)
@@ -282,7 +284,7 @@ def _cancelled(task: Task) -> Fault:
 def _dispatch(
     draft: Draft[Any], task: Task, steps: tuple[int, ...], attempt: int, at: datetime, pause: float | None = None
 ) -> None:
-    """Send these steps; with a pause (seconds): note that they are to be sent when it is over."""
+    """Send these steps; with a pause (seconds): note that they are to be sent after it."""
     jobs = calls(task, steps, task.direction)
     of_host = issubclass(JOBS[jobs[0].name], HostJob)
     wait = deadline_seconds(jobs) if pause is None else pause

@@ -13,7 +13,7 @@ from domain.core.messages import Record, Topic
 from domain.dead import PLACE
 from infra.archive.errors import WrongLog
 from infra.archive.lock import archive_lock
-from infra.archive.manifest import Manifest, Segment, Span, opened
+from infra.archive.manifest import Manifest, OffsetSpan, Segment, opened
 from infra.archive.segment import UNFINISHED, Writer, fingerprint, verified_bytes
 from infra.log.log import Log, TopicPartition
 from infra.log.records import records
@@ -83,7 +83,8 @@ class _Run:
             wanted = await self._behind(ends)
             ends |= wanted
         self._manifest.spans = {
-            each: Span(begin=span.begin, end=ends.get(each, span.end)) for each, span in self._manifest.spans.items()
+            each: OffsetSpan(begin=span.begin, end=ends.get(each, span.end))
+            for each, span in self._manifest.spans.items()
         }
         self._save()
 
@@ -98,7 +99,7 @@ class _Run:
             if now != count:
                 raise WrongLog(f"{topic} has {now} partitions, {count} in the archive")
         for each, (first, end) in bounds.items():
-            spans.setdefault(each, Span(begin=first, end=first))
+            spans.setdefault(each, OffsetSpan(begin=first, end=first))
             reached = self._manifest.reached(each)
             place = f"{each.topic}:{each.partition}"
             if end < reached:

@@ -26,7 +26,7 @@ from infra.log.log import TopicPartition
 NAME = "manifest.json"
 
 
-class Span(BaseModel):
+class OffsetSpan(BaseModel):
     """The offsets of a partition that the archive has, from `begin` to before `end`; not each has a record."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -69,7 +69,7 @@ class Contents(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     format: Literal[1] = 1
-    spans: dict[str, list[Span]] = {}
+    spans: dict[str, list[OffsetSpan]] = {}
     """For each topic, the span of each partition, in order."""
     segments: list[Segment] = []
 
@@ -104,7 +104,7 @@ class Manifest:
 
     def save(self) -> None:
         """Write the manifest to disk, in the place of the one before. Raises OSError."""
-        spans: dict[str, list[Span]] = defaultdict(list)
+        spans: dict[str, list[OffsetSpan]] = defaultdict(list)
         for partition in sorted(self.spans):
             spans[partition.topic].append(self.spans[partition])
         segments = [segment for partition in sorted(self.segments) for segment in self.segments[partition]]

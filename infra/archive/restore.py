@@ -16,7 +16,7 @@ from domain.core.messages import FILLER_HEADERS, Record
 from infra.archive.archive import Progress
 from infra.archive.errors import CannotRestore, NotEmpty
 from infra.archive.lock import archive_lock
-from infra.archive.manifest import Manifest, Span, load
+from infra.archive.manifest import Manifest, OffsetSpan, load
 from infra.log.log import Log, LogUnavailable, Reader, TopicPartition
 from infra.log.topics import TOPICS
 from infra.process import failpoints
@@ -88,7 +88,7 @@ async def _must_begin(log: Log, manifest: Manifest, each: TopicPartition, first:
         f"{each.topic} is not empty: partition {each.partition} has records at offsets {first} to {end - 1}, which are "
         "not the first ones of this archive"
     )
-    span = manifest.spans.get(each, Span(begin=0, end=0))
+    span = manifest.spans.get(each, OffsetSpan(begin=0, end=0))
     if end > span.end:
         raise refused
     if first == end:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from domain.core.messages import Key, Record
 from infra.db.outbox import pack, unpack
-from infra.db.write_store import Change, Conflict, Due, Move, Opened, Row
+from infra.db.write_store import AggregateWrite, Conflict, Due, Move, Opened, StoredAggregate
 from infra.log.log import TopicPartition
 
 
@@ -17,7 +17,7 @@ class MemoryWriteStore:
         self._clock = clock
         self._positions: dict[TopicPartition, int] = {}
         self._inbox: dict[str, datetime] = {}
-        self._rows: dict[Key, Row] = {}
+        self._rows: dict[Key, StoredAggregate] = {}
         self._due: dict[Key, Due] = {}
         self._outbox: dict[int, bytes] = {}
         self._parked: dict[Key, str] = {}
@@ -43,7 +43,7 @@ class MemoryWriteStore:
         """Return whether the store is as it was created."""
         return not (any(self._positions.values()) or self._rows or self._inbox)
 
-    async def all(self, kind: str) -> dict[Key, Row]:
+    async def all(self, kind: str) -> dict[Key, StoredAggregate]:
         """Return every aggregate of a kind, by its key."""
         return {key: row for key, row in self._rows.items() if key.kind == kind}
 
@@ -88,7 +88,7 @@ class MemoryTransaction:
     def __init__(self, write_store: MemoryWriteStore) -> None:
         self._write_store = write_store
         self._moves: list[Move] = []
-        self._changes: Sequence[Change] = ()
+        self._changes: Sequence[AggregateWrite] = ()
         self._ids: Sequence[str] = ()
         self._outbox: tuple[int, bytes] | None = None
         self._parked: Sequence[tuple[Key, str]] = ()
@@ -105,20 +105,20 @@ class MemoryTransaction:
             parked={key: write_store._parked[key] for key in keys if key in write_store._parked},
         )
 
-    async def load(self, keys: Sequence[Key]) -> dict[Key, Row]:
+    async def load(self, keys: Sequence[Key]) -> dict[Key, StoredAggregate]:
         """Return the aggregates of these keys, without those that do not exist."""
         return {key: self._write_store._rows[key] for key in keys if key in self._write_store._rows}
 
     async def close(
         self,
-        changes: Sequence[Change],
+        changes: Sequence[AggregateWrite],
         ids: Sequence[str],
         outbox: Sequence[Record],
         parked: Sequence[tuple[Key, str]],
         released: Sequence[Key] = (),
     ) -> int:
         """Note what is to be stored; return the number of the outbox row, or 0. Raises Conflict."""
-        blank = Row(0, b"")
+        blank = StoredAggregate(0, b"")
         stale = [each for each in changes if self._write_store._rows.get(each.key, blank).version != each.before]
         if stale:
             raise Conflict(f"{len(stale)} of {len(changes)} aggregates had changed")
@@ -138,9 +138,9 @@ class MemoryTransaction:
         for change in self._changes:
             if change.tail:
                 kept = write_store._rows[change.key]
-                write_store._rows[change.key] = Row(change.after, kept.state, (*kept.tail, change.records))
+                write_store._rows[change.key] = StoredAggregate(change.after, kept.state, (*kept.tail, change.records))
             else:
-                write_store._rows[change.key] = Row(change.after, change.state)
+                write_store._rows[change.key] = StoredAggregate(change.after, change.state)
             if change.due_at is None:
                 write_store._due.pop(change.key, None)
             else:

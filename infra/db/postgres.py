@@ -13,7 +13,7 @@ from psycopg import AsyncConnection, sql
 from domain.core.messages import Key, Record
 from infra.db.outbox import pack, unpack
 from infra.db.pool import CONNECTION_TIMEOUTS
-from infra.db.write_store import Change, Conflict, Due, Move, Opened, Row, WriteStoreUnavailable
+from infra.db.write_store import AggregateWrite, Conflict, Due, Move, Opened, StoredAggregate, WriteStoreUnavailable
 from infra.log.log import TopicPartition
 
 # A position moves only from where this step believes it to be: no row moved means that another worker owns the
@@ -121,8 +121,10 @@ def _in_schema(text: str, schema: str) -> bytes:
     return sql.SQL(text).format(schema=sql.Identifier(schema)).as_bytes(None)
 
 
-def _rows(found: Sequence[tuple[str, str, int, bytes, list[bytes]]]) -> dict[Key, Row]:
-    return {Key(kind, ident): Row(version, state, tuple(tail)) for kind, ident, version, state, tail in found}
+def _rows(found: Sequence[tuple[str, str, int, bytes, list[bytes]]]) -> dict[Key, StoredAggregate]:
+    return {
+        Key(kind, ident): StoredAggregate(version, state, tuple(tail)) for kind, ident, version, state, tail in found
+    }
 
 
 class PostgresTransaction:
@@ -160,14 +162,14 @@ class PostgresTransaction:
                 opened.parked = {Key(kind, ident): why for kind, ident, why in await parked.fetchall()}
         return opened
 
-    async def load(self, keys: Sequence[Key]) -> dict[Key, Row]:
+    async def load(self, keys: Sequence[Key]) -> dict[Key, StoredAggregate]:
         """Return the aggregates of these keys, without those that do not exist."""
         rows = await self._connection.execute(self._sql(LOAD), ([key.kind for key in keys], [key.id for key in keys]))
         return _rows(await rows.fetchall())
 
     async def close(
         self,
-        changes: Sequence[Change],
+        changes: Sequence[AggregateWrite],
         ids: Sequence[str],
         outbox: Sequence[Record],
         parked: Sequence[tuple[Key, str]],
@@ -291,12 +293,12 @@ class PostgresWriteStore:
             found = await (await connection.execute(self._sql(EMPTY))).fetchone()
             return bool(found and found[0])
 
-    async def all(self, kind: str) -> dict[Key, Row]:
+    async def all(self, kind: str) -> dict[Key, StoredAggregate]:
         """Return every aggregate of a kind, by its key. Raises WriteStoreUnavailable."""
         async with self._open() as connection:
             rows = await connection.execute(self._sql(ALL), (kind,))
             return {
-                Key(kind, ident): Row(version, state, tuple(tail))
+                Key(kind, ident): StoredAggregate(version, state, tuple(tail))
                 for ident, version, state, tail in await rows.fetchall()
             }
 

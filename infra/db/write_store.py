@@ -34,7 +34,7 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class StoredAggregate:
     """An aggregate as it is stored: a state, and the events since that state."""
 
     version: int
@@ -45,7 +45,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class AggregateWrite:
     """A change of an aggregate, which is stored only if the aggregate is still at version `before`.
 
     Either `state` replaces what is stored and the tail is deleted, or `records` are added to the tail and the stored
@@ -73,7 +73,7 @@ class Opened:
 
     moved: set[TopicPartition] = field(default_factory=set)
     seen: set[str] = field(default_factory=set)
-    rows: dict[Key, Row] = field(default_factory=dict)
+    rows: dict[Key, StoredAggregate] = field(default_factory=dict)
     parked: dict[Key, str] = field(default_factory=dict)
 
 
@@ -93,12 +93,12 @@ class Transaction(Protocol):
         """Make the moves that can be made; return which were, which of `ids` were handled, and the aggregates of
         `keys`."""
 
-    async def load(self, keys: Sequence[Key]) -> dict[Key, Row]:
+    async def load(self, keys: Sequence[Key]) -> dict[Key, StoredAggregate]:
         """Return the aggregates of these keys, without those that do not exist."""
 
     async def close(
         self,
-        changes: Sequence[Change],
+        changes: Sequence[AggregateWrite],
         ids: Sequence[str],
         outbox: Sequence[Record],
         parked: Sequence[tuple[Key, str]],
@@ -128,7 +128,7 @@ class WriteStore(Protocol):
     def step(self) -> AbstractAsyncContextManager[Transaction]:
         """Begin a transaction for the time of a block, which is committed where the block ends without an exception."""
 
-    async def all(self, kind: str) -> dict[Key, Row]:
+    async def all(self, kind: str) -> dict[Key, StoredAggregate]:
         """Return every aggregate of a kind, by its key."""
 
     async def unsent(self) -> list[tuple[int, list[Record]]]:

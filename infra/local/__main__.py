@@ -12,7 +12,7 @@ from infra.local.cluster import API_PORT, Cluster, Options
 from infra.local.demo import build_image, demo
 from infra.local.layout import Layout
 from infra.local.process import Failure, tail
-from infra.local.progress import Progress, say, warn
+from infra.local.progress import ProgressLine, say, warn
 from infra.local.setup import setup
 
 COMMANDS = {
@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
     layout = Layout()
     try:
-        _do(chosen, layout, Progress())
+        _do(chosen, layout, ProgressLine())
     except Failure as failure:
         warn(f"\n{failure.part} failed: {failure.reason}")
         if failure.log and (last := tail(failure.log)):
@@ -63,7 +63,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _do(chosen: argparse.Namespace, layout: Layout, progress: Progress) -> None:
+def _do(chosen: argparse.Namespace, layout: Layout, progress: ProgressLine) -> None:
     match chosen.command:
         case "setup":
             setup(layout, progress)
@@ -86,7 +86,7 @@ def _logs(chosen: argparse.Namespace, cluster: Cluster) -> None:
         say(cluster.logs(chosen.part))
 
 
-def _bring_up(chosen: argparse.Namespace, layout: Layout, progress: Progress) -> None:
+def _bring_up(chosen: argparse.Namespace, layout: Layout, progress: ProgressLine) -> None:
     with progress.phase("setup"):
         setup(layout, progress)
     cluster = Cluster(layout, _options(chosen, layout))

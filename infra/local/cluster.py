@@ -17,12 +17,12 @@ from pathlib import Path
 
 from infra.local import checks
 from infra.local.account import Account, current, unprivileged
-from infra.local.hosts import AGENT_PORT, MOST, OWNER, SLOW, UPLINK, Bridge, Host, existing, forget_pins
+from infra.local.hosts import AGENT_PORT, MOST, OWNER, SLOW, UPLINK, Bridge, LocalHost, existing, forget_pins
 from infra.local.kafka import Kafka, jars
 from infra.local.layout import KEPT_BY_CLEAN, Layout
 from infra.local.postgres import Postgres
 from infra.local.process import Failure, end, marked, run, tail, wait_until
-from infra.local.progress import Progress, warn
+from infra.local.progress import ProgressLine, warn
 from infra.local.server import LOOPBACK, Server
 from infra.local.supervisor import RUNNING, Program, Supervisor
 
@@ -75,7 +75,7 @@ class Cluster:
         self.supervisor = Supervisor(layout)
         self.bridge = Bridge(ipaddress.IPv4Network(options.subnet))
         numbers = () if options.simulated else range(1, options.hosts + 1)
-        self.hosts = [Host(number, self.bridge, layout) for number in numbers]
+        self.hosts = [LocalHost(number, self.bridge, layout) for number in numbers]
 
     # --- what there is
 
@@ -118,7 +118,7 @@ class Cluster:
 
     # --- up
 
-    def up(self, progress: Progress) -> None:
+    def up(self, progress: ProgressLine) -> None:
         """Start what does not run yet and wait until all of it is ready. Raises Failure naming the part."""
         layout = self.layout
         already = self.supervisor.runs()
@@ -153,7 +153,7 @@ class Cluster:
         self.supervisor.configure(self._programs(kafka, postgres, account))
         self._start(progress, postgres, kafka, account)
 
-    def _start(self, progress: Progress, postgres: Postgres, kafka: Kafka, account: Account) -> None:
+    def _start(self, progress: ProgressLine, postgres: Postgres, kafka: Kafka, account: Account) -> None:
         for name in ("kafka", "postgres", *(f"{host.name}-{part}" for host in self.hosts for part in HYPERVISOR)):
             self.supervisor.start(name)
         for server in (postgres, kafka):
@@ -239,7 +239,7 @@ class Cluster:
         running = {process["name"] for process in self.supervisor.processes() if process["statename"] == RUNNING}
         return running.issuperset(names)
 
-    def _stop_if_known(self, host: Host) -> None:
+    def _stop_if_known(self, host: LocalHost) -> None:
         """Stop the processes of a host whose namespaces are gone: they are of no use any more."""
         if self.supervisor.runs():
             for process in self.supervisor.processes():
@@ -256,7 +256,9 @@ class Cluster:
                 self._stop_if_known(host)
                 host.destroy()
 
-    def _wait(self, progress: Progress, name: str, ready: Callable[[], bool] | None, timeout: float = PATIENCE) -> None:
+    def _wait(
+        self, progress: ProgressLine, name: str, ready: Callable[[], bool] | None, timeout: float = PATIENCE
+    ) -> None:
         log = self.layout.log(name)
         with progress.part(name):
             if ready is None:
@@ -267,7 +269,7 @@ class Cluster:
             if self.supervisor.gave_up(name):
                 raise Failure(name, f"is {self.supervisor.state(name)}", log)
 
-    def _once(self, progress: Progress, name: str, command: Sequence[str], account: Account) -> None:
+    def _once(self, progress: ProgressLine, name: str, command: Sequence[str], account: Account) -> None:
         log = self.layout.log(name)
         settings = {"GOSTACK_CONFIG": str(self.layout.config)}
         with progress.part(name, "done"):
@@ -278,7 +280,7 @@ class Cluster:
             if done.returncode != 0:
                 raise Failure(name, f"exit status {done.returncode}", log)
 
-    def _expect_quick_guests(self, progress: Progress, host: Host) -> None:
+    def _expect_quick_guests(self, progress: ProgressLine, host: LocalHost) -> None:
         """Start a tiny guest, and restart libvirtd where that is slow, as has been seen where two started side by
         side."""
         libvirtd = f"{host.name}-libvirtd"
@@ -294,7 +296,7 @@ class Cluster:
             if seconds > SLOW:
                 raise Failure(libvirtd, f"takes {seconds:.0f} s to start a guest", self.layout.log(libvirtd))
 
-    def _expect_network(self, progress: Progress) -> None:
+    def _expect_network(self, progress: ProgressLine) -> None:
         if len(self.hosts) < 2:
             return
         first, second = self.hosts[:2]
@@ -308,7 +310,7 @@ class Cluster:
 
     # --- down
 
-    def down(self, progress: Progress) -> None:
+    def down(self, progress: ProgressLine) -> None:
         """End everything of this cluster, guests too; doing it again is harmless. Raises Failure."""
         if self.supervisor.runs():
             with progress.part("parts", "stopped"):
@@ -329,7 +331,7 @@ class Cluster:
     def _owns_bridge(self) -> bool:
         return checks.is_root() and OWNER.exists() and OWNER.read_text().strip() == str(self.layout.project)
 
-    def clean(self, progress: Progress, everything: bool) -> None:
+    def clean(self, progress: ProgressLine, everything: bool) -> None:
         """Stop, then forget all data; what was only fetched or built stays unless `everything`. Raises Failure."""
         self.down(progress)
         if self.layout.aside.exists() and checks.is_root():

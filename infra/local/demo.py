@@ -11,7 +11,7 @@ from infra.local.account import invoker
 from infra.local.cluster import API_PORT, Cluster
 from infra.local.layout import Layout
 from infra.local.process import Failure, run, wait_until
-from infra.local.progress import Progress, say
+from infra.local.progress import ProgressLine, say
 from infra.local.server import LOOPBACK
 
 READY = "gostack-guest: ready"
@@ -61,7 +61,7 @@ class Visitor:
         return run(command, environment=where, timeout=timeout, check=False)
 
 
-def demo(cluster: Cluster, progress: Progress) -> None:
+def demo(cluster: Cluster, progress: ProgressLine) -> None:
     """Register an image, a flavor and a network, and boot a guest. Raises Failure naming the command that failed."""
     visitor = Visitor(cluster.layout)
     simulated = cluster.options.simulated
@@ -80,7 +80,7 @@ def demo(cluster: Cluster, progress: Progress) -> None:
     _show(visitor, name, simulated)
 
 
-def _wait_for_hosts(visitor: Visitor, cluster: Cluster, progress: Progress) -> None:
+def _wait_for_hosts(visitor: Visitor, cluster: Cluster, progress: ProgressLine) -> None:
     def registered() -> bool:
         return len(re.findall(r'"name":', visitor.gs("host", "list", "-o", "json"))) >= cluster.options.hosts
 
@@ -93,7 +93,7 @@ def _first_agent(cluster: Cluster) -> str:
     return f"{cluster.hosts[0].name}-agent" if cluster.hosts else "simulated-agent"
 
 
-def _register(visitor: Visitor, layout: Layout, progress: Progress) -> None:
+def _register(visitor: Visitor, layout: Layout, progress: ProgressLine) -> None:
     image = ("image", "create", "--name", IMAGE, "--file", str(layout.guest_image))
     flavor = ("flavor", "create", "--name", FLAVOR, "--core", "1", "--memory", "128M")
     network = ("network", "create", "--name", NETWORK, "--cidr", "10.20.0.0/24")

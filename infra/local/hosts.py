@@ -125,7 +125,7 @@ class Bridge:
 
 
 @dataclass(frozen=True)
-class Host:
+class LocalHost:
     """A host: its namespaces, its libvirt and its agent."""
 
     number: int
@@ -185,7 +185,7 @@ class Host:
         """Return whether any part of the host exists, such as a namespace of an interrupted start."""
         return any(pin.exists() for pin in self._pins.values())
 
-    def create(self, neighbours: Sequence["Host"]) -> None:
+    def create(self, neighbours: Sequence["LocalHost"]) -> None:
         """Create the namespaces and what is in them, unless they exist. Raises Failure."""
         if self.exists():
             return
@@ -204,7 +204,7 @@ class Host:
         inside = [*fresh, "nsenter", f"--net={pins['net']}", "sh", str(SCRIPT), self.name]
         run([*inside, str(self.directory), str(self.layout.emulators)])
 
-    def _write(self, neighbours: Sequence["Host"]) -> None:
+    def _write(self, neighbours: Sequence["LocalHost"]) -> None:
         # What libvirt knows of running guests is about processes that are gone when the namespaces are new.
         shutil.rmtree(self.directory / "run", ignore_errors=True)
         for directory in DIRECTORIES:
@@ -289,7 +289,7 @@ class Host:
         self.virsh("destroy", "gostack-probe")
         return seconds
 
-    def reaches(self, other: "Host") -> bool:
+    def reaches(self, other: "LocalHost") -> bool:
         """Return whether the address of another host answers a ping from inside this one."""
         ping = self.enter("ping", "-c", "1", "-W", "3", other.address)
         return run(ping, check=False, timeout=10).returncode == 0
@@ -326,9 +326,9 @@ class Host:
             run(["ip", "netns", "delete", self.namespace])
 
 
-def existing(bridge: Bridge, layout: Layout) -> list[Host]:
+def existing(bridge: Bridge, layout: Layout) -> list[LocalHost]:
     """Return the hosts of this or an earlier `up` that exist on this machine."""
-    hosts = [Host(number, bridge, layout) for number in range(1, MOST + 1)]
+    hosts = [LocalHost(number, bridge, layout) for number in range(1, MOST + 1)]
     return [host for host in hosts if host.leaves_traces()]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class Progress:
+class ProgressLine:
     """Prints a line for each part that starts, and keeps how long each phase took."""
 
     def __init__(self) -> None:

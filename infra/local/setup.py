@@ -19,7 +19,7 @@ from infra.local.account import invoker
 from infra.local.checks import is_root
 from infra.local.layout import Layout
 from infra.local.process import Failure, run
-from infra.local.progress import Progress, say, warn
+from infra.local.progress import ProgressLine, say, warn
 
 UV = "0.13.9"
 OLDEST_PYTHON = (3, 11)
@@ -54,7 +54,7 @@ def _postgres() -> bool:
 
 @dataclass(frozen=True)
 class Need:
-    """Something that the cluster needs; the first of `packages` that this release of the system has brings it."""
+    """A part that the cluster needs; the first of `packages` that this release of the system has brings it."""
 
     packages: tuple[str, ...]
     why: str
@@ -158,7 +158,7 @@ def _install(needs: Sequence[Need]) -> None:
         run([*apt, "install", "--no-install-recommends", *packages], timeout=1800)
 
 
-def system_packages(progress: Progress) -> None:
+def system_packages(progress: ProgressLine) -> None:
     """Install what the machine lacks, or print what to do. Raises Failure where the cluster needs it."""
     lacking = missing()
     if not lacking:
@@ -194,7 +194,7 @@ def _go_on_without(lacking: Sequence[Need], advice: str) -> None:
     warn(f"{advice}\nGoing on without: hosts will be simulated.")
 
 
-def environment(layout: Layout, progress: Progress) -> None:
+def environment(layout: Layout, progress: ProgressLine) -> None:
     """Make `.venv` contain exactly the packages in requirements.lock, and the project. Raises Failure."""
     stamp = layout.venv / ".gostack-setup"
     state = _fingerprint(layout)
@@ -254,7 +254,7 @@ def _without_binding(layout: Layout, lock: Path) -> Path:
     return reduced
 
 
-def setup(layout: Layout, progress: Progress) -> None:
+def setup(layout: Layout, progress: ProgressLine) -> None:
     """Install what is missing, and create the project's environment. Raises Failure."""
     stamp = layout.venv / ".gostack-setup"
     if not (stamp.exists() and stamp.read_text() == _fingerprint(layout) and not _lost_something()):

@@ -43,6 +43,7 @@ POINTS = {
     "agent-answered": "the answer is on the log, and the journal does not say so",
     "disk-half-sent": "a part of a disk was sent to the host that fetches it",
     "disk-half-fetched": "a part of a disk came from another host, or was sent to the image store, and no more",
+    "libvirt-volume-made": "a volume's file is made beside its place, and has not its name yet",
     "libvirt-disk-made": "a guest has a disk, and libvirt does not know the guest",
     "libvirt-disk-received": "a disk from another host is whole, and has no name yet",
     "capture-made": "the copy of a disk is made, and nothing of it is sent",

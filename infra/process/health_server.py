@@ -8,15 +8,17 @@ import json
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import make_wsgi_app
 from prometheus_client.exposition import ThreadingWSGIServer
 
-from infra.log.lag import Lags
 from infra.process.loops import every
 from infra.process.metrics import REGISTRY
+
+if TYPE_CHECKING:
+    from infra.log.lag import Lags
 
 SLACK = 4
 """A process is no longer ready when its last successful measurement is older than so many periods."""
@@ -44,7 +46,7 @@ class HealthState:
         self.lags: Lags = {}
         """The lag of each topic at the last successful measurement."""
 
-    def succeeded(self, lags: Lags | None = None) -> None:
+    def succeeded(self, lags: "Lags | None" = None) -> None:
         """Note that a measurement succeeded just now, and the lags that it found."""
         self.lags = lags or {}
         self._succeeded_at = time.monotonic()
@@ -63,7 +65,7 @@ class HealthState:
 
 
 async def measure_health(
-    health: HealthState, look: Callable[[], Awaitable[Lags]], away: tuple[type[Exception], ...]
+    health: HealthState, look: "Callable[[], Awaitable[Lags]]", away: tuple[type[Exception], ...]
 ) -> None:
     """Measure the lags by `look` every `health.every` seconds until cancelled, and note the outcome in `health`.
 

@@ -32,7 +32,7 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class Log(Section):
+class LogSettings(Section):
     """The message log; `format` and `level` are of the lines that a process writes about itself, to standard error."""
 
     bootstrap: str = Field("127.0.0.1:19092", description="Kafka bootstrap servers, comma separated")
@@ -156,7 +156,7 @@ class Agent(Section):
     failures: dict[str, float] = Field(default_factory=dict, description="simulated: job name -> chance that it fails")
 
 
-class Secrets(Section):
+class SecretSettings(Section):
     """Files with keys and tokens: never the values, so that no listing of settings shows one."""
 
     key_file: str = Field(".gostack/secrets/key", description="file with the key that encrypts secrets at rest")
@@ -227,7 +227,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid")
 
-    log: Log = Field(default_factory=lambda: Log())
+    log: LogSettings = Field(default_factory=lambda: LogSettings())
     db: Database = Field(default_factory=lambda: Database())
     api: Api = Field(default_factory=lambda: Api())
     worker: Worker = Field(default_factory=lambda: Worker())
@@ -235,7 +235,7 @@ class Settings(BaseSettings):
     scheduling: Scheduling = Field(default_factory=lambda: Scheduling())
     images: Images = Field(default_factory=lambda: Images())
     agent: Agent = Field(default_factory=lambda: Agent())
-    secrets: Secrets = Field(default_factory=lambda: Secrets())
+    secrets: SecretSettings = Field(default_factory=lambda: SecretSettings())
     webhooks: Webhooks = Field(default_factory=lambda: Webhooks())
     metrics: Metrics = Field(default_factory=lambda: Metrics())
     traces: Traces = Field(default_factory=lambda: Traces())

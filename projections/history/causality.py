@@ -1,8 +1,9 @@
-"""Why something is as it is: the events from the user's command to the present, each with the one that led to it.
+"""Why an aggregate is as it is: the events from the user's command to the present, each with the event that led to it.
 
-How causes are known: every event names the record it came from, and the ids of records follow from what made them
-(`derived_id`), so that the way over records that history does not keep (jobs, results) is computed, not guessed. What
-came without such a record, a deadline or a host's own report, follows what its subject last did.
+How causes are found: every event names the record it came from, and the ids of records are derived from what made them
+(`derived_id`), so that the way over records that history does not keep (jobs, results) is computed, not guessed. An
+event that came without such a record, after a deadline or a host's own report, is linked to the last event of its
+subject.
 """
 
 from collections import deque
@@ -13,114 +14,105 @@ from typing import Any
 from domain.aggregates import AGGREGATES
 from domain.core.messages import Event, Key, class_of, derived_id, names_of
 from domain.host.messages import (
-    HostClaimMade,
-    HostClaimReleased,
     HostDisabled,
     HostEnabled,
     HostHeard,
     HostRegistered,
     HostSuspected,
     HostZoneAssigned,
-    PlacementRefused,
 )
-from domain.instance.events import InstanceCellChanged, InstanceCreated, InstancePowerChanged
-from domain.network.messages import HostAddressGiven, NetworkCreated, NetworkDeleted, PortBoundToInstance, PortCreated
+from domain.network.messages import NetworkCreated, NetworkDeleted
 from domain.parking import AggregateParked, AggregateReleased
 from domain.tasks.events import (
-    CommandRefused,
-    StepFailed,
     StepsDispatched,
-    StepsFinished,
-    StepStarted,
-    TaskAccepted,
-    TaskCancelRequested,
     TaskEvent,
-    TaskFailed,
-    TaskFinished,
 )
-from domain.tasks.task import Direction
+from projections.history.sentences import describe
 from projections.history.time_travel import entries
-from projections.store.port import Entry, HistoryQuery, Store
+from projections.store.port import HistoryEntry, HistoryQuery, Store
 
 LASTING: dict[str, tuple[type[Event], ...]] = {
     "host": (HostRegistered, HostEnabled, HostDisabled, HostZoneAssigned, HostSuspected, HostHeard),
     "network": (NetworkCreated, NetworkDeleted),
 }
-"""Of what many instances share: the events that say what it is. What each of them holds there is part of its story."""
+"""By kind that many instances share: the events that say what the host or network is. What each instance holds there is
+part of that instance's story."""
 PARKING: tuple[type[Event], ...] = (AggregateParked, AggregateReleased)
 MOST_STEPS = 200
-"""Events of an answer, the newest."""
+"""Events of one answer, at most; the newest are kept."""
 AT_ONCE = 1000
 MOST_READ = 10_000
-"""Events of one task or request that are looked at. One of several instances of a request that an earlier release made
-is found among those of all of them."""
+"""Events of one task or request that are looked at. An instance of a request that an earlier release made for several
+is found among the events of all of them."""
 MOST_REQUESTS = 20
 MOST_SENT = 8
-"""Records that one decision sends, of which the ids are tried."""
+"""Records sent by one decision whose ids are tried."""
 
 
 @dataclass(frozen=True)
-class Step:
-    """An event, in words, and the event that led to it; empty for what began it."""
+class CausalStep:
+    """An event, a sentence about it, and the id of the event that led to it; that id is empty for the first."""
 
-    entry: Entry
+    entry: HistoryEntry
     says: str
     after: str
 
 
 @dataclass(frozen=True)
-class Chain:
-    """Steps in the order of time. `cut`: there were more, before them or beside them."""
+class CausalChain:
+    """Causal steps in the order of time. `cut` is True where more steps exist, before these or beside them."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[CausalStep, ...]
     cut: bool
 
 
-async def why(store: Store, subject: Key, task: str = "") -> Chain:
-    """The subject's own events that made it what it is, and what led to these and followed from them elsewhere: of
-    this task of the subject, where one is named.
+async def explain(store: Store, subject: Key, task: str = "") -> CausalChain:
+    """Return the events that made the subject what it is, and what led to these and followed from them elsewhere.
 
-    Raises TooManyEvents, StoreUnavailable.
+    Where `task` is the id of a task of the subject, only that task is explained. Raises TooManyEvents,
+    StoreUnavailable.
     """
     if task:
-        told, cut = await _of_task(store, subject, task)
+        story, cut = await _of_task(store, subject, task)
     elif subject.kind in LASTING:
-        told, cut = await _of_its_state(store, subject)
+        story, cut = await _of_its_state(store, subject)
     else:
-        told, cut = await _of_its_last_task(store, subject)
-    requests = list(dict.fromkeys(_request(entry) for entry in told))
+        story, cut = await _of_its_last_task(store, subject)
+    requests = list(dict.fromkeys(_request(entry) for entry in story))
     cut = cut or len(requests) > MOST_REQUESTS
-    found = {entry.id: entry for entry in told if _request(entry) in requests[-MOST_REQUESTS:]}
+    found = {entry.id: entry for entry in story if _request(entry) in requests[-MOST_REQUESTS:]}
     for request in requests[-MOST_REQUESTS:]:
         others, more = await _led_to(store, request)
         cut = cut or more
         found |= {entry.id: entry for entry in others if entry.subject != subject or not entry.version}
     steps = list(_linked(list(found.values()), subject))
-    return Chain(tuple(steps[-MOST_STEPS:]), cut or len(steps) > MOST_STEPS)
+    return CausalChain(tuple(steps[-MOST_STEPS:]), cut or len(steps) > MOST_STEPS)
 
 
-async def _of_its_last_task(store: Store, subject: Key) -> tuple[list[Entry], bool]:
-    """From the command on whose task made the subject what it is; and whether there were more."""
+async def _of_its_last_task(store: Store, subject: Key) -> tuple[list[HistoryEntry], bool]:
+    """Return the subject's events since the command of its last task, and whether there were more."""
     own, more = await _newest(_own(store, subject))
     tasks = [entry.task for entry in own if issubclass(class_of(entry.type), TaskEvent)]
     began = next((number for number, entry in enumerate(own) if not tasks or _is_of(entry, tasks[-1])), 0)
     return own[began:], more and began == 0
 
 
-async def _of_task(store: Store, subject: Key, task: str) -> tuple[list[Entry], bool]:
-    """From the command on that became the task; and whether there were more."""
+async def _of_task(store: Store, subject: Key, task: str) -> tuple[list[HistoryEntry], bool]:
+    """Return the subject's events of this task, and whether there were more."""
     return await _newest(entry async for entry in _own(store, subject) if _is_of(entry, task))
 
 
-def _is_of(entry: Entry, task: str) -> bool:
-    """Whether an event of its subject is part of the task: it says so, or speaks of none and came of its command."""
+def _is_of(entry: HistoryEntry, task: str) -> bool:
+    """Say whether an event of a task's subject is part of that task: it names the task, or names none and came of its
+    command."""
     return entry.task == task or (not entry.task and task in (entry.correlation, entry.causation))
 
 
-async def _of_its_state(store: Store, subject: Key) -> tuple[list[Entry], bool]:
-    """Of each part of its state the event that last changed it, and whether it is parked."""
+async def _of_its_state(store: Store, subject: Key) -> tuple[list[HistoryEntry], bool]:
+    """Return, for each field of the subject's state, the event that last changed it, and the last parking or
+    release."""
     state: Any = None
-    last: dict[str, Entry] = {}
+    last: dict[str, HistoryEntry] = {}
     async for entry in _own(store, subject):
         if not entry.version:
             last["parked"] = entry
@@ -131,8 +123,8 @@ async def _of_its_state(store: Store, subject: Key) -> tuple[list[Entry], bool]:
     return list({entry.id: entry for entry in last.values()}.values()), False
 
 
-async def _own(store: Store, subject: Key) -> AsyncIterator[Entry]:
-    """The subject's events that count, and those that parked and released it."""
+async def _own(store: Store, subject: Key) -> AsyncIterator[HistoryEntry]:
+    """Yield the subject's events that explain it, and those that parked and released it."""
     counting = LASTING.get(subject.kind, ())
     types = tuple(name for each in (*counting, *PARKING) for name in names_of(each)) if counting else ()
     async for entry in entries(store, subject, types=types):
@@ -140,9 +132,9 @@ async def _own(store: Store, subject: Key) -> AsyncIterator[Entry]:
             yield entry
 
 
-async def _newest(found: AsyncIterator[Entry]) -> tuple[list[Entry], bool]:
-    """As many as an answer has; and whether there were more."""
-    newest: deque[Entry] = deque(maxlen=MOST_STEPS)
+async def _newest(found: AsyncIterator[HistoryEntry]) -> tuple[list[HistoryEntry], bool]:
+    """Return the newest of these events, as many as one answer has, and whether there were more."""
+    newest: deque[HistoryEntry] = deque(maxlen=MOST_STEPS)
     seen = 0
     async for entry in found:
         seen += 1
@@ -150,14 +142,15 @@ async def _newest(found: AsyncIterator[Entry]) -> tuple[list[Entry], bool]:
     return list(newest), seen > len(newest)
 
 
-def _request(entry: Entry) -> str:
-    """The task that an event is part of, or else the request that led to it."""
+def _request(entry: HistoryEntry) -> str:
+    """Return the id of the task that an event is part of, or else of the request that led to it."""
     return entry.task or entry.correlation
 
 
-async def _led_to(store: Store, request: str) -> tuple[list[Entry], bool]:
-    """What a task, or a request, led to and not another of its tasks did; and whether there is more."""
-    found: list[Entry] = []
+async def _led_to(store: Store, request: str) -> tuple[list[HistoryEntry], bool]:
+    """Return the events that a task or request led to, without those of its other tasks, and whether there were
+    more."""
+    found: list[HistoryEntry] = []
     marker, read = "", 0
     while read < MOST_READ:
         page = await store.history(HistoryQuery(task=request, limit=AT_ONCE, marker=marker))
@@ -169,10 +162,10 @@ async def _led_to(store: Store, request: str) -> tuple[list[Entry], bool]:
     return found, True
 
 
-def _linked(found: Sequence[Entry], subject: Key) -> Iterator[Step]:
-    """The events that belong to the subject: its own, and what these led to elsewhere."""
+def _linked(found: Sequence[HistoryEntry], subject: Key) -> Iterator[CausalStep]:
+    """Yield, as causal steps, the events that belong to the subject: its own, and those that these led to elsewhere."""
     made: dict[str, str] = {}
-    """A record's id -> the event that led to it."""
+    """Id of a record -> id of the event that led to the record."""
     last = ""
     belongs: set[str] = set()
     causes: dict[str, str] = {}
@@ -192,11 +185,11 @@ def _linked(found: Sequence[Entry], subject: Key) -> Iterator[Step]:
             last = entry.id
         for ident in _sent(entry.causation, event):
             made[ident] = entry.id
-        yield Step(entry, sentence(entry, event), after)
+        yield CausalStep(entry, describe(entry, event), after)
 
 
 def _sent(cause: str, event: Event) -> Iterator[str]:
-    """Ids of the records that the decision on this one may have sent, and of those that these led to."""
+    """Yield the ids of the records that the decision on this record may have sent, and of those that these led to."""
     for number in range(MOST_SENT):
         sent = derived_id(cause, "out", number)
         yield sent
@@ -206,86 +199,3 @@ def _sent(cause: str, event: Event) -> Iterator[str]:
         for index in event.dispatch.steps:
             job = derived_id(event.task_id, event.dispatch.direction, index)
             yield derived_id(event.dispatch.id, f"started/{job}")
-
-
-def _now(entry: Entry, status: str) -> str:
-    """What the task's aggregate is now, as a part of a sentence."""
-    return f"the {entry.subject.kind} is {status}" if status else "nothing else changed"
-
-
-def sentence(entry: Entry, event: Event) -> str:
-    """What happened, in plain words."""
-    match event:
-        case InstanceCreated():
-            return f"{entry.actor} asked for instance {event.name}, and it exists from now on."
-        case TaskAccepted():
-            steps = ", ".join(step.name for step in event.task.plan.steps)
-            return f"{event.task.action}, asked for by {entry.actor}, was accepted; its steps are {steps or 'none'}."
-        case StepsDispatched():
-            again = f" (attempt {event.dispatch.attempt})" if event.dispatch.attempt > 1 else ""
-            return f"{_were(event.jobs)} sent out{again}, to be answered by {event.dispatch.deadline:%H:%M:%S}."
-        case StepStarted():
-            return f"{event.job} has begun."
-        case StepsFinished():
-            return f"{_were(event.jobs)} {'done' if event.direction is Direction.FORWARD else 'undone'}."
-        case StepFailed():
-            undo = f"; {len(event.to_undo)} steps are undone now" if event.to_undo else ""
-            return f"{event.fault.step or 'A step'} failed: {event.fault.message}{undo}"
-        case TaskCancelRequested():
-            return f"{event.by} wants the task stopped and undone."
-        case TaskFinished():
-            return f"{event.action} is finished: {_now(entry, event.status)}."
-        case TaskFailed():
-            how = "was cancelled" if event.cancelled else f"failed: {event.fault.message}"
-            return f"{event.action} {how}; {_now(entry, event.status)}."
-        case HostClaimMade():
-            best = f", which scored {event.report.best[0].score:g}" if event.report.best else ""
-            left = event.report.counts[-1].left if event.report.counts else event.report.total
-            return f"The scheduler chose this host{best}: {left} of {event.report.total} hosts would do."
-        case HostClaimReleased():
-            return "The host's resources are free again."
-        case PlacementRefused():
-            none = next((count.filter for count in event.report.counts if not count.left), "the filters")
-            return f"No host of cell {event.cell} would do: of {event.report.total} hosts, {none} left none."
-        case PortCreated():
-            return f"The network took the address {event.ip}."
-        case PortBoundToInstance():
-            return "The network bound the port to the instance."
-        case HostAddressGiven():
-            return f"The network gave the host the address {event.ip}."
-        case InstanceCellChanged():
-            return f"Cell {event.before} has no host for it ({event.why}); it is asked for in cell {event.cell}."
-        case InstancePowerChanged():
-            return f"The hypervisor says that the guest is {event.power}: the instance is {event.vm_state}."
-        case HostRegistered():
-            again = f" (epoch {event.epoch})" if event.epoch > 1 else ""
-            return f"Its agent registered it as {event.name}, in zone {event.zone} of cell {event.cell}{again}."
-        case HostEnabled():
-            return f"{entry.actor} enabled it: new instances may be placed on it."
-        case HostDisabled():
-            reason = f" ({event.why})" if event.why else ""
-            return f"{entry.actor} disabled it{reason}: no new instances are placed on it."
-        case HostZoneAssigned():
-            return f"{entry.actor} put it into zone {event.zone}."
-        case HostSuspected():
-            return "Its heartbeats are missing: it is suspect, and no new instances are placed on it."
-        case NetworkCreated():
-            return f"{entry.actor} asked for network {event.name} ({event.cidr}), and it exists from now on."
-        case NetworkDeleted():
-            return f"{entry.actor} deleted it."
-        case AggregateParked():
-            what = f"gs {entry.subject.kind} release {entry.subject.id}"
-            return (
-                f"It takes no commands from now on: the record at {event.place} could not be applied ({event.why}). "
-                f"Once that is mended, {what} lets it take them again."
-            )
-        case AggregateReleased():
-            return f"{entry.actor} released it: it takes commands again."
-        case CommandRefused():
-            return f"{entry.actor}'s {event.command} was refused: {event.message}"
-        case _:
-            return " ".join((type(event).__doc__ or event.type_name).split())
-
-
-def _were(jobs: Sequence[str]) -> str:
-    return f"{', '.join(jobs)} {'was' if len(jobs) == 1 else 'were'}"

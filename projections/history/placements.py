@@ -1,4 +1,4 @@
-"""How an instance was placed: what the scheduler found each time, as its facts tell it."""
+"""How an instance was placed: what the scheduler found each time, as its events say."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -8,27 +8,27 @@ from domain.host.messages import HostClaimMade, PlacementRefused, PlacementRepor
 from domain.jobs.scheduling import Place
 from domain.tasks.events import StepsDispatched
 from projections.history.time_travel import entries
-from projections.store.port import Entry, HistoryQuery, Store
+from projections.store.port import HistoryEntry, HistoryQuery, Store
 
 MOST = 20
-"""Placements of an answer, the newest."""
+"""Placements of one answer, at most; the newest are kept."""
 MOST_READ = 1000
 """Claims of one request that are looked at."""
 
 
 @dataclass(frozen=True)
 class Placement:
-    """What was found; without a host id, no host would do."""
+    """The result of one search for a host; `host_id` is empty where no host would do."""
 
-    entry: Entry
+    entry: HistoryEntry
     host_id: str
     cell: str
-    """Whose scheduler looked; empty where that is its host's."""
+    """The cell whose scheduler searched; empty where it is the cell of the chosen host."""
     report: PlacementReport
 
 
 async def placements(store: Store, instance_id: str) -> list[Placement]:
-    """The newest ones, in the order of time. Raises TooManyEvents, StoreUnavailable."""
+    """Return the newest placements of an instance, in the order of time. Raises TooManyEvents, StoreUnavailable."""
     requests: deque[str] = deque(maxlen=MOST)
     found: deque[Placement] = deque(maxlen=MOST)
     async for entry in entries(store, Key("instance", instance_id)):

@@ -1,7 +1,7 @@
-"""Going through a cell's past again, beside the service that asks for it.
+"""Goes through a cell's past decisions again, beside the service that asks for it.
 
-Why a process: the log is read from its beginning, and thousands of decisions are made; nobody else should wait for
-that, it must end when its time is over, and what it took is given back.
+Why in a process of its own: the log is read from its beginning and thousands of decisions are made. Other requests must
+not wait for that, it must end when its time is over, and the memory it took is given back.
 """
 
 import asyncio
@@ -16,69 +16,73 @@ import uvloop
 
 from domain import catalog
 from domain.core.errors import Refusal
-from domain.scheduling.replay import Past
+from domain.scheduling.replay import SchedulerPast
 from domain.scheduling.scores import Look, Scored, scored
 from domain.scheduling.simulation import Question, Simulated, simulate
 from infra.log.kafka import KafkaLog
 from infra.log.log import Log, LogUnavailable
 from infra.process.logging import set_up
 from infra.process.settings import load
-from projections.history.scheduler_history import past
+from projections.history.scheduler_history import read_past
 from projections.maintenance.rebuild import end_with_parent
 
 GRACE = 5.0
-"""Seconds that are waited for what was found until its time was over."""
+"""Seconds beyond the limit in which the process may still deliver its answer."""
 SHARE = 0.8
-"""Of the time, for the decisions to end in, so that there is an answer."""
+"""Share of the time limit in which the decisions must end, so that there is time for the answer."""
 
 
 class ReplayBusy(Exception):
-    """One is under way, and only one is at a time."""
+    """A replay is under way already, and only one runs at a time."""
 
 
 class ReplayOverdue(Exception):
-    """The log could not be read in the time there was."""
+    """The log could not be read within the time limit."""
 
 
-class Asked(Protocol):
-    """A question about the past between two moments."""
+class PastWindow(Protocol):
+    """A question about the decisions between two moments."""
 
     @property
     def since(self) -> datetime:
-        """The first."""
+        """Return the moment at which the window begins."""
 
     @property
     def until(self) -> datetime:
-        """The second."""
+        """Return the moment at which the window ends."""
 
 
 class Replays(Protocol):
-    """Who goes through the past."""
+    """The port through which the API has past placements decided again."""
 
     async def simulate(self, question: Question) -> Simulated:
-        """Another policy on it. Raises PastMissing, PastTooLong, ReplayBusy, ReplayOverdue, LogUnavailable."""
+        """Decide the placements of the window by another policy.
+
+        Raises PastMissing, PastTooLong, ReplayBusy, ReplayOverdue, LogUnavailable.
+        """
 
     async def scores(self, look: Look) -> Scored | None:
-        """A placement in it; None where it has no such. Raises what simulate() raises."""
+        """Return how hosts scored in one past placement, or None where the window has no such placement. Raises what
+        simulate() raises."""
 
 
-class ReplaysHere:
-    """In a thread of this process, on any log."""
+class ThreadReplays:
+    """Replays that run in a thread of this process, on any log; for tests."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
 
     async def simulate(self, question: Question) -> Simulated:
-        """Another policy on it. Raises PastMissing, PastTooLong, LogUnavailable."""
-        return await asyncio.to_thread(simulate, await past(self._log, question.since, question.until), question)
+        """Decide the placements of the window by another policy. Raises PastMissing, PastTooLong, LogUnavailable."""
+        return await asyncio.to_thread(simulate, await read_past(self._log, question.since, question.until), question)
 
     async def scores(self, look: Look) -> Scored | None:
-        """A placement in it. Raises PastMissing, PastTooLong, LogUnavailable."""
-        return await asyncio.to_thread(scored, await past(self._log, look.since, look.until), look)
+        """Return how hosts scored in one past placement, or None. Raises PastMissing, PastTooLong, LogUnavailable."""
+        return await asyncio.to_thread(scored, await read_past(self._log, look.since, look.until), look)
 
 
-class ReplaysApart:
-    """In a process of their own, one at a time."""
+class ProcessReplays:
+    """Replays that each run in a process of their own, one at a time, with a time limit in seconds."""
 
     def __init__(self, bootstrap: str, seconds: float) -> None:
         self._bootstrap = bootstrap
@@ -86,25 +90,28 @@ class ReplaysApart:
         self._running = asyncio.Lock()
 
     async def simulate(self, question: Question) -> Simulated:
-        """Another policy on it. Raises PastMissing, PastTooLong, ReplayBusy, ReplayOverdue, LogUnavailable."""
+        """Decide the placements of the window by another policy.
+
+        Raises PastMissing, PastTooLong, ReplayBusy, ReplayOverdue, LogUnavailable.
+        """
         found = await self._answer(simulate, question)
         assert isinstance(found, Simulated)
         return found
 
     async def scores(self, look: Look) -> Scored | None:
-        """A placement in it. Raises what simulate() raises."""
+        """Return how hosts scored in one past placement, or None. Raises what simulate() raises."""
         found = await self._answer(scored, look)
         assert found is None or isinstance(found, Scored)
         return found
 
-    async def _answer(self, answer: Callable[..., Any], asked: Asked) -> Any:
+    async def _answer(self, answer: Callable[..., Any], window: PastWindow) -> Any:
         if self._running.locked():
             raise ReplayBusy
         async with self._running:
             context = get_context("spawn")
             receiver, sender = context.Pipe(duplex=False)
-            given = (sender, self._bootstrap, answer, asked, self._seconds)
-            process = context.Process(target=_process, args=given)
+            arguments = (sender, self._bootstrap, answer, window, self._seconds)
+            process = context.Process(target=_process, args=arguments)
             await asyncio.to_thread(process.start)
             sender.close()
             try:
@@ -130,8 +137,11 @@ def _received(receiver: Connection) -> Any:
         raise RuntimeError("the process ended without an answer") from ended
 
 
-def _process(sender: Connection, bootstrap: str, answer: Callable[..., Any], asked: Asked, seconds: float) -> None:
-    """Sends what was found, and what was wrong: a refusal as its class and values, a log that is away as text."""
+def _process(
+    sender: Connection, bootstrap: str, answer: Callable[..., Any], window: PastWindow, seconds: float
+) -> None:
+    """Send to the parent what `answer` returned, or what failed: a refusal as its class and values, an unavailable log
+    as text."""
     end_with_parent()
     assert catalog.MESSAGES
     settings = load()
@@ -140,7 +150,7 @@ def _process(sender: Connection, bootstrap: str, answer: Callable[..., Any], ask
     found: Any = None
     error: tuple[type[Refusal], dict[str, Any]] | str | None = None
     try:
-        found = answer(uvloop.run(_read(bootstrap, asked.since, asked.until)), asked, _over(until))
+        found = answer(uvloop.run(_read(bootstrap, window.since, window.until)), window, _over(until))
     except Refusal as refusal:
         error = type(refusal), refusal.values
     except LogUnavailable as away:
@@ -153,9 +163,9 @@ def _over(until: float) -> Callable[[], bool]:
     return lambda: time.monotonic() > until
 
 
-async def _read(bootstrap: str, since: datetime, until: datetime) -> Past:
+async def _read(bootstrap: str, since: datetime, until: datetime) -> SchedulerPast:
     log = KafkaLog(bootstrap)
     try:
-        return await past(log, since, until)
+        return await read_past(log, since, until)
     finally:
         await log.close()

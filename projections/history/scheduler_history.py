@@ -1,4 +1,4 @@
-"""A cell's past off the log: its hosts as they were some time ago, and what was decided since, in order.
+"""A cell's past, read off the log: its hosts as they were some time ago, and what was decided since, in order.
 
 Why from the log and not from history: the log alone has the record that each decision was made on, and so their order.
 Events from long before are folded as they come; only those of the window, and of the hour before it, are kept and
@@ -12,33 +12,33 @@ from domain.core.errors import PastMissing, PastTooLong, UnknownMessage
 from domain.core.messages import Event, Key, Record, Topic, from_record, names_of
 from domain.host.messages import PlacementRefused
 from domain.host.state import Host, evolve
-from domain.scheduling.replay import Fact, Past
+from domain.scheduling.replay import SchedulerFact, SchedulerPast
 from infra.log.log import Log
 from infra.log.records import records
 
 SKEW = timedelta(hours=1)
-"""By which the times of decisions may be out of their order."""
+"""How far the times of decisions may be out of order."""
 EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
-"""Nothing was decided before, nor will be after."""
+"""No decision is from before the first of these moments, nor from after the second."""
 MOST_FACTS = 500_000
-"""Decisions of a window."""
+"""Decisions that one window may have."""
 HOST = b"host/"
 REFUSED = {name.encode() for name in names_of(PlacementRefused)}
 
 
 class _Cell:
-    """The past in the making."""
+    """The past of a cell while it is read."""
 
     def __init__(self, since: datetime, until: datetime) -> None:
         self._early, self._late = max(since, EARLIEST) - SKEW, min(until, LATEST) + SKEW
         self._hosts: dict[str, Host] = {}
         self._versions: dict[str, int] = {}
         self._kept: set[str] = set()
-        """Hosts of which a fact is kept: all that follow are, too."""
-        self._facts: dict[str, Fact] = {}
+        """Ids of hosts of which a fact is kept; every later fact of such a host is kept, too."""
+        self._facts: dict[str, SchedulerFact] = {}
 
     def take(self, record: Record) -> None:
-        """Learn from a record, if it is of the cell. Raises PastMissing, PastTooLong."""
+        """Learn from a record, if it is about a host or a placement. Raises PastMissing, PastTooLong."""
         headers = dict(record.headers)
         of_host = (headers.get("ce_subject") or b"").startswith(HOST) and "ce_aggversion" in headers
         if not of_host and headers.get("ce_type") not in REFUSED:
@@ -57,37 +57,40 @@ class _Cell:
             self._kept |= {host} if of_host else set()
             place = (record.topic, record.partition or 0, record.offset)
             cause = _cause(headers.get("ce_causeplace", b""), record)
-            fact = Fact(envelope.id, envelope.subject, version, envelope.time, cause, place, envelope.data)
+            fact = SchedulerFact(envelope.id, envelope.subject, version, envelope.time, cause, place, envelope.data)
             self._facts.setdefault(envelope.id, fact)
             if len(self._facts) > MOST_FACTS:
                 raise PastTooLong(most=MOST_FACTS)
 
     def _is_next(self, host: str, version: int, record: Record) -> bool:
-        known = self._versions.get(host, 0)
-        if version <= known:
+        last = self._versions.get(host, 0)
+        if version <= last:
             return False
-        if version > known + 1:
-            raise PastMissing(what=f"{Key('host', host)}: version {version} follows {known} at {record.place}")
+        if version > last + 1:
+            raise PastMissing(what=f"{Key('host', host)}: version {version} follows {last} at {record.place}")
         self._versions[host] = version
         return True
 
-    def past(self) -> Past:
-        """All of it, in the order of the decisions. A clock that went back is not followed: then times rise, too, and
-        merge what cells with streams of their own decided."""
+    def past(self) -> SchedulerPast:
+        """Return all that was read, in the order of the decisions.
+
+        A clock that went back is not followed: times never fall, and so merge what cells with streams of their own
+        decided.
+        """
         latest: dict[int, datetime] = {}
         facts = []
         for fact in sorted(self._facts.values(), key=_order):
             time = latest[fact.cause[0]] = max(fact.time, latest.get(fact.cause[0], fact.time))
             facts.append(replace(fact, time=time))
-        return Past(self._hosts, sorted(facts, key=lambda fact: fact.time))
+        return SchedulerPast(self._hosts, sorted(facts, key=lambda fact: fact.time))
 
 
-def _order(fact: Fact) -> tuple[int, ...]:
+def _order(fact: SchedulerFact) -> tuple[int, ...]:
     return *fact.cause, fact.version
 
 
-async def past(log: Log, since: datetime, until: datetime) -> Past:
-    """What is needed to go through the decisions between these moments again.
+async def read_past(log: Log, since: datetime, until: datetime) -> SchedulerPast:
+    """Read from the log what is needed to decide the placements between these moments again.
 
     Raises PastMissing, PastTooLong, LogUnavailable.
     """

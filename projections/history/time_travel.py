@@ -1,8 +1,8 @@
 """A row as it was at a moment: the events of its subject up to then, through the fold and the view that make the
 present row. So a moment and the present cannot differ in shape, nor in what they say.
 
-Cost: the events since the newest milestone before are read and folded; where there is none, as before the first and in
-read models that an earlier release made, all events, so it is bounded.
+What it costs: the events since the newest milestone before the moment are read and folded. Where there is no milestone,
+as before the first and in read models that an earlier release made, all events are folded, so their number is bounded.
 """
 
 from collections.abc import AsyncIterator
@@ -14,17 +14,18 @@ from typing import Any
 from domain.aggregates import AGGREGATES
 from domain.core.errors import TooManyEvents
 from domain.core.messages import Envelope, Event, Key
-from projections.store.port import Entry, HistoryQuery, Milestone, Store
+from projections.store.port import HistoryEntry, HistoryQuery, Milestone, Store
 from projections.views.view import Change, Row, View, aggregate
 
 AT_ONCE = 1000
 MOST_EVENTS = 50_000
-"""Events that are folded for one answer."""
+"""Events that are folded for one answer, at most."""
 
 
 @dataclass(frozen=True)
 class Moment:
-    """Up to when: a time, or the offset of a record in the subject's partition; both together hold, too."""
+    """A point in the past: a time, or the offset of a record in the subject's partition. Where both are set, both
+    limit."""
 
     time: datetime | None = None
     topic: str = ""
@@ -33,11 +34,12 @@ class Moment:
 
     @property
     def place(self) -> tuple[int, int] | None:
-        """Partition and offset, where it is one."""
+        """Return partition and offset, or None where the moment is a time alone."""
         return (self.partition, self.offset) if self.topic else None
 
-    def holds(self, entry: Entry) -> bool:
-        """Whether the event is no later. One in another partition than the one named is not before nor after it."""
+    def holds(self, entry: HistoryEntry) -> bool:
+        """Say whether the event is no later than the moment. An event in another partition than the one named is
+        neither before nor after it."""
         if self.time is not None and entry.time > self.time:
             return False
         return not self.topic or (entry.partition == self.partition and entry.offset <= self.offset)
@@ -45,15 +47,18 @@ class Moment:
 
 async def entries(
     store: Store, subject: Key, after: str = "", *, types: tuple[str, ...] = (), versioned: bool = False
-) -> AsyncIterator[Entry]:
-    """The events of a subject, page by page: all, those after the one with this id, those of these types, or those that
-    have a version. Raises TooManyEvents, StoreUnavailable."""
+) -> AsyncIterator[HistoryEntry]:
+    """Yield a subject's events from history, oldest first, page by page.
+
+    `after`: only those after the event with this id; `types`: only these; `versioned`: only those that changed the
+    subject's state. Raises TooManyEvents, StoreUnavailable.
+    """
     query = HistoryQuery(str(subject), types, limit=AT_ONCE, marker=after, versioned=versioned)
     async for entry in _every(store, query, subject):
         yield entry
 
 
-async def _every(store: Store, query: HistoryQuery, subject: Key) -> AsyncIterator[Entry]:
+async def _every(store: Store, query: HistoryQuery, subject: Key) -> AsyncIterator[HistoryEntry]:
     seen = 0
     while True:
         page = await store.history(query)
@@ -68,23 +73,24 @@ async def _every(store: Store, query: HistoryQuery, subject: Key) -> AsyncIterat
 
 
 async def row_at(store: Store, view: View, ident: str, subject: Key, moment: Moment) -> Row | None:
-    """A view's row, made of this subject's events, as it was; None where it was not there.
+    """Return a view's row as it was, made of this subject's events, or None where there was no such row.
 
-    It is what the subject's stream made up to its first event after the moment. Raises TooManyEvents,
+    The row is what the subject's stream made up to its first event after the moment. Raises TooManyEvents,
     StoreUnavailable.
     """
     return await Folds(store).row_at(view, ident, subject, moment)
 
 
 class Folds:
-    """Rows as they were, and how many events were folded for them: who asks for many is to end somewhere."""
+    """Makes rows as they were, and counts the events folded for them, so that a caller that makes many can stop
+    somewhere."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self.events = 0
 
     async def row_at(self, view: View, ident: str, subject: Key, moment: Moment) -> Row | None:
-        """One row. Raises TooManyEvents, StoreUnavailable."""
+        """Return one row as it was, or None. Raises TooManyEvents, StoreUnavailable."""
         start = await self._store.milestone(subject, moment.time, moment.place)
         last = await self._last_change(view, ident, subject, moment, start)
         if last is None and start is not None:
@@ -94,7 +100,7 @@ class Folds:
     async def _last_change(
         self, view: View, ident: str, subject: Key, moment: Moment, start: Milestone | None
     ) -> Change | None:
-        """The last one about the row, of those after the milestone and no later than the moment."""
+        """Return the last change about the row, of those after the milestone and no later than the moment."""
         last: Change | None = None
         kind = AGGREGATES[subject.kind]
         state: Any = kind.state.model_validate_json(start.state) if start else None
@@ -114,7 +120,7 @@ class Folds:
         return last
 
     async def _last_until(self, view: View, ident: str, milestone: Milestone) -> Change | None:
-        """The last one about the row, of those at the milestone or before."""
+        """Return the last change about the row, of those at the milestone or before."""
         subject = milestone.subject
         if view.about is aggregate:
             entry = await self._store.event(milestone.event)
@@ -132,12 +138,12 @@ class Folds:
         return await self._last_change(view, ident, subject, just_after, start)
 
 
-def _change(entry: Entry, event: Event, before: Any, after: Any) -> Change:
+def _change(entry: HistoryEntry, event: Event, before: Any, after: Any) -> Change:
     return Change(envelope(entry, event), before, after, (entry.topic, entry.partition, entry.offset))
 
 
-def envelope(entry: Entry, event: Event) -> Envelope:
-    """An event with what history keeps of what was said about it."""
+def envelope(entry: HistoryEntry, event: Event) -> Envelope:
+    """Return an event in an envelope, with the attributes that history keeps."""
     return Envelope(
         id=entry.id,
         data=event,

@@ -1,8 +1,8 @@
-"""A generation of read models while it is filled: rows are only appended, by COPY, and nothing has an index that the
-filling itself does not need.
+"""Fills a new generation of read models: rows are only appended, by COPY, and tables have no index that the filling
+itself does not need.
 
-Why: of what a rebuild writes most is written once. To look for a row that may be there, and to keep what it is looked
-for by, costs more than to leave out at the end what came again.
+Why: most of what a rebuild writes is written once. To look for a row that may be there, and to keep an index to find it
+by, costs more than to remove repeated rows at the end.
 """
 
 from collections.abc import Sequence
@@ -12,14 +12,15 @@ import orjson
 import psycopg
 from psycopg import AsyncConnection, AsyncCursor, sql
 
-from projections.store.port import Entry
+from projections.store.port import HistoryEntry
 from projections.store.postgres import PostgresStore
 from projections.store.schema import HISTORY, create_bare_tables, repeated_notices
 from projections.views.table import VIEWS
 from projections.views.view import Row, View
 
 APPENDED = [view for view in VIEWS.values() if view.rising]
-"""Of two rows with one id the higher version counts, wherever they lie; no row goes away."""
+"""Views of which no row is ever removed: of two rows with one id the one with the higher version counts, wherever they
+lie."""
 COLUMNS_OF_HISTORY = {
     "kind": "text",
     "subject_id": "text",
@@ -49,7 +50,7 @@ alter table {table} add constraint {key} primary key (id)
 
 
 def create_unkeyed_tables(connection: psycopg.Connection[Any], schema: str) -> None:
-    """Tables as a FillingStore wants them. Raises psycopg.Error."""
+    """Create the tables of a BulkLoadStore in this schema, without the keys of appended views. Raises psycopg.Error."""
     create_bare_tables(connection, schema)
     for view in APPENDED:
         drop = sql.SQL("alter table {} drop constraint {}")
@@ -57,7 +58,7 @@ def create_unkeyed_tables(connection: psycopg.Connection[Any], schema: str) -> N
 
 
 def settling_statements(schema: str) -> dict[str, sql.Composed]:
-    """By table, what leaves of each row the last, and gives it its key."""
+    """Return, by table, the statement that keeps the last of each row and adds the table's key."""
     keys = {
         view.name: sql.SQL(KEYS).format(
             table=sql.Identifier(schema, view.name), key=sql.Identifier(f"{view.name}_pkey")
@@ -67,11 +68,11 @@ def settling_statements(schema: str) -> dict[str, sql.Composed]:
     return {HISTORY: repeated_notices(schema), **keys}
 
 
-class FillingStore(PostgresStore):
-    """Read models that are being made anew. Nothing is looked for in history: every state is in a snapshot or with the
-    caller."""
+class BulkLoadStore(PostgresStore):
+    """A store that fills a new generation of read models. It never reads history for the tail of a state: each state is
+    in a snapshot, or with the caller."""
 
-    async def _since(self, connection: AsyncConnection[Any], asked: tuple[list[str], list[str]]) -> list[Any]:
+    async def _since(self, connection: AsyncConnection[Any], pairs: tuple[list[str], list[str]]) -> list[Any]:
         return []
 
     async def _put(self, cursor: AsyncCursor[Any], view: View, rows: Sequence[Row]) -> None:
@@ -88,7 +89,7 @@ class FillingStore(PostgresStore):
         )
         await self._copy(cursor, view.name, types, values)
 
-    async def _remember(self, cursor: AsyncCursor[Any], entries: Sequence[Entry]) -> None:
+    async def _remember(self, cursor: AsyncCursor[Any], entries: Sequence[HistoryEntry]) -> None:
         values = ((*each.subject, *each[1:]) for each in entries)
         await self._copy(cursor, HISTORY, COLUMNS_OF_HISTORY, values)
 

@@ -1,7 +1,7 @@
-"""The projector's other half: it does what was asked of the read models as a whole, in a process of its own.
+"""The projector's other half: it rebuilds, rolls back or verifies the read models when a user requested that.
 
-Why a process: a rebuild takes all that it can get, and the memory it took is given back when it ends; projecting goes
-on beside it.
+Why in a process of its own: a rebuild takes all that it can get, and the memory it took is given back when it ends;
+projecting goes on beside it.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from infra.log.kafka import KafkaLog
 from infra.process.logging import set_up
 from infra.process.loops import every
 from infra.process.settings import Settings
-from projections.maintenance.progress import Told
+from projections.maintenance.progress import ProgressReport
 from projections.maintenance.rebuild import end_with_parent, rebuild, rollback
 from projections.maintenance.runs import Run, Runs
 from projections.maintenance.runs_postgres import PostgresRuns
@@ -27,13 +27,13 @@ from projections.store.postgres import PostgresStore
 logger = logging.getLogger(__name__)
 
 LOOKS = 1.0
-"""Seconds between two looks for something to do."""
+"""Seconds between two looks for a requested run."""
 BEATS = 2.0
-"""Seconds between two words of a run."""
+"""Seconds between two reports of a run's progress."""
 
 
-async def operate(settings: Settings) -> None:
-    """Do what is asked for, for ever."""
+async def run_maintenance(settings: Settings) -> None:
+    """Take each requested run and carry it out, for ever, one at a time."""
     runs = PostgresRuns(settings.db.dsn)
 
     async def look() -> None:
@@ -61,22 +61,22 @@ def _process(settings: Settings, ident: str) -> None:
 
 
 async def carry_out(settings: Settings, ident: str) -> None:
-    """Do a run that was taken, and say how it ended."""
+    """Carry out the run with this id, which was taken before, and record how it ended."""
     assert catalog.MESSAGES
     runs = PostgresRuns(settings.db.dsn)
     run = await runs.get(ident)
     assert run is not None
     progress = (0, 0)
 
-    async def told(done: int, total: int) -> None:
+    async def report(done: int, total: int) -> None:
         nonlocal progress
         progress = done, total
 
-    def begun(phase: str) -> None:
+    def report_phase(phase: str) -> None:
         logger.info("%s %s: %s", run.kind, ident, phase)
 
     async def beat() -> None:
-        await runs.tell(ident, _now(), *progress)
+        await runs.report_progress(ident, _now(), *progress)
 
     beating = asyncio.create_task(every(BEATS, beat, name="progress", failures=(StoreUnavailable,)))
     problems: list[str] = []
@@ -84,26 +84,26 @@ async def carry_out(settings: Settings, ident: str) -> None:
     try:
         match run.kind:
             case "rebuild":
-                await rebuild(settings.log.bootstrap, settings.db.dsn, told, begun=begun)
+                await rebuild(settings.log.bootstrap, settings.db.dsn, report, report_phase=report_phase)
             case "rollback":
-                await rollback(settings.log.bootstrap, settings.db.dsn, begun)
+                await rollback(settings.log.bootstrap, settings.db.dsn, report_phase)
             case "verify":
-                problems = await _differences(settings, told)
+                problems = await _differences(settings, report)
     except Exception as failure:
         logger.exception("%s %s failed", run.kind, ident)
         error = f"{type(failure).__name__}: {failure}"[:1000]
     finally:
         beating.cancel()
-    await runs.tell(ident, _now(), *progress)
+    await runs.report_progress(ident, _now(), *progress)
     await runs.end(ident, _now(), tuple(problems), error)
 
 
-async def _differences(settings: Settings, told: Told) -> list[str]:
+async def _differences(settings: Settings, report: ProgressReport) -> list[str]:
     log = KafkaLog(settings.log.bootstrap, settings.log.request_timeout)
     store = PostgresStore(settings.db.dsn, pool_size=1)
     await store.open()
     try:
-        _, problems = await compare(log, store, told)
+        _, problems = await compare(log, store, report)
         return problems
     finally:
         await store.close()

@@ -1,18 +1,18 @@
-"""How work on the read models as a whole says how far it is."""
+"""How work on the read models as a whole reports how far it is."""
 
 from collections.abc import Awaitable, Callable
 
-Told = Callable[[int, int], Awaitable[None]]
-"""Is told events done and events in all."""
+ProgressReport = Callable[[int, int], Awaitable[None]]
+"""Receives the events that are done and the events in all."""
 
 
-Begun = Callable[[str], None]
-"""Is told what it does now that no count of events tells."""
+PhaseReport = Callable[[str], None]
+"""Receives the name of a phase whose progress no count of events shows, as "making indexes"."""
 
 
-async def nobody(done: int, total: int) -> None:
-    """Nobody is told."""
+async def ignore_progress(done: int, total: int) -> None:
+    """Take a report of progress and do nothing."""
 
 
-def unheard(phase: str) -> None:
-    """Nobody is told."""
+def ignore_phase(phase: str) -> None:
+    """Take the name of a phase and do nothing."""

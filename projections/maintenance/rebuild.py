@@ -27,12 +27,8 @@ from infra.log.log import Positions, TopicPartition
 from infra.process import failpoints
 from infra.process.logging import set_up
 from infra.process.settings import load
-from projections.maintenance.bulk_load import (
-    FillingStore,
-    create_unkeyed_tables,
-    settling_statements,
-)
-from projections.maintenance.progress import Begun, Told, nobody, unheard
+from projections.maintenance.bulk_load import BulkLoadStore, create_unkeyed_tables, settling_statements
+from projections.maintenance.progress import PhaseReport, ProgressReport, ignore_phase, ignore_progress
 from projections.projector import Projector
 from projections.store.postgres import PostgresStore
 from projections.store.schema import (
@@ -46,11 +42,11 @@ NEXT, PREVIOUS = "read_next", "read_previous"
 MOST = 5000
 WORKERS = min(4, os.cpu_count() or 1)
 NEAR = 500
-"""Events between the new generation and the old at which they are exchanged."""
+"""Events between the new generation and the old at which the two are exchanged."""
 LOOKS = 0.5
 """Seconds between two reports of progress."""
 LOCK = 0x67735F7265616400
-"""PostgreSQL advisory lock: one rebuild at a time."""
+"""The PostgreSQL advisory lock that lets one rebuild run at a time."""
 
 
 class RebuildRunning(Exception):
@@ -61,22 +57,31 @@ class NoPrevious(Exception):
     """There is no earlier generation to go back to."""
 
 
-async def rebuild(bootstrap: str, dsn: str, told: Told = nobody, workers: int = WORKERS, begun: Begun = unheard) -> int:
-    """Make all read models anew from the log; events read. Raises RebuildRunning, and what the projector raises."""
+async def rebuild(
+    bootstrap: str,
+    dsn: str,
+    report: ProgressReport = ignore_progress,
+    workers: int = WORKERS,
+    report_phase: PhaseReport = ignore_phase,
+) -> int:
+    """Make all read models anew from the log; return how many events were read.
+
+    Raises RebuildRunning, and what the projector raises.
+    """
     with connect(dsn) as connection:
         _alone(connection)
         connection.execute(sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(NEXT)))
         with connection.transaction():
             create_unkeyed_tables(connection, NEXT)
-        total = await _fill(bootstrap, dsn, told, workers)
-        begun("making indexes")
+        total = await _fill(bootstrap, dsn, report, workers)
+        report_phase("making indexes")
         await _index(dsn)
-        await _exchange(bootstrap, dsn, NEXT, begun)
+        await _exchange(bootstrap, dsn, NEXT, report_phase)
     return total
 
 
-async def rollback(bootstrap: str, dsn: str, begun: Begun = unheard) -> None:
-    """Let the generation before serve again, brought up to date; the one that served becomes the one before.
+async def rollback(bootstrap: str, dsn: str, report_phase: PhaseReport = ignore_phase) -> None:
+    """Let the previous generation serve again, brought up to date; the one that served becomes the previous.
 
     Raises NoPrevious, RebuildRunning, and what the projector raises.
     """
@@ -86,7 +91,7 @@ async def rollback(bootstrap: str, dsn: str, begun: Begun = unheard) -> None:
         if not found or not found[0]:
             raise NoPrevious("there is no earlier generation of the read models")
         create_tables(dsn, PREVIOUS)
-        await _exchange(bootstrap, dsn, PREVIOUS, begun)
+        await _exchange(bootstrap, dsn, PREVIOUS, report_phase)
 
 
 def _alone(connection: psycopg.Connection[tuple[bool, ...]]) -> None:
@@ -102,12 +107,12 @@ def _positions(connection: psycopg.Connection[tuple[str, int, int]], schema: str
     return {TopicPartition(topic, partition): offset for topic, partition, offset in rows}
 
 
-async def _fill(bootstrap: str, dsn: str, told: Told, workers: int) -> int:
-    """Bring the new generation to where the old one is now."""
+async def _fill(bootstrap: str, dsn: str, report: ProgressReport, workers: int) -> int:
+    """Bring the new generation to where the old one is now; return how many events that took."""
     with connect(dsn) as connection:
         ends = _positions(connection, SCHEMA)
         total = sum(ends.values())
-        shares = shared(ends, workers)
+        shares = balanced_shares(ends, workers)
         loop = asyncio.get_running_loop()
         with ProcessPoolExecutor(workers, get_context("spawn"), end_with_parent) as pool:
             running = asyncio.gather(
@@ -116,13 +121,13 @@ async def _fill(bootstrap: str, dsn: str, told: Told, workers: int) -> int:
             while not running.done():
                 with suppress(TimeoutError):
                     await asyncio.wait_for(asyncio.shield(running), LOOKS)
-                await told(sum(_positions(connection, NEXT).values()), total)
+                await report(sum(_positions(connection, NEXT).values()), total)
             await running
     return total
 
 
 async def _index(dsn: str) -> None:
-    """Make the new generation's keys and indexes: several at a time, and of each table in their order."""
+    """Make the new generation's keys and indexes: of several tables at a time, and for each table in order."""
 
     def run(statement: sql.Composed) -> None:
         with connect(dsn) as connection:
@@ -154,8 +159,9 @@ def _by_size(dsn: str) -> Callable[[str], int]:
     return lambda table: -sizes[table]
 
 
-def shared(ends: Positions, workers: int) -> list[dict[TopicPartition, int]]:
-    """The partitions for each process, so that all have about as many events: a network's lie all in one."""
+def balanced_shares(ends: Positions, workers: int) -> list[dict[TopicPartition, int]]:
+    """Divide the partitions among the workers, so that each has about as many events. A network's events lie all in one
+    partition."""
     shares: list[dict[TopicPartition, int]] = [{} for _ in range(workers)]
     for each, end in sorted(ends.items(), key=lambda item: -item[1]):
         min(shares, key=lambda share: sum(share.values()))[each] = end
@@ -163,7 +169,7 @@ def shared(ends: Positions, workers: int) -> list[dict[TopicPartition, int]]:
 
 
 def end_with_parent() -> None:
-    """Let this process end when the one that started it does, however that ends."""
+    """Let this process end when the process that started it ends, however that happens."""
     parent = parent_process()
     assert parent is not None
 
@@ -175,7 +181,7 @@ def end_with_parent() -> None:
 
 
 def _fill_share(bootstrap: str, dsn: str, ends: Positions) -> None:
-    """What one process does of it: these partitions."""
+    """Project one worker's partitions into the new generation; the entry point of its process."""
     assert catalog.MESSAGES
     settings = load()
     set_up("projector", settings.log.format, settings.log.level)
@@ -186,7 +192,7 @@ def _fill_share(bootstrap: str, dsn: str, ends: Positions) -> None:
 
 async def _project(bootstrap: str, dsn: str, ends: Positions) -> None:
     log = KafkaLog(bootstrap)
-    store = FillingStore(dsn, pool_size=1, schema=NEXT)
+    store = BulkLoadStore(dsn, pool_size=1, schema=NEXT)
     await store.open()
     try:
         projector = Projector(log, store, MOST)
@@ -197,8 +203,8 @@ async def _project(bootstrap: str, dsn: str, ends: Positions) -> None:
         await log.close()
 
 
-async def _exchange(bootstrap: str, dsn: str, schema: str, begun: Begun) -> None:
-    """Let this generation serve, once it is where the serving one is."""
+async def _exchange(bootstrap: str, dsn: str, schema: str, report_phase: PhaseReport) -> None:
+    """Bring this generation up to date and let it serve."""
     log = KafkaLog(bootstrap)
     store = PostgresStore(dsn, pool_size=1, schema=schema)
     await store.open()
@@ -206,7 +212,7 @@ async def _exchange(bootstrap: str, dsn: str, schema: str, begun: Begun) -> None
         projector = Projector(log, store, MOST)
         with connect(dsn) as connection:
             at: dict[TopicPartition, int] = {}
-            begun("bringing it up to date")
+            report_phase("bringing it up to date")
             while True:
                 ends = _positions(connection, SCHEMA)
                 await projector.start(list(ends))
@@ -215,7 +221,7 @@ async def _exchange(bootstrap: str, dsn: str, schema: str, begun: Begun) -> None
                 at = ends
                 if behind <= NEAR:
                     break
-            begun("exchanging")
+            report_phase("exchanging")
             with connection.transaction():
                 connection.execute(sql.SQL("lock table {}.positions in exclusive mode").format(sql.Identifier(SCHEMA)))
                 await projector.up_to(_positions(connection, SCHEMA))

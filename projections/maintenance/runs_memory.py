@@ -8,20 +8,20 @@ from projections.views.view import UnknownMarker
 
 
 class MemoryRuns:
-    """A dictionary of runs."""
+    """Runs in a dictionary by id."""
 
     def __init__(self) -> None:
         self._runs: dict[str, Run] = {}
 
-    async def ask(self, run: Run) -> None:
-        """One more. Raises RunUnderWay."""
+    async def request(self, run: Run) -> None:
+        """Store a new run. Raises RunUnderWay."""
         for other in self._runs.values():
             if other.status in ("asked", "running"):
                 raise RunUnderWay(other.id)
         self._runs[run.id] = run
 
     async def take(self, now: datetime) -> Run | None:
-        """The one that was asked for, now running; one whose process was lost is failed."""
+        """Mark the requested run as running and return it, or None; a run whose process was lost becomes failed."""
         for run in self._runs.values():
             if lost(run, now):
                 self._runs[run.id] = ended(run, now, (), LOST)
@@ -31,22 +31,23 @@ class MemoryRuns:
                 return self._runs[run.id]
         return None
 
-    async def tell(self, ident: str, now: datetime, done: int, total: int) -> None:
-        """How far a running one is."""
+    async def report_progress(self, ident: str, now: datetime, done: int, total: int) -> None:
+        """Record how many events of a running run are done."""
         if self._runs[ident].status == "running":
             self._runs[ident] = replace(self._runs[ident], seen=now, done=done, total=total)
 
     async def end(self, ident: str, now: datetime, problems: tuple[str, ...] = (), error: str = "") -> None:
-        """A running one has ended."""
+        """Mark a running run as finished, or as failed where there is an error."""
         if self._runs[ident].status == "running":
             self._runs[ident] = ended(self._runs[ident], now, problems, error)
 
     async def get(self, ident: str) -> Run | None:
-        """One."""
+        """Return the run with this id, or None."""
         return self._runs.get(ident)
 
     async def page(self, limit: int, marker: str = "") -> list[Run]:
-        """At most `limit` that were asked for before the one with the id `marker`. Raises UnknownMarker."""
+        """Return the newest runs, at most `limit`, requested before the one with the id `marker`. Raises
+        UnknownMarker."""
         found = sorted(self._runs.values(), key=_order, reverse=True)
         if marker:
             if marker not in self._runs:

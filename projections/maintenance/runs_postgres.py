@@ -31,7 +31,7 @@ NEWEST = " order by asked desc, id desc limit %s"
 
 
 class PostgresRuns:
-    """The table of runs. A connection for each call: they are few."""
+    """Runs in a table. Each call makes a connection of its own: calls are few."""
 
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
@@ -47,8 +47,8 @@ class PostgresRuns:
             # Of whatever kind: one that only reads, until another has taken over, says so by an error of its own.
             raise StoreUnavailable(str(error)) from error
 
-    async def ask(self, run: Run) -> None:
-        """One more. Raises RunUnderWay, StoreUnavailable."""
+    async def request(self, run: Run) -> None:
+        """Store a new run. Raises RunUnderWay, StoreUnavailable."""
         async with self._connect() as connection:
             try:
                 await connection.execute(ASK, (run.id, run.kind, run.actor, run.asked))
@@ -57,31 +57,37 @@ class PostgresRuns:
                 raise RunUnderWay(found["id"] if found else "") from error
 
     async def take(self, now: datetime) -> Run | None:
-        """The one that was asked for, now running; one whose process was lost is failed. Raises StoreUnavailable."""
+        """Mark the requested run as running and return it, or None; a run whose process was lost becomes failed.
+
+        Raises StoreUnavailable.
+        """
         async with self._connect() as connection:
             await connection.execute(FAIL_LOST, (now, LOST, now - SILENCE))
             found = await (await connection.execute(TAKE, (now, now))).fetchone()
         return _run(found) if found else None
 
-    async def tell(self, ident: str, now: datetime, done: int, total: int) -> None:
-        """How far a running one is. Raises StoreUnavailable."""
+    async def report_progress(self, ident: str, now: datetime, done: int, total: int) -> None:
+        """Record how many events of a running run are done. Raises StoreUnavailable."""
         async with self._connect() as connection:
             await connection.execute(TELL, (now, done, total, ident))
 
     async def end(self, ident: str, now: datetime, problems: tuple[str, ...] = (), error: str = "") -> None:
-        """A running one has ended. Raises StoreUnavailable."""
+        """Mark a running run as finished, or as failed where there is an error. Raises StoreUnavailable."""
         status = "failed" if error else "finished"
         async with self._connect() as connection:
             await connection.execute(END, (status, now, list(problems[:MOST_PROBLEMS]), error, ident))
 
     async def get(self, ident: str) -> Run | None:
-        """One. Raises StoreUnavailable."""
+        """Return the run with this id, or None. Raises StoreUnavailable."""
         async with self._connect() as connection:
             found = await (await connection.execute(GET, (ident,))).fetchone()
         return _run(found) if found else None
 
     async def page(self, limit: int, marker: str = "") -> list[Run]:
-        """At most `limit` that were asked for before the one with the id `marker`. Raises UnknownMarker."""
+        """Return the newest runs, at most `limit`, requested before the one with the id `marker`.
+
+        Raises UnknownMarker, StoreUnavailable.
+        """
         async with self._connect() as connection:
             if not marker:
                 rows = await connection.execute(PAGE + NEWEST, (limit,))

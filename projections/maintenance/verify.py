@@ -1,7 +1,7 @@
-"""Fold the log from its beginning and compare the read models with it: rows are folds, and this is the proof.
+"""Folds the log from its beginning and compares the read models with the result: rows are folds, and this is the proof.
 
 Rows are compared whole, with the columns that lists filter and sort by; history, event by event; and each state that a
-projector or a moment would go on from, with the fold as it was at that version.
+projector or a query about the past would start from, with the fold at that version.
 """
 
 from array import array
@@ -27,23 +27,23 @@ from domain.dead import Dead
 from domain.dead import evolve as evolve_dead
 from infra.log.log import Log, Positions, TopicPartition
 from infra.log.records import records
-from projections.maintenance.progress import Told, nobody
+from projections.maintenance.progress import ProgressReport, ignore_progress
 from projections.projector import entry
-from projections.store.port import LONG_AGO, Entry, Frozen, Milestone, Snapshot, Store
+from projections.store.port import LONG_AGO, Frozen, HistoryEntry, Milestone, Snapshot, Store
 from projections.views.dead import read_dead
 from projections.views.table import VIEWS
 from projections.views.view import Change, Row
 
 MOST = 100
-"""Lines that are told of what is wrong."""
+"""Lines of problems that one report has, at most."""
 LONGEST = 200
-"""Characters that are told of a value."""
+"""Characters of a value that a line shows, at most."""
 TELL = 5000
-"""Events after which it is told how far it is."""
+"""Events between two reports of progress."""
 
 
 class Findings:
-    """What is wrong, a line each: so many at most, and then how many more there are."""
+    """Problems, a line each: at most `most` lines, and then how many more there are."""
 
     def __init__(self, lines: Iterable[str] = (), most: int = MOST) -> None:
         self._most = most
@@ -53,7 +53,7 @@ class Findings:
             self.add(line)
 
     def add(self, line: str) -> None:
-        """One more."""
+        """Add a line, or only count it where there are enough."""
         self._count += 1
         if self._count <= self._most:
             self._lines.append(line)
@@ -65,43 +65,46 @@ class Findings:
 
     @property
     def lines(self) -> list[str]:
-        """What is to be told."""
+        """Return the lines to show; the last says how many were left out."""
         if self._count <= self._most:
             return list(self._lines)
         return [*self._lines[:-1], f"and {self._count - self._most + 1} more"]
 
 
-class Remembered:
-    """What history has to have: of each event its id and all of it as eight bytes each, by its place.
+class ExpectedHistory:
+    """The events that history must have: by place, the hash of the id and the hash of the whole entry, eight bytes
+    each.
 
-    Why not the events: a log has more of them than there is memory.
+    Why not the events themselves: a log has more of them than there is memory.
     """
 
     def __init__(self) -> None:
         self._partitions: dict[TopicPartition, tuple[int, array[int], array[int]]] = {}
         """First offset; ids and contents from there on, 0 where nothing is to be."""
 
-    def expect(self, event: Entry) -> None:
-        """This is to be there; what lies behind what was expected before, in its partition."""
+    def expect(self, event: HistoryEntry) -> None:
+        """Add an event that history must have. In its partition, it lies behind those that were added before."""
         partition = TopicPartition(event.topic, event.partition)
         first, ids, contents = self._partitions.setdefault(partition, (event.offset, array("q"), array("q")))
         gap = event.offset - first - len(ids)
         ids.extend((*(0,) * gap, hash(event.id)))
         contents.extend((*(0,) * gap, hash(event)))
 
-    def found(self, event: Entry) -> str | None:
-        """This is there; what is wrong about it."""
+    def found(self, event: HistoryEntry) -> str | None:
+        """Mark an entry of history as found; return a line about what is wrong with it, or None."""
         place = f"{event.topic}:{event.partition}:{event.offset}"
         partition = TopicPartition(event.topic, event.partition)
         first, ids, contents = self._partitions.get(partition, (0, array("q"), array("q")))
         at = event.offset - first
         if not 0 <= at < len(ids) or ids[at] != hash(event.id):
-            return f"history {event.id}: it is there, and the log has no such event at {place}"
+            return f"history {event.id}: the entry exists, and the log has no such event at {place}"
         ids[at] = 0
-        return None if contents[at] == hash(event) else f"history {event.id}: it is not what the log says at {place}"
+        return (
+            None if contents[at] == hash(event) else f"history {event.id}: the entry differs from the event at {place}"
+        )
 
     def missing(self) -> Iterator[str]:
-        """Of what was expected, what was not found."""
+        """Yield a line for each expected event that was not found."""
         for (topic, partition), (first, ids, _) in self._partitions.items():
             for at, ident in enumerate(ids):
                 if ident:
@@ -109,40 +112,42 @@ class Remembered:
 
 
 @dataclass
-class Folded:
-    """Every aggregate as its events make it, the rows that follow, and what is wrong with the log or read models."""
+class FoldedLog:
+    """Every aggregate as its events make it, the rows that follow, and what is wrong with the log or the read
+    models."""
 
     states: dict[Key, Any] = field(default_factory=dict)
     versions: dict[Key, int] = field(default_factory=dict)
     rows: dict[str, dict[str, Row]] = field(default_factory=lambda: {name: {} for name in VIEWS})
     verdicts: dict[str, set[tuple[str, int]]] = field(default_factory=dict)
-    """Command id -> its verdicts: their ids, which a second decision makes again, and what it makes anew."""
+    """Command id -> its verdicts, each as the event's id, which a second decision makes again, and its version or
+    content, which a second decision makes anew."""
     dead: dict[Key, tuple[int, Dead]] = field(default_factory=dict)
-    """Dead records, with how many of their facts were applied."""
+    """Dead records, with how many of their events were applied."""
     events: int = 0
     repeated: int = 0
     behind: int = 0
-    """Events that the read models did not have yet: they are no part of this."""
+    """Events that the read models did not have yet; they are not compared."""
     problems: Findings = field(default_factory=Findings)
-    """Of the log itself."""
+    """Problems of the log itself."""
     differences: Findings = field(default_factory=Findings)
-    """Of the read models from what the log makes."""
+    """Differences between the read models and what the log makes."""
     written: dict[Key, Snapshot] = field(default_factory=dict)
-    """States that are written down, and that the fold has not come to."""
+    """Stored snapshots whose version the fold has not reached yet."""
     milestones: set[tuple[Key, int]] = field(default_factory=set)
-    """Where there are some."""
+    """Key and version of every stored milestone."""
     passed: dict[tuple[Key, int], tuple[Milestone, Any]] = field(default_factory=dict)
-    """What is to be there, and the state."""
-    remembered: Remembered = field(default_factory=Remembered)
+    """Milestones as they must be, each with its state, by key and version."""
+    expected_history: ExpectedHistory = field(default_factory=ExpectedHistory)
     _times: dict[Key, datetime] = field(default_factory=dict)
-    """The latest of an aggregate's events."""
+    """The latest time of an aggregate's events."""
     _said: dict[Key, "array[int]"] = field(default_factory=dict)
-    """What stands on the log as each version of an aggregate, the last at the end; from its last gap on."""
+    """Hash of the record of each version of an aggregate, the newest last, since its last gap."""
     _noticed: dict[str, int] = field(default_factory=dict)
-    """The same of what stands beside the streams, by its id."""
+    """Hash of the record of each event that has no version, by its id."""
 
     def take(self, record: Record, envelope: Envelope) -> None:
-        """Apply one event; a version seen before is counted and left out."""
+        """Apply one event; an event whose version was applied before is counted and passed over."""
         key = envelope.subject
         # What is published again is the same to the last byte; what is decided again is of another time and cause.
         content = hash((record.headers, record.value))
@@ -150,7 +155,7 @@ class Folded:
         if envelope.aggversion is None:
             self.repeated += self._noticed.get(envelope.id) == content
             if self._noticed.setdefault(envelope.id, content) is content:
-                self.remembered.expect(entry(record, envelope))
+                self.expected_history.expect(entry(record, envelope))
         else:
             version, said = self.versions.get(key, 0), self._said.setdefault(key, array("q"))
             if envelope.aggversion <= version:
@@ -167,7 +172,7 @@ class Folded:
             before = self.states.get(key)
             after = AGGREGATES[key.kind].evolve(before, envelope.data, key.id)
             self.states[key], self.versions[key] = after, envelope.aggversion
-            self.remembered.expect(entry(record, envelope))
+            self.expected_history.expect(entry(record, envelope))
             self._times[key] = max(envelope.time, self._times.get(key, envelope.time))
             self._reached(key, envelope.aggversion, record.offset, after)
             if (at := (key, envelope.aggversion)) in self.milestones:
@@ -179,7 +184,7 @@ class Folded:
         self._project(Change(envelope, before, after, (record.topic, record.partition or 0, record.offset)))
 
     def bury(self, record: Record, envelope: Envelope) -> None:
-        """Apply what gostack.dead says; what leads to nothing is left out."""
+        """Apply a record of gostack.dead; a record that changes nothing is passed over."""
         version, before = self.dead.get(envelope.subject, (0, None))
         after = evolve_dead(before, envelope)
         if after is not None and after is not before:
@@ -189,7 +194,7 @@ class Folded:
             self._project(Change(replace(envelope, aggversion=version + 1), before, after, place))
 
     def _reached(self, key: Key, version: int, offset: int, state: Any) -> None:
-        """An aggregate is at this version; where that is written down, it is compared."""
+        """Compare the stored snapshot of this version, if there is one, with the state."""
         snapshot = self.written.get(key)
         if snapshot is None or snapshot.version != version:
             return
@@ -197,31 +202,31 @@ class Folded:
         name = f"state of {key} at version {version}"
         # Earlier releases wrote neither offset nor time.
         if snapshot.offset not in (offset, -1):
-            self.differences.add(f"{name}: its event is said to be at {snapshot.offset}, the log has it at {offset}")
+            self.differences.add(f"{name}: its offset is {snapshot.offset}, the log makes it {offset}")
         latest = self._times.get(key, LONG_AGO)
         if snapshot.time not in (latest, LONG_AGO):
-            self.differences.add(f"{name}: its latest event is said to be of {snapshot.time}, the log has {latest}")
+            self.differences.add(f"{name}: its time is {snapshot.time}, the log makes it {latest}")
         _differ_in_state(self.differences, name, snapshot.state, state)
 
     def _project(self, change: Change) -> None:
         for view in VIEWS.values():
             if change.key.kind in view.kinds:
-                known = self.rows[view.name]
+                table = self.rows[view.name]
                 for row in view.rows(change):
-                    if row.id not in known or known[row.id].version <= row.version:
-                        known[row.id] = row
+                    if row.id not in table or table[row.id].version <= row.version:
+                        table[row.id] = row
                 for ident in view.gone(change):
                     self.rows[view.name].pop(ident, None)
 
 
-async def verify(log: Log, frozen: Frozen, told: Told = nobody) -> Folded:
-    """gostack.events and gostack.dead as far as the read models had them, and how these differ from what that makes.
+async def verify(log: Log, frozen: Frozen, report: ProgressReport = ignore_progress) -> FoldedLog:
+    """Fold the log as far as the read models had it, and compare them with the result.
 
     Raises LogUnavailable, StoreUnavailable.
     """
-    folded = Folded(written={key: snapshot async for key, snapshot in frozen.states()})
+    folded = FoldedLog(written={key: snapshot async for key, snapshot in frozen.states()})
     folded.milestones = {(each.subject, each.version) async for each in frozen.milestones()}
-    await _fold(folded, log, frozen.positions, told)
+    await _fold(folded, log, frozen.positions, report)
     for key, snapshot in folded.written.items():
         folded.differences.add(f"state of {key} at version {snapshot.version}: the log makes no such state")
     async for milestone in frozen.milestones():
@@ -229,14 +234,14 @@ async def verify(log: Log, frozen: Frozen, told: Told = nobody) -> Folded:
     for name, rows in folded.rows.items():
         await _compare(folded.differences, name, rows, frozen)
     async for event in frozen.history():
-        if problem := folded.remembered.found(event):
+        if problem := folded.expected_history.found(event):
             folded.differences.add(problem)
-    for problem in folded.remembered.missing():
+    for problem in folded.expected_history.missing():
         folded.differences.add(problem)
     return folded
 
 
-async def _fold(folded: Folded, log: Log, ends: Positions, told: Told) -> None:
+async def _fold(folded: FoldedLog, log: Log, ends: Positions, report: ProgressReport) -> None:
     bounds = await log.bounds([Topic.EVENTS, Topic.DEAD])
     total = sum(ends.get(each, 0) for each in bounds)
     folded.behind = sum(end for _, end in bounds.values()) - total
@@ -245,7 +250,7 @@ async def _fold(folded: Folded, log: Log, ends: Positions, told: Told) -> None:
     async for record in records(log, Topic.EVENTS, ends):
         taken += 1
         if taken % TELL == 0:
-            await told(taken, total)
+            await report(taken, total)
         try:
             folded.take(record, from_record(record))
         except UnknownMessage as error:
@@ -259,11 +264,11 @@ async def _fold(folded: Folded, log: Log, ends: Positions, told: Told) -> None:
     for problem in unreadable.values():
         folded.problems.add(problem)
     await _gaps_ahead(folded, log, ends)
-    await told(total, total)
+    await report(total, total)
 
 
-async def _gaps_ahead(folded: Folded, log: Log, begins: Positions) -> None:
-    """Gaps where the read models are not yet: the projector stops before one, and so never has it."""
+async def _gaps_ahead(folded: FoldedLog, log: Log, begins: Positions) -> None:
+    """Add the gaps behind the position of the read models: the projector stops before a gap, and so never has it."""
     ahead: dict[Key, int] = {}
     async for record in records(log, Topic.EVENTS, begins=begins):
         try:
@@ -271,17 +276,17 @@ async def _gaps_ahead(folded: Folded, log: Log, begins: Positions) -> None:
         except UnknownMessage:
             continue
         key, version = envelope.subject, envelope.aggversion or 0
-        known = ahead.get(key, folded.versions.get(key, 0))
-        if version > known + 1:
-            folded.problems.add(_gap(record, envelope, known))
-        ahead[key] = max(version, known)
+        last = ahead.get(key, folded.versions.get(key, 0))
+        if version > last + 1:
+            folded.problems.add(_gap(record, envelope, last))
+        ahead[key] = max(version, last)
 
 
 def _gap(record: Record, envelope: Envelope, version: int) -> str:
     return f"{envelope.subject}: version {envelope.aggversion} follows {version} at {record.place}"
 
 
-def _compare_milestone(folded: Folded, milestone: Milestone) -> None:
+def _compare_milestone(folded: FoldedLog, milestone: Milestone) -> None:
     name = f"milestone of {milestone.subject} at version {milestone.version}"
     if (milestone.subject, milestone.version) not in folded.passed:
         folded.differences.add(f"{name}: the log makes no such state")
@@ -291,54 +296,54 @@ def _compare_milestone(folded: Folded, milestone: Milestone) -> None:
     _differ_in_state(folded.differences, name, milestone.state, state)
 
 
-async def _compare(found: Findings, view: str, wanted: Mapping[str, Row], frozen: Frozen) -> None:
-    """Tell of rows of a view that are not what they are to be."""
+async def _compare(found: Findings, view: str, expected: Mapping[str, Row], frozen: Frozen) -> None:
+    """Add a line for each row of a view that differs from the expected rows."""
     seen = set()
     async for row in frozen.rows(view):
-        if row.id not in wanted:
-            found.add(f"{view} {row.id}: it is there, and the log makes no such row")
+        if row.id not in expected:
+            found.add(f"{view} {row.id}: the row exists, and the log makes no such row")
             continue
         seen.add(row.id)
-        right = wanted[row.id]
+        right = expected[row.id]
         _differ(found, f"{view} {row.id}", row.doc, orjson.loads(orjson.dumps(right.doc)))
         _differ(found, f"{view} {row.id}", _columns(row), _columns(right))
-    for ident in wanted:
+    for ident in expected:
         if ident not in seen:
-            found.add(f"{view} {ident}: it is missing")
+            found.add(f"{view} {ident}: the row is missing")
 
 
 def _columns(row: Row) -> dict[str, Any]:
-    """What a row has beside its document."""
+    """Return the columns of a row beside its document."""
     beside = {"version": row.version, "created": row.created, **row.columns}
     return {f"column {name}": list(value) if isinstance(value, tuple) else value for name, value in beside.items()}
 
 
-def _differ(found: Findings, name: str, told: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    for each in sorted({*told, *wanted}):
-        if told.get(each) != wanted.get(each):
-            found.add(f"{name}: {each} is {_text(told.get(each))}, the log makes it {_text(wanted.get(each))}")
+def _differ(found: Findings, name: str, actual: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    for each in sorted({*actual, *expected}):
+        if actual.get(each) != expected.get(each):
+            found.add(f"{name}: {each} is {_text(actual.get(each))}, the log makes it {_text(expected.get(each))}")
 
 
-def _differ_in_state(found: Findings, name: str, told: bytes, wanted: Any) -> None:
+def _differ_in_state(found: Findings, name: str, actual: bytes, expected: Any) -> None:
     try:
-        kept = type(wanted).model_validate_json(told)
+        kept = type(expected).model_validate_json(actual)
     except ValueError as error:
         found.add(f"{name}: it cannot be read: {str(error)[:LONGEST]}")
         return
-    if kept != wanted:
-        _differ(found, name, kept.model_dump(), wanted.model_dump())
+    if kept != expected:
+        _differ(found, name, kept.model_dump(), expected.model_dump())
 
 
 def _text(value: Any) -> str:
     return orjson.dumps(value, default=str).decode()[:LONGEST]
 
 
-async def compare(log: Log, store: Store, told: Told = nobody) -> tuple[Folded, list[str]]:
-    """The fold, and where the read models are not what it makes; an empty list is the proof.
+async def compare(log: Log, store: Store, report: ProgressReport = ignore_progress) -> tuple[FoldedLog, list[str]]:
+    """Return the fold of the log, and a line for each difference of the read models; an empty list is the proof.
 
-    It is exact while events go on coming: read models are taken as they are at one moment, and the log as far as they
-    had it then.
+    The result is exact while events go on coming: read models are read as they are at one moment, and the log as far as
+    they had it then. Raises LogUnavailable, StoreUnavailable.
     """
     async with store.frozen() as frozen:
-        folded = await verify(log, frozen, told)
+        folded = await verify(log, frozen, report)
     return folded, (folded.problems + folded.differences).lines

@@ -13,14 +13,14 @@ from domain.core.event_filter import is_one_of
 from domain.core.messages import Key
 from infra.log.log import TopicPartition
 from projections.store.port import (
-    Batch,
-    Entry,
+    HistoryEntry,
     HistoryQuery,
-    Kept,
     Milestone,
     NotMoved,
-    Searched,
+    ProjectionBatch,
+    SearchResult,
     Snapshot,
+    StoredState,
     kinds_and_id,
 )
 from projections.store.postgres import FOUND_AT_MOST
@@ -39,13 +39,13 @@ NOTHING = Snapshot(0, -1, b"")
 
 
 class MemoryFrozen:
-    """A copy."""
+    """A copy of the read models in memory, as they were at one moment."""
 
     def __init__(
         self,
         positions: dict[TopicPartition, int],
         rows: dict[str, dict[str, Row]],
-        history: dict[str, Entry],
+        history: dict[str, HistoryEntry],
         states: dict[Key, Snapshot],
         milestones: dict[tuple[Key, int], Milestone],
     ) -> None:
@@ -56,47 +56,47 @@ class MemoryFrozen:
         self._milestones = list(milestones.values())
 
     async def rows(self, view: str) -> AsyncIterator[Row]:
-        """Every row of a view, its document as its JSON reads."""
+        """Yield every row of a view, its document as its JSON reads."""
         for row in self._rows[view]:
             yield replace(row, doc=orjson.loads(orjson.dumps(row.doc)))
 
-    async def history(self) -> AsyncIterator[Entry]:
-        """Every event of history."""
+    async def history(self) -> AsyncIterator[HistoryEntry]:
+        """Yield every entry of history."""
         for entry in self._history:
             yield entry
 
     async def states(self) -> AsyncIterator[tuple[Key, Snapshot]]:
-        """Every state that is written down."""
+        """Yield every stored snapshot, by aggregate."""
         for state in self._states:
             yield state
 
     async def milestones(self) -> AsyncIterator[Milestone]:
-        """Every milestone."""
+        """Yield every milestone of every aggregate."""
         for milestone in self._milestones:
             yield milestone
 
 
 class MemoryStore:
-    """Dictionaries of rows."""
+    """Read models in dictionaries: rows, history, states and positions."""
 
     def __init__(self) -> None:
         self._positions: dict[TopicPartition, int] = {}
         self._states: dict[Key, Snapshot] = {}
         self._milestones: dict[tuple[Key, int], Milestone] = {}
         self._rows: dict[str, dict[str, Row]] = {name: {} for name in VIEWS}
-        self._history: dict[str, Entry] = {}
+        self._history: dict[str, HistoryEntry] = {}
 
     @asynccontextmanager
     async def frozen(self) -> AsyncIterator[MemoryFrozen]:
-        """Them at this moment, for the time of a block."""
+        """Open a copy of the read models as they are at this moment, until the block ends."""
         yield MemoryFrozen(self._positions, self._rows, self._history, self._states, self._milestones)
 
     async def positions(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-        """Where each partition is to be read from."""
+        """Return the offset from which each partition is to be read."""
         return {each: self._positions.setdefault(each, 0) for each in partitions}
 
-    async def states(self, keys: Sequence[Key]) -> dict[Key, Kept]:
-        """The last snapshot of each aggregate that is known, with what came since."""
+    async def states(self, keys: Sequence[Key]) -> dict[Key, StoredState]:
+        """Return the last snapshot of each aggregate that is stored, and the events since."""
         tails: dict[Key, list[tuple[str, bytes]]] = {key: [] for key in keys}
         times = {key: self._states.get(key, NOTHING).time for key in keys}
         for entry in sorted(self._history.values(), key=lambda entry: entry.offset):
@@ -105,10 +105,12 @@ class MemoryStore:
                 tails[entry.subject].append((entry.type, entry.data))
                 times[entry.subject] = max(times[entry.subject], entry.time)
         found = {key: self._states.get(key, NOTHING) for key in keys if key in self._states or tails[key]}
-        return {key: Kept(last.version, last.state, tuple(tails[key]), times[key]) for key, last in found.items()}
+        return {
+            key: StoredState(last.version, last.state, tuple(tails[key]), times[key]) for key, last in found.items()
+        }
 
     async def last_milestones(self, keys: Sequence[Key]) -> dict[Key, tuple[int, int]]:
-        """Version and bytes of the last milestone of each aggregate that has one."""
+        """Return version and bytes of the last milestone of each aggregate that has one."""
         found = {key: await self.milestone(key) for key in keys}
         return {key: (last.version, len(last.state)) for key, last in found.items() if last}
 
@@ -119,7 +121,7 @@ class MemoryStore:
         place: tuple[int, int] | None = None,
         version: int | None = None,
     ) -> Milestone | None:
-        """The newest milestone that is no later than what is given of these."""
+        """Return the newest milestone that is no later than each limit that is set, or None."""
         held = [
             each
             for each in self._milestones.values()
@@ -130,8 +132,8 @@ class MemoryStore:
         ]
         return max(held, key=attrgetter("version"), default=None)
 
-    async def apply(self, batch: Batch) -> None:
-        """All of it, with the positions. Raises NotMoved."""
+    async def apply(self, batch: ProjectionBatch) -> None:
+        """Write the whole batch, with the positions. Raises NotMoved."""
         wrong = [each for each, start in batch.start.items() if self._positions.get(each, 0) != start]
         if wrong:
             raise NotMoved(f"{len(wrong)} of {len(batch.start)} positions were not where expected")
@@ -153,17 +155,17 @@ class MemoryStore:
             self._history.setdefault(entry.id, entry)
 
     async def get(self, view: str, ident: str) -> Found | None:
-        """One document."""
+        """Return the document with this id, or None."""
         row = self._rows[view].get(ident)
         return _found(row) if row else None
 
     async def find(self, view: str, name: str, where: dict[str, Any]) -> list[Found]:
-        """Documents with this name (at most 20), newest first; `where` narrows them by columns."""
+        """Return the documents with this name (at most 20), newest first; `where` narrows them by columns."""
         conditions = (Condition("name", "=", name), *(Condition(key, "=", value) for key, value in where.items()))
         return [_found(row) for row in self._select(view, conditions)][:FOUND_AT_MOST]
 
     async def page(self, view: str, query: Query) -> Page:
-        """A page of documents, newest first. Raises UnknownMarker."""
+        """Return a page of documents, newest first. Raises UnknownMarker."""
         rows = self._select(view, query.where)
         if query.marker:
             marker = self._rows[view].get(query.marker)
@@ -179,14 +181,14 @@ class MemoryStore:
         )
 
     async def count(self, view: str) -> int:
-        """Rows of a view."""
+        """Return the number of rows of a view."""
         return len(self._rows[view])
 
     async def totals(
         self, view: str, by: str, where: Sequence[Condition], sums: Sequence[Sequence[str]] = ()
     ) -> dict[str, tuple[int, ...]]:
-        """By each value of a column of text, among the rows for which this holds: how many there are, and the sums of
-        the whole numbers that their documents have at these paths. It reads every such row."""
+        """Return, for each value of a text column, the number of matching rows, and the sums of the whole numbers that
+        their documents have at these paths."""
         found: dict[str, tuple[int, ...]] = {}
         for row in self._select(view, where):
             numbers = (1, *(_number(row.doc, path) for path in sums))
@@ -194,20 +196,25 @@ class MemoryStore:
             found[row.columns[by]] = tuple(map(sum, zip(before, numbers, strict=True)))
         return found
 
-    async def history(self, query: HistoryQuery) -> list[Entry]:
-        """Events, oldest first. Raises UnknownMarker, ValueError for what is no subject."""
-        return [entry for entry in self._driven(query) if _wanted(entry, query)][: query.limit]
+    async def history(self, query: HistoryQuery) -> list[HistoryEntry]:
+        """Return the entries that match, oldest first. Raises UnknownMarker, ValueError for a text that is no
+        subject."""
+        return [entry for entry in self._driven(query) if _matches(entry, query)][: query.limit]
 
-    async def search(self, query: HistoryQuery, most: int) -> Searched:
-        """Events that are found by looking at so many at most. Raises UnknownMarker, ValueError for no subject."""
+    async def search(self, query: HistoryQuery, most: int) -> SearchResult:
+        """Return the matching entries that are found by looking at `most` entries.
+
+        Raises UnknownMarker, ValueError for a text that is no subject.
+        """
         looked_at = self._driven(query)
-        entries = [entry for entry in looked_at[:most] if _wanted(entry, query)]
+        entries = [entry for entry in looked_at[:most] if _matches(entry, query)]
         if len(entries) > query.limit:
-            return Searched(entries[: query.limit], entries[query.limit - 1].id)
-        return Searched(entries, looked_at[most - 1].id if len(looked_at) > most else "")
+            return SearchResult(entries[: query.limit], entries[query.limit - 1].id)
+        return SearchResult(entries, looked_at[most - 1].id if len(looked_at) > most else "")
 
-    def _driven(self, query: HistoryQuery) -> list[Entry]:
-        """What an index finds: events in order after the marker, of the subject, else of the task and time."""
+    def _driven(self, query: HistoryQuery) -> list[HistoryEntry]:
+        """Return the entries that an index would find, in order after the marker: by subject, or else by task and
+        time."""
         kinds, ident = kinds_and_id(query.subject) if query.subject else ((), "")
         order = _order_of_log if query.subject else _order
         entries = sorted(self._history.values(), key=order)
@@ -220,12 +227,12 @@ class MemoryStore:
             return [entry for entry in entries if entry.subject.kind in kinds and entry.subject.id == ident]
         return [entry for entry in entries if _of_task(entry, query) and _in_time(entry, query)]
 
-    async def event(self, ident: str) -> Entry | None:
-        """One event by its id."""
+    async def event(self, ident: str) -> HistoryEntry | None:
+        """Return the entry with this event id, or None."""
         return self._history.get(ident)
 
     async def close(self) -> None:
-        """Nothing to let go of."""
+        """Do nothing: a store in memory has no connections."""
 
     def _select(self, view: str, conditions: Sequence[Condition | Either]) -> list[Row]:
         rows = [row for row in self._rows[view].values() if all(each.holds(row) for each in conditions)]
@@ -239,11 +246,11 @@ def _number(doc: dict[str, Any], path: Sequence[str]) -> int:
     return int(found)
 
 
-def _order(entry: Entry) -> tuple[datetime | int, ...]:
+def _order(entry: HistoryEntry) -> tuple[datetime | int, ...]:
     return entry.time, entry.partition, entry.offset
 
 
-def _order_of_log(entry: Entry) -> tuple[datetime | int, ...]:
+def _order_of_log(entry: HistoryEntry) -> tuple[datetime | int, ...]:
     return entry.partition, entry.offset
 
 
@@ -251,7 +258,7 @@ def _found(row: Row) -> Found:
     return Found(row.id, row.version, orjson.dumps(row.doc))
 
 
-def _wanted(entry: Entry, query: HistoryQuery) -> bool:
+def _matches(entry: HistoryEntry, query: HistoryQuery) -> bool:
     return all(
         (
             is_one_of(entry.type, query.types),
@@ -264,9 +271,9 @@ def _wanted(entry: Entry, query: HistoryQuery) -> bool:
     )
 
 
-def _of_task(entry: Entry, query: HistoryQuery) -> bool:
+def _of_task(entry: HistoryEntry, query: HistoryQuery) -> bool:
     return not query.task or query.task in (entry.correlation, entry.task)
 
 
-def _in_time(entry: Entry, query: HistoryQuery) -> bool:
+def _in_time(entry: HistoryEntry, query: HistoryQuery) -> bool:
     return (query.since is None or entry.time >= query.since) and (query.until is None or entry.time <= query.until)

@@ -1,4 +1,4 @@
-"""Where read models are kept: a port with PostgreSQL behind it, and a twin in memory under the same contract."""
+"""The port to the store of read models: PostgreSQL is behind it, or a twin in memory under the same contract."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -14,19 +14,19 @@ from projections.views.view import Condition, Found, Page, Query, Row
 
 UUID_LENGTH = 36
 LONG_AGO = datetime.fromtimestamp(0, UTC)
-"""Before every event."""
+"""A moment before every event."""
 
 
 class StoreUnavailable(Exception):
     """The database did not answer."""
 
 
-class Entry(NamedTuple):
+class HistoryEntry(NamedTuple):
     """An event as history keeps it."""
 
     subject: Key
     version: int
-    """0 for what stands beside the aggregate's stream."""
+    """Version of the aggregate after the event; 0 for an event beside the aggregate's stream."""
     id: str
     type: str
     time: datetime
@@ -40,10 +40,10 @@ class Entry(NamedTuple):
     causation: str
     verdict: str
     data: bytes
-    """JSON."""
+    """The event's fields as JSON."""
 
     def event(self) -> Event:
-        """What happened, whichever release wrote it down. Raises KeyError, ValueError for what is no event of ours."""
+        """Return the event, whichever release wrote it. Raises KeyError or ValueError where it cannot be read."""
         event = read(self.type, self.data)
         assert isinstance(event, Event)
         return event
@@ -51,46 +51,46 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """An aggregate's state as JSON, as its events up to this one make it."""
+    """An aggregate's state as JSON, as its events up to this version make it."""
 
     version: int
     offset: int
-    """Of the event with that version."""
+    """Offset of the event with that version."""
     state: bytes
     time: datetime = LONG_AGO
-    """The latest of its events."""
+    """The latest time of its events."""
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """What is known of an aggregate: its last snapshot (version 0 and nothing before the first), and type and data of
-    the events since."""
+class StoredState:
+    """An aggregate's last snapshot (version 0 and no bytes before the first), and type and data of the events since."""
 
     version: int
     state: bytes
     tail: tuple[tuple[str, bytes], ...]
     time: datetime = LONG_AGO
-    """The latest of all its events."""
+    """The latest time of all its events."""
 
 
 class Milestone(NamedTuple):
-    """A state on the way of a long story, as JSON: what came after is folded from here. Never changed once written."""
+    """A state in the middle of a long stream, as JSON, from which later states are folded. Never changed once
+    written."""
 
     subject: Key
     version: int
     time: datetime
-    """The latest of the events up to there, so that none of them is after it, whatever the clocks said."""
+    """The latest time of the events up to there, so that none of them is after it, whatever the clocks said."""
     partition: int
     offset: int
-    """Of the event with that version."""
+    """Offset of the event with that version."""
     event: str
-    """Its id."""
+    """Id of the event with that version."""
     state: bytes
 
 
 @dataclass(slots=True)
-class Batch:
-    """What a batch of events leads to, applied whole or not at all."""
+class ProjectionBatch:
+    """All changes of the read models that follow from a batch of events, applied whole or not at all."""
 
     start: dict[TopicPartition, int] = field(default_factory=dict)
     end: dict[TopicPartition, int] = field(default_factory=dict)
@@ -99,31 +99,35 @@ class Batch:
     gone: dict[str, set[str]] = field(default_factory=dict)
     states: dict[Key, Snapshot] = field(default_factory=dict)
     milestones: list[Milestone] = field(default_factory=list)
-    history: list[Entry] = field(default_factory=list)
+    history: list[HistoryEntry] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class HistoryQuery(Interest):
-    """Entries wanted, oldest first, after the entry whose id is `marker`."""
+    """A query for entries of history, oldest first, after the entry whose id is `marker`."""
 
     limit: int = 50
     marker: str = ""
     versioned: bool = False
-    """Only what changed its subject's state, and nothing that stands beside its stream."""
+    """Only events that changed their subject's state, and none beside its stream."""
 
 
 @dataclass(frozen=True)
-class Searched:
-    """What a bounded look at history found."""
+class SearchResult:
+    """Entries found by looking at a bounded number of entries."""
 
-    entries: list[Entry]
+    entries: list[HistoryEntry]
     next: str
-    """Id of the entry to go on after; empty where there is nothing more. It need not be one of the entries: so far
-    it was looked."""
+    """Id of the last entry that was looked at, after which to go on; empty where there is nothing more. The entry
+    itself need not be among those found."""
 
 
 def kinds_and_id(subject: str) -> tuple[tuple[str, ...], str]:
-    """What a subject says: KIND/ID, or a UUID alone, which a thing of any kind may have. Raises ValueError."""
+    """Split a subject into the kinds it may have and its id. A subject is KIND/ID, or a UUID alone, which may be of any
+    kind.
+
+    Raises ValueError.
+    """
     if len(subject) == UUID_LENGTH and "/" not in subject:
         return tuple(AGGREGATES), subject
     key = Key.parse(subject)
@@ -131,7 +135,7 @@ def kinds_and_id(subject: str) -> tuple[tuple[str, ...], str]:
 
 
 class NotMoved(Exception):
-    """Another projector has moved the positions: this one is to stop."""
+    """Another projector has moved the positions; this one has to stop."""
 
 
 class Frozen(Protocol):
@@ -139,35 +143,35 @@ class Frozen(Protocol):
 
     @property
     def positions(self) -> dict[TopicPartition, int]:
-        """What they were made of: the events before these."""
+        """Return the offsets before which all events are in the read models."""
 
     def rows(self, view: str) -> AsyncIterator[Row]:
-        """Every row of a view, in no order; its document as its JSON reads."""
+        """Yield every row of a view, in no order, its document as its JSON reads."""
 
-    def history(self) -> AsyncIterator[Entry]:
-        """Every event of history, in no order."""
+    def history(self) -> AsyncIterator[HistoryEntry]:
+        """Yield every entry of history, in no order."""
 
     def states(self) -> AsyncIterator[tuple[Key, Snapshot]]:
-        """Every state that is written down, in no order."""
+        """Yield every stored snapshot, in no order."""
 
     def milestones(self) -> AsyncIterator[Milestone]:
-        """Every milestone, in no order."""
+        """Yield every milestone, in no order."""
 
 
 class Store(Protocol):
-    """Read models."""
+    """The port to the read models, history, and the states that projecting goes on from."""
 
     def frozen(self) -> AbstractAsyncContextManager[Frozen]:
-        """Them at this moment, for the time of a block. Raises StoreUnavailable."""
+        """Open the read models as they are at this moment, until the block ends. Raises StoreUnavailable."""
 
     async def positions(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-        """Where each partition is to be read from."""
+        """Return the offset from which each partition is to be read. Raises StoreUnavailable."""
 
-    async def states(self, keys: Sequence[Key]) -> dict[Key, Kept]:
-        """The last snapshot of each aggregate that is known, with what came since."""
+    async def states(self, keys: Sequence[Key]) -> dict[Key, StoredState]:
+        """Return the last snapshot of each aggregate that is stored, and the events since. Raises StoreUnavailable."""
 
     async def last_milestones(self, keys: Sequence[Key]) -> dict[Key, tuple[int, int]]:
-        """Version and bytes of the last milestone of each aggregate that has one."""
+        """Return version and bytes of the last milestone of each aggregate that has one. Raises StoreUnavailable."""
 
     async def milestone(
         self,
@@ -176,38 +180,50 @@ class Store(Protocol):
         place: tuple[int, int] | None = None,
         version: int | None = None,
     ) -> Milestone | None:
-        """The newest milestone that is no later than what is given of these; a place is a partition and an offset."""
+        """Return the newest milestone that is no later than each limit that is set, or None. A place is a partition and
+        an offset.
 
-    async def apply(self, batch: Batch) -> None:
-        """All of it in one transaction, with the positions. Raises NotMoved, StoreUnavailable."""
+        Raises StoreUnavailable.
+        """
+
+    async def apply(self, batch: ProjectionBatch) -> None:
+        """Write the whole batch in one transaction, with the positions. Raises NotMoved, StoreUnavailable."""
 
     async def get(self, view: str, ident: str) -> Found | None:
-        """One document."""
+        """Return the document with this id, or None. Raises StoreUnavailable."""
 
     async def find(self, view: str, name: str, where: dict[str, Any]) -> list[Found]:
-        """Documents with this name (at most 20), newest first; `where` narrows them by columns."""
+        """Return the documents with this name (at most 20), newest first; `where` narrows them by columns.
+
+        Raises StoreUnavailable.
+        """
 
     async def page(self, view: str, query: Query) -> Page:
-        """A page of documents, newest first. Raises UnknownMarker."""
+        """Return a page of documents, newest first. Raises UnknownMarker, StoreUnavailable."""
 
     async def count(self, view: str) -> int:
-        """Rows of a view."""
+        """Return the number of rows of a view. Raises StoreUnavailable."""
 
     async def totals(
         self, view: str, by: str, where: Sequence[Condition], sums: Sequence[Sequence[str]] = ()
     ) -> dict[str, tuple[int, ...]]:
-        """By each value of a column of text, among the rows for which this holds: how many there are, and the sums of
-        the whole numbers that their documents have at these paths. It reads every such row."""
+        """Return, for each value of a text column, the number of matching rows, and the sums of the whole numbers that
+        their documents have at these paths. Reads every matching row. Raises StoreUnavailable."""
 
-    async def history(self, query: HistoryQuery) -> list[Entry]:
-        """Events, oldest first. Raises UnknownMarker, ValueError for what is no subject."""
+    async def history(self, query: HistoryQuery) -> list[HistoryEntry]:
+        """Return the entries that match, oldest first.
 
-    async def search(self, query: HistoryQuery, most: int) -> Searched:
-        """Events, oldest first, that are found by looking at so many at most. Raises UnknownMarker, ValueError for
-        what is no subject."""
+        Raises UnknownMarker, ValueError for a text that is no subject, StoreUnavailable.
+        """
 
-    async def event(self, ident: str) -> Entry | None:
-        """One event by its id."""
+    async def search(self, query: HistoryQuery, most: int) -> SearchResult:
+        """Return the matching entries, oldest first, that are found by looking at `most` entries.
+
+        Raises UnknownMarker, ValueError for a text that is no subject, StoreUnavailable.
+        """
+
+    async def event(self, ident: str) -> HistoryEntry | None:
+        """Return the entry with this event id, or None. Raises StoreUnavailable."""
 
     async def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections to the database."""

@@ -12,21 +12,34 @@ from domain.core.messages import Key
 from infra.db.pool import Connections
 from infra.log.log import TopicPartition
 from infra.process import failpoints
-from projections.store.arrays import Bigints, Blobs, EncodedTexts, Moments, Texts
+from projections.store.arrays import BigintArray, ByteaArray, EncodedTextArray, TextArray, TimestampArray
 from projections.store.port import (
     LONG_AGO,
-    Batch,
-    Entry,
+    HistoryEntry,
     HistoryQuery,
-    Kept,
     Milestone,
     NotMoved,
-    Searched,
+    ProjectionBatch,
+    SearchResult,
     Snapshot,
+    StoredState,
     StoreUnavailable,
 )
 from projections.store.schema import SCHEMA, in_schema
 from projections.store.sql_filters import Conditions, alternatives, of_history, of_view
+from projections.store.statements import (
+    ENSURE,
+    ENTRY,
+    LAST_MILESTONES,
+    MILESTONE,
+    MILESTONES,
+    MOVE,
+    READABLE,
+    REMEMBER,
+    SINCE,
+    STATE,
+    STATES,
+)
 from projections.views.table import VIEWS
 from projections.views.view import (
     Condition,
@@ -42,78 +55,9 @@ FOUND_AT_MOST = 20
 OPTIONS = "-c statement_timeout=30000 -c synchronous_commit=off"
 ROWS_AT_ONCE = 1000
 
-ENTRY = """
-select kind, subject_id, version, id, type, at, topic, partition, "offset", actor, project, task, correlation,
-       causation, verdict, data
-  from"""
-
-REMEMBER = """
-insert into {schema}.history (kind, subject_id, version, id, type, at, topic, partition, "offset", actor, project,
-                              task, correlation, causation, verdict, data)
-select * from unnest(%b::text[], %b::text[], %b::bigint[], %b::text[], %b::text[], %b::timestamptz[], %b::text[],
-                     %b::int[], %b::bigint[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[],
-                     %b::bytea[])
-on conflict do nothing
-"""
-
-STATE = """
-insert into {schema}.states as s (kind, id, version, "offset", state, at)
-select * from unnest(%b::text[], %b::text[], %b::bigint[], %b::bigint[], %b::bytea[], %b::timestamptz[])
-on conflict (kind, id) do update
-   set version = excluded.version, "offset" = excluded."offset", state = excluded.state, at = excluded.at
- where s.version < excluded.version
-"""
-
-STATES = """
-select s.kind, s.id, s.version, s.state, s.at from {schema}.states s
-  join unnest(%s::text[], %s::text[]) as k (kind, id) on s.kind = k.kind and s.id = k.id
-"""
-
-MILESTONES = """
-insert into {schema}.milestones (kind, id, version, at, partition, "offset", event, state)
-values (%s, %s, %s, %s, %s, %s, %s, %b) on conflict do nothing
-"""
-
-LAST_MILESTONES = """
-select k.kind, k.id, m.version, m.bytes from unnest(%s::text[], %s::text[]) as k (kind, id)
- cross join lateral (
-    select version, octet_length(state) as bytes from {schema}.milestones
-     where kind = k.kind and id = k.id order by version desc limit 1
- ) m
-"""
-
-# What is given says which index has them in order: of one story, time and place never fall while the version rises.
-MILESTONE = 'select version, at, partition, "offset", event, state from {schema}.milestones where kind = %s and id = %s'
-
-SINCE = """
-select k.kind, k.id, h.type, h.data, h.at from unnest(%s::text[], %s::text[]) as k (kind, id)
-  left join {schema}.states s on s.kind = k.kind and s.id = k.id
-  join {schema}.history h on h.kind = k.kind and h.subject_id = k.id and h."offset" > coalesce(s."offset", -1)
-   and h.version > coalesce(s.version, 0)
- order by h.partition, h."offset"
-"""
-
-MOVE = """
-update {schema}.positions p set next_offset = m.upto
-  from unnest(%s::text[], %s::int[], %s::bigint[], %s::bigint[]) as m (topic, partition, since, upto)
- where p.topic = m.topic and p.partition = m.partition and p.next_offset = m.since
-"""
-
-ENSURE = """
-insert into {schema}.positions (topic, partition, next_offset)
-select topic, partition, 0 from unnest(%s::text[], %s::int[]) as k (topic, partition)
-on conflict do nothing
-"""
-
-# PostgreSQL reads no JSON that has a NUL in any of its texts, whatever is looked for in it.
-READABLE = r"""
-(case when strpos(doc, '\u0000') = 0 then doc
-      else regexp_replace(doc, '(?<!\\)((?:\\\\)*)\\u0000', '\1', 'g') end)::json
-""".strip()
-
 
 class PostgresFrozen:
-    """What one transaction sees."""
+    """The read models as one transaction of PostgreSQL sees them."""
 
     def __init__(self, connection: AsyncConnection[Any], schema: str, positions: dict[TopicPartition, int]) -> None:
         self.positions = positions
@@ -121,7 +65,7 @@ class PostgresFrozen:
         self._schema = schema
 
     async def rows(self, view: str) -> AsyncIterator[Row]:
-        """Every row of a view, its document as its JSON reads."""
+        """Yield every row of a view, its document as its JSON reads."""
         names = [column.name for column in VIEWS[view].columns]
         columns = sql.SQL("").join(sql.SQL(", {}").format(sql.Identifier(name)) for name in names)
         every = sql.SQL("select id, version, created, doc{} from {}")
@@ -130,26 +74,26 @@ class PostgresFrozen:
         ):
             yield Row(ident, version, created, dict(zip(names, values, strict=True)), orjson.loads(doc))
 
-    async def history(self) -> AsyncIterator[Entry]:
-        """Every event of history."""
+    async def history(self) -> AsyncIterator[HistoryEntry]:
+        """Yield every entry of history."""
         async for row in self._all(in_schema(ENTRY + " {schema}.history", self._schema)):
             yield _entry(row)
 
     async def states(self) -> AsyncIterator[tuple[Key, Snapshot]]:
-        """Every state that is written down."""
+        """Yield every stored snapshot, by aggregate."""
         async for kind, ident, *snapshot in self._all(
             in_schema('select kind, id, version, "offset", state, at from {schema}.states', self._schema)
         ):
             yield Key(kind, ident), Snapshot(*snapshot)
 
     async def milestones(self) -> AsyncIterator[Milestone]:
-        """Every milestone."""
+        """Yield every milestone of every aggregate."""
         every = 'select kind, id, version, at, partition, "offset", event, state from {schema}.milestones'
         async for kind, ident, *milestone in self._all(in_schema(every, self._schema)):
             yield Milestone(Key(kind, ident), *milestone)
 
     async def _all(self, query: sql.Composed) -> AsyncIterator[Any]:
-        """What a query finds, some at a time."""
+        """Yield the rows that a query finds, and fetch some at a time."""
         async with self._connection.cursor("frozen") as cursor:
             cursor.itersize = ROWS_AT_ONCE
             await cursor.execute(query)
@@ -166,11 +110,11 @@ class PostgresStore:
         self._upserts = {view.name: self._upsert(view) for view in VIEWS.values()}
 
     async def open(self) -> None:
-        """Connect; a database that is not there yet is waited for at use."""
+        """Open the connections; a database that is away is waited for when one is used."""
         await self._connections.open()
 
     async def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections to the database."""
         await self._connections.close()
 
     def _table(self, view: View) -> sql.Identifier:
@@ -199,7 +143,7 @@ class PostgresStore:
 
     @asynccontextmanager
     async def frozen(self) -> AsyncIterator[PostgresFrozen]:
-        """Them at this moment, for the time of a block. Raises StoreUnavailable."""
+        """Open the read models as they are at this moment, until the block ends. Raises StoreUnavailable."""
         async with self._connections.lend() as connection, connection.transaction():
             await connection.execute("set transaction isolation level repeatable read read only")
             rows = await connection.execute(
@@ -209,7 +153,7 @@ class PostgresStore:
             yield PostgresFrozen(connection, self._schema, at)
 
     async def positions(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-        """Where each partition is to be read from."""
+        """Return the offset from which each partition is to be read. Raises StoreUnavailable."""
         async with self._connections.lend() as connection:
             await connection.execute(
                 in_schema(ENSURE, self._schema),
@@ -218,32 +162,32 @@ class PostgresStore:
             rows = await connection.execute(
                 in_schema("select topic, partition, next_offset from {schema}.positions", self._schema)
             )
-            known = {TopicPartition(topic, number): offset for topic, number, offset in await rows.fetchall()}
-        return {each: known[each] for each in partitions}
+            found = {TopicPartition(topic, number): offset for topic, number, offset in await rows.fetchall()}
+        return {each: found[each] for each in partitions}
 
-    async def states(self, keys: Sequence[Key]) -> dict[Key, Kept]:
-        """The last snapshot of each aggregate that is known, with what came since."""
-        asked = ([key.kind for key in keys], [key.id for key in keys])
+    async def states(self, keys: Sequence[Key]) -> dict[Key, StoredState]:
+        """Return the last snapshot of each aggregate that is stored, and the events since. Raises StoreUnavailable."""
+        pairs = ([key.kind for key in keys], [key.id for key in keys])
         tails: dict[Key, list[tuple[str, bytes]]] = {}
         times: dict[Key, datetime] = {}
         async with self._connections.lend() as connection:
-            rows = await connection.execute(in_schema(STATES, self._schema), asked)
-            known = {Key(kind, ident): last for kind, ident, *last in await rows.fetchall()}
-            for kind, ident, type_name, data, at in await self._since(connection, asked):
+            rows = await connection.execute(in_schema(STATES, self._schema), pairs)
+            snapshots = {Key(kind, ident): last for kind, ident, *last in await rows.fetchall()}
+            for kind, ident, type_name, data, at in await self._since(connection, pairs):
                 key = Key(kind, ident)
                 tails.setdefault(key, []).append((type_name, data))
                 times[key] = max(times.get(key, at), at)
         return {
-            key: Kept(version, state, tuple(tails.get(key, ())), max(time, times.get(key, time)))
-            for key in {**known, **tails}
-            for version, state, time in (known.get(key, (0, b"", LONG_AGO)),)
+            key: StoredState(version, state, tuple(tails.get(key, ())), max(time, times.get(key, time)))
+            for key in {**snapshots, **tails}
+            for version, state, time in (snapshots.get(key, (0, b"", LONG_AGO)),)
         }
 
     async def last_milestones(self, keys: Sequence[Key]) -> dict[Key, tuple[int, int]]:
-        """Version and bytes of the last milestone of each aggregate that has one."""
-        asked = ([key.kind for key in keys], [key.id for key in keys])
+        """Return version and bytes of the last milestone of each aggregate that has one. Raises StoreUnavailable."""
+        pairs = ([key.kind for key in keys], [key.id for key in keys])
         async with self._connections.lend() as connection:
-            rows = await connection.execute(in_schema(LAST_MILESTONES, self._schema), asked)
+            rows = await connection.execute(in_schema(LAST_MILESTONES, self._schema), pairs)
             return {Key(kind, ident): (version, size) for kind, ident, version, size in await rows.fetchall()}
 
     async def milestone(
@@ -253,7 +197,8 @@ class PostgresStore:
         place: tuple[int, int] | None = None,
         version: int | None = None,
     ) -> Milestone | None:
-        """The newest milestone that is no later than what is given of these."""
+        """Return the newest milestone that is no later than each limit that is set, or None. Raises
+        StoreUnavailable."""
         text, order = MILESTONE, "version desc"
         values: list[Any] = [*subject]
         if version is not None:
@@ -270,8 +215,8 @@ class PostgresStore:
             row = await rows.fetchone()
         return Milestone(subject, *row) if row else None
 
-    async def apply(self, batch: Batch) -> None:
-        """All of it in one transaction, with the positions. Raises NotMoved, StoreUnavailable."""
+    async def apply(self, batch: ProjectionBatch) -> None:
+        """Write the whole batch in one transaction, with the positions. Raises NotMoved, StoreUnavailable."""
         # What the database loses in a fall it loses with the positions: it is read again.
         async with self._connections.lend() as connection, connection.transaction(), connection.cursor() as cursor:
             moves = list(batch.end)
@@ -295,7 +240,7 @@ class PostgresStore:
                         [each.version for each in batch.states.values()],
                         [each.offset for each in batch.states.values()],
                         [each.state for each in batch.states.values()],
-                        Moments(each.time for each in batch.states.values()),
+                        TimestampArray(each.time for each in batch.states.values()),
                     ),
                 )
             for milestone in batch.milestones:
@@ -311,20 +256,20 @@ class PostgresStore:
                 await self._remember(cursor, batch.history)
             failpoints.point("projector-written")
 
-    async def _since(self, connection: AsyncConnection[Any], asked: tuple[list[str], list[str]]) -> list[Any]:
-        """What came to each of these since its last snapshot, in order."""
-        return await (await connection.execute(in_schema(SINCE, self._schema), asked)).fetchall()
+    async def _since(self, connection: AsyncConnection[Any], pairs: tuple[list[str], list[str]]) -> list[Any]:
+        """Return the events of each of these aggregates since its last snapshot, in order."""
+        return await (await connection.execute(in_schema(SINCE, self._schema), pairs)).fetchall()
 
     async def _put(self, cursor: AsyncCursor[Any], view: View, rows: Sequence[Row]) -> None:
-        """Put these in the place of lower versions of themselves."""
+        """Insert these rows, or put them in the place of lower versions of the same rows."""
         await cursor.execute(self._upserts[view.name], _columns(view, rows))
 
-    async def _remember(self, cursor: AsyncCursor[Any], entries: Sequence[Entry]) -> None:
-        """Add these to history, those that it does not have."""
+    async def _remember(self, cursor: AsyncCursor[Any], entries: Sequence[HistoryEntry]) -> None:
+        """Add to history those of these entries that it does not have."""
         await cursor.execute(in_schema(REMEMBER, self._schema), _history(entries))
 
     async def get(self, view: str, ident: str) -> Found | None:
-        """One document."""
+        """Return the document with this id, or None. Raises StoreUnavailable."""
         async with self._connections.lend() as connection:
             rows = await connection.execute(
                 sql.SQL("select id, version, doc from {} where id = %s").format(self._table(VIEWS[view])), (ident,)
@@ -333,20 +278,23 @@ class PostgresStore:
         return Found(row[0], row[1], row[2].encode()) if row else None
 
     async def find(self, view: str, name: str, where: dict[str, Any]) -> list[Found]:
-        """Documents with this name (at most 20), newest first; `where` narrows them by columns."""
+        """Return the documents with this name (at most 20), newest first; `where` narrows them by columns.
+
+        Raises StoreUnavailable.
+        """
         conditions = (Condition("name", "=", name), *(Condition(key, "=", value) for key, value in where.items()))
-        wanted = of_view(conditions)
+        filters = of_view(conditions)
         async with self._connections.lend() as connection:
             rows = await connection.execute(
                 sql.SQL("select id, version, doc from {} {} order by created desc, id desc limit {}").format(
-                    self._table(VIEWS[view]), wanted.clause, sql.Literal(FOUND_AT_MOST)
+                    self._table(VIEWS[view]), filters.clause, sql.Literal(FOUND_AT_MOST)
                 ),
-                wanted.values,
+                filters.values,
             )
             return [Found(ident, version, doc.encode()) for ident, version, doc in await rows.fetchall()]
 
     async def page(self, view: str, query: Query) -> Page:
-        """A page of documents, newest first. Raises UnknownMarker."""
+        """Return a page of documents, newest first. Raises UnknownMarker, StoreUnavailable."""
         shape = VIEWS[view]
         after: tuple[Any, ...] | None = None
         async with self._connections.lend() as connection:
@@ -359,15 +307,15 @@ class PostgresStore:
                     raise UnknownMarker(query.marker)
             parts, values = [], []
             for conditions in alternatives(shape, query.where):
-                wanted = of_view(conditions)
+                filters = of_view(conditions)
                 if after is not None:
-                    wanted.add("(created, id) < (%s, %s)", *after)
+                    filters.add("(created, id) < (%s, %s)", *after)
                 parts.append(
                     sql.SQL("(select created, id, doc from {} {} order by created desc, id desc limit %s)").format(
-                        self._table(shape), wanted.clause
+                        self._table(shape), filters.clause
                     )
                 )
-                values += [*wanted.values, query.limit + 1 + query.skip]
+                values += [*filters.values, query.limit + 1 + query.skip]
             rows = await connection.execute(
                 sql.SQL("select id, doc from ({}) as p order by created desc, id desc limit %s offset %s").format(
                     sql.SQL(" union all ").join(parts)
@@ -383,7 +331,7 @@ class PostgresStore:
         )
 
     async def count(self, view: str) -> int:
-        """Rows of a view."""
+        """Return the number of rows of a view. Raises StoreUnavailable."""
         async with self._connections.lend() as connection:
             rows = await connection.execute(sql.SQL("select count(*) from {}").format(self._table(VIEWS[view])))
             row = await rows.fetchone()
@@ -392,21 +340,24 @@ class PostgresStore:
     async def totals(
         self, view: str, by: str, where: Sequence[Condition], sums: Sequence[Sequence[str]] = ()
     ) -> dict[str, tuple[int, ...]]:
-        """By each value of a column of text, among the rows for which this holds: how many there are, and the sums of
-        the whole numbers that their documents have at these paths. It reads every such row."""
-        wanted = of_view(where)
+        """Return, for each value of a text column, the number of matching rows, and the sums of the whole numbers that
+        their documents have at these paths. Reads every matching row. Raises StoreUnavailable."""
+        filters = of_view(where)
         numbers = [sql.SQL(f", sum(({READABLE} #>> %s)::bigint)")] * len(sums)
         async with self._connections.lend() as connection:
             rows = await connection.execute(
                 sql.SQL("select {0}, count(*){1} from {2} {3} group by {0}").format(
-                    sql.Identifier(by), sql.SQL("").join(numbers), self._table(VIEWS[view]), wanted.clause
+                    sql.Identifier(by), sql.SQL("").join(numbers), self._table(VIEWS[view]), filters.clause
                 ),
-                [*map(list, sums), *wanted.values],
+                [*map(list, sums), *filters.values],
             )
             return {str(value): tuple(map(int, counted)) for value, *counted in await rows.fetchall()}
 
-    async def history(self, query: HistoryQuery) -> list[Entry]:
-        """Events, oldest first. Raises UnknownMarker, ValueError for what is no subject."""
+    async def history(self, query: HistoryQuery) -> list[HistoryEntry]:
+        """Return the entries that match, oldest first.
+
+        Raises UnknownMarker, ValueError for a text that is no subject, StoreUnavailable.
+        """
         driving, other, order = of_history(query)
         async with self._connections.lend() as connection:
             await self._go_on_after(connection, query.marker, driving, order)
@@ -415,8 +366,11 @@ class PostgresStore:
                 connection, in_schema("{schema}.history", self._schema), driving, order, query.limit
             )
 
-    async def search(self, query: HistoryQuery, most: int) -> Searched:
-        """Events that are found by looking at so many at most. Raises UnknownMarker, ValueError for no subject."""
+    async def search(self, query: HistoryQuery, most: int) -> SearchResult:
+        """Return the matching entries that are found by looking at `most` entries.
+
+        Raises UnknownMarker, ValueError for a text that is no subject, StoreUnavailable.
+        """
         driving, other, order = of_history(query)
         looked_at = sql.SQL("select {} from {} {} order by {}")
         table = sql.Identifier(self._schema, "history")
@@ -427,11 +381,11 @@ class PostgresStore:
             rows = sql.SQL("({}) as looked_at").format(source)
             found = await self._entries(connection, rows, whole, order, query.limit + 1)
             if len(found) > query.limit:
-                return Searched(found[: query.limit], found[query.limit - 1].id)
+                return SearchResult(found[: query.limit], found[query.limit - 1].id)
             last = looked_at.format(sql.SQL("id"), table, driving.clause, order)
             answer = await connection.execute(last + sql.SQL(" offset {} limit 2").format(most - 1), driving.values)
             bound = await answer.fetchall()
-        return Searched(found, bound[0][0] if len(bound) > 1 else "")
+        return SearchResult(found, bound[0][0] if len(bound) > 1 else "")
 
     async def _go_on_after(
         self, connection: AsyncConnection[Any], marker: str, conditions: Conditions, order: sql.SQL
@@ -452,15 +406,15 @@ class PostgresStore:
         conditions: Conditions,
         order: sql.SQL,
         limit: int,
-    ) -> list[Entry]:
+    ) -> list[HistoryEntry]:
         rows = await connection.execute(
             sql.SQL("{} {} {} order by {} limit {}").format(sql.SQL(ENTRY), source, conditions.clause, order, limit),
             conditions.values,
         )
         return [_entry(row) for row in await rows.fetchall()]
 
-    async def event(self, ident: str) -> Entry | None:
-        """One event by its id."""
+    async def event(self, ident: str) -> HistoryEntry | None:
+        """Return the entry with this event id, or None. Raises StoreUnavailable."""
         async with self._connections.lend() as connection:
             rows = await connection.execute(
                 in_schema(ENTRY + " {schema}.history where id = %s", self._schema), (ident,)
@@ -471,47 +425,47 @@ class PostgresStore:
 
 def _columns(view: View, rows: Sequence[Row]) -> list[Any]:
     values: list[Any] = [
-        Texts(row.id for row in rows),
-        Bigints(row.version for row in rows),
-        Moments(row.created for row in rows),
-        EncodedTexts(orjson.dumps(row.doc) for row in rows),
+        TextArray(row.id for row in rows),
+        BigintArray(row.version for row in rows),
+        TimestampArray(row.created for row in rows),
+        EncodedTextArray(orjson.dumps(row.doc) for row in rows),
     ]
     for column in view.columns:
         own = [row.columns[column.name] for row in rows]
         match column.type:
             case "text":
-                values.append(Texts(own))
+                values.append(TextArray(own))
             case "text[]":
-                values.append(Texts(map(_literal, own)))
+                values.append(TextArray(map(_literal, own)))
             case _:
                 values.append(own)
     return values
 
 
-def _history(entries: Sequence[Entry]) -> list[Any]:
-    of = Entry(*zip(*entries, strict=True))  # type: ignore[arg-type]  # of every field, what all entries have there
+def _history(entries: Sequence[HistoryEntry]) -> list[Any]:
+    of = HistoryEntry(*zip(*entries, strict=True))  # type: ignore[arg-type]  # of every field, what all entries have there
     subjects: Sequence[Key] = of.subject  # type: ignore[assignment]
     return [
-        Texts(each.kind for each in subjects),
-        Texts(each.id for each in subjects),
-        Bigints(of.version),  # type: ignore[call-overload]
-        Texts(of.id),
-        Texts(of.type),
-        Moments(of.time),  # type: ignore[call-overload]
-        Texts(of.topic),
+        TextArray(each.kind for each in subjects),
+        TextArray(each.id for each in subjects),
+        BigintArray(of.version),  # type: ignore[call-overload]
+        TextArray(of.id),
+        TextArray(of.type),
+        TimestampArray(of.time),  # type: ignore[call-overload]
+        TextArray(of.topic),
         list(of.partition),  # type: ignore[call-overload]
-        Bigints(of.offset),  # type: ignore[call-overload]
-        *(Texts(each) for each in (of.actor, of.project, of.task, of.correlation, of.causation, of.verdict)),
-        Blobs(of.data),  # type: ignore[arg-type]
+        BigintArray(of.offset),  # type: ignore[call-overload]
+        *(TextArray(each) for each in (of.actor, of.project, of.task, of.correlation, of.causation, of.verdict)),
+        ByteaArray(of.data),  # type: ignore[arg-type]
     ]
 
 
 def _literal(words: Iterable[str]) -> str:
-    """A list as PostgreSQL writes an array."""
+    """Return a list as the text by which PostgreSQL writes an array."""
     quoted = (each.replace("\\", "\\\\").replace('"', '\\"') for each in words)
     return "{" + ",".join(f'"{each}"' for each in quoted) + "}"
 
 
-def _entry(row: tuple[Any, ...]) -> Entry:
+def _entry(row: tuple[Any, ...]) -> HistoryEntry:
     kind, ident, *rest = row
-    return Entry(Key(kind, ident), *rest)
+    return HistoryEntry(Key(kind, ident), *rest)

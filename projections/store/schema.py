@@ -1,6 +1,6 @@
-"""The read models' tables and indexes in PostgreSQL: what they are follows from the views' columns.
+"""The read models' tables and indexes in PostgreSQL, made from the views' columns.
 
-Every one lies in a schema of its own, so that a new generation can be filled beside the one that serves.
+Each generation lies in a schema of its own, so that a new one can be filled beside the one that serves.
 """
 
 from collections.abc import Iterator
@@ -51,7 +51,8 @@ delete from {schema}.history where version = 0 and ctid in (
           from {schema}.history where version = 0
     ) as notices where time > 1
 )"""
-"""A notice has no version to be known again by, and may have come twice while nothing looked."""
+"""Removes notices that came more than once: a notice is an event without a version to recognise it by, and nothing
+checked for repetition while history was filled."""
 
 HISTORY = "history"
 HISTORY_INDEXES = (
@@ -70,7 +71,7 @@ HISTORY_INDEXES = (
 
 
 def create_tables(dsn: str, schema: str = SCHEMA) -> None:
-    """Make the tables of all views, and what they are found by, where they are missing. Raises psycopg.Error."""
+    """Create the tables and indexes of all views, where they are missing. Raises psycopg.Error."""
     # A statement is a transaction: a projector that works meanwhile locks tables too, in its own order.
     with connect(dsn) as connection:
         create_bare_tables(connection, schema)
@@ -78,7 +79,7 @@ def create_tables(dsn: str, schema: str = SCHEMA) -> None:
 
 
 def create_bare_tables(connection: psycopg.Connection[Any], schema: str) -> None:
-    """Tables with what filling them needs, and no more. Raises psycopg.Error."""
+    """Create the tables with the indexes that filling them needs, and no more. Raises psycopg.Error."""
     for statement in TABLES:
         connection.execute(in_schema(statement, schema))
     for view in VIEWS.values():
@@ -105,7 +106,7 @@ def create_bare_tables(connection: psycopg.Connection[Any], schema: str) -> None
 
 
 def create_indexes(connection: psycopg.Connection[Any], schema: str) -> None:
-    """What pages and documents are found by. Raises psycopg.Error."""
+    """Create the indexes by which pages and documents are found. Raises psycopg.Error."""
     connection.execute(repeated_notices(schema))
     for statements in index_statements(schema).values():
         for statement in statements:
@@ -113,18 +114,19 @@ def create_indexes(connection: psycopg.Connection[Any], schema: str) -> None:
 
 
 def repeated_notices(schema: str) -> sql.Composed:
-    """The statement that leaves every notice in history once."""
+    """Return the statement that leaves every notice in history once."""
     return in_schema(REPEATED_NOTICES, schema)
 
 
 def index_statements(schema: str) -> dict[str, list[sql.Composed]]:
-    """What makes each table's indexes; a statement does not wait for another."""
+    """Return, by table, the statements that create its indexes; they may run in any order."""
     of_views = {view.name: list(_indexes(view, schema)) for view in VIEWS.values()}
     return {HISTORY: [in_schema(text, schema) for text in HISTORY_INDEXES], **of_views}
 
 
 def analyze_statements(schema: str) -> dict[str, sql.Composed]:
-    """What makes the planner know each table, without its documents, which it never compares."""
+    """Return, by table, the statement that updates the planner's statistics, without those of documents, which are
+    never compared."""
     columns = {view.name: ["id", "created", *(column.name for column in view.columns)] for view in VIEWS.values()}
     columns["states"] = ["kind", "id"]
     columns["milestones"] = ["kind", "id", "version", "at", "partition", "offset"]
@@ -139,17 +141,17 @@ def analyze_statements(schema: str) -> dict[str, sql.Composed]:
 
 def _indexes(view: View, schema: str) -> Iterator[sql.Composed]:
     order = sql.SQL("created desc, id desc")
-    wanted: list[tuple[str, sql.Composed]] = [("order", sql.SQL("({})").format(order))]
+    indexes: list[tuple[str, sql.Composed]] = [("order", sql.SQL("({})").format(order))]
     for column in view.columns:
         if column.indexed:
             text = "using gin ({})" if column.type == "text[]" else "({}, {})"
-            wanted.append((column.name, sql.SQL(text).format(sql.Identifier(column.name), order)))
-    for name, how in wanted:
+            indexes.append((column.name, sql.SQL(text).format(sql.Identifier(column.name), order)))
+    for name, how in indexes:
         yield sql.SQL("create index if not exists {} on {} {}").format(
             sql.Identifier(f"{view.name}_{name}"), sql.Identifier(schema, view.name), how
         )
 
 
 def in_schema(text: str, schema: str) -> sql.Composed:
-    """A statement for the tables of this schema."""
+    """Return a statement with the name of this schema in it."""
     return sql.SQL(text).format(schema=sql.Identifier(schema))

@@ -1,4 +1,4 @@
-"""What is asked of the read models, as conditions of SQL."""
+"""Translates queries of read models and history into conditions of SQL."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -14,30 +14,33 @@ OPERATORS = {"=": "=", "!=": "<>", ">=": ">=", "<=": "<="}
 
 
 class Conditions:
-    """Conditions that hold all together, with their values in order."""
+    """Conditions that must all hold, with their values in order."""
 
     def __init__(self, texts: Iterable[sql.Composable] = (), values: Iterable[Any] = ()) -> None:
         self.texts = list(texts)
         self.values = list(values)
 
     def add(self, text: str | sql.Composable, *values: Any) -> None:
-        """One more, with the values of its places."""
+        """Add a condition, with the values of its placeholders."""
         self.texts.append(sql.SQL(text) if isinstance(text, str) else text)
         self.values += values
 
     def add_all(self, other: "Conditions") -> None:
-        """All of the other's, too."""
+        """Add all conditions and values of the other."""
         self.texts += other.texts
         self.values += other.values
 
     @property
     def clause(self) -> sql.Composable:
-        """They as a where clause, or nothing."""
+        """Return the conditions as a where clause, or an empty text where there are none."""
         return sql.SQL("where ") + sql.SQL(" and ").join(self.texts) if self.texts else sql.SQL("")
 
 
 def of_history(query: HistoryQuery) -> tuple[Conditions, Conditions, sql.SQL]:
-    """What an index finds, what is looked at for the rest, and the order. Raises ValueError for what is no subject."""
+    """Return the conditions that an index serves, those that are checked on what it finds, and the order.
+
+    Raises ValueError for a text that is no subject.
+    """
     driving, other = Conditions(), Conditions()
     if query.subject:
         kinds, ident = kinds_and_id(query.subject)
@@ -66,13 +69,13 @@ def of_history(query: HistoryQuery) -> tuple[Conditions, Conditions, sql.SQL]:
 
 
 def _like(pattern: str) -> str:
-    """A pattern with * as SQL has it."""
+    """Turn a pattern with * into one for SQL's like."""
     return re.sub(r"([\\%_])", r"\\\1", pattern).replace("*", "%")
 
 
 def alternatives(view: View, conditions: Sequence[Condition | Either]) -> list[Sequence[Condition | Either]]:
-    """The same question once for each value of a column that may have several: each is then read off its index in
-    order, and no more of it than a page, however rare the value is. Together they are the answer, each row once."""
+    """Return the conditions once for each value of a column that may have several. Each is then read off its index in
+    order, and no more of it than a page, however rare the value is. Together they find the same rows, each once."""
     for number, each in enumerate(conditions):
         if isinstance(each, Either):
             continue
@@ -86,7 +89,7 @@ def alternatives(view: View, conditions: Sequence[Condition | Either]) -> list[S
 
 
 def of_view(conditions: Iterable[Condition | Either]) -> Conditions:
-    """What holds for the rows that are wanted of a view."""
+    """Return the conditions under which a row of a view matches."""
     whole = Conditions()
     for each in conditions:
         if isinstance(each, Either):

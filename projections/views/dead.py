@@ -1,7 +1,7 @@
 """Dead records: gostack.dead as a read model.
 
-The topic holds records as they came, of which nothing is certain, not even a time; their order in it is. So a row's
-moment is made of its place there.
+The topic holds records as they came, of which nothing is certain, not even a time; their order in the topic is. So a
+row's moment is made of the record's place there.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,21 +10,25 @@ from datetime import UTC, datetime, timedelta
 from domain.core.errors import GoStackError
 from domain.core.messages import Envelope, Key, Record, from_record, named_id
 from domain.dead import PLACE, WHY, Dead, DeadEvent, DeadFound
-from projections.views.view import Change, Column, Row, View
+from projections.views.view import Change, Row, View, ViewColumn
 
 LONGEST = 1000
-"""Characters of what a row tells; the record itself has all."""
+"""Characters that a row keeps of each text; the record itself has all."""
 LONGEST_FOUND_BY = 200
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def headers_of(record: Record) -> dict[str, str]:
-    """As text, however they were written."""
+    """Return the record's headers as text, whatever bytes they have."""
     return {name: (value or b"").decode(errors="replace") for name, value in record.headers}
 
 
 def read_dead(record: Record) -> Envelope | None:
-    """What a record of the topic says: that one was found dead, or what became of one; None for neither."""
+    """Return the event of a record of gostack.dead, in an envelope: DeadFound for a dead record, or what was done about
+    one.
+
+    None where the record is neither.
+    """
     headers = headers_of(record)
     if PLACE in headers:
         return _found(record, headers)
@@ -36,27 +40,27 @@ def read_dead(record: Record) -> Envelope | None:
 
 
 def _found(record: Record, headers: Mapping[str, str]) -> Envelope:
-    def told(name: str) -> str:
+    def header(name: str) -> str:
         return headers.get(name, "").replace("\0", "\ufffd")[:LONGEST]
 
     ident = named_id("dead", headers[PLACE])
     found = DeadFound(
         offset=record.offset,
-        place=told(PLACE),
-        why=told(WHY),
-        type=told("ce_type"),
-        subject=told("ce_subject"),
-        time=told("ce_time"),
-        actor=told("ce_actor"),
-        project=told("ce_project"),
-        correlation=told("ce_correlationid"),
+        place=header(PLACE),
+        why=header(WHY),
+        type=header("ce_type"),
+        subject=header("ce_subject"),
+        time=header("ce_time"),
+        actor=header("ce_actor"),
+        project=header("ce_project"),
+        correlation=header("ce_correlationid"),
     )
     moment = BEGINNING + timedelta(microseconds=record.offset)
     return Envelope(ident, found, Key("dead", ident), moment, source="", correlation="")
 
 
 def rows(change: Change) -> Iterable[Row]:
-    """The record's row."""
+    """Yield the row of the dead record."""
     dead = change.after
     if not isinstance(dead, Dead):
         return
@@ -93,5 +97,5 @@ DEAD_VIEW = View(
     name="dead",
     kinds=frozenset({"dead"}),
     rows=rows,
-    columns=(Column("status", indexed=True), Column("kind", indexed=True), Column("subject", indexed=True)),
+    columns=(ViewColumn("status", indexed=True), ViewColumn("kind", indexed=True), ViewColumn("subject", indexed=True)),
 )

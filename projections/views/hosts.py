@@ -1,14 +1,14 @@
-"""Hosts: what they have, what is held on them, and whether they are well."""
+"""Hosts: their resources, how much of these is used, and whether they are well."""
 
 from collections.abc import Iterable
 
 from domain.core.cells import DEFAULT_CELL
 from domain.host.state import Host
-from projections.views.view import Change, Column, Row, View, aggregate
+from projections.views.view import Change, Row, View, ViewColumn, aggregate
 
 
 def rows(change: Change) -> Iterable[Row]:
-    """The host's row."""
+    """Yield the row of the host."""
     host = change.after
     if not isinstance(host, Host):
         return
@@ -37,7 +37,7 @@ def rows(change: Change) -> Iterable[Row]:
             "endpoint": host.endpoint,
             "arch": host.inventory.arch,
             "hypervisor": host.inventory.hypervisor,
-            "instances": len(host.claims),
+            "instances": host.instances,
             **resources,
             "created": host.created,
             "updated": host.updated,
@@ -52,10 +52,10 @@ HOSTS = View(
     rows=rows,
     about=aggregate,
     columns=(
-        Column("name", indexed=True),
-        Column("zone"),
-        Column("cell", otherwise=DEFAULT_CELL),
-        Column("enabled", "boolean"),
-        Column("health"),
+        ViewColumn("name", indexed=True),
+        ViewColumn("zone"),
+        ViewColumn("cell", otherwise=DEFAULT_CELL),
+        ViewColumn("enabled", "boolean"),
+        ViewColumn("health"),
     ),
 )

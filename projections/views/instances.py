@@ -1,15 +1,15 @@
-"""Instances as users see them."""
+"""Instances as users see them, as rows and documents."""
 
 from collections.abc import Iterable
 from typing import Any
 
 from domain.instance.state import Instance
 from domain.instance.status import status
-from projections.views.view import Change, Column, Row, View, aggregate
+from projections.views.view import Change, Row, View, ViewColumn, aggregate
 
 
 def document(instance: Instance, version: int) -> dict[str, Any]:
-    """An instance as JSON."""
+    """Return an instance as the fields of its JSON document."""
     task = instance.task or instance.queued
     return {
         "id": instance.id,
@@ -59,7 +59,7 @@ def document(instance: Instance, version: int) -> dict[str, Any]:
 
 
 def rows(change: Change) -> Iterable[Row]:
-    """The instance's row."""
+    """Yield the row of the instance."""
     now = change.after
     if not isinstance(now, Instance):
         return
@@ -94,19 +94,19 @@ INSTANCES = View(
     rows=rows,
     about=aggregate,
     columns=(
-        Column("name", indexed=True),
-        Column("project", indexed=True, fixed=True),
-        Column("owner", fixed=True),
-        Column("status", indexed=True),
-        Column("vm_state"),
-        Column("flavor_id", indexed=True, fixed=True),
-        Column("image_id", indexed=True, fixed=True),
-        Column("host_id", indexed=True),
-        Column("host_name", indexed=True),
-        Column("key_name", fixed=True),
-        Column("zone", fixed=True),
-        Column("ips", "text[]", indexed=True),
-        Column("updated", "timestamptz"),
-        Column("deleted", "boolean"),
+        ViewColumn("name", indexed=True),
+        ViewColumn("project", indexed=True, fixed=True),
+        ViewColumn("owner", fixed=True),
+        ViewColumn("status", indexed=True),
+        ViewColumn("vm_state"),
+        ViewColumn("flavor_id", indexed=True, fixed=True),
+        ViewColumn("image_id", indexed=True, fixed=True),
+        ViewColumn("host_id", indexed=True),
+        ViewColumn("host_name", indexed=True),
+        ViewColumn("key_name", fixed=True),
+        ViewColumn("zone", fixed=True),
+        ViewColumn("ips", "text[]", indexed=True),
+        ViewColumn("updated", "timestamptz"),
+        ViewColumn("deleted", "boolean"),
     ),
 )

@@ -1,4 +1,4 @@
-"""Jobs: every step that was sent, to whom, how often, and what became of it."""
+"""Jobs: every step that was sent, to whom, how often, and how it ended."""
 
 from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
@@ -9,11 +9,11 @@ from domain.tasks.events import StepFailed, StepProgressed, StepsDispatched, Ste
 from domain.tasks.job import JOBS, AggregateJob, HostJob, Job
 from domain.tasks.subject import TaskSubject
 from domain.tasks.task import Dispatch, Progress, Task, job_id, job_name
-from projections.views.view import Change, Column, Row, View
+from projections.views.view import Change, Row, View, ViewColumn
 
 
 def about(change: Change) -> Hashable | None:
-    """A dispatch that went out, or is done as it went out; for everything else, itself."""
+    """Return the dispatch that was sent, or that ended as it was sent; for any other event, the event's own id."""
     event = change.envelope.data
     match event:
         case StepsDispatched(dispatch=dispatch):
@@ -30,7 +30,7 @@ def about(change: Change) -> Hashable | None:
 
 
 def rows(change: Change) -> Iterable[Row]:
-    """The rows of the jobs that the event is about."""
+    """Yield the rows of the jobs that the event is about."""
     event = change.envelope.data
     if isinstance(event, StepsDispatched):
         if not event.dispatch.held:
@@ -56,7 +56,8 @@ def rows(change: Change) -> Iterable[Row]:
 
 
 def _before(change: Change) -> tuple[Task, Dispatch] | None:
-    """The task that the event is about as it was before, with what was on its way."""
+    """Return the task that the event is about, as it was before, with its dispatch; None where it had no dispatch on
+    its way."""
     event = change.envelope.data
     if not isinstance(event, TaskEvent) or not isinstance(change.before, TaskSubject):
         return None
@@ -65,7 +66,7 @@ def _before(change: Change) -> tuple[Task, Dispatch] | None:
 
 
 def _target(kind: type[Job]) -> str:
-    """Who does a job, in one word."""
+    """Return who does a job: host, aggregate or scheduler."""
     if issubclass(kind, HostJob):
         return "host"
     return "aggregate" if issubclass(kind, AggregateJob) else "scheduler"
@@ -141,11 +142,11 @@ JOBS_VIEW = View(
     rows=rows,
     about=about,
     columns=(
-        Column("project"),
-        Column("task_id", indexed=True),
-        Column("instance_id", indexed=True),
-        Column("host_id", indexed=True),
-        Column("name"),
-        Column("status"),
+        ViewColumn("project"),
+        ViewColumn("task_id", indexed=True),
+        ViewColumn("instance_id", indexed=True),
+        ViewColumn("host_id", indexed=True),
+        ViewColumn("name"),
+        ViewColumn("status"),
     ),
 )

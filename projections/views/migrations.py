@@ -5,11 +5,11 @@ from collections.abc import Iterable
 from domain.instance.migration import Migration, MigrationStatus
 from domain.instance.state import Instance
 from domain.jobs.migration import FetchDisk
-from projections.views.view import Change, Column, Row, View
+from projections.views.view import Change, Row, View, ViewColumn
 
 
 def status(instance: Instance, migration: Migration) -> MigrationStatus:
-    """How far the migration is, by the steps of its task while that runs."""
+    """Return how far the migration is, by the steps of its task while that runs."""
     task = instance.running(migration.id)
     if task is None or migration.status is not MigrationStatus.ACCEPTED:
         return migration.status
@@ -20,12 +20,12 @@ def status(instance: Instance, migration: Migration) -> MigrationStatus:
 
 
 def about(change: Change) -> str | None:
-    """The instance's last migration, where the event may have changed it."""
+    """Return the id of the instance's last migration, where the event may have changed it."""
     return change.after.migration.id if _concerns(change) else None
 
 
 def rows(change: Change) -> Iterable[Row]:
-    """The row of the instance's last migration."""
+    """Yield the row of the instance's last migration."""
     if not _concerns(change):
         return
     instance: Instance = change.after
@@ -81,11 +81,11 @@ MIGRATIONS = View(
     rows=rows,
     about=about,
     columns=(
-        Column("project", indexed=True),
-        Column("instance_id", indexed=True),
-        Column("status", indexed=True),
-        Column("type"),
-        Column("source_id", indexed=True),
-        Column("destination_id", indexed=True),
+        ViewColumn("project", indexed=True),
+        ViewColumn("instance_id", indexed=True),
+        ViewColumn("status", indexed=True),
+        ViewColumn("type"),
+        ViewColumn("source_id", indexed=True),
+        ViewColumn("destination_id", indexed=True),
     ),
 )

@@ -1,4 +1,4 @@
-"""Networks and their ports."""
+"""Networks and their ports, as rows and documents."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 from domain.core.messages import Event
 from domain.network.messages import PortBoundToInstance, PortCreated, PortDeleted, PortFreed
 from domain.network.state import Network, Port, mac_of
-from projections.views.view import Change, Column, Row, View, aggregate
+from projections.views.view import Change, Row, View, ViewColumn, aggregate
 
 
 def network_rows(change: Change) -> Iterable[Row]:
-    """The network's row."""
+    """Yield the row of the network."""
     network = change.after
     if not isinstance(network, Network):
         return
@@ -36,7 +36,7 @@ def network_rows(change: Change) -> Iterable[Row]:
 
 
 def port_document(network: Network, port: Port, version: int) -> dict[str, Any]:
-    """A port as JSON."""
+    """Return a port as the fields of its JSON document."""
     return {
         "id": port.id,
         "name": port.name,
@@ -55,7 +55,7 @@ def port_document(network: Network, port: Port, version: int) -> dict[str, Any]:
 
 
 def port_rows(change: Change) -> Iterable[Row]:
-    """The row of the port that the event is about."""
+    """Yield the row of the port that the event is about."""
     event: Event | Any = change.envelope.data
     if not isinstance(event, (PortCreated, PortBoundToInstance, PortFreed)):
         return
@@ -79,7 +79,7 @@ def port_rows(change: Change) -> Iterable[Row]:
 
 
 def port_gone(change: Change) -> Iterable[str]:
-    """The port that the event removes."""
+    """Yield the id of the port that the event removes."""
     event = change.envelope.data
     if isinstance(event, PortDeleted):
         yield event.port_id
@@ -90,7 +90,7 @@ NETWORKS = View(
     kinds=frozenset({"network"}),
     rows=network_rows,
     about=aggregate,
-    columns=(Column("name", indexed=True), Column("project"), Column("deleted", "boolean")),
+    columns=(ViewColumn("name", indexed=True), ViewColumn("project"), ViewColumn("deleted", "boolean")),
 )
 
 PORTS = View(
@@ -100,10 +100,10 @@ PORTS = View(
     rows=port_rows,
     gone=port_gone,
     columns=(
-        Column("name", indexed=True),
-        Column("project"),
-        Column("network_id", indexed=True),
-        Column("instance_id", indexed=True),
-        Column("ip", indexed=True),
+        ViewColumn("name", indexed=True),
+        ViewColumn("project"),
+        ViewColumn("network_id", indexed=True),
+        ViewColumn("instance_id", indexed=True),
+        ViewColumn("ip", indexed=True),
     ),
 )

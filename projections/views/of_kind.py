@@ -1,17 +1,20 @@
-"""The read model of a kind that needs none of its own: its document is its state."""
+"""The read model of a kind that declares none of its own: its document is its state."""
 
 from collections.abc import Iterable
 from typing import Any
 
 from domain.kind import Kind
+from domain.tasks.placed import PlacedSubject
 from domain.tasks.subject import TaskSubject
-from projections.views.view import Change, Column, Row, View, aggregate
+from projections.views.view import Change, Row, View, ViewColumn, aggregate
 
 OF_TASKS = frozenset(TaskSubject.model_fields) - {"id"}
+OF_PLACES = frozenset({"host", "claim", "wanted_host"})
+"""Fields of an aggregate with a place on a host that its document shows in another form, or not at all."""
 
 
 def view_of(kind: Kind) -> View:
-    """A view with one row an aggregate, made from the kind's row."""
+    """Make a view with one row an aggregate, from the kind's row in the table of kinds."""
 
     def rows(change: Change) -> Iterable[Row]:
         now = change.after
@@ -31,14 +34,15 @@ def view_of(kind: Kind) -> View:
             doc={**doc, "version": change.version},
         )
 
-    own = tuple(Column(each.field, each.type, indexed=True) for each in kind.filters)
-    columns = (Column("name", indexed=True), Column("project"), Column("deleted", "boolean"), *own)
+    own = tuple(ViewColumn(each.field, each.type, indexed=True) for each in kind.filters)
+    columns = (ViewColumn("name", indexed=True), ViewColumn("project"), ViewColumn("deleted", "boolean"), *own)
     return View(name=kind.plural, kinds=frozenset({kind.name}), rows=rows, columns=columns, about=aggregate)
 
 
 def _document(kind: Kind, now: Any) -> dict[str, Any]:
     tasks = OF_TASKS if kind.with_tasks else frozenset()
-    doc: dict[str, Any] = now.model_dump(mode="json", exclude={*kind.hidden, *tasks})
+    places = OF_PLACES if isinstance(now, PlacedSubject) else frozenset()
+    doc: dict[str, Any] = now.model_dump(mode="json", exclude={*kind.hidden, *tasks, *places})
     project = doc.pop("project", "")
     if project:
         doc["project_id"] = project
@@ -47,4 +51,8 @@ def _document(kind: Kind, now: Any) -> dict[str, Any]:
         action = kind.actions.get(now.task.action) if now.task else None
         doc["status"] = (action.during if action else "") or now.current_status
         doc["task"] = {"id": task.id, "action": task.action, "step": task.current_step} if task else None
+    if isinstance(now, PlacedSubject):
+        host = now.host
+        doc["host"] = {"id": host.id, "name": host.name, "epoch": host.epoch} if host else None
+        doc["host_id"] = host.id if host else ""
     return doc

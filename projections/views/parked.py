@@ -1,14 +1,17 @@
-"""Parked aggregates: what takes no commands until somebody releases it, and why."""
+"""Parked aggregates: those that take no commands until a person releases them, and why."""
 
 from collections.abc import Iterable
 
 from domain.aggregates import AGGREGATES
 from domain.parking import AggregateParked, AggregateReleased
-from projections.views.view import Change, Column, Row, View
+from projections.views.view import Change, Row, View, ViewColumn
 
 
 def rows(change: Change) -> Iterable[Row]:
-    """Whether it is parked from now on. The moment is the row's version: an event that is repeated late is no news."""
+    """Yield a row that says whether the aggregate is parked from now on.
+
+    The row's version is the event's time, so an event that is repeated late changes nothing.
+    """
     event = change.envelope.data
     if not isinstance(event, AggregateParked | AggregateReleased):
         return
@@ -30,5 +33,5 @@ PARKED = View(
     kinds=frozenset(AGGREGATES),
     events=frozenset({AggregateParked, AggregateReleased}),
     rows=rows,
-    columns=(Column("kind"), Column("parked", "boolean")),
+    columns=(ViewColumn("kind"), ViewColumn("parked", "boolean")),
 )

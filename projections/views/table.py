@@ -1,4 +1,4 @@
-"""Every read model: those that a file here declares, and one of each kind that has none of its own."""
+"""Every read model: the views that a file here declares, and one for each kind that has none of its own."""
 
 from domain.aggregates import AGGREGATES
 from domain.core.discovery import declared

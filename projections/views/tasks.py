@@ -1,4 +1,4 @@
-"""Tasks: what was accepted, how far it is, and how it ended."""
+"""Tasks: each accepted command that takes time, how far it is, and how it ended."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -7,11 +7,11 @@ from domain.aggregates import WITH_TASKS
 from domain.tasks.events import TaskAccepted, TaskEvent, TaskFailed, TaskFinished
 from domain.tasks.subject import TaskSubject
 from domain.tasks.task import Direction, Fault, Task
-from projections.views.view import Change, Column, Row, View
+from projections.views.view import Change, Row, View, ViewColumn
 
 
 def about(change: Change) -> str | None:
-    """The task that the event is about, where that is one of the aggregate's that has a row."""
+    """Return the id of the task that the event is about, where that task has a row."""
     event = change.envelope.data
     if not isinstance(event, TaskEvent) or not isinstance(change.after, TaskSubject):
         return None
@@ -21,7 +21,7 @@ def about(change: Change) -> str | None:
 
 
 def rows(change: Change) -> Iterable[Row]:
-    """The row of the task that the event is about."""
+    """Yield the row of the task that the event is about."""
     event = change.envelope.data
     now = change.after
     if not isinstance(event, TaskEvent) or not isinstance(now, TaskSubject):
@@ -57,7 +57,7 @@ def rows(change: Change) -> Iterable[Row]:
 
 
 def row(change: Change, task: Task, status: str, fault: Fault | None, finished: datetime | None) -> Row:
-    """A task's row."""
+    """Return a task's row, with this status."""
     step = task.dispatch.started or task.current_step if task.dispatch else ""
     instance_id = change.key.id if change.key.kind == "instance" else ""
     doc = {
@@ -108,11 +108,11 @@ TASKS = View(
     rows=rows,
     about=about,
     columns=(
-        Column("project", indexed=True),
-        Column("action"),
-        Column("status", indexed=True),
-        Column("instance_id", indexed=True),
-        Column("subject", indexed=True, otherwise=""),
-        Column("correlation", indexed=True),
+        ViewColumn("project", indexed=True),
+        ViewColumn("action"),
+        ViewColumn("status", indexed=True),
+        ViewColumn("instance_id", indexed=True),
+        ViewColumn("subject", indexed=True, otherwise=""),
+        ViewColumn("correlation", indexed=True),
     ),
 )

@@ -1,26 +1,24 @@
-"""Verdicts: what every command was answered, for whoever asks again."""
+"""Verdicts: the answer that each command got, for a client that repeats its request."""
 
 from collections.abc import Iterable
 
-from domain.aggregates import AGGREGATES
-from domain.instance.state import Instance
-from domain.tasks.events import CommandRefused, CommandSatisfied, TaskAccepted
-from projections.views.view import Change, Column, Row, View
+from domain.aggregates import AGGREGATES, begins_task
+from domain.tasks.events import CommandRefused, CommandSatisfied
+from projections.views.view import Change, Row, View, ViewColumn
 
 
 def rows(change: Change) -> Iterable[Row]:
-    """The verdict that the event is, if it is one."""
+    """Yield the row of the verdict, where the event is one."""
     envelope = change.envelope
     if envelope.verdict is None:
         return
     event = envelope.data
     refused = isinstance(event, CommandRefused)
-    with_task = isinstance(event, TaskAccepted) or _boots(change)
     doc = {
         "id": envelope.causation,
         "verdict": envelope.verdict,
         "subject": str(envelope.subject),
-        "task_id": envelope.causation if with_task and envelope.verdict == "accepted" else None,
+        "task_id": envelope.causation if envelope.verdict == "accepted" and begins_task(envelope) else None,
         "code": event.code if isinstance(event, CommandRefused) else None,
         "message": event.message if isinstance(event, (CommandRefused, CommandSatisfied)) else None,
         "hint": event.hint if isinstance(event, CommandRefused) else None,
@@ -41,13 +39,8 @@ def rows(change: Change) -> Iterable[Row]:
 
 
 def about(change: Change) -> str | None:
-    """The command that the event is the verdict on."""
+    """Return the id of the command that the event is the verdict on, or None."""
     return change.envelope.causation if change.envelope.verdict is not None else None
-
-
-def _boots(change: Change) -> bool:
-    """An instance's first event is its creation; the task follows at once."""
-    return isinstance(change.after, Instance) and change.before is None
 
 
 VERDICTS = View(
@@ -55,5 +48,5 @@ VERDICTS = View(
     kinds=frozenset(AGGREGATES),
     rows=rows,
     about=about,
-    columns=(Column("subject"), Column("verdict")),
+    columns=(ViewColumn("subject"), ViewColumn("verdict")),
 )

@@ -1,7 +1,7 @@
-"""What a read model is: a table of ready documents, with columns to find them by.
+"""A read model is a table of ready documents, with columns to find them by.
 
-Why documents: a page of a list is read as it is sent, nothing is put together at read time, so reading is quick at
-any depth. A view is a file: its columns, and a pure function from a change to its rows.
+Why documents: a page of a list is read as it is sent. Documents are not put together at read time, so reading is quick
+at any depth. A view is a file: its columns, and a pure function from a change to its rows.
 """
 
 from collections.abc import Callable, Hashable, Iterable
@@ -16,49 +16,49 @@ ColumnType = Literal["text", "bigint", "boolean", "timestamptz", "text[]"]
 
 
 @dataclass(frozen=True)
-class Column:
-    """A column to find and sort by. `indexed` columns have an index with the page order behind them."""
+class ViewColumn:
+    """A column to find and sort by. An `indexed` column has an index with the page order behind it."""
 
     name: str
     type: ColumnType = "text"
     indexed: bool = False
     otherwise: str | None = None
-    """Of one that an earlier release did not have: what the rows that it made are to have there."""
+    """Value of the column in rows of an earlier release, which did not have the column."""
     fixed: bool = False
-    """A row has the same there for ever: what it was is what it is."""
+    """Whether a row's value never changes, so that it is today what it was at any moment."""
 
 
 @frozen
 class Row:
-    """A row as it is to be: whole, so that applying it twice is the same as once."""
+    """A whole row of a view, so that applying it twice is the same as once."""
 
     id: str
     version: int
-    """Of the aggregate; a row of a lower version never replaces one of a higher."""
+    """Version of the aggregate; a row of a lower version never replaces one of a higher."""
     created: datetime
     columns: dict[str, Any]
     doc: dict[str, Any]
-    """As orjson takes it: moments as they are, which it writes in ISO 8601."""
+    """The document, as orjson takes it: moments are left as they are, and written in ISO 8601."""
 
 
 @frozen
 class Change:
-    """An event with the state of its aggregate before and after. A notice has neither."""
+    """An event with the state of its aggregate before and after. A notice, an event without a version, has neither."""
 
     envelope: Envelope
     before: Any
     after: Any
     place: tuple[str, int, int]
-    """Topic, partition, offset."""
+    """Topic, partition and offset of the event's record."""
 
     @property
     def key(self) -> Key:
-        """The aggregate."""
+        """Return kind and id of the aggregate."""
         return self.envelope.subject
 
     @property
     def version(self) -> int:
-        """The aggregate's version after the event."""
+        """Return the aggregate's version after the event; 0 for a notice."""
         return self.envelope.aggversion or 0
 
 
@@ -68,33 +68,33 @@ def _nothing(change: Change) -> Iterable[str]:
 
 @dataclass(frozen=True)
 class View:
-    """A read model. Every one has `id`, `version`, `created` and `doc` besides its columns."""
+    """A read model. Every view has `id`, `version`, `created` and `doc` besides its columns."""
 
     name: str
     kinds: frozenset[str]
-    """Kinds of aggregates whose events it reads."""
+    """Kinds of aggregates whose events the view reads."""
     rows: Callable[[Change], Iterable[Row]]
-    columns: tuple[Column, ...] = ()
+    columns: tuple[ViewColumn, ...] = ()
     gone: Callable[[Change], Iterable[str]] = _nothing
-    """Ids of rows that this change removes."""
+    """Returns the ids of the rows that a change removes."""
     events: frozenset[type[Event]] = frozenset()
-    """Those that it reads, where no other ever says anything for it; empty: all."""
+    """Types of events that change the view; empty where any event may."""
     about: Callable[[Change], Hashable | None] | None = None
-    """What a change's rows are of, None where it has none: of changes about the same, the last has all that there is to
-    say, whatever came between. Where it is not given, every change's rows count."""
+    """Returns what a change's rows are about, or None for a change without rows. Of several changes about the same
+    thing, the last alone makes the row, whatever came between. Without this function, every change makes its rows."""
 
     @property
     def rising(self) -> bool:
-        """Whether a row of the same id says more the higher its version is, and none goes away."""
+        """Say whether a row of the same id replaces one of a lower version, and no row is ever removed."""
         return self.about is not None and self.gone is _nothing
 
-    def column(self, name: str) -> Column | None:
-        """The column of that name, or None."""
+    def column(self, name: str) -> ViewColumn | None:
+        """Return the column of that name, or None."""
         return next((column for column in self.columns if column.name == name), None)
 
 
 def aggregate(change: Change) -> str | None:
-    """For views with one row an aggregate, made of its state alone."""
+    """Return the aggregate's id: for views with one row an aggregate, made of its state alone."""
     return change.key.id if change.after is not None else None
 
 
@@ -110,7 +110,7 @@ class Condition:
     value: Any
 
     def holds(self, row: Row) -> bool:
-        """Whether it does for this row."""
+        """Say whether the condition is true for this row."""
         value: Any = row.created if self.column == "created" else row.columns[self.column]
         match self.operator:
             case "=":
@@ -129,24 +129,24 @@ class Condition:
 
 @dataclass(frozen=True)
 class Either:
-    """One of these conditions at least."""
+    """Conditions of which at least one must be true."""
 
     conditions: tuple[Condition, ...]
 
     def holds(self, row: Row) -> bool:
-        """Whether one does for this row."""
+        """Say whether at least one condition is true for this row."""
         return any(each.holds(row) for each in self.conditions)
 
 
 @dataclass(frozen=True)
 class Query:
-    """A page wanted: the newest first, `limit` rows after the row `marker`."""
+    """A query for a page: the newest first, `limit` rows after the row with the id `marker`."""
 
     where: tuple[Condition | Either, ...] = ()
     limit: int = 50
     marker: str = ""
     skip: int = 0
-    """Rows left out after the marker; for people, bounded by the API."""
+    """Rows left out after the marker; meant for people, and bounded by the API."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ class Page:
 
 @dataclass(frozen=True)
 class Found:
-    """One document with its version, for an ETag."""
+    """A document with its version, for an ETag."""
 
     id: str
     version: int

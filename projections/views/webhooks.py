@@ -1,11 +1,11 @@
-"""Webhooks as they are listed: what was decided about each. How far it has been told, its teller keeps."""
+"""Webhooks as they are listed: what was decided about each. How far its delivery is stands in a table of its own."""
 
 from collections.abc import Iterable
 
 from domain.webhook import Webhook
-from projections.views.view import Change, Column, Row, View, aggregate
+from projections.views.view import Change, Row, View, ViewColumn, aggregate
 
-UNTOLD = {"project", "begins", "secret_ref", "old_secret_ref", "turn", "begun"}
+HIDDEN_FIELDS = {"project", "begins", "secret_ref", "old_secret_ref", "turn", "begun"}
 
 
 def _rows(change: Change) -> Iterable[Row]:
@@ -13,7 +13,7 @@ def _rows(change: Change) -> Iterable[Row]:
     if not isinstance(now, Webhook):
         return
     doc = {
-        **now.model_dump(mode="json", exclude=UNTOLD),
+        **now.model_dump(mode="json", exclude=HIDDEN_FIELDS),
         "project_id": now.project,
         "status": "enabled" if now.enabled else "disabled",
         "version": change.version,
@@ -37,6 +37,11 @@ WEBHOOKS = View(
     name="webhooks",
     kinds=frozenset({"webhook"}),
     rows=_rows,
-    columns=(Column("name", indexed=True), Column("project"), Column("status"), Column("deleted", "boolean")),
+    columns=(
+        ViewColumn("name", indexed=True),
+        ViewColumn("project"),
+        ViewColumn("status"),
+        ViewColumn("deleted", "boolean"),
+    ),
     about=aggregate,
 )

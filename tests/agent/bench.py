@@ -14,7 +14,7 @@ from agent.drivers.simulated.driver import SimulatedDriver
 from agent.jobs import Outside
 from agent.runner.journal import Journal
 from agent.runner.runner import HostIdentity, HostRunner
-from agent.runner.sender import Sender
+from agent.runner.sender import RecordSender
 from domain.core.messages import (
     Envelope,
     Message,
@@ -184,7 +184,7 @@ class Bench:
     host: HostIdentity = HOST
 
     def __post_init__(self) -> None:
-        self.sender = Sender(self.log)
+        self.sender = RecordSender(self.log)
         self.runner = HostRunner(
             self.host,
             self.driver,

@@ -104,6 +104,15 @@ class PrivateHost:
         pid = int((self.socket.parent / f"qemu/gs-{instance_id}.pid").read_text())
         os.kill(pid, signal.SIGKILL)
 
+    def runs(self, instance_id: str) -> bool:
+        """Whether the guest has a process."""
+        return (self.socket.parent / f"qemu/gs-{instance_id}.pid").exists()
+
+    def damage_saved_memory(self, instance_id: str) -> None:
+        """Cut off half of what was saved of a suspended guest."""
+        saved = self.directory / f"root/var/lib/libvirt/qemu/save/gs-{instance_id}.save"
+        os.truncate(saved, saved.stat().st_size // 2)
+
     def restart_daemon(self) -> None:
         """As after an upgrade of libvirt: the daemon goes and comes back, guests run on."""
         self.end_daemon()

@@ -10,7 +10,7 @@ from typing import Any
 from agent.drivers.driver import Driver
 from agent.runner.journal import Journal
 from agent.runner.runner import HostIdentity
-from agent.service import AgentService, Options
+from agent.service import AgentOptions, AgentService
 from domain.core.cells import DEFAULT_CELL
 from domain.core.messages import Key, Message, Topic, from_record, named_id
 from domain.network.messages import CreateNetwork
@@ -26,7 +26,9 @@ from tests.harness.world import World
 
 INSTANCE = Key("instance", ident(1))
 NO_HOST = HostIdentity(id=ident(66), name="stranger", epoch=1, partition=0)
-OPTIONS = Options(cell=DEFAULT_CELL, zone="z1", endpoint="http://agent", parallel=4, heartbeat=0.01, reconcile=0.01)
+OPTIONS = AgentOptions(
+    cell=DEFAULT_CELL, zone="z1", endpoint="http://agent", parallel=4, heartbeat=0.01, reconcile=0.01
+)
 
 
 class Site:
@@ -38,7 +40,7 @@ class Site:
         self.drivers = {name: Hypervisor() for name in names}
         self.service = self.agent()
 
-    def agent(self, drivers: Mapping[str, Driver] | None = None, options: Options = OPTIONS) -> AgentService:
+    def agent(self, drivers: Mapping[str, Driver] | None = None, options: AgentOptions = OPTIONS) -> AgentService:
         """A new process."""
         journal = Journal(self.path / "journal.db")
         return AgentService(self.world.log, journal, drivers or self.drivers, NOTHING, self.world.clock, options)

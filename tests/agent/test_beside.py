@@ -2,7 +2,7 @@
 
 import asyncio
 
-from agent.host.observer import look
+from agent.host.observer import observe_guests
 from domain.guest_spec import Power
 from domain.host.reports import GuestObserved
 from tests.agent.bench import Bench, dispatch, ident, outcomes, working
@@ -71,14 +71,14 @@ async def test_a_guest_with_work_beside_alone_is_watched() -> None:
     async with working(Bench()) as bench:
         await bench.boot(1)
         gate = bench.driver.hold("RebootGuest", ident(1))
-        given = bench.runner.given(ident(1))
+        given = bench.runner.dispatch_count(ident(1))
         beside = dispatch(1, 1, "RebootGuest", beside=True)
         await bench.give(beside)
         await bench.until(lambda: bench.driver.began("RebootGuest") == [ident(1)])
         assert not bench.runner.busy(ident(1))
-        assert bench.runner.given(ident(1)) == given
+        assert bench.runner.dispatch_count(ident(1)) == given
         await bench.driver.power_off_by_itself(ident(1), Power.CRASHED)
-        await look(bench.runner)
+        await observe_guests(bench.runner)
         await bench.until(lambda: bool(bench.said(GuestObserved)))
         gate.set()
         await bench.answered(beside)

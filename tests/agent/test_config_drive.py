@@ -35,6 +35,19 @@ def test_a_drive_has_the_documents_by_their_names_on_any_system(tmp_path: Path, 
     assert drive.read_bytes()[32768 + 40 : 32768 + 48] == b"config-2"
 
 
+def test_what_stands_on_a_drive_can_be_read_back(tmp_path: Path) -> None:
+    drive = tmp_path / "config.iso"
+    config_drive.write(drive, DOCUMENTS)
+    assert config_drive.read(drive) == DOCUMENTS
+    assert guest_metadata.secrets_of(config_drive.read(drive)) == SECRETS
+
+
+def test_what_is_kept_for_the_metadata_service_can_be_read_back(tmp_path: Path) -> None:
+    assert guest_metadata.secrets_of(guest_metadata.kept(tmp_path / "told")) == Secrets()
+    guest_metadata.keep(tmp_path / "told", DOCUMENTS)
+    assert guest_metadata.kept(tmp_path / "told") == DOCUMENTS
+
+
 def test_a_drive_is_not_for_others_to_read(tmp_path: Path) -> None:
     drive = tmp_path / "config.iso"
     config_drive.write(drive, DOCUMENTS)

@@ -16,7 +16,11 @@ EMULATED = Machine(kvm=False, address="192.0.2.7", mtu=1450)
 
 
 def xml_of(guest: GuestSpec, machine: Machine = EMULATED) -> ET.Element:
-    return ET.fromstring(xml.domain_xml(guest, FILES, BACKING, machine, "secret42"))
+    return ET.fromstring(xml.domain_xml(guest, FILES, cached, machine, "secret42"))
+
+
+def cached(image: ImageRef) -> Path:
+    return BACKING.with_name(image.checksum)
 
 
 def attributes(root: ET.Element, path: str) -> dict[str, str]:
@@ -69,6 +73,17 @@ def test_its_disk_lies_over_the_image_whose_owner_stays() -> None:
     assert attributes(root, "devices/disk/backingStore/source/seclabel")["relabel"] == "no"
 
 
+def test_a_rescued_guest_boots_from_its_rescue_disk_and_has_its_own_second() -> None:
+    other = IMAGE.but(checksum="cd" * 32, format="raw")
+    first, second = xml_of(a_guest(IMAGE, rescue_image=other)).findall("devices/disk[@device='disk']")
+    assert attributes(first, "target")["dev"] == "vda"
+    assert attributes(first, "source") == {"file": "/state/instances/x/rescue.qcow2"}
+    assert attributes(first, "backingStore/source") == {"file": str(BACKING.with_name("cd" * 32))}
+    assert attributes(first, "backingStore/format") == {"type": "raw"}
+    assert attributes(second, "target")["dev"] == "vdb"
+    assert attributes(second, "source") == {"file": "/state/instances/x/disk.qcow2"}
+
+
 def test_a_config_drive_is_there_only_where_it_is_wanted() -> None:
     drive = "devices/disk[@device='cdrom']/source"
     assert attributes(xml_of(a_guest(IMAGE)), drive) == {"file": "/state/instances/x/config.iso"}
@@ -100,7 +115,7 @@ def test_its_console_is_kept_in_a_file() -> None:
 
 
 def test_a_definition_tells_its_networks_and_whether_its_agent_listens() -> None:
-    text = xml.domain_xml(a_guest(IMAGE), FILES, BACKING, EMULATED, "p")
+    text = xml.domain_xml(a_guest(IMAGE), FILES, cached, EMULATED, "p")
     assert xml.networks(text) == [f"gsn-{NETWORK[:8]}"]
     assert not xml.agent_connected(text)
     running = text.replace('name="org.qemu.guest_agent.0"', 'name="org.qemu.guest_agent.0" state="connected"')

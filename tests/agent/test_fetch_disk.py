@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from agent.drivers.driver import DiskContent, DriverError
-from agent.host.other_hosts import OtherHostsInMemory
 from agent.jobs import HANDLERS, Context, migration
+from agent.outside.other_hosts import OtherHostsInMemory
 from domain.guest_spec import GuestSpec
 from domain.jobs.migration import FetchDisk
 from tests.agent.bench import IMAGE, Hypervisor, no_secrets

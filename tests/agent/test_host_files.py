@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from agent.drivers import host_command
 from agent.drivers.driver import DriverError
-from agent.drivers.libvirt import console, host_command, kvm
+from agent.drivers.libvirt import console, kvm
 from agent.drivers.libvirt.instance_files import HostFiles
 
 ONE, OTHER = str(uuid.UUID(int=1)), str(uuid.UUID(int=2))

@@ -1,12 +1,37 @@
+from dataclasses import replace
+
 import pytest
 
-from agent.drivers.driver import DriverError, Secrets
+from agent.drivers.driver import DriverError, DriverFault, Secrets
 from agent.drivers.simulated.driver import SimulatedDriver
-from agent.host.other_hosts import OtherHostsInMemory
 from agent.jobs import HANDLERS, Context, Facts, handles, handles_without_guest
+from agent.outside.image_uploads import ImageUploadsInMemory
+from agent.outside.other_hosts import OtherHostsInMemory
 from domain.guest_spec import GuestSpec, ImageRef, Power
-from domain.jobs.disk import CreateDisk, DeleteDisk, PrepareImage, WriteConfigDrive
-from domain.jobs.guest import DefineGuest, PowerSeen, RebootGuest, StartGuest, StopGuest, UndefineGuest
+from domain.jobs.disk import (
+    CreateDisk,
+    CreateRescueDisk,
+    DeleteDisk,
+    DeleteRescueDisk,
+    DropOldDisk,
+    PrepareImage,
+    ReplaceDisk,
+    RestoreDisk,
+    WriteConfigDrive,
+)
+from domain.jobs.guest import (
+    ChangeHostname,
+    DefineGuest,
+    PowerSeen,
+    RebootGuest,
+    RebuildGuest,
+    RescueGuest,
+    StartGuest,
+    StopGuest,
+    UndefineGuest,
+    UnrescueGuest,
+)
+from domain.jobs.image import DiscardUpload, DiskUploaded, UploadDisk
 from domain.jobs.migration import FetchDisk
 from domain.jobs.network import PlugPorts, UnplugPorts
 from domain.tasks.job import JOBS, Fact, HostJob, Job
@@ -19,17 +44,38 @@ LIFE: tuple[tuple[Job, Power | None], ...] = (
     (PrepareImage(), None),
     (FetchDisk(endpoint="http://agent", host_id=ELSEWHERE), None),
     (CreateDisk(), None),
+    (DiscardUpload(), None),
     (WriteConfigDrive(), None),
     (PlugPorts(), None),
     (DefineGuest(), Power.SHUTDOWN),
+    (ChangeHostname(hostname="other"), None),
     (StartGuest(), Power.RUNNING),
     (RebootGuest(), Power.RUNNING),
     (StopGuest(), Power.SHUTDOWN),
     (StartGuest(), Power.RUNNING),
+    (DropOldDisk(), None),
+    (ReplaceDisk(image=IMAGE), None),
+    (RestoreDisk(), None),
+    (RebuildGuest(image=IMAGE), None),
+    (CreateRescueDisk(image=IMAGE), None),
+    (RescueGuest(image=IMAGE), None),
+    (UnrescueGuest(), None),
+    (DeleteRescueDisk(), None),
     (UndefineGuest(), Power.NONE),
     (UnplugPorts(), None),
     (DeleteDisk(), None),
 )
+
+
+UNDOING = [
+    UndefineGuest(),
+    UnplugPorts(),
+    DeleteDisk(),
+    StopGuest(),
+    RestoreDisk(),
+    DropOldDisk(),
+    DeleteRescueDisk(),
+]
 
 
 class Told(SimulatedDriver):
@@ -37,9 +83,9 @@ class Told(SimulatedDriver):
 
     def __init__(self) -> None:
         super().__init__()
-        self.told: list[Secrets] = []
+        self.told: list[Secrets | None] = []
 
-    async def write_config_drive(self, guest: GuestSpec, secrets: Secrets) -> None:
+    async def write_config_drive(self, guest: GuestSpec, secrets: Secrets | None) -> None:
         self.told.append(secrets)
 
 
@@ -48,7 +94,9 @@ def context(driver: SimulatedDriver, elsewhere: SimulatedDriver | None = None) -
         return Secrets(password=f"of {guest.password_ref}")
 
     others = OtherHostsInMemory({ELSEWHERE: elsewhere} if elsewhere else {})
-    return Context(driver=driver, secrets=secrets, other_hosts=others)
+    return Context(
+        driver=driver, secrets=secrets, other_hosts=others, uploads=ImageUploadsInMemory(), task_id="task of a test"
+    )
 
 
 async def do(job: Job, guest: GuestSpec, given: Context) -> tuple[Fact, ...]:
@@ -112,7 +160,7 @@ async def test_a_job_done_twice_leaves_what_doing_it_once_does(times: int) -> No
     guest = a_guest(IMAGE)
     await elsewhere.prepare_image(IMAGE)
     await elsewhere.create_disk(guest)
-    assert {type(job) for job, _ in LIFE} >= HANDLERS.keys() - set(LEAVING)
+    assert {type(job) for job, _ in LIFE} >= HANDLERS.keys() - set(LEAVING) - {UploadDisk}
     for job, power in LIFE:
         for _ in range(times):
             facts = await do(job, guest, given)
@@ -133,7 +181,7 @@ async def test_a_job_leaves_a_guest_that_runs_in_the_power_that_it_says(kind: ty
         assert told.power is kind.leaves
 
 
-@pytest.mark.parametrize("job", [UndefineGuest(), UnplugPorts(), DeleteDisk(), StopGuest()])
+@pytest.mark.parametrize("job", UNDOING)
 async def test_what_undoes_works_where_nothing_was_done(job: Job) -> None:
     await do(job, a_guest(IMAGE), context(SimulatedDriver()))
 
@@ -149,6 +197,21 @@ async def test_a_guest_without_a_drive_is_told_by_the_metadata_service(config_dr
     driver = Told()
     await do(DefineGuest(), a_guest(IMAGE, config_drive=config_drive), context(driver))
     assert len(driver.told) == told
+
+
+@pytest.mark.parametrize("job", [DefineGuest(), WriteConfigDrive()])
+async def test_a_guest_whose_secrets_are_forgotten_is_told_anew_without_them(job: Job) -> None:
+    async def forgotten(guest: GuestSpec) -> Secrets:
+        raise DriverError(DriverFault.SECRET_GONE, "it was told once")
+
+    async def unavailable(guest: GuestSpec) -> Secrets:
+        raise DriverError("secret-unavailable", "nobody answers")
+
+    driver = Told()
+    await do(job, a_guest(IMAGE, config_drive=False), Context(driver=driver, secrets=forgotten))
+    assert driver.told == [None]
+    with pytest.raises(DriverError, match="nobody answers"):
+        await do(job, a_guest(IMAGE, config_drive=False), Context(driver=driver, secrets=unavailable))
 
 
 async def test_a_failure_keeps_its_code() -> None:
@@ -216,19 +279,25 @@ async def test_a_guest_that_runs_goes_on_when_it_is_defined_anew() -> None:
     assert await do(DefineGuest(), guest, given) == (PowerSeen(power=Power.RUNNING),)
 
 
-@pytest.mark.parametrize("job", [WriteConfigDrive(), DefineGuest()])
-async def test_a_guest_that_has_booted_is_told_what_its_host_tells_it_already(job: Job) -> None:
-    driver = SimulatedDriver()
-
-    async def gone(guest: GuestSpec) -> Secrets:
-        raise DriverError("secret-gone", "it has booted")
-
-    later = Context(driver=driver, secrets=gone)
-    guest = a_guest(IMAGE, config_drive=False)
-    await do(PrepareImage(), guest, later)
-    await do(CreateDisk(), guest, later)
-    with pytest.raises(DriverError, match="it has booted"):
-        await do(job, guest, later)
-    await driver.write_config_drive(guest, Secrets("geheim", "#!/bin/sh"))
-    await do(job, guest, later)
-    assert await driver.told(guest.id) == Secrets(user_data="#!/bin/sh")
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_disk_is_uploaded_for_its_task_and_taken_out_again(times: int) -> None:
+    uploads, told = ImageUploadsInMemory(), list[tuple[int, int]]()
+    given = replace(
+        context(SimulatedDriver()),
+        uploads=uploads,
+        task_id="t",
+        progress=lambda done, total: told.append((done, total)),
+    )
+    guest = a_guest(IMAGE)
+    await do(PrepareImage(), guest, given)
+    await do(CreateDisk(), guest, given)
+    for _ in range(times):
+        (fact,) = await do(UploadDisk(), guest, given)
+        assert isinstance(fact, DiskUploaded)
+        assert fact.size == len(uploads.kept["t"])
+        assert [done for done, _ in told] == sorted(done for done, _ in told)
+        assert told[-1][0] == told[-1][1]
+        told.clear()
+    for _ in range(times):
+        await do(DiscardUpload(), guest, given)
+        assert uploads.kept == {}

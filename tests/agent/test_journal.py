@@ -96,10 +96,10 @@ def test_the_result_of_a_job_that_succeeded_is_known(journal: Journal, again: Jo
 
 
 def test_what_was_said_of_guests_is_known_a_host(journal: Journal, again: Journal) -> None:
-    journal.saw("h1", "a", Power.RUNNING)
-    journal.saw("h1", "b", Power.SHUTDOWN)
-    journal.saw("h2", "c", Power.RUNNING)
-    journal.saw("h1", "a", Power.CRASHED)
+    journal.record_power("h1", "a", Power.RUNNING)
+    journal.record_power("h1", "b", Power.SHUTDOWN)
+    journal.record_power("h2", "c", Power.RUNNING)
+    journal.record_power("h1", "a", Power.CRASHED)
     assert again.guests("h1") == {"a": Power.CRASHED, "b": Power.SHUTDOWN}
     journal.forget("h1", "a")
     journal.forget("h1", "a")
@@ -108,8 +108,8 @@ def test_what_was_said_of_guests_is_known_a_host(journal: Journal, again: Journa
 
 
 def test_two_hosts_of_this_process_may_know_the_same_guest(journal: Journal, again: Journal) -> None:
-    journal.saw("h1", "a", Power.NONE, epoch=2)
-    journal.saw("h2", "a", Power.RUNNING, epoch=7)
+    journal.record_power("h1", "a", Power.NONE, epoch=2)
+    journal.record_power("h2", "a", Power.RUNNING, epoch=7)
     assert (again.guests("h1"), again.guests("h2")) == ({"a": Power.NONE}, {"a": Power.RUNNING})
     assert (again.epochs("h1"), again.epochs("h2")) == ({"a": 2}, {"a": 7})
     journal.forget("h1", "a")
@@ -118,20 +118,20 @@ def test_two_hosts_of_this_process_may_know_the_same_guest(journal: Journal, aga
 
 
 def test_one_guest_is_known_of_its_host_alone(journal: Journal) -> None:
-    journal.saw("h1", "a", Power.SHUTDOWN)
+    journal.record_power("h1", "a", Power.SHUTDOWN)
     assert journal.guest("h1", "a") is Power.SHUTDOWN
     assert journal.guest("h2", "a") is None
     assert journal.guest("h1", "b") is None
 
 
 def test_the_epoch_of_a_guests_last_job_is_known_whatever_is_seen_of_it_later(journal: Journal, again: Journal) -> None:
-    journal.saw("h1", "a", Power.RUNNING, epoch=2)
-    journal.saw("h1", "b", Power.RUNNING)
-    journal.saw("h2", "c", Power.RUNNING, epoch=7)
-    journal.saw("h1", "a", Power.CRASHED)
+    journal.record_power("h1", "a", Power.RUNNING, epoch=2)
+    journal.record_power("h1", "b", Power.RUNNING)
+    journal.record_power("h2", "c", Power.RUNNING, epoch=7)
+    journal.record_power("h1", "a", Power.CRASHED)
     assert (again.epochs("h1"), again.epochs("h2")) == ({"a": 2}, {"c": 7})
-    journal.saw("h1", "a", Power.RUNNING, epoch=3)
-    journal.saw("h1", "c", Power.RUNNING, epoch=4)
+    journal.record_power("h1", "a", Power.RUNNING, epoch=3)
+    journal.record_power("h1", "c", Power.RUNNING, epoch=4)
     assert (again.epochs("h1"), again.epochs("h2")) == ({"a": 3, "c": 4}, {"c": 7})
     journal.forget("h1", "a")
     assert again.epochs("h1") == {"c": 4}
@@ -151,10 +151,10 @@ def test_what_is_asked_of_one_host_costs_nothing_of_the_guests_of_others(journal
         journal._db.set_progress_handler(None, 0)
         return done[0]
 
-    journal.saw("h1", "a", Power.RUNNING)
+    journal.record_power("h1", "a", Power.RUNNING)
     alone = work()
     for number in range(500):
-        journal.saw("h2", str(number), Power.RUNNING)
+        journal.record_power("h2", str(number), Power.RUNNING)
     assert work() <= alone + 2
 
 
@@ -220,7 +220,7 @@ def test_a_file_of_the_release_before_is_taken_over_with_all_it_knows(path: Path
         assert (after.guests("h1"), after.guests("h2")) == ({"a": Power.RUNNING}, {"b": Power.SHUTDOWN})
         assert (after.epochs("h1"), after.epochs("h2")) == ({"a": 2}, {})
         assert after.aborted() == set()
-        after.saw("h2", "a", Power.NONE, epoch=5)
+        after.record_power("h2", "a", Power.NONE, epoch=5)
         assert after.guest("h1", "a") is Power.RUNNING
         after.forget("h2", "a")
         after.close()
@@ -251,7 +251,7 @@ def filled(path: Path, age: float) -> Journal:
     made.accept({"a": sent(old), "waiting": sent(old), "new": sent(NOW)}, {FIRST: 5})
     made.finish(JobResult(job_id="j", name="StartGuest"), old)
     made.answered(["a"])
-    made.saw("h1", "g", Power.RUNNING)
+    made.record_power("h1", "g", Power.RUNNING)
     return made
 
 

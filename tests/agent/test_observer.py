@@ -2,7 +2,7 @@
 
 import asyncio
 
-from agent.host.observer import look, look_at, reconcile
+from agent.host.observer import observe_guest, observe_guests, observe_hosts
 from domain.core.messages import Topic, from_record
 from domain.guest_spec import Power
 from domain.host.reports import GuestObserved
@@ -29,13 +29,13 @@ async def heard(bench: Bench) -> list[tuple[str, Power]]:
 async def test_a_guest_that_stopped_by_itself_is_reported_once() -> None:
     async with working(Bench()) as bench:
         await bench.boot(1, 2)
-        await look(bench.runner)
+        await observe_guests(bench.runner)
         assert await heard(bench) == []
         await bench.driver.power_off_by_itself(ident(1))
         for _ in range(3):
-            await look(bench.runner)
+            await observe_guests(bench.runner)
         assert await heard(bench) == [(ident(1), Power.SHUTDOWN)]
-        assert bench.runner.known_guests() == {ident(1): Power.SHUTDOWN, ident(2): Power.RUNNING}
+        assert bench.runner.reported_guests() == {ident(1): Power.SHUTDOWN, ident(2): Power.RUNNING}
 
 
 async def test_what_was_seen_and_not_said_before_the_process_ended_is_said_by_the_next() -> None:
@@ -44,9 +44,9 @@ async def test_what_was_seen_and_not_said_before_the_process_ended_is_said_by_th
         await bench.boot(1)
     # Nobody sends any more.
     await bench.driver.power_off_by_itself(ident(1))
-    await look(bench.runner)
+    await observe_guests(bench.runner)
     async with working(Bench(journal=bench.journal, driver=bench.driver, log=bench.log)) as other:
-        await look(other.runner)
+        await observe_guests(other.runner)
         assert await heard(other) == [(ident(1), Power.SHUTDOWN)]
 
 
@@ -54,10 +54,10 @@ async def test_what_a_job_did_since_is_not_overwritten_by_what_was_seen_before()
     async with working(Bench()) as bench:
         await bench.boot(1)
         await bench.driver.power_off_by_itself(ident(1))
-        await look(bench.runner)
+        await observe_guests(bench.runner)
         await bench.answered_all(dispatch(1, 1, "StartGuest"))
-        assert bench.runner.known_guests() == {ident(1): Power.RUNNING}
-        await look(bench.runner)
+        assert bench.runner.reported_guests() == {ident(1): Power.RUNNING}
+        await observe_guests(bench.runner)
         assert await heard(bench) == [(ident(1), Power.SHUTDOWN)]
 
 
@@ -65,9 +65,9 @@ async def test_a_guest_that_crashed_and_runs_again_is_reported_both_times() -> N
     async with working(Bench()) as bench:
         await bench.boot(1)
         await bench.driver.power_off_by_itself(ident(1), Power.CRASHED)
-        await look(bench.runner)
+        await observe_guests(bench.runner)
         await bench.driver.start(ident(1))
-        await look(bench.runner)
+        await observe_guests(bench.runner)
         assert await heard(bench) == [(ident(1), Power.CRASHED), (ident(1), Power.RUNNING)]
 
 
@@ -75,7 +75,7 @@ async def test_a_guest_that_the_hypervisor_does_not_know_any_more_is_reported() 
     async with working(Bench()) as bench:
         await bench.boot(1)
         await bench.driver.undefine(ident(1))
-        await look(bench.runner)
+        await observe_guests(bench.runner)
         assert await heard(bench) == [(ident(1), Power.NONE)]
 
 
@@ -83,8 +83,8 @@ async def test_guests_that_nobody_told_of_are_not_reported() -> None:
     async with working(Bench()) as bench:
         await bench.boot(1)
         strange = Bench(driver=bench.driver, log=bench.log)
-        await look(strange.runner)
-        await look_at(strange.runner, ident(1))
+        await observe_guests(strange.runner)
+        await observe_guest(strange.runner, ident(1))
         assert await heard(bench) == []
 
 
@@ -96,13 +96,13 @@ async def test_a_guest_with_jobs_is_not_reported_since_they_are_the_reason() -> 
         await bench.give(stop)
         await bench.until(lambda: bench.driver.began("StopGuest") == [ident(1)])
         await bench.driver.power_off_by_itself(ident(1))
-        await look(bench.runner)
-        await look_at(bench.runner, ident(1))
-        await bench.runner.observe(ident(1), Power.SHUTDOWN, bench.runner.given(ident(1)))
+        await observe_guests(bench.runner)
+        await observe_guest(bench.runner, ident(1))
+        await bench.runner.observe(ident(1), Power.SHUTDOWN, bench.runner.dispatch_count(ident(1)))
         gate.set()
         await bench.answered(stop)
         await bench.until(lambda: bench.runner.idle)
-        await look(bench.runner)
+        await observe_guests(bench.runner)
         assert await heard(bench) == []
 
 
@@ -111,7 +111,7 @@ async def test_what_was_seen_before_a_job_that_says_nothing_of_it_is_said_again_
     async with working(Bench()) as bench:
         await bench.boot(1)
         await bench.driver.power_off_by_itself(ident(1))
-        await look(bench.runner)
+        await observe_guests(bench.runner)
         bench.driver.failures["RebootGuest"] = 1.0
         await bench.answered_all(dispatch(1, 1, "RebootGuest"))
         await bench.until(lambda: bench.runner.idle)
@@ -129,13 +129,13 @@ async def test_what_a_job_did_to_a_guest_is_no_news() -> None:
     async with working(Bench()) as bench:
         await bench.boot(1)
         await bench.answered_all(dispatch(1, 1, "StopGuest"))
-        await look(bench.runner)
+        await observe_guests(bench.runner)
         await bench.answered_all(dispatch(2, 1, "UndefineGuest"))
-        await look(bench.runner)
+        await observe_guests(bench.runner)
         await bench.answered_all(dispatch(3, 1, "DeleteDisk"))
-        await look(bench.runner)
+        await observe_guests(bench.runner)
         assert await heard(bench) == []
-        assert bench.runner.known_guests() == {}
+        assert bench.runner.reported_guests() == {}
 
 
 async def test_a_look_that_was_overtaken_by_a_job_reports_nothing() -> None:
@@ -153,32 +153,32 @@ async def test_a_look_that_was_overtaken_by_a_job_reports_nothing() -> None:
             return power
 
         bench.driver.power = slow  # type: ignore[method-assign]
-        looking = asyncio.create_task(look_at(bench.runner, ident(1)))
+        looking = asyncio.create_task(observe_guest(bench.runner, ident(1)))
         await asked.wait()
         await bench.answered_all(dispatch(1, 1, "StopGuest"))
         await bench.until(lambda: bench.runner.idle)
         go_on.set()
         await looking
         assert await heard(bench) == []
-        assert bench.runner.known_guests() == {ident(1): Power.SHUTDOWN}
+        assert bench.runner.reported_guests() == {ident(1): Power.SHUTDOWN}
 
 
 async def test_a_hypervisor_that_cannot_be_reached_says_nothing_about_its_guests() -> None:
     async with working(Bench()) as bench:
         await bench.boot(1)
         bench.driver.unreachable = True
-        await look(bench.runner)
-        await look_at(bench.runner, ident(1))
+        await observe_guests(bench.runner)
+        await observe_guest(bench.runner, ident(1))
         assert await heard(bench) == []
         bench.driver.unreachable = False
-        await look(bench.runner)
+        await observe_guests(bench.runner)
         assert await heard(bench) == []
 
 
 async def test_looking_goes_on_for_ever() -> None:
     async with working(Bench()) as bench:
         await bench.boot(1)
-        looking = asyncio.create_task(reconcile([bench.runner], 0.001))
+        looking = asyncio.create_task(observe_hosts([bench.runner], 0.001))
         await bench.driver.power_off_by_itself(ident(1))
         await bench.until(lambda: observed(bench) == [(ident(1), Power.SHUTDOWN)])
         await bench.driver.start(ident(1))
@@ -196,7 +196,7 @@ async def test_a_guest_that_is_not_as_its_job_leaves_it_fails_the_job_and_what_i
     async with working(Bench(driver=Falling())) as bench:
         (answer,) = await bench.answered_all(dispatch(1, 1, *BOOT))
         await bench.until(lambda: bench.runner.idle)
-        await look(bench.runner)
+        await observe_guests(bench.runner)
         assert (await heard(bench))[-1] == (ident(1), Power.CRASHED)
     assert outcomes(answer)[-1] == ("StartGuest", "power-differs")
     error = answer.results[-1].error

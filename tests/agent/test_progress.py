@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from agent.jobs import HANDLERS, Context, Facts, Handler
-from agent.runner.sender import Sender
+from agent.runner.sender import RecordSender
 from domain.core.messages import Record
 from domain.guest_spec import GuestSpec
 from domain.jobs.disk import PrepareImage
@@ -154,6 +154,6 @@ async def test_progress_is_before_its_answer_on_the_log(bench: Bench, long: Call
 
 async def test_what_can_be_done_without_is_not_sent_where_there_is_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agent.runner.sender.WAITING", 1)
-    sender = Sender(MemoryLog())
+    sender = RecordSender(MemoryLog())
     record = Record("gostack.results", b"k", b"v")
     assert [sender.offer(record), sender.offer(record)] == [True, False]

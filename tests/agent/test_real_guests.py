@@ -1,6 +1,7 @@
 """Guests that answer: the tiny image on two hosts that a wire joins, each with libvirt and name spaces of its own."""
 
 import asyncio
+import re
 import socket
 import subprocess
 import sys
@@ -118,11 +119,11 @@ async def remove(driver: LibvirtDriver, guest: GuestSpec) -> None:
     await driver.delete_disk(guest.id)
 
 
-async def said(driver: LibvirtDriver, guest: GuestSpec, text: str) -> str:
-    """The console, once the text stands on it."""
+async def said(driver: LibvirtDriver, guest: GuestSpec, text: str, since: int = 0) -> str:
+    """The console from this byte on, once the text stands on it."""
     until = time.monotonic() + BOOT_TIMEOUT
     while True:
-        console = (await driver.console_log(guest.id, 1 << 16)).decode(errors="replace")
+        console = (await driver.console_log(guest.id, 1 << 16))[since:].decode(errors="replace")
         if text in console:
             return console
         assert time.monotonic() < until, f"no {text!r} in\n{console}"
@@ -215,6 +216,151 @@ async def test_a_guest_hears_its_power_button_and_its_console_outlives_the_daemo
     listener.wait(10)
 
 
+TICKS = """#!/bin/sh
+while :; do echo; echo uptime=$(cut -d. -f1 /proc/uptime); sleep 1; done >/dev/console </dev/null &
+"""
+"""Has a guest say every second for how long it is up."""
+
+
+async def uptime(driver: LibvirtDriver, guest: GuestSpec) -> int:
+    """Seconds that the guest says it is up."""
+    console = await said(driver, guest, "uptime=")
+    return int(re.findall(r"uptime=(\d+)\r?\n", console)[-1])
+
+
+async def test_a_guest_that_was_paused_or_suspended_goes_on_where_it_was(place: Place) -> None:
+    host = place.hosts[0]
+    guest = a_guest(place.image, (nic(place, 0, 60, str(uuid.uuid4()), 0),), disk=1 << 30)
+    async with opened(host, place.store) as driver:
+        await run(driver, guest, Secrets(user_data=TICKS))
+        await said(driver, guest, "gostack-guest: ready")
+
+        await driver.pause(guest.id)
+        await asyncio.sleep(1)
+        stood = await uptime(driver, guest)
+        await asyncio.sleep(4)
+        assert await uptime(driver, guest) == stood
+        await driver.unpause(guest.id)
+        await later(driver, guest, stood)
+
+        await driver.suspend(guest.id)
+        assert not await asyncio.to_thread(host.real.runs, guest.id)
+        stood = await uptime(driver, guest)
+        await asyncio.sleep(4)
+        await driver.resume(guest.id)
+        went_on = await later(driver, guest, stood)
+        assert went_on < stood + 4, "what it was suspended for does not count"
+        assert "boots=2" not in await said(driver, guest, "boots=1")
+        assert await reaches(host, guest.nics[0].ip)
+        await remove(driver, guest)
+
+
+async def later(driver: LibvirtDriver, guest: GuestSpec, than: int) -> int:
+    """Seconds that the guest says it is up, once they are more."""
+    until = time.monotonic() + BOOT_TIMEOUT
+    while True:
+        now = await uptime(driver, guest)
+        if now > than:
+            return now
+        assert time.monotonic() < until, f"it stands at {now} s"
+        await asyncio.sleep(0.2)
+
+
+async def test_saved_memory_that_is_damaged_is_kept_until_the_guest_starts_anew(place: Place) -> None:
+    host = place.hosts[1]
+    guest = a_guest(place.image, (nic(place, 1, 61, str(uuid.uuid4()), 0),), disk=1 << 30)
+    async with opened(host, place.store) as driver:
+        await run(driver, guest, Secrets())
+        await said(driver, guest, "gostack-guest: ready")
+        await driver.suspend(guest.id)
+        await asyncio.to_thread(host.real.damage_saved_memory, guest.id)
+        for _ in range(2):
+            with pytest.raises(DriverError) as caught:
+                await driver.resume(guest.id)
+            assert caught.value.code == "saved-memory-unusable"
+            assert await driver.power(guest.id) is Power.SUSPENDED
+        await driver.undefine(guest.id)
+        await driver.define(guest)
+        await driver.start(guest.id)
+        await said(driver, guest, "gostack-guest: boots=2")
+        await remove(driver, guest)
+
+
+async def test_a_rescued_guest_boots_from_another_disk_and_then_from_its_own_again(place: Place) -> None:
+    host = place.hosts[0]
+    guest = a_guest(place.image, (nic(place, 0, 62, str(uuid.uuid4()), 0),), disk=1 << 30)
+    async with opened(host, place.store) as driver:
+        await run(driver, guest, Secrets())
+        await said(driver, guest, "gostack-guest: ready")
+        await driver.stop(guest.id, GRACE)
+
+        await driver.create_rescue_disk(guest.id, place.image)
+        await driver.define(guest.but(rescue_image=place.image))
+        before = len(await driver.console_log(guest.id, 1 << 16))
+        await driver.start(guest.id)
+        console = await said(driver, guest, "gostack-guest: ready", since=before)
+        assert "boots=1" in console, "what counts the boots of its own disk is on its own disk"
+        assert f"disk=vdb bytes={1 << 30}" in console
+        assert f"uuid={guest.id}" in console
+        assert f"address={guest.nics[0].ip}/24" in console
+        await driver.stop(guest.id, GRACE)
+
+        await driver.define(guest)
+        await driver.delete_rescue_disk(guest.id)
+        before = len(await driver.console_log(guest.id, 1 << 16))
+        await driver.start(guest.id)
+        console = await said(driver, guest, "gostack-guest: ready", since=before)
+        assert "boots=2" in console
+        assert "disk=vdb" not in console
+        await remove(driver, guest)
+
+
+async def test_a_rebuilt_guest_has_a_fresh_disk_and_is_who_it_was(place: Place) -> None:
+    host = place.hosts[1]
+    guest = a_guest(place.image, (nic(place, 1, 63, str(uuid.uuid4()), 0),), hostname="kept", disk=1 << 30)
+    async with opened(host, place.store) as driver:
+        await run(driver, guest, Secrets())
+        await said(driver, guest, "gostack-guest: ready")
+        await driver.stop(guest.id, GRACE)
+
+        await driver.replace_disk(guest)
+        await driver.define(guest)
+        before = len(await driver.console_log(guest.id, 1 << 16))
+        await driver.start(guest.id)
+        console = await said(driver, guest, "gostack-guest: ready", since=before)
+        assert "boots=1" in console
+        assert f"hostname=kept uuid={guest.id}" in console
+        assert f"address={guest.nics[0].ip}/24" in console
+
+        await driver.stop(guest.id, GRACE)
+        await driver.restore_disk(guest.id)
+        before = len(await driver.console_log(guest.id, 1 << 16))
+        await driver.start(guest.id)
+        assert "boots=2" in await said(driver, guest, "gostack-guest: ready", since=before)
+        await remove(driver, guest)
+
+
+@pytest.mark.parametrize("config_drive", [True, False])
+async def test_a_guest_that_is_started_again_has_the_name_that_it_was_told_last(
+    place: Place, config_drive: bool
+) -> None:
+    host = place.hosts[0]
+    secrets = Secrets(password="geheim", user_data="#!/bin/sh\necho user data of $(hostname)\n")
+    guest = a_guest(place.image, (nic(place, 0, 64, str(uuid.uuid4()), 0),), hostname="first", disk=1 << 30)
+    guest = guest.but(config_drive=config_drive)
+    async with opened(host, place.store) as driver, telling(host):
+        await run(driver, guest, secrets)
+        await said(driver, guest, "gostack-guest: ready")
+        await driver.write_config_drive(guest.but(hostname="second"), None)
+        await driver.stop(guest.id, GRACE)
+        before = len(await driver.console_log(guest.id, 1 << 16))
+        await driver.start(guest.id)
+        console = await said(driver, guest, "gostack-guest: ready", since=before)
+        assert f"hostname=second uuid={guest.id}" in console
+        assert "user data of second" in console, "what it was told once it is told again"
+        await remove(driver, guest)
+
+
 def serve_something(host: Host) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "http.server", str(CLOSED_PORT), "--directory", "/proc/self/fdinfo"]
     return subprocess.Popen(["ip", "netns", "exec", host.real.name, *command], stderr=subprocess.DEVNULL)
@@ -228,25 +374,33 @@ class Quiet(uvicorn.Server):
         yield
 
 
-async def test_the_metadata_service_stands_in_for_a_config_drive(place: Place) -> None:
-    host = place.hosts[1]
-    guest = a_guest(
-        place.image, (nic(place, 1, 30, str(uuid.uuid4()), 0),), hostname="told", config_drive=False, disk=1 << 30
-    )
+@asynccontextmanager
+async def telling(host: Host) -> AsyncIterator[None]:
+    """The host's metadata service."""
     with host.real.executor() as inside:
         opened_socket = await asyncio.get_running_loop().run_in_executor(inside, listen)
     assert opened_socket is not None
     server = Quiet(uvicorn.Config(metadata(host.state), log_config=None, access_log=False, lifespan="off"))
     serving = asyncio.create_task(server.serve([opened_socket]))
-    async with opened(host, place.store) as driver:
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait_for(serving, 10)
+
+
+async def test_the_metadata_service_stands_in_for_a_config_drive(place: Place) -> None:
+    host = place.hosts[1]
+    guest = a_guest(
+        place.image, (nic(place, 1, 30, str(uuid.uuid4()), 0),), hostname="told", config_drive=False, disk=1 << 30
+    )
+    async with opened(host, place.store) as driver, telling(host):
         await run(driver, guest, Secrets(user_data="#!/bin/sh\necho user data of $(hostname)\n"))
         console = await said(driver, guest, "gostack-guest: ready")
         assert f"gostack-guest: hostname=told uuid={guest.id}" in console
         assert "user data of told" in console
         await remove(driver, guest)
-    server.should_exit = True
-    with suppress(asyncio.CancelledError):
-        await asyncio.wait_for(serving, 10)
 
 
 async def test_a_display_asks_for_a_password(place: Place) -> None:

@@ -53,7 +53,9 @@ async def test_a_host_registers_with_what_it_has_and_learns_who_it_is(site: Site
 async def test_a_host_that_the_scheduler_will_not_have_says_why(site: Site) -> None:
     await site.world.host("h1", zone="z0")
     site.service._options = replace(site.service._options, cell="east")
-    with pytest.raises(NotRegistered, match="h1 cannot be a host here: Host h1 belongs to cell default, for ever"):
+    with pytest.raises(
+        NotRegistered, match="h1 cannot be registered as a host: Host h1 belongs to cell default, for ever"
+    ):
         await site.service.start()
 
 
@@ -247,7 +249,7 @@ async def test_a_job_from_before_all_that_is_remembered_is_refused_and_answered(
     error = answer.results[0].error
     assert error is not None
     assert error.ran
-    assert error.message.startswith("The job is of 2026-01-01T")
+    assert error.message.startswith("The job was sent at 2026-01-01T")
 
 
 # Many hosts in one process
@@ -296,9 +298,9 @@ async def test_a_guest_that_moved_to_another_host_of_the_process_is_forgotten_by
             await site.world.log.publish([job_record(once, host)])
             await site.until(lambda once=once: site.answers(once.dispatch_id))
             if number == 3:
-                assert service.runners[host.id].known_guests() == {ident(1): Power.NONE}
-        assert service.runners[site.host("h1").id].known_guests() == {}
-        assert service.runners[site.host("h2").id].known_guests() == {ident(1): Power.RUNNING}
+                assert service.runners[host.id].reported_guests() == {ident(1): Power.NONE}
+        assert service.runners[site.host("h1").id].reported_guests() == {}
+        assert service.runners[site.host("h2").id].reported_guests() == {ident(1): Power.RUNNING}
         assert service._journal.epochs(site.host("h2").id) == {ident(1): 1}
 
 

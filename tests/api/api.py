@@ -29,7 +29,7 @@ from infra.process import traces
 from infra.process.settings import Settings
 from infra.webhooks.memory import MemoryDeliveries
 from infra.webhooks.sender import Sender
-from projections.history.replay import ReplaysHere
+from projections.history.replay import ThreadReplays
 from projections.maintenance.runs_memory import MemoryRuns
 from tests.harness.world import World
 
@@ -195,7 +195,7 @@ async def serving(directory: Path, **api_settings: Any) -> AsyncIterator[Api]:
         log=world.log,
         store=world.store,
         runs=MemoryRuns(),
-        replays=ReplaysHere(world.log),
+        replays=ThreadReplays(world.log),
         secrets=world.secrets,
         segments=world.segments,
         settings=settings,

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from api.writes.admission import LONGEST_WAIT, MEMORY, SHORTEST_WAIT, UNKNOWN_WAIT, Meter
+from domain.aggregates import AGGREGATES
 from domain.core.messages import MESSAGES, Command, Topic
 from infra.process.metrics import REGISTRY
 from tests.api.api import Api, serving
@@ -230,9 +231,9 @@ def test_what_was_let_in_counts_until_it_is_seen() -> None:
 
 def test_what_relieves_is_what_ends_work_and_nothing_that_makes_it() -> None:
     relieving = {cls.__name__ for cls in MESSAGES.values() if issubclass(cls, Command) and cls.relieves}
-    assert relieving == {
+    deletes = {kind.delete.__name__ for kind in AGGREGATES.values() if kind.delete}
+    assert relieving == deletes | {
         *("DeleteInstance", "HardDeleteInstance", "ResetInstance", "CancelTask", "ReleaseAggregate"),
-        *("DeleteFlavor", "DeleteImage", "DeleteKeypair", "DeleteNetwork", "DeletePort", "DeleteZone"),
-        *("DeleteWebhook", "DisableWebhook"),
+        *("DeletePort", "DisableWebhook"),
         *("RegisterHost", "EnableHost", "DisableHost", "AssignZone", "SuspectHost", "HearHost"),
     }

@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from cli.check import KINDS, TOPICS
-from commands.recovery.from_log import Part, refill
+from commands.recovery.from_log import ProcessorShare, refill
 from domain.aggregates import AGGREGATES
 from domain.core.messages import Key, Topic
 from domain.instance.actions.lifecycle.delete import DeleteInstance
@@ -31,7 +31,7 @@ async def lived_again(incident: Incident) -> World:
     world.now = incident.made
     await world.log.publish(incident.records)
     write_stores = {"engine": world.engine_write_store, "scheduler": world.scheduler_write_store}
-    parts = [Part(write_store, KINDS[name], TOPICS[name]) for name, write_store in write_stores.items()]
+    parts = [ProcessorShare(write_store, KINDS[name], TOPICS[name]) for name, write_store in write_stores.items()]
     await refill(world.log, parts, world.segments, world.now)
     await world.start()
     await world.settle()

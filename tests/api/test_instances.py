@@ -70,6 +70,21 @@ async def test_actions_are_tasks(api: Api) -> None:
         assert (await api.get("/instances/web"))["status"] == status
 
 
+async def test_an_image_is_named_and_looked_up_when_it_is_asked_for(api: Api) -> None:
+    instance = await api.booted("web")
+    image = instance["image"]
+    path = f"/instances/{instance['id']}/actions"
+    for named in (image["name"], image["id"]):
+        task = await api.ended((await api.post(f"{path}/rescue", {"image": named}, 202))["task_id"])
+        assert task["status"] == "finished"
+        assert (await api.get("/instances/web"))["status"] == "rescued"
+        await api.ended((await api.post(f"{path}/unrescue", status=202))["task_id"])
+    task = await api.ended((await api.post(f"{path}/rebuild", {"image": image["name"]}, 202))["task_id"])
+    assert task["status"] == "finished"
+    assert (await api.get("/instances/web"))["image"] == image
+    assert (await api.post(f"{path}/rebuild", {"image": "none"}, 404))["code"] == "not-found"
+
+
 async def test_what_is_so_already_says_so(api: Api) -> None:
     instance = await api.booted("web")
     said = await api.post("/instances/web/actions/start", status=200)

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from commands.reconcilers.liveness import Beats
+from commands.reconcilers.liveness import LivenessMonitor
 from domain.core.messages import Topic
 from infra.log.lag import Lag
 from tests.api.api import Api
@@ -46,7 +46,7 @@ async def test_deadlines_that_stand(empty: Api) -> None:
 
 
 async def test_beats_that_nobody_hears(empty: Api) -> None:
-    beats = Beats(empty.world.log, 15.0, empty.world.clock)
+    beats = LivenessMonitor(empty.world.log, 15.0, empty.world.clock)
     beats._at = {each: first for each, (first, _) in (await empty.world.log.bounds([Topic.EVENTS])).items()}
     await empty.post("/zones", {"name": "z"})
     found = await beats.look()

@@ -7,6 +7,7 @@ import orjson
 import pytest
 from pydantic import TypeAdapter
 
+from api.description import described
 from api.documents.answers import Accepted, CommandDocument, Problem, Released
 from api.documents.events import DeadDocument, DeadWhole, EventDocument
 from api.documents.instances import Booting, Display, ParkedDocument
@@ -15,7 +16,6 @@ from api.documents.operations import ProjectionDocument, RunDocument
 from api.documents.scheduling import Placements, SchedulerDocument, Scores
 from api.documents.simulation import Simulation
 from api.openapi import examples
-from api.openapi.page import described
 from api.resource import RESOURCES
 from api.resources import images
 from api.resources.images import BlobDocument
@@ -32,7 +32,7 @@ OPERATIONS = [
 
 
 def test_it_is_as_it_was_reviewed() -> None:
-    """Where this fails and the change is meant: python -m api.openapi.page > docs/openapi.json."""
+    """Where this fails and the change is meant: python -m api.description > docs/openapi.json."""
     assert GOLDEN.read_bytes() == described()
 
 

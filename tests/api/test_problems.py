@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from api.http.problems import STATUS, status_of
-from domain.core.errors import Category, refusals
+from domain.core.errors import Category, Refusal, refusals
 from infra.log.log import LogUnavailable
 from projections.store.port import StoreUnavailable
 from tests.api.api import Api, serving
@@ -61,6 +61,13 @@ STATUSES = {
     "wrong-status": 409,
 }
 """What clients of earlier releases were answered: a code keeps its status for ever."""
+
+
+def test_a_refusal_without_a_category_cannot_be_written() -> None:
+    begun: Any = Refusal.__init_subclass__
+    with pytest.raises(TypeError, match="Vague must say its category"):
+        # What Python calls for a new subclass; a real one would stay among the refusals of the tests after this.
+        begun.__func__(type("Vague", (), {"code": "vague"}))
 
 
 def test_every_refusal_says_its_own_category() -> None:

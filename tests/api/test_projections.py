@@ -59,11 +59,11 @@ async def test_a_run_is_asked_for_once_at_a_time_and_told_how_far_it_is(empty: A
     assert (busy["code"], busy["values"]) == ("projection-busy", {"id": asked["id"]})
     await runs.take(clock())
     empty.world.now += timedelta(seconds=10)
-    await runs.tell(asked["id"], clock(), 250, 1000)
+    await runs.report_progress(asked["id"], clock(), 250, 1000)
     running = await empty.get(f"/projections/runs/{asked['id']}")
     assert (running["status"], running["done"], running["total"]) == ("running", 250, 1000)
     assert 30 <= running["seconds_left"] < 31
-    await runs.tell(asked["id"], clock(), 1000, 1000)
+    await runs.report_progress(asked["id"], clock(), 1000, 1000)
     settling = await empty.get(f"/projections/runs/{asked['id']}")
     assert settling["seconds_left"] is None, "what follows on the last event takes its time, too"
     await runs.end(asked["id"], clock(), ("instances x: it is missing",))

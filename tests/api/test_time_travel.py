@@ -10,7 +10,7 @@ from domain.core.messages import Envelope, Key, Topic, derived_id, to_record
 from domain.host.messages import SuspectHost
 from domain.parking import AggregateParked
 from domain.tasks.messages import JobError
-from projections.history.causality import why
+from projections.history.causality import explain
 from projections.history.time_travel import Folds
 from projections.store.memory import MemoryStore
 from projections.views.view import Row, View
@@ -253,7 +253,7 @@ async def test_why_one_of_many_that_an_earlier_release_made(api: Api, monkeypatc
     )
     monkeypatch.setattr("projections.history.causality.AT_ONCE", 7)
     for each in given["instances"]:
-        chain = await why(store, Key("instance", each["instance_id"]))
+        chain = await explain(store, Key("instance", each["instance_id"]))
         events = (await api.get("/events", task=each["task_id"], limit=1000))["events"]
         assert sorted(step.entry.id for step in chain.steps) == sorted(event["id"] for event in events)
         assert not chain.cut

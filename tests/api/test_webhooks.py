@@ -11,7 +11,7 @@ import pytest
 from api.reads import stream_cursor
 from api.resources.webhooks import OWNER
 from api.writes import secret_sweep
-from commands.reconcilers.webhooks import Courier, Deliverer, Parts
+from commands.reconcilers.webhooks import Courier, Deliverer, DeliveryParts
 from domain.core.messages import Topic
 from infra.log.recent import Recent
 from tests.api.api import Api, behind
@@ -26,10 +26,10 @@ async def receiver() -> AsyncIterator[Receiver]:
         yield made
 
 
-def parts(api: Api) -> Parts:
+def parts(api: Api) -> DeliveryParts:
     """All that tells webhooks, beside this API."""
     services = api.services
-    return Parts(
+    return DeliveryParts(
         services.log,
         services.deciding["engine"],
         services.deliveries,

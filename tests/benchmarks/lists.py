@@ -16,7 +16,7 @@ import aiohttp
 
 from domain.guest_spec import FlavorRef, HostRef, ImageRef, Nic, Power
 from domain.instance.state import Instance, VmState
-from projections.store.port import Batch
+from projections.store.port import ProjectionBatch
 from projections.store.postgres import PostgresStore
 from projections.views.instances import document
 from projections.views.table import VIEWS
@@ -79,7 +79,7 @@ def row(number: int) -> Row:
 async def fill(store: PostgresStore, first: int, upto: int) -> None:
     """Rows of these numbers."""
     for start in range(first, upto, FILL):
-        batch = Batch()
+        batch = ProjectionBatch()
         batch.rows["instances"] = {each.id: each for each in map(row, range(start, min(start + FILL, upto)))}
         await store.apply(batch)
 

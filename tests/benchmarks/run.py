@@ -32,6 +32,7 @@ from tests.real.cluster import Cluster, running
 
 WRITTEN = Path(__file__).parents[2] / ".gostack" / "bench" / "latest.json"
 LONE = 20
+PARTS = ("boots", "pages", "guests", "takeover", "placements", "steps", "rebuild")
 NOVA_BOOTS, NOVA_AT_ONCE = 100, 20
 
 
@@ -54,21 +55,27 @@ async def measure(cluster: Cluster, arguments: argparse.Namespace) -> dict[str, 
     async with aiohttp.ClientSession(cluster.url, timeout=timeout, connector=connector) as session:
         load = Load(cluster, session, log)
         await load.prepare()
-        # The broker's JVM and the databases' caches are slower at first than they will be for ever after.
-        await load.boots(arguments.warm_up, arguments.at_once)
-        idle = await load.idle(5.0)
-        before = await load.ends()
-        lone = await load.boots(LONE, 1)
-        count = hops.longest(await _since(log, before))
-        alone = await hops.measure(cluster.kafka.address, count)
-        rounds = [await load.boots(arguments.boots, arguments.at_once) for _ in range(arguments.rounds)]
-        as_nova = await load.boots(NOVA_BOOTS, NOVA_AT_ONCE) if arguments.nova else None
-        pages = await lists.measure(cluster, arguments.rows)
+        result: dict[str, Any] = {"hosts": arguments.hosts}
+        if "boots" in arguments.only:
+            result |= await _boots(cluster, load, log, arguments)
+        if "pages" in arguments.only:
+            result["pages"] = await lists.measure(cluster, arguments.rows)
     await log.close()
+    return result
+
+
+async def _boots(cluster: Cluster, load: Load, log: KafkaLog, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Lone boots and rounds of many at once, with what the log alone takes for a boot's records."""
+    # The broker's JVM and the databases' caches are slower at first than they will be for ever after.
+    await load.boots(arguments.warm_up, arguments.at_once)
+    idle = await load.idle(5.0)
+    before = await load.ends()
+    lone = await load.boots(LONE, 1)
+    count = hops.longest(await _since(log, before))
+    alone = await hops.measure(cluster.kafka.address, count)
+    rounds = [await load.boots(arguments.boots, arguments.at_once) for _ in range(arguments.rounds)]
+    as_nova = await load.boots(NOVA_BOOTS, NOVA_AT_ONCE) if arguments.nova else None
     return {
-        "at": datetime.now(UTC).isoformat(),
-        "machine": {"cpus": os.cpu_count(), "python": platform.python_version(), "kernel": platform.release()},
-        "hosts": arguments.hosts,
         "idle_cores_by_process": idle,
         "lone_boot": lone.figures(),
         "log_hops": alone,
@@ -76,7 +83,6 @@ async def measure(cluster: Cluster, arguments: argparse.Namespace) -> dict[str, 
         "boots_per_second": spread([each.count / each.seconds for each in rounds]),
         "cpu_ms_per_boot": spread([each.figures()["cpu_ms_per_boot"] for each in rounds]),
         "warmed_up_by_boots": arguments.warm_up,
-        "pages": pages,
         **({"as_nova": as_nova.figures()} if as_nova else {}),
     }
 
@@ -91,17 +97,17 @@ def _ms(found: dict[str, float]) -> list[str]:
 
 def show(result: dict[str, Any]) -> None:
     """A table for people."""
-    table = Table(title=f"GoStack on {result['machine']['cpus']} CPUs, {result['hosts']} simulated hosts")
+    table = Table(title=f"GoStack on {result['machine']['cpus']} CPUs")
     for column in ("what", "rate", "p50 ms", "p95 ms", "p99 ms", "CPU-ms each"):
         table.add_column(column, justify="left" if column == "what" else "right")
-    for figures in (result["lone_boot"], *result["boots"]):
+    for figures in (result["lone_boot"], *result["boots"]) if "boots" in result else ():
         what = f"{figures['boots']} boots, {figures['at_once']} at once"
         for name, key in (("to active", "active_ms"), ("POST", "post_ms")):
             rate = f"{figures['boots_per_second']}/s" if name == "to active" else ""
             cpu = f"{figures['cpu_ms_per_boot']}" if name == "to active" else ""
             table.add_row(f"{what}: {name}", rate, *_ms(figures[key]), cpu)
-    alone = result["log_hops"]
-    table.add_row(f"  {alone['hops']} records, one after another, through the log alone", "", *_ms(alone["ms"]))
+    if alone := result.get("log_hops"):
+        table.add_row(f"  {alone['hops']} records, one after another, through the log alone", "", *_ms(alone["ms"]))
     if peer := result.get("nova"):
         what = f"Nova: {peer['boots']} boots, {peer['at_once']} at once"
         rate, cost = f"{peer['boots_per_second']}/s", str(peer["cpu_ms_per_boot"] or "")
@@ -119,13 +125,13 @@ def show(result: dict[str, Any]) -> None:
         what = "an engine is killed: boots stand still for, s: "
         table.add_row(what + _spread(stood["restarted_seconds"]) + ", it is started again", "")
         table.add_row(what + _spread(stood["taken_over_seconds"]) + ", another one takes over", "")
-    pages = result["pages"]
-    table.add_row(
-        f"GET /v1/instances?limit=50 of {pages['rows']}, filters mixed, {pages['at_once']} at once",
-        _spread(pages["pages_per_second"]),
-        *_ms(pages["ms"]),
-    )
-    table.add_row("  the same through psycopg alone", _spread(pages["psycopg_pages_per_second"]))
+    if pages := result.get("pages"):
+        table.add_row(
+            f"GET /v1/instances?limit=50 of {pages['rows']}, filters mixed, {pages['at_once']} at once",
+            _spread(pages["pages_per_second"]),
+            *_ms(pages["ms"]),
+        )
+        table.add_row("  the same through psycopg alone", _spread(pages["psycopg_pages_per_second"]))
     if placements := result.get("placements"):
         what = f"placements among {placements['hosts']} hosts"
         table.add_row(what, _spread(placements["placements_per_second"]), *_ms(placements["ms"]))
@@ -139,12 +145,22 @@ def show(result: dict[str, Any]) -> None:
         table.add_row(what, _spread(rebuild_["events_per_second"]), "", "", "", _spread(rebuild_["cpu_ms_per_event"]))
         table.add_row("  COPY of the same rows, indexed", _spread(rebuild_["copy_and_index_events_per_second"]))
     Console(width=120).print(table)
+    if "boots" not in result:
+        return
     last = result["boots"][-1]
     print("CPU-ms a boot by process:", last["cpu_ms_per_boot_by_process"])
     print("log records a boot:", last["log_records_per_boot"], "- resident MiB:", last["resident_mib"])
     print("client: CPU-ms a boot", last["client_cpu_ms_per_boot"], "- cores busy with other things meanwhile:", end=" ")
     print(", ".join(str(each["cores_of_others"]) for each in result["boots"]))
     print("cores busy while idle:", result["idle_cores_by_process"])
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    """Names of parts of this benchmark. Raises ArgumentTypeError for one that there is not."""
+    parts = tuple(text.split(","))
+    if unknown := set(parts) - set(PARTS):
+        raise argparse.ArgumentTypeError(f"there is no {', '.join(sorted(unknown))}: parts are {', '.join(PARTS)}")
+    return parts
 
 
 def main() -> None:
@@ -158,16 +174,23 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=20_000, help="instances in the lists")
     parser.add_argument("--events", type=int, default=1_000_000, help="from which read models are rebuilt")
     parser.add_argument("--rebuilds", type=int, default=3, help="so many times")
-    parser.add_argument("--only-boots", action="store_true", help="no placements, steps and rebuild")
+    parser.add_argument(
+        "--only", type=_parts, default=PARTS, metavar="PARTS", help=f"of {','.join(PARTS)}: only these, comma-separated"
+    )
     parser.add_argument("--nova", metavar="URL", help="of a Nova beside which this is to be measured, up to /v2.1")
     parser.add_argument("--nova-start", metavar="COMMAND", help="that starts it when its turn comes")
     parser.add_argument("--nova-stop", metavar="COMMAND", help="that ends it before what comes after")
     parser.add_argument("--nova-pids", type=Path, metavar="DIRECTORY", help="with the process ids of that Nova")
     arguments = parser.parse_args()
     assert catalog.MESSAGES
-    with running(arguments.hosts) as cluster:
-        result = uvloop.run(measure(cluster, arguments))
-    _write(result)
+    result: dict[str, Any] = {
+        "at": datetime.now(UTC).isoformat(),
+        "machine": {"cpus": os.cpu_count(), "python": platform.python_version(), "kernel": platform.release()},
+    }
+    if {"boots", "pages"} & set(arguments.only):
+        with running(arguments.hosts) as cluster:
+            result |= uvloop.run(measure(cluster, arguments))
+        _write(result)
     if arguments.nova:
         try:
             if arguments.nova_start:
@@ -177,14 +200,14 @@ def main() -> None:
             if arguments.nova_stop:
                 subprocess.run(shlex.split(arguments.nova_stop), check=True, stdout=subprocess.DEVNULL)
         _write(result)
-    if not arguments.only_boots:
-        for name, part in (
-            ("guests", guests.measure),
-            ("takeover", takeover.measure),
-            ("placements", placements.measure),
-            ("steps", steps.measure),
-            ("rebuild", partial(rebuild.measure, arguments.events, arguments.rebuilds)),
-        ):
+    for name, part in (
+        ("guests", guests.measure),
+        ("takeover", takeover.measure),
+        ("placements", placements.measure),
+        ("steps", steps.measure),
+        ("rebuild", partial(rebuild.measure, arguments.events, arguments.rebuilds)),
+    ):
+        if name in arguments.only:
             result[name] = part()
             _write(result)
     show(json.loads(_write(result)))

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from cli.check import INVARIANTS, AgentSilent, Guest, Parts, Report, check, domains, guests_by_http, usage
+from cli.check import INVARIANTS, AgentSilent, CheckedParts, HostedGuest, Report, check, domains, guests_by_http, usage
 from domain.core.messages import (
     Command,
     Envelope,
@@ -31,7 +31,7 @@ from domain.instance.actions.power.start import StartInstance
 from domain.instance.actions.power.stop import StopInstance
 from domain.instance.state import Instance
 from domain.tasks.events import CancelTask
-from infra.db.write_store import Due, Row
+from infra.db.write_store import Due, StoredAggregate
 from infra.log.log import TopicPartition
 from infra.log.topics import partition_of
 from projections.projector import READS, Projector, VersionGap
@@ -65,15 +65,15 @@ async def checked(world: World, guests: Mapping[str, Mapping[str, str]] | None =
         Instance.model_validate_json(row.state) for row in (await world.engine_write_store.all("instance")).values()
     ]
 
-    async def running(host: Host) -> Mapping[str, Guest]:
+    async def running(host: Host) -> Mapping[str, HostedGuest]:
         if guests is not None and host.name not in guests:
             raise AgentSilent
         here = {each.id: str(each.power) for each in rows if each.host and each.host.id == host.id}
         told = here if guests is None else guests[host.name]
-        return {ident: Guest(power, epoch) for ident, power in told.items()}
+        return {ident: HostedGuest(power, epoch) for ident, power in told.items()}
 
     write_stores = {"engine": world.engine_write_store, "scheduler": world.scheduler_write_store}
-    return await check(Parts(world.log, world.store, write_stores, running, world.clock))
+    return await check(CheckedParts(world.log, world.store, write_stores, running, world.clock))
 
 
 def broken(report: Report) -> dict[str, list[str]]:
@@ -285,7 +285,7 @@ async def test_a_state_that_is_not_what_the_events_make(world: World) -> None:
     assert list(broken(await checked(world))) == ["states"]
     row = world.engine_write_store._rows.pop(WEB)
     assert "is not stored" in broken(await checked(world))["states"][0]
-    world.engine_write_store._rows[WEB] = Row(row.version + 1, row.state)
+    world.engine_write_store._rows[WEB] = StoredAggregate(row.version + 1, row.state)
     report = await checked(world)
     assert (broken(report), report.moving) == ({}, "1 states ahead of the read models")
 
@@ -322,7 +322,7 @@ async def test_rows_that_are_wrong_missing_or_too_many(world: World) -> None:
     (problem,) = broken(await checked(world))["rows"]
     assert problem == f'instances {WEB.id}: name is "other", the log makes it {orjson.dumps(row.doc["name"]).decode()}'
     del table[WEB.id]
-    assert "it is missing" in broken(await checked(world))["rows"][0]
+    assert "the row is missing" in broken(await checked(world))["rows"][0]
     table[WEB.id] = row
     table["x"] = replace(row, id="x")
     assert "the log makes no such row" in broken(await checked(world))["rows"][0]
@@ -333,12 +333,15 @@ async def test_rows_that_are_wrong_missing_or_too_many(world: World) -> None:
     [
         (lambda here, there: {here: {}, there: {}}, "does not run it"),
         (lambda here, there: {here: {WEB.id: "shutdown"}, there: {}}, "does not run it"),
-        (lambda here, there: {here: {WEB.id: "running"}, there: {WEB.id: "running"}}, f"{WEB.id}, which is h"),
-        (lambda here, there: {here: {WEB.id: "running"}, there: {"x": "running"}}, "runs x, which is no instance"),
-        (lambda here, there: {here: {WEB.id: "running"}, there: {WEB.id: "shutdown"}}, f"{WEB.id}, which is h"),
+        (lambda here, there: {here: {WEB.id: "running"}, there: {WEB.id: "running"}}, f"{WEB.id}, which belongs to h"),
+        (lambda here, there: {here: {WEB.id: "running"}, there: {WEB.id: "shutdown"}}, f"{WEB.id}, which belongs to h"),
         (
             lambda here, there: {here: {WEB.id: "running"}, there: {"x": "crashed"}},
-            "has a guest x, which is no instance",
+            "has a guest x, which is the id of no instance",
+        ),
+        (
+            lambda here, there: {here: {WEB.id: "running"}, there: {"x": "running"}},
+            "runs x, which is the id of no instance",
         ),
         (lambda here, there: {there: {}}, "does not answer"),
     ],
@@ -375,7 +378,7 @@ async def test_a_guest_that_a_job_of_an_epoch_that_was_over_made_run(world: Worl
     name = instance.host.name
     for epoch in (0, 1):
         assert broken(await checked(world, epoch=epoch)) == {}
-    told = f"host {name} runs instance {WEB.id} since epoch 2, of which the instance, in epoch 1, was never told"
+    told = f"host {name} runs instance {WEB.id} since epoch 2, and the instance knows of epoch 1 alone"
     assert broken(await checked(world, epoch=2)) == {"domains": [told]}
     await world.host(name)
     assert broken(await checked(world, epoch=1)) == {}
@@ -433,4 +436,4 @@ async def test_agents_are_asked_for_their_guests(
             with pytest.raises(found):
                 await ask
         else:
-            assert list((await ask).values()) == [Guest(*each) for each in found]
+            assert list((await ask).values()) == [HostedGuest(*each) for each in found]

@@ -9,7 +9,8 @@ import pytest
 import typer.main
 from typer.core import TyperGroup
 
-from cli.gs.main import GROUPS, app
+from cli.gs.groups import GROUPS
+from cli.gs.main import app
 from cli.gs.synonyms import SYNONYMS
 from cli.gs.version import own
 from domain.instance.actions import ACTIONS
@@ -41,18 +42,18 @@ FLAGS: dict[str, list[str]] = {
 COMMANDS = {
     "instance": "list show show-deleted log vnc interface-list migration-list update history diff why release "
     + " ".join(name for name in ACTIONS if not name.startswith("hard-")),
-    "flavor": "list create update show delete add-extra delete-extra",
-    "keypair": "list show create delete",
-    "image": "list show create delete",
+    "flavor": "list create update show history diff why release delete add-extra delete-extra",
+    "keypair": "list show history diff why release create delete",
+    "image": "list show history diff why release create delete",
     "network": "list show history diff why release create delete",
     "port": "list show create delete",
     "host": "list show history diff why release enable disable",
-    "zone": "list show create delete add-host remove-host",
+    "zone": "list show history diff why release create delete add-host remove-host",
     "task": "list show history diff why wait cancel",
     "job": "list show",
     "event": "list show follow export dead",
     "scheduler": "filters weights explain simulate",
-    "webhook": "list show create update delete test retry",
+    "webhook": "list show history diff why release create update delete test retry",
     "config": "show get",
 }
 COMMON = ["--debug", "--json", "-o", "--output", "--wait", "--no-wait", "--timeout", "-f", "--fields"]

@@ -132,7 +132,7 @@ def test_fields_are_those_that_the_service_and_the_tables_have(url: str) -> None
         ("gs instance list --status act", ["active"]),
         ("gs instance list --status active,err", ["active,error"]),
         ("gs task list --status f", ["finished", "failed"]),
-        ("gs task list --action reb", ["reboot"]),
+        ("gs task list --action rebo", ["reboot"]),
         ("gs job list --status s", ["started", "skipped"]),
         ("gs host list --status d", ["disabled"]),
         ("gs host list --health s", ["suspect"]),
@@ -140,7 +140,7 @@ def test_fields_are_those_that_the_service_and_the_tables_have(url: str) -> None
         ("gs event dead list --status dr", ["dropped"]),
         ("gs instance sh", ["show", "show-deleted"]),
         ("gs vm l", ["list", "log"]),
-        ("gs v", ["version"]),
+        ("gs ve", ["version"]),
         ("gs nothing show x", []),
     ],
 )
@@ -178,12 +178,13 @@ def test_an_answer_that_is_none_completes_nothing(answer: Any, service: Service)
 
 
 @contextmanager
-def drops() -> Iterator[str]:
-    """A service whose answer comes a byte at a time and has no end."""
-    over = threading.Event()
+def drops() -> Iterator[tuple[str, threading.Event]]:
+    """A service whose answer comes a byte at a time and has no end, and whether it was called."""
+    called, over = threading.Event(), threading.Event()
 
     def serve(server: socket.socket) -> None:
         connection, _ = server.accept()
+        called.set()
         with connection:
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
             while not over.wait(0.05):
@@ -193,13 +194,11 @@ def drops() -> Iterator[str]:
                     return
 
     with socket.create_server(("127.0.0.1", 0)) as server:
-        thread = threading.Thread(target=serve, args=(server,), daemon=True)
-        thread.start()
+        threading.Thread(target=serve, args=(server,), daemon=True).start()
         try:
-            yield f"http://127.0.0.1:{server.getsockname()[1]}"
+            yield f"http://127.0.0.1:{server.getsockname()[1]}", called
         finally:
             over.set()
-            thread.join()
 
 
 @contextmanager
@@ -215,7 +214,16 @@ def absent() -> Iterator[str]:
     yield NOBODY
 
 
-@pytest.mark.parametrize("service", [drops, mute, absent])
+@pytest.mark.usefixtures("patient")
+def test_an_answer_that_does_not_end_is_not_waited_for() -> None:
+    with drops() as (url, called):
+        began = time.monotonic()
+        assert completed("gs flavor show ", url) == []
+        assert called.is_set()
+        assert time.monotonic() - began < 2 * completion.LEAST
+
+
+@pytest.mark.parametrize("service", [mute, absent])
 def test_a_service_that_is_slow_or_away_costs_little_and_prints_nothing(service: Any) -> None:
     """As a process, as a shell has it."""
     code = "import sys; sys.argv = ['gs']; from cli.gs.main import main; main()"

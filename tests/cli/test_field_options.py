@@ -7,12 +7,14 @@ from typing import Annotated, Any, Literal
 import pytest
 import typer
 from pydantic import Field
+from typer import BadParameter
 from typer.testing import CliRunner, Result
 
 from api.resources.instances import _fields as body_of
 from cli.gs.field_options import parameter_of, sent
-from domain.core.fields import OPERATORS_ONLY, user_fields
+from domain.core.fields import BYTES, OPERATORS_ONLY, Refers, user_fields
 from domain.core.messages import Model
+from domain.guest_spec import FlavorRef, ImageRef
 from domain.instance.actions import ACTIONS
 from tests.cli.test_commands import leaf, names
 
@@ -93,6 +95,34 @@ def test_a_field_is_explained_by_the_text_under_it() -> None:
     assert "[default: (60.0)]" in shown
     assert "[default: (keep)]" in shown
     assert "inner" not in shown
+
+
+def test_what_a_field_holds_of_something_else_is_asked_for_by_id_or_name() -> None:
+    class Reference(Model):
+        image: Annotated[ImageRef | None, Refers("image")] = None
+        """Where from."""
+        flavor: Annotated[FlavorRef, Refers("flavor")]
+        host: Annotated[str, Refers("host")] = ""
+
+    fields = user_fields(Reference)
+    assert {name: field.annotation for name, field in fields.items()} == {
+        "image": str | None,
+        "flavor": str,
+        "host": str,
+    }
+    assert fields["image"].description == "Where from."
+    assert (fields["image"].is_required(), fields["flavor"].is_required()) == (False, True)
+    assert [parameter_of(name, field, needed=False).name for name, field in fields.items()] == list(fields)
+
+
+def test_bytes_are_written_with_a_unit() -> None:
+    class Disk(Model):
+        size: Annotated[int, BYTES]
+
+    fields = user_fields(Disk)
+    assert sent(fields, {"size": "1.5G"}) == {"size": 3 << 29}
+    with pytest.raises(BadParameter):
+        sent(fields, {"size": "large"})
 
 
 def test_a_type_that_no_option_can_hold_is_named() -> None:

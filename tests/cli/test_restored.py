@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cli.check import KINDS, TOPICS
-from commands.recovery.from_log import Part, Refilled, refill
+from commands.recovery.from_log import ProcessorShare, RefillResult, refill
 from domain.core.messages import FILLER, Key, Record, Topic
 from domain.instance.actions.power.stop import StopInstance
 from domain.instance.state import Instance, VmState
@@ -44,14 +44,14 @@ async def assert_well(world: World) -> None:
     assert [each for each in world.log.all(Topic.DEAD) if not each.filler] == []
 
 
-async def lose_database(world: World) -> Refilled:
+async def lose_database(world: World) -> RefillResult:
     world.engine_write_store, world.scheduler_write_store = (
         MemoryWriteStore(lambda: world.now),
         MemoryWriteStore(lambda: world.now),
     )
     world.store, world.segments = MemoryStore(), MemorySegments()
     write_stores = {"engine": world.engine_write_store, "scheduler": world.scheduler_write_store}
-    parts = [Part(write_store, KINDS[name], TOPICS[name]) for name, write_store in write_stores.items()]
+    parts = [ProcessorShare(write_store, KINDS[name], TOPICS[name]) for name, write_store in write_stores.items()]
     done = await refill(world.log, parts, world.segments, world.now)
     assert done.halves == []
     await world.move_to(world.log)

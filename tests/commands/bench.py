@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from commands.engine import EngineRules
-from commands.processor import Processor, Rules
+from commands.processor import Processor
+from commands.rules import Rules
 from commands.scheduler import SchedulerRules
 from domain.core.messages import (
     Envelope,

@@ -8,7 +8,7 @@ from collections import Counter
 from domain.core.messages import Key, Topic
 from domain.network.messages import CreateNetwork
 from infra.db.memory import MemoryTransaction
-from projections.store.port import Batch
+from projections.store.port import ProjectionBatch
 from tests.domain.instances import NETWORK, boot_command
 from tests.harness.world import World
 
@@ -43,7 +43,7 @@ async def test_a_boot_costs_no_more_than_this() -> None:
 
     apply = world.store.apply
 
-    async def counted(batch: Batch) -> None:
+    async def counted(batch: ProjectionBatch) -> None:
         nonlocal rows
         rows += sum(map(len, batch.rows.values()))
         await apply(batch)

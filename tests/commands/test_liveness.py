@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from commands.processor import Processor
-from commands.reconcilers.liveness import AT_ONCE, TURN, Beats
+from commands.reconcilers.liveness import AT_ONCE, TURN, LivenessMonitor
 from commands.scheduler import SchedulerRules
 from domain.core.messages import (
     Envelope,
@@ -30,7 +30,7 @@ from domain.host.messages import (
     SuspectHost,
 )
 from domain.host.reports import Heartbeat
-from domain.host.state import Health, Host
+from domain.host.state import Host, HostHealth
 from domain.scheduling.table import Ratios
 from infra.db.memory import MemoryWriteStore
 from infra.log.log import TopicPartition
@@ -52,7 +52,7 @@ class Ward:
         self.log = MemoryLog()
         self.wrong = timedelta()
         """How far the clock is ahead."""
-        self.beats = Beats(self.log, GRACE, lambda: self.now + self.wrong, lambda: self.now.timestamp())
+        self.beats = LivenessMonitor(self.log, GRACE, lambda: self.now + self.wrong, lambda: self.now.timestamp())
         self.number = 0
 
     def record(self, message: Message, host: str = HOST, age: float = 0.0) -> Record:
@@ -84,7 +84,7 @@ class Ward:
         return [(each.subject.id, type(each.data)) for each in told]
 
 
-def known(ident: str, health: Health = Health.UP) -> Host:
+def known(ident: str, health: HostHealth = HostHealth.UP) -> Host:
     return Host(
         id=ident,
         name=ident,
@@ -176,15 +176,15 @@ async def test_while_the_log_does_not_answer_nobody_is_silent(seconds: float, to
         return await bounds(topics)
 
     ward.log.bounds = slow  # type: ignore[method-assign]
-    await ward.beats.ask_log()
+    await ward.beats.check_log()
     assert ward.changes() == told
 
 
 async def test_all_silence_begins_anew_but_nobody_is_heard_by_that() -> None:
     ward = Ward().take(registered()).take(HostSuspected(at=START))
-    await ward.beats.ask_log()
+    await ward.beats.check_log()
     ward.later(TURN + 1)
-    await ward.beats.ask_log()
+    await ward.beats.check_log()
     assert ward.later(GRACE + 1).changes() == []
 
 
@@ -265,7 +265,7 @@ async def test_after_standing_still_what_lies_there_is_read_before_anybody_is_si
 
 async def test_listening_anew_clears_no_host_that_is_still_silent() -> None:
     ward = Ward()
-    running = asyncio.create_task(ward.beats.run(there(*(known(each, Health.SUSPECT) for each in (HOST, OTHER)))))
+    running = asyncio.create_task(ward.beats.run(there(*(known(each, HostHealth.SUSPECT) for each in (HOST, OTHER)))))
     try:
         async with asyncio.timeout(5):
             await asyncio.sleep(0)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from commands.engine import EngineRules
-from commands.processor import Rules
+from commands.rules import Rules
 from domain.core.messages import Envelope, Key, Outcome, Record, Topic, to_record
 from domain.flavor import UpdateFlavor
 from domain.parking import AggregateParked, ReleaseAggregate

@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from commands.engine import EngineRules
-from commands.processor import GapInLog, Overtaken, restored
+from commands.processor import GapInLog, Overtaken
+from commands.rules import restored
 from domain.core.messages import (
     Envelope,
     Key,

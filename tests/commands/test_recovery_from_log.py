@@ -8,9 +8,9 @@ import pytest
 
 from cli.check import END_OF_TIME, EVERYTHING, KINDS, TOPICS
 from commands.engine import EngineRules
-from commands.processor import Entry, restored
-from commands.recovery.from_log import LogIncomplete, NotEmpty, Part, Refilled, refill
-from commands.startup_guard import DatabaseLost, must_know
+from commands.recovery.from_log import DatabaseNotEmpty, LogIncomplete, ProcessorShare, RefillResult, refill
+from commands.rules import CachedAggregate, restored
+from commands.startup_guard import DatabaseLost, refuse_lost_database
 from commands.timers import Timers
 from domain.core.messages import (
     Command,
@@ -64,17 +64,17 @@ async def world() -> World:
     return made
 
 
-async def known(write_store: MemoryWriteStore, name: str) -> tuple[dict[Key, Entry], dict[Key, Due]]:
+async def known(write_store: MemoryWriteStore, name: str) -> tuple[dict[Key, CachedAggregate], dict[Key, Due]]:
     rules = EngineRules()
     entries = {}
     for kind in KINDS[name]:
         for key, row in (await write_store.all(kind)).items():
             found = restored(rules, key, row)
-            entries[key] = Entry(found.version, found.state)
+            entries[key] = CachedAggregate(found.version, found.state)
     return entries, {due.key: due for due in await write_store.due(END_OF_TIME, EVERYTHING)}
 
 
-async def lose_database(world: World) -> Refilled:
+async def lose_database(world: World) -> RefillResult:
     """All that engine, scheduler and API had in the database is gone, and made again from the log."""
     world.engine_write_store, world.scheduler_write_store = (
         MemoryWriteStore(lambda: world.now),
@@ -87,9 +87,9 @@ async def lose_database(world: World) -> Refilled:
     return done
 
 
-def parts(world: World) -> list[Part]:
+def parts(world: World) -> list[ProcessorShare]:
     write_stores = {"engine": world.engine_write_store, "scheduler": world.scheduler_write_store}
-    return [Part(write_store, KINDS[name], TOPICS[name]) for name, write_store in write_stores.items()]
+    return [ProcessorShare(write_store, KINDS[name], TOPICS[name]) for name, write_store in write_stores.items()]
 
 
 def size(world: World) -> int:
@@ -229,7 +229,7 @@ def ident(record: Record) -> bytes:
 
 async def test_a_database_that_is_not_empty_is_left_alone(world: World) -> None:
     before = await known(world.engine_write_store, "engine")
-    with pytest.raises(NotEmpty, match="not empty"):
+    with pytest.raises(DatabaseNotEmpty, match="not empty"):
         await refill(world.log, parts(world), world.segments, world.now)
     assert await known(world.engine_write_store, "engine") == before
 
@@ -291,7 +291,7 @@ async def test_parking_that_was_published_twice_counts_once(world: World) -> Non
 async def test_nobody_decides_on_an_empty_database_beside_a_log_that_is_not(world: World, name: str) -> None:
     setattr(world, f"{name}_write_store", MemoryWriteStore())
     before = size(world)
-    with pytest.raises(DatabaseLost, match=f"gostack/{name} decided.*gostack db refill"):
+    with pytest.raises(DatabaseLost, match=f"is a decision of gostack/{name}.*gostack db refill"):
         await world.start()
     assert size(world) == before
 
@@ -321,5 +321,5 @@ class Behind(MemoryWriteStore):
 
 async def test_a_worker_that_another_was_quicker_than_begins(world: World) -> None:
     world.engine_write_store = Behind()
-    await must_know(world.log, world.engine_write_store, "gostack/engine")
+    await refuse_lost_database(world.log, world.engine_write_store, "gostack/engine")
     assert world.engine_write_store.looks > 1

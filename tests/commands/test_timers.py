@@ -15,7 +15,7 @@ from domain.core.messages import Envelope, Key, Record, Topic, from_record, to_r
 from domain.instance.state import Instance
 from domain.tasks.events import DeadlinePassed
 from infra.db.memory import MemoryWriteStore
-from infra.db.write_store import Change, Due, WriteStoreUnavailable
+from infra.db.write_store import AggregateWrite, Due, WriteStoreUnavailable
 from infra.log.log import LogUnavailable
 from infra.log.memory import MemoryLog
 from tests.domain.instances import boot_command
@@ -41,7 +41,7 @@ class Desk:
         async with self.write_store.step() as step:
             await step.open([], [], [])
             due_at = START + timedelta(seconds=seconds)
-            await step.close([Change(key, version, version + 1, b"{}", due_at, due_id)], [], [], [])
+            await step.close([AggregateWrite(key, version, version + 1, b"{}", due_at, due_id)], [], [], [])
 
     def after(self, seconds: float) -> "Desk":
         self.now = START + timedelta(seconds=seconds)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from commands.reconcilers.webhooks import LOOK_SECONDS, Courier, Deliverer, Parts
+from commands.reconcilers.webhooks import LOOK_SECONDS, Courier, Deliverer, DeliveryParts
 from domain.core.messages import Key, Record, Topic, derived_id
 from domain.flavor import CreateFlavor
 from domain.webhook import (
@@ -45,7 +45,7 @@ class Telling:
         self.world = world
         self.receiver = receiver
         self.deliveries = MemoryDeliveries()
-        self.parts = Parts(
+        self.parts = DeliveryParts(
             world.log,
             world.engine_write_store,
             self.deliveries,

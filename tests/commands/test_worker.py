@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from faust.types import TP
 
-from commands.worker import Worker
+from commands.worker import FaustWorker
 from domain.core.messages import Record, Topic
 from infra.log.kafka import COMMITTED
 from infra.log.lag import NO_LAG, Lag
@@ -28,7 +28,7 @@ def _leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def asked(**settings: Any) -> Any:
     bench = Bench()
-    return Worker("engine", bench.processor, Settings(worker=settings)).app.conf
+    return FaustWorker("engine", bench.processor, Settings(worker=settings)).app.conf
 
 
 def test_a_dead_worker_is_missed_within_a_quarter_of_a_minute() -> None:
@@ -45,7 +45,7 @@ def test_a_worker_with_a_name_comes_back_as_the_member_that_it_was(name: str, me
 
 
 async def test_it_reads_what_others_committed_from_its_first_fetch_on() -> None:
-    made: Any = Worker("engine", (await started()).processor, Settings()).app._new_consumer()
+    made: Any = FaustWorker("engine", (await started()).processor, Settings()).app._new_consumer()
     aiokafkas = made._thread._create_consumer(loop=asyncio.get_running_loop())
     assert aiokafkas._isolation_level == COMMITTED
     await aiokafkas.stop()
@@ -97,9 +97,9 @@ class Consumer:
 
 
 @contextlib.asynccontextmanager
-async def at_work(bench: Bench) -> AsyncIterator[tuple[Worker, Consumer]]:
+async def at_work(bench: Bench) -> AsyncIterator[tuple[FaustWorker, Consumer]]:
     """A worker that fetches and decides, without a group."""
-    worker, consumer = Worker("engine", bench.processor, Settings()), Consumer(bench)
+    worker, consumer = FaustWorker("engine", bench.processor, Settings()), Consumer(bench)
     async with asyncio.TaskGroup() as tasks:
         running = [tasks.create_task(each) for each in (worker._drain(consumer, STOPPED), worker._work())]
         yield worker, consumer
@@ -184,7 +184,7 @@ def _held(step: Any, begun: asyncio.Event, held: asyncio.Event) -> Any:
 
 async def test_a_step_that_does_not_end_holds_the_group_up_only_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("commands.worker.HANDOVER_SECONDS", 0.02)
-    worker = Worker("engine", (await started()).processor, Settings())
+    worker = FaustWorker("engine", (await started()).processor, Settings())
     async with worker._stepping, asyncio.timeout(1):
         await worker._revoked()
 
@@ -212,7 +212,7 @@ async def test_a_worker_ends_when_something_waits_that_it_does_not_process(
         return {"gostack.commands": lag}
 
     bench.processor.look = look  # type: ignore[method-assign]
-    worker = Worker("engine", bench.processor, Settings())
+    worker = FaustWorker("engine", bench.processor, Settings())
     worker._settings = worker._settings.model_copy(update={"stall_timeout": 0.02})
     watching = asyncio.create_task(worker._watch())
     with contextlib.suppress(TimeoutError):
@@ -224,7 +224,7 @@ async def test_a_worker_ends_when_something_waits_that_it_does_not_process(
 async def test_a_worker_that_is_left_with_no_partitions_has_none() -> None:
     """It would go on telling that what others take waits for it, and end of that."""
     bench = await started()
-    worker, consumer = Worker("engine", bench.processor, Settings()), Consumer(bench)
+    worker, consumer = FaustWorker("engine", bench.processor, Settings()), Consumer(bench)
     worker.app.consumer = consumer  # type: ignore[assignment]
     await worker._assigned(consumer)
     await bench.send(about(SMALL, 1, 1))

@@ -6,14 +6,13 @@ hear nobody and stay in their firmware: enough for all but what needs a guest th
 
 import asyncio
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from agent.drivers.driver import DiskContent, Driver, DriverError, Secrets
+from agent.drivers.driver import Driver, DriverError, Secrets
 from agent.drivers.simulated.driver import SimulatedDriver
 from domain.guest_spec import GuestSpec, ImageRef, Power
 from tests.agent import private_host
@@ -167,9 +166,63 @@ async def test_what_starts_reboots_or_stops_a_paused_guest_does_not_leave_it_pau
     assert await subject.driver.power(guest.id) is Power.SHUTDOWN
 
 
-async def test_what_is_off_cannot_stand_still(subject: Subject) -> None:
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_suspended_guest_is_off_until_it_is_resumed(subject: Subject, times: int) -> None:
     guest = await build(subject)
-    for attempt in (subject.driver.pause(guest.id), subject.driver.unpause(guest.id)):
+    await subject.driver.start(guest.id)
+    for _ in range(times):
+        await subject.driver.suspend(guest.id)
+    assert await subject.driver.power(guest.id) is Power.SUSPENDED
+    assert await subject.driver.guests() == {guest.id: Power.SUSPENDED}
+    with pytest.raises(DriverError) as caught:
+        await subject.driver.pause(guest.id)
+    assert caught.value.code == "guest-off"
+    for _ in range(times):
+        await subject.driver.resume(guest.id)
+    assert await subject.driver.guests() == {guest.id: Power.RUNNING}
+
+
+async def test_a_guest_that_was_paused_when_it_was_suspended_runs_when_it_is_resumed(subject: Subject) -> None:
+    guest = await build(subject)
+    await subject.driver.start(guest.id)
+    await subject.driver.pause(guest.id)
+    await subject.driver.suspend(guest.id)
+    await subject.driver.resume(guest.id)
+    assert await subject.driver.power(guest.id) is Power.RUNNING
+
+
+async def test_a_suspended_guest_that_is_stopped_or_undefined_is_not_suspended_any_more(subject: Subject) -> None:
+    guest = await build(subject)
+    await subject.driver.start(guest.id)
+    await subject.driver.suspend(guest.id)
+    await subject.driver.stop(guest.id, 0.3)
+    assert await subject.driver.power(guest.id) is Power.SHUTDOWN
+    await subject.driver.start(guest.id)
+    await subject.driver.suspend(guest.id)
+    await subject.driver.undefine(guest.id)
+    assert await subject.driver.power(guest.id) is Power.NONE
+    await subject.driver.define(guest)
+    assert await subject.driver.power(guest.id) is Power.SHUTDOWN
+
+
+async def test_a_suspended_guest_that_is_started_or_rebooted_runs(subject: Subject) -> None:
+    guest = await build(subject)
+    await subject.driver.start(guest.id)
+    for wake in (subject.driver.start(guest.id), subject.driver.reboot(guest.id, 0.3)):
+        await subject.driver.suspend(guest.id)
+        await wake
+        assert await subject.driver.power(guest.id) is Power.RUNNING
+
+
+async def test_what_is_off_cannot_be_paused_or_suspended_nor_go_on(subject: Subject) -> None:
+    guest = await build(subject)
+    driver = subject.driver
+    for attempt in (
+        driver.pause(guest.id),
+        driver.unpause(guest.id),
+        driver.suspend(guest.id),
+        driver.resume(guest.id),
+    ):
         with pytest.raises(DriverError) as caught:
             await attempt
         assert caught.value.code == "guest-off"
@@ -192,6 +245,8 @@ async def test_what_nobody_knows_cannot_be_run(subject: Subject) -> None:
         subject.driver.reboot(unknown, 0.3),
         subject.driver.pause(unknown),
         subject.driver.unpause(unknown),
+        subject.driver.suspend(unknown),
+        subject.driver.resume(unknown),
         subject.driver.vnc(unknown, 60),
     ):
         with pytest.raises(DriverError) as caught:
@@ -233,147 +288,89 @@ async def test_a_disk_is_not_taken_for_one_of_another_image(subject: Subject) ->
     await subject.driver.create_disk(guest.but(image=subject.other))
 
 
-async def taken(content: DiskContent) -> bytes:
-    """A disk's bytes."""
-    async with aclosing(content.chunks) as chunks:
-        return b"".join([chunk async for chunk in chunks])
-
-
-def given(content: bytes, size: int = 0, then: BaseException | None = None, told: str | None = None) -> DiskContent:
-    """A disk that comes in two pieces, said to be `size` bytes; `then` happens behind them."""
-
-    async def chunks() -> AsyncGenerator[bytes, None]:
-        half = len(content) // 2
-        for piece in (content[:half], content[half:]):
-            yield piece
-        if then is not None:
-            raise then
-
-    return DiskContent(size or len(content), chunks(), told)
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_rescued_guest_boots_from_a_disk_of_its_own_and_then_from_its_root_disk(
+    subject: Subject, times: int
+) -> None:
+    driver = subject.driver
+    guest = await build(subject)
+    rescued = guest.but(rescue_image=subject.other)
+    await driver.define(rescued)
+    with pytest.raises(DriverError) as caught:
+        await driver.start(guest.id)
+    assert caught.value.code == "hypervisor-refused"
+    with pytest.raises(DriverError) as caught:
+        await driver.create_rescue_disk(guest.id, subject.other)
+    assert caught.value.code == "image-unavailable"
+    await driver.prepare_image(subject.other)
+    for _ in range(times):
+        await driver.create_rescue_disk(guest.id, subject.other)
+        await driver.define(rescued)
+        await driver.start(guest.id)
+    assert await driver.guests() == {guest.id: Power.RUNNING}
+    await driver.stop(guest.id, 0.3)
+    for _ in range(times):
+        await driver.define(guest)
+        await driver.delete_rescue_disk(guest.id)
+        await driver.start(guest.id)
+    assert await driver.guests() == {guest.id: Power.RUNNING}
 
 
 @pytest.mark.parametrize("times", [1, 2])
-async def test_a_disk_can_be_read_and_received_again(subject: Subject, times: int) -> None:
-    first, second = a_guest(subject.image), a_guest(subject.image)
-    await subject.driver.prepare_image(subject.image)
-    await subject.driver.create_disk(first)
-    content = await subject.driver.read_disk(first.id)
-    disk = await taken(content)
-    assert len(disk) == content.size
+async def test_a_disk_that_is_replaced_can_be_put_back_until_the_old_one_is_dropped(
+    subject: Subject, times: int
+) -> None:
+    driver = subject.driver
+    guest = await build(subject)
+    rebuilt = guest.but(image=subject.other)
+    with pytest.raises(DriverError) as caught:
+        await driver.replace_disk(rebuilt)
+    assert caught.value.code == "image-unavailable"
+    await driver.prepare_image(subject.other)
+
     for _ in range(times):
-        await subject.driver.receive_disk(second, given(disk))
-    # What came is a disk of that image.
-    await subject.driver.create_disk(second)
-    assert len(await taken(await subject.driver.read_disk(second.id))) > 0
-    for guest in (first, second):
-        await subject.driver.delete_disk(guest.id)
-        with pytest.raises(DriverError) as caught:
-            await subject.driver.read_disk(guest.id)
-        assert caught.value.code == "disk-missing"
-
-
-@pytest.mark.parametrize("user_data", ["", "#!/bin/sh\necho grüezi\n"])
-async def test_what_a_guest_is_told_goes_with_its_disk_without_its_password(subject: Subject, user_data: str) -> None:
-    first, second = a_guest(subject.image), a_guest(subject.image)
-    await subject.driver.prepare_image(subject.image)
-    assert await subject.driver.told(first.id) is None
-    await subject.driver.create_disk(first)
-    await subject.driver.write_config_drive(first, Secrets("geheim", user_data))
-    assert await subject.driver.told(first.id) == Secrets(user_data=user_data)
-    content = await subject.driver.read_disk(first.id)
-    await subject.driver.receive_disk(second, given(await taken(content), told=content.user_data))
-    told = await subject.driver.told(second.id)
-    assert told == Secrets(user_data=user_data)
-    await subject.driver.write_config_drive(second, told)
-    for guest in (first, second):
-        await subject.driver.delete_disk(guest.id)
-        assert await subject.driver.told(guest.id) is None
-
-
-async def test_a_disk_in_use_is_not_read(subject: Subject) -> None:
-    guest = await build(subject)
-    await subject.driver.start(guest.id)
-    for change in (subject.driver.start, subject.driver.pause):
-        await change(guest.id)
-        with pytest.raises(DriverError) as caught:
-            await subject.driver.read_disk(guest.id)
-        assert caught.value.code == "guest-on"
-    await subject.driver.stop(guest.id, 0.3)
-    assert await taken(await subject.driver.read_disk(guest.id))
-
-
-@pytest.mark.parametrize("wrong", ["short", "long", "breaks", "cut off", "no image"])
-async def test_of_a_disk_that_does_not_come_whole_nothing_is_left(subject: Subject, wrong: str) -> None:
-    first = a_guest(subject.image)
-    second = a_guest(subject.other if wrong == "no image" else subject.image)
-    await subject.driver.prepare_image(subject.image)
-    await subject.driver.create_disk(first)
-    disk = await taken(await subject.driver.read_disk(first.id))
-    contents, raised = {
-        "short": (given(disk, len(disk) + 1), DriverError),
-        "long": (given(disk, len(disk) - 1), DriverError),
-        "breaks": (given(disk, then=DriverError("host-unreachable", "gone")), DriverError),
-        "cut off": (given(disk, then=asyncio.CancelledError()), asyncio.CancelledError),
-        "no image": (given(disk), DriverError),
-    }[wrong]
-    with pytest.raises(raised):
-        await subject.driver.receive_disk(second, contents)
+        await driver.replace_disk(rebuilt)
     with pytest.raises(DriverError) as caught:
-        await subject.driver.read_disk(second.id)
-    assert caught.value.code == "disk-missing"
-    assert subject.kept(second.id) == []
+        await driver.create_disk(guest)
+    assert caught.value.code == "disk-differs"
+    for _ in range(times):
+        await driver.restore_disk(guest.id)
+    await driver.create_disk(guest)
+
+    for _ in range(times):
+        await driver.replace_disk(rebuilt)
+    for _ in range(times):
+        await driver.drop_old_disk(guest.id)
+    await driver.restore_disk(guest.id)
+    await driver.create_disk(rebuilt)
+    await driver.define(rebuilt)
+    await driver.start(guest.id)
+    assert await driver.guests() == {guest.id: Power.RUNNING}
 
 
-async def test_a_disk_that_does_not_come_leaves_the_one_that_is_there(subject: Subject) -> None:
+async def test_a_disk_that_cannot_be_replaced_is_put_back(subject: Subject) -> None:
     guest = await build(subject)
-    with pytest.raises(DriverError):
-        await subject.driver.receive_disk(guest, given(b"half", 8))
-    await subject.driver.start(guest.id)
-    assert await subject.driver.power(guest.id) is Power.RUNNING
-
-
-async def captured(subject: Subject, guest: GuestSpec) -> bytes:
-    """The copy of a guest's disk; it was told how much of it there was."""
-    told: list[tuple[int, int]] = []
-    async with subject.driver.capture_disk(guest.id, lambda done, total: told.append((done, total))) as content:
-        copy = await taken(content)
-    assert len(copy) == content.size
-    assert all(done <= total for done, total in told)
-    return copy
-
-
-@pytest.mark.parametrize("state", ["off", "running", "paused"])
-async def test_a_disk_is_copied_whatever_its_guest_does(subject: Subject, state: str) -> None:
-    guest = await build(subject)
-    if state != "off":
-        await subject.driver.start(guest.id)
-    if state == "paused":
-        await subject.driver.pause(guest.id)
-    before, files = await subject.driver.power(guest.id), subject.kept(guest.id)
-    assert await captured(subject, guest)
-    assert await subject.driver.power(guest.id) is before
-    assert subject.kept(guest.id) == files, "nothing of the copy is left"
-
-
-async def test_what_has_no_disk_is_not_copied(subject: Subject) -> None:
+    await subject.driver.prepare_image(subject.other)
     with pytest.raises(DriverError) as caught:
-        await captured(subject, a_guest(subject.image))
-    assert caught.value.code == "disk-missing"
+        await subject.driver.replace_disk(guest.but(image=subject.other, disk=MEBI // 2))
+    assert caught.value.code == "disk-too-small"
+    await subject.driver.restore_disk(guest.id)
+    await subject.driver.create_disk(guest)
+    await subject.driver.start(guest.id)
 
 
-@pytest.mark.parametrize("runs", [False, True])
-async def test_a_copy_that_is_cut_off_leaves_nothing_and_can_be_made_again(subject: Subject, runs: bool) -> None:
-    guest = await build(subject)
-    if runs:
-        await subject.driver.start(guest.id)
-    files = subject.kept(guest.id)
-    for delay in (0.0, 0.05, 0.3):
-        work = asyncio.create_task(captured(subject, guest))
-        await asyncio.sleep(delay)
-        work.cancel()
-        await asyncio.gather(work, return_exceptions=True)
-        assert subject.kept(guest.id) == files
-    assert await captured(subject, guest)
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_volume_comes_and_goes(subject: Subject, times: int) -> None:
+    volume_id = str(uuid.uuid4())
+    for _ in range(times):
+        await subject.driver.create_volume(volume_id, 8 * MEBI)
+    with pytest.raises(DriverError) as caught:
+        await subject.driver.create_volume(volume_id, 16 * MEBI)
+    assert caught.value.code == "volume-differs"
+    for _ in range(times):
+        await subject.driver.delete_volume(volume_id)
+    await subject.driver.create_volume(volume_id, 16 * MEBI)
+    await subject.driver.delete_volume(volume_id)
 
 
 async def test_a_display_has_a_new_password_each_time_and_only_while_the_guest_runs(subject: Subject) -> None:

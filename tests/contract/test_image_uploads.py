@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from agent.drivers.driver import DiskContent, DriverError
-from agent.host.image_uploads import HttpImageUploads, ImageUploads, ImageUploadsInMemory
+from agent.outside.image_uploads import HttpImageUploads, ImageUploads, ImageUploadsInMemory
 from api.hosts.agent_api import create_internal_app
 from api.writes.image_store import Blobs
 from infra.process.http_server import embedded_server

@@ -12,9 +12,9 @@ import pytest
 
 from agent.drivers.driver import DiskContent, DriverError
 from agent.drivers.simulated.driver import SimulatedDriver
-from agent.host.disk_stream import HttpOtherHosts, sealed, unsealed
 from agent.host.endpoint import endpoint
-from agent.host.other_hosts import OtherHosts, OtherHostsInMemory
+from agent.outside.disk_stream import HttpOtherHosts, sealed, unsealed
+from agent.outside.other_hosts import OtherHosts, OtherHostsInMemory
 from domain.guest_spec import GuestSpec, ImageRef
 from infra.process.http_server import embedded_server
 from tests.agent.samples import a_guest
@@ -30,7 +30,7 @@ class Stored(SimulatedDriver):
     """A host whose disks are large, and may break while they are read."""
 
     breaks = False
-    user_data: str | None = None
+    user_data = ""
 
     async def read_disk(self, instance_id: str) -> DiskContent:
         await super().read_disk(instance_id)
@@ -49,7 +49,7 @@ class Subject:
     driver: Stored
     guest: GuestSpec
     at: str
-    told: str | None = None
+    told: str = ""
 
     async def fetch(self, host_id: str = HOST, instance_id: str = "") -> tuple[int, bytes]:
         """The disk's size, and all of it."""
@@ -81,8 +81,8 @@ async def subject(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
     await serving
 
 
-@pytest.mark.parametrize("user_data", [None, "", "#!/bin/sh\necho grüezi\n" * 5000])
-async def test_a_disk_comes_whole(subject: Subject, user_data: str | None) -> None:
+@pytest.mark.parametrize("user_data", ["", "#!/bin/sh\necho grüezi\n" * 5000])
+async def test_a_disk_comes_whole(subject: Subject, user_data: str) -> None:
     subject.driver.user_data = user_data
     assert await subject.fetch() == (len(BIG), BIG)
     assert subject.told == user_data

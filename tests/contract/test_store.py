@@ -22,14 +22,14 @@ from projections.maintenance.verify import MOST, compare
 from projections.store.memory import MemoryStore
 from projections.store.port import (
     LONG_AGO,
-    Batch,
-    Entry,
+    HistoryEntry,
     HistoryQuery,
-    Kept,
     Milestone,
     NotMoved,
+    ProjectionBatch,
     Snapshot,
     Store,
+    StoredState,
     StoreUnavailable,
 )
 from projections.store.postgres import PostgresStore
@@ -110,7 +110,7 @@ def port(ident: str, version: int = 1) -> Row:
     return Row(id=ident, version=version, created=NOW, columns=columns, doc={"id": ident})
 
 
-def entry(ident: str, seconds: float = 0, **changes: Any) -> Entry:
+def entry(ident: str, seconds: float = 0, **changes: Any) -> HistoryEntry:
     whole: dict[str, Any] = {
         "subject": Key("instance", "one"),
         "version": 1,
@@ -126,16 +126,16 @@ def entry(ident: str, seconds: float = 0, **changes: Any) -> Entry:
         "verdict": "",
         "data": b'{"a":"\\u0000"}',
     }
-    return Entry(id=ident, time=NOW + timedelta(seconds=seconds), **{**whole, **changes})
+    return HistoryEntry(id=ident, time=NOW + timedelta(seconds=seconds), **{**whole, **changes})
 
 
 async def keep(store: Store, *rows: Row, view: str = "instances") -> None:
     """Apply these rows."""
-    await store.apply(Batch(rows={view: {each.id: each for each in rows}}))
+    await store.apply(ProjectionBatch(rows={view: {each.id: each for each in rows}}))
 
 
-async def remember(store: Store, *entries: Entry) -> None:
-    await store.apply(Batch(history=list(entries)))
+async def remember(store: Store, *entries: HistoryEntry) -> None:
+    await store.apply(ProjectionBatch(history=list(entries)))
 
 
 async def ids(store: Store, *where: Condition, **query: Any) -> list[str]:
@@ -156,7 +156,7 @@ async def test_a_batch_is_there_whole(store: Store) -> None:
     await store.positions([FIRST, SECOND])
     key = Key("instance", "one")
     await store.apply(
-        Batch(
+        ProjectionBatch(
             start={FIRST: 0},
             end={FIRST: 7},
             rows={"instances": {"one": row("one")}, "ports": {"p": port("p")}},
@@ -165,14 +165,16 @@ async def test_a_batch_is_there_whole(store: Store) -> None:
         )
     )
     assert await store.positions([FIRST, SECOND]) == {FIRST: 7, SECOND: 0}
-    assert await store.states([key, Key("instance", "two"), Key("host", "one")]) == {key: Kept(3, b'{"a":1}', ())}
+    assert await store.states([key, Key("instance", "two"), Key("host", "one")]) == {
+        key: StoredState(3, b'{"a":1}', ())
+    }
     assert await store.get("instances", "one") is not None
     assert await store.get("ports", "p") is not None
     assert await past(store) == ["e"]
 
 
 async def test_an_empty_batch_changes_nothing(store: Store) -> None:
-    await store.apply(Batch(rows={"instances": {}}, gone={"ports": set()}))
+    await store.apply(ProjectionBatch(rows={"instances": {}}, gone={"ports": set()}))
     assert await store.count("instances") == 0
 
 
@@ -181,7 +183,7 @@ async def test_nothing_of_a_batch_is_kept_whose_positions_another_has_moved(
     store: Store, start: dict[TopicPartition, int]
 ) -> None:
     await store.positions([FIRST, SECOND])
-    batch = Batch(
+    batch = ProjectionBatch(
         start=start,
         end={FIRST: 9, SECOND: 9},
         rows={"instances": {"one": row("one")}},
@@ -198,7 +200,7 @@ async def test_nothing_of_a_batch_is_kept_whose_positions_another_has_moved(
 
 async def test_the_same_batch_is_not_applied_twice(store: Store) -> None:
     await store.positions([FIRST])
-    batch = Batch(start={FIRST: 0}, end={FIRST: 3})
+    batch = ProjectionBatch(start={FIRST: 0}, end={FIRST: 3})
     await store.apply(batch)
     with pytest.raises(NotMoved):
         await store.apply(batch)
@@ -206,7 +208,7 @@ async def test_the_same_batch_is_not_applied_twice(store: Store) -> None:
 
 async def test_positions_that_are_known_are_not_set_back(store: Store) -> None:
     await store.positions([FIRST])
-    await store.apply(Batch(start={FIRST: 0}, end={FIRST: 3}))
+    await store.apply(ProjectionBatch(start={FIRST: 0}, end={FIRST: 3}))
     assert await store.positions([FIRST]) == {FIRST: 3}
     assert await store.positions([]) == {}
 
@@ -214,8 +216,8 @@ async def test_positions_that_are_known_are_not_set_back(store: Store) -> None:
 async def test_a_state_of_a_lower_version_replaces_none_of_a_higher(store: Store) -> None:
     key = Key("instance", "one")
     for version in (2, 3, 1):
-        await store.apply(Batch(states={key: Snapshot(version, version, str(version).encode())}))
-    assert await store.states([key]) == {key: Kept(3, b"3", ())}
+        await store.apply(ProjectionBatch(states={key: Snapshot(version, version, str(version).encode())}))
+    assert await store.states([key]) == {key: StoredState(3, b"3", ())}
 
 
 async def test_one_subjects_events_come_in_the_order_of_the_log_whatever_their_clocks_said(store: Store) -> None:
@@ -241,16 +243,18 @@ async def test_a_state_comes_with_the_events_since(store: Store) -> None:
         entry("x", offset=5, version=1, data=b"1", subject=other, type="t1"),
         entry("y", offset=5, version=1, data=b"1", subject=Key("host", "one"), type="t1"),
     ]
-    await store.apply(Batch(states={key: Snapshot(1, 1, b"{}")}, history=entries))
+    await store.apply(ProjectionBatch(states={key: Snapshot(1, 1, b"{}")}, history=entries))
     assert await store.states([key, other, Key("instance", "none")]) == {
-        key: Kept(1, b"{}", (("t2", b"2"), ("t3", b"3")), NOW),
-        other: Kept(0, b"", (("t1", b"1"),), NOW),
+        key: StoredState(1, b"{}", (("t2", b"2"), ("t3", b"3")), NOW),
+        other: StoredState(0, b"", (("t1", b"1"),), NOW),
     }
 
 
 async def test_a_state_comes_with_the_latest_time_of_its_events(store: Store) -> None:
     key, late = Key("instance", "one"), NOW + timedelta(seconds=9)
-    await store.apply(Batch(states={key: Snapshot(1, 1, b"{}", late)}, history=[entry("a", offset=2, version=2)]))
+    await store.apply(
+        ProjectionBatch(states={key: Snapshot(1, 1, b"{}", late)}, history=[entry("a", offset=2, version=2)])
+    )
     assert (await store.states([key]))[key].time == late
     await remember(store, entry("b", seconds=20, offset=3, version=3), entry("c", seconds=10, offset=4, version=4))
     assert (await store.states([key]))[key].time == NOW + timedelta(seconds=20)
@@ -269,7 +273,7 @@ def milestone(version: int, seconds: float = 0, subject: Key = LONG, **changes: 
 async def test_the_newest_milestone_that_is_no_later_is_found(store: Store) -> None:
     first, second, third = milestone(10), milestone(20, 5), milestone(30, 5)
     others = [milestone(25, subject=Key("host", "one")), milestone(25, subject=Key("instance", "two"))]
-    await store.apply(Batch(milestones=[third, first, *others, second]))
+    await store.apply(ProjectionBatch(milestones=[third, first, *others, second]))
     assert await store.milestone(LONG) == third
     assert await store.milestone(Key("instance", "none")) is None
     for version, found in ((9, None), (10, first), (19, first), (20, second), (99, third)):
@@ -284,15 +288,15 @@ async def test_the_newest_milestone_that_is_no_later_is_found(store: Store) -> N
 
 
 async def test_a_milestone_stays_as_it_was_first_written(store: Store) -> None:
-    await store.apply(Batch(milestones=[milestone(10)]))
-    await store.apply(Batch(milestones=[milestone(10, state=b"{}")]))
+    await store.apply(ProjectionBatch(milestones=[milestone(10)]))
+    await store.apply(ProjectionBatch(milestones=[milestone(10, state=b"{}")]))
     assert await store.milestone(LONG) == milestone(10)
 
 
 async def test_the_last_milestones_are_told_with_their_bytes(store: Store) -> None:
     other = Key("network", "n")
     large = milestone(7, subject=other, state=b'"' + b"x" * 100_000 + b'"')
-    await store.apply(Batch(milestones=[milestone(10), milestone(20), large]))
+    await store.apply(ProjectionBatch(milestones=[milestone(10), milestone(20), large]))
     assert await store.last_milestones([LONG, other, Key("host", "h")]) == {LONG: (20, 7), other: (7, 100_002)}
     assert await store.milestone(other) == large
 
@@ -343,7 +347,7 @@ async def test_rows_are_counted_and_summed_by_a_column(store: Store) -> None:
 
 async def test_rows_that_are_gone_are_gone_and_others_stay(store: Store) -> None:
     await keep(store, port("a"), port("b"), view="ports")
-    await store.apply(Batch(gone={"ports": {"a", "never"}}))
+    await store.apply(ProjectionBatch(gone={"ports": {"a", "never"}}))
     assert await store.get("ports", "a") is None
     assert await store.count("ports") == 1
 
@@ -629,7 +633,7 @@ async def test_dead_records_are_rows_whatever_they_hold(store: Store) -> None:
 # Compared with the log
 
 
-async def lived(monkeypatch: pytest.MonkeyPatch) -> tuple[MemoryLog, list[Batch]]:
+async def lived(monkeypatch: pytest.MonkeyPatch) -> tuple[MemoryLog, list[ProjectionBatch]]:
     """A log with all that a boot leads to, and what a projector makes of it: first all that there was before an update,
     with every state written down, then what followed; two events were published twice, one of them a refusal."""
     world = World()
@@ -640,10 +644,10 @@ async def lived(monkeypatch: pytest.MonkeyPatch) -> tuple[MemoryLog, list[Batch]
     await world.send(Key("network", NETWORK), DeleteNetwork())
     await world.log.publish(world.log.all(Topic.EVENTS)[-1:])
     await world.log.publish([dead(1)])
-    batches: list[Batch] = []
+    batches: list[ProjectionBatch] = []
 
     class Recording(MemoryStore):
-        async def apply(self, batch: Batch) -> None:
+        async def apply(self, batch: ProjectionBatch) -> None:
             batches.append(deepcopy(batch))
             await super().apply(batch)
 
@@ -662,7 +666,7 @@ async def lived(monkeypatch: pytest.MonkeyPatch) -> tuple[MemoryLog, list[Batch]
     return world.log, batches
 
 
-async def compared(store: Store, log: MemoryLog, *batches: Batch) -> list[str]:
+async def compared(store: Store, log: MemoryLog, *batches: ProjectionBatch) -> list[str]:
     await store.positions(list(batches[0].start))
     for batch in batches:
         await store.apply(batch)
@@ -705,50 +709,50 @@ async def test_every_column_is_compared(store: Store, monkeypatch: pytest.Monkey
     assert f'instances {WEB.id}: column status is "?", the log makes it "active"' in problems
 
 
-def lose_row(batches: list[Batch]) -> str:
+def lose_row(batches: list[ProjectionBatch]) -> str:
     del batches[0].rows["networks"][NETWORK]
-    return f"networks {NETWORK}: it is missing"
+    return f"networks {NETWORK}: the row is missing"
 
 
-def add_row(batches: list[Batch]) -> str:
+def add_row(batches: list[ProjectionBatch]) -> str:
     rows = batches[0].rows["networks"]
     rows["x"] = replace(rows[NETWORK], id="x")
-    return "networks x: it is there, and the log makes no such row"
+    return "networks x: the row exists, and the log makes no such row"
 
 
-def change_document(batches: list[Batch]) -> str:
+def change_document(batches: list[ProjectionBatch]) -> str:
     row = batches[1].rows["instances"][WEB.id]
     row.doc["name"] = "?" * 10_000
     told = '"' + "?" * 199
     return f'instances {WEB.id}: name is {told}, the log makes it "other"'
 
 
-def lose_event(batches: list[Batch]) -> str:
+def lose_event(batches: list[ProjectionBatch]) -> str:
     gone = batches[0].history.pop(3)
     return f"history: the event at {gone.topic}:{gone.partition}:{gone.offset} is missing"
 
 
-def add_event(batches: list[Batch]) -> str:
+def add_event(batches: list[ProjectionBatch]) -> str:
     like = batches[0].history[3]
     batches[1].history.append(like._replace(id="x"))
-    return f"history x: it is there, and the log has no such event at {like.topic}:{like.partition}:{like.offset}"
+    return f"history x: the entry exists, and the log has no such event at {like.topic}:{like.partition}:{like.offset}"
 
 
-def add_event_behind(batches: list[Batch]) -> str:
+def add_event_behind(batches: list[ProjectionBatch]) -> str:
     batches[1].history.append(batches[0].history[3]._replace(id="x", partition=77))
-    return "history x: it is there, and the log has no such event at gostack.events:77:"
+    return "history x: the entry exists, and the log has no such event at gostack.events:77:"
 
 
-def change_event(**changes: Any) -> Callable[[list[Batch]], str]:
-    def change(batches: list[Batch]) -> str:
+def change_event(**changes: Any) -> Callable[[list[ProjectionBatch]], str]:
+    def change(batches: list[ProjectionBatch]) -> str:
         right = batches[0].history[3]
         batches[0].history[3] = right._replace(**changes)
-        return f"history {right.id}: it is not what the log says at {right.topic}:{right.partition}:{right.offset}"
+        return f"history {right.id}: the entry differs from the event at {right.topic}:{right.partition}:{right.offset}"
 
     return change
 
 
-def change_state(batches: list[Batch]) -> str:
+def change_state(batches: list[ProjectionBatch]) -> str:
     """Which a later event changes again."""
     right = batches[0].states[WEB]
     wrong = right.state.replace(b'"name":"web"', b'"name":"?"', 1)
@@ -757,40 +761,36 @@ def change_state(batches: list[Batch]) -> str:
     return f'state of {WEB} at version {right.version}: name is "?", the log makes it "web"'
 
 
-def change_offset(batches: list[Batch]) -> str:
+def change_offset(batches: list[ProjectionBatch]) -> str:
     right = batches[0].states[WEB]
     batches[0].states[WEB] = replace(right, offset=7777)
-    return (
-        f"state of {WEB} at version {right.version}: its event is said to be at 7777, the log has it at {right.offset}"
-    )
+    return f"state of {WEB} at version {right.version}: its offset is 7777, the log makes it {right.offset}"
 
 
-def change_time(batches: list[Batch]) -> str:
+def change_time(batches: list[ProjectionBatch]) -> str:
     right = batches[0].states[WEB]
     batches[0].states[WEB] = replace(right, time=NOW)
-    return (
-        f"state of {WEB} at version {right.version}: its latest event is said to be of {NOW}, the log has {right.time}"
-    )
+    return f"state of {WEB} at version {right.version}: its time is {NOW}, the log makes it {right.time}"
 
 
-def spoil_state(batches: list[Batch]) -> str:
+def spoil_state(batches: list[ProjectionBatch]) -> str:
     right = batches[0].states[WEB]
     batches[0].states[WEB] = replace(right, state=b"{")
     return f"state of {WEB} at version {right.version}: it cannot be read: "
 
 
-def add_state(batches: list[Batch]) -> str:
+def add_state(batches: list[ProjectionBatch]) -> str:
     batches[1].states[Key("host", "x")] = batches[0].states[WEB]
     return f"state of host/x at version {batches[0].states[WEB].version}: the log makes no such state"
 
 
-def write_state_too_far(batches: list[Batch]) -> str:
+def write_state_too_far(batches: list[ProjectionBatch]) -> str:
     batches[1].states[WEB] = replace(batches[0].states[WEB], version=99)
     return f"state of {WEB} at version 99: the log makes no such state"
 
 
-def change_milestone(**changes: Any) -> Callable[[list[Batch]], str]:
-    def change(batches: list[Batch]) -> str:
+def change_milestone(**changes: Any) -> Callable[[list[ProjectionBatch]], str]:
+    def change(batches: list[ProjectionBatch]) -> str:
         at, right = next((at, each) for at, each in enumerate(batches[0].milestones) if each.subject == WEB)
         batches[0].milestones[at] = right._replace(**changes)
         (name,) = changes
@@ -800,13 +800,13 @@ def change_milestone(**changes: Any) -> Callable[[list[Batch]], str]:
     return change
 
 
-def change_milestones_name(batches: list[Batch]) -> str:
+def change_milestones_name(batches: list[ProjectionBatch]) -> str:
     at, right = next((at, each) for at, each in enumerate(batches[0].milestones) if each.subject == WEB)
     batches[0].milestones[at] = right._replace(state=right.state.replace(b'"name":"web"', b'"name":"?"', 1))
     return f'milestone of {WEB} at version 4: name is "?", the log makes it "web"'
 
 
-def change_dead_state(batches: list[Batch]) -> str:
+def change_dead_state(batches: list[ProjectionBatch]) -> str:
     (key,) = (key for key in batches[1].states if key.kind == "dead")
     right = batches[1].states[key]
     batches[1].states[key] = replace(right, state=right.state.replace(b'"dropped"', b'"retried"'))
@@ -856,7 +856,7 @@ def change_dead_state(batches: list[Batch]) -> str:
     ],
 )
 async def test_damage_is_told(
-    store: Store, monkeypatch: pytest.MonkeyPatch, damage: Callable[[list[Batch]], str]
+    store: Store, monkeypatch: pytest.MonkeyPatch, damage: Callable[[list[ProjectionBatch]], str]
 ) -> None:
     log, batches = await lived(monkeypatch)
     told = damage(batches)
@@ -929,8 +929,8 @@ async def test_the_tables_of_an_earlier_release_get_milestones(dsn: str) -> None
     postgres = PostgresStore(dsn, pool_size=2)
     await postgres.open()
     key = Key("host", "h")
-    assert await postgres.states([key]) == {key: Kept(5, b"", (), LONG_AGO)}
-    await postgres.apply(Batch(milestones=[milestone(10, subject=key)]))
+    assert await postgres.states([key]) == {key: StoredState(5, b"", (), LONG_AGO)}
+    await postgres.apply(ProjectionBatch(milestones=[milestone(10, subject=key)]))
     assert await postgres.milestone(key) == milestone(10, subject=key)
     await postgres.close()
 

@@ -12,7 +12,7 @@ from domain.core.messages import Key, Record
 from infra.db.memory import MemoryWriteStore
 from infra.db.migrate import migrate
 from infra.db.postgres import PostgresWriteStore
-from infra.db.write_store import Change, Conflict, Move, WriteStore, WriteStoreUnavailable
+from infra.db.write_store import AggregateWrite, Conflict, Move, WriteStore, WriteStoreUnavailable
 from infra.log.log import TopicPartition
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -40,8 +40,8 @@ def key() -> Key:
     return Key("instance", str(uuid.uuid4()))
 
 
-def change(of: Key, before: int, after: int, **rest: object) -> Change:
-    return Change(of, before, after, f'{{"v":{after}}}'.encode(), **rest)  # type: ignore[arg-type]
+def change(of: Key, before: int, after: int, **rest: object) -> AggregateWrite:
+    return AggregateWrite(of, before, after, f'{{"v":{after}}}'.encode(), **rest)  # type: ignore[arg-type]
 
 
 async def test_a_position_moves_only_from_where_it_is(write_store: WriteStore) -> None:
@@ -252,7 +252,7 @@ async def test_what_is_parked_is_not_due_until_it_is_released(write_store: Write
     one = key()
     async with write_store.step() as step:
         await step.open([], [], [])
-        await step.close([Change(one, 0, 1, b"{}", NOW, "d")], [], [], [(one, "bad record")])
+        await step.close([AggregateWrite(one, 0, 1, b"{}", NOW, "d")], [], [], [(one, "bad record")])
     assert await write_store.due(NOW, 10) == []
     async with write_store.step() as step:
         await step.open([], [], [])
@@ -267,14 +267,14 @@ async def test_what_is_parked_is_not_due_until_it_is_released(write_store: Write
 async def test_a_large_aggregate_grows_by_its_tail_until_it_is_stored_whole_again(write_store: WriteStore) -> None:
     large, small = key(), key()
 
-    async def store(*changes: Change) -> None:
+    async def store(*changes: AggregateWrite) -> None:
         async with write_store.step() as step:
             await step.open([], [], [])
             await step.close(changes, [], [], [])
 
     await store(change(large, 0, 1), change(small, 0, 1))
-    await store(Change(large, 1, 3, b"", tail=2, records=b"[1]"), change(small, 1, 2))
-    await store(Change(large, 3, 4, b"", tail=3, records=b"[2]", due_at=NOW, due_id="d"))
+    await store(AggregateWrite(large, 1, 3, b"", tail=2, records=b"[1]"), change(small, 1, 2))
+    await store(AggregateWrite(large, 3, 4, b"", tail=3, records=b"[2]", due_at=NOW, due_id="d"))
     found = await write_store.all("instance")
     assert (found[large].version, found[large].state, found[large].tail) == (4, b'{"v":1}', (b"[1]", b"[2]"))
     assert (found[small].version, found[small].state, found[small].tail) == (2, b'{"v":2}', ())
@@ -284,8 +284,8 @@ async def test_a_large_aggregate_grows_by_its_tail_until_it_is_stored_whole_agai
         await step.close([], [], [], [])
     assert [due.key for due in await write_store.due(NOW, 10)] == [large]
     with pytest.raises(Conflict):
-        await store(Change(large, 3, 5, b"", tail=4, records=b"[3]"))
+        await store(AggregateWrite(large, 3, 5, b"", tail=4, records=b"[3]"))
     await store(change(large, 4, 6, shed=True))
     assert (await write_store.all("instance"))[large].tail == ()
-    await store(Change(large, 6, 7, b"", tail=1, records=b"[4]"))
+    await store(AggregateWrite(large, 6, 7, b"", tail=1, records=b"[4]"))
     assert (await write_store.all("instance"))[large].tail == (b"[4]",)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 
 from domain.core.messages import Command, Decision, Envelope, Event, Key
 from domain.core.resources import Resources
-from domain.guest_spec import HostRef, ImageRef
+from domain.guest_spec import HostRef
 from domain.instance.state import OtherHost
 from domain.jobs.scheduling import Place, Release
 from domain.tasks.action import Action, TaskRules
@@ -20,25 +20,19 @@ from domain.tasks.draft import Draft
 from domain.tasks.events import TaskEvent
 from domain.tasks.flow import Flow, Step
 from domain.tasks.job import FACTS, JOBS, Fact, HostJob, Job, Where
-from domain.tasks.subject import TaskSubject, evolve_task
+from domain.tasks.placed import PlacedSubject
+from domain.tasks.subject import evolve_task
 from domain.tasks.task import Fault
 from tests.harness.answers import YIELDS
-from tests.harness.samples import IMAGE
 from tests.harness.walk import Walked
 
 HERE, THERE = Where.HERE, Where.THERE
 
 
-class Gadget(TaskSubject):
+class Gadget(PlacedSubject):
     """A gadget."""
 
-    project: str
     status: str = "new"
-    image: ImageRef = IMAGE
-    zone: str = ""
-    wanted_host: str = ""
-    host: HostRef | None = None
-    claim: str = ""
     incoming: OtherHost | None = None
     fault: Fault | None = None
 
@@ -53,9 +47,6 @@ class Gadget(TaskSubject):
         if where is HERE:
             return self.host, self.claim
         return (self.incoming.host, self.incoming.claim) if self.incoming else (None, "")
-
-    def host_at(self, where: Where) -> HostRef | None:
-        return self.held(where)[0]
 
     def placed(self, where: Where, host: HostRef | None, claim: str) -> "Gadget":
         if where is HERE:
@@ -267,8 +258,7 @@ def evolve(now: Gadget | None, event: Event, subject_id: str) -> Gadget:
         case GadgetMade():
             return Gadget(id=subject_id, project=event.project)
         case GadgetHostRenewed() if now:
-            if now.host and now.host.id == event.host_id:
-                now = now.but(host=now.host.but(epoch=event.epoch))
+            now = now.renewed(event.host_id, event.epoch)
             if now.incoming and now.incoming.host.id == event.host_id:
                 now = now.but(incoming=now.incoming.but(host=now.incoming.host.but(epoch=event.epoch)))
             return now

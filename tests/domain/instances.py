@@ -14,36 +14,26 @@ import pytest
 
 from domain.core.errors import Refusal
 from domain.core.messages import Envelope, Event, Key, Message, Outgoing
-from domain.guest_spec import FlavorRef, HostRef, ImageRef, Nic
 from domain.instance.actions.lifecycle.boot import BootInstance
 from domain.instance.decider import decide
 from domain.instance.evolve import evolve
 from domain.instance.state import Instance
 from domain.instance.status import status
-from domain.jobs.guest import PowerSeen
-from domain.jobs.network import PortBound, PortUnbound
-from domain.jobs.scheduling import Placed, Released
 from domain.tasks.events import DeadlinePassed
-from domain.tasks.job import JOBS, HostJob
 from domain.tasks.messages import JobError, JobResult, JobsAnswered
-from domain.tasks.task import Direction, calls
+from domain.tasks.task import Direction, Task, calls
+from tests.harness.answers import HOST as HOST
+from tests.harness.answers import facts_of
 from tests.harness.incident import Incident
+from tests.harness.samples import NETWORK as NETWORK
+from tests.harness.samples import sample
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
-HOST = HostRef(id=str(uuid.UUID(int=7)), name="host-7", partition=3, epoch=1)
-NETWORK = str(uuid.UUID(int=99))
 
 
 def boot_command(**changes: Any) -> BootInstance:
     """An ordinary boot: one NIC, config drive, started."""
-    return BootInstance(
-        name="web",
-        hostname="web",
-        flavor=FlavorRef(id="f", name="small", core=1, memory=1 << 30),
-        image=ImageRef(id="i", name="tiny", checksum="0" * 64, format="qcow2", size=1, virtual_size=1 << 26),
-        disk=1 << 30,
-        nics=(Nic(network_id=NETWORK, network_name="lan"),),
-    ).but(**changes)
+    return sample(BootInstance).but(**changes)
 
 
 Fails = Callable[[str, Direction], JobError | None]
@@ -97,61 +87,38 @@ class Scenario:
         self.last = decision.events
         self.events += decision.events
         self.sent += decision.outgoing
-        if self.now and self.now.task:
+        if self.now and self.now.tasks:
             assert self.now.due_at is not None, "what runs has a deadline"
         return self
 
-    def answer(self, fails: Fails = never) -> "Scenario":
-        """Answer what is on its way."""
-        message = self.results(fails)
+    def answer(self, fails: Fails = never, task: Task | None = None) -> "Scenario":
+        """Answer what is on its way, of the instance's own task or another."""
+        message = self.results(fails, task)
         return self.send(message)
 
-    def results(self, fails: Fails = never) -> JobsAnswered:
+    def results(self, fails: Fails = never, task: Task | None = None) -> JobsAnswered:
         """The answer that whoever does the jobs would give."""
         assert self.now is not None
-        task = self.now.task
-        assert task is not None
+        task = task or self.now.tasks[0]
         dispatch = task.dispatch
         assert dispatch is not None
         results = []
         for call in calls(task, dispatch.steps, dispatch.direction):
             self.ran.append(call.name)
             error = fails(call.name, dispatch.direction)
-            results.append(
-                JobResult(job_id=call.job_id, name=call.name, error=error, facts=self.facts(call.name, call.args))
-            )
+            facts = () if error else facts_of(self.now, call)
+            results.append(JobResult(job_id=call.job_id, name=call.name, error=error, facts=facts))
             if error:
-                results[-1] = results[-1].but(facts=())
                 break
         return JobsAnswered(task_id=task.id, dispatch_id=dispatch.id, host_id=HOST.id, epoch=1, results=tuple(results))
-
-    def facts(self, name: str, args: dict[str, Any]) -> tuple[Any, ...]:
-        """What becomes known by a job."""
-        assert self.now is not None
-        job = JOBS[name]
-        if issubclass(job, HostJob) and job.leaves is not None:
-            return (PowerSeen(power=job.leaves),)
-        match name:
-            case "Place":
-                return (Placed(host=HOST),)
-            case "Release":
-                return (Released(),)
-            case "BindPort":
-                nic = self.now.nics[args["nic"]]
-                port = nic.but(
-                    port_id=nic.port_id or str(uuid.UUID(int=50 + args["nic"])), ip="10.0.0.9", mac="52:00:00:00:00:09"
-                )
-                return (PortBound(nic=args["nic"], port=port),)
-            case "UnbindPort":
-                return (PortUnbound(nic=args["nic"]),)
-        return ()
 
     def settle(self, fails: Fails = never) -> "Scenario":
         """Answer until nothing is on its way."""
         for _ in range(100):
-            if self.now is None or self.now.task is None:
+            if self.now is None or not self.now.tasks:
                 return self
-            self.answer(fails)
+            sent = [task for task in self.now.tasks if task.dispatch and not task.dispatch.held]
+            self.answer(fails, sent[0]) if sent else self.wait_out()
         raise AssertionError("it does not end")
 
     def wait_out(self) -> "Scenario":

@@ -31,6 +31,7 @@ from domain.tasks.events import CancelTask, DeadlinePassed, TaskAccepted
 from domain.tasks.messages import JobError, JobsAnswered, JobStarted
 from domain.tasks.task import Direction
 from tests.domain.instances import HOST, Scenario, boot_command
+from tests.harness.samples import sample
 
 OTHERS = [action for action in ACTIONS.values() if action.name != "boot"]
 GOLDEN = Path(__file__).parents[2] / "docs" / "lifecycle.md"
@@ -48,8 +49,7 @@ def at(state: VmState) -> Scenario:
 
 
 def command(action: InstanceAction) -> object:
-    fields = action.command.model_fields
-    return action.command(**({"ignore": True} if "ignore" in fields else {}))
+    return sample(action.command)
 
 
 def test_the_printed_table_is_the_table() -> None:

@@ -72,6 +72,14 @@ def power_fits(now: Any) -> bool:
 every = pytest.mark.parametrize(("name", "action", "status"), list(begins()))
 
 
+def power_is_right(now: Any) -> bool:
+    """Whether an instance's guest has a power that goes with the instance's status; other kinds have none."""
+    if not isinstance(now, Instance):
+        return True
+    powers = STATES[now.vm_state].power
+    return powers is None or now.power in powers
+
+
 class Begun:
     """An action that begins in a status, ready to be walked as often as there are ways."""
 
@@ -113,9 +121,7 @@ class Begun:
         assert walk.now.current_status == (self.status if self.action.beside else self.ends)
         assert walk.undone(task) == []
         walk.assert_consistent()
-        before = self.stage.states.get(self.kind.key)
-        if self.steps and (before is None or power_fits(before)):
-            assert power_fits(walk.now)
+        self.assert_power(walk)
 
     def assert_failed(self, walk: Walk, code: str = "") -> None:
         task = walk.task_of(self.action.name)
@@ -130,6 +136,13 @@ class Begun:
         assert made == []
         unsure = bool([index for index in walk.done(task) if not self.steps[index].undo])
         walk.assert_consistent(unsure)
+        if not unsure:
+            self.assert_power(walk)
+
+    def assert_power(self, walk: Walk) -> None:
+        """An instance whose guest was as its status says before is so now."""
+        if power_is_right(self.stage.states.get(self.kind.key)) and self.steps:
+            assert power_is_right(walk.now), f"{walk.now.power} in {walk.now.vm_state}"
 
     def assert_changed_by_nothing_late(self, walk: Walk) -> None:
         now = walk.now

@@ -34,6 +34,7 @@ from domain.instance.actions.power.stop import StopInstance
 from domain.instance.evolve import evolve
 from domain.instance.state import Instance, VmState
 from domain.instance.status import STATUSES
+from domain.tasks.decide import MOST_BESIDE
 from domain.tasks.events import (
     CancelTask,
     DeadlinePassed,
@@ -44,15 +45,19 @@ from domain.tasks.events import (
     TaskFinished,
     TaskPlanned,
 )
-from domain.tasks.messages import JobError, JobStarted
-from domain.tasks.task import Direction
+from domain.tasks.job import Where
+from domain.tasks.messages import JobCall, JobError, JobProgressed, JobStarted
+from domain.tasks.task import Direction, Task, calls
 from tests.domain.instances import HOST, NETWORK, START, Fails, Scenario, boot_command
+from tests.harness.samples import samples
 
-COMMANDS = [each.command for each in ACTIONS.values() if each.name != "boot"]
+COMMANDS = st.sampled_from([each.command for each in ACTIONS.values() if not each.creates]).flatmap(samples)
 ERRORS = [
     JobError(code="job-failed", message="no"),
     JobError(code="no-valid-host", message="none", ran=False),
     JobError(code="stale-epoch", message="registered anew", details={"epoch": 3}),
+    JobError(code="aborted", message="stopped in the middle"),
+    JobError(code="aborted", message="not begun", ran=False),
 ]
 errors = st.none() | st.sampled_from(ERRORS)
 
@@ -74,6 +79,9 @@ def fold(events: list[Event], instance_id: str, now: Instance | None = None) -> 
     return now
 
 
+at_work = precondition(lambda self: self.story.now and self.story.now.tasks)
+
+
 class InstanceMachine(RuleBasedStateMachine):
     """An instance, with everybody who has to do with it."""
 
@@ -89,6 +97,22 @@ class InstanceMachine(RuleBasedStateMachine):
     def now(self) -> Instance:
         assert self.story.now is not None
         return self.story.now
+
+    def task(self, which: int) -> Task:
+        """One of those that run."""
+        return self.now.tasks[which % len(self.now.tasks)]
+
+    def task_with(self, ident: str) -> Task:
+        found = self.now.running(ident)
+        assert found is not None
+        return found
+
+    def job(self, which: int, nth: int) -> tuple[Task, JobCall]:
+        """One of those that are on their way for one of the tasks."""
+        task = self.task(which)
+        assert task.dispatch is not None
+        jobs = calls(task, task.dispatch.steps, task.dispatch.direction)
+        return task, jobs[nth % len(jobs)]
 
     def ask(self, message: Message) -> None:
         try:
@@ -109,54 +133,70 @@ class InstanceMachine(RuleBasedStateMachine):
             self.story.settle()
             self.ask(each)
 
-    @rule(kind=st.sampled_from(COMMANDS), ignore=st.booleans())
-    def act(self, kind: type[Message], ignore: bool) -> None:
-        self.ask(kind(**({"ignore": ignore} if "ignore" in kind.model_fields else {})))
+    @rule(command=COMMANDS)
+    def act(self, command: Message) -> None:
+        self.ask(command)
 
     @rule(name=st.sampled_from(["web", "other"]), metadata=st.none() | st.just({}) | st.just({"a": "b"}))
     def update(self, name: str, metadata: dict[str, str] | None) -> None:
         self.ask(UpdateInstance(name=name, metadata=metadata))
 
-    @rule(right=st.booleans())
-    def cancel(self, right: bool) -> None:
-        self.ask(CancelTask(task_id=self.now.task.id if right and self.now.task else "another"))
+    @rule(which=st.integers(-1, 5))
+    def cancel(self, which: int) -> None:
+        self.ask(CancelTask(task_id=self.task(which).id if which >= 0 and self.now.tasks else "another"))
 
-    @precondition(lambda self: self.story.now and self.story.now.task)
-    @rule(error=errors, nth=st.integers(0, 7))
-    def answer(self, error: JobError | None, nth: int) -> None:
+    @at_work
+    @rule(error=errors, nth=st.integers(0, 7), which=st.integers(0, 5))
+    def answer(self, error: JobError | None, nth: int, which: int) -> None:
         left = iter(range(nth, -1, -1))
 
         def fails(name: str, direction: Direction) -> JobError | None:
             return error if next(left, 1) == 0 else None
 
-        answer = self.story.results(fails)
+        answer = self.story.results(fails, self.task(which))
         self.given.append(answer)
         self.story.send(answer)
 
-    @precondition(lambda self: self.story.now and self.story.now.task)
-    @rule(count=st.integers(0, 3))
-    def answer_only_some(self, count: int) -> None:
-        answer = self.story.results()
+    @at_work
+    @rule(count=st.integers(0, 3), which=st.integers(0, 5))
+    def answer_only_some(self, count: int, which: int) -> None:
+        answer = self.story.results(task=self.task(which))
         self.story.send(answer.but(results=answer.results[:count]))
 
-    @precondition(lambda self: self.story.now and self.story.now.task)
-    @rule()
-    def answer_later(self) -> None:
-        self.given.append(self.story.results())
+    @at_work
+    @rule(which=st.integers(0, 5))
+    def answer_later(self, which: int) -> None:
+        self.given.append(self.story.results(task=self.task(which)))
 
     @precondition(lambda self: self.given)
     @rule(which=st.integers(0, 20))
     def deliver_again(self, which: int) -> None:
         self.story.send(self.given[which % len(self.given)])
 
-    @precondition(lambda self: self.story.now and self.story.now.task)
-    @rule(name=st.sampled_from(["PrepareImage", "StartGuest"]))
-    def report_a_start(self, name: str) -> None:
-        assert self.now.task is not None
-        assert self.now.task.dispatch is not None
-        started = JobStarted(task_id=self.now.task.id, dispatch_id=self.now.task.dispatch.id, job_id="j", name=name)
+    @at_work
+    @rule(which=st.integers(0, 5), nth=st.integers(0, 7))
+    def report_a_start(self, which: int, nth: int) -> None:
+        task, job = self.job(which, nth)
+        assert task.dispatch is not None
+        started = JobStarted(task_id=task.id, dispatch_id=task.dispatch.id, job_id=job.job_id, name=job.name)
         self.given.append(started)
         self.story.send(started)
+
+    @at_work
+    @rule(which=st.integers(0, 5), nth=st.integers(0, 7), percent=st.sampled_from([0.0, 4.0, 50.0, 100.0]))
+    def report_progress(self, which: int, nth: int, percent: float) -> None:
+        task, job = self.job(which, nth)
+        assert task.dispatch is not None
+        progress = JobProgressed(
+            task_id=task.id, dispatch_id=task.dispatch.id, job_id=job.job_id, name=job.name, percent=percent
+        )
+        self.given.append(progress)
+        before = self.task_with(task.id)
+        self.story.send(progress)
+        after = self.task_with(task.id)
+        assert before.dispatch is not None
+        assert after.dispatch is not None
+        assert after.dispatch.deadline >= before.dispatch.deadline
 
     @precondition(lambda self: self.story.now and self.story.now.due_at)
     @rule()
@@ -175,11 +215,13 @@ class InstanceMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.story.now)
     @invariant()
     def what_runs_has_something_on_its_way_with_a_deadline(self) -> None:
-        task = self.now.task
-        if task is not None:
+        deadlines = {}
+        for task in self.now.tasks:
             assert task.dispatch is not None
             assert task.dispatch.deadline > task.dispatch.sent
-            assert (self.now.due_at, self.now.due_id) == (task.dispatch.deadline, task.dispatch.id)
+            deadlines[task.dispatch.id] = task.dispatch.deadline
+        if deadlines:
+            assert self.now.due_at == min(deadlines.values()) == deadlines[self.now.due_id]
         else:
             assert self.now.queued is None
             assert (self.now.due_at is None) == (self.now.due_id == "")
@@ -190,19 +232,29 @@ class InstanceMachine(RuleBasedStateMachine):
         assert self.story.status in STATUSES
 
     @invariant()
-    def never_do_two_tasks_run(self) -> None:
-        running: set[str] = set()
+    def never_do_two_tasks_run_but_beside_each_other(self) -> None:
+        running: dict[str, bool] = {}
         for event in self.story.events:
             match event:
                 case TaskAccepted(queued=False) | TaskPlanned():
-                    assert not running
-                    running.add(event.task_id)
+                    assert event.task.beside or all(running.values())
+                    running[event.task_id] = event.task.beside
                 case TaskFinished() | TaskFailed():
-                    running.remove(event.task_id)
+                    del running[event.task_id]
                 case _:
                     pass
-        task = self.story.now.task if self.story.now else None
-        assert running == ({task.id} if task else set())
+        now = self.story.now
+        assert running == ({task.id: task.beside for task in now.tasks} if now else {})
+        assert list(running.values()).count(True) <= MOST_BESIDE
+
+    @precondition(lambda self: self.story.now and not self.story.now.tasks)
+    @invariant()
+    def a_claim_is_held_where_there_is_a_host(self) -> None:
+        for where in Where:
+            host, claim = self.now.held(where)
+            assert (host is None) == (claim == "")
+        hosts = [host.id for where in Where if (host := self.now.host_at(where))]
+        assert len(set(hosts)) == len(hosts), "it moves to another host"
 
     @invariant()
     def nothing_is_sent_twice_under_one_id(self) -> None:
@@ -213,7 +265,7 @@ class InstanceMachine(RuleBasedStateMachine):
     @invariant()
     def what_is_deleted_holds_nothing(self) -> None:
         now = self.now
-        assert (now.host, now.task, now.purge_at, now.power) == (None, None, None, Power.NONE)
+        assert (now.host, now.incoming, now.tasks, now.purge_at, now.power) == (None, None, (), None, Power.NONE)
         assert all(not nic.ip and (nic.keep_port or not nic.port_id) for nic in now.nics)
         assert now.deleted is not None
 
@@ -238,7 +290,7 @@ class InstanceMachine(RuleBasedStateMachine):
         if self.story.now is None:
             return
         self.story.settle()
-        assert self.now.task is None
+        assert self.now.tasks == ()
         accepted = [event.task_id for event in self.story.events if isinstance(event, TaskAccepted)]
         ended = [event.task_id for event in self.story.events if isinstance(event, TaskFinished | TaskFailed)]
         assert sorted(accepted) == sorted(ended), "every task that was accepted ends, once"

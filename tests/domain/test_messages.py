@@ -88,7 +88,12 @@ def of_field(field: FieldInfo) -> st.SearchStrategy[Any]:
     if field.annotation is float and bounds:
         return st.floats(bounds.get("ge"), bounds.get("le"))
     if field.annotation is int and bounds:
-        return st.integers(bounds.get("ge"), bounds.get("le"))
+        multiple = next((each.multiple_of for each in field.metadata if hasattr(each, "multiple_of")), 1)
+        least, most = (bounds[name] // multiple if name in bounds else None for name in ("ge", "le"))
+        return st.integers(least, most).map(lambda number: number * multiple)
+    patterns = [each.pattern for each in field.metadata if getattr(each, "pattern", None)]
+    if field.annotation is str and patterns:
+        return st.from_regex(patterns[0], fullmatch=True)
     return values(field.annotation)
 
 

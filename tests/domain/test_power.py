@@ -1,4 +1,4 @@
-"""What becomes of instances whose guest is paused: seen from outside, deleted, restored."""
+"""What becomes of instances whose guest is paused or suspended: seen from outside, deleted, restored."""
 
 import pytest
 
@@ -7,7 +7,9 @@ from domain.host.reports import GuestObserved
 from domain.instance.actions.lifecycle.delete import DeleteInstance
 from domain.instance.actions.lifecycle.restore import RestoreInstance
 from domain.instance.actions.power.pause import PauseInstance, UnpauseInstance
+from domain.instance.actions.power.reboot import HardRebootInstance
 from domain.instance.actions.power.stop import StopInstance
+from domain.instance.actions.power.suspend import ResumeInstance, SuspendInstance
 from domain.instance.state import VmState
 from domain.tasks.events import CancelTask
 from domain.tasks.messages import JobError
@@ -80,3 +82,40 @@ def test_a_delete_that_is_cancelled_does_not_start_a_stopped_instance() -> None:
     assert scenario.now.task is not None
     scenario.send(CancelTask(task_id=scenario.now.task.id)).settle()
     assert now(scenario) == (VmState.STOPPED, Power.SHUTDOWN)
+
+
+def suspended() -> Scenario:
+    scenario = Scenario().booted().send(SuspendInstance()).settle()
+    assert now(scenario) == (VmState.SUSPENDED, Power.SUSPENDED)
+    scenario.ran.clear()
+    return scenario
+
+
+def test_a_suspended_instance_goes_on() -> None:
+    assert now(suspended().send(ResumeInstance()).settle()) == (VmState.ACTIVE, Power.RUNNING)
+
+
+@pytest.mark.parametrize(
+    ("power", "state"),
+    [
+        (Power.SHUTDOWN, VmState.STOPPED),
+        (Power.RUNNING, VmState.ACTIVE),
+        (Power.PAUSED, VmState.PAUSED),
+    ],
+)
+def test_a_suspended_guest_that_changes_by_itself_is_shown_as_it_is(power: Power, state: VmState) -> None:
+    assert now(suspended().send(seen(power))) == (state, power)
+
+
+def test_a_suspended_instance_that_is_deleted_and_restored_keeps_its_memory() -> None:
+    scenario = suspended().send(DeleteInstance()).settle().send(RestoreInstance()).settle()
+    assert scenario.ran == []
+    assert now(scenario) == (VmState.SUSPENDED, Power.SUSPENDED)
+    assert now(scenario.send(ResumeInstance()).settle()) == (VmState.ACTIVE, Power.RUNNING)
+
+
+def test_memory_that_cannot_be_used_leaves_it_suspended_and_a_hard_reboot_does_without() -> None:
+    scenario = suspended().send(ResumeInstance())
+    scenario.settle(fails_at("ResumeGuest"))  # type: ignore[arg-type]
+    assert now(scenario) == (VmState.SUSPENDED, Power.SUSPENDED)
+    assert now(scenario.send(HardRebootInstance()).settle()) == (VmState.ACTIVE, Power.RUNNING)

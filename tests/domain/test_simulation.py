@@ -16,7 +16,7 @@ from domain.host.messages import DisableHost, EnableHost, HearHost, HostClaimMad
 from domain.scheduling.custom_policy import wished
 from domain.scheduling.filters import FILTERS
 from domain.scheduling.policy import BEST, DEFAULT, Policy
-from domain.scheduling.replay import Fact, Past
+from domain.scheduling.replay import SchedulerFact, SchedulerPast
 from domain.scheduling.scores import Look, scored
 from domain.scheduling.simulation import Question, Simulated, Size, simulate
 from domain.scheduling.table import Ratios
@@ -32,7 +32,7 @@ class Story(Scene):
 
     def __init__(self) -> None:
         super().__init__()
-        self.facts: list[Fact] = []
+        self.facts: list[SchedulerFact] = []
 
     def send(self, subject: Key, message: Any) -> "Story":
         super().send(subject, message)
@@ -42,11 +42,11 @@ class Story(Scene):
                 version = versions.get(key, 0) + 1 if key.kind == "host" else 0
                 ident, time = f"{self.number}", START + timedelta(seconds=self.number)
                 place = ("gostack.events", 0, len(self.facts))
-                self.facts.append(Fact(ident, key, version, time, (0, self.number), place, event))
+                self.facts.append(SchedulerFact(ident, key, version, time, (0, self.number), place, event))
         return self
 
 
-def ask(facts: Iterable[Fact], **changes: Any) -> Simulated:
+def ask(facts: Iterable[SchedulerFact], **changes: Any) -> Simulated:
     whole: dict[str, Any] = {
         "policy": DEFAULT,
         "ratios": PLAIN,
@@ -56,7 +56,7 @@ def ask(facts: Iterable[Fact], **changes: Any) -> Simulated:
         "until": END,
         "most": 1000,
     }
-    return simulate(Past({}, list(facts)), Question(**whole | changes))
+    return simulate(SchedulerPast({}, list(facts)), Question(**whole | changes))
 
 
 def three_placed() -> Story:
@@ -177,11 +177,11 @@ def test_so_many_are_decided_and_it_says_where_to_go_on() -> None:
 def test_when_it_took_long_enough_it_ends_after_one_at_least() -> None:
     story = three_placed()
     question = Question(DEFAULT, PLAIN, DEFAULT, PLAIN, START, END, 1000)
-    found = simulate(Past({}, story.facts), question, lambda: True)
+    found = simulate(SchedulerPast({}, story.facts), question, lambda: True)
     assert (len(found.decided), found.next) == (1, story.facts[3].time)
 
 
-def first_release(facts: Iterable[Fact]) -> list[Fact]:
+def first_release(facts: Iterable[SchedulerFact]) -> list[SchedulerFact]:
     """As they are read where an earlier release wrote them."""
     unknown: dict[str, Any] = {"arch": "", "zone": "", "wanted_host": ""}
     found = []
@@ -256,7 +256,7 @@ def test_scores_of_a_placement_are_those_that_it_was_decided_by() -> None:
     story.place("i4")
     for fact in story.facts:
         event = fact.event
-        found = scored(Past({}, story.facts), Look(fact.id, fact.time, DEFAULT, PLAIN))
+        found = scored(SchedulerPast({}, story.facts), Look(fact.id, fact.time, DEFAULT, PLAIN))
         if not isinstance(event, HostClaimMade):
             assert found is None
             continue
@@ -267,6 +267,6 @@ def test_scores_of_a_placement_are_those_that_it_was_decided_by() -> None:
         assert len(left) == event.report.counts[-1].left
     assert found is not None
     assert (found.hosts[-1].name, found.hosts[-1].left_out_by) == ("b", "enabled-and-up")
-    other = scored(Past({}, story.facts), Look(story.facts[-1].id, END, DEFAULT, Ratios(vcpus=0.5)))
+    other = scored(SchedulerPast({}, story.facts), Look(story.facts[-1].id, END, DEFAULT, Ratios(vcpus=0.5)))
     assert other is not None
     assert "other ratios" in other.differs

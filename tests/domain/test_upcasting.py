@@ -201,6 +201,17 @@ WRITTEN: dict[str, tuple[dict[str, Any], Message]] = {
         {**DEMAND, "project": "p", "number": 3, "report": REPORT},
         HostClaimMade(**DEMAND, claim_id="i", project="p", number=3, report=PlacementReport.model_validate(REPORT)),
     ),
+    "gostack.host.claim-made.v3": (
+        {**DEMAND, "claim_id": "c", "project": "p", "number": 3, "report": REPORT},
+        HostClaimMade(
+            **DEMAND,
+            claim_id="c",
+            holder_kind="instance",
+            project="p",
+            number=3,
+            report=PlacementReport.model_validate(REPORT),
+        ),
+    ),
     "gostack.host.claim-released.v1": ({"instance_id": "i"}, HostClaimReleased(claim_id="i", instance_id="i")),
     "gostack.host.disabled.v1": (
         {"why": "w", "at": AT},
@@ -212,7 +223,7 @@ WRITTEN: dict[str, tuple[dict[str, Any], Message]] = {
     ),
     "gostack.scheduling.place-instance.v1": (
         {**DEMAND, "project": "p", "reply": OLD_REPLY},
-        PlaceInstance(**DEMAND, project="p", reply=REPLY),
+        PlaceInstance(**DEMAND, claim_id="i", project="p", reply=REPLY),
     ),
     "gostack.scheduling.release-instance.v1": (
         {"instance_id": "i", "host_id": "h", "reply": OLD_REPLY},

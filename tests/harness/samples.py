@@ -26,6 +26,7 @@ BY_NAME: dict[str, Any] = {
     "name": "web",
     # What asks for a word more gets it: without, the verb is refused and nothing is tried.
     "ignore": True,
+    "size": 1 << 30,
     "nics": (Nic(network_id=NETWORK, network_name="lan"),),
 }
 """Field -> its value, in whichever command."""

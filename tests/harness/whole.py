@@ -9,10 +9,10 @@ from typing import Any
 
 from agent.drivers.driver import Driver, Secrets
 from agent.drivers.simulated.driver import SimulatedDriver
-from agent.host.other_hosts import OtherHostsInMemory
 from agent.jobs import Outside
+from agent.outside.other_hosts import OtherHostsInMemory
 from agent.runner.journal import Journal
-from agent.service import AgentService, Options
+from agent.service import AgentOptions, AgentService
 from domain.core.cells import DEFAULT_CELL
 from domain.core.messages import named_id
 from domain.guest_spec import GuestSpec
@@ -20,7 +20,7 @@ from infra.secrets.memory import MemorySecrets
 from tests.api.api import MIB, Api, serving
 
 PATIENCE = 20.0
-OPTIONS = Options(
+OPTIONS = AgentOptions(
     cell=DEFAULT_CELL, zone="default", endpoint="http://agent", parallel=4, heartbeat=3600.0, reconcile=3600.0
 )
 

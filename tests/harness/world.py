@@ -15,7 +15,8 @@ from typing import Any
 import orjson
 
 from commands.engine import EngineRules
-from commands.processor import Processor, Rules
+from commands.processor import Processor
+from commands.rules import Rules
 from commands.scheduler import SchedulerRules
 from commands.timers import Timers
 from domain import catalog

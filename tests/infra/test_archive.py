@@ -18,7 +18,7 @@ from infra.archive import archive as archiving
 from infra.archive.archive import archive
 from infra.archive.errors import ArchiveBusy, ArchiveError, CannotRestore, Damaged, NotEmpty, WrongLog
 from infra.archive.lock import archive_lock
-from infra.archive.manifest import NAME, Contents, Manifest, Segment, Span, load
+from infra.archive.manifest import NAME, Contents, Manifest, OffsetSpan, Segment, load
 from infra.archive.restore import restore
 from infra.archive.segment import Writer, decode, encode, fingerprint, unpacked, verified_bytes
 from infra.log.log import TopicPartition
@@ -381,7 +381,7 @@ async def test_a_directory_without_a_manifest_is_no_archive(tmp_path: Path) -> N
 
 def test_segments_that_overlap_are_no_archive(tmp_path: Path) -> None:
     one = Segment(file="a", topic="t", partition=0, first=0, last=5, records=1, bytes=1, sha256="", fingerprint="")
-    contents = Contents(spans={"t": [Span(begin=0, end=9)]}, segments=[one, one.model_copy(update={"first": 5})])
+    contents = Contents(spans={"t": [OffsetSpan(begin=0, end=9)]}, segments=[one, one.model_copy(update={"first": 5})])
     Manifest(tmp_path, contents).save()
     with pytest.raises(Damaged, match="begins before a ends"):
         load(tmp_path)

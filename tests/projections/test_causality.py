@@ -15,9 +15,11 @@ from domain.network.messages import (
     PortCreated,
     PortDeleted,
     PortFreed,
+    PortPrepared,
+    PortUnprepared,
 )
 from projections.history import causality as chains
-from projections.history.causality import LASTING, why
+from projections.history.causality import LASTING, explain
 from projections.store.memory import MemoryStore
 from projections.store.port import HistoryQuery
 from tests.projections.test_projector import ALL, instance_key, project, story
@@ -35,7 +37,7 @@ async def store(story: list[Record]) -> MemoryStore:
 @pytest.mark.parametrize("number", range(1, 8))
 async def test_a_chain_ends_at_the_present_and_every_step_follows_one(number: int, store: MemoryStore) -> None:
     key = instance_key(number)
-    chain = await why(store, key)
+    chain = await explain(store, key)
     ids = {step.entry.id for step in chain.steps}
     requests = {step.entry.correlation for step in chain.steps}
     assert not chain.cut
@@ -48,7 +50,7 @@ async def test_a_chain_ends_at_the_present_and_every_step_follows_one(number: in
 
 
 async def test_a_failed_boot_tells_of_scheduler_network_and_undo(store: MemoryStore) -> None:
-    chain = await why(store, instance_key(3))
+    chain = await explain(store, instance_key(3))
     kinds = Counter(step.entry.subject.kind for step in chain.steps)
     assert kinds.keys() == {"instance", "host", "network"}
     says = [step.says for step in chain.steps]
@@ -61,7 +63,7 @@ async def test_a_failed_boot_tells_of_scheduler_network_and_undo(store: MemorySt
 
 
 async def test_a_claim_follows_the_step_that_asked_for_it(store: MemoryStore) -> None:
-    chain = await why(store, instance_key(3))
+    chain = await explain(store, instance_key(3))
     says = {step.entry.id: step.says for step in chain.steps}
     claim = next(step for step in chain.steps if "chose this host" in step.says)
     assert says[claim.after].startswith("Place was sent out")
@@ -78,17 +80,21 @@ def test_every_event_says_what_a_thing_is_or_what_instances_hold_there(kind: str
         PortCreated,
         PortBoundToInstance,
         PortFreed,
+        PortPrepared,
+        PortUnprepared,
         PortDeleted,
         HostAddressGiven,
         HostAddressReturned,
+        PortPrepared,
+        PortUnprepared,
     }
     assert every - held == set(LASTING[kind])
 
 
 async def test_only_the_newest_are_told_of_many(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = await why(store, instance_key(3))
+    whole = await explain(store, instance_key(3))
     monkeypatch.setattr(chains, "MOST_STEPS", 5)
-    chain = await why(store, instance_key(3))
+    chain = await explain(store, instance_key(3))
     assert chain.cut
     assert chain.steps[-1] == whole.steps[-1]
     assert len(chain.steps) == 5

@@ -40,7 +40,7 @@ async def test_what_ends_one_half_ends_the_process(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, projecting: Any, operating: Any
 ) -> None:
     monkeypatch.setattr(Projector, "run", projecting)
-    monkeypatch.setattr(compose, "operate", operating)
+    monkeypatch.setattr(compose, "run_maintenance", operating)
     async with asyncio.timeout(5):
         with pytest.raises(LookupError):
             await compose.projector(settings)

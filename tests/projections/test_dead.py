@@ -26,7 +26,7 @@ from infra.process import metrics
 from projections.maintenance.verify import compare
 from projections.projector import READS, Projector, VersionGap
 from projections.store.memory import MemoryStore
-from projections.store.port import Batch, HistoryQuery, Store
+from projections.store.port import HistoryQuery, ProjectionBatch, Store
 from projections.views.view import Condition, Query
 from tests.harness.nonsense import NONSENSE
 from tests.projections.test_projector import SMALL, flavor_events
@@ -210,7 +210,7 @@ class Falling(MemoryStore):
 
     falls = True
 
-    async def apply(self, batch: Batch) -> None:
+    async def apply(self, batch: ProjectionBatch) -> None:
         if self.falls:
             self.falls = False
             raise ConnectionError

@@ -12,7 +12,7 @@ from domain.host.messages import HostClaimMade, HostRegistered, PlacementRefused
 from domain.instance.events import InstanceCreated
 from domain.network.messages import CreateNetwork
 from domain.zone import ZoneCreated
-from projections.history.causality import why
+from projections.history.causality import explain
 from projections.history.placements import placements
 from projections.history.time_travel import Moment, row_at
 from projections.store.memory import MemoryStore
@@ -86,5 +86,5 @@ async def test_placements_are_explained(store: MemoryStore) -> None:
     assert (made.host_id, made.report.best[0].host) == (host_key("h1").id, "h1")
     (refused,) = await placements(store, instance_key(2).id)
     assert (refused.host_id, refused.report.total) == ("", 1)
-    told = [step.says for step in (await why(store, instance_key(1))).steps]
+    told = [step.says for step in (await explain(store, instance_key(1))).steps]
     assert any(says.startswith("The scheduler chose this host") for says in told)

@@ -19,10 +19,10 @@ from domain.tasks.events import CommandSatisfied
 from projections import projector
 from projections.history import time_travel
 from projections.history.time_travel import Moment, row_at
-from projections.maintenance.bulk_load import FillingStore, create_unkeyed_tables
+from projections.maintenance.bulk_load import BulkLoadStore, create_unkeyed_tables
 from projections.maintenance.rebuild import NEXT
 from projections.store.memory import MemoryStore
-from projections.store.port import Entry, HistoryQuery, Milestone
+from projections.store.port import HistoryEntry, HistoryQuery, Milestone
 from projections.store.postgres import PostgresStore
 from projections.store.schema import SCHEMA, create_tables
 from projections.views.table import VIEWS
@@ -50,7 +50,7 @@ class Counting(MemoryStore):
         super().__init__()
         self.read = 0
 
-    async def history(self, query: HistoryQuery) -> list[Entry]:
+    async def history(self, query: HistoryQuery) -> list[HistoryEntry]:
         found = await super().history(query)
         self.read += len(found)
         return found
@@ -265,7 +265,7 @@ async def test_a_rebuild_makes_those_of_the_live_projector(
         connection.execute(sql.SQL("truncate {}").format(sql.SQL(", ").join(map(_table, (*TABLES, *VIEWS)))))
         connection.execute("drop schema if exists read_next cascade")
         create_unkeyed_tables(connection, NEXT)
-        for store, size in ((PostgresStore(real_servers.dsn, 1), 7), (FillingStore(real_servers.dsn, 1, NEXT), 50)):
+        for store, size in ((PostgresStore(real_servers.dsn, 1), 7), (BulkLoadStore(real_servers.dsn, 1, NEXT), 50)):
             await store.open()
             await project(store, *(records[start : start + size] for start in range(0, len(records), size)))
             await store.close()

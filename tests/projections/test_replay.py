@@ -10,7 +10,7 @@ from domain.scheduling.simulation import Question
 from domain.scheduling.table import Ratios
 from infra.log.log import LogUnavailable
 from projections.history import replay
-from projections.history.replay import ReplayBusy, ReplayOverdue, ReplaysApart
+from projections.history.replay import ProcessReplays, ReplayBusy, ReplayOverdue
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 QUESTION = Question(DEFAULT, Ratios(), DEFAULT, Ratios(), START, START.replace(year=2027), 10)
@@ -18,7 +18,7 @@ NOBODY = "127.0.0.1:1"
 
 
 async def test_one_at_a_time_and_a_log_that_is_away_is_said_so() -> None:
-    apart = ReplaysApart(NOBODY, 60)
+    apart = ProcessReplays(NOBODY, 60)
     first = asyncio.create_task(apart.simulate(QUESTION))
     await asyncio.sleep(0)
     with pytest.raises(ReplayBusy):
@@ -29,7 +29,7 @@ async def test_one_at_a_time_and_a_log_that_is_away_is_said_so() -> None:
 
 async def test_it_ends_when_its_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replay, "GRACE", 0.0)
-    apart = ReplaysApart(NOBODY, 0.001)
+    apart = ProcessReplays(NOBODY, 0.001)
     with pytest.raises(ReplayOverdue):
         await apart.simulate(QUESTION)
     monkeypatch.setattr(replay, "GRACE", 60.0)

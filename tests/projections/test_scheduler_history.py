@@ -16,7 +16,7 @@ from domain.scheduling.simulation import Question, Simulated, simulate
 from domain.scheduling.table import Ratios
 from infra.log.log import TopicPartition
 from projections.history import scheduler_history
-from projections.history.scheduler_history import SKEW, past
+from projections.history.scheduler_history import SKEW, read_past
 from tests.domain.instances import NETWORK, boot_command
 from tests.harness.agents import host_key
 from tests.harness.nonsense import NONSENSE
@@ -48,12 +48,12 @@ async def day() -> tuple[World, datetime]:
 
 async def simulated(world: World, since: datetime, until: datetime) -> Simulated:
     question = Question(DEFAULT, Ratios(), DEFAULT, Ratios(), since, until, 1000)
-    return simulate(await past(world.log, since, until), question)
+    return simulate(await read_past(world.log, since, until), question)
 
 
 async def test_long_ago_is_folded_and_the_rest_is_decided_as_it_was() -> None:
     world, noon = await day()
-    found = await past(world.log, noon, world.now)
+    found = await read_past(world.log, noon, world.now)
     assert {host.name: (host.enabled, len(host.claims)) for host in found.hosts.values()} == {
         "h1": (True, 2),
         "h2": (True, 2),
@@ -77,7 +77,7 @@ async def test_decisions_are_in_the_order_of_what_they_were_made_on_whatever_the
     world, noon = await day()
     made = [each for each in map(from_record, world.log.all(Topic.EVENTS)) if isinstance(each.data, HostClaimMade)]
     rewrite(world, lambda record: dated(record, noon - timedelta(minutes=50), from_record(record).id == made[-1].id))
-    found = await past(world.log, noon, world.now)
+    found = await read_past(world.log, noon, world.now)
     order = [fact.cause for fact in found.facts]
     assert order == sorted(order)
     assert [fact.time for fact in found.facts] == sorted(fact.time for fact in found.facts)
@@ -114,7 +114,7 @@ async def test_a_host_whose_event_is_missing_cannot_be_understood() -> None:
         if mine:
             held.remove(mine[1])
     with pytest.raises(PastMissing, match="version 3 follows 1"):
-        await past(world.log, noon, world.now)
+        await read_past(world.log, noon, world.now)
 
 
 @pytest.mark.parametrize(
@@ -127,19 +127,19 @@ async def test_an_event_that_cannot_be_placed_is_named(name: str, value: bytes, 
         world, lambda each: with_header(each, name, value) if b"host/" in dict(each.headers)["ce_subject"] else each
     )
     with pytest.raises(PastMissing, match=why):
-        await past(world.log, noon - LATER, world.now)
+        await read_past(world.log, noon - LATER, world.now)
 
 
 async def test_more_than_can_be_kept_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     world, noon = await day()
     monkeypatch.setattr(scheduler_history, "MOST_FACTS", 3)
     with pytest.raises(PastTooLong, match="More than 3 decisions"):
-        await past(world.log, noon, world.now)
+        await read_past(world.log, noon, world.now)
 
 
 @pytest.mark.parametrize("nonsense", NONSENSE.values(), ids=NONSENSE)
 async def test_what_cannot_be_read_and_is_of_no_host_is_no_part_of_it(nonsense: Record) -> None:
     world, noon = await day()
-    whole = await past(world.log, noon, world.now)
+    whole = await read_past(world.log, noon, world.now)
     await world.log.publish([nonsense])
-    assert await past(world.log, noon, world.now) == whole
+    assert await read_past(world.log, noon, world.now) == whole

@@ -159,6 +159,24 @@ class Cluster:
             self.processes[name] = Process(name, environment, self.directory / f"{name}.log", self._tree)
         self.wait_for_hosts(patience)
 
+    def replace(self, tree: Path) -> None:
+        """End every process, migrate the database, and start them all anew from another tree's code."""
+        for name in reversed(SERVICES):
+            self.processes[name].stop()
+        for tool in (("topics", "apply"), ("db", "migrate")):
+            subprocess.run(
+                [sys.executable, "-m", "cli.gostack", *tool],
+                env=self.environment,
+                cwd=tree,
+                check=True,
+                capture_output=True,
+            )
+        for name in SERVICES:
+            before = self.processes[name]
+            log = self.directory / f"{name}-replaced.log"
+            self.processes[name] = Process(name, before.environment, log, tree)
+        self.wait_for_hosts()
+
     def wait_for_hosts(self, patience: float = PATIENCE) -> None:
         """Until the API lists every host of the agent. Raises TimeoutError with the processes' last words."""
 

@@ -1,8 +1,8 @@
 """Processes are restarted one by one, and more are started, as docs/operations.md says, while instances are booted."""
 
+import concurrent.futures
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,12 +12,13 @@ import httpx
 import pytest
 
 from tests.real.cluster import TREE, Cluster, Process, free_port, running
-from tests.real.page import steps
+from tests.real.page import done, steps
 from tests.real.test_crashes import boot, instances, prepare
 
 pytestmark = pytest.mark.real
 
-BEFORE_CELLS = "157b6c4ca82133ae1e8f3e60878ad29d51a0396f"
+BEFORE = "e73ef26"
+"""The release before: only instances had tasks, and a claim had its instance's id."""
 PARTITIONS = {"engine": 24, "scheduler": 12}
 PAUSE = 0.4
 
@@ -95,14 +96,7 @@ def upgrade(cluster: Cluster, booted: list[str]) -> None:
     for line in steps("Upgrade, and any restart"):
         _, *words = line.split()
         if len(words) > 1:
-            done = subprocess.run(
-                [sys.executable, "-m", "cli.gostack", *words],
-                env=cluster.environment,
-                cwd=TREE,
-                capture_output=True,
-                text=True,
-            )
-            assert done.returncode == 0, done.stdout + done.stderr
+            done(cluster, line)
         else:
             cluster.processes[words[0]].tree = TREE
             restart(cluster, words[0])
@@ -127,7 +121,7 @@ def earlier(tmp_path: Path) -> Path:
         pytest.skip("UPGRADE NOT TESTED: this tree has no history, so there is no earlier release in it")
     if git("rev-parse", "--is-shallow-repository").stdout.strip() == b"true":
         pytest.skip("UPGRADE NOT TESTED: this clone is shallow; get the earlier release by git fetch --unshallow")
-    found = git("archive", BEFORE_CELLS)
+    found = git("archive", BEFORE)
     assert found.returncode == 0, found.stderr.decode()
     subprocess.run(["tar", "-x"], cwd=tmp_path, input=found.stdout, check=True)
     return tmp_path
@@ -140,7 +134,7 @@ def test_an_earlier_release_becomes_this_one_under_load(earlier: Path) -> None:
             more(cluster, booted)
             url = f"{cluster.url}/v1/instances/{booted[0]}/history"
             types = [each["type"] for each in httpx.get(url, timeout=10).raise_for_status().json()["events"]]
-            assert "gostack.instance.created.v1" in types, "it is an earlier release"
+            assert "gostack.task.accepted.v2" in types, "it is an earlier release"
             upgrade(cluster, booted)
             more(cluster, booted)
         hosts = httpx.get(f"{cluster.url}/v1/hosts", timeout=10).raise_for_status().json()["hosts"]
@@ -150,6 +144,48 @@ def test_an_earlier_release_becomes_this_one_under_load(earlier: Path) -> None:
             for ident in booted[:2]
         ]
         assert ended == [202, 202], "what the earlier release made obeys this one"
+        cluster.check()
+
+
+def test_what_an_earlier_release_left_is_read(earlier: Path) -> None:
+    """All kinds of leavings, with every process down in between: active, deleted, failed, and under way."""
+    with running(10, {"GOSTACK_AGENT__KEEP_GUESTS": "true"}, tree=earlier) as cluster:
+        prepare(cluster)
+        with concurrent.futures.ThreadPoolExecutor(10) as pool:
+            booted = list(pool.map(lambda number: boot(cluster.url, f"left-{number}"), range(200)))
+        api = httpx.Client(base_url=f"{cluster.url}/v1", timeout=30)
+        huge = {"name": "huge", "core": 1, "memory": 1 << 40}
+        assert api.post("/flavors", json=huge).status_code < 300
+        body = {"flavor": "huge", "image": "tiny", "network": "lan"}
+        failed = [api.post("/instances", json={"name": f"failed-{number}", **body}).json()["id"] for number in range(5)]
+
+        def statuses() -> dict[str, str]:
+            return {str(each["id"]): str(each["status"]) for each in instances(cluster.url)}
+
+        cluster.wait("all are active", lambda: all(statuses().get(ident) == "active" for ident in booted), 120)
+        cluster.wait("five have failed", lambda: all(statuses().get(ident) == "error" for ident in failed))
+        for ident in booted[:10]:
+            assert api.delete(f"/instances/{ident}", params={"hard": "true"}).status_code == 202
+        for ident in booted[10:20]:
+            assert api.delete(f"/instances/{ident}").status_code == 202
+        cluster.wait("twenty are deleted", lambda: not statuses().keys() & set(booted[:20]))
+        cluster.processes["agent"].stop()
+        under_way = [boot(cluster.url, f"under-way-{number}") for number in range(5)]
+        for ident in booted[20:25]:
+            assert api.post(f"/instances/{ident}/actions/stop", json={}).status_code == 202
+        cluster.replace(TREE)
+        cluster.wait("what was under way is done", lambda: all(statuses().get(each) == "active" for each in under_way))
+        cluster.wait("five are stopped", lambda: all(statuses().get(each) == "stopped" for each in booted[20:25]))
+        restored = api.post(f"/instances/{booted[10]}/actions/restore", json={})
+        assert restored.status_code == 202, restored.text
+        for ident in (*booted[25:30], failed[0], under_way[0]):
+            deleted = api.delete(f"/instances/{ident}", params={"hard": "true", "ignore": "true"})
+            assert deleted.status_code == 202, deleted.text
+        moved = api.post(f"/instances/{booted[30]}/actions/pause", json={})
+        assert moved.status_code == 202, "what the earlier release made obeys this one's verbs"
+        cluster.wait("it is paused", lambda: statuses().get(booted[30]) == "paused")
+        # Until then a row has what is new in its document with its next change only.
+        done(cluster, "gostack projection rebuild")
         cluster.check()
 
 

@@ -10,21 +10,22 @@ from typing import Any, cast
 
 from agent.drivers.driver import Driver, Secrets
 from agent.drivers.simulated.driver import SimulatedDriver
-from agent.host.image_uploads import ImageUploadsInMemory
-from agent.host.other_hosts import OtherHostsInMemory
 from agent.jobs import Outside
+from agent.outside.image_uploads import ImageUploadsInMemory
+from agent.outside.other_hosts import OtherHostsInMemory
 from agent.runner.journal import Journal
-from agent.service import AgentService, Options
+from agent.service import AgentOptions, AgentService
 from api.http.refusals import Overloaded, Unavailable
 from api.http.request_context import Asked
 from api.services import Services
 from api.writes.admission import Load
 from api.writes.command_bus import Outcome, Wish, carry_out
 from api.writes.verdicts import Judgement, Verdicts
-from cli.check import Guest, Parts, Report, look
+from cli.check import CheckedParts, HostedGuest, Report, look
 from commands.engine import EngineRules
-from commands.processor import Overtaken, Processor, Rules, restored
-from commands.reconcilers.liveness import Beats
+from commands.processor import Overtaken, Processor
+from commands.reconcilers.liveness import LivenessMonitor
+from commands.rules import Rules, restored
 from commands.scheduler import SchedulerRules
 from commands.timers import Timers
 from domain import catalog
@@ -43,8 +44,8 @@ from tests.simulation.processes import Process
 
 CELLS = ("default", "second")
 """Of the hosts, by turns; a zone of the same name each."""
-ROOM = Inventory(vcpus=64, memory=2 << 30, disk=1 << 40)
-"""Of a host: two of the guests fit."""
+ROOMS = tuple(Inventory(vcpus=64, memory=guests << 30, disk=1 << 40) for guests in (2, 2, 1, 1))
+"""Of each host: so many of the guests fit. Two hosts a cell, so that a guest can move."""
 GRACE = 15.0
 INBOX_KEEP = 900.0
 """Longer than any script takes, so that whatever comes again in one is known."""
@@ -104,7 +105,7 @@ class Request:
 class Cluster:
     """All of it."""
 
-    def __init__(self, random: Random, hosts: int) -> None:
+    def __init__(self, random: Random) -> None:
         assert catalog.MESSAGES
         self.random = random
         self.weather = Weather(random)
@@ -115,8 +116,8 @@ class Cluster:
             "scheduler": SimulatedWriteStore(self.weather),
         }
         self.drivers = {
-            f"h{number}": SimulatedDriver(ROOM, latency=0.02, seed=str(random.random()))
-            for number in range(1, hosts + 1)
+            f"h{number}": SimulatedDriver(room, latency=0.02, seed=str(random.random()))
+            for number, room in enumerate(ROOMS, 1)
         }
         self._uploads = ImageUploadsInMemory()
         self._journals = {name: Journal(":memory:") for name in self.drivers}
@@ -185,7 +186,7 @@ class Cluster:
         async def hosts() -> list[Host]:
             return [restored(EngineRules(), key, row).state for key, row in (await write_store.all("host")).items()]
 
-        await Beats(self.log, GRACE, process.clock, asyncio.get_running_loop().time).run(hosts)
+        await LivenessMonitor(self.log, GRACE, process.clock, asyncio.get_running_loop().time).run(hosts)
 
     async def _projector(self, process: Process) -> None:
         await Projector(self.log, self.store).run()
@@ -196,7 +197,7 @@ class Cluster:
 
         name = process.name
         cell = CELLS[list(self.drivers).index(name) % len(CELLS)]
-        options = Options(cell=cell, zone=cell, endpoint=name, parallel=8, heartbeat=3.0, reconcile=5.0)
+        options = AgentOptions(cell=cell, zone=cell, endpoint=name, parallel=8, heartbeat=3.0, reconcile=5.0)
         drivers: dict[str, Driver] = {name: self.drivers[name]}
         others = {named_id("host", other): driver for other, driver in self.drivers.items()}
         outside = Outside(secrets=secrets, other_hosts=OtherHostsInMemory(others), uploads=self._uploads)
@@ -258,13 +259,13 @@ class Cluster:
     async def look(self) -> Report:
         """Whether all is as it must be."""
 
-        async def guests(host: Host) -> dict[str, Guest]:
+        async def guests(host: Host) -> dict[str, HostedGuest]:
             epochs = self._journals[host.name].epochs(host.id)
             powers = await self.drivers[host.name].guests()
-            return {ident: Guest(str(power), epochs.get(ident, 0)) for ident, power in powers.items()}
+            return {ident: HostedGuest(str(power), epochs.get(ident, 0)) for ident, power in powers.items()}
 
         clock = self.processes["timers"].clock
-        return await look(Parts(self.log, self.store, self.write_stores, guests, clock))
+        return await look(CheckedParts(self.log, self.store, self.write_stores, guests, clock))
 
     @property
     def failures(self) -> dict[str, list[str]]:

@@ -27,16 +27,18 @@ from domain.scheduling.simulation import Question
 from domain.scheduling.simulation import simulate as simulate_placements
 from domain.scheduling.table import Ratios
 from domain.tasks.events import CancelTask
-from domain.tasks.job import JOBS, HostJob
-from projections.history.scheduler_history import past
+from domain.tasks.job import JOBS, HostJob, Where
+from projections.history.scheduler_history import read_past
 from tests.domain.instances import NETWORK, boot_command
-from tests.simulation.cluster import CELLS, Cluster
+from tests.harness.samples import drawn
+from tests.simulation.cluster import CELLS, ROOMS, Cluster
 from tests.simulation.loop import simulate
 from tests.simulation.processes import factory
 
-HOSTS = 3
-INSTANCES = 4
-VERBS = tuple(name for name, action in ACTIONS.items() if name not in ("boot", "update") and action.begins)
+INSTANCES = 5
+VERBS = tuple(name for name, action in ACTIONS.items() if not action.creates)
+SHARE_OF_VERBS = 18.0
+"""How often all of them together, beside the rest below; however many there are, as much goes wrong."""
 PATIENCE = 6 * 3600.0
 """Seconds in which everything must have come to an end once nothing goes wrong any more."""
 HOST_JOBS = sorted(name for name in JOBS if issubclass(JOBS[name], HostJob))
@@ -54,7 +56,7 @@ class Action:
 
 WEIGHTS = {
     "boot": 8,
-    **dict.fromkeys(VERBS, 2),
+    **dict.fromkeys(VERBS, SHARE_OF_VERBS / len(VERBS)),
     "update": 1,
     "cancel": 2,
     "kill": 5,
@@ -100,7 +102,7 @@ def run(actions: Sequence[Action], seed: int) -> End:
 async def _run(actions: Sequence[Action], random: Random) -> End:
     loop = asyncio.get_running_loop()
     loop.set_task_factory(factory)  # type: ignore[arg-type]
-    cluster = Cluster(random, HOSTS)
+    cluster = Cluster(random)
     calm, cluster.weather.chance = cluster.weather.chance, 0.0
     await cluster.start()
     await cluster.send(_id(random), Key("network", NETWORK), CreateNetwork(name="lan", cidr="10.0.0.0/28", segment=1))
@@ -121,9 +123,9 @@ async def _run(actions: Sequence[Action], random: Random) -> End:
     problems += cluster.unexplained
     problems += await _decided_otherwise(cluster)
     problems += _answered_otherwise(cluster)
+    problems += _left_behind(cluster, report)
     for state in report.seen.instances:
-        if state.task:
-            problems.append(f"instance {state.id} is still at {state.task}")
+        problems += [f"instance {state.id} is still at {task}" for task in state.tasks]
     mark = hashlib.sha256()
     for topic in Topic:
         for record in cluster.log.all(topic):
@@ -140,7 +142,7 @@ async def _rest(cluster: Cluster) -> Report:
     while True:
         await asyncio.sleep(pause)
         report = await cluster.look()
-        ended = not any(state.task for state in report.seen.instances)
+        ended = not any(state.tasks for state in report.seen.instances)
         if (not report.lines and not report.moving and ended) or loop.time() > until:
             return report
         pause = min(pause * 2, 600.0)
@@ -150,7 +152,7 @@ async def _decided_otherwise(cluster: Cluster) -> list[str]:
     """Placements that the past, gone through again by the scheduler's own policy, does not make as they were made."""
     begin, end = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
     question = Question(DEFAULT, Ratios(), DEFAULT, Ratios(), begin, end, most=1 << 30)
-    found = simulate_placements(await past(cluster.log, begin, end), question)
+    found = simulate_placements(await read_past(cluster.log, begin, end), question)
     otherwise = [f"placement at {each.place}: {each.why}" for each in found.decided if each.was != each.would]
     return otherwise + [f"{count} placements: {why}" for why, count in found.unlike.items()]
 
@@ -166,6 +168,19 @@ def _answered_otherwise(cluster: Cluster) -> list[str]:
         f"command {ident}: the client was told {told}, the log says {said.get(ident)}"
         for ident, told in cluster.answered.items()
         if told != said.get(ident)
+    ]
+
+
+def _left_behind(cluster: Cluster, report: Report) -> list[str]:
+    """Guests and disks on hosts that are none of their instance's: one has it, or both of a move."""
+    places = {
+        state.id: {host.name for where in Where if (host := state.host_at(where))} for state in report.seen.instances
+    }
+    return [
+        f"host {name} has something of instance {ident}, which is at {places.get(ident) or 'no host'}"
+        for name, driver in cluster.drivers.items()
+        for ident in driver.kept()
+        if name not in places.get(ident, ())
     ]
 
 
@@ -193,8 +208,8 @@ async def _act(cluster: Cluster, action: Action, clients: list[asyncio.Task[None
             send(key, UpdateInstance(name=f"renamed-{action.which}"))
         case "cancel":
             state = await _state(cluster, key)
-            if state and state.task:
-                send(key, CancelTask(task_id=state.task.id))
+            if state and state.tasks:
+                send(key, CancelTask(task_id=state.tasks[action.which % len(state.tasks)].id))
         case "kill":
             process.kill()
         case "halt":
@@ -211,7 +226,7 @@ async def _act(cluster: Cluster, action: Action, clients: list[asyncio.Task[None
         case "guest-off":
             await _guest_off(cluster, key, Power.CRASHED if action.which % 2 else Power.SHUTDOWN)
         case "job-fails":
-            driver = list(cluster.drivers.values())[action.which % HOSTS]
+            driver = list(cluster.drivers.values())[action.which % len(ROOMS)]
             job = HOST_JOBS[action.which % len(HOST_JOBS)]
             driver.failures[job] = 1.0
             loop.call_later(action.seconds * 5, driver.failures.clear)
@@ -223,7 +238,9 @@ async def _act(cluster: Cluster, action: Action, clients: list[asyncio.Task[None
         case "wait":
             await asyncio.sleep(action.seconds)
         case verb:
-            send(key, ACTIONS[verb].command())
+            begins = await _begins(cluster, verb) if action.which % 4 else []
+            key = begins[action.which % len(begins)] if begins else key
+            send(key, drawn(ACTIONS[verb].command, Random(action.which)))
 
 
 async def _sent(request: Awaitable[object]) -> None:
@@ -233,6 +250,13 @@ async def _sent(request: Awaitable[object]) -> None:
 async def _state(cluster: Cluster, key: Key) -> Instance | None:
     row = (await cluster.write_stores["engine"].all("instance")).get(key)
     return Instance.model_validate_json(row.state) if row else None
+
+
+async def _begins(cluster: Cluster, verb: str) -> list[Key]:
+    """Instances that this verb begins with, as they are now: chosen blindly, most verbs would be refused."""
+    rows = (await cluster.write_stores["engine"].all("instance")).items()
+    states = [(key, Instance.model_validate_json(row.state)) for key, row in rows]
+    return sorted(key for key, state in states if not state.tasks and state.vm_state in ACTIONS[verb].begins)
 
 
 async def _guest_off(cluster: Cluster, key: Key, power: Power) -> None:

@@ -12,7 +12,7 @@ from infra.db.write_store import WriteStoreUnavailable
 from infra.log.log import LogUnavailable, Positions, Reader, TopicPartition
 from infra.log.memory import MemoryLog
 from projections.store.memory import MemoryStore
-from projections.store.port import Batch, StoreUnavailable
+from projections.store.port import ProjectionBatch, StoreUnavailable
 from tests.simulation.processes import here, now
 
 SLOWNESS = 0.01
@@ -138,7 +138,7 @@ class SimulatedStore(MemoryStore):
         super().__init__()
         self._weather = weather
 
-    async def apply(self, batch: Batch) -> None:
+    async def apply(self, batch: ProjectionBatch) -> None:
         await self._weather.breathe()
         if self._weather.db_down:
             raise StoreUnavailable("the database is away")

@@ -92,7 +92,7 @@ def test_what_is_old_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_much_happens_in_them() -> None:
-    seen = {action.what for seed in range(100) for action in script(seed)}
+    seen = {action.what for seed in range(300) for action in script(seed)}
     assert seen == set(WEIGHTS)
     ends = [run(script(seed), seed) for seed in range(10)]
     assert sum(end.events for end in ends) > 200

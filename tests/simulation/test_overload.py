@@ -27,7 +27,7 @@ from infra.secrets.memory import MemorySecrets
 from infra.secrets.segments import MemorySegments
 from infra.webhooks.memory import MemoryDeliveries
 from infra.webhooks.sender import Sender
-from projections.history.replay import ReplaysHere
+from projections.history.replay import ThreadReplays
 from projections.maintenance.runs_memory import MemoryRuns
 from projections.views.view import Condition
 from tests.domain.instances import NETWORK
@@ -97,7 +97,7 @@ def serve(cluster: Cluster, directory: Path) -> Services:
         log=cluster.log,
         store=cluster.store,
         runs=MemoryRuns(),
-        replays=ReplaysHere(cluster.log),
+        replays=ThreadReplays(cluster.log),
         secrets=secrets,
         segments=MemorySegments(),
         settings=settings,
@@ -117,7 +117,7 @@ async def overload(directory: Path, seed: int, kills: tuple[str, ...]) -> tuple[
     """What was answered, and the most tasks that were under way at once."""
     random = Random(seed)
     asyncio.get_running_loop().set_task_factory(factory)  # type: ignore[arg-type]
-    cluster = Cluster(random, 2)
+    cluster = Cluster(random)
     cluster.weather.chance = 0.0
     await cluster.start()
     await cluster.send(_id(random), Key("network", NETWORK), CreateNetwork(name="lan", cidr="10.0.0.0/16", segment=1))

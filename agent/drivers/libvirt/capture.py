@@ -57,7 +57,7 @@ class LibvirtCapture(LibvirtDiskTransfer):
     async def _back_up(self, instance_id: str, disk: Path, copy: Path, progress: Progress) -> bool:
         """Whether QEMU made the copy; not where the guest went off."""
         try:
-            if not await self._with(instance_id, lambda domain: _begin(domain, copy)):
+            if not await self._with(instance_id, lambda domain: _begin(domain, disk, copy)):
                 return False
             while (told := await self._with(instance_id, _told)) is not None and told[1]:
                 progress(*told)
@@ -114,15 +114,17 @@ def _mark(disk: Path) -> tuple[int, int]:
     return found.st_mtime_ns, found.st_size
 
 
-def _begin(domain: libvirt.virDomain, copy: Path) -> bool:
+def _begin(domain: libvirt.virDomain, root: Path, copy: Path) -> bool:
     """Have QEMU begin to copy; False where the guest is off."""
     if not domain.isActive():
         return False
     backup = ET.Element("domainbackup", {"mode": "push"})
     disks = ET.SubElement(backup, "disks")
-    for target in ET.fromstring(domain.XMLDesc()).findall("devices/disk/target"):
+    for each in ET.fromstring(domain.XMLDesc()).findall("devices/disk"):
+        target, source = each.find("target"), each.find("source")
+        assert target is not None
         name = target.get("dev", "")
-        if name != "vda":
+        if source is None or source.get("file") != str(root):
             ET.SubElement(disks, "disk", {"name": name, "backup": "no"})
             continue
         disk = ET.SubElement(disks, "disk", {"name": name, "backup": "yes", "type": "file"})

@@ -24,6 +24,22 @@ def write(path: Path, documents: dict[str, bytes]) -> None:
     fresh.replace(path)
 
 
+def read(path: Path) -> dict[str, bytes]:
+    """Read the documents on an image that `write` has made, by name. Raises OSError."""
+    iso = pycdlib.PyCdlib()
+    iso.open(str(path))
+    folder = "/" + "/".join(name for _, name in _FOLDERS)
+    found = {}
+    for child in iso.list_children(joliet_path=folder):
+        if child.is_file():
+            name = child.file_identifier().decode("utf-16-be")
+            content = io.BytesIO()
+            iso.get_file_from_iso_fp(content, joliet_path=f"{folder}/{name}")
+            found[name] = content.getvalue()
+    iso.close()
+    return found
+
+
 def image(documents: dict[str, bytes]) -> bytes:
     """The bytes of the image."""
     iso = pycdlib.PyCdlib()

@@ -48,7 +48,7 @@ class Connection:
         self._open: libvirt.virConnect | None = None
 
     async def call(self, work: Callable[[libvirt.virConnect], T]) -> T:
-        """What `work` gives for the connection.
+        """Run `work` with the connection in a thread, and return its result.
 
         Raises DriverError "hypervisor-unreachable", after which the next call connects again, or what `work` raises,
         libvirt's errors as "hypervisor-refused".
@@ -56,7 +56,7 @@ class Connection:
         return await asyncio.get_running_loop().run_in_executor(self._executor, copy_context().run, self._guarded, work)
 
     async def run(self, work: Callable[[], T]) -> T:
-        """What `work` gives, which blocks but does not need libvirt."""
+        """Run `work`, which blocks but does not need libvirt, in a thread, and return its result."""
         return await asyncio.get_running_loop().run_in_executor(self._executor, copy_context().run, work)
 
     def close(self) -> None:

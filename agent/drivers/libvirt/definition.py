@@ -1,4 +1,4 @@
-"""What libvirt knows of a guest: its definition, made from the record each time."""
+"""The definitions of guests in libvirt, made from the record each time."""
 
 import libvirt
 
@@ -20,8 +20,7 @@ class LibvirtDefinitions(LibvirtHost):
             files = self._files.instance(guest.id)
             files.make()
             machine = xml.Machine(self._kvm, self._address, self._networks.uplink.mtu(), self._cache)
-            backing = self._images.path(guest.image)
-            connection.defineXML(xml.domain_xml(guest, files, backing, machine, display_password()))
+            connection.defineXML(xml.domain_xml(guest, files, self._images.path, machine, display_password()))
             failpoints.point("libvirt-defined")
 
         await self._connection.call(work)

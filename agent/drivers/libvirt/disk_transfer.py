@@ -10,8 +10,9 @@ from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import TypeVar
 
+from agent.drivers import host_command
 from agent.drivers.driver import DiskContent, DriverError, DriverFault
-from agent.drivers.libvirt import guest_metadata, host_command
+from agent.drivers.libvirt import guest_metadata
 from agent.drivers.libvirt.disks import LibvirtDisks
 from agent.drivers.libvirt.power import OFF, LibvirtPower
 from domain.guest_spec import GuestSpec
@@ -34,8 +35,8 @@ class LibvirtDiskTransfer(LibvirtDisks, LibvirtPower):
             size = await self._copying(lambda: path.stat().st_size)
         except FileNotFoundError as missing:
             raise DriverError(DriverFault.DISK_MISSING, f"instance {instance_id} has no disk here") from missing
-        told = await self.told(instance_id)
-        return DiskContent(size, self._file(path), told.user_data if told else None)
+        told = await self._copying(lambda: guest_metadata.kept(self._files.instance(instance_id).told))
+        return DiskContent(size, self._file(path), guest_metadata.secrets_of(told).user_data)
 
     async def receive_disk(self, guest: GuestSpec, content: DiskContent) -> None:
         """Write the file beside, put it on this host's image, and rename it."""
@@ -48,7 +49,7 @@ class LibvirtDiskTransfer(LibvirtDisks, LibvirtPower):
                 raise DriverError(DriverFault.IMAGE_UNAVAILABLE, f"image {guest.image.name!r} is not on this host")
             # The path of the image below is the other host's.
             host_command.run("qemu-img", "rebase", "-u", "-F", guest.image.format, "-b", str(cached), str(part))
-            if content.user_data is not None:
+            if content.user_data:
                 guest_metadata.keep_user_data(files.told, content.user_data)
             failpoints.point("libvirt-disk-received")
             part.replace(files.disk)

@@ -1,4 +1,6 @@
-"""What a guest has on its host's disk: its image in the cache, its root disk, and what it is told about itself."""
+"""The files of a guest on its host's disk: its image in the cache, its root disk, and what it is told about itself."""
+
+from pathlib import Path
 
 from agent.drivers.driver import Secrets
 from agent.drivers.libvirt import config_drive, guest_metadata, root_disk
@@ -15,7 +17,7 @@ class LibvirtDisks(LibvirtHost):
         await self._images.have(image)
 
     async def create_disk(self, guest: GuestSpec) -> None:
-        """Make the overlay."""
+        """Make the overlay on the cached image."""
         files = self._files.instance(guest.id)
 
         def work() -> None:
@@ -34,13 +36,54 @@ class LibvirtDisks(LibvirtHost):
 
         await self._connection.run(work)
 
-    async def write_config_drive(self, guest: GuestSpec, secrets: Secrets) -> None:
+    async def replace_disk(self, guest: GuestSpec) -> None:
+        """Rename the disk, then make the overlay."""
+        files = self._files.instance(guest.id)
+
+        def work() -> None:
+            if files.disk.exists() and not files.old_disk.exists():
+                files.disk.rename(files.old_disk)
+            root_disk.create(files.disk, guest.image, self._images.path(guest.image), guest.disk)
+
+        await self._connection.run(work)
+
+    async def restore_disk(self, instance_id: str) -> None:
+        """Rename it back, over the one that took its place."""
+        files = self._files.instance(instance_id)
+
+        def work() -> None:
+            if files.old_disk.exists():
+                files.old_disk.replace(files.disk)
+
+        await self._connection.run(work)
+
+    async def drop_old_disk(self, instance_id: str) -> None:
+        """Remove the file of the disk before."""
+        await self._connection.run(lambda: self._files.instance(instance_id).old_disk.unlink(missing_ok=True))
+
+    async def create_rescue_disk(self, instance_id: str, image: ImageRef) -> None:
+        """Make the overlay anew, as large as the image."""
+        files = self._files.instance(instance_id)
+
+        def work() -> None:
+            files.make()
+            files.rescue_disk.unlink(missing_ok=True)
+            root_disk.create(files.rescue_disk, image, self._images.path(image), 0)
+
+        await self._connection.run(work)
+
+    async def delete_rescue_disk(self, instance_id: str) -> None:
+        """Remove the file of the rescue disk."""
+        await self._connection.run(lambda: self._files.instance(instance_id).rescue_disk.unlink(missing_ok=True))
+
+    async def write_config_drive(self, guest: GuestSpec, secrets: Secrets | None) -> None:
         """Write the metadata documents and, where the guest wants one, the ISO image with them."""
         files = self._files.instance(guest.id)
 
         def work() -> None:
             files.make()
-            documents = guest_metadata.documents(guest, secrets, self._networks.uplink.mtu())
+            told = secrets or guest_metadata.secrets_of({**guest_metadata.kept(files.told), **_on(files.config_drive)})
+            documents = guest_metadata.documents(guest, told, self._networks.uplink.mtu())
             if guest.config_drive:
                 config_drive.write(files.config_drive, documents)
                 documents = guest_metadata.without_password(documents)
@@ -48,7 +91,7 @@ class LibvirtDisks(LibvirtHost):
 
         await self._connection.run(work)
 
-    async def told(self, instance_id: str) -> Secrets | None:
-        """What is kept for the metadata service."""
-        user_data = await self._connection.run(lambda: guest_metadata.kept(self._files.instance(instance_id).told))
-        return None if user_data is None else Secrets(user_data=user_data)
+
+def _on(drive: Path) -> dict[str, bytes]:
+    """The documents on a config drive, whose password the metadata service does not have; none where there is none."""
+    return config_drive.read(drive) if drive.exists() else {}

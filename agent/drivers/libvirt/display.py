@@ -1,4 +1,4 @@
-"""What can be seen of a guest from outside: the end of its console, and its display."""
+"""The view of a guest from outside: the end of its console, and its display."""
 
 import secrets
 import string

@@ -7,7 +7,8 @@ from agent.drivers.libvirt.capture import LibvirtCapture
 from agent.drivers.libvirt.definition import LibvirtDefinitions
 from agent.drivers.libvirt.display import LibvirtDisplay
 from agent.drivers.libvirt.nics import LibvirtNics
+from agent.drivers.libvirt.volumes import LibvirtVolumes
 
 
-class LibvirtDriver(LibvirtNics, LibvirtDefinitions, LibvirtCapture, LibvirtDisplay):
+class LibvirtDriver(LibvirtVolumes, LibvirtNics, LibvirtDefinitions, LibvirtCapture, LibvirtDisplay):
     """A host's libvirt, as a Driver."""

@@ -1,4 +1,4 @@
-"""What a guest is told about itself, as OpenStack's metadata documents.
+"""The documents by which a guest is told about itself, in the form of OpenStack's metadata.
 
 Why that form: every cloud image has cloud-init or the like, which reads it from a config drive or from the metadata
 service, so images that run elsewhere run here.
@@ -40,15 +40,19 @@ def keep(directory: Path, found: dict[str, bytes]) -> None:
 
 def keep_user_data(directory: Path, user_data: str) -> None:
     """Keep what came from the guest's host before, until all documents are written. Raises OSError."""
-    keep(directory, {USER_DATA: user_data.encode()} if user_data else {})
+    keep(directory, {USER_DATA: user_data.encode()})
 
 
-def kept(directory: Path) -> str | None:
-    """The user data that is kept there, empty where there is none; None where nothing was kept. Raises OSError."""
-    if not directory.exists():
-        return None
-    path = directory / USER_DATA
-    return path.read_text() if path.exists() else ""
+def kept(directory: Path) -> dict[str, bytes]:
+    """Read the documents that were kept for the metadata service; none where nothing was. Raises OSError."""
+    names = (META_DATA, NETWORK_DATA, USER_DATA)
+    return {name: (directory / name).read_bytes() for name in names if (directory / name).exists()}
+
+
+def secrets_of(found: dict[str, bytes]) -> Secrets:
+    """Tell the secrets that stand in these documents."""
+    meta = json.loads(found.get(META_DATA, b"{}"))
+    return Secrets(password=meta.get("admin_pass", ""), user_data=found.get(USER_DATA, b"").decode())
 
 
 def without_password(found: dict[str, bytes]) -> dict[str, bytes]:

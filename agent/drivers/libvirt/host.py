@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 
 class LibvirtHost:
-    """What the parts of the driver work with; each part is a class that adds a capability to this one."""
+    """The state of a host that all parts of the driver work with; each part adds a capability to this class."""
 
     def __init__(
         self,
@@ -122,7 +122,7 @@ class LibvirtHost:
         self._cache = "none" if _writes_directly(self._files.state) else "writeback"
 
     async def _with(self, instance_id: str, work: Callable[[libvirt.virDomain], T]) -> T | None:
-        """What `work` gives for the guest; None where there is none."""
+        """Run `work` on the guest in a thread, and return its result; None where there is none."""
 
         def found(connection: libvirt.virConnect) -> T | None:
             domain = look_up(connection, instance_id)

@@ -23,13 +23,23 @@ class InstanceFiles:
         return self.directory / "disk.qcow2"
 
     @property
+    def old_disk(self) -> Path:
+        """The root disk before, until the one that replaces it is known to do."""
+        return self.directory / "disk.old.qcow2"
+
+    @property
+    def rescue_disk(self) -> Path:
+        """The disk that the guest boots from while it is rescued, an overlay."""
+        return self.directory / "rescue.qcow2"
+
+    @property
     def config_drive(self) -> Path:
         """The ISO image that tells the guest who it is."""
         return self.directory / "config.iso"
 
     @property
     def console(self) -> Path:
-        """What the guest wrote on its serial console."""
+        """The file with all that the guest wrote on its serial console."""
         return self.directory / "console.log"
 
     @property
@@ -61,8 +71,12 @@ class HostFiles:
         """The files of an instance. Raises ValueError for an id that is no UUID: it becomes part of a path."""
         return InstanceFiles(self.state / "instances" / str(uuid.UUID(instance_id)))
 
+    def volume(self, volume_id: str) -> Path:
+        """The file of a volume. Raises ValueError for an id that is no UUID: it becomes part of a path."""
+        return self.state / "volumes" / f"{uuid.UUID(volume_id)}.qcow2"
+
     def make(self) -> None:
-        """Make the directories."""
+        """Make the host's directories where they are missing."""
         self.state.mkdir(mode=0o755, parents=True, exist_ok=True)
         for directory in (self.cache, self.state / "instances"):
             directory.mkdir(mode=0o711, exist_ok=True)

@@ -47,34 +47,15 @@ class LibvirtPower(LibvirtHost):
 
     async def start(self, instance_id: str) -> None:
         """Run the guest, after a look at its networks."""
-
-        def work(connection: libvirt.virConnect) -> bool:
-            domain = look_up(connection, instance_id)
-            if domain is None:
-                return False
-            match domain.state()[0]:
-                case libvirt.VIR_DOMAIN_RUNNING:
-                    return True
-                case libvirt.VIR_DOMAIN_PAUSED:
-                    domain.resume()
-                    return True
-            self._networks.ensure(connection, xml.networks(domain.XMLDesc()))
-            failpoints.point("libvirt-starting")
-            try:
-                domain.create()
-            except libvirt.libvirtError:
-                if not domain.isActive():
-                    raise
-            failpoints.point("libvirt-started")
-            return True
-
-        if not await self._connection.call(work):
-            raise unknown(instance_id)
+        await self._run(instance_id)
 
     async def stop(self, instance_id: str, grace: float) -> None:
         """Press the power button until the guest is off, and pull the plug after `grace` seconds."""
-        if await self.power(instance_id) is Power.PAUSED:
-            await self.unpause(instance_id)
+        match await self.power(instance_id):
+            case Power.PAUSED:
+                await self.unpause(instance_id)
+            case Power.SUSPENDED:
+                await self._with(instance_id, _forget_memory)
         until = time.monotonic() + grace
         asked = 0
         ask_at = time.monotonic()
@@ -91,11 +72,10 @@ class LibvirtPower(LibvirtHost):
     async def reboot(self, instance_id: str, grace: float) -> None:
         """Press the power button so that the guest comes back, and reset it after `grace` seconds."""
         power = await self.power(instance_id)
-        if power in OFF:
+        if power is not Power.RUNNING:
             await self.start(instance_id)
+        if power in OFF:
             return
-        if power is Power.PAUSED:
-            await self.unpause(instance_id)
         before = self._reboots.setdefault(instance_id, 0)
         until = time.monotonic() + grace
         asked = 0
@@ -125,8 +105,26 @@ class LibvirtPower(LibvirtHost):
         """Have QEMU run the guest's processors again."""
         await self._turn(instance_id, Power.RUNNING, libvirt.virDomain.resume)
 
+    async def suspend(self, instance_id: str) -> None:
+        """Have libvirt save the guest's memory where it looks for it when the guest is started."""
+
+        def work(domain: libvirt.virDomain) -> bool:
+            if domain.isActive():
+                # So that it runs when it is resumed, even if it is paused now.
+                domain.managedSave(libvirt.VIR_DOMAIN_SAVE_RUNNING)
+            elif not domain.hasManagedSaveImage():
+                raise DriverError(DriverFault.GUEST_OFF, f"guest {instance_id} is off")
+            return True
+
+        if not await self._with(instance_id, work):
+            raise unknown(instance_id)
+
+    async def resume(self, instance_id: str) -> None:
+        """Start the guest, which libvirt does from the saved memory where there is some."""
+        await self._run(instance_id, only_saved=True)
+
     async def power(self, instance_id: str) -> Power:
-        """What libvirt says of one guest."""
+        """Tell the power of one guest by libvirt's word."""
 
         def work(connection: libvirt.virConnect) -> Power:
             domain = look_up(connection, instance_id)
@@ -143,7 +141,7 @@ class LibvirtPower(LibvirtHost):
         return await self._connection.call(work)
 
     async def guests(self) -> dict[str, Power]:
-        """What libvirt says of every guest that it has from us, in two calls."""
+        """Tell the power of every guest that libvirt has from GoStack, in two calls."""
 
         def work(connection: libvirt.virConnect) -> dict[str, Power]:
             saved = {each.name() for each in connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE)}
@@ -156,6 +154,34 @@ class LibvirtPower(LibvirtHost):
             }
 
         return await self._connection.call(work)
+
+    async def _run(self, instance_id: str, only_saved: bool = False) -> None:
+        """Have the guest running; `only_saved`: not where it would start from nothing."""
+
+        def work(connection: libvirt.virConnect) -> bool:
+            domain = look_up(connection, instance_id)
+            if domain is None:
+                return False
+            match domain.state()[0]:
+                case libvirt.VIR_DOMAIN_RUNNING:
+                    return True
+                case libvirt.VIR_DOMAIN_PAUSED:
+                    domain.resume()
+                    return True
+                case libvirt.VIR_DOMAIN_PMSUSPENDED:
+                    domain.pMWakeup()
+                    return True
+            saved = bool(domain.hasManagedSaveImage())
+            if only_saved and not saved:
+                raise DriverError(DriverFault.GUEST_OFF, f"nothing was saved of guest {instance_id}")
+            self._networks.ensure(connection, xml.networks(domain.XMLDesc()))
+            failpoints.point("libvirt-starting")
+            _create(domain, saved)
+            failpoints.point("libvirt-started")
+            return True
+
+        if not await self._connection.call(work):
+            raise unknown(instance_id)
 
     async def _turn(self, instance_id: str, power: Power, by: Callable[[libvirt.virDomain], object]) -> None:
         """Have a guest that is not off in this power, by this call."""
@@ -201,8 +227,28 @@ def turn_off(domain: libvirt.virDomain) -> None:
             raise
 
 
+def _create(domain: libvirt.virDomain, saved: bool) -> None:
+    try:
+        domain.create()
+    except libvirt.libvirtError as problem:
+        if domain.isActive():
+            return
+        if saved and domain.hasManagedSaveImage():
+            # Starting it without would lose what somebody meant to keep: that is not decided here.
+            raise DriverError(DriverFault.SAVED_MEMORY_UNUSABLE, str(problem)) from problem
+        raise
+
+
+def _forget_memory(domain: libvirt.virDomain) -> None:
+    """Have a suspended guest be off: without the memory that was saved of it, or without the one it sleeps in."""
+    if domain.isActive():
+        turn_off(domain)
+    elif domain.hasManagedSaveImage():
+        domain.managedSaveRemove()
+
+
 def _power(state: int, reason: int, saved: bool) -> Power:
-    """What libvirt's state and reason mean; `saved`: its memory is kept in a file from which it can go on."""
+    """Translate libvirt's state and reason; `saved`: its memory is kept in a file from which it can go on."""
     if state == libvirt.VIR_DOMAIN_SHUTOFF and saved:
         return Power.SUSPENDED
     if state == libvirt.VIR_DOMAIN_SHUTOFF and reason == libvirt.VIR_DOMAIN_SHUTOFF_CRASHED:

@@ -1,4 +1,4 @@
-"""What stands in the first bytes of a qcow2 file.
+"""The header: everything that matters in the first bytes of a qcow2 file.
 
 Why read here: an image comes from a user, and a qcow2 header may name other files of the host as its backing or data
 file. Whoever opens such an image would hand those files to the guest. The layout is QEMU's docs/interop/qcow2.txt.
@@ -20,9 +20,9 @@ class Qcow2Header:
     """The part of a header that matters here."""
 
     virtual_size: int
-    """Bytes."""
+    """Size in bytes as the guest sees it."""
     points_elsewhere: bool
-    """It has a backing file or an external data file."""
+    """Whether the file has a backing file or an external data file."""
 
 
 def read_header(path: Path) -> Qcow2Header | None:

@@ -7,8 +7,8 @@ alone.
 import json
 from pathlib import Path
 
+from agent.drivers import host_command
 from agent.drivers.driver import DriverError, DriverFault
-from agent.drivers.libvirt import host_command
 from agent.drivers.libvirt.qcow2 import read_header
 from domain.guest_spec import ImageRef
 

@@ -4,13 +4,14 @@ Why built from elements: names and metadata come from users, and no user's text 
 """
 
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from agent.drivers.libvirt.instance_files import InstanceFiles
 from agent.drivers.network.xml import network_name
-from domain.guest_spec import GuestSpec, Nic
+from domain.guest_spec import GuestSpec, ImageRef, Nic
 
 NAMESPACE = "urn:gostack:instance"
 ET.register_namespace("gostack", NAMESPACE)
@@ -25,15 +26,18 @@ STATS_PERIOD = 10
 
 @dataclass(frozen=True)
 class Machine:
-    """What a host gives all its guests."""
+    """Properties of a host that are the same for all its guests."""
 
     kvm: bool
     address: str
-    """Where displays listen."""
+    """Address of the host at which displays listen."""
     mtu: int
     """Bytes in a packet of a guest."""
     cache: str = "none"
     """How the disk's writes pass the host's memory: QEMU's cache mode."""
+
+
+Cached = Callable[[ImageRef], Path]
 
 
 def domain_name(instance_id: str) -> str:
@@ -41,8 +45,8 @@ def domain_name(instance_id: str) -> str:
     return PREFIX + instance_id
 
 
-def domain_xml(guest: GuestSpec, files: InstanceFiles, backing: Path, machine: Machine, password: str) -> str:
-    """The definition of a guest. `backing`: the cached image; `password`: its display's."""
+def domain_xml(guest: GuestSpec, files: InstanceFiles, cached: Cached, machine: Machine, password: str) -> str:
+    """The definition of a guest. `cached`: where an image is on this host; `password`: its display's."""
     domain = ET.Element("domain", {"type": "kvm" if machine.kvm else "qemu"})
     _text(domain, "name", domain_name(guest.id))
     _text(domain, "uuid", str(uuid.UUID(guest.id)))
@@ -63,7 +67,12 @@ def domain_xml(guest: GuestSpec, files: InstanceFiles, backing: Path, machine: M
     # A guest that crashed stays off: whoever watches decides what becomes of it.
     _text(domain, "on_crash", "destroy")
     devices = ET.SubElement(domain, "devices")
-    _disk(devices, guest, files, backing, machine)
+    disks = [(files.disk, guest.image)]
+    if guest.rescue_image is not None:
+        # The firmware boots from the first.
+        disks.insert(0, (files.rescue_disk, guest.rescue_image))
+    for letter, (overlay, image) in zip("ab", disks, strict=False):
+        _disk(devices, f"vd{letter}", overlay, image, cached, machine)
     if guest.config_drive:
         _config_drive(devices, files)
     for nic in guest.nics:
@@ -122,17 +131,17 @@ def _processor(domain: ET.Element, guest: GuestSpec, machine: Machine) -> None:
         ET.SubElement(cpu, "topology", {"sockets": "1", "dies": "1", "cores": str(guest.flavor.core), "threads": "1"})
 
 
-def _disk(devices: ET.Element, guest: GuestSpec, files: InstanceFiles, backing: Path, machine: Machine) -> None:
+def _disk(devices: ET.Element, name: str, overlay: Path, image: ImageRef, cached: Cached, machine: Machine) -> None:
     disk = ET.SubElement(devices, "disk", {"type": "file", "device": "disk"})
     ET.SubElement(disk, "driver", {"name": "qemu", "type": "qcow2", "cache": machine.cache, "discard": "unmap"})
-    ET.SubElement(disk, "source", {"file": str(files.disk)})
+    ET.SubElement(disk, "source", {"file": str(overlay)})
     below = ET.SubElement(disk, "backingStore", {"type": "file"})
-    ET.SubElement(below, "format", {"type": guest.image.format})
-    source = ET.SubElement(below, "source", {"file": str(backing)})
+    ET.SubElement(below, "format", {"type": image.format})
+    source = ET.SubElement(below, "source", {"file": str(cached(image))})
     # Shared by many guests, and maybe with the image store: its owner is not one guest's to change.
     ET.SubElement(source, "seclabel", {"model": "dac", "relabel": "no"})
     ET.SubElement(below, "backingStore")
-    ET.SubElement(disk, "target", {"dev": "vda", "bus": "virtio"})
+    ET.SubElement(disk, "target", {"dev": name, "bus": "virtio"})
 
 
 def _config_drive(devices: ET.Element, files: InstanceFiles) -> None:

@@ -1,10 +1,10 @@
-"""What a guest may say to its host, and that networks do not reach each other through it.
+"""The packets that a guest may send to its host, and that networks do not reach each other through it.
 
 Why needed: each network has an address of the host in it, so without rules every guest could speak to all that
 listens on the host, and the host would carry packets from one project's network to another's.
 """
 
-from agent.drivers.libvirt import host_command
+from agent.drivers import host_command
 
 METADATA_ADDRESS = "169.254.169.254"
 TABLE = "gostack"

@@ -8,8 +8,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from agent.drivers import host_command
 from agent.drivers.driver import DriverError, DriverFault
-from agent.drivers.libvirt import host_command
 
 PORT = 4789
 OVERHEAD = 50

@@ -39,7 +39,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class NetworkFacts:
-    """What a network's definition says that the agent has to know."""
+    """Facts in a network's definition that the agent has to know."""
 
     bridge: str
     segment: int
@@ -76,7 +76,7 @@ def network_xml(nic: Nic, entries: Sequence[Entry], mtu: int) -> str:
 
 
 def read_network(xml: str) -> NetworkFacts:
-    """What a definition says. Raises xml.etree.ElementTree.ParseError."""
+    """Read the facts from a network's definition. Raises xml.etree.ElementTree.ParseError."""
     network = ET.fromstring(xml)
     bridge, own = network.find("bridge"), network.find(f"metadata/{{{NAMESPACE}}}network")
     return NetworkFacts(

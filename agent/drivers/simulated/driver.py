@@ -31,16 +31,22 @@ OFF = {Power.NONE, Power.SHUTDOWN, Power.CRASHED}
 
 @dataclass
 class SimulatedGuest:
-    """What there is of a guest."""
+    """A guest as the simulated hypervisor remembers it."""
 
     disk: str = ""
     """Checksum of the image that its disk was made of; empty where it has none."""
+    old_disk: str = ""
+    """Checksum of the image that the disk was made of that was put aside; empty where none was."""
+    rescue_disk: str = ""
+    """Checksum of the image that its rescue disk was made of; empty where it has none."""
+    rescued: bool = False
+    """Whether the guest boots from its rescue disk."""
     power: str = Power.NONE
     hostname: str = ""
     addresses: tuple[str, ...] = ()
     boots: int = 0
-    user_data: str | None = None
-    """What it is told; None where nothing was written for it."""
+    user_data: str = ""
+    """What it is told."""
     console: str = ""
 
     @property
@@ -77,6 +83,8 @@ class SimulatedDriver:
         self._watcher: Watcher | None = None
         self._guests: dict[str, SimulatedGuest] = {}
         self._images: set[str] = set()
+        self._volumes: dict[str, int] = {}
+        """Volume id -> bytes."""
 
     @classmethod
     def of(cls, settings: Settings, host: str, path: Path | None = None) -> Self:
@@ -91,16 +99,17 @@ class SimulatedDriver:
             for instance_id, text in self._kept.execute("select id, guest from guests"):
                 self._guests[instance_id] = SimulatedGuest(**json.loads(text))
             self._images = {checksum for (checksum,) in self._kept.execute("select checksum from images")}
+            self._volumes = dict(self._kept.execute("select id, size from volumes"))
 
     async def close(self) -> None:
-        """Let go."""
+        """Let go of the file and of the watcher."""
         self._watcher = None
         if self._kept is not None:
             self._kept.close()
             self._kept = None
 
     async def inventory(self) -> Inventory:
-        """What it was told."""
+        """Tell the inventory that the driver was made with."""
         return self._inventory
 
     async def prepare_image(self, image: ImageRef) -> None:
@@ -113,25 +122,54 @@ class SimulatedDriver:
     async def create_disk(self, guest: GuestSpec) -> None:
         """Note that the guest has a disk."""
         await self._pass("CreateDisk")
-        if guest.image.checksum not in self._images:
-            raise DriverError(DriverFault.IMAGE_UNAVAILABLE, f"image {guest.image.name!r} is not on this host")
-        if guest.disk and guest.disk < guest.image.virtual_size:
-            raise DriverError(
-                DriverFault.DISK_TOO_SMALL,
-                f"image {guest.image.name!r} needs {guest.image.virtual_size} bytes, the disk has {guest.disk}",
-            )
-        had = self._guests.setdefault(guest.id, SimulatedGuest())
-        if had.disk not in ("", guest.image.checksum):
-            raise DriverError(DriverFault.DISK_DIFFERS, f"guest {guest.id} has a disk already, of {had.disk}")
-        had.disk = guest.image.checksum
-        self._keep(guest.id)
+        self._make_disk(guest)
 
     async def delete_disk(self, instance_id: str) -> None:
         """Forget disk and console."""
         await self._pass("DeleteDisk")
         had = self._guests.get(instance_id)
         if had is not None:
-            had.disk, had.console, had.user_data = "", "", None
+            had.disk, had.old_disk, had.rescue_disk, had.console = "", "", "", ""
+            had.user_data = ""
+            self._keep(instance_id)
+
+    async def replace_disk(self, guest: GuestSpec) -> None:
+        """Note that the guest has another disk, and which it had."""
+        await self._pass("ReplaceDisk")
+        had = self._guests.setdefault(guest.id, SimulatedGuest())
+        if had.disk and not had.old_disk:
+            had.disk, had.old_disk = "", had.disk
+        self._make_disk(guest)
+
+    async def restore_disk(self, instance_id: str) -> None:
+        """The guest has its old disk."""
+        await self._pass("RestoreDisk")
+        had = self._guests.get(instance_id)
+        if had is not None and had.old_disk:
+            had.disk, had.old_disk = had.old_disk, ""
+            self._keep(instance_id)
+
+    async def drop_old_disk(self, instance_id: str) -> None:
+        """Forget the old disk."""
+        await self._pass("DropOldDisk")
+        had = self._guests.get(instance_id)
+        if had is not None:
+            had.old_disk = ""
+            self._keep(instance_id)
+
+    async def create_rescue_disk(self, instance_id: str, image: ImageRef) -> None:
+        """Note that the guest has a rescue disk."""
+        await self._pass("CreateRescueDisk")
+        self._require_image(image)
+        self._guests.setdefault(instance_id, SimulatedGuest()).rescue_disk = image.checksum
+        self._keep(instance_id)
+
+    async def delete_rescue_disk(self, instance_id: str) -> None:
+        """Forget the rescue disk."""
+        await self._pass("DeleteRescueDisk")
+        had = self._guests.get(instance_id)
+        if had is not None:
+            had.rescue_disk = ""
             self._keep(instance_id)
 
     async def read_disk(self, instance_id: str) -> DiskContent:
@@ -170,17 +208,27 @@ class SimulatedDriver:
         async with aclosing(_in_pieces(content)) as chunks:
             yield DiskContent(len(content), chunks)
 
-    async def write_config_drive(self, guest: GuestSpec, secrets: Secrets) -> None:
+    async def write_config_drive(self, guest: GuestSpec, secrets: Secrets | None) -> None:
         """Note what the guest is told."""
         await self._pass("WriteConfigDrive")
-        if guest.id in self._guests:
+        if secrets is not None and guest.id in self._guests:
             self._guests[guest.id].user_data = secrets.user_data
             self._keep(guest.id)
 
-    async def told(self, instance_id: str) -> Secrets | None:
-        """What was noted."""
-        had = self._guests.get(instance_id)
-        return None if had is None or had.user_data is None else Secrets(user_data=had.user_data)
+    async def create_volume(self, volume_id: str, size: int) -> None:
+        """Note that the volume is here."""
+        await self._pass("CreateVolumeFile")
+        if self._volumes.setdefault(volume_id, size) != size:
+            raise DriverError(DriverFault.VOLUME_DIFFERS, f"volume {volume_id} is here already, of another size")
+        if self._kept is not None:
+            self._kept.execute("insert or ignore into volumes values (?, ?)", (volume_id, size))
+
+    async def delete_volume(self, volume_id: str) -> None:
+        """Forget that there is such a volume."""
+        await self._pass("DeleteVolumeFile")
+        self._volumes.pop(volume_id, None)
+        if self._kept is not None:
+            self._kept.execute("delete from volumes where id = ?", (volume_id,))
 
     async def plug(self, guest: GuestSpec) -> None:
         """There are no networks: a guest that is defined has its addresses."""
@@ -195,6 +243,7 @@ class SimulatedDriver:
         await self._pass("DefineGuest")
         had = self._guests.setdefault(guest.id, SimulatedGuest())
         had.hostname = guest.hostname
+        had.rescued = guest.rescue_image is not None
         had.addresses = tuple(f"{nic.ip}/{nic.prefix}" for nic in guest.nics)
         if not had.defined:
             had.power = Power.SHUTDOWN
@@ -214,7 +263,7 @@ class SimulatedDriver:
         guest = self._known(instance_id)
         if guest.power not in OFF:
             guest.power = Power.RUNNING
-        elif not guest.disk:
+        elif not guest.disk or (guest.rescued and not guest.rescue_disk):
             raise DriverError(DriverFault.HYPERVISOR_REFUSED, f"guest {instance_id} has no disk")
         else:
             guest.power = Power.RUNNING
@@ -240,23 +289,43 @@ class SimulatedDriver:
     async def pause(self, instance_id: str) -> None:
         """The guest stands still."""
         await self._pass("PauseGuest")
-        self._not_off(instance_id).power = Power.PAUSED
+        self._active(instance_id).power = Power.PAUSED
         self._keep(instance_id)
 
     async def unpause(self, instance_id: str) -> None:
         """The guest goes on."""
         await self._pass("UnpauseGuest")
-        self._not_off(instance_id).power = Power.RUNNING
+        self._active(instance_id).power = Power.RUNNING
+        self._keep(instance_id)
+
+    async def suspend(self, instance_id: str) -> None:
+        """The guest is off and remembers where it was."""
+        await self._pass("SuspendGuest")
+        if self._known(instance_id).power != Power.SUSPENDED:
+            self._active(instance_id).power = Power.SUSPENDED
+            self._keep(instance_id)
+
+    async def resume(self, instance_id: str) -> None:
+        """The guest goes on."""
+        await self._pass("ResumeGuest")
+        guest = self._known(instance_id)
+        if guest.power in OFF:
+            raise DriverError(DriverFault.GUEST_OFF, f"nothing was saved of guest {instance_id}")
+        guest.power = Power.RUNNING
         self._keep(instance_id)
 
     async def power(self, instance_id: str) -> Power:
-        """What was noted of one guest."""
+        """Tell the power that was noted of one guest."""
         guest = self._guests.get(instance_id)
         return Power(guest.power) if guest is not None else Power.NONE
 
     async def guests(self) -> dict[str, Power]:
-        """What was noted of every guest that is defined."""
+        """Tell the power that was noted of every guest that is defined."""
         return {instance_id: Power(guest.power) for instance_id, guest in self._guests.items() if guest.defined}
+
+    def kept(self) -> list[str]:
+        """Ids of the instances of which anything is here: a definition, or a disk."""
+        return list(self._guests)
 
     async def console_log(self, instance_id: str, most: int) -> bytes:
         """The end of what the guest said."""
@@ -266,7 +335,7 @@ class SimulatedDriver:
 
     async def vnc(self, instance_id: str, valid_seconds: int) -> VncAddress:
         """An address at which nothing listens."""
-        self._not_off(instance_id)
+        self._active(instance_id)
         port = FIRST_DISPLAY + list(self._guests).index(instance_id)
         return VncAddress("127.0.0.1", port, f"{self._random.getrandbits(32):08x}", valid_seconds)
 
@@ -288,21 +357,38 @@ class SimulatedDriver:
         if chance and self._random.random() < chance:
             raise DriverError(DriverFault.SIMULATED_FAILURE, f"{job} was to fail with a chance of {chance:g}")
 
+    def _make_disk(self, guest: GuestSpec) -> None:
+        self._require_image(guest.image)
+        if guest.disk and guest.disk < guest.image.virtual_size:
+            raise DriverError(
+                DriverFault.DISK_TOO_SMALL,
+                f"image {guest.image.name!r} needs {guest.image.virtual_size} bytes, the disk has {guest.disk}",
+            )
+        had = self._guests.setdefault(guest.id, SimulatedGuest())
+        if had.disk not in ("", guest.image.checksum):
+            raise DriverError(DriverFault.DISK_DIFFERS, f"guest {guest.id} has a disk already, of {had.disk}")
+        had.disk = guest.image.checksum
+        self._keep(guest.id)
+
+    def _require_image(self, image: ImageRef) -> None:
+        if image.checksum not in self._images:
+            raise DriverError(DriverFault.IMAGE_UNAVAILABLE, f"image {image.name!r} is not on this host")
+
     def _known(self, instance_id: str) -> SimulatedGuest:
         guest = self._guests.get(instance_id)
         if guest is None or not guest.defined:
             raise DriverError(DriverFault.GUEST_UNKNOWN, f"the hypervisor knows no guest {instance_id}")
         return guest
 
-    def _not_off(self, instance_id: str) -> SimulatedGuest:
+    def _active(self, instance_id: str) -> SimulatedGuest:
         guest = self._known(instance_id)
-        if guest.power in OFF:
+        if guest.power not in (Power.RUNNING, Power.PAUSED):
             raise DriverError(DriverFault.GUEST_OFF, f"guest {instance_id} is off")
         return guest
 
     def _keep(self, instance_id: str) -> None:
         guest = self._guests[instance_id]
-        gone = not guest.disk and not guest.defined
+        gone = not guest.disk and not guest.old_disk and not guest.rescue_disk and not guest.defined
         if gone:
             del self._guests[instance_id]
         if self._kept is None:
@@ -347,4 +433,5 @@ def _open(path: Path) -> sqlite3.Connection:
         cursor.execute("pragma synchronous = off")
         cursor.execute("create table if not exists guests (id text primary key, guest text not null) without rowid")
         cursor.execute("create table if not exists images (checksum text primary key) without rowid")
+        cursor.execute("create table if not exists volumes (id text primary key, size int not null) without rowid")
     return kept

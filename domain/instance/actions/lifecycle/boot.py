@@ -22,13 +22,13 @@ class BootInstance(InstanceCommand, InstanceSpec):
 
 
 def unless_only_defined(instance: Instance, command: Any) -> Iterator[dict[str, Any]]:
-    """The guest is started, unless only its definition was asked for."""
+    """Yield a step to start the guest, unless the request only defines it."""
     if not instance.only_define:
         yield {}
 
 
 def with_config_drive(instance: Instance, command: Any) -> Iterator[dict[str, Any]]:
-    """The drive is written where it is wanted."""
+    """Yield a step where the instance has a config drive."""
     if instance.config_drive:
         yield {}
 

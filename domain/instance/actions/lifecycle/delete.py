@@ -14,11 +14,13 @@ from domain.core.fields import OPERATORS_ONLY
 from domain.guest_spec import Power
 from domain.instance.action import (
     ANY_BUT_DELETED,
+    ON,
     InstanceAction,
     InstanceCommand,
     each_bound_nic,
     if_elsewhere,
     if_hosted,
+    if_on,
 )
 from domain.instance.events import InstancePurgeScheduled
 from domain.instance.state import Instance, VmState
@@ -30,18 +32,15 @@ from domain.tasks.draft import Draft
 from domain.tasks.flow import Flow, Step, when
 from domain.tasks.job import Where
 
-ON = (Power.RUNNING, Power.PAUSED)
-OFF = (Power.NONE, Power.SHUTDOWN, Power.CRASHED)
-
 
 class DeleteInstance(InstanceCommand):
     """Delete an instance; it can be restored until it is purged."""
 
     relieves: ClassVar[bool] = True
     ignore: bool = False
-    """Delete an instance that is in error, too."""
+    """Delete the instance even if it is in error."""
     keep_for: Annotated[float, OPERATORS_ONLY] = 86400.0
-    """Seconds until it is purged."""
+    """Seconds until the instance is purged."""
 
 
 class HardDeleteInstance(InstanceCommand):
@@ -49,22 +48,27 @@ class HardDeleteInstance(InstanceCommand):
 
     relieves: ClassVar[bool] = True
     ignore: bool = False
-    """Delete an instance that is in error, too."""
+    """Delete the instance even if it is in error."""
 
 
 def error_only_if_ignored(instance: Instance, command: DeleteInstance | HardDeleteInstance) -> None:
-    """An instance in error may be evidence: deleting it takes a word more."""
+    """Raise ErrorNeedsIgnore for an instance in error, which may be evidence, unless the command ignores that."""
     if instance.vm_state is VmState.ERROR and not command.ignore:
         raise ErrorNeedsIgnore(id=instance.id)
 
 
-def at_power(instance: Instance, *powers: Power) -> bool:
-    """Whether the instance has a host, and its guest was last seen in one of these powers."""
-    return instance.host is not None and instance.power in powers
+def paused(instance: Instance, command: DeleteInstance) -> bool:
+    """Return whether the guest is paused, as far as is known."""
+    return instance.host is not None and instance.power is Power.PAUSED
+
+
+def off(instance: Instance, command: DeleteInstance) -> bool:
+    """Return whether the guest is off, and not suspended, as far as is known."""
+    return instance.host is not None and instance.power not in ON | {Power.SUSPENDED}
 
 
 def schedule_purge(draft: Draft[Instance], command: DeleteInstance, at: datetime) -> None:
-    """The end is known from the start, so that no timer can forget it."""
+    """Emit the time of the purge when the delete is accepted, so that no timer can lose it."""
     until = at + timedelta(seconds=command.keep_for)
     draft.emit(InstancePurgeScheduled(at=until, before=draft.now.vm_state))
 
@@ -84,13 +88,9 @@ DELETE = InstanceAction(
         "delete",
         2,
         (
-            Step(UnpauseGuest, undo=PauseGuest, each=when(lambda instance, command: at_power(instance, Power.PAUSED))),
-            Step(StopGuest, undo=StartGuest, each=when(lambda instance, command: at_power(instance, *ON))),
-            Step(
-                StopGuest,
-                no_undo="it was off, as far as was known",
-                each=when(lambda instance, command: at_power(instance, *OFF)),
-            ),
+            Step(UnpauseGuest, undo=PauseGuest, each=when(paused)),
+            Step(StopGuest, undo=StartGuest, each=if_on),
+            Step(StopGuest, no_undo="it was off, as far as was known", each=when(off)),
         ),
     ),
 )

@@ -1,4 +1,4 @@
-"""reset: an operator's word that the instance is well. No steps: if that is wrong, the next report says so."""
+"""reset: an operator declares the instance well. No steps: if it is not, the next report of its host says so."""
 
 from typing import ClassVar
 
@@ -13,11 +13,11 @@ class ResetInstance(InstanceCommand):
 
     relieves: ClassVar[bool] = True
     root_device_id: str = ""
-    """The volume that is to be its root disk from now on."""
+    """Volume that becomes the root disk."""
 
 
 def root_disk_as_it_is(instance: Instance, command: ResetInstance) -> None:
-    """Root disks are local, so there is no other one to name."""
+    """Raise NotSupportedYet where another root disk is named: root disks are local."""
     if command.root_device_id:
         raise NotSupportedYet(field="root_device_id", reason="root disks are local, there are no volumes")
 
@@ -25,7 +25,7 @@ def root_disk_as_it_is(instance: Instance, command: ResetInstance) -> None:
 RESET = InstanceAction(
     name="reset",
     command=ResetInstance,
-    begins=ANY_BUT_DELETED - {VmState.SOFT_DELETED, VmState.ACTIVE, VmState.BUILDING},
+    begins=ANY_BUT_DELETED - {VmState.SOFT_DELETED, VmState.ACTIVE, VmState.BUILDING, VmState.RESCUED},
     already=frozenset({VmState.ACTIVE}),
     ends=VmState.ACTIVE,
     needs_host=False,

@@ -16,13 +16,13 @@ class RestoreInstance(InstanceCommand):
 
 
 def if_it_ran(instance: Instance, command: Any) -> Iterator[dict[str, Any]]:
-    """Only what ran before is started."""
+    """Yield a step where the instance ran before it was deleted."""
     if instance.host is not None and STATES[instance.before_delete or VmState.STOPPED].restore_runs:
         yield {}
 
 
 def as_before(instance: Instance, command: Any) -> VmState:
-    """What it was, or what that is restored as."""
+    """Return the status from before the delete, or the one that it is restored as."""
     before = instance.before_delete or VmState.STOPPED
     return STATES[before].restored or before
 

@@ -40,65 +40,65 @@ class MigrateInstance(InstanceCommand):
 
 
 class ConfirmMigration(InstanceCommand):
-    """Confirm a migration: what the host before still keeps of the instance is deleted."""
+    """Confirm a migration: the source host's copy of the instance is deleted."""
 
 
 class RevertMigration(InstanceCommand):
-    """Revert a migration: the instance goes back to the host that it was on, as it was there."""
+    """Revert a migration: the instance goes back to its source host, as it was there."""
 
 
 def was_on(instance: Instance, command: Any) -> bool:
-    """The guest ran when the task began."""
+    """Return whether the guest ran when the task began."""
     return instance.vm_state is VmState.ACTIVE
 
 
 def ran_before(instance: Instance, command: Any) -> bool:
-    """The guest ran before it was migrated."""
+    """Return whether the guest ran before it was migrated."""
     return instance.migration is not None and instance.migration.before == VmState.ACTIVE
 
 
 def runs_now(instance: Instance, command: Any) -> bool:
-    """The guest runs, as far as is known."""
+    """Return whether the guest runs, as far as is known."""
     return instance.power is Power.RUNNING
 
 
 def elsewhere(instance: Instance, command: MigrateInstance) -> Iterator[dict[str, Any]]:
-    """A host that is not the instance's own."""
+    """Yield a step with the requested host, or any but the instance's own."""
     yield {"wanted_host": command.host, "avoid": (instance.host.id,) if instance.host else ()}
 
 
 def from_its_host(instance: Instance, command: Any) -> Iterator[dict[str, Any]]:
-    """The disk is fetched from the host that the instance is on."""
+    """Yield a step that fetches the disk from the host that the instance is on."""
     if instance.host is not None:
         yield {"endpoint": instance.host.endpoint, "host_id": instance.host.id}
 
 
 def as_before_the_move(instance: Instance, command: Any) -> VmState:
-    """Active or stopped, as it was before it was migrated."""
+    """Return active or stopped, as the instance was before it was migrated."""
     return VmState.ACTIVE if ran_before(instance, command) else VmState.STOPPED
 
 
 def not_its_own(instance: Instance, command: MigrateInstance) -> None:
-    """A migration goes to another host, and waits for the one before to be confirmed."""
+    """Raise SameHost where the requested host is the instance's own."""
     if instance.host is not None and command.host == instance.host.id:
         raise SameHost(id=instance.id, host=instance.host.name)
 
 
 def has_moved(instance: Instance, command: Any) -> None:
-    """There is a migration that is neither confirmed nor reverted."""
+    """Raise NothingToConfirm where no migration waits to be confirmed or reverted."""
     if instance.vm_state is VmState.RESIZED and instance.incoming is None:
         raise NothingToConfirm(id=instance.id)
 
 
 def can_go_back(instance: Instance, command: Any) -> None:
-    """What the host before keeps is all there: confirming has not begun to delete it."""
+    """Raise NothingToConfirm, or NothingToRevert where confirming has begun to delete the source host's copy."""
     has_moved(instance, command)
     if instance.migration is not None and instance.migration.status is MigrationStatus.CONFIRMING:
         raise NothingToRevert(id=instance.id)
 
 
 def begun(draft: Draft[Instance], command: Any, at: datetime) -> None:
-    """The migration is known from its beginning."""
+    """Emit the migration when its task is accepted."""
     instance = draft.now
     task, host = instance.task, instance.host
     assert task is not None
@@ -117,7 +117,7 @@ def begun(draft: Draft[Instance], command: Any, at: datetime) -> None:
 
 
 def arrived(draft: Draft[Instance], task: Task, at: datetime) -> None:
-    """The other host is the instance's own from now on."""
+    """Emit that the migration is finished and the other host is the instance's own from now on."""
     instance = draft.now
     other = instance.incoming
     assert other is not None
@@ -126,22 +126,22 @@ def arrived(draft: Draft[Instance], task: Task, at: datetime) -> None:
 
 
 def failed(draft: Draft[Instance], task: Task, at: datetime) -> None:
-    """The instance is where it was."""
+    """Emit that the migration failed; the instance is where it was."""
     _note(draft, MigrationStatus.FAILED, at)
 
 
 def confirming(draft: Draft[Instance], command: Any, at: datetime) -> None:
-    """From now on there is no way back."""
+    """Emit that the migration is being confirmed, so that it cannot be reverted any more."""
     _note(draft, MigrationStatus.CONFIRMING, at)
 
 
 def confirmed(draft: Draft[Instance], task: Task, at: datetime) -> None:
-    """The instance has one host again."""
+    """Emit that the migration is confirmed; the instance has one host again."""
     _note(draft, MigrationStatus.CONFIRMED, at)
 
 
 def reverted(draft: Draft[Instance], task: Task, at: datetime) -> None:
-    """The instance is on the host that it came from."""
+    """Emit that the instance is back on its source host."""
     other = draft.now.incoming
     assert other is not None
     draft.emit(InstanceMoved(power=other.power, at=at))

@@ -19,7 +19,7 @@ class StopInstance(InstanceCommand):
 
 
 def with_grace(instance: Instance, command: StopInstance) -> Iterator[dict[str, Any]]:
-    """The guest is asked for as long as the command says, where there is a host."""
+    """Yield a step with the command's grace period, where there is a host."""
     if instance.host is not None:
         yield {"grace": command.grace}
 

@@ -12,7 +12,7 @@ from http import HTTPStatus
 import aiohttp
 
 from agent.drivers.driver import DiskContent, DriverError, DriverFault
-from agent.host.other_hosts import UNREACHABLE
+from agent.outside.other_hosts import UNREACHABLE
 from infra.process import failpoints
 
 CHUNK = 1 << 20
@@ -20,14 +20,13 @@ SILENCE = 30.0
 """Seconds the other agent may send nothing."""
 DIGEST = hashlib.sha256().digest_size
 TOLD = "Gostack-User-Data-Length"
-"""Header: how many bytes of what the guest is told stand before the disk's. Absent: it was told nothing."""
+"""Header: how many bytes of what the guest is told stand before the disk's."""
 
 
 def headers(content: DiskContent) -> dict[str, str]:
     """Of an answer that is this disk."""
     told = len(_told(content))
-    length = {"Content-Length": str(told + content.size + DIGEST)}
-    return length if content.user_data is None else {**length, TOLD: str(told)}
+    return {"Content-Length": str(told + content.size + DIGEST), TOLD: str(told)}
 
 
 def body(content: DiskContent) -> AsyncGenerator[bytes, None]:
@@ -36,7 +35,7 @@ def body(content: DiskContent) -> AsyncGenerator[bytes, None]:
 
 
 def _told(content: DiskContent) -> bytes:
-    return (content.user_data or "").encode()
+    return content.user_data.encode()
 
 
 async def sealed(chunks: AsyncGenerator[bytes, None], before: bytes = b"") -> AsyncGenerator[bytes, None]:
@@ -90,7 +89,7 @@ class HttpOtherHosts:
             with _reaching(url):
                 before = await answer.content.readexactly(told)
             async with aclosing(unsealed(_body(answer), size, before)) as chunks:
-                yield DiskContent(size, chunks, before.decode() if TOLD in answer.headers else None)
+                yield DiskContent(size, chunks, before.decode())
 
 
 @contextmanager

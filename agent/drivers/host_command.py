@@ -15,7 +15,7 @@ SAID_AT_MOST = 500
 
 
 def run(*command: str, given: str = "", fails: tuple[int, ...] = ()) -> str | None:
-    """What the program printed; None where it ended with one of the exit codes in `fails`.
+    """Run a program and return all that it printed; None where it ended with one of the exit codes in `fails`.
 
     Raises DriverError "host-command-failed".
     """

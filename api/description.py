@@ -1,4 +1,4 @@
-"""The OpenAPI description; `python -m api.openapi.page.page` prints it.
+"""The OpenAPI description; `python -m api.description.page` prints it.
 
 docs/openapi.json is held to it by a test, so that no route changes unseen.
 """
@@ -21,7 +21,7 @@ from infra.secrets.memory import MemorySecrets
 from infra.secrets.segments import MemorySegments
 from infra.webhooks.memory import MemoryDeliveries
 from infra.webhooks.sender import Sender
-from projections.history.replay import ReplaysHere
+from projections.history.replay import ThreadReplays
 from projections.maintenance.runs_memory import MemoryRuns
 from projections.store.memory import MemoryStore
 
@@ -36,7 +36,7 @@ def described() -> bytes:
         log=log,
         store=store,
         runs=MemoryRuns(),
-        replays=ReplaysHere(log),
+        replays=ThreadReplays(log),
         secrets=secrets,
         segments=MemorySegments(),
         settings=settings,

@@ -1,0 +1,50 @@
+"""What whoever asks has to be allowed, for each route: `KIND:VERB`.
+
+Why said already: all is allowed until it is known who asks, but a route without a permission would be open on the day
+that changes. Most follow from the path; a route whose path does not say it names its own, and one that does neither
+cannot be served.
+"""
+
+from typing import Any
+
+from api.resource import RESOURCES
+from domain.aggregates import AGGREGATES
+
+MEMBER = "x-permission"
+"""The member of a route's OpenAPI description that has it."""
+PUBLIC = frozenset({"/healthz", "/readyz"})
+"""Paths that need none: whoever watches over processes asks these."""
+OF_ALL = {"GET": "list", "POST": "create"}
+OF_ONE = {"GET": "show", "PATCH": "update", "DELETE": "delete"}
+
+
+def needs(permission: str) -> dict[str, Any]:
+    """A route's `openapi_extra`, for a permission that does not follow from its path."""
+    return {MEMBER: permission}
+
+
+def permission_of(method: str, path: str, named: str = "") -> str:
+    """The permission of a route: the one that it names, or that which follows from its path; empty where it needs none.
+
+    Raises TypeError where none is known.
+    """
+    if named or path in PUBLIC:
+        return named
+    _, _, view, *below = path.split("/")
+    match below:
+        case [] if view in RESOURCES:
+            verb = OF_ALL.get(method)
+        case [one] if _is_parameter(one):
+            verb = OF_ONE.get(method)
+        case [one, word] | [one, "actions", word] if _is_parameter(one) and method in ("GET", "POST"):
+            verb = word
+        case _:
+            verb = None
+    if verb is None or _is_parameter(verb):
+        raise TypeError(f"{method} {path} has no permission: name one by needs()")
+    noun = RESOURCES[view].noun if view in RESOURCES else view.removesuffix("s")
+    return AGGREGATES[noun].permission(verb) if noun in AGGREGATES else f"{noun}:{verb}"
+
+
+def _is_parameter(word: str) -> bool:
+    return word.startswith("{")

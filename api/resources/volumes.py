@@ -1,0 +1,87 @@
+"""Volumes: disks that outlive instances."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from fastapi import APIRouter
+
+from api import standard
+from api.documents.document import Document
+from api.documents.instances import HostOf, RunningTask
+from api.http.request_context import Asked
+from api.openapi import examples
+from api.reads import resolve
+from api.resource import of_kind
+from api.services import Services
+from domain.core.cells import DEFAULT_CELL, in_turn
+from domain.core.errors import Invalid
+from domain.tasks.task import Fault
+from domain.volume.kind import KIND
+
+router = APIRouter(tags=["volumes"])
+
+
+class VolumeDocument(Document):
+    """A volume."""
+
+    id: str
+    project_id: str
+    name: str
+    description: str
+    status: str
+    size: int
+    cell: str
+    host: HostOf | None
+    host_id: str
+    instance_id: str
+    task: RunningTask | None
+    fault: Fault | None
+    created: str
+    updated: str
+    deleted: str | None
+    version: int
+
+
+EXAMPLE: dict[str, Any] = {
+    "id": "0c5f1a52-3b1e-4c58-9d0f-5a0de2a3f7b1",
+    "project_id": "admin",
+    "name": "data",
+    "description": "what the shop must not lose",
+    "status": "available",
+    "size": 10 << 30,
+    "cell": "default",
+    "host": {"id": examples.HOST_ID, "name": "h1", "epoch": 1},
+    "host_id": examples.HOST_ID,
+    "instance_id": "",
+    "task": None,
+    "fault": None,
+    "created": examples.NOW,
+    "updated": examples.NOW,
+    "deleted": None,
+    "version": 5,
+}
+RESOURCE = of_kind(KIND, VolumeDocument, EXAMPLE)
+
+
+async def place(services: Services, asked: Asked, values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The host of the instance that the volume is for, where one is named, and the cell whose scheduler is asked.
+
+    Raises NotFound, and Invalid where the instance has no host, or another than the one that is named.
+    """
+    host = values["host"]
+    if values["instance"]:
+        instance = await resolve.alive(services, "instances", values["instance"], asked.project)
+        if instance["host"] is None:
+            raise Invalid(field="instance", value=instance["name"], allowed="an instance that has a host")
+        if host not in ("", instance["host"]["id"]):
+            raise Invalid(field="host", value=host, allowed=f"the instance is on host {instance['host']['id']}")
+        host = instance["host"]["id"]
+    if host:
+        found = await resolve.found(services, "hosts", host, asked.project)
+        return {"host": host, "cell": resolve.cell(orjson.loads(found.doc))}
+    return {"cell": next(iter(in_turn(services.load.cells, asked.command_id)), DEFAULT_CELL)}
+
+
+standard.add_all(router, RESOURCE, "create")
+standard.add_create(router, RESOURCE, complete=place)

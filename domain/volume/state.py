@@ -1,0 +1,125 @@
+"""State of a volume, as a fold of its events: a disk on one host that outlives instances.
+
+`status` is derived, never stored: what became of the volume, and the instance that it is reserved for, are the facts
+behind it.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, ClassVar
+
+from domain.core.cells import DEFAULT_CELL
+from domain.core.fields import PERSONAL
+from domain.core.messages import Event
+from domain.core.resources import Resources
+from domain.tasks.events import TaskEvent
+from domain.tasks.placed import PlacedSubject
+from domain.tasks.subject import evolve_task
+from domain.tasks.task import Fault
+
+
+class VolumeStatus(StrEnum):
+    """Status of a volume while no task runs."""
+
+    CREATING = "creating"
+    AVAILABLE = "available"
+    IN_USE = "in_use"
+    """The volume is attached to an instance, or reserved for one."""
+    DELETED = "deleted"
+    ERROR = "error"
+
+
+class Volume(PlacedSubject):
+    """A disk on one host that outlives instances."""
+
+    name: Annotated[str, PERSONAL]
+    description: Annotated[str, PERSONAL] = ""
+    size: int
+    """Size of the volume, in bytes."""
+    became: VolumeStatus = VolumeStatus.CREATING
+    """Status regardless of the instance that uses it: never IN_USE."""
+    instance_id: str = ""
+    """Id of the instance that it is attached to or reserved for; empty: none."""
+    fault: Fault | None = None
+    created: datetime
+    updated: datetime
+    deleted: datetime | None = None
+
+    @property
+    def current_status(self) -> VolumeStatus:
+        """Status while no task runs."""
+        used = self.became is VolumeStatus.AVAILABLE and self.instance_id
+        return VolumeStatus.IN_USE if used else self.became
+
+    def resources(self) -> Resources:
+        """Return the resources that the volume needs of a host: its size, even where its file is smaller yet."""
+        return Resources(disk=self.size)
+
+    def ended(self, status: str, at: datetime, fault: Fault | None, cancelled: bool) -> "Volume":
+        """Return the volume after a task ended in this status; a cancelled task leaves no fault, unless the volume is
+        in error now."""
+        became = VolumeStatus.AVAILABLE if status == VolumeStatus.IN_USE else VolumeStatus(status)
+        return self.but(
+            became=became,
+            fault=None if cancelled and became is not VolumeStatus.ERROR else fault,
+            updated=at,
+            deleted=at if became is VolumeStatus.DELETED else self.deleted,
+        )
+
+
+class VolumeEvent(Event):
+    """A fact about a volume, besides its tasks' events."""
+
+    abstract: ClassVar[bool] = True
+    kind = "volume"
+
+
+class VolumeCreated(VolumeEvent):
+    """The volume exists from now on; it has no file yet."""
+
+    project: str
+    name: Annotated[str, PERSONAL]
+    description: Annotated[str, PERSONAL] = ""
+    size: int
+    """Size of the volume, in bytes."""
+    cell: str = DEFAULT_CELL
+    wanted_host: str = ""
+    """Id of the one host that will do; empty: any."""
+    created: datetime
+
+
+class VolumeUpdated(VolumeEvent):
+    """The volume's name or description changed; a field that is None stays as it was."""
+
+    name: Annotated[str | None, PERSONAL] = None
+    description: Annotated[str | None, PERSONAL] = None
+    at: datetime
+
+
+class VolumeHostRenewed(VolumeEvent):
+    """The volume's host has registered again, and has a new epoch."""
+
+    host_id: str
+    epoch: int
+
+
+def evolve(now: Volume | None, event: Event, subject_id: str) -> Volume:
+    """Return the volume after this event. Raises TypeError for an event of another kind."""
+    if isinstance(event, VolumeCreated):
+        return Volume(id=subject_id, updated=event.created, **{name: getattr(event, name) for name in _CREATED})
+    if now is None:
+        raise TypeError(f"{event.type_name} cannot be the first event of volume {subject_id}")
+    match event:
+        case VolumeUpdated():
+            changed = {name: value for name in ("name", "description") if (value := getattr(event, name)) is not None}
+            return now.but(updated=event.at, **changed)
+        case VolumeHostRenewed():
+            return now.renewed(event.host_id, event.epoch)
+        case TaskEvent():
+            volume: Volume = evolve_task(now, event)
+            return volume
+        case _:
+            raise TypeError(f"{event.type_name} is no event of a volume")
+
+
+_CREATED = list(VolumeCreated.model_fields)

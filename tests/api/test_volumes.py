@@ -1,0 +1,38 @@
+"""Volumes through the API: beside an instance, on a host that is named, or where there is room."""
+
+from pathlib import Path
+from typing import Any
+
+from tests.harness.whole import ended, whole
+
+SIZE = 1 << 30
+
+
+async def test_a_volume_lives_on_a_hosts_disk_until_it_is_deleted(tmp_path: Path) -> None:
+    async with whole(tmp_path) as api:
+        booted = await api.post("/instances", {"name": "web", "flavor": "small", "image": "tiny"}, 202)
+        await ended(api, booted["task_id"])
+        wishes: list[dict[str, Any]] = [{"instance": "web"}, {"host": "h1"}, {}]
+        for number, where in enumerate(wishes):
+            made = await api.post("/volumes", {"name": f"data-{number}", "size": SIZE, **where}, 202)
+            assert (await ended(api, made["task_id"]))["status"] == "finished"
+            shown = await api.get(f"/volumes/data-{number}")
+            assert (shown["status"], shown["size"], shown["host"]["name"]) == ("available", SIZE, "h1")
+        assert (await api.get("/hosts/h1"))["instances"] == 1
+        names = [each["name"] for each in (await api.get("/volumes", host_id="h1", status="available"))["volumes"]]
+        assert names == ["data-2", "data-1", "data-0"]
+        assert (await api.get("/volumes", instance_id="web"))["volumes"] == []
+        changed = await api.patch("/volumes/data-0", {"description": "of the shop"})
+        assert changed["description"] == "of the shop"
+        gone = await api.delete("/volumes/data-0", 202)
+        assert (await ended(api, gone["task_id"]))["status"] == "finished"
+        assert [each["name"] for each in (await api.get("/volumes"))["volumes"]] == ["data-2", "data-1"]
+        assert (await api.get("/usage"))["usage"][0]["disk"] > 2 * SIZE
+
+
+async def test_what_cannot_be_is_refused_at_once(tmp_path: Path) -> None:
+    async with whole(tmp_path) as api:
+        assert (await api.post("/volumes", {"name": "a", "size": SIZE, "host": "h9"}, 404))["code"] == "not-found"
+        for size in (0, 1000, (1 << 20) + 1, 1 << 60):
+            assert (await api.post("/volumes", {"name": "a", "size": size}, 422))["code"] == "invalid"
+        assert (await api.post("/volumes", {"name": "a", "size": SIZE, "cell": "x"}, 422))["code"] == "invalid"
