@@ -28,6 +28,7 @@ from domain.host.state import Host
 from domain.instance.state import Instance, VmState
 from domain.tasks.placed import PlacedSubject
 from domain.tasks.subject import TaskSubject
+from domain.volume.state import Volume
 from infra.db.postgres import PostgresWriteStore
 from infra.db.write_store import Due, WriteStore
 from infra.log.gaps import Gaps
@@ -197,6 +198,22 @@ def claims(seen: Observations) -> Iterator[str]:
             yield f"{key.kind} {key.id} is deleted and still has a host"
 
 
+def volumes(seen: Observations) -> Iterator[str]:
+    """A volume in use is one of those that its instance has, and an instance's volumes are reserved for it."""
+    holders = dict(seen.holders)
+    for key, state in holders.items():
+        if isinstance(state, Volume) and state.instance_id:
+            instance = holders.get(Key("instance", state.instance_id))
+            has = isinstance(instance, Instance) and any(each.id == key.id for each in instance.volumes)
+            if not has and (instance is None or instance.task is None):
+                yield f"volume {key.id} is reserved for instance {state.instance_id}, which does not have it"
+        if isinstance(state, Instance) and state.task is None:
+            for each in state.volumes:
+                volume = holders.get(Key("volume", each.id))
+                if not isinstance(volume, Volume) or volume.instance_id != key.id:
+                    yield f"instance {key.id} has volume {each.id}, which is not reserved for it"
+
+
 def usage(seen: Observations) -> Iterator[str]:
     """The resources that a project's instances and volumes use are those that hosts hold for it."""
     holders = dict(seen.holders)
@@ -309,6 +326,7 @@ INVARIANTS: tuple[Callable[[Observations], Iterator[str]], ...] = (
     deadlines,
     dues,
     claims,
+    volumes,
     usage,
     states,
     parked,

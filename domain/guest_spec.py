@@ -80,6 +80,11 @@ class Nic(Model):
     """VXLAN network identifier, 24 bits."""
 
 
+def serial_of(volume_id: str) -> str:
+    """The serial number of a volume's disk: the id without hyphens, cut to virtio-blk's limit."""
+    return volume_id.replace("-", "")[:20]
+
+
 class AttachedVolume(Model):
     """A volume that is attached to a guest as a disk."""
 
@@ -88,6 +93,11 @@ class AttachedVolume(Model):
     size: int
     """Size of the disk, in bytes."""
     read_only: bool = False
+
+    @property
+    def serial(self) -> str:
+        """The disk's serial number, by which the guest knows it."""
+        return serial_of(self.id)
 
 
 class GuestSpec(Model):
@@ -109,7 +119,6 @@ class GuestSpec(Model):
     password_ref: str = ""
     user_data_ref: str = ""
     volumes: tuple[AttachedVolume, ...] = ()
-    """Disks besides the root disk, in the order in which they were attached; a disk's serial number is the volume's id
-    without hyphens, cut to 20 characters (virtio-blk's limit)."""
+    """Disks besides the root disk, in the order in which they were attached; each has its `serial`."""
     rescue_image: ImageRef | None = None
     """While the instance is rescued: the guest boots from a disk of this image, and has its own root disk second."""

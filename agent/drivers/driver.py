@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from domain.guest_spec import GuestSpec, ImageRef, Power
+from domain.guest_spec import AttachedVolume, GuestSpec, ImageRef, Power
 from domain.host.messages import Inventory
 
 
@@ -42,6 +42,10 @@ class DriverFault(StrEnum):
     """The guest went on and off so often that its disk could not be copied."""
     DISK_DAMAGED = "disk-damaged"
     """What came of a disk from elsewhere is not what was sent."""
+    VOLUME_UNKNOWN = "volume-unknown"
+    """The host has no file of the volume."""
+    VOLUME_NOT_RELEASED = "volume-not-released"
+    """The guest was asked to let go of the volume's disk, and did not."""
     VOLUME_DIFFERS = "volume-differs"
     """The host has a file of the volume already, of another size."""
     NETWORK_OVERLAPS = "network-overlaps"
@@ -166,6 +170,14 @@ class VolumeDriver(Protocol):
 
     async def delete_volume(self, volume_id: str) -> None:
         """Remove the disk with all that is on it; one that is not there is success."""
+
+    async def attach_volume(self, instance_id: str, volume: AttachedVolume) -> None:
+        """Give the guest the disk, now where it runs and whenever it starts; "guest-unknown", "volume-unknown"."""
+
+    async def detach_volume(self, instance_id: str, volume_id: str) -> None:
+        """Take the disk from the guest; it is gone when this returns. "volume-not-released" where a guest that runs
+        does not let go of it in time: then it has the disk, now and when it starts. A guest that is not known has none.
+        """
 
 
 class DiskTransferDriver(Protocol):

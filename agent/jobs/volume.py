@@ -1,7 +1,8 @@
 """The jobs for volumes on the host's disk."""
 
-from agent.jobs.handler import Context, Facts, handles_without_guest
-from domain.jobs.volume import CreateVolumeFile, DeleteVolumeFile
+from agent.jobs.handler import Context, Facts, handles, handles_without_guest
+from domain.guest_spec import GuestSpec
+from domain.jobs.volume import AttachVolume, CreateVolumeFile, DeleteVolumeFile, DetachVolume
 
 
 @handles_without_guest(CreateVolumeFile)
@@ -15,4 +16,19 @@ async def create_volume_file(job: CreateVolumeFile, context: Context) -> Facts:
 async def delete_volume_file(job: DeleteVolumeFile, context: Context) -> Facts:
     """A file that is gone already is success."""
     await context.driver.delete_volume(job.volume_id)
+    return ()
+
+
+@handles(AttachVolume)
+async def attach_volume(job: AttachVolume, guest: GuestSpec, context: Context) -> Facts:
+    """A guest that has the disk keeps it. Raises StopIteration where the specification does not name the volume."""
+    volume = next(each for each in guest.volumes if each.id == job.volume_id)
+    await context.driver.attach_volume(guest.id, volume)
+    return ()
+
+
+@handles(DetachVolume)
+async def detach_volume(job: DetachVolume, guest: GuestSpec, context: Context) -> Facts:
+    """A disk that the guest does not have is success, and so is a guest that is not known."""
+    await context.driver.detach_volume(guest.id, job.volume_id)
     return ()

@@ -37,6 +37,14 @@ class NicDocument(Document):
     gateway: str
 
 
+class VolumeOf(Document):
+    """A volume that an instance has as a disk."""
+
+    id: str
+    name: str
+    size: int = Field(description="bytes")
+
+
 class Parking(Document):
     """Why something takes no commands."""
 
@@ -67,6 +75,7 @@ class InstanceDocument(Document):
     key_name: str
     config_drive: bool
     nics: list[NicDocument]
+    volumes: list[VolumeOf]
     addresses: list[str]
     fault: Fault | None
     created: str

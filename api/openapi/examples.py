@@ -55,6 +55,7 @@ INSTANCE: dict[str, Any] = {
     "key_name": "laptop",
     "config_drive": True,
     "nics": [NIC],
+    "volumes": [],
     "addresses": ["10.0.0.2"],
     "fault": None,
     "created": NOW,

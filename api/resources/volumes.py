@@ -23,7 +23,7 @@ router = APIRouter(tags=["volumes"])
 
 
 class VolumeDocument(Document):
-    """A volume."""
+    """A disk that outlives the instances that have it."""
 
     id: str
     project_id: str

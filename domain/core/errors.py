@@ -201,6 +201,36 @@ class AddressTaken(Refusal):
     category = Category.CONFLICT
 
 
+class VolumeElsewhere(Refusal):
+    """Volume {id} is on host {host}, and the instance is not."""
+
+    code = "volume-elsewhere"
+    category = Category.CONFLICT
+    hint = "A volume on a host's own disk goes to no other: make one for the instance (gs volume create --instance)."
+
+
+class VolumeNotAttached(Refusal):
+    """Volume {volume} is not attached to instance {id}."""
+
+    code = "volume-not-attached"
+    category = Category.CONFLICT
+
+
+class TooManyVolumes(Refusal):
+    """Instance {id} has {most} volumes, which is the most that one can have."""
+
+    code = "too-many-volumes"
+    category = Category.CONFLICT
+
+
+class HasLocalVolumes(Refusal):
+    """Instance {id} has volumes on its host's disk, which cannot go with it: {volumes}."""
+
+    code = "has-local-volumes"
+    category = Category.CONFLICT
+    hint = "Detach them first (gs instance detach-volume)."
+
+
 class PortBusy(Refusal):
     """Port {id} belongs to instance {device} already."""
 

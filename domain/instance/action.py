@@ -58,6 +58,12 @@ def each_nic(instance: Instance, command: Any) -> Iterator[dict[str, Any]]:
         yield {"nic": index}
 
 
+def each_volume(instance: Instance, command: Any) -> Iterator[dict[str, Any]]:
+    """A step for each volume that the instance has."""
+    for volume in instance.volumes:
+        yield {"volume_id": volume.id}
+
+
 def each_bound_nic(instance: Instance, command: Any) -> Iterator[dict[str, Any]]:
     """Yield a step for each network interface whose port is known."""
     for index, nic in enumerate(instance.nics):

@@ -11,7 +11,7 @@ from typing import Annotated
 from domain.core.fields import PERSONAL_OF_ACTOR
 from domain.core.messages import Model
 from domain.core.resources import Resources
-from domain.guest_spec import GuestSpec, HostRef, ImageRef, Nic, Power
+from domain.guest_spec import AttachedVolume, GuestSpec, HostRef, ImageRef, Nic, Power
 from domain.instance.migration import Migration
 from domain.instance.spec import InstanceSpec
 from domain.tasks.job import Where
@@ -61,6 +61,8 @@ class Instance(InstanceSpec, PlacedSubject):
     power: Power = Power.NONE
     incoming: OtherHost | None = None
     """The second host, from the start of a move until it is confirmed or reverted."""
+    volumes: tuple[AttachedVolume, ...] = ()
+    """The volumes that are reserved for the instance, as its disks besides the root disk, in the order of attaching."""
     migration: Migration | None = None
     """The last migration, running or ended."""
     rescue_image: ImageRef | None = None
@@ -132,6 +134,16 @@ class Instance(InstanceSpec, PlacedSubject):
         nics = (*other.nics[:index], nic, *other.nics[index + 1 :])
         return self.but(incoming=other.but(nics=nics))
 
+    def with_volume(self, volume: AttachedVolume) -> "Instance":
+        """Return the instance with one more volume, the last; one that it has is replaced."""
+        if all(each.id != volume.id for each in self.volumes):
+            return self.but(volumes=(*self.volumes, volume))
+        return self.but(volumes=tuple(volume if each.id == volume.id else each for each in self.volumes))
+
+    def without_volume(self, volume_id: str) -> "Instance":
+        """Return the instance without a volume."""
+        return self.but(volumes=tuple(each for each in self.volumes if each.id != volume_id))
+
     def accepted(self, at: datetime) -> "Instance":
         """Return the instance after a command became a task."""
         return self.but(updated=at)
@@ -168,6 +180,7 @@ class Instance(InstanceSpec, PlacedSubject):
             config_drive=self.config_drive,
             password_ref=self.password_ref,
             user_data_ref=self.user_data_ref,
+            volumes=self.volumes,
             rescue_image=self.rescue_image,
         )
 

@@ -1,6 +1,32 @@
-"""Jobs for a volume's file on its host's disk."""
+"""Jobs for a volume's file on its host's disk, and for giving an instance a volume and taking it back."""
 
-from domain.tasks.job import HostJob
+from typing import Any, Literal
+
+from domain.core.messages import Command, Key, Message
+from domain.guest_spec import AttachedVolume
+from domain.tasks.job import AggregateJob, Fact, HostJob, Where
+from domain.tasks.messages import Reply
+from domain.tasks.task import Task
+
+
+class ReserveForInstance(Command):
+    """Let one instance, and no other, have the volume."""
+
+    kind = "volume"
+
+    reply: Reply
+    instance_id: str
+    host_id: str
+    """Where the instance is: a volume on another host cannot be had there."""
+
+
+class ReleaseFromInstance(Command):
+    """The instance has the volume no more."""
+
+    kind = "volume"
+
+    reply: Reply
+    instance_id: str
 
 
 class CreateVolumeFile(HostJob):
@@ -17,3 +43,67 @@ class DeleteVolumeFile(HostJob):
     attempts = 5
 
     volume_id: str
+
+
+class ReserveVolume(AggregateJob):
+    """Have the volume reserved for the instance: refused where another one has it, or it is on another host."""
+
+    deadline = 30.0
+    attempts = 3
+
+    volume_id: str
+
+    def message(self, subject: Any, task: Task, reply: Reply, where: Where) -> tuple[Key, Message]:
+        """The volume is asked for."""
+        host = subject.host_at(where)
+        command = ReserveForInstance(reply=reply, instance_id=subject.id, host_id=host.id if host else "")
+        return Key("volume", self.volume_id), command
+
+
+class ReleaseVolume(AggregateJob):
+    """Give the volume back, so that another instance can have it; one that is not had is success."""
+
+    deadline = 30.0
+    attempts = 5
+
+    volume_id: str
+
+    def message(self, subject: Any, task: Task, reply: Reply, where: Where) -> tuple[Key, Message]:
+        """The volume is told that the instance has it no more."""
+        return Key("volume", self.volume_id), ReleaseFromInstance(reply=reply, instance_id=subject.id)
+
+
+class AttachVolume(HostJob):
+    """Give the guest the volume as a disk, at once where it runs; one that it has is success."""
+
+    volume_id: str
+
+
+class DetachVolume(HostJob):
+    """Take the disk from the guest, and wait until a guest that runs has let go of it; one that is gone is success."""
+
+    deadline = 120.0
+
+    volume_id: str
+
+
+class VolumeGranted(Fact):
+    """The volume is reserved for the instance."""
+
+    fact: Literal["volume-granted"] = "volume-granted"
+    volume: AttachedVolume
+
+    def apply(self, subject: Any, where: Where) -> Any:
+        """The instance, with the volume."""
+        return subject.with_volume(self.volume)
+
+
+class VolumeReturned(Fact):
+    """The volume is not reserved for the instance any more."""
+
+    fact: Literal["volume-returned"] = "volume-returned"
+    volume_id: str
+
+    def apply(self, subject: Any, where: Where) -> Any:
+        """The instance, without the volume."""
+        return subject.without_volume(self.volume_id)

@@ -1,12 +1,32 @@
 """Decisions of a volume on a command, a result or a deadline: events, or a refusal. Pure, as every decider."""
 
-from domain.core.errors import AlreadyExists
-from domain.core.messages import Decision, Envelope
+from domain.core.errors import AlreadyExists, InUse, VolumeElsewhere, WrongStatus
+from domain.core.messages import Decision, Envelope, Outgoing, Topic
+from domain.guest_spec import AttachedVolume
+from domain.jobs.volume import (
+    ReleaseFromInstance,
+    ReleaseVolume,
+    ReserveForInstance,
+    ReserveVolume,
+    VolumeGranted,
+    VolumeReturned,
+)
 from domain.tasks.action import TaskRules
 from domain.tasks.decide import accept, act, alive, concerns_tasks, decision_of
 from domain.tasks.draft import Draft
+from domain.tasks.job import Fact
+from domain.tasks.messages import JobResult, JobsAnswered, Reply
 from domain.volume.actions import ACTIONS, CREATE, CreateVolume, UpdateVolume, VolumeCommand
-from domain.volume.state import Volume, VolumeCreated, VolumeHostRenewed, VolumeStatus, VolumeUpdated, evolve
+from domain.volume.state import (
+    Volume,
+    VolumeCreated,
+    VolumeHostRenewed,
+    VolumeReleased,
+    VolumeReserved,
+    VolumeStatus,
+    VolumeUpdated,
+    evolve,
+)
 
 RULES = TaskRules(
     kind="volume",
@@ -25,6 +45,7 @@ def decide(now: Volume | None, envelope: Envelope) -> Decision:
     Raises a Refusal where the volume cannot do what is asked.
     """
     draft = Draft(envelope.subject.id, now, evolve)
+    answers: list[Outgoing] = []
     match envelope.data:
         case CreateVolume() as command:
             _create(draft, command, envelope)
@@ -33,10 +54,16 @@ def decide(now: Volume | None, envelope: Envelope) -> Decision:
             _update(draft, command, envelope)
         case VolumeCommand() as command:
             act(draft, RULES, command, envelope)
+        case ReserveForInstance() as command:
+            answers.append(_reserve(draft, command, envelope))
+        case ReleaseFromInstance() as command:
+            answers.append(_release(draft, command, envelope))
         case other:
             if not concerns_tasks(draft, RULES, envelope):
                 raise TypeError(f"{other.type_name} is nothing a volume decides")
-    return decision_of(draft, envelope, RULES)
+    decision = decision_of(draft, envelope, RULES)
+    decision.outgoing += answers
+    return decision
 
 
 def _create(draft: Draft[Volume], command: CreateVolume, envelope: Envelope) -> None:
@@ -64,3 +91,42 @@ def _update(draft: Draft[Volume], command: UpdateVolume, envelope: Envelope) -> 
     }
     if changed:
         draft.emit(VolumeUpdated(at=envelope.time, **changed))
+
+
+def _reserve(draft: Draft[Volume], command: ReserveForInstance, envelope: Envelope) -> Outgoing:
+    volume = alive(draft, RULES)
+    if volume.instance_id != command.instance_id:
+        _require_free(volume, command.host_id)
+        draft.emit(VolumeReserved(instance_id=command.instance_id, at=envelope.time))
+    granted = VolumeGranted(volume=AttachedVolume(id=volume.id, name=volume.name, size=volume.size))
+    return _answer(command.reply, ReserveVolume.__name__, granted)
+
+
+def _require_free(volume: Volume, host_id: str) -> None:
+    """Raise the Refusal that says why an instance on this host cannot have the volume."""
+    if volume.instance_id:
+        raise InUse(kind="Volume", id=volume.id, user=f"instance {volume.instance_id}")
+    if volume.tasks or volume.became is not VolumeStatus.AVAILABLE:
+        running = ACTIONS.get(volume.task.action) if volume.task else None
+        raise WrongStatus(
+            kind="Volume",
+            id=volume.id,
+            status=running.during if running else volume.became,
+            action="attach-volume",
+            allowed=VolumeStatus.AVAILABLE,
+        )
+    if volume.host is None or volume.host.id != host_id:
+        raise VolumeElsewhere(id=volume.id, host=volume.host.name if volume.host else "")
+
+
+def _release(draft: Draft[Volume], command: ReleaseFromInstance, envelope: Envelope) -> Outgoing:
+    """A volume that is gone, or another's by now, is released as well."""
+    if draft.after is not None and draft.after.instance_id == command.instance_id:
+        draft.emit(VolumeReleased(instance_id=command.instance_id, at=envelope.time))
+    return _answer(command.reply, ReleaseVolume.__name__, VolumeReturned(volume_id=draft.id))
+
+
+def _answer(reply: Reply, job: str, fact: Fact) -> Outgoing:
+    result = JobResult(job_id=reply.job_id, name=job, facts=(fact,))
+    message = JobsAnswered(task_id=reply.task_id, dispatch_id=reply.dispatch_id, results=(result,))
+    return Outgoing(Topic.RESULTS, reply.key, message)

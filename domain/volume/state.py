@@ -96,6 +96,20 @@ class VolumeUpdated(VolumeEvent):
     at: datetime
 
 
+class VolumeReserved(VolumeEvent):
+    """The volume is reserved for one instance, which has it or is about to."""
+
+    instance_id: str
+    at: datetime
+
+
+class VolumeReleased(VolumeEvent):
+    """The instance has the volume no more."""
+
+    instance_id: str
+    at: datetime
+
+
 class VolumeHostRenewed(VolumeEvent):
     """The volume's host has registered again, and has a new epoch."""
 
@@ -113,6 +127,10 @@ def evolve(now: Volume | None, event: Event, subject_id: str) -> Volume:
         case VolumeUpdated():
             changed = {name: value for name in ("name", "description") if (value := getattr(event, name)) is not None}
             return now.but(updated=event.at, **changed)
+        case VolumeReserved():
+            return now.but(instance_id=event.instance_id, updated=event.at)
+        case VolumeReleased():
+            return now.but(instance_id="", updated=event.at)
         case VolumeHostRenewed():
             return now.renewed(event.host_id, event.epoch)
         case TaskEvent():

@@ -45,6 +45,7 @@ def document(instance: Instance, version: int) -> dict[str, Any]:
             }
             for index, nic in enumerate(instance.nics)
         ],
+        "volumes": [{"id": volume.id, "name": volume.name, "size": volume.size} for volume in instance.volumes],
         "addresses": [nic.ip for nic in instance.nics if nic.ip],
         "fault": instance.fault.model_dump() if instance.fault else None,
         "created": instance.created,

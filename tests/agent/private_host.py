@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from xml.etree import ElementTree as ET
 
 import libvirt
 
@@ -108,6 +109,17 @@ class PrivateHost:
         """Whether the guest has a process."""
         return (self.socket.parent / f"qemu/gs-{instance_id}.pid").exists()
 
+    def serials(self, instance_id: str) -> list[str]:
+        """The serial numbers of the guest's disks: of those that it has now and will have when it starts again."""
+        connection = libvirt.open(self.uri)
+        try:
+            domain = connection.lookupByUUIDString(instance_id)
+            found = [_serials(domain.XMLDesc(flags)) for flags in (0, libvirt.VIR_DOMAIN_XML_INACTIVE)]
+        finally:
+            connection.close()
+        assert found[0] == found[1], "what it has now is not what it will have"
+        return found[0]
+
     def damage_saved_memory(self, instance_id: str) -> None:
         """Cut off half of what was saved of a suspended guest."""
         saved = self.directory / f"root/var/lib/libvirt/qemu/save/gs-{instance_id}.save"
@@ -182,6 +194,10 @@ class PrivateHost:
                 return False
             time.sleep(0.1)
         return True
+
+
+def _serials(xml: str) -> list[str]:
+    return [each.text or "" for each in ET.fromstring(xml).findall("devices/disk/serial")]
 
 
 class Wire:

@@ -6,7 +6,7 @@ import pytest
 from agent.drivers.libvirt import xml
 from agent.drivers.libvirt.instance_files import InstanceFiles
 from agent.drivers.libvirt.xml import Machine
-from domain.guest_spec import GuestSpec, ImageRef
+from domain.guest_spec import AttachedVolume, GuestSpec, ImageRef
 from tests.agent.samples import NETWORK, a_guest, a_nic
 
 IMAGE = ImageRef(id="i-1", name="tiny", checksum="ab" * 32, format="qcow2", size=1, virtual_size=1)
@@ -16,7 +16,11 @@ EMULATED = Machine(kvm=False, address="192.0.2.7", mtu=1450)
 
 
 def xml_of(guest: GuestSpec, machine: Machine = EMULATED) -> ET.Element:
-    return ET.fromstring(xml.domain_xml(guest, FILES, cached, machine, "secret42"))
+    return ET.fromstring(xml.domain_xml(guest, FILES, cached, volume_file, machine, "secret42"))
+
+
+def volume_file(volume_id: str) -> Path:
+    return Path("/state/volumes") / f"{volume_id}.qcow2"
 
 
 def cached(image: ImageRef) -> Path:
@@ -114,8 +118,30 @@ def test_its_console_is_kept_in_a_file() -> None:
     }
 
 
+def test_volumes_are_disks_behind_the_others_and_are_found_by_their_serial_number() -> None:
+    volumes = tuple(AttachedVolume(id=f"0c5f1a52-3b1e-4c58-9d0f-5a0de2a3f7b{number}", size=1) for number in (1, 2))
+    assert volumes[0].serial == "0c5f1a523b1e4c589d0f"
+    volumes = (volumes[0], AttachedVolume(id="1c5f1a52-3b1e-4c58-9d0f-5a0de2a3f7b1", size=1, read_only=True))
+    guest = a_guest(IMAGE).but(volumes=volumes, rescue_image=IMAGE)
+    root = xml_of(guest)
+    disks = root.findall("devices/disk[@device='disk']")
+    names = [target.get("dev") for disk in disks for target in disk.findall("target")]
+    assert names == ["vda", "vdb", "vdc", "vdd"]
+    assert [disk.findtext("serial") for disk in disks] == [None, None, *(volume.serial for volume in volumes)]
+    assert [disk.find("readonly") is not None for disk in disks] == [False, False, False, True]
+    text = ET.tostring(root, encoding="unicode")
+    found = xml.disk_of(text, volumes[1].serial)
+    assert found is not None
+    assert attributes(ET.fromstring(f"<d>{found}</d>"), "disk/source") == {
+        "file": f"/state/volumes/{volumes[1].id}.qcow2"
+    }
+    assert xml.disk_of(text, "another") is None
+    added = ET.fromstring(f"<d>{xml.volume_xml(volumes[0], Path('/v'), EMULATED, text)}</d>")
+    assert attributes(added, "disk/target") == {"dev": "vde", "bus": "virtio"}
+
+
 def test_a_definition_tells_its_networks_and_whether_its_agent_listens() -> None:
-    text = xml.domain_xml(a_guest(IMAGE), FILES, cached, EMULATED, "p")
+    text = xml.domain_xml(a_guest(IMAGE), FILES, cached, volume_file, EMULATED, "p")
     assert xml.networks(text) == [f"gsn-{NETWORK[:8]}"]
     assert not xml.agent_connected(text)
     running = text.replace('name="org.qemu.guest_agent.0"', 'name="org.qemu.guest_agent.0" state="connected"')

@@ -19,7 +19,7 @@ import uvicorn
 from agent.drivers.driver import DriverError, Secrets
 from agent.drivers.libvirt.driver import LibvirtDriver
 from agent.host.metadata import listen, metadata
-from domain.guest_spec import GuestSpec, ImageRef, Nic, Power
+from domain.guest_spec import AttachedVolume, GuestSpec, ImageRef, Nic, Power
 from infra.images.build import ToolMissing, build
 from tests.agent import private_host
 from tests.agent.samples import a_guest, a_nic, in_store
@@ -313,6 +313,35 @@ async def test_a_rescued_guest_boots_from_another_disk_and_then_from_its_own_aga
         assert "boots=2" in console
         assert "disk=vdb" not in console
         await remove(driver, guest)
+
+
+async def test_a_volume_comes_to_a_guest_that_runs_keeps_its_data_and_is_gone_when_it_is_detached(place: Place) -> None:
+    host = place.hosts[0]
+    guest = a_guest(place.image, (nic(place, 0, 64, str(uuid.uuid4()), 0),), disk=1 << 30)
+    volume = AttachedVolume(id=str(uuid.uuid4()), size=64 << 20)
+    shown = f"bytes={volume.size} serial={volume.serial}"
+    async with opened(host, place.store) as driver:
+        await driver.create_volume(volume.id, volume.size)
+        await run(driver, guest, Secrets())
+        await said(driver, guest, "gostack-guest: ready")
+        for disk in ("vdb", "vdb"):
+            before = len(await driver.console_log(guest.id, 1 << 16))
+            await driver.attach_volume(guest.id, volume)
+            await said(driver, guest, f"gostack-guest: disk={disk} {shown}", since=before)
+            before = len(await driver.console_log(guest.id, 1 << 16))
+            await driver.detach_volume(guest.id, volume.id)
+            assert host.real.serials(guest.id) == []
+            await said(driver, guest, f"gostack-guest: disk={disk} removed", since=before)
+        await driver.attach_volume(guest.id, volume)
+
+        await driver.undefine(guest.id)
+        await driver.define(guest.but(volumes=(volume,)))
+        before = len(await driver.console_log(guest.id, 1 << 16))
+        await driver.start(guest.id)
+        console = await said(driver, guest, "gostack-guest: ready", since=before)
+        assert f"disk=vdb {shown}" in console
+        await remove(driver, guest)
+        await driver.delete_volume(volume.id)
 
 
 async def test_a_rebuilt_guest_has_a_fresh_disk_and_is_who_it_was(place: Place) -> None:

@@ -54,7 +54,7 @@ async def test_a_host_that_the_scheduler_will_not_have_says_why(site: Site) -> N
     await site.world.host("h1", zone="z0")
     site.service._options = replace(site.service._options, cell="east")
     with pytest.raises(
-        NotRegistered, match="h1 cannot be registered as a host: Host h1 belongs to cell default, for ever"
+        NotRegistered, match="h1 cannot be registered as a host: Host h1 belongs to cell default, and cannot be moved"
     ):
         await site.service.start()
 

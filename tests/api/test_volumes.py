@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from agent.drivers.simulated.driver import SimulatedDriver
 from tests.harness.whole import ended, whole
 
 SIZE = 1 << 30
@@ -28,6 +29,36 @@ async def test_a_volume_lives_on_a_hosts_disk_until_it_is_deleted(tmp_path: Path
         assert (await ended(api, gone["task_id"]))["status"] == "finished"
         assert [each["name"] for each in (await api.get("/volumes"))["volumes"]] == ["data-2", "data-1"]
         assert (await api.get("/usage"))["usage"][0]["disk"] > 2 * SIZE
+
+
+async def test_an_instance_is_given_a_volume_by_name_and_gives_it_back(tmp_path: Path) -> None:
+    driver = SimulatedDriver()
+    async with whole(tmp_path, {"h1": driver}) as api:
+        booted = await api.post("/instances", {"name": "web", "flavor": "small", "image": "tiny"}, 202)
+        await ended(api, booted["task_id"])
+        made = await api.post("/volumes", {"name": "data", "size": SIZE, "instance": "web"}, 202)
+        await ended(api, made["task_id"])
+
+        async def act(verb: str) -> dict[str, Any]:
+            task = await api.post(f"/instances/web/actions/{verb}-volume", {"volume_id": "data"}, 202)
+            return await ended(api, task["task_id"])
+
+        assert (await act("attach"))["status"] == "finished"
+        shown = await api.get("/instances/web")
+        assert shown["volumes"] == [{"id": made["id"], "name": "data", "size": SIZE}]
+        assert driver.serials(booted["id"]) == [made["id"].replace("-", "")[:20]]
+        assert [each["name"] for each in (await api.get("/volumes", instance_id="web"))["volumes"]] == ["data"]
+        assert (await api.delete("/volumes/data", 409))["code"] == "in-use"
+
+        driver.clinging.add(booted["id"])
+        failed = await act("detach")
+        assert (failed["status"], failed["fault"]["code"]) == ("failed", "volume-not-released")
+        assert (await api.get("/volumes/data"))["status"] == "in_use"
+        driver.clinging.clear()
+        assert (await act("detach"))["status"] == "finished"
+        assert (await api.get("/instances/web"))["volumes"] == []
+        assert driver.serials(booted["id"]) == []
+        assert (await api.get("/volumes/data"))["status"] == "available"
 
 
 async def test_what_cannot_be_is_refused_at_once(tmp_path: Path) -> None:

@@ -365,10 +365,10 @@ async def test_a_guest_that_moves_is_at_two_hosts_and_runs_at_one(world: World) 
     now, before = instance.host.name, instance.incoming.host.name
     assert broken(await checked(world, {now: {WEB.id: "running"}, before: {WEB.id: "shutdown"}})) == {}
     found = broken(await checked(world, {now: {WEB.id: "running"}, before: {WEB.id: "running"}}))
-    assert found == {"domains": [f"host {before} runs instance {WEB.id}, which is {now}"]}
+    assert found == {"domains": [f"host {before} runs instance {WEB.id}, which belongs to {now}"]}
     await world.host("h3")
     found = broken(await checked(world, {now: {WEB.id: "running"}, before: {}, "h3": {WEB.id: "shutdown"}}))
-    assert found == {"domains": [f"host h3 has a guest of instance {WEB.id}, which is {now} and {before}"]}
+    assert found == {"domains": [f"host h3 has a guest of instance {WEB.id}, which belongs to {now} and {before}"]}
 
 
 async def test_a_guest_that_a_job_of_an_epoch_that_was_over_made_run(world: World) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from agent.drivers.driver import Driver, DriverError, Secrets
 from agent.drivers.simulated.driver import SimulatedDriver
-from domain.guest_spec import GuestSpec, ImageRef, Power
+from domain.guest_spec import AttachedVolume, GuestSpec, ImageRef, Power
 from tests.agent import private_host
 from tests.agent.samples import MEBI, a_guest, a_nic, an_image
 
@@ -32,6 +32,8 @@ class Subject:
     end: Callable[[str], Awaitable[None]]
     """Has a guest end by itself."""
     changed: asyncio.Queue[str]
+    serials: Callable[[str], list[str]]
+    """Of the volumes that a guest has."""
     kept: Callable[[str], list[Path]] = lambda instance_id: []
     """The files that there are of an instance."""
 
@@ -54,7 +56,7 @@ async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
         simulated = SimulatedDriver()
         await simulated.open(changed.put)
         first, second = an_image(tmp_path), an_image(tmp_path, name="other")
-        yield Subject(simulated, first, second, simulated.power_off_by_itself, changed)
+        yield Subject(simulated, first, second, simulated.power_off_by_itself, changed, simulated.serials)
         await simulated.close()
         return
     from agent.drivers.libvirt.driver import LibvirtDriver
@@ -72,7 +74,7 @@ async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
     def kept(instance_id: str) -> list[Path]:
         return sorted((state / "instances").glob(f"{instance_id}*/**/*"))
 
-    yield Subject(driver, an_image(store), an_image(store, name="other"), end, changed, kept)
+    yield Subject(driver, an_image(store), an_image(store, name="other"), end, changed, host.serials, kept)
     for instance_id in await driver.guests():
         await driver.undefine(instance_id)
     await driver.unplug(a_guest(an_image(store)))
@@ -371,6 +373,72 @@ async def test_a_volume_comes_and_goes(subject: Subject, times: int) -> None:
         await subject.driver.delete_volume(volume_id)
     await subject.driver.create_volume(volume_id, 16 * MEBI)
     await subject.driver.delete_volume(volume_id)
+
+
+async def a_volume(subject: Subject) -> AttachedVolume:
+    volume = AttachedVolume(id=str(uuid.uuid4()), size=8 * MEBI)
+    await subject.driver.create_volume(volume.id, volume.size)
+    return volume
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_guest_that_is_off_has_the_volumes_that_it_will_have(subject: Subject, times: int) -> None:
+    guest = await build(subject)
+    volumes = (await a_volume(subject), await a_volume(subject))
+    for volume in volumes:
+        for _ in range(times):
+            await subject.driver.attach_volume(guest.id, volume)
+    assert subject.serials(guest.id) == [volume.serial for volume in volumes]
+    await subject.driver.start(guest.id)
+    assert subject.serials(guest.id) == [volume.serial for volume in volumes]
+    await subject.driver.stop(guest.id, 0.3)
+    for _ in range(times):
+        await subject.driver.detach_volume(guest.id, volumes[0].id)
+    assert subject.serials(guest.id) == [volumes[1].serial]
+    await subject.driver.define(guest.but(volumes=volumes))
+    assert subject.serials(guest.id) == [volume.serial for volume in volumes]
+    await subject.driver.undefine(guest.id)
+    await subject.driver.detach_volume(guest.id, volumes[0].id)
+    for volume in volumes:
+        await subject.driver.delete_volume(volume.id)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_guest_that_runs_has_a_volume_until_it_lets_go_of_it(
+    subject: Subject, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guest, volume = await build(subject), await a_volume(subject)
+    if isinstance(subject.driver, SimulatedDriver):
+        subject.driver.clinging.add(guest.id)
+    else:
+        # A guest that stays in its firmware hears nobody.
+        monkeypatch.setattr("agent.drivers.libvirt.volumes.RELEASE", 1.0)
+    await subject.driver.start(guest.id)
+    for _ in range(times):
+        await subject.driver.attach_volume(guest.id, volume)
+    assert subject.serials(guest.id) == [volume.serial]
+    for _ in range(times):
+        with pytest.raises(DriverError) as caught:
+            await subject.driver.detach_volume(guest.id, volume.id)
+        assert caught.value.code == "volume-not-released"
+    assert subject.serials(guest.id) == [volume.serial]
+    await subject.driver.attach_volume(guest.id, volume)
+    await subject.driver.stop(guest.id, 0.3)
+    for _ in range(times):
+        await subject.driver.detach_volume(guest.id, volume.id)
+    assert subject.serials(guest.id) == []
+
+
+async def test_what_nobody_knows_cannot_be_attached(subject: Subject) -> None:
+    guest, volume = await build(subject), await a_volume(subject)
+    await subject.driver.delete_volume(volume.id)
+    with pytest.raises(DriverError) as caught:
+        await subject.driver.attach_volume(guest.id, volume)
+    assert caught.value.code == "volume-unknown"
+    await subject.driver.create_volume(volume.id, volume.size)
+    with pytest.raises(DriverError) as caught:
+        await subject.driver.attach_volume(str(uuid.uuid4()), volume)
+    assert caught.value.code == "guest-unknown"
 
 
 async def test_a_display_has_a_new_password_each_time_and_only_while_the_guest_runs(subject: Subject) -> None:

@@ -22,6 +22,7 @@ from domain.tasks.job import JOBS, HostJob
 from domain.tasks.task import Direction, Task
 from domain.tasks.walk import FORWARD_ATTEMPTS
 from tests.domain.gadget import BESIDE, GADGET, registered
+from tests.harness.prepare import prepared
 from tests.harness.samples import sample
 from tests.harness.stage import Stage
 from tests.harness.walk import Fate, Fates, Walk, Walked, all_done, cancel, fated, starts
@@ -87,7 +88,7 @@ class Begun:
         self.kind = KINDS[name]
         self.action = action
         self.status = status
-        self.stage = stages(name)[status] if status else self.kind.stage()
+        self.stage = prepared(self.kind, stages(name)[status], action.command) if status else self.kind.stage()
         self.command: Command = sample(action.command)
         if status:
             self.ends = action.end_status(self.stage.states[self.kind.key], self.command)

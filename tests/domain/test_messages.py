@@ -43,6 +43,7 @@ from domain.tasks.messages import JobResult
 GOLDEN = Path(__file__).with_name("golden") / "message_types.txt"
 OURS = {name: kind for name, kind in sorted(MESSAGES.items()) if kind.__module__.startswith("domain.")}
 
+LENGTHS = ("min_length", "max_length")
 PLAIN: dict[Any, st.SearchStrategy[Any]] = {
     str: st.text(max_size=8),
     int: st.integers(-(2**62), 2**62),
@@ -94,6 +95,9 @@ def of_field(field: FieldInfo) -> st.SearchStrategy[Any]:
     patterns = [each.pattern for each in field.metadata if getattr(each, "pattern", None)]
     if field.annotation is str and patterns:
         return st.from_regex(patterns[0], fullmatch=True)
+    lengths = {name: getattr(each, name) for each in field.metadata for name in LENGTHS if hasattr(each, name)}
+    if field.annotation is str and lengths:
+        return st.text(min_size=lengths.get("min_length", 0), max_size=min(lengths.get("max_length", 8), 8))
     return values(field.annotation)
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from hypothesis import strategies as st
 
+from domain.core.fields import references
 from domain.core.messages import Command
 from domain.guest_spec import FlavorRef, ImageRef, Nic
 
@@ -30,6 +31,8 @@ BY_NAME: dict[str, Any] = {
     "nics": (Nic(network_id=NETWORK, network_name="lan"),),
 }
 """Field -> its value, in whichever command."""
+BY_KIND: dict[str, tuple[str, ...]] = {"volume": tuple(str(uuid.UUID(int=200 + number)) for number in range(3))}
+"""Kind that a field without a default refers to -> ids that it may have; the first, where nothing is chosen."""
 BY_TYPE: dict[Any, Any] = {str: "sample", int: 1, float: 1.0, bool: True, FlavorRef: FLAVOR, ImageRef: IMAGE}
 """Type of a field without a default -> its value."""
 
@@ -56,6 +59,8 @@ def _values(command: type[Command]) -> dict[str, Any]:
     for name, field in command.model_fields.items():
         if name in BY_NAME:
             values[name] = BY_NAME[name]
+        elif field.is_required() and name in references(command):
+            values[name] = BY_KIND[references(command)[name].kind][0]
         elif field.is_required():
             if field.annotation not in BY_TYPE:
                 raise TypeError(f"{command.__name__}.{name}: add a value of it to tests/harness/samples.py")
@@ -70,4 +75,6 @@ def _choices(command: type[Command]) -> dict[str, tuple[Any, ...]]:
             choices[name] = (False, True)
         elif get_origin(field.annotation) is Literal:
             choices[name] = get_args(field.annotation)
+        elif field.is_required() and (mark := references(command).get(name)) and mark.kind in BY_KIND:
+            choices[name] = BY_KIND[mark.kind]
     return choices

@@ -27,6 +27,7 @@ from domain.tasks.job import Where
 from domain.tasks.messages import AbortJobs, DispatchHostJobs, JobCall, JobError, JobResult, JobsAnswered, Reply
 from domain.tasks.subject import TaskSubject
 from domain.tasks.task import Direction, Task, job_id
+from domain.volume.state import Volume
 from tests.harness.answers import facts_of
 from tests.harness.samples import sample
 from tests.harness.stage import Decide, Stage
@@ -286,6 +287,9 @@ class Walk:
             ports = {port.id for each in networks for port in each.ports.values() if port.instance_id == now.id}
             known_ports = {nic.port_id for nic in now.nics if nic.port_id}
             assert ports <= known_ports if unsure else ports == known_ports
+        if hasattr(now, "volumes"):
+            volumes = [each for each in self.stage.states.values() if isinstance(each, Volume)]
+            assert {each.id for each in now.volumes} == {each.id for each in volumes if each.instance_id == now.id}
 
 
 def _error(fate: Fate, job: str) -> JobError | None:

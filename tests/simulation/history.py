@@ -15,6 +15,7 @@ import orjson
 
 from api.writes.verdicts import Judgement
 from cli.check import Report
+from domain.aggregates import AGGREGATES
 from domain.core.cells import in_turn
 from domain.core.messages import Command, Key, Topic, from_record
 from domain.guest_spec import Power
@@ -30,13 +31,20 @@ from domain.tasks.events import CancelTask
 from domain.tasks.job import JOBS, HostJob, Where
 from projections.history.scheduler_history import read_past
 from tests.domain.instances import NETWORK, boot_command
-from tests.harness.samples import drawn
+from tests.harness.samples import BY_KIND, drawn
 from tests.simulation.cluster import CELLS, ROOMS, Cluster
 from tests.simulation.loop import simulate
 from tests.simulation.processes import factory
 
 INSTANCES = 5
 VERBS = tuple(name for name, action in ACTIONS.items() if not action.creates)
+OTHER_VERBS = tuple(
+    f"{kind.name} {action.name}"
+    for kind in AGGREGATES.values()
+    if kind.name != "instance"
+    for action in kind.actions.values()
+)
+"""Of whatever else tasks work on, as `KIND VERB`."""
 SHARE_OF_VERBS = 18.0
 """How often all of them together, beside the rest below; however many there are, as much goes wrong."""
 PATIENCE = 6 * 3600.0
@@ -56,6 +64,7 @@ class Action:
 
 WEIGHTS = {
     "boot": 8,
+    **dict.fromkeys(OTHER_VERBS, 1),
     **dict.fromkeys(VERBS, SHARE_OF_VERBS / len(VERBS)),
     "update": 1,
     "cancel": 2,
@@ -237,6 +246,10 @@ async def _act(cluster: Cluster, action: Action, clients: list[asyncio.Task[None
                 await super(type(cluster.log), cluster.log).publish([record])
         case "wait":
             await asyncio.sleep(action.seconds)
+        case verb if verb in OTHER_VERBS:
+            kind, _, verb = verb.partition(" ")
+            ident = BY_KIND[kind][action.which % len(BY_KIND[kind])]
+            send(Key(kind, ident), drawn(AGGREGATES[kind].actions[verb].command, Random(action.which)))
         case verb:
             begins = await _begins(cluster, verb) if action.which % 4 else []
             key = begins[action.which % len(begins)] if begins else key

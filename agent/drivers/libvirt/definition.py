@@ -19,8 +19,10 @@ class LibvirtDefinitions(LibvirtHost):
         def work(connection: libvirt.virConnect) -> None:
             files = self._files.instance(guest.id)
             files.make()
-            machine = xml.Machine(self._kvm, self._address, self._networks.uplink.mtu(), self._cache)
-            connection.defineXML(xml.domain_xml(guest, files, self._images.path, machine, display_password()))
+            definition = xml.domain_xml(
+                guest, files, self._images.path, self._files.volume, self._machine(), display_password()
+            )
+            connection.defineXML(definition)
             failpoints.point("libvirt-defined")
 
         await self._connection.call(work)

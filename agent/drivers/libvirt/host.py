@@ -121,6 +121,10 @@ class LibvirtHost:
         self._images.clean()
         self._cache = "none" if _writes_directly(self._files.state) else "writeback"
 
+    def _machine(self) -> xml.Machine:
+        """Return the part of a definition that is the same for all guests of the host."""
+        return xml.Machine(self._kvm, self._address, self._networks.uplink.mtu(), self._cache)
+
     async def _with(self, instance_id: str, work: Callable[[libvirt.virDomain], T]) -> T | None:
         """Run `work` on the guest in a thread, and return its result; None where there is none."""
 

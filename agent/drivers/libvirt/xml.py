@@ -7,11 +7,12 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from string import ascii_lowercase
 from xml.etree import ElementTree as ET
 
 from agent.drivers.libvirt.instance_files import InstanceFiles
 from agent.drivers.network.xml import network_name
-from domain.guest_spec import GuestSpec, ImageRef, Nic
+from domain.guest_spec import AttachedVolume, GuestSpec, ImageRef, Nic
 
 NAMESPACE = "urn:gostack:instance"
 ET.register_namespace("gostack", NAMESPACE)
@@ -38,6 +39,8 @@ class Machine:
 
 
 Cached = Callable[[ImageRef], Path]
+VolumeFile = Callable[[str], Path]
+"""Given a volume's id: where its file is on this host."""
 
 
 def domain_name(instance_id: str) -> str:
@@ -45,7 +48,9 @@ def domain_name(instance_id: str) -> str:
     return PREFIX + instance_id
 
 
-def domain_xml(guest: GuestSpec, files: InstanceFiles, cached: Cached, machine: Machine, password: str) -> str:
+def domain_xml(
+    guest: GuestSpec, files: InstanceFiles, cached: Cached, volume_file: VolumeFile, machine: Machine, password: str
+) -> str:
     """The definition of a guest. `cached`: where an image is on this host; `password`: its display's."""
     domain = ET.Element("domain", {"type": "kvm" if machine.kvm else "qemu"})
     _text(domain, "name", domain_name(guest.id))
@@ -73,6 +78,8 @@ def domain_xml(guest: GuestSpec, files: InstanceFiles, cached: Cached, machine: 
         disks.insert(0, (files.rescue_disk, guest.rescue_image))
     for letter, (overlay, image) in zip("ab", disks, strict=False):
         _disk(devices, f"vd{letter}", overlay, image, cached, machine)
+    for volume, letter in zip(guest.volumes, ascii_lowercase[len(disks) :], strict=False):
+        devices.append(_volume(volume, volume_file(volume.id), f"vd{letter}", machine))
     if guest.config_drive:
         _config_drive(devices, files)
     for nic in guest.nics:
@@ -82,6 +89,19 @@ def domain_xml(guest: GuestSpec, files: InstanceFiles, cached: Cached, machine: 
     _small_devices(devices)
     _ports(devices)
     return ET.tostring(domain, encoding="unicode")
+
+
+def volume_xml(volume: AttachedVolume, file: Path, machine: Machine, *definitions: str) -> str:
+    """A volume as a disk, under a name that is free in each of these definitions of a guest."""
+    taken = {target.get("dev") for each in definitions for target in ET.fromstring(each).findall("devices/disk/target")}
+    name = next(name for name in (f"vd{letter}" for letter in ascii_lowercase) if name not in taken)
+    return ET.tostring(_volume(volume, file, name, machine), encoding="unicode")
+
+
+def disk_of(xml: str, serial: str) -> str | None:
+    """The disk with this serial number, as a definition has it; None where it has none."""
+    found = (disk for disk in ET.fromstring(xml).findall("devices/disk") if disk.findtext("serial") == serial)
+    return next((ET.tostring(disk, encoding="unicode") for disk in found), None)
 
 
 def networks(xml: str) -> list[str]:
@@ -142,6 +162,17 @@ def _disk(devices: ET.Element, name: str, overlay: Path, image: ImageRef, cached
     ET.SubElement(source, "seclabel", {"model": "dac", "relabel": "no"})
     ET.SubElement(below, "backingStore")
     ET.SubElement(disk, "target", {"dev": name, "bus": "virtio"})
+
+
+def _volume(volume: AttachedVolume, file: Path, name: str, machine: Machine) -> ET.Element:
+    disk = ET.Element("disk", {"type": "file", "device": "disk"})
+    ET.SubElement(disk, "driver", {"name": "qemu", "type": "qcow2", "cache": machine.cache, "discard": "unmap"})
+    ET.SubElement(disk, "source", {"file": str(file)})
+    ET.SubElement(disk, "target", {"dev": name, "bus": "virtio"})
+    if volume.read_only:
+        ET.SubElement(disk, "readonly")
+    _text(disk, "serial", volume.serial)
+    return disk
 
 
 def _config_drive(devices: ET.Element, files: InstanceFiles) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Self
 
 from agent.drivers.driver import DiskContent, DriverError, DriverFault, Progress, Secrets, VncAddress, Watcher
-from domain.guest_spec import GuestSpec, ImageRef, Power
+from domain.guest_spec import AttachedVolume, GuestSpec, ImageRef, Power, serial_of
 from domain.host.messages import Inventory
 from domain.tasks.job import JOBS
 from infra.process.settings import Settings
@@ -44,6 +44,8 @@ class SimulatedGuest:
     power: str = Power.NONE
     hostname: str = ""
     addresses: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
+    """Ids of the volumes that it has as disks."""
     boots: int = 0
     user_data: str = ""
     """What it is told."""
@@ -83,6 +85,8 @@ class SimulatedDriver:
         self._watcher: Watcher | None = None
         self._guests: dict[str, SimulatedGuest] = {}
         self._images: set[str] = set()
+        self.clinging: set[str] = set()
+        """Ids of guests that let go of no disk while they run."""
         self._volumes: dict[str, int] = {}
         """Volume id -> bytes."""
 
@@ -230,6 +234,29 @@ class SimulatedDriver:
         if self._kept is not None:
             self._kept.execute("delete from volumes where id = ?", (volume_id,))
 
+    async def attach_volume(self, instance_id: str, volume: AttachedVolume) -> None:
+        """Note that the guest has the volume."""
+        await self._pass("AttachVolume")
+        guest = self._known(instance_id)
+        if volume.id not in self._volumes:
+            raise DriverError(DriverFault.VOLUME_UNKNOWN, f"volume {volume.id} is not on this host")
+        if volume.id not in guest.volumes:
+            guest.volumes = (*guest.volumes, volume.id)
+            self._keep(instance_id)
+
+    async def detach_volume(self, instance_id: str, volume_id: str) -> None:
+        """Note that the guest does not have the volume: simulated guests let go at once, but for those that cling."""
+        await self._pass("DetachVolume")
+        guest = self._guests.get(instance_id)
+        if guest is None or volume_id not in guest.volumes:
+            return
+        if instance_id in self.clinging and guest.power not in OFF:
+            raise DriverError(
+                DriverFault.VOLUME_NOT_RELEASED, f"guest {instance_id} did not let go of volume {volume_id}"
+            )
+        guest.volumes = tuple(each for each in guest.volumes if each != volume_id)
+        self._keep(instance_id)
+
     async def plug(self, guest: GuestSpec) -> None:
         """There are no networks: a guest that is defined has its addresses."""
         await self._pass("PlugPorts")
@@ -244,6 +271,7 @@ class SimulatedDriver:
         had = self._guests.setdefault(guest.id, SimulatedGuest())
         had.hostname = guest.hostname
         had.rescued = guest.rescue_image is not None
+        had.volumes = tuple(volume.id for volume in guest.volumes)
         had.addresses = tuple(f"{nic.ip}/{nic.prefix}" for nic in guest.nics)
         if not had.defined:
             had.power = Power.SHUTDOWN
@@ -254,7 +282,7 @@ class SimulatedDriver:
         await self._pass("UndefineGuest")
         had = self._guests.get(instance_id)
         if had is not None:
-            had.power = Power.NONE
+            had.power, had.volumes = Power.NONE, ()
             self._keep(instance_id)
 
     async def start(self, instance_id: str) -> None:
@@ -338,6 +366,10 @@ class SimulatedDriver:
         self._active(instance_id)
         port = FIRST_DISPLAY + list(self._guests).index(instance_id)
         return VncAddress("127.0.0.1", port, f"{self._random.getrandbits(32):08x}", valid_seconds)
+
+    def serials(self, instance_id: str) -> list[str]:
+        """The serial numbers of the volumes that the guest has."""
+        return [serial_of(volume_id) for volume_id in self._known(instance_id).volumes]
 
     async def power_off_by_itself(self, instance_id: str, power: Power = Power.SHUTDOWN) -> None:
         """As when somebody in the guest turns it off, or it crashes: no job asked for it, and the watcher hears."""

@@ -2,8 +2,8 @@
 
 Soft: UnpauseGuest · StopGuest, of a guest that is paused or runs; a suspended one keeps its saved memory. The instance
 is purged when its time has passed.
-Hard: UndefineGuest · UnplugPorts · DeleteDisk · UnbindPort (a NIC each) · Release. Nothing is undone: a delete that
-fails leaves the instance in error, and can be asked for again.
+Hard: UndefineGuest · UnplugPorts · DeleteDisk · UnbindPort (a NIC each) · ReleaseVolume (a volume each) · Release.
+Nothing is undone: a delete that fails leaves the instance in error, and can be asked for again.
 """
 
 from datetime import datetime, timedelta
@@ -18,6 +18,7 @@ from domain.instance.action import (
     InstanceAction,
     InstanceCommand,
     each_bound_nic,
+    each_volume,
     if_elsewhere,
     if_hosted,
     if_on,
@@ -28,6 +29,7 @@ from domain.jobs.disk import DeleteDisk
 from domain.jobs.guest import PauseGuest, StartGuest, StopGuest, UndefineGuest, UnpauseGuest
 from domain.jobs.network import UnbindPort, UnplugPorts
 from domain.jobs.scheduling import Release
+from domain.jobs.volume import ReleaseVolume
 from domain.tasks.draft import Draft
 from domain.tasks.flow import Flow, Step, when
 from domain.tasks.job import Where
@@ -108,7 +110,7 @@ HARD_DELETE = InstanceAction(
     check=error_only_if_ignored,
     flow=Flow(
         "hard-delete",
-        2,
+        3,
         (
             Step(UndefineGuest, no_undo="what is deleted is gone", each=if_hosted),
             Step(UnplugPorts, no_undo="what is deleted is gone", each=if_hosted),
@@ -118,6 +120,7 @@ HARD_DELETE = InstanceAction(
             Step(DeleteDisk, no_undo="what is deleted is gone", each=if_elsewhere, on=Where.THERE),
             Step(Release, no_undo="what is deleted is gone", each=if_elsewhere, on=Where.THERE),
             Step(UnbindPort, no_undo="what is deleted is gone", each=each_bound_nic),
+            Step(ReleaseVolume, no_undo="what is deleted is gone", each=each_volume),
             Step(Release, no_undo="the last step"),
         ),
     ),

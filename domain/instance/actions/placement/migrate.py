@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Annotated, Any
 
-from domain.core.errors import NothingToConfirm, NothingToRevert, SameHost
+from domain.core.errors import HasLocalVolumes, NothingToConfirm, NothingToRevert, SameHost
 from domain.core.fields import Refers
 from domain.guest_spec import Power
 from domain.instance.action import InstanceAction, InstanceCommand, each_bound_nic
@@ -78,10 +78,13 @@ def as_before_the_move(instance: Instance, command: Any) -> VmState:
     return VmState.ACTIVE if ran_before(instance, command) else VmState.STOPPED
 
 
-def not_its_own(instance: Instance, command: MigrateInstance) -> None:
-    """Raise SameHost where the requested host is the instance's own."""
+def can_go(instance: Instance, command: MigrateInstance) -> None:
+    """Raise SameHost for the instance's own host, and HasLocalVolumes where it has disks that cannot go along."""
     if instance.host is not None and command.host == instance.host.id:
         raise SameHost(id=instance.id, host=instance.host.name)
+    if instance.volumes:
+        names = ", ".join(volume.name or volume.id for volume in instance.volumes)
+        raise HasLocalVolumes(id=instance.id, volumes=names)
 
 
 def has_moved(instance: Instance, command: Any) -> None:
@@ -161,7 +164,7 @@ MIGRATE = InstanceAction(
     ends=VmState.RESIZED,
     during="migrating",
     alone=True,
-    check=not_its_own,
+    check=can_go,
     accepted=begun,
     finished=arrived,
     failed=failed,

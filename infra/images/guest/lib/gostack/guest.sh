@@ -18,8 +18,11 @@ report_addresses() {
 }
 
 report_disk() {
+    [ -r "/sys/class/block/$1/size" ] || return
     # The kernel counts in sectors of 512 bytes whatever the disk's own sectors are.
-    [ -r "/sys/class/block/$1/size" ] && report "disk=$1 bytes=$(($(cat "/sys/class/block/$1/size") * 512))"
+    bytes=$(($(cat "/sys/class/block/$1/size") * 512))
+    serial=$(cat "/sys/class/block/$1/serial" 2>/dev/null)
+    report "disk=$1 bytes=$bytes${serial:+ serial=$serial}"
 }
 
 # Ask for an address. Comes back with one or after 8 seconds; without one it goes on asking in the background, since
