@@ -14,6 +14,9 @@ from agent.drivers.driver import Driver, DriverError, DriverFault, Secrets
 from agent.drivers.simulated.driver import SimulatedDriver
 from agent.host.endpoint import endpoint
 from agent.host.metadata import listen, metadata
+from agent.jobs import Outside
+from agent.outside.disk_stream import HttpOtherHosts
+from agent.outside.image_uploads import HttpImageUploads
 from agent.runner.journal import Journal
 from agent.service import AgentOptions, AgentService
 from domain.core.messages import named_id
@@ -48,11 +51,15 @@ def make_driver(settings: Settings, name: str) -> Driver:
     return LibvirtDriver.of(settings, settings.secrets.agent_token())
 
 
+def authorization(settings: Settings) -> dict[str, str]:
+    """Make the header by which the API and the agents know one another."""
+    return {"Authorization": f"Bearer {settings.secrets.agent_token()}"}
+
+
 def api_session(settings: Settings) -> aiohttp.ClientSession:
     """Open an HTTP session to the API; the caller closes it."""
-    headers = {"Authorization": f"Bearer {settings.secrets.agent_token()}"}
     timeout = aiohttp.ClientTimeout(total=SECRET_SECONDS)
-    return aiohttp.ClientSession(settings.agent.control, headers=headers, timeout=timeout)
+    return aiohttp.ClientSession(settings.agent.control, headers=authorization(settings), timeout=timeout)
 
 
 def secrets_from(session: aiohttp.ClientSession) -> Callable[[GuestSpec], Awaitable[Secrets]]:
@@ -112,8 +119,12 @@ async def agent(settings: Settings) -> None:
         held=settings.agent.held,
     )
     session = api_session(settings)
+    agents = aiohttp.ClientSession(headers=authorization(settings))
+    outside = Outside(
+        secrets=secrets_from(session), other_hosts=HttpOtherHosts(agents), uploads=HttpImageUploads(session)
+    )
     journal = Journal(state / "journal.db")
-    service = AgentService(log, journal, drivers, secrets_from(session), now, options)
+    service = AgentService(log, journal, drivers, outside, now, options)
     by_id = {named_id("host", name): driver for name, driver in drivers.items()}
     parts: list[Part] = [
         service.run,
@@ -124,4 +135,6 @@ async def agent(settings: Settings) -> None:
     health = HealthState(settings.metrics.every)
     if start_health_server(settings.metrics.listen, settings.metrics.agent, health):
         parts.append(partial(measure_health, health, service.look, (LogUnavailable,)))
-    await run_until_signal(*parts, opening=(service.start,), closing=(service.close, session.close, log.close))
+    await run_until_signal(
+        *parts, opening=(service.start,), closing=(service.close, session.close, agents.close, log.close)
+    )

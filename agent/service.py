@@ -5,13 +5,14 @@ A process has one host; with the simulated driver a process can have many.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from agent.drivers.driver import Driver, DriverError, Secrets
+from agent.drivers.driver import Driver, DriverError
 from agent.host.observer import observe_guest, observe_hosts
 from agent.host.registration import Candidate, job_positions, register
+from agent.jobs import Outside
 from agent.runner.journal import Journal
 from agent.runner.runner import HostIdentity, HostRunner
 from agent.runner.sender import RecordSender
@@ -28,7 +29,6 @@ from domain.core.messages import (
     to_record,
 )
 from domain.dead import dead_record
-from domain.guest_spec import GuestSpec
 from domain.host.reports import Heartbeat
 from domain.tasks.messages import AbortJobs, DispatchHostJobs
 from infra.log.lag import Lag, Lags, export_lags, lags
@@ -65,7 +65,7 @@ class AgentService:
         log: Log,
         journal: Journal,
         drivers: Mapping[str, Driver],
-        secrets: Callable[[GuestSpec], Awaitable[Secrets]],
+        outside: Outside,
         clock: Callable[[], datetime],
         options: AgentOptions,
     ) -> None:
@@ -73,7 +73,7 @@ class AgentService:
         self._journal = journal
         self._drivers = drivers
         """Host name -> driver of that host."""
-        self._secrets = secrets
+        self._outside = outside
         self._clock = clock
         self._options = options
         self._sender = RecordSender(log)
@@ -186,7 +186,7 @@ class AgentService:
             driver,
             self._journal,
             self._sender,
-            self._secrets,
+            self._outside,
             self._clock,
             self._options.parallel,
             self._held,

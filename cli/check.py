@@ -273,13 +273,27 @@ def rows(seen: Observations) -> Iterator[str]:
     yield from seen.folded.differences.lines
 
 
+def _places(instance: Instance) -> dict[str, str]:
+    """Id -> name of each host that the instance is on, or moves from or to."""
+    return {host.id: host.name for host in instance.claims().values()}
+
+
 def domains(seen: Observations) -> Iterator[str]:
-    """Every running guest belongs to an instance of its host and epoch; every running instance has its guest."""
+    """Every guest belongs to an instance of its host, or to one that moves from or to it; every running instance has
+    its guest, in an epoch that it knows."""
     # An agent refuses jobs of an epoch before its host's, so what a job made run is in no later one than its instance.
     # In an earlier one it may be: guests outlive their agents, and instances hear of the next when there is work.
     instances = {instance.id: instance for instance in seen.instances}
     for host in seen.hosts:
-        running = {ident: guest for ident, guest in seen.guests.get(host.id, {}).items() if guest.power in RUNNING}
+        guests = seen.guests.get(host.id, {})
+        running = {ident: guest for ident, guest in guests.items() if guest.power in RUNNING}
+        for ident in guests.keys() - running.keys():
+            instance = instances.get(ident)
+            if instance is None:
+                yield f"host {host.name} has a guest {ident}, which is the id of no instance"
+            elif instance.task is None and host.id not in (places := _places(instance)):
+                there = " and ".join(places.values()) or "no host"
+                yield f"host {host.name} has a guest of instance {ident}, which belongs to {there}"
         for ident, guest in running.items():
             instance = instances.get(ident)
             if instance is None:

@@ -7,11 +7,13 @@ can check what it fetched, and an instance knows for ever what it was built from
 from datetime import datetime
 from typing import Annotated, ClassVar, Literal
 
-from domain.core.errors import AlreadyExists
+from domain.core.errors import AlreadyExists, NotFound
 from domain.core.fields import PERSONAL
-from domain.core.messages import Command, Decision, Envelope, Event, Model
-from domain.kind import Kind
+from domain.core.messages import Command, Decision, Envelope, Event, Model, Outgoing, Topic
+from domain.jobs.image import DiscardInstanceImage, MakeInstanceImage
+from domain.kind import Kind, ListFilter
 from domain.named import Named
+from domain.tasks.messages import JobResult, JobsAnswered, Reply
 
 Format = Literal["qcow2", "raw"]
 
@@ -90,11 +92,34 @@ evolve = RULES.evolve
 
 
 def decide(now: Image | None, envelope: Envelope) -> Decision:
-    """Return the events of a command. Raises a Refusal where the image does not allow it."""
+    """Return the events of a command, and the answer to a job. Raises a Refusal where the image does not allow it."""
+    match envelope.data:
+        case MakeInstanceImage() as make:
+            return _made(now, make, envelope)
+        case DiscardInstanceImage(reply=reply):
+            there = now is not None and now.deleted is None
+            return Decision([ImageDeleted(at=envelope.time)] if there else [], [_answer(reply, "DiscardImage")])
     if isinstance(envelope.data, CreateImage) and now is not None:
         # Names are not unique: it is the id that exists, deleted or not.
         raise AlreadyExists(kind="image", id=envelope.subject.id)
     return RULES.decide(now, envelope)
+
+
+def _made(now: Image | None, make: MakeInstanceImage, envelope: Envelope) -> Decision:
+    """Asked for twice, it is made once."""
+    if now is not None and now.deleted is not None:
+        raise NotFound(kind="image", id=envelope.subject.id)
+    created = ImageCreated(at=envelope.time, **make.model_dump(exclude={"reply"}))
+    return Decision([] if now else [created], [_answer(make.reply, "MakeImage")])
+
+
+def _answer(reply: Reply, name: str) -> Outgoing:
+    message = JobsAnswered(
+        task_id=reply.task_id,
+        dispatch_id=reply.dispatch_id,
+        results=(JobResult(job_id=reply.job_id, name=name),),
+    )
+    return Outgoing(Topic.RESULTS, reply.key, message)
 
 
 KIND = Kind(
@@ -103,5 +128,6 @@ KIND = Kind(
     state=Image,
     evolve=evolve,
     delete=DeleteImage,
+    filters=(ListFilter("checksum", "Of these bytes (SHA-256)."),),
     shown=("format", "size", "virtual_size", "arch"),
 )

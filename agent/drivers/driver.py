@@ -5,7 +5,8 @@ call twice, and again after a crash in the middle: what is so already is success
 went wrong on the host; anything else that escapes is a fault of the program. A class a capability; Driver is them all.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -21,6 +22,8 @@ class DriverFault(StrEnum):
     """The hypervisor knows no such guest."""
     GUEST_OFF = "guest-off"
     """The guest has to run for this."""
+    GUEST_ON = "guest-on"
+    """The guest has to be off for this."""
     SAVED_MEMORY_UNUSABLE = "saved-memory-unusable"
     """The hypervisor cannot go on from what it saved of the guest; that is kept until the guest is started anew."""
     IMAGE_UNAVAILABLE = "image-unavailable"
@@ -33,6 +36,12 @@ class DriverFault(StrEnum):
     """The image does not fit on the disk."""
     DISK_DIFFERS = "disk-differs"
     """The instance has a disk, of another image."""
+    DISK_MISSING = "disk-missing"
+    """The instance has no disk on this host."""
+    DISK_BUSY = "disk-busy"
+    """The guest went on and off so often that its disk could not be copied."""
+    DISK_DAMAGED = "disk-damaged"
+    """What came of a disk from elsewhere is not what was sent."""
     VOLUME_UNKNOWN = "volume-unknown"
     """The host has no file of the volume."""
     VOLUME_NOT_RELEASED = "volume-not-released"
@@ -79,6 +88,20 @@ class VncAddress:
     valid_seconds: int
 
 
+@dataclass(frozen=True)
+class DiskContent:
+    """A disk's file on its way from one place to another."""
+
+    size: int
+    """Bytes of the file."""
+    chunks: AsyncGenerator[bytes, None]
+    """The file, piece by piece. Whoever takes it closes it."""
+    user_data: str = field(default="", repr=False)
+    """What the guest is told besides, as Secrets has it."""
+
+
+Progress = Callable[[int, int], None]
+"""Told how many bytes of how many (0: not known) are done."""
 Watcher = Callable[[str], Awaitable[None]]
 """Called with an instance's id when its guest may have changed by itself."""
 
@@ -157,6 +180,30 @@ class VolumeDriver(Protocol):
         """
 
 
+class DiskTransferDriver(Protocol):
+    """Root disks that move from host to host."""
+
+    async def read_disk(self, instance_id: str) -> DiskContent:
+        """Open the root disk's own file, without the image below it; "disk-missing", or "guest-on" where it changes."""
+
+    async def receive_disk(self, guest: GuestSpec, content: DiskContent) -> None:
+        """Have the root disk be this content, on top of this host's cached image; one that is there is replaced.
+
+        Where it fails, is cancelled, or `content.chunks` raises, nothing of the content is left.
+        "image-unavailable", or "disk-damaged" where the content is shorter or longer than its size.
+        """
+
+
+class CaptureDriver(Protocol):
+    """Copies of disks that are in use."""
+
+    def capture_disk(self, instance_id: str, progress: Progress) -> AbstractAsyncContextManager[DiskContent]:
+        """Make one standalone qcow2 file of the root disk and the image below it; there is nothing of it afterwards.
+
+        The guest may run, stop and start meanwhile: the copy is of one moment. "disk-missing", "disk-busy".
+        """
+
+
 class NetworkDriver(Protocol):
     """Guests' networks on the host."""
 
@@ -232,6 +279,15 @@ class DisplayDriver(Protocol):
 
 
 class Driver(
-    HostDriver, DiskDriver, VolumeDriver, NetworkDriver, DefinitionDriver, PowerDriver, DisplayDriver, Protocol
+    HostDriver,
+    DiskDriver,
+    DiskTransferDriver,
+    CaptureDriver,
+    VolumeDriver,
+    NetworkDriver,
+    DefinitionDriver,
+    PowerDriver,
+    DisplayDriver,
+    Protocol,
 ):
     """The hypervisor of one host, with all its parts."""

@@ -10,10 +10,11 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import Body, FastAPI, Query, Request, Response
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from pydantic import BaseModel, Field
 
 from agent.drivers.driver import Driver, DriverError, DriverFault
+from agent.outside import disk_stream
 
 MOST = 1 << 20
 """Bytes of a console's text in one answer, at most."""
@@ -21,6 +22,8 @@ PROBLEM = "application/problem+json"
 STATUS = {
     DriverFault.GUEST_UNKNOWN: 404,
     DriverFault.GUEST_OFF: 409,
+    DriverFault.GUEST_ON: 409,
+    DriverFault.DISK_MISSING: 404,
     DriverFault.HYPERVISOR_REFUSED: 409,
 }
 """HTTP status of a driver's errors; for all others it is 503: the host cannot do it now."""
@@ -88,6 +91,12 @@ def endpoint(drivers: Mapping[str, Driver], token: str, epochs: Callable[[str], 
         host_id: str, instance_id: UUID, most: Annotated[int, Query(ge=1, le=MOST)] = 65536
     ) -> PlainTextResponse:
         return PlainTextResponse(await driver(host_id).console_log(str(instance_id), most))
+
+    @app.get("/v1/hosts/{host_id}/instances/{instance_id}/disk")
+    async def disk(host_id: str, instance_id: UUID) -> StreamingResponse:
+        content = await driver(host_id).read_disk(str(instance_id))
+        told = disk_stream.headers(content)
+        return StreamingResponse(disk_stream.body(content), 200, told, "application/octet-stream")
 
     @app.post("/v1/hosts/{host_id}/instances/{instance_id}/vnc")
     async def vnc(host_id: str, instance_id: UUID, request: Annotated[VncRequest | None, Body()] = None) -> VncAnswer:

@@ -2,10 +2,10 @@
 
 import sys
 
-from agent.jobs.handler import HANDLERS, Context, Facts, Handler, handles, handles_without_guest
+from agent.jobs.handler import HANDLERS, Context, Facts, Handler, Outside, handles, handles_without_guest
 from domain.core.discovery import modules
 
 GROUPS = tuple(modules(sys.modules[__name__]))
 """The modules, in the order of their names."""
 
-__all__ = ["GROUPS", "HANDLERS", "Context", "Facts", "Handler", "handles", "handles_without_guest"]
+__all__ = ["GROUPS", "HANDLERS", "Context", "Facts", "Handler", "Outside", "handles", "handles_without_guest"]

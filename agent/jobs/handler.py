@@ -5,14 +5,17 @@ filed under another job's name, nor be given another's arguments. What the class
 is asked of the hypervisor here, once for all handlers: none can report what it hopes for.
 """
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from agent.drivers.driver import Driver, DriverError, DriverFault, Secrets
+from agent.drivers.driver import DiskContent, Driver, DriverError, DriverFault, Progress, Secrets
+from agent.outside.image_uploads import ImageUploads, NoImageUploads
+from agent.outside.other_hosts import NoOtherHosts, OtherHosts
 from domain.guest_spec import GuestSpec, Power
 from domain.jobs.guest import PowerSeen
 from domain.tasks.job import Fact, HostJob, Job
+from infra.process import failpoints
 
 AS_GOOD_AS: dict[Power, frozenset[Power]] = {Power.SHUTDOWN: frozenset({Power.NONE, Power.CRASHED})}
 """A job that turns a guest off has nothing to do where there is none, or where it is off because it crashed."""
@@ -22,14 +25,26 @@ def untold(done: int, total: int) -> None:
     """Progress that interests nobody."""
 
 
-@dataclass(frozen=True)
-class Context:
+@dataclass(frozen=True, kw_only=True)
+class Outside:
+    """The services beyond its host and the log that a handler can reach."""
+
+    secrets: Callable[[GuestSpec], Awaitable[Secrets]]
+    """Gets what the guest is to be told and the log must not know."""
+    other_hosts: OtherHosts = field(default_factory=NoOtherHosts)
+    """Agents of other hosts."""
+    uploads: ImageUploads = field(default_factory=NoImageUploads)
+    """The image store, to put something into."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context(Outside):
     """The driver, and the functions, that a handler works with."""
 
     driver: Driver
-    secrets: Callable[[GuestSpec], Awaitable[Secrets]]
-    """Gets what the guest is to be told and the log must not know."""
-    progress: Callable[[int, int], None] = untold
+    task_id: str = ""
+    """Of the task that the job is a step of."""
+    progress: Progress = untold
     """Says how many bytes of how many (0: not known) are done. To be called, in the event loop's thread, as often as
     something more is done: the job's time-out counts from the last call."""
 
@@ -46,6 +61,16 @@ class Context:
                 raise
             secrets = None
         await self.driver.write_config_drive(guest, secrets)
+
+
+async def telling(content: DiskContent, progress: Progress) -> AsyncGenerator[bytes, None]:
+    """The content's chunks, while `progress` hears how many bytes of how many were taken."""
+    done = 0
+    async for chunk in content.chunks:
+        yield chunk
+        done += len(chunk)
+        failpoints.point("disk-half-fetched")
+        progress(done, content.size)
 
 
 Facts = tuple[Fact, ...]

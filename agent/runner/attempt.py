@@ -48,7 +48,7 @@ class Attempt:
             "job_id": call.job_id,
             "name": call.name,
         }
-        self._context = replace(context, progress=self.progress)
+        self._context = replace(context, progress=self.progress, task_id=dispatch.task_id)
         self._say = say
         self._clock = clock
         self._deadline = 0.0

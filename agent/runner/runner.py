@@ -12,13 +12,13 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from agent.drivers.driver import Driver, Secrets
+from agent.drivers.driver import Driver
 from agent.drivers.traced import traced
-from agent.jobs import Context
+from agent.jobs import Context, Outside
 from agent.runner.attempt import Attempt, failed
 from agent.runner.journal import Journal
 from agent.runner.sender import RecordSender
@@ -31,7 +31,7 @@ from domain.core.messages import (
     derived_id,
     to_record,
 )
-from domain.guest_spec import GuestSpec, Power
+from domain.guest_spec import Power
 from domain.host.reports import GuestObserved
 from domain.jobs.disk import DeleteDisk
 from domain.jobs.guest import PowerSeen
@@ -80,7 +80,7 @@ class HostRunner:
         driver: Driver,
         journal: Journal,
         sender: RecordSender,
-        secrets: Callable[[GuestSpec], Awaitable[Secrets]],
+        outside: Outside,
         clock: Callable[[], datetime],
         parallel: int,
         held: asyncio.Semaphore,
@@ -91,7 +91,7 @@ class HostRunner:
         self.driver = driver
         self._journal = journal
         self._sender = sender
-        self._context = Context(driver=traced(driver), secrets=secrets)
+        self._context = Context(driver=traced(driver), **vars(outside))
         self._clock = clock
         self._slots = asyncio.Semaphore(parallel)
         self._slots_beside = asyncio.Semaphore(max(1, parallel // 2))

@@ -1,4 +1,4 @@
-"""Tasks and jobs."""
+"""Tasks, jobs and migrations."""
 
 from typing import Any
 
@@ -69,4 +69,23 @@ class JobDocument(Document):
     dispatched: str
     deadline: str
     finished: str | None
+    version: int
+
+
+class MigrationDocument(Document):
+    """A migration: a move of an instance from host to host."""
+
+    id: str = Field(description="of the task that migrates, too")
+    type: str
+    status: str
+    instance_id: str
+    instance_name: str
+    project_id: str
+    source_id: str
+    source_name: str
+    destination_id: str = Field(description="empty until the scheduler has chosen one")
+    destination_name: str
+    task_id: str
+    created: str
+    updated: str
     version: int

@@ -1,5 +1,5 @@
-"""What hosts' agents fetch: secrets by reference, and images' bytes. An application of its own, at an address of its
-own, behind the token that agents and API share.
+"""What hosts' agents fetch, and put here: secrets by reference, and images' bytes. An application of its own, at an
+address of its own, behind the token that agents and API share.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from api.http.request_context import Given
 from api.reads.queries import JSON
 from api.services import Services
 from domain.core.errors import NotFound
+from projections.views.view import Condition, Query
 
 
 async def authorized(request: Request) -> None:
@@ -43,6 +44,23 @@ async def image(given: Given, checksum: str) -> Response:
     """The bytes; ranges are served."""
     path = await asyncio.to_thread(given.blobs.path, checksum)
     return FileResponse(path, media_type="application/octet-stream", headers={"ETag": f'"{checksum}"'})
+
+
+@router.put("/images/uploads/{task_id}")
+async def upload(request: Request, given: Given, task_id: str) -> Response:
+    """Put an image's bytes into the store for a task."""
+    blob = await given.blobs.receive_for(task_id, request.stream())
+    return Response(orjson.dumps(blob.document()), media_type=JSON)
+
+
+@router.delete("/images/uploads/{task_id}")
+async def discard_upload(given: Given, task_id: str) -> Response:
+    """Take what was put there for a task out again, unless an image names it, or did: instances may stand on it."""
+    checksum = await given.blobs.noted(task_id)
+    if checksum:
+        named = await given.store.page("images", Query((Condition("checksum", "=", checksum),), limit=1))
+        await given.blobs.forget(task_id, also_bytes=not named.docs)
+    return Response(status_code=204)
 
 
 def create_internal_app(services: Services, token: str) -> FastAPI:

@@ -12,6 +12,7 @@ IMAGE_ID = "b86c8d3e-4f49-5f70-9a6b-6c7c0d5b1f44"
 NETWORK_ID = "c1a7e6d2-0b1c-5a3d-8f4e-1d2c3b4a5f55"
 PORT_ID = "d4e5f6a7-1c2d-5b4e-9a6f-2e3d4c5b6a66"
 HOST_ID = "e7f8a9b0-2d3e-5c5f-8b7a-3f4e5d6c7b77"
+OTHER_HOST_ID = "f8a9b0c1-3e4f-5d6a-9c8b-4a5f6e7d8c88"
 ZONE_ID = "f0a1b2c3-3e4f-5d6a-9c8b-4a5f6e7d8c88"
 KEYPAIR_ID = "a2b3c4d5-4f5a-5e7b-8d9c-5b6a7f8e9d99"
 JOB_ID = "b3c4d5e6-5a6b-5f8c-9eAd-6c7b8a9f0eaa".lower()
@@ -111,6 +112,22 @@ JOB: dict[str, Any] = {
     "deadline": LATER,
     "finished": None,
     "version": 6,
+}
+MIGRATION: dict[str, Any] = {
+    "id": COMMAND_ID,
+    "type": "cold",
+    "status": "finished",
+    "instance_id": INSTANCE_ID,
+    "instance_name": "web",
+    "project_id": "admin",
+    "source_id": HOST_ID,
+    "source_name": "h1",
+    "destination_id": OTHER_HOST_ID,
+    "destination_name": "h2",
+    "task_id": COMMAND_ID,
+    "created": NOW,
+    "updated": LATER,
+    "version": 14,
 }
 PARKED: dict[str, Any] = {
     "id": f"instance/{INSTANCE_ID}",

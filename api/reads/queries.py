@@ -19,7 +19,7 @@ from api.services import Services
 from domain.core.errors import Invalid, NotFound
 from domain.core.messages import Topic
 from projections.store.port import HistoryQuery
-from projections.views.view import Condition, Found, Query
+from projections.views.view import Condition, Either, Found, Query
 
 MOST = 1000
 MOST_SKIPPED = 10_000
@@ -123,7 +123,7 @@ def document(request: Request, found: Found, view: str, fields: Sequence[str] | 
     return Response(only(found.doc, wanted), 200, headers, JSON)
 
 
-async def page(services: Services, view: str, asked: Many, where: Sequence[Condition]) -> Response:
+async def page(services: Services, view: str, asked: Many, where: Sequence[Condition | Either]) -> Response:
     """A page of documents under the view's name, and the marker of the next. Raises Invalid, UnknownMarker."""
     wanted = known(view, asked.fields)
     await caught_up(services, asked.after)

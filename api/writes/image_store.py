@@ -9,6 +9,8 @@ import os
 import re
 import struct
 import tempfile
+import time
+import uuid
 from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,6 +26,8 @@ _FIXED = struct.Struct(">4sIQIIQ")
 _FEATURES = struct.Struct(">Q")
 _FEATURES_AT = 72
 _EXTERNAL_DATA = 1 << 2
+NOTES_KEPT = 7 * 86400.0
+"""Seconds for which it is known what was stored for a task: longer than any job of it is kept."""
 READABLE = 0o644
 """The hosts' hypervisors read these files, as users of their own."""
 
@@ -67,6 +71,54 @@ class Blobs:
     async def describe(self, checksum: str) -> Blob:
         """What the blob is. Raises NotFound, Invalid."""
         return await asyncio.to_thread(lambda: inspect(self.path(checksum), checksum))
+
+    async def receive_for(self, task_id: str, chunks: AsyncIterator[bytes]) -> Blob:
+        """Store a stream for a task, and note which it is. Raises what receive() raises."""
+        blob = await self.receive(chunks)
+        note = self._note(task_id)
+
+        def keep() -> None:
+            note.parent.mkdir(exist_ok=True)
+            for old in note.parent.glob("*.task"):
+                if time.time() - old.stat().st_mtime > NOTES_KEPT:
+                    old.unlink(missing_ok=True)
+            fresh = note.with_suffix(".part")
+            fresh.write_text(blob.checksum)
+            fresh.replace(note)
+
+        await asyncio.to_thread(keep)
+        return blob
+
+    async def noted(self, task_id: str) -> str:
+        """The checksum of what was stored for a task; empty where nothing was. Raises Invalid, NotSupportedYet."""
+        note = self._note(task_id)
+        return await asyncio.to_thread(lambda: note.read_text() if note.exists() else "")
+
+    async def forget(self, task_id: str, *, also_bytes: bool) -> None:
+        """Forget that something was stored for a task; and remove it, where nobody has stored the same again since.
+
+        Raises Invalid, NotSupportedYet.
+        """
+        note = self._note(task_id)
+
+        def forget() -> None:
+            if not note.exists():
+                return
+            checksum, noted = note.read_text(), note.stat().st_mtime
+            others = [each for each in note.parent.glob("*.task") if each != note and each.read_text() == checksum]
+            blob = self._directory() / checksum
+            if also_bytes and not others and blob.exists() and blob.stat().st_mtime <= noted:
+                blob.unlink()
+            note.unlink(missing_ok=True)
+
+        await asyncio.to_thread(forget)
+
+    def _note(self, task_id: str) -> Path:
+        try:
+            ident = uuid.UUID(task_id)
+        except ValueError as wrong:
+            raise Invalid(field="task", value=task_id[:80], allowed="the id of a task is needed") from wrong
+        return self._directory() / "uploads" / f"{ident}.task"
 
     async def receive(self, chunks: AsyncIterator[bytes]) -> Blob:
         """Store a stream under its checksum. Raises TooLarge, Invalid, NotSupportedYet, OSError."""

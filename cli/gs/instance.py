@@ -11,7 +11,7 @@ from cli.gs.options import command
 from cli.gs.parking import add_release
 from cli.gs.parsing import pairs
 from cli.gs.problems import Missing
-from cli.gs.resources import INNER_STATUS, INSTANCE, INTERFACE, Narrowing
+from cli.gs.resources import INNER_STATUS, INSTANCE, INTERFACE, MIGRATION, Narrowing
 from cli.gs.standard import add_diff, add_history, add_list, add_show, argument
 from cli.gs.why import add_why
 
@@ -72,6 +72,7 @@ def interface_list(call: Call, which: Which) -> None:
     call.table(call.client.get(INSTANCE.path(call.ident(INSTANCE, which), "interfaces")), INTERFACE)
 
 
+add_list(app, MIGRATION, name="migration-list")
 console.add(app)
 add_history(app, INSTANCE)
 add_diff(app, INSTANCE)

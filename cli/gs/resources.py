@@ -85,6 +85,12 @@ def _actions() -> Iterable[str]:
     return ACTIONS
 
 
+def _migration_statuses() -> Iterable[str]:
+    from domain.instance.migration import MigrationStatus
+
+    return MigrationStatus
+
+
 INSTANCE = Resource(
     "instance",
     "instances",
@@ -238,6 +244,27 @@ JOB = Resource(
         Narrowing("--task", "Of this task.", of="task"),
         BY_INSTANCE,
         Narrowing("--host", "Sent to this host (name or ID).", of="host"),
+    ),
+    named=False,
+)
+MIGRATION = Resource(
+    "migration",
+    "migrations",
+    (
+        ID,
+        Column("instance_name", "instance"),
+        Column("type"),
+        Column("status"),
+        Column("source_name", "from"),
+        Column("destination_name", "to"),
+        Column("created"),
+        Column("updated"),
+    ),
+    narrowings=(
+        BY_INSTANCE,
+        Narrowing("--host", "From or to this host (name or ID).", of="host"),
+        by_status(_migration_statuses),
+        BY_PROJECT,
     ),
     named=False,
 )

@@ -38,8 +38,9 @@ def add_list(
     switches: tuple[Narrowing, ...] = (),
     choose: Choose | None = None,
     skip: bool = True,
+    name: str = "list",
 ) -> None:
-    """`list`. `switches` are the command's own; `choose` tells what they show."""
+    """`list`, or by another name. `switches` are the command's own; `choose` tells what they show."""
 
     def run(call: Call, **given: Any) -> None:
         own = {each.name: given.pop(each.name) for each in switches}
@@ -60,7 +61,7 @@ def add_list(
     if resource.long:
         options.append(("long", Annotated[bool, typer.Option("--long", help="More columns.")], False))
     signed(run, [*options, *PAGE, *(SKIP if skip else ())])
-    command(app, "list", help=f"List {resource.plural}.")(run)
+    command(app, name, help=f"List {resource.plural}.", shows=resource)(run)
 
 
 def add_show(app: typer.Typer, resource: Resource, *, past: bool = False) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from cli.gs.client import Client
-from cli.gs.columns import printable
+from cli.gs.columns import bytes_in_words, printable
 from cli.gs.problems import Refused, of_answer
 from cli.gs.resources import TASK
 
@@ -94,7 +94,16 @@ def progress(started: Started, task: Document) -> str:
         step += f" ({min(int(task.get('steps_done') or 0) + 1, len(steps))} of {len(steps)})"
     elif status != "running":
         step = f"{status} {step}"
-    return ": ".join((*said, step))
+    return ": ".join((*said, step)) + so_far(task.get("progress"))
+
+
+def so_far(told: Document | None) -> str:
+    """`, 40 % (40M of 100M)`, of a step that says how far it is; else nothing."""
+    if not told:
+        return ""
+    total = told.get("total") or 0
+    sizes = f" ({bytes_in_words(told['done'])} of {bytes_in_words(total)})" if total else ""
+    return f", {told['percent']:.0f} %{sizes}"
 
 
 def wait(client: Client, tasks: Sequence[Started]) -> list[Document]:

@@ -85,7 +85,7 @@ MIGRATIONS = View(
         ViewColumn("instance_id", indexed=True),
         ViewColumn("status", indexed=True),
         ViewColumn("type"),
-        ViewColumn("source_id"),
-        ViewColumn("destination_id"),
+        ViewColumn("source_id", indexed=True),
+        ViewColumn("destination_id", indexed=True),
     ),
 )

@@ -11,6 +11,7 @@ from typing import Any
 
 from agent.drivers.driver import DriverError, DriverFault, Secrets
 from agent.drivers.simulated.driver import SimulatedDriver
+from agent.jobs import Outside
 from agent.runner.journal import Journal
 from agent.runner.runner import HostIdentity, HostRunner
 from agent.runner.sender import RecordSender
@@ -164,6 +165,10 @@ async def no_secrets(guest: GuestSpec) -> Secrets:
     return Secrets()
 
 
+NOTHING = Outside(secrets=no_secrets)
+"""There is nothing beyond the host."""
+
+
 @dataclass
 class Bench:
     """One host."""
@@ -185,7 +190,7 @@ class Bench:
             self.driver,
             self.journal,
             self.sender,
-            no_secrets,
+            NOTHING,
             self.clock,
             self.parallel,
             asyncio.Semaphore(100),

@@ -16,10 +16,10 @@ from domain.core.messages import Key, Message, Topic, from_record, named_id
 from domain.network.messages import CreateNetwork
 from domain.tasks.messages import JobsAnswered
 from tests.agent.bench import (
+    NOTHING,
     PATIENCE,
     Hypervisor,
     ident,
-    no_secrets,
 )
 from tests.domain.instances import NETWORK, boot_command
 from tests.harness.world import World
@@ -43,7 +43,7 @@ class Site:
     def agent(self, drivers: Mapping[str, Driver] | None = None, options: AgentOptions = OPTIONS) -> AgentService:
         """A new process."""
         journal = Journal(self.path / "journal.db")
-        return AgentService(self.world.log, journal, drivers or self.drivers, no_secrets, self.world.clock, options)
+        return AgentService(self.world.log, journal, drivers or self.drivers, NOTHING, self.world.clock, options)
 
     def host(self, name: str = "h1") -> HostIdentity:
         """Who a host is now."""

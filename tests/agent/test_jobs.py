@@ -1,8 +1,12 @@
+from dataclasses import replace
+
 import pytest
 
 from agent.drivers.driver import DriverError, DriverFault, Secrets
 from agent.drivers.simulated.driver import SimulatedDriver
 from agent.jobs import HANDLERS, Context, Facts, handles, handles_without_guest
+from agent.outside.image_uploads import ImageUploadsInMemory
+from agent.outside.other_hosts import OtherHostsInMemory
 from domain.guest_spec import GuestSpec, ImageRef, Power
 from domain.jobs.disk import (
     CreateDisk,
@@ -27,15 +31,20 @@ from domain.jobs.guest import (
     UndefineGuest,
     UnrescueGuest,
 )
+from domain.jobs.image import DiscardUpload, DiskUploaded, UploadDisk
+from domain.jobs.migration import FetchDisk
 from domain.jobs.network import PlugPorts, UnplugPorts
 from domain.tasks.job import JOBS, Fact, HostJob, Job
 from tests.agent.samples import a_guest
 
 IMAGE = ImageRef(id="i-1", name="tiny", checksum="ab" * 32, format="qcow2", size=1, virtual_size=1)
+ELSEWHERE = "another host"
 LEAVING = [job for job in JOBS.values() if issubclass(job, HostJob) and job.leaves is not None]
 LIFE: tuple[tuple[Job, Power | None], ...] = (
     (PrepareImage(), None),
+    (FetchDisk(endpoint="http://agent", host_id=ELSEWHERE), None),
     (CreateDisk(), None),
+    (DiscardUpload(), None),
     (WriteConfigDrive(), None),
     (PlugPorts(), None),
     (DefineGuest(), Power.SHUTDOWN),
@@ -80,11 +89,14 @@ class Told(SimulatedDriver):
         self.told.append(secrets)
 
 
-def context(driver: SimulatedDriver) -> Context:
+def context(driver: SimulatedDriver, elsewhere: SimulatedDriver | None = None) -> Context:
     async def secrets(guest: GuestSpec) -> Secrets:
         return Secrets(password=f"of {guest.password_ref}")
 
-    return Context(driver, secrets)
+    others = OtherHostsInMemory({ELSEWHERE: elsewhere} if elsewhere else {})
+    return Context(
+        driver=driver, secrets=secrets, other_hosts=others, uploads=ImageUploadsInMemory(), task_id="task of a test"
+    )
 
 
 async def do(job: Job, guest: GuestSpec, given: Context) -> tuple[Fact, ...]:
@@ -143,9 +155,12 @@ async def test_a_job_that_leaves_a_power_cannot_do_without_a_guest() -> None:
 
 @pytest.mark.parametrize("times", [1, 2])
 async def test_a_job_done_twice_leaves_what_doing_it_once_does(times: int) -> None:
-    given = context(SimulatedDriver())
+    elsewhere = SimulatedDriver()
+    given = context(SimulatedDriver(), elsewhere)
     guest = a_guest(IMAGE)
-    assert {type(job) for job, _ in LIFE} >= HANDLERS.keys() - set(LEAVING)
+    await elsewhere.prepare_image(IMAGE)
+    await elsewhere.create_disk(guest)
+    assert {type(job) for job, _ in LIFE} >= HANDLERS.keys() - set(LEAVING) - {UploadDisk}
     for job, power in LIFE:
         for _ in range(times):
             facts = await do(job, guest, given)
@@ -193,10 +208,10 @@ async def test_a_guest_whose_secrets_are_forgotten_is_told_anew_without_them(job
         raise DriverError("secret-unavailable", "nobody answers")
 
     driver = Told()
-    await do(job, a_guest(IMAGE, config_drive=False), Context(driver, forgotten))
+    await do(job, a_guest(IMAGE, config_drive=False), Context(driver=driver, secrets=forgotten))
     assert driver.told == [None]
     with pytest.raises(DriverError, match="nobody answers"):
-        await do(job, a_guest(IMAGE, config_drive=False), Context(driver, unavailable))
+        await do(job, a_guest(IMAGE, config_drive=False), Context(driver=driver, secrets=unavailable))
 
 
 async def test_a_failure_keeps_its_code() -> None:
@@ -262,3 +277,27 @@ async def test_a_guest_that_runs_goes_on_when_it_is_defined_anew() -> None:
     for job in (PrepareImage(), CreateDisk(), DefineGuest(), StartGuest()):
         await do(job, guest, given)
     assert await do(DefineGuest(), guest, given) == (PowerSeen(power=Power.RUNNING),)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_disk_is_uploaded_for_its_task_and_taken_out_again(times: int) -> None:
+    uploads, told = ImageUploadsInMemory(), list[tuple[int, int]]()
+    given = replace(
+        context(SimulatedDriver()),
+        uploads=uploads,
+        task_id="t",
+        progress=lambda done, total: told.append((done, total)),
+    )
+    guest = a_guest(IMAGE)
+    await do(PrepareImage(), guest, given)
+    await do(CreateDisk(), guest, given)
+    for _ in range(times):
+        (fact,) = await do(UploadDisk(), guest, given)
+        assert isinstance(fact, DiskUploaded)
+        assert fact.size == len(uploads.kept["t"])
+        assert [done for done, _ in told] == sorted(done for done, _ in told)
+        assert told[-1][0] == told[-1][1]
+        told.clear()
+    for _ in range(times):
+        await do(DiscardUpload(), guest, given)
+        assert uploads.kept == {}

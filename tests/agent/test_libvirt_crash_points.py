@@ -9,13 +9,14 @@ import os
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from agent.drivers.driver import Secrets
+from agent.drivers.driver import Driver, Secrets
 from domain.guest_spec import GuestSpec, Power
 from infra.process.failpoints import POINTS, VARIABLE
 from tests.agent import private_host
@@ -26,6 +27,7 @@ pytestmark = pytest.mark.real
 
 ROOT = Path(__file__).parents[2]
 VOLUME = "5f0d3a52-8f0e-4c57-9d1f-2f6c2f3a9b10"
+RECEIVING = ("libvirt-disk-received",)
 TAKING_APART = ("libvirt-destroyed", "libvirt-undefined", "libvirt-half-unplugged", "libvirt-disk-gone")
 
 
@@ -40,7 +42,8 @@ def host() -> Iterator[PrivateHost]:
 
 
 async def work(uri: str, state: Path, executor: ThreadPoolExecutor, guest: GuestSpec, what: str) -> dict[str, Power]:
-    """What an agent's jobs do for the guest: `build` it, or take it `apart`; the guests that there are then."""
+    """What an agent's jobs do for the guest: `build` it, have its disk `come` from elsewhere before, or take it
+    `apart`; the guests that there are then."""
     from agent.drivers.libvirt.driver import LibvirtDriver
 
     async def nobody(instance_id: str) -> None:
@@ -49,8 +52,10 @@ async def work(uri: str, state: Path, executor: ThreadPoolExecutor, guest: Guest
     driver = LibvirtDriver(uri, state, str(state / "store"), executor=executor)
     await driver.open(nobody)
     try:
-        if what == "build":
+        if what != "apart":
             await driver.prepare_image(guest.image)
+            if what == "come":
+                await receive(driver, guest)
             await driver.create_disk(guest)
             await driver.write_config_drive(guest, Secrets())
             await driver.plug(guest)
@@ -65,6 +70,14 @@ async def work(uri: str, state: Path, executor: ThreadPoolExecutor, guest: Guest
         return await driver.guests()
     finally:
         await driver.close()
+
+
+async def receive(driver: Driver, guest: GuestSpec) -> None:
+    """The guest has the disk of another, which is gone."""
+    other = guest.but(id=str(uuid.uuid5(uuid.UUID(guest.id), "other")))
+    await driver.create_disk(other)
+    await driver.receive_disk(guest, await driver.read_disk(other.id))
+    await driver.delete_disk(other.id)
 
 
 def main(uri: str, namespace: str, state: str, guest: str, what: str) -> None:
@@ -92,9 +105,10 @@ async def test_what_a_dead_agent_began_is_done_by_the_next(host: PrivateHost, po
     state = host.directory / point
     await asyncio.to_thread((state / "store").mkdir, parents=True)
     guest = a_guest(an_image(state / "store"))
+    build = "come" if point in RECEIVING else "build"
     if point not in TAKING_APART:
-        await asyncio.to_thread(dies, host, state, guest, "build", point)
-    assert await work(host.uri, state, host.executor(), guest, "build") == {guest.id: Power.RUNNING}
+        await asyncio.to_thread(dies, host, state, guest, build, point)
+    assert await work(host.uri, state, host.executor(), guest, build) == {guest.id: Power.RUNNING}
     if point in TAKING_APART:
         await asyncio.to_thread(dies, host, state, guest, "apart", point)
     assert await work(host.uri, state, host.executor(), guest, "apart") == {}

@@ -64,6 +64,9 @@ async def test_every_list_and_every_document_is_as_described(api: Api, view: str
     kind = RESOURCES[view].kind
     if kind is not None and kind.create is not None and not (await api.get(f"/{view}"))[view]:
         await make_as_described(api, view)
+    await api.world.host("h2")
+    await api.post("/instances/web/actions/migrate", {}, 202)
+    await api.world.settle()
     page = await api.get(f"/{view}")
     assert set(page) == {view, "next"}
     for doc in page[view]:
@@ -109,6 +112,7 @@ async def test_a_read_after_gives_up_with_504(api: Api) -> None:
         *(("ports", by) for by in ("network", "instance")),
         *(("jobs", by) for by in ("host", "instance")),
         ("tasks", "instance"),
+        *(("migrations", by) for by in ("host", "instance")),
     ],
 )
 async def test_a_name_that_nobody_has_is_told_apart_from_an_empty_page(api: Api, view: str, by: str) -> None:

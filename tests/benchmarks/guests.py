@@ -15,7 +15,7 @@ from agent.runner.journal import Journal
 from agent.runner.runner import HostRunner
 from domain import catalog
 from tests.agent import private_host
-from tests.agent.bench import HOST, Bench, dispatch, no_secrets, working
+from tests.agent.bench import HOST, NOTHING, Bench, dispatch, working
 from tests.agent.samples import a_guest, an_image
 from tests.benchmarks.processes import spread
 
@@ -31,7 +31,7 @@ class RealBench(Bench):
 
     def __init__(self, driver: LibvirtDriver, journal: Journal) -> None:
         super().__init__(journal=journal)
-        self.runner = HostRunner(HOST, driver, journal, self.sender, no_secrets, self.clock, 4, asyncio.Semaphore(4))
+        self.runner = HostRunner(HOST, driver, journal, self.sender, NOTHING, self.clock, 4, asyncio.Semaphore(4))
 
 
 def _virsh(uri: str, *words: str) -> float:

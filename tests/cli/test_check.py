@@ -25,6 +25,7 @@ from domain.dead import DeadDropped, DeadRetried
 from domain.host.state import Host
 from domain.instance.actions.lifecycle.delete import DeleteInstance
 from domain.instance.actions.lifecycle.update import UpdateInstance
+from domain.instance.actions.placement.migrate import MigrateInstance
 from domain.instance.actions.power.reboot import RebootInstance
 from domain.instance.actions.power.start import StartInstance
 from domain.instance.actions.power.stop import StopInstance
@@ -333,6 +334,11 @@ async def test_rows_that_are_wrong_missing_or_too_many(world: World) -> None:
         (lambda here, there: {here: {}, there: {}}, "does not run it"),
         (lambda here, there: {here: {WEB.id: "shutdown"}, there: {}}, "does not run it"),
         (lambda here, there: {here: {WEB.id: "running"}, there: {WEB.id: "running"}}, f"{WEB.id}, which belongs to h"),
+        (lambda here, there: {here: {WEB.id: "running"}, there: {WEB.id: "shutdown"}}, f"{WEB.id}, which belongs to h"),
+        (
+            lambda here, there: {here: {WEB.id: "running"}, there: {"x": "crashed"}},
+            "has a guest x, which is the id of no instance",
+        ),
         (
             lambda here, there: {here: {WEB.id: "running"}, there: {"x": "running"}},
             "runs x, which is the id of no instance",
@@ -349,6 +355,20 @@ async def test_guests_that_are_not_where_they_should_be(
     found = broken(await checked(world, guests(instance.host.name, other)))
     assert list(found) == ["domains"]
     assert any(told in problem for problem in found["domains"])
+
+
+async def test_a_guest_that_moves_is_at_two_hosts_and_runs_at_one(world: World) -> None:
+    await world.send(WEB, MigrateInstance())
+    instance = await state(world)
+    assert instance.host is not None
+    assert instance.incoming is not None
+    now, before = instance.host.name, instance.incoming.host.name
+    assert broken(await checked(world, {now: {WEB.id: "running"}, before: {WEB.id: "shutdown"}})) == {}
+    found = broken(await checked(world, {now: {WEB.id: "running"}, before: {WEB.id: "running"}}))
+    assert found == {"domains": [f"host {before} runs instance {WEB.id}, which belongs to {now}"]}
+    await world.host("h3")
+    found = broken(await checked(world, {now: {WEB.id: "running"}, before: {}, "h3": {WEB.id: "shutdown"}}))
+    assert found == {"domains": [f"host h3 has a guest of instance {WEB.id}, which belongs to {now} and {before}"]}
 
 
 async def test_a_guest_that_a_job_of_an_epoch_that_was_over_made_run(world: World) -> None:

@@ -40,7 +40,7 @@ FLAGS: dict[str, list[str]] = {
     "event follow": ["--from"],
 }
 COMMANDS = {
-    "instance": "list show show-deleted log vnc interface-list update history diff why release "
+    "instance": "list show show-deleted log vnc interface-list migration-list update history diff why release "
     + " ".join(name for name in ACTIONS if not name.startswith("hard-")),
     "flavor": "list create update show history diff why release delete add-extra delete-extra",
     "keypair": "list show history diff why release create delete",

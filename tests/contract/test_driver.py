@@ -34,6 +34,8 @@ class Subject:
     changed: asyncio.Queue[str]
     serials: Callable[[str], list[str]]
     """Of the volumes that a guest has."""
+    kept: Callable[[str], list[Path]] = lambda instance_id: []
+    """The files that there are of an instance."""
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +71,10 @@ async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
     async def end(instance_id: str) -> None:
         await asyncio.to_thread(host.end_guest, instance_id)
 
-    yield Subject(driver, an_image(store), an_image(store, name="other"), end, changed, host.serials)
+    def kept(instance_id: str) -> list[Path]:
+        return sorted((state / "instances").glob(f"{instance_id}*/**/*"))
+
+    yield Subject(driver, an_image(store), an_image(store, name="other"), end, changed, host.serials, kept)
     for instance_id in await driver.guests():
         await driver.undefine(instance_id)
     await driver.unplug(a_guest(an_image(store)))

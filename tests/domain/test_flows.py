@@ -13,6 +13,7 @@ from commands.engine import DECIDERS
 from domain.aggregates import WITH_TASKS
 from domain.core.errors import Refusal, WrongStatus
 from domain.core.messages import Command, Key
+from domain.image import Image
 from domain.instance.state import Instance
 from domain.instance.states import STATES
 from domain.tasks.action import Action
@@ -59,6 +60,14 @@ def begins() -> Iterator[Any]:
                 continue
             for status in sorted(action.begins) or [""]:
                 yield pytest.param(name, action, str(status), id=f"{name}-{action.name}-from-{status or 'nothing'}")
+
+
+def power_fits(now: Any) -> bool:
+    """The guest of an instance has a power that its status goes with."""
+    if not isinstance(now, Instance):
+        return True
+    allowed = STATES[now.vm_state].power
+    return allowed is None or now.power in allowed
 
 
 every = pytest.mark.parametrize(("name", "action", "status"), list(begins()))
@@ -124,6 +133,8 @@ class Begun:
         fails = None if self.action.beside else self.action.fails
         assert walk.now.current_status == (fails or self.status)
         walk.assert_undone(task)
+        made = [each for each in walk.stage.states.values() if isinstance(each, Image) and each.deleted is None]
+        assert made == []
         unsure = bool([index for index in walk.done(task) if not self.steps[index].undo])
         walk.assert_consistent(unsure)
         if not unsure:

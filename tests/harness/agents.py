@@ -16,9 +16,8 @@ from domain.core.messages import (
     to_record,
 )
 from domain.host.messages import Inventory, RegisterHost
-from domain.jobs.guest import PowerSeen
-from domain.tasks.job import JOBS, HostJob
 from domain.tasks.messages import DispatchHostJobs, JobError, JobResult, JobsAnswered
+from tests.harness.answers import facts_of
 
 GIB = 1 << 30
 
@@ -63,9 +62,7 @@ class TestAgents:
         results = []
         for call in dispatch.jobs:
             error = self.failures.get(call.name)
-            kind = JOBS[call.name]
-            power = kind.leaves if issubclass(kind, HostJob) else None
-            facts = (PowerSeen(power=power),) if power and not error else ()
+            facts = () if error else facts_of(None, call)
             results.append(JobResult(job_id=call.job_id, name=call.name, error=error, facts=facts))
             if error:
                 break

@@ -9,6 +9,7 @@ from typing import Any
 
 from domain.guest_spec import AttachedVolume, HostRef, Power
 from domain.jobs.guest import PowerSeen
+from domain.jobs.image import DiskUploaded, UploadDisk
 from domain.jobs.network import BindPort, PortBound, PortUnbound, UnbindPort
 from domain.jobs.scheduling import Place, Placed, Release, Released
 from domain.jobs.volume import ReleaseVolume, ReserveVolume, VolumeGranted, VolumeReturned
@@ -32,6 +33,9 @@ YIELDS: dict[type[Job], Yields] = {
     Place: lambda subject, job, job_id: (Placed(host=HOST, claim=job_id),),
     Release: lambda subject, job, job_id: (Released(),),
     BindPort: _bound,
+    UploadDisk: lambda subject, job, job_id: (
+        DiskUploaded(checksum="0" * 64, format="qcow2", size=1 << 20, virtual_size=1 << 26),
+    ),
     ReserveVolume: lambda subject, job, job_id: (VolumeGranted(volume=AttachedVolume(id=job.volume_id, size=1 << 30)),),
     ReleaseVolume: lambda subject, job, job_id: (VolumeReturned(volume_id=job.volume_id),),
     UnbindPort: lambda subject, job, job_id: (PortUnbound(nic=job.nic),),

@@ -9,9 +9,12 @@ from typing import Any
 
 from agent.drivers.driver import Driver, Secrets
 from agent.drivers.simulated.driver import SimulatedDriver
+from agent.jobs import Outside
+from agent.outside.other_hosts import OtherHostsInMemory
 from agent.runner.journal import Journal
 from agent.service import AgentOptions, AgentService
 from domain.core.cells import DEFAULT_CELL
+from domain.core.messages import named_id
 from domain.guest_spec import GuestSpec
 from infra.secrets.memory import MemorySecrets
 from tests.api.api import MIB, Api, serving
@@ -28,11 +31,13 @@ async def whole(directory: Path, drivers: Mapping[str, Driver] | None = None) ->
     async with serving(directory) as api:
         api.world.stopped.add("agents")
         journal = Journal(directory / "journal.db")
+        drivers = drivers or {"h1": SimulatedDriver()}
+        by_id = {named_id("host", name): driver for name, driver in drivers.items()}
         agent = AgentService(
             api.world.log,
             journal,
-            drivers or {"h1": SimulatedDriver()},
-            secrets_from(api.world.secrets),
+            drivers,
+            Outside(secrets=secrets_from(api.world.secrets), other_hosts=OtherHostsInMemory(by_id)),
             api.world.clock,
             OPTIONS,
         )

@@ -10,6 +10,9 @@ from typing import Any, cast
 
 from agent.drivers.driver import Driver, Secrets
 from agent.drivers.simulated.driver import SimulatedDriver
+from agent.jobs import Outside
+from agent.outside.image_uploads import ImageUploadsInMemory
+from agent.outside.other_hosts import OtherHostsInMemory
 from agent.runner.journal import Journal
 from agent.service import AgentOptions, AgentService
 from api.http.refusals import Overloaded, Unavailable
@@ -26,7 +29,7 @@ from commands.rules import Rules, restored
 from commands.scheduler import SchedulerRules
 from commands.timers import Timers
 from domain import catalog
-from domain.core.messages import Command, Key, Topic
+from domain.core.messages import Command, Key, Topic, named_id
 from domain.guest_spec import GuestSpec
 from domain.host.messages import Inventory
 from domain.host.state import Host
@@ -116,6 +119,7 @@ class Cluster:
             f"h{number}": SimulatedDriver(room, latency=0.02, seed=str(random.random()))
             for number, room in enumerate(ROOMS, 1)
         }
+        self._uploads = ImageUploadsInMemory()
         self._journals = {name: Journal(":memory:") for name in self.drivers}
         self._groups: dict[str, Group] = {}
         self._requests: asyncio.Queue[Request] = asyncio.Queue()
@@ -195,7 +199,9 @@ class Cluster:
         cell = CELLS[list(self.drivers).index(name) % len(CELLS)]
         options = AgentOptions(cell=cell, zone=cell, endpoint=name, parallel=8, heartbeat=3.0, reconcile=5.0)
         drivers: dict[str, Driver] = {name: self.drivers[name]}
-        service = AgentService(self.log, self._journals[name], drivers, secrets, process.clock, options)
+        others = {named_id("host", other): driver for other, driver in self.drivers.items()}
+        outside = Outside(secrets=secrets, other_hosts=OtherHostsInMemory(others), uploads=self._uploads)
+        service = AgentService(self.log, self._journals[name], drivers, outside, process.clock, options)
         await service.start()
         await service.run()
 

@@ -3,13 +3,12 @@
 A class a capability, each in a file of its own; this one is all of them.
 """
 
+from agent.drivers.libvirt.capture import LibvirtCapture
 from agent.drivers.libvirt.definition import LibvirtDefinitions
-from agent.drivers.libvirt.disks import LibvirtDisks
 from agent.drivers.libvirt.display import LibvirtDisplay
 from agent.drivers.libvirt.nics import LibvirtNics
-from agent.drivers.libvirt.power import LibvirtPower
 from agent.drivers.libvirt.volumes import LibvirtVolumes
 
 
-class LibvirtDriver(LibvirtDisks, LibvirtVolumes, LibvirtNics, LibvirtDefinitions, LibvirtPower, LibvirtDisplay):
+class LibvirtDriver(LibvirtVolumes, LibvirtNics, LibvirtDefinitions, LibvirtCapture, LibvirtDisplay):
     """A host's libvirt, as a Driver."""

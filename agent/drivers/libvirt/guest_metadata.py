@@ -38,6 +38,11 @@ def keep(directory: Path, found: dict[str, bytes]) -> None:
         fresh.replace(directory / name)
 
 
+def keep_user_data(directory: Path, user_data: str) -> None:
+    """Keep what came from the guest's host before, until all documents are written. Raises OSError."""
+    keep(directory, {USER_DATA: user_data.encode()})
+
+
 def kept(directory: Path) -> dict[str, bytes]:
     """Read the documents that were kept for the metadata service; none where nothing was. Raises OSError."""
     names = (META_DATA, NETWORK_DATA, USER_DATA)

@@ -8,13 +8,13 @@ import asyncio
 import json
 import random
 import sqlite3
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager, closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
-from agent.drivers.driver import DriverError, DriverFault, Secrets, VncAddress, Watcher
+from agent.drivers.driver import DiskContent, DriverError, DriverFault, Progress, Secrets, VncAddress, Watcher
 from domain.guest_spec import AttachedVolume, GuestSpec, ImageRef, Power, serial_of
 from domain.host.messages import Inventory
 from domain.tasks.job import JOBS
@@ -22,6 +22,8 @@ from infra.process.settings import Settings
 
 CONSOLE_MOST = 16 << 10
 """Bytes of console that are kept of a guest."""
+PIECE = 16
+"""Bytes of a disk that are read at once."""
 FIRST_DISPLAY = 5900
 ROOMY = Inventory(vcpus=64, memory=256 << 30, disk=4 << 40, arch="x86_64", hypervisor="simulated")
 OFF = {Power.NONE, Power.SHUTDOWN, Power.CRASHED}
@@ -45,6 +47,8 @@ class SimulatedGuest:
     volumes: tuple[str, ...] = ()
     """Ids of the volumes that it has as disks."""
     boots: int = 0
+    user_data: str = ""
+    """What it is told."""
     console: str = ""
 
     @property
@@ -130,6 +134,7 @@ class SimulatedDriver:
         had = self._guests.get(instance_id)
         if had is not None:
             had.disk, had.old_disk, had.rescue_disk, had.console = "", "", "", ""
+            had.user_data = ""
             self._keep(instance_id)
 
     async def replace_disk(self, guest: GuestSpec) -> None:
@@ -171,9 +176,48 @@ class SimulatedDriver:
             had.rescue_disk = ""
             self._keep(instance_id)
 
+    async def read_disk(self, instance_id: str) -> DiskContent:
+        """The image that the disk was made of, and how often its guest has started."""
+        had = self._guests.get(instance_id)
+        if had is None or not had.disk:
+            raise DriverError(DriverFault.DISK_MISSING, f"instance {instance_id} has no disk here")
+        if had.power not in OFF:
+            raise DriverError(DriverFault.GUEST_ON, f"guest {instance_id} uses its disk")
+        content = f"{had.disk} {had.boots}".encode()
+        return DiskContent(len(content), _in_pieces(content), had.user_data)
+
+    async def receive_disk(self, guest: GuestSpec, content: DiskContent) -> None:
+        """Note what came, once it is whole."""
+        await self._pass("FetchDisk")
+        async with aclosing(content.chunks) as chunks:
+            came = b"".join([chunk async for chunk in chunks])
+        if len(came) != content.size:
+            raise DriverError(DriverFault.DISK_DAMAGED, f"of {content.size} bytes of a disk {len(came)} came")
+        if guest.image.checksum not in self._images:
+            raise DriverError(DriverFault.IMAGE_UNAVAILABLE, f"image {guest.image.name!r} is not on this host")
+        checksum, _, boots = came.decode().partition(" ")
+        had = self._guests.setdefault(guest.id, SimulatedGuest())
+        had.disk, had.boots, had.user_data = checksum, int(boots), content.user_data
+        self._keep(guest.id)
+
+    @asynccontextmanager
+    async def capture_disk(self, instance_id: str, progress: Progress) -> AsyncIterator[DiskContent]:
+        """The same bytes that another host would get."""
+        await self._pass("UploadDisk")
+        had = self._guests.get(instance_id)
+        if had is None or not had.disk:
+            raise DriverError(DriverFault.DISK_MISSING, f"instance {instance_id} has no disk here")
+        content = f"{had.disk} {had.boots}".encode()
+        progress(len(content), len(content))
+        async with aclosing(_in_pieces(content)) as chunks:
+            yield DiskContent(len(content), chunks)
+
     async def write_config_drive(self, guest: GuestSpec, secrets: Secrets | None) -> None:
-        """Write nothing, since no guest would read it."""
+        """Note what the guest is told."""
         await self._pass("WriteConfigDrive")
+        if secrets is not None and guest.id in self._guests:
+            self._guests[guest.id].user_data = secrets.user_data
+            self._keep(guest.id)
 
     async def create_volume(self, volume_id: str, size: int) -> None:
         """Note that the volume is here."""
@@ -385,6 +429,13 @@ class SimulatedDriver:
             self._kept.execute("delete from guests where id = ?", (instance_id,))
         else:
             self._kept.execute("insert or replace into guests values (?, ?)", (instance_id, json.dumps(asdict(guest))))
+
+
+async def _in_pieces(content: bytes) -> AsyncGenerator[bytes, None]:
+    """In several, so that whoever takes them can be cut off in between."""
+    for start in range(0, len(content), PIECE):
+        await asyncio.sleep(0)
+        yield content[start : start + PIECE]
 
 
 def _boot(guest: SimulatedGuest) -> None:

@@ -145,8 +145,9 @@ def confirmed(draft: Draft[Instance], task: Task, at: datetime) -> None:
 
 def reverted(draft: Draft[Instance], task: Task, at: datetime) -> None:
     """Emit that the instance is back on its source host."""
-    power = Power.RUNNING if ran_before(draft.now, None) else Power.SHUTDOWN
-    draft.emit(InstanceMoved(power=power, at=at))
+    other = draft.now.incoming
+    assert other is not None
+    draft.emit(InstanceMoved(power=other.power, at=at))
     _note(draft, MigrationStatus.REVERTED, at)
 
 

@@ -1,0 +1,35 @@
+"""create-instance-image: an image of the root disk, whatever else is done to the instance meanwhile.
+
+UploadDisk · MakeImage. Undone in reverse: the image is deleted, and its bytes are taken out of the image store.
+"""
+
+from pydantic import Field
+
+from domain.instance.action import InstanceAction, InstanceCommand
+from domain.instance.state import VmState
+from domain.jobs.image import DiscardImage, DiscardUpload, MakeImage, UploadDisk
+from domain.tasks.flow import Flow, Step, fields
+
+
+class CreateInstanceImage(InstanceCommand):
+    """Make an image of an instance's root disk, from which others can be booted; the instance goes on meanwhile."""
+
+    name: str = Field(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+$", description="the image's name")
+    description: str = Field("", max_length=1024, description="what the image is for")
+
+
+CREATE_INSTANCE_IMAGE = InstanceAction(
+    name="create-instance-image",
+    command=CreateInstanceImage,
+    begins=frozenset({VmState.ACTIVE, VmState.PAUSED, VmState.SUSPENDED, VmState.STOPPED}),
+    ends=None,
+    beside=True,
+    flow=Flow(
+        "create-instance-image",
+        1,
+        (
+            Step(UploadDisk, undo=DiscardUpload),
+            Step(MakeImage, undo=DiscardImage, each=fields("name", "description")),
+        ),
+    ),
+)
