@@ -82,8 +82,18 @@ def narrowed(narrowing: Narrowing, own: Resource | None = None) -> Completer | N
 
 def of_field(name: str) -> Completer | None:
     """The completer of an option that is a field of a command: `flavor` and `flavor_id` take flavors."""
-    resource = KINDS.get(name.removesuffix("_id"))
+    noun = name.removesuffix("_id")
+    resource = KINDS.get(noun) or _of_row(noun)
     return names(resource) if resource else None
+
+
+def _of_row(noun: str) -> Resource | None:
+    """Return what is made from a kind's row, where it has one and no more."""
+    # Neither is needed by a group whose options are no fields of commands.
+    from cli.gs.of_kind import resource_of
+    from domain.aggregates import AGGREGATES
+
+    return resource_of(AGGREGATES[noun]) if noun in AGGREGATES else None
 
 
 def _split(incomplete: str, several: bool) -> tuple[str, str]:

@@ -75,7 +75,6 @@ def act(draft: Draft[S], rules: TaskRules[S], command: Command, envelope: Envelo
     """Begin the verb of a command, or queue it. Raises a Refusal."""
     action = rules.action_of(command)
     subject = alive(draft, rules)
-    action.check(subject, command)
     if _waits(draft, rules, action, command, envelope):
         return
     status = subject.current_status
@@ -85,6 +84,7 @@ def act(draft: Draft[S], rules: TaskRules[S], command: Command, envelope: Envelo
         _wrong_status(subject, rules, action, rules.status(subject), allowed_statuses(action.begins))
     if action.needs_host and subject.host_at(Where.HERE) is None:
         _wrong_status(subject, rules, action, f"{rules.status(subject)} and has no host", "on a host")
+    action.check(subject, command)
     accept(draft, rules, action, command, envelope)
 
 
@@ -120,6 +120,7 @@ def _waits(draft: Draft[S], rules: TaskRules[S], action: Action[S], command: Com
             action=in_the_way.action,
             since=in_the_way.accepted.isoformat(),
         )
+    action.check(subject, command)
     task = new_task(envelope.id, action, command, subject, envelope.behalf, envelope.time)
     draft.emit(TaskAccepted(task_id=task.id, task=task, queued=True))
     for running in subject.tasks:

@@ -11,7 +11,6 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from domain.core.cells import DEFAULT_CELL
-from domain.core.errors import InUse
 from domain.core.fields import BYTES, OPERATORS_ONLY, PERSONAL, Refers
 from domain.core.messages import Command
 from domain.jobs.scheduling import Place, Release
@@ -70,12 +69,6 @@ def file_if_hosted(volume: Volume, command: Any) -> Iterator[dict[str, Any]]:
         yield {"volume_id": volume.id}
 
 
-def not_in_use(volume: Volume, command: Any) -> None:
-    """Raise InUse where the volume is attached to an instance, or reserved for one."""
-    if volume.instance_id:
-        raise InUse(kind="Volume", id=volume.id, user=f"instance {volume.instance_id}")
-
-
 CREATE = Action[Volume](
     name="create",
     command=CreateVolume,
@@ -102,7 +95,6 @@ DELETE = Action[Volume](
     needs_host=False,
     passes=True,
     cancellable=False,
-    check=not_in_use,
     flow=Flow(
         "delete-volume",
         1,

@@ -16,7 +16,7 @@ from domain.tasks.decide import accept, act, alive, concerns_tasks, decision_of
 from domain.tasks.draft import Draft
 from domain.tasks.job import Fact
 from domain.tasks.messages import JobResult, JobsAnswered, Reply
-from domain.volume.actions import ACTIONS, CREATE, CreateVolume, UpdateVolume, VolumeCommand
+from domain.volume.actions import ACTIONS, CREATE, CreateVolume, DeleteVolume, UpdateVolume, VolumeCommand
 from domain.volume.state import (
     Volume,
     VolumeCreated,
@@ -52,6 +52,8 @@ def decide(now: Volume | None, envelope: Envelope) -> Decision:
         case UpdateVolume() as command:
             alive(draft, RULES)
             _update(draft, command, envelope)
+        case DeleteVolume() if now is not None and now.instance_id:
+            raise InUse(kind="Volume", id=now.id, user=f"instance {now.instance_id}")
         case VolumeCommand() as command:
             act(draft, RULES, command, envelope)
         case ReserveForInstance() as command:

@@ -7,7 +7,7 @@ from agent.drivers.simulated.driver import SimulatedDriver
 from agent.jobs import HANDLERS, Context, Facts, handles, handles_without_guest
 from agent.outside.image_uploads import ImageUploadsInMemory
 from agent.outside.other_hosts import OtherHostsInMemory
-from domain.guest_spec import GuestSpec, ImageRef, Power
+from domain.guest_spec import AttachedVolume, GuestSpec, ImageRef, Power
 from domain.jobs.disk import (
     CreateDisk,
     CreateRescueDisk,
@@ -34,11 +34,13 @@ from domain.jobs.guest import (
 from domain.jobs.image import DiscardUpload, DiskUploaded, UploadDisk
 from domain.jobs.migration import FetchDisk
 from domain.jobs.network import PlugPorts, UnplugPorts
+from domain.jobs.volume import AttachVolume, CreateVolumeFile, DeleteVolumeFile, DetachVolume
 from domain.tasks.job import JOBS, Fact, HostJob, Job
 from tests.agent.samples import a_guest
 
 IMAGE = ImageRef(id="i-1", name="tiny", checksum="ab" * 32, format="qcow2", size=1, virtual_size=1)
 ELSEWHERE = "another host"
+VOLUME = AttachedVolume(id="v-1", size=1 << 20)
 LEAVING = [job for job in JOBS.values() if issubclass(job, HostJob) and job.leaves is not None]
 LIFE: tuple[tuple[Job, Power | None], ...] = (
     (PrepareImage(), None),
@@ -51,6 +53,10 @@ LIFE: tuple[tuple[Job, Power | None], ...] = (
     (ChangeHostname(hostname="other"), None),
     (StartGuest(), Power.RUNNING),
     (RebootGuest(), Power.RUNNING),
+    (CreateVolumeFile(volume_id=VOLUME.id, size=VOLUME.size), None),
+    (AttachVolume(volume_id=VOLUME.id), None),
+    (DetachVolume(volume_id=VOLUME.id), None),
+    (DeleteVolumeFile(volume_id=VOLUME.id), None),
     (StopGuest(), Power.SHUTDOWN),
     (StartGuest(), Power.RUNNING),
     (DropOldDisk(), None),
@@ -75,6 +81,8 @@ UNDOING = [
     RestoreDisk(),
     DropOldDisk(),
     DeleteRescueDisk(),
+    DeleteVolumeFile(volume_id=VOLUME.id),
+    DetachVolume(volume_id=VOLUME.id),
 ]
 
 
@@ -157,7 +165,7 @@ async def test_a_job_that_leaves_a_power_cannot_do_without_a_guest() -> None:
 async def test_a_job_done_twice_leaves_what_doing_it_once_does(times: int) -> None:
     elsewhere = SimulatedDriver()
     given = context(SimulatedDriver(), elsewhere)
-    guest = a_guest(IMAGE)
+    guest = a_guest(IMAGE).but(volumes=(VOLUME,))
     await elsewhere.prepare_image(IMAGE)
     await elsewhere.create_disk(guest)
     assert {type(job) for job, _ in LIFE} >= HANDLERS.keys() - set(LEAVING) - {UploadDisk}

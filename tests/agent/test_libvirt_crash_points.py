@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from agent.drivers.driver import Driver, Secrets
-from domain.guest_spec import GuestSpec, Power
+from domain.guest_spec import AttachedVolume, GuestSpec, Power
 from infra.process.failpoints import POINTS, VARIABLE
 from tests.agent import private_host
 from tests.agent.private_host import PrivateHost
@@ -26,9 +26,15 @@ from tests.agent.samples import a_guest, an_image
 pytestmark = pytest.mark.real
 
 ROOT = Path(__file__).parents[2]
-VOLUME = "5f0d3a52-8f0e-4c57-9d1f-2f6c2f3a9b10"
+VOLUME = AttachedVolume(id="5f0d3a52-8f0e-4c57-9d1f-2f6c2f3a9b10", size=1 << 20)
 RECEIVING = ("libvirt-disk-received",)
-TAKING_APART = ("libvirt-destroyed", "libvirt-undefined", "libvirt-half-unplugged", "libvirt-disk-gone")
+TAKING_APART = (
+    "libvirt-volume-released",
+    "libvirt-destroyed",
+    "libvirt-undefined",
+    "libvirt-half-unplugged",
+    "libvirt-disk-gone",
+)
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +67,12 @@ async def work(uri: str, state: Path, executor: ThreadPoolExecutor, guest: Guest
             await driver.plug(guest)
             await driver.define(guest)
             await driver.start(guest.id)
-            await driver.create_volume(VOLUME, 1 << 20)
+            await driver.create_volume(VOLUME.id, VOLUME.size)
+            await driver.attach_volume(guest.id, VOLUME)
         else:
+            await driver.stop(guest.id, 0.1)
+            await driver.detach_volume(guest.id, VOLUME.id)
+            await driver.delete_volume(VOLUME.id)
             await driver.undefine(guest.id)
             await driver.unplug(guest)
             await driver.delete_disk(guest.id)
@@ -112,8 +122,7 @@ async def test_what_a_dead_agent_began_is_done_by_the_next(host: PrivateHost, po
     if point in TAKING_APART:
         await asyncio.to_thread(dies, host, state, guest, "apart", point)
     assert await work(host.uri, state, host.executor(), guest, "apart") == {}
-    assert not list((state / "instances").glob("*"))
-    assert not list((state / "volumes").glob("*"))
+    assert not [*(state / "instances").glob("*"), *(state / "volumes").glob("*")]
 
 
 if __name__ == "__main__":
