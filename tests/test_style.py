@@ -15,9 +15,8 @@ PACKAGES = ("domain", "commands", "projections", "agent", "api", "cli", "infra")
 ROOMS = ("agent/drivers", "agent/jobs", "cli/gs")  # counted apart from the package they are in
 
 ALLOWED = {
-    "api": 171,
-    "cli/gs": 59,
-    "domain": 3,
+    "cli/gs": 63,
+    "domain": 230,
 }
 
 FUNCTION_LINES = 70

@@ -8,7 +8,7 @@ from cli.gs.call import Call, Outcomes
 from cli.gs.completion import Completer, names
 from cli.gs.options import command
 from cli.gs.parsing import pairs, text_or_file, words
-from cli.gs.problems import Failed, Problem, of_answer
+from cli.gs.problems import Failed, GsError, of_answer
 from cli.gs.resources import DONE, FLAVOR, HOST, IMAGE, INSTANCE, KEYPAIR, NETWORK, PORT, ZONE
 
 PLACE, NET, DEVICES = "Where it runs", "Network", "Devices"
@@ -151,7 +151,7 @@ def _finish(call: Call, answer: Any) -> None:
                 raise of_answer(int(refused.get("status", 409)), refused)
             task_id = each.get("task_id") or verdict(call.client, each["command_id"])["task_id"]
             tasks[each["id"]] = Started(task_id, each["name"])
-        except Problem as problem:
+        except GsError as problem:
             outcomes.failed(problem)
     ended, well = call.finish(list(tasks.values()))
     shown = []

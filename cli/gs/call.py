@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cli.gs.columns import Column, printable
 from cli.gs.output import Format, many, one, write
-from cli.gs.problems import Failed, Missing, Problem, Refused, TimedOut
+from cli.gs.problems import Failed, GsError, Missing, Refused, TimedOut
 from cli.gs.resources import INSTANCE, TASK, Resource
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ class Call:
         return dict(answer.body) if isinstance(answer.body, dict) else None
 
 
-def report(problem: Problem) -> None:
+def report(problem: GsError) -> None:
     """One or two lines: what, and what helps."""
     if not str(problem):
         return
@@ -188,9 +188,9 @@ class Outcomes:
     """Several things were asked for: each failure is told at once, and the first one's status is the command's."""
 
     def __init__(self) -> None:
-        self._first: Problem | None = None
+        self._first: GsError | None = None
 
-    def failed(self, problem: Problem) -> None:
+    def failed(self, problem: GsError) -> None:
         """Tell it, and remember."""
         report(problem)
         self._first = self._first or problem

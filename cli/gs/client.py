@@ -22,7 +22,7 @@ sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
 
 import httpx  # noqa: E402
 
-from cli.gs.problems import Problem, TimedOut, Unreachable, Usage, of_answer  # noqa: E402
+from cli.gs.problems import GsError, TimedOut, Unreachable, Usage, of_answer  # noqa: E402
 
 DEFAULT_URL = "http://127.0.0.1:7480"
 PROJECT_HEADER = "X-GoStack-Project"
@@ -149,7 +149,7 @@ class Client:
             return self._exchange("GET", path, params=params, attempts=1)
         except TimedOut:
             raise
-        except Problem:
+        except GsError:
             return None
 
     def write(self, method: str, path: str, body: Any = None, *, params: Mapping[str, Any] | None = None) -> Answer:
@@ -248,7 +248,7 @@ class Client:
         within = self.deadline.at_most
         return httpx.Timeout(within(read), connect=within(CONNECT_TIMEOUT))
 
-    def _unreachable(self, error: httpx.TransportError) -> Problem:
+    def _unreachable(self, error: httpx.TransportError) -> GsError:
         why = str(error) or type(error).__name__
         return Unreachable(
             f"The service at {self.url} could not be reached: {why}.",

@@ -15,7 +15,7 @@ from cli.gs.columns import Column
 from cli.gs.field_options import parameter_of, sent
 from cli.gs.options import command
 from cli.gs.parsing import one_name
-from cli.gs.problems import Failed, Problem
+from cli.gs.problems import Failed, GsError
 from cli.gs.resources import BY_NAME, BY_PROJECT, CREATED, ID, KINDS, NAME, Narrowing, Resource
 from cli.gs.standard import add_list, add_show, argument, article
 from cli.gs.story import add_story
@@ -135,7 +135,7 @@ def _add_act(
             try:
                 ident = call.ident(resource, text)
                 answers[ident] = _decided(call, ask(call, ident, body))
-            except Problem as problem:
+            except GsError as problem:
                 outcomes.failed(problem)
                 continue
             labels[ident] = text

@@ -124,7 +124,7 @@ def command(
 def _run(function: Callable[..., None], ctx: typer.Context, common: dict[str, Any], given: dict[str, Any]) -> None:
     """Run it, and turn what goes wrong into a line and an exit status."""
     from cli.gs.call import Call, Wish, report
-    from cli.gs.problems import Problem
+    from cli.gs.problems import GsError
 
     fields = tuple(filter(None, (each.strip() for each in common.pop("fields").split(","))))
     wish = Wish(fields=fields, **common)
@@ -139,7 +139,7 @@ def _run(function: Callable[..., None], ctx: typer.Context, common: dict[str, An
     call = Call(wish, connected)
     try:
         function(call, **given)
-    except Problem as problem:
+    except GsError as problem:
         report(problem)
         raise typer.Exit(problem.exit_status) from problem
     except KeyboardInterrupt as stop:

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import Any
 
 
-class Problem(Exception):
+class GsError(Exception):
     """Something went wrong. `str()` is the one line that says what; `hint` says what helps."""
 
     exit_status: int = 1
@@ -19,11 +19,11 @@ class Problem(Exception):
         self.code = code
 
 
-class Refused(Problem):
+class Refused(GsError):
     """The service refused, or the task failed."""
 
 
-class Failed(Problem):
+class Failed(GsError):
     """Some of what was asked for failed; each failure has been told already."""
 
     def __init__(self, exit_status: int = 1) -> None:
@@ -31,37 +31,37 @@ class Failed(Problem):
         self.exit_status = exit_status
 
 
-class Usage(Problem):
+class Usage(GsError):
     """What was typed cannot be meant."""
 
     exit_status = 2
 
 
-class Missing(Problem):
+class Missing(GsError):
     """What was named does not exist."""
 
     exit_status = 3
 
 
-class Forbidden(Problem):
+class Forbidden(GsError):
     """The user may not do this."""
 
     exit_status = 4
 
 
-class Unreachable(Problem):
+class Unreachable(GsError):
     """The service did not answer."""
 
     exit_status = 5
 
 
-class TimedOut(Problem):
+class TimedOut(GsError):
     """The time that the user gave is over."""
 
     exit_status = 124
 
 
-BY_STATUS: dict[int, type[Problem]] = {
+BY_STATUS: dict[int, type[GsError]] = {
     HTTPStatus.UNAUTHORIZED: Forbidden,
     HTTPStatus.FORBIDDEN: Forbidden,
     HTTPStatus.NOT_FOUND: Missing,
@@ -74,7 +74,7 @@ BY_STATUS: dict[int, type[Problem]] = {
 """Every other status of 400 and above is Refused."""
 
 
-def of_answer(status: int, body: Any) -> Problem:
+def of_answer(status: int, body: Any) -> GsError:
     """The problem that an error answer is; `body` is its decoded problem document, or whatever came instead."""
     kind = BY_STATUS.get(status, Refused)
     if not isinstance(body, Mapping):

@@ -14,7 +14,7 @@ from cli.gs.columns import Column
 from cli.gs.completion import names, narrowed
 from cli.gs.options import command
 from cli.gs.output import Format
-from cli.gs.problems import Problem
+from cli.gs.problems import GsError
 from cli.gs.resources import CHANGE, EVENT, Narrowing, Resource
 
 Choose = Callable[[dict[str, Any]], tuple[Column, ...]]
@@ -122,7 +122,7 @@ def add_delete(app: typer.Typer, resource: Resource) -> None:
             try:
                 answer = call.client.write("DELETE", resource.path(call.ident(resource, each)))
                 call.settle(answer)
-            except Problem as problem:
+            except GsError as problem:
                 outcomes.failed(problem)
                 continue
             if call.wish.raw:

@@ -12,7 +12,7 @@ import typer
 from cli.gs.call import Call, Outcomes
 from cli.gs.field_options import parameter_of, sent
 from cli.gs.options import command
-from cli.gs.problems import Failed, Missing, Problem
+from cli.gs.problems import Failed, GsError, Missing
 from cli.gs.resources import DONE, INSTANCE
 from cli.gs.standard import argument
 from domain.core.fields import user_fields
@@ -84,7 +84,7 @@ def act(call: Call, which: list[str], verb: str, body: dict[str, Any]) -> None:
             if call.wish.wait and not said.get("task_id") and not said.get("already") and said.get("command_id"):
                 known = verdict(call.client, said["command_id"])
                 said |= {"task_id": known.get("task_id"), "already": known["verdict"] == "already"}
-        except Problem as problem:
+        except GsError as problem:
             outcomes.failed(problem)
             continue
         answers[ident] = said
