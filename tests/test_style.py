@@ -14,10 +14,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("domain", "commands", "projections", "agent", "api", "cli", "infra")
 ROOMS = ("agent/drivers", "agent/jobs", "cli/gs")  # counted apart from the package they are in
 
-ALLOWED = {
-    "cli/gs": 63,
-    "domain": 230,
-}
+ALLOWED: dict[str, int] = {}
 
 FUNCTION_LINES = 70
 FILE_LINES = 500

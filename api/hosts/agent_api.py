@@ -1,5 +1,5 @@
-"""The API for the hosts' agents: secrets by reference, and the bytes of images in both directions. It is an application of
-its own, at an address of its own, and answers only with the token that agents and API share.
+"""The API for the hosts' agents: secrets by reference, and downloads and uploads of images. It is an application of its
+own, at an address of its own, and answers only with the token that agents and API share.
 """
 
 import asyncio

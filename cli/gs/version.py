@@ -18,7 +18,7 @@ def version(call: Call) -> None:
 
 
 def own() -> str:
-    """This program's version."""
+    """Return the version of this program."""
     from importlib.metadata import PackageNotFoundError
     from importlib.metadata import version as installed
 
