@@ -46,7 +46,10 @@ def test_a_name_of_several_lists_them(gs: Gs, service: Service) -> None:
     service.on("GET /v1/instances", {"instances": found})
     shown = gs("instance", "show", "web")
     assert shown.exit_code == 2
-    assert shown.stderr == "Error: 2 instances are called web: i1 active, i2 active.\nHint: Use an ID instead of the name.\n"
+    assert (
+        shown.stderr
+        == "Error: 2 instances are called web: i1 active, i2 active.\nHint: Use an ID instead of the name.\n"
+    )
 
 
 def test_names_of_the_own_project_go_first(gs: Gs, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
