@@ -16,12 +16,12 @@ from domain.core.discovery import modules
 from infra.process import traces
 
 ROUTES = tuple(module for module in modules(resources) if hasattr(module, "router"))
-"""A file in `api/resources` is served because it is there."""
+"""The modules in `api/resources` that have a router; their routes are served."""
 STREAMS = "/stream"
 
 
 def telemetry() -> TelemetryConfig:
-    """A span a request, where this process makes any; what FastAPI could tell besides, others tell."""
+    """Return FastAPI's telemetry settings: a span for each request if traces are on, and nothing else."""
     return {
         "tracer_provider": traces.provider(),
         "tracing": traces.on(),
@@ -34,21 +34,21 @@ def telemetry() -> TelemetryConfig:
 
 
 def create_app(services: Services) -> FastAPI:
-    """The application that serves users."""
+    """Return the application that serves users."""
     app = routed(services.settings.api.max_body)
     serve(app, services)
     return app
 
 
 def serve(app: FastAPI, services: Services) -> None:
-    """Let requests be answered by these from now on."""
+    """Answer requests with these services from now on."""
     app.state.services = services
     app.state.feed = Feed(services.log, services.clock)
     app.state.dead = DeadRecords(services.log, services.store, services.clock, services.settings.api.read_timeout)
 
 
 def routed(max_body: int) -> FastAPI:
-    """The routes, and what stands around them; nothing answers yet."""
+    """Return the application with its routes and middleware, but without services."""
     app = FastAPI(
         title="GoStack",
         version="1",

@@ -11,9 +11,9 @@ import orjson
 from api.app import create_app
 from api.hosts.agent_client import Agents
 from api.services import Services
-from api.writes.admission import Load
-from api.writes.image_store import Blobs
-from api.writes.secret_cleanup import Forgetting
+from api.writes.admission import Admission
+from api.writes.image_store import ImageStore
+from api.writes.secret_cleanup import SecretCleanup
 from api.writes.verdicts import Verdicts
 from infra.log.memory import MemoryLog
 from infra.process.settings import Settings
@@ -29,9 +29,9 @@ from projections.store.memory import MemoryStore
 def described() -> bytes:
     """The description as it stands in docs/openapi.json: sorted, indented, the same for the same routes."""
     log, store, secrets = MemoryLog(), MemoryStore(), MemorySecrets()
-    forgetting = Forgetting(secrets)
+    secret_cleanup = SecretCleanup(secrets)
     settings = Settings()
-    load = Load(settings, log, store, {})
+    admission = Admission(settings, log, store, {})
     services = Services(
         log=log,
         store=store,
@@ -41,11 +41,11 @@ def described() -> bytes:
         segments=MemorySegments(),
         settings=settings,
         clock=lambda: datetime.now(UTC),
-        verdicts=Verdicts(log, forgetting.later, load),
-        forgetting=forgetting,
+        verdicts=Verdicts(log, secret_cleanup.later, admission),
+        secret_cleanup=secret_cleanup,
         agents=Agents(store, ""),
-        blobs=Blobs("", 0),
-        load=load,
+        image_store=ImageStore("", 0),
+        admission=admission,
         deliveries=MemoryDeliveries(),
         sender=Sender(1, allow_private=False),
     )

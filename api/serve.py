@@ -14,9 +14,9 @@ from api.hosts.agent_client import Agents
 from api.reads.event_stream import Feed
 from api.resources.service import readiness
 from api.services import Services
-from api.writes.admission import READ_BY, Load
-from api.writes.image_store import Blobs
-from api.writes.secret_cleanup import Forgetting
+from api.writes.admission import READ_BY, Admission
+from api.writes.image_store import ImageStore
+from api.writes.secret_cleanup import SecretCleanup
 from api.writes.secret_sweep import sweep_for_ever
 from api.writes.verdicts import Verdicts
 from domain import catalog
@@ -75,8 +75,8 @@ async def made(settings: Settings, token: str) -> AsyncIterator[Services]:
         stack.push_async_callback(deliveries.close)
         sender = Sender(settings.webhooks.timeout, allow_private=settings.webhooks.allow_private)
         stack.push_async_callback(sender.close)
-        forgetting = Forgetting(secrets)
-        load = Load(settings, log, store, deciding)
+        secret_cleanup = SecretCleanup(secrets)
+        admission = Admission(settings, log, store, deciding)
         services = Services(
             log=log,
             store=store,
@@ -86,11 +86,11 @@ async def made(settings: Settings, token: str) -> AsyncIterator[Services]:
             segments=PostgresSegments(settings.db.dsn),
             settings=settings,
             clock=now,
-            verdicts=Verdicts(log, forgetting.later, load),
-            forgetting=forgetting,
+            verdicts=Verdicts(log, secret_cleanup.later, admission),
+            secret_cleanup=secret_cleanup,
             agents=agents,
-            blobs=Blobs(settings.images.store, settings.images.max_size),
-            load=load,
+            image_store=ImageStore(settings.images.store, settings.images.max_size),
+            admission=admission,
             deliveries=deliveries,
             sender=sender,
             deciding=deciding,
@@ -141,9 +141,9 @@ async def serve(settings: Settings) -> None:
         parts: list[Part] = [
             partial(_serve, servers, app.state.feed),
             services.verdicts.run,
-            services.forgetting.run,
+            services.secret_cleanup.run,
             partial(sweep_for_ever, services),
-            services.load.run,
+            services.admission.run,
         ]
         if start_health_server(settings.metrics.listen, settings.metrics.api, health):
             parts.append(partial(measure_health, health, look, (NotReady, WriteStoreUnavailable)))

@@ -1,4 +1,4 @@
-"""All that the API stands on, as the composition root makes it: nothing here is found, everything is given."""
+"""The services that the API depends on, made by the composition root and passed to every request."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -21,9 +21,9 @@ from projections.store.port import Store
 if TYPE_CHECKING:
     # The rooms of these stand on this one: they are made elsewhere, and only held here.
     from api.hosts.agent_client import Agents
-    from api.writes.admission import Load
-    from api.writes.image_store import Blobs
-    from api.writes.secret_cleanup import Forgetting
+    from api.writes.admission import Admission
+    from api.writes.image_store import ImageStore
+    from api.writes.secret_cleanup import SecretCleanup
     from api.writes.verdicts import Verdicts
 
 KNOWN_SECONDS = 1.0
@@ -36,30 +36,30 @@ def _known() -> TTLCache[tuple[str, str, str], dict[str, Any]]:
 
 @dataclass
 class Services:
-    """What requests are answered with."""
+    """The services that requests are answered with."""
 
     log: Log
     store: Store
-    """The read models."""
+    """The store of the read models."""
     runs: Runs
-    """What is done to the read models as a whole."""
+    """The runs on all read models: rebuilds, rollbacks and verifications."""
     replays: Replays
-    """Who goes through the scheduler's past again."""
+    """The replays of the scheduler's past."""
     secrets: SecretStore
     segments: Segments
     settings: Settings
     clock: Callable[[], datetime]
     verdicts: "Verdicts"
-    forgetting: "Forgetting"
+    secret_cleanup: "SecretCleanup"
     agents: "Agents"
-    blobs: "Blobs"
-    load: "Load"
+    image_store: "ImageStore"
+    admission: "Admission"
     deliveries: Deliveries
-    """How far each webhook has been told: only looked at."""
+    """The progress of each webhook's deliveries; only read by the API."""
     sender: Sender
-    """Of tests of webhooks."""
+    """The sender of test events to webhooks."""
     deciding: Mapping[str, WriteStore] = field(default_factory=dict)
-    """Where engine and scheduler stand, by their names: only looked at, to tell how much waits for them."""
+    """Write stores of engine and scheduler, by name; only read by the API, to tell how much waits for them."""
     known: TTLCache[tuple[str, str, str], dict[str, Any]] = field(default_factory=_known)
     """Documents by view, reference and project that boots need again and again; emptied by every other command of
     this process, and a second old at most."""

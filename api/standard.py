@@ -1,7 +1,6 @@
-"""The routes that every kind of thing has, made from its row: list, show, history, diff, why, create, update, delete
-and its actions.
+"""The routes that every kind of resource has: list, show, history, diff, why, create, update, delete and its actions.
 
-Why made, not written: what is alike must not differ by accident, and a new kind costs one file in `api/resources`.
+Why generated from the kind: like routes must not differ by accident, and a new kind costs one file in `api/resources`.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -14,7 +13,7 @@ from starlette.responses import Response
 from api.documents.document import page_of
 from api.documents.events import EventDocument
 from api.documents.moments import Causes, Difference
-from api.http.request_context import Asked, Asking, Given, Project
+from api.http.request_context import ProjectDep, RequestContext, RequestContextDep, ServicesDep
 from api.openapi import describe, examples
 from api.reads import causality, resolve, time_travel
 from api.reads.queries import Many, Strict, Words, page
@@ -22,7 +21,7 @@ from api.resource import ApiResource
 from api.services import Services
 from api.writes import command_bus
 from api.writes.boot import NAME
-from api.writes.command_bus import Wish
+from api.writes.command_bus import CommandRequest
 from api.writes.command_responses import CREATED, answer
 from domain.aggregates import AGGREGATES
 from domain.core.fields import bounds, references, user_fields
@@ -31,15 +30,15 @@ from domain.kind import Kind, ListFilter, Unique
 from projections.views.view import Condition
 
 Route = Callable[..., Awaitable[Response]]
-Complete = Callable[[Services, Asked, Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
-"""Given the fields that a user set, as the command will have them: those that follow from them or from the request."""
+Complete = Callable[[Services, RequestContext, Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
+"""Return the fields of a command that no user sets, from the services, the request, and the fields that a user set."""
 LONGEST_NAME, LONGEST_TEXT = 255, 1024
 FILTER_TYPES: dict[str, Any] = {"text": str, "bigint": int, "boolean": bool}
 STANDARD = ("list", "show", "history", "diff", "why", "create", "update", "delete")
 
 
 def add_all(router: APIRouter, resource: ApiResource, *but: str) -> None:
-    """Add every route that the resource's kind can have, but these."""
+    """Add every route that the resource's kind can have, except these."""
     kind = _kind(resource)
     missing = {verb for verb in ("create", "update", "delete") if getattr(kind, verb) is None}
     for verb in STANDARD:
@@ -53,14 +52,14 @@ def add_list(router: APIRouter, resource: ApiResource) -> None:
     """Add the route `GET /KINDS`, the list."""
     kind = _kind(resource)
 
-    async def run(given: Given, project: Project, asked: Any) -> Response:
-        """The newest first."""
-        return await page(given, resource.view, asked, await conditions(given, kind, asked, project))
+    async def run(services: ServicesDep, project: ProjectDep, parameters: Any) -> Response:
+        """Resources are listed with the newest first."""
+        return await page(services, resource.view, parameters, await conditions(services, kind, parameters, project))
 
     shape = page_of(resource.view, resource.document)
     router.add_api_route(
         f"/{resource.view}",
-        _route(run, f"list_{resource.view}", asked=Annotated[list_query(kind), Query()]),
+        _route(run, f"list_{resource.view}", parameters=Annotated[list_query(kind), Query()]),
         methods=["GET"],
         summary=f"List {resource.view}",
         responses=describe.listed(shape, resource.view, resource.example, *_named(kind)),
@@ -68,20 +67,20 @@ def add_list(router: APIRouter, resource: ApiResource) -> None:
 
 
 def list_query(kind: Kind) -> type[Many]:
-    """The parameters by which a kind's list is narrowed."""
+    """Return the shape of the parameters by which a kind's list is filtered."""
     fields: dict[str, Any] = {"name": (str | None, Field(None, max_length=LONGEST_NAME))}
     if kind.of_projects:
         fields["project_id"] = (str | None, Field(None, max_length=LONGEST_NAME))
     for each in kind.filters:
         fields[each.field] = (_filter_type(each), Field(None, description=each.help))
     fields["deleted"] = (bool, False)
-    doc = f"What {kind.plural} to list."
+    doc = f"Parameters of a list of {kind.plural}."
     made: type[Many] = create_model(f"{_title(kind.name)}List", __base__=Many, __doc__=doc, **fields)
     return made
 
 
 def _named(kind: Kind) -> tuple[int, ...]:
-    """The problems of a list that can be narrowed by names of other things."""
+    """Return the statuses of problems with names in the parameters of a kind's list."""
     return describe.NAMED if any(each.refers for each in kind.filters) else ()
 
 
@@ -89,27 +88,33 @@ def _filter_type(each: ListFilter) -> Any:
     return Words | None if each.several else FILTER_TYPES[each.type] | None
 
 
-async def conditions(services: Services, kind: Kind, asked: Any, project: str) -> list[Condition]:
+async def conditions(services: Services, kind: Kind, parameters: Any, project: str) -> list[Condition]:
     """Return the conditions of a kind's list, by a request's parameters. Raises NotFound, NameNotUnique."""
-    where = [Condition("deleted", "=", asked.deleted)]
-    same = {"name": asked.name, "project": getattr(asked, "project_id", None)}
-    same |= {each.field: getattr(asked, each.field) for each in kind.filters if not each.several}
+    where = [Condition("deleted", "=", parameters.deleted)]
+    same = {"name": parameters.name, "project": getattr(parameters, "project_id", None)}
+    same |= {each.field: getattr(parameters, each.field) for each in kind.filters if not each.several}
     for each in kind.filters:
         if each.refers and same.get(each.field):
             view = AGGREGATES[each.refers].plural
             same[each.field] = await resolve.ident(services, view, same[each.field], project)
     where += [Condition(column, "=", value) for column, value in same.items() if value not in (None, "")]
-    several = {each.field: getattr(asked, each.field) for each in kind.filters if each.several}
+    several = {each.field: getattr(parameters, each.field) for each in kind.filters if each.several}
     return where + [Condition(column, "in", values) for column, values in several.items() if values]
 
 
-def add_show(router: APIRouter, resource: ApiResource, says: str = "By id or name.") -> None:
-    """Add `GET /KINDS/{ref}`, which also tells how it was."""
+def add_show(
+    router: APIRouter, resource: ApiResource, says: str = "The resource is found by its id or its name."
+) -> None:
+    """Add the route `GET /KINDS/{ref}`, which also shows the resource as it was at a moment."""
 
     async def run(
-        request: Request, given: Given, project: Project, ref: str, asked: Annotated[time_travel.OneAt, Query()]
+        request: Request,
+        services: ServicesDep,
+        project: ProjectDep,
+        ref: str,
+        parameters: Annotated[time_travel.OneAt, Query()],
     ) -> Response:
-        return await time_travel.show(request, given, resource.view, ref, project, asked)
+        return await time_travel.show(request, services, resource.view, ref, project, parameters)
 
     router.add_api_route(
         f"/{resource.view}/{{ref}}",
@@ -120,11 +125,15 @@ def add_show(router: APIRouter, resource: ApiResource, says: str = "By id or nam
     )
 
 
-def add_history(router: APIRouter, resource: ApiResource, says: str = "The oldest first.") -> None:
+def add_history(
+    router: APIRouter, resource: ApiResource, says: str = "Events of the resource are listed with the oldest first."
+) -> None:
     """Add the route `GET /KINDS/{ref}/history`."""
 
-    async def run(given: Given, project: Project, ref: str, asked: Annotated[time_travel.History, Query()]) -> Response:
-        return await time_travel.history(given, resource.view, ref, project, asked)
+    async def run(
+        services: ServicesDep, project: ProjectDep, ref: str, parameters: Annotated[time_travel.History, Query()]
+    ) -> Response:
+        return await time_travel.history(services, resource.view, ref, project, parameters)
 
     example = {"events": [examples.EVENT], "next": None}
     router.add_api_route(
@@ -139,9 +148,11 @@ def add_history(router: APIRouter, resource: ApiResource, says: str = "The oldes
 def add_diff(router: APIRouter, resource: ApiResource) -> None:
     """Add the route `GET /KINDS/{ref}/diff`."""
 
-    async def run(given: Given, project: Project, ref: str, asked: Annotated[time_travel.Between, Query()]) -> Response:
-        """Field by field; parts of fields under dotted names."""
-        return await time_travel.difference(given, resource.view, ref, project, asked)
+    async def run(
+        services: ServicesDep, project: ProjectDep, ref: str, parameters: Annotated[time_travel.Between, Query()]
+    ) -> Response:
+        """The answer lists each field that differs, with both values; parts of fields have dotted names."""
+        return await time_travel.difference(services, resource.view, ref, project, parameters)
 
     router.add_api_route(
         f"/{resource.view}/{{ref}}/diff",
@@ -152,11 +163,17 @@ def add_diff(router: APIRouter, resource: ApiResource) -> None:
     )
 
 
-def add_why(router: APIRouter, resource: ApiResource, says: str = "From the commands that made it so to now.") -> None:
+def add_why(
+    router: APIRouter,
+    resource: ApiResource,
+    says: str = "The chain of causes leads from the commands that began the present state to the present.",
+) -> None:
     """Add the route `GET /KINDS/{ref}/why`."""
 
-    async def run(given: Given, project: Project, ref: str, asked: Annotated[causality.Why, Query()]) -> Response:
-        return await causality.why(given, resource.view, ref, project, asked)
+    async def run(
+        services: ServicesDep, project: ProjectDep, ref: str, parameters: Annotated[causality.Why, Query()]
+    ) -> Response:
+        return await causality.why(services, resource.view, ref, project, parameters)
 
     router.add_api_route(
         f"/{resource.view}/{{ref}}/why",
@@ -175,21 +192,26 @@ def add_create(
     says: str = "",
     complete: Complete | None = None,
 ) -> None:
-    """Add `POST /KINDS`. `body` is the request's shape where the command's fields alone do not make it; `complete` adds
-    the fields that no user sets."""
+    """Add the route `POST /KINDS`.
+
+    `body` is the shape of the request, by default the user's fields of the command; `complete` returns the fields that
+    no user sets.
+    """
     kind = _kind(resource)
     command = kind.create
     assert command is not None
     fields = body or body_of(command, f"{_title(kind.name)}Body")
 
-    async def run(given: Given, asked: Asking, body: Any) -> Response:
-        async def wish() -> Wish:
-            values = await resolve.referred(given, command, body.model_dump(), asked.project)
+    async def run(services: ServicesDep, context: RequestContextDep, body: Any) -> Response:
+        async def make_command() -> CommandRequest:
+            values = await resolve.referred(services, command, body.model_dump(), context.project)
             if complete is not None:
-                values |= await complete(given, asked, values)
-            return Wish(Key(kind.name, new_id(kind, asked, body.name)), command(**values))
+                values |= await complete(services, context, values)
+            return CommandRequest(Key(kind.name, new_id(kind, context, body.name)), command(**values))
 
-        return await answer(given, await command_bus.carry_out(given, asked, wish), resource.view, done=CREATED)
+        return await answer(
+            services, await command_bus.carry_out(services, context, make_command), resource.view, done=CREATED
+        )
 
     shown = dict(example) if example is not None else _example(fields, resource)
     router.add_api_route(
@@ -210,9 +232,9 @@ def add_update(
     assert command is not None
     fields = body or body_of(command, f"{_title(kind.name)}Change")
 
-    async def run(given: Given, asked: Asking, ref: str, body: Any) -> Response:
-        """What is not given stays. Honours If-Match."""
-        return await _one(given, asked, resource, ref, command(**body.model_dump()))
+    async def run(services: ServicesDep, context: RequestContextDep, ref: str, body: Any) -> Response:
+        """Fields that are not given keep their values. If-Match is honoured."""
+        return await _one(services, context, resource, ref, command(**body.model_dump()))
 
     shown = dict(example) if example is not None else {"name": resource.example["name"]}
     router.add_api_route(
@@ -230,8 +252,8 @@ def add_delete(router: APIRouter, resource: ApiResource, says: str = "", summary
     command = kind.delete
     assert command is not None
 
-    async def run(given: Given, asked: Asking, ref: str) -> Response:
-        return await _one(given, asked, resource, ref, command())
+    async def run(services: ServicesDep, context: RequestContextDep, ref: str) -> Response:
+        return await _one(services, context, resource, ref, command())
 
     router.add_api_route(
         f"/{resource.view}/{{ref}}",
@@ -243,7 +265,7 @@ def add_delete(router: APIRouter, resource: ApiResource, says: str = "", summary
 
 
 def add_actions(router: APIRouter, resource: ApiResource) -> None:
-    """Add `POST /KINDS/{ref}/actions/VERB` for each verb that begins at one there is."""
+    """Add the routes `POST /KINDS/{ref}/actions/VERB`, one for each action on an existing resource."""
     kind = _kind(resource)
     for action in kind.actions.values():
         if not action.begins or action.command is kind.delete:
@@ -266,16 +288,16 @@ def add_actions(router: APIRouter, resource: ApiResource) -> None:
 
 
 def _act(resource: ApiResource, command: type[Command]) -> Route:
-    async def run(given: Given, asked: Asking, ref: str, body: Any = None) -> Response:
+    async def run(services: ServicesDep, context: RequestContextDep, ref: str, body: Any = None) -> Response:
         values = body.model_dump() if body is not None else {}
-        values = await resolve.referred(given, command, values, asked.project)
-        return await _one(given, asked, resource, ref, command(**values))
+        values = await resolve.referred(services, command, values, context.project)
+        return await _one(services, context, resource, ref, command(**values))
 
     return run
 
 
 def body_of(command: type[Command], title: str) -> type[Strict]:
-    """The shape of a request that has a command's fields; a text is bounded where its field does not say how."""
+    """Return the shape of a request with the user's fields of a command; each text has a greatest length."""
     own: dict[str, Any] = {}
     for name, info in user_fields(command).items():
         kind: Any = info.annotation
@@ -293,13 +315,13 @@ def _bounded(kind: Any, **bounds: Any) -> Any:
     return text if kind is str else text | None
 
 
-def new_id(kind: Kind, asked: Asked, name: str) -> str:
-    """The id of one that is to be made: of its name where that is unique, else of the request."""
-    return unique_id(kind, name, asked.project) or derived_id(asked.command_id, kind.name)
+def new_id(kind: Kind, context: RequestContext, name: str) -> str:
+    """Return the id of a new resource: derived from its name if that is unique, otherwise from the request."""
+    return unique_id(kind, name, context.project) or derived_id(context.command_id, kind.name)
 
 
 def unique_id(kind: Kind, name: str, project: str) -> str:
-    """The id that goes with a name; empty for a kind whose names are not unique."""
+    """Return the id that belongs to a name; empty for a kind whose names are not unique."""
     match kind.unique:
         case Unique.PROJECT:
             return named_id(kind.name, project, name)
@@ -310,23 +332,25 @@ def unique_id(kind: Kind, name: str, project: str) -> str:
 
 
 async def ident(services: Services, kind: Kind, ref: str, project: str) -> str:
-    """The id of the one that is meant. Raises NotFound, NameNotUnique."""
+    """Return the id of the resource with this id or name. Raises NotFound, NameNotUnique."""
     if resolve.is_id(ref):
         return ref.lower()
     return unique_id(kind, ref, project) or await resolve.ident(services, kind.plural, ref, project)
 
 
-async def _one(services: Services, asked: Asked, resource: ApiResource, ref: str, command: Command) -> Response:
+async def _one(
+    services: Services, context: RequestContext, resource: ApiResource, ref: str, command: Command
+) -> Response:
     kind = _kind(resource)
 
-    async def wish() -> Wish:
-        return Wish(Key(kind.name, await ident(services, kind, ref, asked.project)), command)
+    async def make_command() -> CommandRequest:
+        return CommandRequest(Key(kind.name, await ident(services, kind, ref, context.project)), command)
 
-    return await answer(services, await command_bus.carry_out(services, asked, wish), resource.view)
+    return await answer(services, await command_bus.carry_out(services, context, make_command), resource.view)
 
 
 def _written(resource: ApiResource, command: type[Command], status: int, *problems: int) -> dict[str, Any]:
-    """Return what a route says of its answers: a command that is an action becomes a task."""
+    """Return the status and the answers of a route that sends a command: an action becomes a task."""
     if any(action.command is command for action in _kind(resource).actions.values()):
         return {"status_code": 202, "responses": describe.started(*problems)}
     if status == CREATED and _kind(resource).unique is not Unique.NOWHERE:
@@ -338,7 +362,7 @@ def _written(resource: ApiResource, command: type[Command], status: int, *proble
 
 
 def _example(fields: type[Strict], resource: ApiResource) -> dict[str, Any]:
-    """Return what has to be given, as the resource's example has it."""
+    """Return an example request: the required fields, with the values of the resource's example."""
     needed = [name for name, info in fields.model_fields.items() if info.is_required()]
     return {name: resource.example[name] for name in needed}
 
@@ -352,10 +376,10 @@ F = TypeVar("F", bound=Route)
 
 
 def _route(function: F, name: str, doc: str = "", **annotations: Any) -> F:
-    """The function as FastAPI is to read it: its name makes the operation's id, its docstring the description."""
+    """Set what FastAPI reads from a function: its name makes the operation's id, its docstring the description."""
     function.__name__ = name
     function.__doc__ = doc or function.__doc__
-    # Shapes that differ from kind to kind.
+    # Shapes differ from kind to kind, so that no annotation can be written.
     function.__annotations__.update(annotations)
     return function
 
@@ -369,7 +393,7 @@ def _title(name: str) -> str:
 
 
 def article(noun: str) -> str:
-    """`a flavor`, `an image`."""
+    """Return a noun with its article: `a flavor`, `an image`."""
     return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 

@@ -14,11 +14,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("domain", "commands", "projections", "agent", "api", "cli", "infra")
 ROOMS = ("agent/drivers", "agent/jobs", "cli/gs")  # counted apart from the package they are in
 
-ALLOWED = {
-    "api": 171,
-    "cli/gs": 59,
-    "domain": 3,
-}
+ALLOWED: dict[str, int] = {}
 
 FUNCTION_LINES = 70
 FILE_LINES = 500

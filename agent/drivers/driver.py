@@ -41,7 +41,7 @@ class DriverFault(StrEnum):
     DISK_BUSY = "disk-busy"
     """The guest went on and off so often that its disk could not be copied."""
     DISK_DAMAGED = "disk-damaged"
-    """What came of a disk from elsewhere is not what was sent."""
+    """The received copy of a disk differs from the one that was sent."""
     VOLUME_UNKNOWN = "volume-unknown"
     """The host has no file of the volume."""
     VOLUME_NOT_RELEASED = "volume-not-released"
@@ -95,9 +95,9 @@ class DiskContent:
     size: int
     """Bytes of the file."""
     chunks: AsyncGenerator[bytes, None]
-    """The file, piece by piece. Whoever takes it closes it."""
+    """The bytes of the file in pieces; the receiver closes the generator."""
     user_data: str = field(default="", repr=False)
-    """What the guest is told besides, as Secrets has it."""
+    """The user data of the guest, as Secrets has it."""
 
 
 Progress = Callable[[int, int], None]

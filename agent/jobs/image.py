@@ -37,6 +37,6 @@ async def upload_disk(job: UploadDisk, guest: GuestSpec, context: Context) -> Fa
 
 @handles(DiscardUpload)
 async def discard_upload(job: DiscardUpload, guest: GuestSpec, context: Context) -> Facts:
-    """What is not there is success."""
+    """Delete the upload of a task from the image store; it is no error if there is none."""
     await context.uploads.discard(context.task_id)
     return ()

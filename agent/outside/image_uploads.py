@@ -1,4 +1,4 @@
-"""The image store as a host sees it: what is put there for a task, and can be taken out again."""
+"""The image store as a host sees it: files are uploaded for a task, and can be deleted again."""
 
 import hashlib
 from collections.abc import AsyncGenerator
@@ -21,37 +21,37 @@ SILENCE = 60.0
 
 @dataclass(frozen=True)
 class Uploaded:
-    """What the image store has."""
+    """A file in the image store; sizes are in bytes."""
 
     checksum: str
-    """SHA-256, lower-case hexadecimal."""
+    """SHA-256 of the file, in lower-case hexadecimal digits."""
     format: str
     size: int
     virtual_size: int
 
 
 class ImageUploads(Protocol):
-    """What hosts put into the image store."""
+    """Uploads of hosts to the image store."""
 
     async def put(self, task_id: str, content: DiskContent) -> Uploaded:
-        """Put a file there for a task, in place of what was. Whoever calls closes the content's chunks.
+        """Upload a file for a task, in place of an earlier one. The caller closes the content's chunks.
 
         Raises DriverError "image-too-large", "image-store-unavailable", "disk-damaged", and what the chunks raise.
         """
 
     async def discard(self, task_id: str) -> None:
-        """Take what was put there for a task out again, unless an image names it. Raises DriverError."""
+        """Delete the file that was uploaded for a task, unless an image has it. Raises DriverError."""
 
 
 class NoImageUploads:
-    """For a host that has no image store."""
+    """A substitute for a host without an image store: every call fails."""
 
     async def put(self, task_id: str, content: DiskContent) -> Uploaded:
-        """Raise "image-store-unavailable"."""
+        """Raise DriverError "image-store-unavailable" in any case."""
         raise DriverError(UNAVAILABLE, "there is no way to the image store")
 
     async def discard(self, task_id: str) -> None:
-        """Raise "image-store-unavailable"."""
+        """Raise DriverError "image-store-unavailable" in any case."""
         raise DriverError(UNAVAILABLE, "there is no way to the image store")
 
 
@@ -61,10 +61,10 @@ class ImageUploadsInMemory:
     def __init__(self, most: int = 1 << 20) -> None:
         self._most = most
         self.kept: dict[str, bytes] = {}
-        """By task id."""
+        """The uploaded files by task id."""
 
     async def put(self, task_id: str, content: DiskContent) -> Uploaded:
-        """Keep it, once it is whole."""
+        """Keep the bytes once all of them were received. Raises DriverError "image-too-large"."""
         came = b"".join([chunk async for chunk in content.chunks])
         if len(came) > self._most:
             raise DriverError(TOO_LARGE, f"an image may have {self._most} bytes")
@@ -72,7 +72,7 @@ class ImageUploadsInMemory:
         return Uploaded(hashlib.sha256(came).hexdigest(), "raw", len(came), len(came))
 
     async def discard(self, task_id: str) -> None:
-        """Forget it."""
+        """Delete the file of a task, if there is one."""
         self.kept.pop(task_id, None)
 
 

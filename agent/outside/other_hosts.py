@@ -25,11 +25,11 @@ class OtherHosts(Protocol):
 
 
 class NoOtherHosts:
-    """For a host that is alone."""
+    """A substitute for a host without other hosts: every call fails."""
 
     @asynccontextmanager
     async def disk(self, endpoint: str, host_id: str, instance_id: str) -> AsyncIterator[DiskContent]:
-        """Raise "host-unreachable"."""
+        """Raise DriverError "host-unreachable" in any case."""
         raise DriverError(UNREACHABLE, f"there is no way to host {host_id}")
         yield
 

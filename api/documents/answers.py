@@ -1,4 +1,4 @@
-"""What a command is answered."""
+"""Documents that answer a command."""
 
 from pydantic import Field
 
@@ -6,15 +6,15 @@ from api.documents.document import Document
 
 
 class Accepted(Document):
-    """The command became a task; or, without `task_id`, its verdict is not known yet."""
+    """The command was accepted and became a task; without `task_id`, its verdict is not known yet."""
 
-    task_id: str | None = Field(None, description="what to wait for; absent while there is no verdict")
+    task_id: str | None = Field(None, description="id of the task to wait for; absent while there is no verdict")
     command_id: str
-    id: str = Field(description="the resource")
+    id: str = Field(description="id of the resource that the command is for")
 
 
-class Released(Document):
-    """What was parked takes commands again."""
+class ReleasedDocument(Document):
+    """A parked aggregate was released and takes commands again."""
 
     subject: str = Field(description="KIND/ID")
     released: bool = Field(description="false where it was not parked")
@@ -31,7 +31,7 @@ class Already(Document):
 
 
 class ProblemField(Document):
-    """What is wrong with one field."""
+    """An error in one field of a request."""
 
     field: str
     message: str
@@ -40,13 +40,13 @@ class ProblemField(Document):
 
 
 class Problem(Document):
-    """Why not (RFC 9457)."""
+    """A problem document (RFC 9457): why a request was not carried out."""
 
     type: str = Field(description="urn:gostack:problem:CODE")
     title: str
     status: int
     detail: str
-    code: str = Field(description="permanent: what a program acts on")
+    code: str = Field(description="permanent identifier of the problem, for programs to act on")
     hint: str
     values: dict[str, str]
     instance: str
@@ -54,10 +54,10 @@ class Problem(Document):
 
 
 class CommandDocument(Document):
-    """What became of a command."""
+    """A command and its verdict, as far as it is known."""
 
     id: str
-    verdict: str = Field(description="accepted, already, refused; or pending: not decided yet, or never sent")
+    verdict: str = Field(description="accepted, already or refused; pending: not decided yet, or never sent")
     subject: str | None = None
     task_id: str | None = None
     problem: Problem | None = None

@@ -1,4 +1,4 @@
-"""What every document is made of."""
+"""The base of every document, and the shapes that several documents share."""
 
 from typing import Any
 
@@ -6,20 +6,20 @@ from pydantic import BaseModel, ConfigDict, create_model
 
 
 class Document(BaseModel):
-    """A JSON object."""
+    """A JSON object that has no fields but the declared ones."""
 
     model_config = ConfigDict(extra="forbid")
 
 
-class Resource(Document):
-    """How much of something a host has, and how much of it is held."""
+class ResourceUsage(Document):
+    """An amount of a resource that a host has, and how much of it is in use."""
 
     total: int
     used: int
 
 
 def page_of(name: str, shape: type[Document]) -> type[Document]:
-    """The shape of a page of these."""
+    """Return the shape of a page of these documents, which stand under this name."""
     fields: dict[str, Any] = {name: (list[shape], ...), "next": (str | None, None)}  # type: ignore[valid-type]
     title = f"{shape.__name__.removesuffix('Document')}Page"
     made: type[Document] = create_model(title, __base__=Document, __doc__=f"A page of {name}.", **fields)

@@ -1,4 +1,4 @@
-"""Events and what became of those that could not be applied."""
+"""Documents about events, incidents and dead records."""
 
 from typing import Any
 
@@ -7,8 +7,8 @@ from pydantic import Field
 from api.documents.document import Document
 
 
-class Place(Document):
-    """Where on the log an event is."""
+class PlaceDocument(Document):
+    """The position of an event on the log."""
 
     topic: str
     partition: int
@@ -16,12 +16,14 @@ class Place(Document):
 
 
 class EventDocument(Document):
-    """An event with what is said about it."""
+    """An event with its metadata and its data."""
 
     id: str
     type: str
     subject: str
-    version: int = Field(description="of the aggregate; 0 for what stands beside its stream")
+    version: int = Field(
+        description="version of the aggregate that the event made; 0 for an event that is not part of its stream"
+    )
     time: str
     actor: str
     project_id: str
@@ -29,39 +31,39 @@ class EventDocument(Document):
     correlation_id: str
     causation_id: str
     verdict: str
-    place: Place
+    place: PlaceDocument
     data: dict[str, Any]
 
 
 class BeginDocument(Document):
-    """A subject as its events made it that are too many for a file."""
+    """The state of a subject at the beginning of a file that cannot hold all of its events."""
 
     version: int
-    state: dict[str, Any] = Field(description="as the release keeps it that wrote the file")
+    state: dict[str, Any] = Field(description="state in the format of the release that wrote the file")
 
 
 class IncidentDocument(Document):
-    """What a task or a thing lived through, to be folded again elsewhere."""
+    """The events of a task or of one subject, from which its state can be rebuilt elsewhere."""
 
-    format: str = Field(description="gostack-incident")
-    version: int = Field(description="of the format: a reader refuses one that it does not know")
+    format: str = Field(description="always gostack-incident")
+    version: int = Field(description="version of the format; a reader refuses a version that it does not know")
     made: str
-    about: dict[str, str] = Field(description="task or subject, with its id")
+    about: dict[str, str] = Field(description="task or subject that the file is about, with its id")
     begins: dict[str, BeginDocument] = Field(
-        description="subjects with more than 2,000 events before the incident: the state that the older ones had made"
+        description="for each subject with more than 2,000 earlier events, the state that the oldest of them made"
     )
-    incident: list[str] = Field(description="ids of the events that were asked for, the oldest first")
+    incident: list[str] = Field(description="ids of the requested events, the oldest first")
     events: list[EventDocument] = Field(
-        description="those, and before them the history of every subject that they have"
+        description="the requested events, and before them the history of each of their subjects"
     )
 
 
 class DeadDocument(Document):
-    """A record that nobody could read or apply, and what was done about it."""
+    """A record that could not be read or applied, and what was done about it."""
 
     id: str
     status: str = Field(description="dead, retried or dropped")
-    place: str = Field(description="topic, partition and offset that it came from")
+    place: str = Field(description="topic, partition and offset at which the record was read")
     why: str
     type: str
     subject: str
@@ -69,14 +71,14 @@ class DeadDocument(Document):
     actor: str
     project_id: str
     correlation_id: str
-    closed: str | None = Field(description="when it was retried or dropped")
+    closed: str | None = Field(description="time at which the record was retried or dropped")
     closed_by: str
     closed_reason: str
-    offset: int = Field(description="of the record in gostack.dead")
+    offset: int = Field(description="offset of the record in gostack.dead")
 
 
 class DeadWhole(DeadDocument):
-    """The same with all there is of it."""
+    """A dead record with its headers and its data."""
 
     headers: dict[str, str]
-    data: Any = Field(description="JSON where it is some, else text")
+    data: Any = Field(description="data of the record: JSON if it can be read as such, otherwise text")

@@ -1,12 +1,12 @@
-"""Hosts, their zones and cells."""
+"""Documents about hosts and cells."""
 
 from pydantic import Field
 
-from api.documents.document import Document, Resource
+from api.documents.document import Document, ResourceUsage
 
 
 class HostDocument(Document):
-    """A host."""
+    """A host that runs instances, with its resources and its health."""
 
     id: str
     name: str
@@ -21,21 +21,21 @@ class HostDocument(Document):
     arch: str
     hypervisor: str
     instances: int
-    vcpus: Resource
-    memory: Resource
-    disk: Resource
+    vcpus: ResourceUsage
+    memory: ResourceUsage
+    disk: ResourceUsage
     created: str
     updated: str
     version: int
 
 
 class CellDocument(Document):
-    """A cell: what its hosts have together."""
+    """A cell, with the sums of what its hosts have and use."""
 
     name: str
     hosts: int
     instances: int
-    vcpus: Resource
-    memory: Resource
-    disk: Resource
-    partition: int = Field(description="of gostack.scheduling: whoever has it decides for the cell")
+    vcpus: ResourceUsage
+    memory: ResourceUsage
+    disk: ResourceUsage
+    partition: int = Field(description="partition of gostack.scheduling whose scheduler decides for the cell")

@@ -1,4 +1,4 @@
-"""Instances."""
+"""Documents about instances and what belongs to them."""
 
 from pydantic import Field
 
@@ -9,7 +9,7 @@ from domain.tasks.task import Fault
 
 
 class RunningTask(Document):
-    """What is being done to an instance."""
+    """The task that is under way on an instance or a volume."""
 
     id: str
     action: str
@@ -17,7 +17,7 @@ class RunningTask(Document):
 
 
 class HostOf(Document):
-    """Where an instance is."""
+    """The host that an instance or a volume is on."""
 
     id: str
     name: str
@@ -25,7 +25,7 @@ class HostOf(Document):
 
 
 class NicDocument(Document):
-    """A network interface."""
+    """A network interface of an instance, with its address."""
 
     index: int
     network_id: str
@@ -38,23 +38,23 @@ class NicDocument(Document):
 
 
 class VolumeOf(Document):
-    """A volume that an instance has as a disk."""
+    """A volume that is attached to an instance as a disk."""
 
     id: str
     name: str
-    size: int = Field(description="bytes")
+    size: int = Field(description="size in bytes")
 
 
 class Parking(Document):
-    """Why something takes no commands."""
+    """The reason why an aggregate takes no commands, and since when."""
 
     why: str
-    place: str = Field(description="of the record that could not be applied")
+    place: str = Field(description="topic, partition and offset of the record that could not be applied")
     since: str
 
 
 class InstanceDocument(Document):
-    """An instance."""
+    """An instance: a virtual machine with its status, its parts and its place."""
 
     id: str
     name: str
@@ -69,7 +69,7 @@ class InstanceDocument(Document):
     metadata: dict[str, str]
     flavor: FlavorRef
     image: ImageRef
-    disk: int = Field(description="bytes")
+    disk: int = Field(description="size of the root disk in bytes")
     zone: str
     host: HostOf | None
     key_name: str
@@ -84,11 +84,13 @@ class InstanceDocument(Document):
     deleted: str | None
     purge_at: str | None
     version: int
-    parked: Parking | None = Field(description="told where one is shown: it takes no commands")
+    parked: Parking | None = Field(
+        description="set if the instance takes no commands; only where a single instance is read"
+    )
 
 
 class BootedDocument(Document):
-    """One of the instances that a boot was asked for."""
+    """An instance that was requested by a boot, with its task or the problem that refused it."""
 
     instance_id: str
     name: str
@@ -98,11 +100,13 @@ class BootedDocument(Document):
 
 
 class Booting(Document):
-    """Instances on their way. With one instance, its ids stand at the top as well."""
+    """The instances that are being booted. Of a single instance, the ids are members of the answer as well."""
 
     correlation_id: str
     instances: list[BootedDocument]
-    admin_password: str | None = Field(None, description="told this once, where none was given")
+    admin_password: str | None = Field(
+        None, description="password that was made because the request had none; shown only once"
+    )
     id: str | None = None
     instance_id: str | None = None
     name: str | None = None
@@ -111,13 +115,13 @@ class Booting(Document):
 
 
 class Interfaces(Document):
-    """An instance's network interfaces."""
+    """The network interfaces of an instance."""
 
     interfaces: list[NicDocument]
 
 
 class Display(Document):
-    """Where an instance's display is."""
+    """The address of an instance's display, with a password that is valid for a limited time."""
 
     host: str
     port: int
@@ -126,7 +130,7 @@ class Display(Document):
 
 
 class ParkedDocument(Parking):
-    """What takes no commands until it is released."""
+    """An aggregate that takes no commands until it is released."""
 
     id: str = Field(description="KIND/ID")
     kind: str

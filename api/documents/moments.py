@@ -1,22 +1,22 @@
-"""What was at another moment, what changed, and why."""
+"""Documents about differences between two moments, and about causes."""
 
 from typing import Any
 
 from pydantic import Field
 
 from api.documents.document import Document
-from api.documents.events import Place
+from api.documents.events import PlaceDocument
 
 
 class MomentDocument(Document):
-    """A moment, as it was asked for."""
+    """A moment in the past, as the request named it."""
 
     at: str
-    version: int = Field(description="of the thing then")
+    version: int = Field(description="version of the resource at that moment")
 
 
 class ChangedField(Document):
-    """A field with two values."""
+    """A field whose value differs, with both values."""
 
     field: str
     old: Any
@@ -24,7 +24,7 @@ class ChangedField(Document):
 
 
 class Difference(Document):
-    """What differs between a thing at two moments."""
+    """The differences between a resource at two moments."""
 
     id: str
     begin: MomentDocument = Field(alias="from")
@@ -33,30 +33,30 @@ class Difference(Document):
 
 
 class CauseStep(Document):
-    """An event of a chain of causes, in words."""
+    """An event in a chain of causes, with a sentence that describes it."""
 
     id: str
     time: str
     actor: str
     type: str
     subject: str
-    place: Place
+    place: PlaceDocument
     correlation_id: str
     causation_id: str
     says: str
 
 
 class CauseEdge(Document):
-    """The one event led to the other."""
+    """A link between two events, of which the first led to the second."""
 
     begin: str = Field(alias="from")
     end: str = Field(alias="to")
 
 
 class Causes(Document):
-    """Why something is as it is: from the command that made it so to the present."""
+    """The chain of causes of a resource's state, from the command that began it to the present."""
 
     id: str
     steps: list[CauseStep]
     edges: list[CauseEdge]
-    cut: bool = Field(description="there were more than these")
+    cut: bool = Field(description="whether steps were left out because there are too many")

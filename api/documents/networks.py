@@ -1,10 +1,10 @@
-"""Networks and ports."""
+"""Documents about networks and ports."""
 
 from api.documents.document import Document
 
 
 class NetworkDocument(Document):
-    """A network."""
+    """A network: a range of IPv4 addresses on a segment of its own."""
 
     id: str
     name: str
@@ -20,7 +20,7 @@ class NetworkDocument(Document):
 
 
 class PortDocument(Document):
-    """A port."""
+    """A port: an address of a network that is reserved or in use."""
 
     id: str
     name: str

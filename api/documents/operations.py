@@ -1,4 +1,4 @@
-"""Read models and what is done to them; what projects use."""
+"""Documents about read models, runs on them, and the usage of projects."""
 
 from pydantic import Field
 
@@ -6,16 +6,18 @@ from api.documents.document import Document
 
 
 class ProjectionDocument(Document):
-    """A read model, and how far it is behind the log."""
+    """A read model, with its size and how far it is behind the log."""
 
     name: str
     rows: int
-    lag: int = Field(description="events that it does not have yet")
-    lag_seconds: float = Field(description="for which the oldest of these has waited, by the log's clock")
+    lag: int = Field(description="number of events that the read model does not have yet")
+    lag_seconds: float = Field(
+        description="seconds for which the oldest of these events has waited, by the log's clock"
+    )
 
 
 class RunDocument(Document):
-    """Something done to the read models as a whole."""
+    """A run: a rebuild, a rollback or a verification of all read models."""
 
     id: str
     kind: str
@@ -24,19 +26,19 @@ class RunDocument(Document):
     asked: str
     started: str | None
     finished: str | None
-    done: int = Field(description="events it has taken")
-    total: int = Field(description="events in all, 0 while that is not known")
-    seconds_left: float | None = Field(description="until all events are taken, at the speed so far")
-    problems: list[str] = Field(description="differences that a comparison found, 100 at most")
+    done: int = Field(description="number of events that were processed so far")
+    total: int = Field(description="number of all events to process; 0 while it is not known")
+    seconds_left: float | None = Field(description="estimated seconds until the run has processed all events")
+    problems: list[str] = Field(description="differences that a verification found, at most 100")
     error: str
 
 
 class UsageDocument(Document):
-    """What a project uses."""
+    """The resources that a project uses."""
 
     project_id: str
-    instances: int = Field(description="that are not deleted for good")
-    vcpus: int = Field(description="held on hosts")
-    memory: int = Field(description="bytes held on hosts")
-    disk: int = Field(description="bytes held on hosts")
+    instances: int = Field(description="number of instances, without those that are deleted for good")
+    vcpus: int = Field(description="virtual CPUs held on hosts")
+    memory: int = Field(description="bytes of memory held on hosts")
+    disk: int = Field(description="bytes of disk held on hosts")
     ports: int

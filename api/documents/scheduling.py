@@ -1,34 +1,34 @@
-"""How the scheduler decides, and why it decided so."""
+"""Documents about the scheduler's policy and its decisions."""
 
 from pydantic import Field
 
 from api.documents.document import Document
-from api.documents.events import Place
+from api.documents.events import PlaceDocument
 
 
 class FilterDocument(Document):
-    """A filter of the scheduler."""
+    """A filter of the scheduler, which leaves out hosts that do not fit."""
 
     name: str
-    leaves_out: str = Field(description="what the hosts are that it leaves out")
+    leaves_out: str = Field(description="description of the hosts that the filter leaves out")
 
 
 class WeightDocument(Document):
-    """What hosts are weighed by."""
+    """A criterion by which hosts are ranked, with its weight."""
 
     name: str
     weight: float
 
 
 class SchedulerDocument(Document):
-    """What the scheduler chooses by."""
+    """The scheduler's policy: its filters in order, and its weights."""
 
     filters: list[FilterDocument]
     weights: list[WeightDocument]
 
 
 class FilteredDocument(Document):
-    """What a filter left of the hosts."""
+    """The effect of a filter: how many hosts were left, and how many were left out."""
 
     filter: str
     left_out: int
@@ -37,55 +37,57 @@ class FilteredDocument(Document):
 
 
 class ScoreDocument(Document):
-    """A host's score."""
+    """A host with its score in a placement."""
 
     host: str
     score: float
 
 
 class PlacedOn(Document):
-    """The host that was chosen."""
+    """The host that was chosen for an instance."""
 
     id: str
     name: str
 
 
 class PlacementDocument(Document):
-    """What the scheduler found for an instance."""
+    """A decision of the scheduler about an instance."""
 
     time: str
-    host: PlacedOn | None = Field(description="null: no host would do")
-    cell: str = Field(description="whose scheduler looked")
-    hosts: int = Field(description="the cell had")
+    host: PlacedOn | None = Field(description="chosen host; null if no host fitted")
+    cell: str = Field(description="cell whose scheduler decided")
+    hosts: int = Field(description="number of hosts in the cell at that time")
     filters: list[FilteredDocument]
-    best: list[ScoreDocument] = Field(description="the best three")
-    place: Place
+    best: list[ScoreDocument] = Field(description="three hosts with the highest scores")
+    place: PlaceDocument
 
 
 class Placements(Document):
-    """How an instance was placed."""
+    """The decisions of the scheduler about an instance, the oldest first."""
 
     id: str
     placements: list[PlacementDocument]
 
 
 class HostScoreDocument(Document):
-    """A host's part in a placement."""
+    """A host that was considered in a placement, with its score."""
 
     id: str
     name: str
-    score: float | None = Field(description="null where a filter left it out")
+    score: float | None = Field(description="score of the host; null if a filter left it out")
     left_out_by: str
-    leaves_out: str = Field(description="what that filter leaves out")
+    leaves_out: str = Field(description="description of the hosts that this filter leaves out")
 
 
 class Scores(Document):
-    """What every host scored in a placement."""
+    """The scores of all hosts in a placement, in pages."""
 
-    id: str = Field(description="the instance")
+    id: str = Field(description="id of the instance")
     time: str
-    place: Place
+    place: PlaceDocument
     hosts: int
-    differs: str = Field(description="why this is not just as it was decided then; empty where it is")
+    differs: str = Field(
+        description="reason why these scores may differ from the original decision; empty if they do not"
+    )
     scores: list[HostScoreDocument]
-    next: str | None = Field(description="marker of the next page")
+    next: str | None = Field(description="marker of the next page; null on the last page")

@@ -1,14 +1,14 @@
-"""What another policy would have decided."""
+"""Documents about simulations of a scheduling policy on the past."""
 
 from pydantic import Field
 
-from api.documents.document import Document, Resource
-from api.documents.events import Place
+from api.documents.document import Document, ResourceUsage
+from api.documents.events import PlaceDocument
 from api.documents.scheduling import PlacedOn
 
 
 class PolicyDocument(Document):
-    """What a simulation chose by."""
+    """The policy that a simulation used."""
 
     filters: list[str]
     weights: dict[str, float]
@@ -16,21 +16,21 @@ class PolicyDocument(Document):
 
 
 class LoadDocument(Document):
-    """How full the hosts are at the end."""
+    """The load of all hosts at the end of a simulation."""
 
     hosts: int
     hosts_used: int
-    vcpus: Resource
-    memory: Resource
-    disk: Resource
+    vcpus: ResourceUsage
+    memory: ResourceUsage
+    disk: ResourceUsage
     placed: int
     refused: int
-    refusals: dict[str, int] = Field(description="requests by the filter that left no host")
-    largest_flavor: str | None = Field(description="the largest that some host would still take; null for none")
+    refusals: dict[str, int] = Field(description="number of refused requests by the filter that left no host")
+    largest_flavor: str | None = Field(description="largest flavor that a host could still take; null if there is none")
 
 
 class HeldDocument(Document):
-    """What is held on a host."""
+    """The resources that instances hold on a host."""
 
     instances: int
     vcpus: int
@@ -39,11 +39,11 @@ class HeldDocument(Document):
 
 
 class SimulatedHostDocument(Document):
-    """A host at the end."""
+    """A host at the end of a simulation, with its actual and its simulated load."""
 
     id: str
     name: str
-    vcpus: int = Field(description="that it has, as memory and disk")
+    vcpus: int = Field(description="virtual CPUs that the host has")
     memory: int
     disk: int
     was: HeldDocument
@@ -51,57 +51,57 @@ class SimulatedHostDocument(Document):
 
 
 class MoveDocument(Document):
-    """From where to where, and how often."""
+    """A change of host that the simulation made, and how often it occurred."""
 
-    was: str | None = Field(description="name of a host; null: refused")
-    would: str | None
+    was: str | None = Field(description="name of the actual host; null if the request was refused")
+    would: str | None = Field(description="name of the simulated host; null if the request would be refused")
     count: int
 
 
 class SimulatedPlacementDocument(Document):
-    """A request, where it went and where it would have gone."""
+    """A request with its actual host and its simulated host."""
 
     time: str
     instance_id: str
     vcpus: int
     memory: int
     disk: int
-    was: PlacedOn | None = Field(description="null: refused")
-    would: PlacedOn | None
-    why: str = Field(description="why they differ; empty where they do not")
-    place: Place
+    was: PlacedOn | None = Field(description="actual host; null if the request was refused")
+    would: PlacedOn | None = Field(description="simulated host; null if the request would be refused")
+    why: str = Field(description="reason why the hosts differ; empty if they do not")
+    place: PlaceDocument
 
 
 class UnlikeDocument(Document):
-    """Why requests are not decided as they were when their own policy decides them once more."""
+    """A reason why repeated decisions differ from the original ones, and how often it applies."""
 
     why: str
     count: int
 
 
 class ReproducedDocument(Document):
-    """Whether the past is understood: what happened, decided once more by the scheduler's own policy."""
+    """A check of the simulation: the past, decided again by the scheduler's own policy, against what happened."""
 
     same: int
     differ: int
-    unknown: int = Field(description="refusals of an earlier release, which do not tell what was asked for")
+    unknown: int = Field(description="number of refusals of an earlier release, which do not record the request")
     why: list[UnlikeDocument]
 
 
 class Simulation(Document):
-    """What would have gone where under another policy, against what did."""
+    """The result of a simulation: placements under another policy, compared with the actual ones."""
 
     policy: PolicyDocument
     begin: str = Field(alias="from")
-    end: str = Field(alias="to", description="up to where requests were decided")
-    next: str | None = Field(description="from where to go on, where there were more; null: all were decided")
+    end: str = Field(alias="to", description="time up to which requests were simulated")
+    next: str | None = Field(description="time at which to continue; null if all requests were simulated")
     requests: int
-    moved: int = Field(description="to another host, or from or to none")
+    moved: int = Field(description="number of requests whose host differs, or that only one policy refused")
     was: LoadDocument
     would: LoadDocument
     reproduced: ReproducedDocument
-    moves: list[MoveDocument] = Field(description="the most frequent first")
-    more_moves: int = Field(description="that are not told")
-    hosts: list[SimulatedHostDocument] = Field(description="those that differ most first")
-    more_hosts: int = Field(description="that are not told")
+    moves: list[MoveDocument] = Field(description="changes of host, the most frequent first")
+    more_moves: int = Field(description="number of changes that are not listed")
+    hosts: list[SimulatedHostDocument] = Field(description="hosts, those with the largest difference first")
+    more_hosts: int = Field(description="number of hosts that are not listed")
     placements: list[SimulatedPlacementDocument]

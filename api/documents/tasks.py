@@ -1,4 +1,4 @@
-"""Tasks, jobs and migrations."""
+"""Documents about tasks, jobs and migrations."""
 
 from typing import Any
 
@@ -9,16 +9,16 @@ from domain.tasks.task import Fault
 
 
 class ProgressDocument(Document):
-    """How far a long step is."""
+    """The progress of a step that takes long."""
 
     step: str
     percent: float
-    done: int = Field(description="bytes")
-    total: int = Field(description="bytes; 0: not known")
+    done: int = Field(description="bytes that were processed so far")
+    total: int = Field(description="bytes in all; 0 if the number is not known")
 
 
 class TaskDocument(Document):
-    """A task."""
+    """A task: an action that takes time, carried out in steps."""
 
     id: str
     action: str
@@ -28,13 +28,15 @@ class TaskDocument(Document):
     steps: list[str]
     instance_id: str
     instance_name: str
-    subject: str = Field(description="what it works on: KIND/ID")
+    subject: str = Field(description="resource that the task works on: KIND/ID")
     subject_name: str = ""
-    beside: bool = Field(False, description="it runs beside other work and leaves the status alone")
-    params: dict[str, Any] = Field(
-        default_factory=dict, description="what was asked for, as far as it is not the default"
+    beside: bool = Field(
+        False, description="whether the task may run beside another one and leaves the status unchanged"
     )
-    progress: ProgressDocument | None = Field(None, description="of its running step, where that takes long")
+    params: dict[str, Any] = Field(
+        default_factory=dict, description="parameters of the action that differ from their defaults"
+    )
+    progress: ProgressDocument | None = Field(None, description="progress of the running step, if it takes long")
     actor: str
     project_id: str
     correlation_id: str
@@ -49,7 +51,7 @@ class TaskDocument(Document):
 
 
 class JobDocument(Document):
-    """A job: one step of a task, sent to whoever does it."""
+    """A job: one step of a task, sent to the component that carries it out."""
 
     id: str
     name: str
@@ -75,7 +77,7 @@ class JobDocument(Document):
 class MigrationDocument(Document):
     """A migration: a move of an instance from host to host."""
 
-    id: str = Field(description="of the task that migrates, too")
+    id: str = Field(description="id of the migration, which is that of its task")
     type: str
     status: str
     instance_id: str
@@ -83,7 +85,7 @@ class MigrationDocument(Document):
     project_id: str
     source_id: str
     source_name: str
-    destination_id: str = Field(description="empty until the scheduler has chosen one")
+    destination_id: str = Field(description="id of the destination; empty until the scheduler has chosen one")
     destination_name: str
     task_id: str
     created: str

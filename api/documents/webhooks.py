@@ -1,4 +1,4 @@
-"""Webhooks."""
+"""Documents about webhooks and their deliveries."""
 
 from pydantic import Field
 
@@ -6,7 +6,7 @@ from api.documents.document import Document
 
 
 class WantedDocument(Document):
-    """Which events a webhook is told of; what is empty asks nothing."""
+    """The conditions that an event must meet to be sent to a webhook; an empty one always holds."""
 
     types: list[str]
     subject: str
@@ -16,12 +16,12 @@ class WantedDocument(Document):
 
 
 class DeliveryDocument(Document):
-    """How far a webhook has been told."""
+    """The progress of the deliveries to a webhook."""
 
-    delivered: int = Field(description="events that it took since it was created")
-    behind: int = Field(description="events on the log that were not looked at for it yet")
-    position: str = Field(description="in the feed: what follows is not told yet")
-    failures: int = Field(description="attempts in a row that failed")
+    delivered: int = Field(description="number of events that were delivered since the webhook was created")
+    behind: int = Field(description="number of events on the log that were not examined for the webhook yet")
+    position: str = Field(description="position in the event stream up to which events were delivered")
+    failures: int = Field(description="number of failed attempts since the last delivery")
     next_attempt: str | None
     last_event: str | None
     last_at: str | None
@@ -30,7 +30,7 @@ class DeliveryDocument(Document):
 
 
 class WebhookDocument(Document):
-    """A webhook."""
+    """A webhook: an endpoint of a user to which events are sent."""
 
     id: str
     project_id: str
@@ -39,25 +39,29 @@ class WebhookDocument(Document):
     url: str
     wanted: WantedDocument
     status: str = Field(description="enabled or disabled")
-    reason: str = Field(description="why it is disabled")
+    reason: str = Field(description="reason why the webhook is disabled")
     secret_changed: str
     created: str
     updated: str
     deleted: str | None
     version: int
-    delivery: DeliveryDocument | None = Field(None, description="once it was told first; where it is read")
+    delivery: DeliveryDocument | None = Field(
+        None, description="progress of the deliveries; null before the first one, and in answers to writes"
+    )
 
 
 class SecretWebhook(WebhookDocument):
-    """A webhook with a secret that was made for it just now."""
+    """A webhook with the secret that this request made for it."""
 
-    secret: str | None = Field(None, description="for the receiver, told only now: whsec_ and base64 of the key")
+    secret: str | None = Field(
+        None, description="secret for the receiver, shown only once: whsec_ and the key in base64"
+    )
 
 
 class WebhookTest(Document):
-    """What came of a test."""
+    """The result of a test of a webhook."""
 
     delivered: bool
     status: int | None = Field(description="HTTP status of the answer")
     error: str | None
-    event_id: str = Field(description="webhook-id of the message")
+    event_id: str = Field(description="id of the event that was sent, which is the webhook-id of the message")

@@ -1,5 +1,5 @@
-"""What hosts' agents fetch, and put here: secrets by reference, and images' bytes. An application of its own, at an
-address of its own, behind the token that agents and API share.
+"""The API for the hosts' agents: secrets by reference, and downloads and uploads of images. It is an application of its
+own, at an address of its own, and answers only with the token that agents and API share.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from starlette.responses import FileResponse, Response
 from api.http import problems
 from api.http.body_limit import BodyLimit
 from api.http.refusals import NotAuthorized
-from api.http.request_context import Given
+from api.http.request_context import ServicesDep
 from api.reads.queries import JSON
 from api.services import Services
 from domain.core.errors import NotFound
@@ -20,7 +20,7 @@ from projections.views.view import Condition, Query
 
 
 async def authorized(request: Request) -> None:
-    """Raises NotAuthorized unless the agents' token is shown."""
+    """Check that the request has the agents' token. Raises NotAuthorized."""
     scheme, _, shown = request.headers.get("Authorization", "").partition(" ")
     expected: str = request.app.state.token
     if not expected or scheme.lower() != "bearer" or not compare_digest(shown.encode(), expected.encode()):
@@ -31,40 +31,43 @@ router = APIRouter(prefix="/internal/v1", dependencies=[Depends(authorized)])
 
 
 @router.get("/secrets/{ref}")
-async def secret(given: Given, ref: str) -> Response:
-    """The value behind a reference."""
-    value = await given.secrets.get(ref)
+async def secret(services: ServicesDep, ref: str) -> Response:
+    """Return the secret that has this reference. Raises NotFound."""
+    value = await services.secrets.get(ref)
     if value is None:
         raise NotFound(kind="secret", id=ref)
     return Response(orjson.dumps({"value": value}), media_type=JSON, headers={"Cache-Control": "no-store"})
 
 
 @router.get("/images/{checksum}")
-async def image(given: Given, checksum: str) -> Response:
-    """The bytes; ranges are served."""
-    path = await asyncio.to_thread(given.blobs.path, checksum)
+async def image(services: ServicesDep, checksum: str) -> Response:
+    """Return the bytes of an image; a Range header is honoured. Raises NotFound, Invalid."""
+    path = await asyncio.to_thread(services.image_store.path, checksum)
     return FileResponse(path, media_type="application/octet-stream", headers={"ETag": f'"{checksum}"'})
 
 
 @router.put("/images/uploads/{task_id}")
-async def upload(request: Request, given: Given, task_id: str) -> Response:
-    """Put an image's bytes into the store for a task."""
-    blob = await given.blobs.receive_for(task_id, request.stream())
+async def upload(request: Request, services: ServicesDep, task_id: str) -> Response:
+    """Store the bytes of an image for a task. Raises TooLarge, Invalid, NotSupportedYet."""
+    blob = await services.image_store.receive_for(task_id, request.stream())
     return Response(orjson.dumps(blob.document()), media_type=JSON)
 
 
 @router.delete("/images/uploads/{task_id}")
-async def discard_upload(given: Given, task_id: str) -> Response:
-    """Take what was put there for a task out again, unless an image names it, or did: instances may stand on it."""
-    checksum = await given.blobs.noted(task_id)
+async def discard_upload(services: ServicesDep, task_id: str) -> Response:
+    """Delete the bytes that were stored for a task, unless an image has or had them: instances may depend on them.
+
+    Raises Invalid, NotSupportedYet.
+    """
+    checksum = await services.image_store.noted(task_id)
     if checksum:
-        named = await given.store.page("images", Query((Condition("checksum", "=", checksum),), limit=1))
-        await given.blobs.forget(task_id, also_bytes=not named.docs)
+        named = await services.store.page("images", Query((Condition("checksum", "=", checksum),), limit=1))
+        await services.image_store.forget(task_id, also_bytes=not named.docs)
     return Response(status_code=204)
 
 
 def create_internal_app(services: Services, token: str) -> FastAPI:
-    """The application that serves agents; with an empty token it serves nobody."""
+    """Return the application that serves agents; with an empty token it refuses every request."""
     app = FastAPI(title="GoStack, for hosts", openapi_url=None, docs_url=None, redoc_url=None)
     app.state.services = services
     app.state.token = token

@@ -7,7 +7,7 @@ from api.http.problems import of_refusal, response
 from api.http.refusals import TooLarge
 
 UNBOUNDED = ("/v1/images/uploads", "/internal/v1/images/uploads/")
-"""Beginnings of paths."""
+"""Beginnings of the paths whose bodies this limit does not apply to."""
 
 
 class BodyTooLarge(HTTPException):
@@ -15,14 +15,14 @@ class BodyTooLarge(HTTPException):
 
 
 class BodyLimit:
-    """ASGI middleware."""
+    """ASGI middleware that refuses request bodies above a size in bytes."""
 
     def __init__(self, app: ASGIApp, most: int) -> None:
         self._app = app
         self._most = most
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 413 at once where the length is told, and as soon as it is passed where it is not."""
+        """Answer 413: at once if Content-Length is above the limit, otherwise as soon as the body exceeds it."""
         if scope["type"] != "http" or scope["path"].startswith(UNBOUNDED):
             await self._app(scope, receive, send)
             return

@@ -1,8 +1,8 @@
-"""What whoever asks has to be allowed, for each route: `KIND:VERB`.
+"""The permission that each route requires: `KIND:VERB`.
 
-Why said already: all is allowed until it is known who asks, but a route without a permission would be open on the day
-that changes. Most follow from the path; a route whose path does not say it names its own, and one that does neither
-cannot be served.
+Why declared already: everything is allowed until users are authenticated, but a route without a permission would be
+open on the day that changes. Most permissions follow from the path; other routes name theirs, and a route without any
+is an error at the start.
 """
 
 from typing import Any
@@ -11,22 +11,23 @@ from api.resource import RESOURCES
 from domain.aggregates import AGGREGATES
 
 MEMBER = "x-permission"
-"""The member of a route's OpenAPI description that has it."""
+"""The member of a route's OpenAPI description that holds its permission."""
 PUBLIC = frozenset({"/healthz", "/readyz"})
-"""Paths that need none: whoever watches over processes asks these."""
+"""Paths that require no permission: monitoring asks them."""
 OF_ALL = {"GET": "list", "POST": "create"}
 OF_ONE = {"GET": "show", "PATCH": "update", "DELETE": "delete"}
 
 
 def needs(permission: str) -> dict[str, Any]:
-    """A route's `openapi_extra`, for a permission that does not follow from its path."""
+    """Return a route's `openapi_extra`, for a permission that does not follow from its path."""
     return {MEMBER: permission}
 
 
 def permission_of(method: str, path: str, named: str = "") -> str:
-    """The permission of a route: the one that it names, or that which follows from its path; empty where it needs none.
+    """Return the permission of a route: the one that it names, or the one that follows from its path; empty if it
+    requires none.
 
-    Raises TypeError where none is known.
+    Raises TypeError if the route names none and none follows from its path.
     """
     if named or path in PUBLIC:
         return named

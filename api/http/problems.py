@@ -54,7 +54,7 @@ RETRIED = {429, 503}
 
 @lru_cache(maxsize=256)
 def status_of(code: str) -> int:
-    """The HTTP status of a refusal's code; of one that only a newer engine knows, that it said no."""
+    """Return the HTTP status of a refusal's code; 409 for a code that only a newer release knows."""
     refusal = refusals().get(code)
     return UNKNOWN_CODE_STATUS if refusal is None else STATUS[refusal.category]
 
@@ -67,7 +67,7 @@ def problem(
     instance: str,
     errors: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """The problem document."""
+    """Return the problem document of a refusal, as RFC 9457 defines it; `errors` are those of single fields."""
     document: dict[str, Any] = {
         "type": f"urn:gostack:problem:{code}",
         "title": code.replace("-", " ").capitalize(),
@@ -84,12 +84,12 @@ def problem(
 
 
 def of_refusal(refusal: Refusal, instance: str) -> dict[str, Any]:
-    """The problem document of a refusal."""
+    """Return the problem document of a refusal."""
     return problem(refusal.code, str(refusal), refusal.hint, refusal.values, instance)
 
 
 def response(document: Mapping[str, Any]) -> Response:
-    """The problem as an answer."""
+    """Return a problem document as an answer, with the headers that its status requires."""
     status = int(document["status"])
     seconds = document["values"].get("retry_after", RETRY_SECONDS)
     headers = {"Retry-After": str(seconds)} if status in RETRIED else {}
@@ -99,7 +99,7 @@ def response(document: Mapping[str, Any]) -> Response:
 
 
 def install(app: FastAPI, max_body: int) -> None:
-    """Make every error of this application a problem document."""
+    """Answer every error of this application with a problem document."""
 
     def refused(request: Request, error: Exception) -> Response:
         assert isinstance(error, Refusal)
@@ -137,7 +137,7 @@ def install(app: FastAPI, max_body: int) -> None:
     def unavailable(request: Request, error: Exception) -> Response:
         part = "The log" if isinstance(error, LogUnavailable) else "The database"
         logger.error("%s does not answer: %s", part, error)
-        refusal = own.Unavailable(part=part, consequence="What was asked may or may not have been done.")
+        refusal = own.Unavailable(part=part, consequence="The request may or may not have been carried out.")
         return response(of_refusal(refusal, request.url.path))
 
     def unknown_marker(request: Request, error: Exception) -> Response:

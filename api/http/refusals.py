@@ -1,4 +1,4 @@
-"""What the API itself refuses, before or after a command is on the log. Their categories become HTTP statuses."""
+"""Refusals of the API itself, before or after a command is on the log. Their categories become HTTP statuses."""
 
 from domain.core.errors import Category, Refusal
 
@@ -8,7 +8,7 @@ class NameNotUnique(Refusal):
 
     code = "name-not-unique"
     category = Category.CONFLICT
-    hint = "Use one of these ids."
+    hint = "Use one of these ids instead of the name."
 
 
 class NetworkNeeded(Refusal):
@@ -35,7 +35,7 @@ class Malformed(Refusal):
 
 
 class TooLarge(Refusal):
-    """The body may have {most} bytes at most."""
+    """The request body may have at most {most} bytes."""
 
     code = "too-large"
     category = Category.TOO_LARGE
@@ -50,7 +50,7 @@ class NoRoute(Refusal):
 
 
 class MethodNotAllowed(Refusal):
-    """{path} knows no {method}."""
+    """The method {method} is not allowed at {path}."""
 
     code = "method-not-allowed"
     category = Category.NOT_ALLOWED
@@ -62,43 +62,43 @@ class Unavailable(Refusal):
 
     code = "unavailable"
     category = Category.UNAVAILABLE
-    hint = "Ask again; with the same Idempotency-Key nothing is done twice."
+    hint = "Repeat the request; with the same Idempotency-Key nothing is done twice."
 
 
 class Overloaded(Refusal):
-    """Too much at once: {now} {what}; {bound} allows {most}."""
+    """The service is overloaded: {now} {what}; {bound} allows {most}."""
 
     code = "overloaded"
     category = Category.TOO_MUCH
-    hint = "Ask again after the seconds that Retry-After says."
+    hint = "Repeat the request after the number of seconds in Retry-After."
 
 
 class EventNotRetried(Refusal):
-    """Dead record {id} is an event ({place}): put on its topic again it would be a second one that nobody can read."""
+    """Dead record {id} is an event ({place}): on its topic again it would be a second one that cannot be read."""
 
     code = "event-not-retried"
     category = Category.CONFLICT
-    hint = "See whether anything is missing by it (gostack check), then drop it (gs event dead drop)."
+    hint = "Run gostack check to see whether anything is missing, then drop it (gs event dead drop)."
 
 
 class NotAppliedYet(Refusal):
-    """What {after} led to cannot be read yet: it is not decided, or the projection is behind."""
+    """The effects of {after} cannot be read yet: it is not decided, or the read models are behind."""
 
     code = "not-applied-yet"
     category = Category.LATE
-    hint = "Ask again, or without after= for what is known now."
+    hint = "Repeat the request, or omit after= to read what is known now."
 
 
 class ProjectionBusy(Refusal):
-    """Run {id} is under way, and only one is at a time."""
+    """Run {id} is under way, and only one may run at a time."""
 
     code = "projection-busy"
     category = Category.CONFLICT
-    hint = "Ask again when it has ended."
+    hint = "Repeat the request when the run has ended."
 
 
 class TooManyWebhooks(Refusal):
-    """There are {most} webhooks, which is the most there may be."""
+    """There are {most} webhooks already, which is the limit."""
 
     code = "too-many-webhooks"
     category = Category.CONFLICT
@@ -106,7 +106,7 @@ class TooManyWebhooks(Refusal):
 
 
 class TooLargeForAFile(Refusal):
-    """What happened to all that {about} touched is more than {most}, the most that one file holds."""
+    """The history of everything that {about} touched exceeds {most}, the most that one file holds."""
 
     code = "too-large-for-a-file"
     category = Category.INVALID
@@ -114,15 +114,15 @@ class TooLargeForAFile(Refusal):
 
 
 class ReplayTooLong(Refusal):
-    """Going through the past again took longer than {seconds} s."""
+    """The replay of the past took longer than {seconds} s."""
 
     code = "replay-too-long"
     category = Category.INVALID
-    hint = "An operator may allow more (api.replay_timeout); the log has to be read from its beginning in it."
+    hint = "An operator may raise api.replay_timeout; a replay reads the log from its beginning."
 
 
 class NoHostYet(Refusal):
-    """Instance {id} is {status} and has no host: there is nobody to ask."""
+    """Instance {id} is {status} and has no host that could answer."""
 
     code = "no-host-yet"
     category = Category.CONFLICT
@@ -150,7 +150,7 @@ class NotAuthorized(Refusal):
 
 
 class Broken(Refusal):
-    """Something is wrong in GoStack itself. The API's log has it under {incident}."""
+    """GoStack itself failed to answer the request. The API's log has the error as incident {incident}."""
 
     code = "broken"
     category = Category.BROKEN

@@ -1,6 +1,6 @@
-"""Who asks, and what makes two requests the same: the headers that every request may carry.
+"""The origin and the identity of a request, as read from its headers.
 
-Who asks is taken at their word here; proving it is the door's work, before this.
+The actor and the project are not verified here; authentication has to happen in front of the API.
 """
 
 import hashlib
@@ -23,43 +23,54 @@ ADMIN = "admin"
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A request's origin and identity."""
+class RequestContext:
+    """The origin and the identity of a request, as read from its headers."""
 
     actor: str
     project: str
     reason: str
     traceparent: str
     command_id: str
-    """The id of the command that it becomes; of several commands, what their ids derive from."""
+    """Id of the command that the request becomes; for several commands, the id from which theirs are derived."""
     keyed: bool
-    """It carries an Idempotency-Key: the same one again is the same command."""
+    """Whether the request has an Idempotency-Key: repeated with the same key, it is the same command."""
     fingerprint: str
-    """Of an idempotent request's content; empty for others."""
+    """Hash of the content of a request with an Idempotency-Key; empty for other requests."""
     if_match: int | None
 
 
 async def services(request: Request) -> Services:
-    """What this application was made with."""
+    """Return the services that this application was made with."""
     found: Services = request.app.state.services
     return found
 
 
-Given = Annotated[Services, Depends(services)]
+ServicesDep = Annotated[Services, Depends(services)]
 
 
-async def asked(
+async def request_context(
     request: Request,
-    given: Given,
-    x_gostack_actor: Annotated[str, Header(max_length=LONGEST_HEADER, description="who asks")] = ADMIN,
-    x_gostack_project: Annotated[str, Header(max_length=LONGEST_HEADER, description="for which project")] = ADMIN,
-    x_gostack_reason: Annotated[str, Header(max_length=LONGEST_HEADER, description="why; kept with the command")] = "",
+    services: ServicesDep,
+    x_gostack_actor: Annotated[
+        str, Header(max_length=LONGEST_HEADER, description="name of the user who makes the request")
+    ] = ADMIN,
+    x_gostack_project: Annotated[
+        str, Header(max_length=LONGEST_HEADER, description="project for which the request is made")
+    ] = ADMIN,
+    x_gostack_reason: Annotated[
+        str, Header(max_length=LONGEST_HEADER, description="reason for the request; recorded with the command")
+    ] = "",
     idempotency_key: Annotated[
         str | None,
-        Header(min_length=1, max_length=LONGEST_HEADER, description="the same key and body is the same command"),
+        Header(
+            min_length=1,
+            max_length=LONGEST_HEADER,
+            description="a repeated request with the same key and body is the same command and is carried out once",
+        ),
     ] = None,
     if_match: Annotated[
-        str | None, Header(max_length=64, description="the ETag that the resource must still have")
+        str | None,
+        Header(max_length=64, description="ETag that the resource must still have; otherwise the request is refused"),
     ] = None,
     traceparent: Annotated[
         str,
@@ -68,35 +79,37 @@ async def asked(
             description="W3C trace context; the answer's traceresponse says which trace a request is part of",
         ),
     ] = "",
-) -> Asked:
-    """The request's origin and identity. Raises Invalid."""
+) -> RequestContext:
+    """Read the origin and the identity of a request from its headers. Raises Invalid."""
     project = x_gostack_project or ADMIN
     command_id = named_id("command", project, idempotency_key) if idempotency_key else str(uuid.uuid4())
     log_context.bind(command=command_id)
-    return Asked(
+    return RequestContext(
         actor=x_gostack_actor or ADMIN,
         project=project,
         reason=x_gostack_reason,
-        # Of a request that is traced, what it brought is the parent of its span already.
+        # The traceparent of a traced request is the parent of its span already.
         traceparent=traces.here() or traces.valid(traceparent),
         command_id=command_id,
         keyed=idempotency_key is not None,
-        fingerprint=await _fingerprint(request, given) if idempotency_key else "",
+        fingerprint=await _fingerprint(request, services) if idempotency_key else "",
         if_match=_version(if_match),
     )
 
 
-Asking = Annotated[Asked, Depends(asked)]
+RequestContextDep = Annotated[RequestContext, Depends(request_context)]
 
 
 async def project(
-    x_gostack_project: Annotated[str, Header(max_length=LONGEST_HEADER, description="for which project")] = ADMIN,
+    x_gostack_project: Annotated[
+        str, Header(max_length=LONGEST_HEADER, description="project for which the request is made")
+    ] = ADMIN,
 ) -> str:
-    """The project that a read is for."""
+    """Return the project that a read is for, `admin` unless a header names another."""
     return x_gostack_project or ADMIN
 
 
-Project = Annotated[str, Depends(project)]
+ProjectDep = Annotated[str, Depends(project)]
 
 
 def _version(etag: str | None) -> int | None:
@@ -108,13 +121,13 @@ def _version(etag: str | None) -> int | None:
     return int(found[1])
 
 
-async def _fingerprint(request: Request, given: Services) -> str:
-    """Stands on the log for ever, so what may be secret enters it as a keyed mark only."""
+async def _fingerprint(request: Request, services: Services) -> str:
+    """Hash the content of a request. The hash stays on the log for ever, so secrets enter it as keyed digests only."""
     body = await request.body()
     content: Any = orjson.loads(body) if body else None
     if isinstance(content, dict):
         content = {
-            name: given.secrets.digest(value) if name in SECRET and isinstance(value, str) else value
+            name: services.secrets.digest(value) if name in SECRET and isinstance(value, str) else value
             for name, value in content.items()
         }
     canonical = orjson.dumps(

@@ -1,6 +1,6 @@
-"""How long each request took, by the pattern of its path: an id in a path must not become a metric of its own.
+"""The duration of each request, by the pattern of its path: an id in a path must not become a metric of its own.
 
-What is logged while a request is answered says which it is, and who asked is told which trace it is part of.
+Log lines that are written while a request is answered name the request, and its answer names its trace.
 """
 
 import logging
@@ -16,17 +16,17 @@ LONGEST_PATH = 500
 TRACE = b"traceresponse"
 """Header that says which trace a request is part of (https://w3c.github.io/trace-context/#traceresponse-header)."""
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
-"""What else a client calls its method is told as `other`: labels must not be for clients to invent."""
+"""Methods that are labels of the metric; any other is counted as `other`, so that clients cannot invent labels."""
 
 
 class Timing:
-    """ASGI middleware."""
+    """ASGI middleware that measures the duration of each request in seconds."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on, and note how long it took until the whole answer was sent."""
+        """Pass the request on, and record how long it took until the whole answer was sent."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -1,6 +1,6 @@
-"""What was wrong with a request, for people: the field, what is allowed there, and what was given.
+"""Errors in the fields of a request, in words: the field, the allowed values, and the given one.
 
-Never repeats what may be secret: an answer ends up in terminals and logs.
+A value that may be secret is never repeated: an answer ends up in terminals and logs.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ LIMITS = {
 
 
 def explain(found: Sequence[Any]) -> list[dict[str, Any]]:
-    """Each of pydantic's errors as field, message, and, where that is known, allowed and given."""
+    """Return each of pydantic's errors as field, message, and, if known, the allowed and the given value."""
     return [_one(each) for each in found]
 
 
@@ -33,10 +33,10 @@ def _one(error: dict[str, Any]) -> dict[str, Any]:
     allowed = [text.format(context[name]) for name, text in LIMITS.items() if name in context]
     if allowed:
         told["allowed"] = " and ".join(allowed)
-    given = error.get("input")
+    value = error.get("input")
     may_tell = not SECRET.intersection(where) and error["type"] != "extra_forbidden"
-    if may_tell and isinstance(given, (str, int, float, bool)):
-        told["given"] = given if not isinstance(given, str) else given[:LONGEST_GIVEN]
+    if may_tell and isinstance(value, (str, int, float, bool)):
+        told["given"] = value if not isinstance(value, str) else value[:LONGEST_GIVEN]
     return told
 
 

@@ -1,4 +1,4 @@
-"""What each operation says of itself in OpenAPI: the shapes and an example of its answers."""
+"""The answers of each operation in the OpenAPI description: their shapes, examples and problems."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,59 +13,59 @@ Responses = dict[int | str, dict[str, Any]]
 WORDS = {
     200: "Done",
     201: "Created",
-    202: "Accepted: wait for the task; or not decided yet: ask for the command",
+    202: "Accepted: wait for the task; without a task, not decided yet: read the command",
     304: "Not modified",
     400: "The request cannot be read",
     401: "The token is missing or wrong",
-    404: "There is no such thing",
-    409: "It stands in the way of something; the code says of what",
-    412: "It was changed meanwhile",
+    404: "The resource does not exist",
+    409: "The request conflicts with the present state; the code says why",
+    412: "The resource was changed since the given ETag",
     413: "The body is too large",
-    422: "A field is not as it must be",
-    429: "Too much at once",
+    422: "A field has a value that is not allowed",
+    429: "The service is overloaded; repeat the request later",
     502: "The host's agent does not answer",
     503: "The log or the database does not answer",
-    504: "What after= names cannot be read yet",
+    504: "The effects of the command or task in after= cannot be read yet",
 }
 
 
 NAMED = (404, 409)
-"""Of what is asked for by a name: nobody may have it, or several."""
+"""Statuses of problems with a name: no resource has it, or several have it."""
 WRITTEN = (409, 412, 413, 422, 429)
-"""Of every command."""
+"""Statuses of the problems that any command may have."""
 
 
 def answers(status: int, shape: type[Document], example: Any, *problems: int) -> Responses:
-    """A JSON answer, and the problems that may come instead."""
+    """Describe a JSON answer, and the problems that may come instead."""
     content = {"application/json": {"example": example}}
     good: Responses = {status: {"model": shape, "description": WORDS[status], "content": content}}
     return good | problem_answers(*problems)
 
 
 def text(example: str, *problems: int) -> Responses:
-    """An answer of plain text."""
+    """Describe an answer of plain text, and the problems that may come instead."""
     content = {"text/plain": {"schema": {"type": "string"}, "example": example}}
     good: Responses = {200: {"description": WORDS[200], "content": content}}
     return good | problem_answers(*problems)
 
 
 def read(shape: type[Document], example: Mapping[str, Any]) -> Responses:
-    """A document that can be asked for with If-None-Match."""
+    """Describe a read of one document, which honours If-None-Match."""
     return answers(200, shape, example, *NAMED, 422, 504) | {304: {"description": WORDS[304]}}
 
 
 def listed(shape: type[Document], name: str, example: Mapping[str, Any], *problems: int) -> Responses:
-    """A page."""
+    """Describe a page of documents, which stand under this name."""
     return answers(200, shape, {name: [example], "next": None}, *problems, 422, 504)
 
 
 def done(status: int, shape: type[Document], example: Mapping[str, Any], *problems: int) -> Responses:
-    """A command that is done when it is accepted."""
+    """Describe the answers to a command that is done as soon as it is accepted."""
     return answers(status, shape, example, *problems, *WRITTEN) | undecided()
 
 
 def started(*problems: int) -> Responses:
-    """A command that becomes a task."""
+    """Describe the answers to a command that becomes a task."""
     content = {"application/json": {"example": examples.ALREADY}}
     already: Responses = {
         200: {
@@ -78,14 +78,14 @@ def started(*problems: int) -> Responses:
 
 
 def undecided() -> Responses:
-    """No verdict in time."""
+    """Describe the answer to a command whose verdict did not come in time."""
     example = {"command_id": examples.COMMAND_ID, "id": examples.INSTANCE_ID}
     content = {"application/json": {"example": example}}
     return {202: {"model": Accepted, "description": WORDS[202], "content": content}}
 
 
 def problem_answers(*statuses: int) -> Responses:
-    """Problems; 503 can come of anything."""
+    """Describe problems of these statuses, and of 503, which any request may have."""
     schema = {"$ref": f"#/components/schemas/{Problem.__name__}"}
     content = {MEDIA_TYPE: {"schema": schema, "example": examples.PROBLEM}}
     return {status: {"description": WORDS[status], "content": content} for status in sorted({*statuses, 503})}

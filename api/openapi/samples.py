@@ -1,4 +1,4 @@
-"""What the OpenAPI description has besides what the routes say: an example request for each, and every problem code."""
+"""Additions to the OpenAPI description that routes cannot make: example requests, and the list of problem codes."""
 
 from typing import Any
 
@@ -19,12 +19,12 @@ REFS = {
     "projections": examples.COMMAND_ID,
     "instances": examples.INSTANCE_ID,
 }
-"""What stands for {ref} or {ident} in examples, by the first word of the path, where no resource's example says it."""
+"""Values of {ref} and {ident} in example requests, by the first word of the path, for paths without a resource."""
 ADDRESS = "http://127.0.0.1:7480"
 
 
 def complete(app: FastAPI) -> None:
-    """Make the application describe itself with an example request an operation, and every problem code."""
+    """Make the application's OpenAPI description complete: example requests, permissions, and every problem code."""
 
     def described() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -43,7 +43,7 @@ def complete(app: FastAPI) -> None:
 
 
 def _shared_problems(paths: dict[str, Any]) -> dict[str, Any]:
-    """Problem answers, said once a status and referred to: they are the same for every operation."""
+    """Move problem answers to shared components, one a status: they are the same for every operation."""
     shared = {}
     for operation in (each for operations in paths.values() for each in operations.values()):
         for status, answer in operation["responses"].items():

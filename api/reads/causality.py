@@ -15,14 +15,14 @@ from projections.history.causality import explain as chain_of
 
 
 class Why(Strict):
-    """How to read it."""
+    """Parameters of a read of a chain of causes."""
 
     after: str | None = Field(None, max_length=64)
 
 
-async def why(services: Services, view: str, ref: str, project: str, asked: Why) -> Response:
-    """The causes of what it is. Raises NotFound, NameNotUnique, TooManyEvents."""
-    await caught_up(services, asked.after)
+async def why(services: Services, view: str, ref: str, project: str, parameters: Why) -> Response:
+    """Answer with the causes of a resource's state. Raises NotFound, NameNotUnique, TooManyEvents."""
+    await caught_up(services, parameters.after)
     found = await resolve.found(services, view, ref, project)
     chain = await chain_of(services.store, subject_of(view, found), task=found.id if view == "tasks" else "")
     return Response(orjson.dumps({"id": found.id, **_body(chain)}), media_type=JSON)

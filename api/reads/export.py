@@ -1,7 +1,7 @@
-"""An incident as one file: what a task or a thing lived through, and the whole history of all that it touched, so that
-the very same can be folded again elsewhere, in a test above all.
+"""An incident as one file: the events of a task or of one subject, and the history of everything they touched, so that
+the same state can be rebuilt elsewhere, in a test above all.
 
-Nothing secret is in it, since nothing secret is in an event: what a guest alone may know stands there as a reference.
+The file has no secrets, since no event has any: they are stored elsewhere, and events hold references to them.
 """
 
 import heapq
@@ -28,17 +28,17 @@ AT_ONCE = 1000
 MOST_EVENTS = 20_000
 MOST_BYTES = 32 << 20
 MOST_BEFORE = 2000
-"""Events of one aggregate; what was longer before the incident stands in the file as the state that it had made."""
+"""Events of one aggregate before the incident; older ones are in the file as the state that they made."""
 
 
 async def of_task(services: Services, task: str, until: datetime | None) -> bytes:
-    """The file of a task. Raises TooLargeForAFile, TooManyEvents, StoreUnavailable."""
+    """Return the file of a task, up to `until`. Raises TooLargeForAFile, TooManyEvents, StoreUnavailable."""
     found = [each async for each in _every(services, HistoryQuery(task=task, until=until), f"task {task}")]
     return await _file(services, {"task": task}, found)
 
 
 async def of_subject(services: Services, subject: Key, until: datetime | None) -> bytes:
-    """The file of one thing. Raises TooLargeForAFile, TooManyEvents, StoreUnavailable."""
+    """Return the file of one subject, up to `until`. Raises TooLargeForAFile, TooManyEvents, StoreUnavailable."""
     query = HistoryQuery(str(subject), until=until)
     found = [each async for each in _every(services, query, str(subject))]
     return await _file(services, {"subject": str(subject)}, found)
@@ -74,12 +74,12 @@ class Past:
     """Id of the event with that version, where what was before it need not be read."""
 
     def begin(self, milestone: Milestone) -> None:
-        """What the events up to there had made is known."""
+        """Take the state at a milestone, so that the events before it need not be read."""
         self.version, self.after = milestone.version, milestone.event
         self.state = AGGREGATES[self.subject.kind].state.model_validate_json(milestone.state)
 
     def add(self, entry: HistoryEntry) -> None:
-        """One more event; where many went before the incident, the oldest becomes part of the state."""
+        """Add an event; if too many precede the incident, the oldest one is applied to the state instead of kept."""
         self.events.append(entry)
         if len(self.events) > MOST_BEFORE and self.events[0].offset < self.first:
             oldest = self.events.popleft()

@@ -1,4 +1,4 @@
-"""Reads: one document with its ETag, a page of them, and the wait for what a command led to.
+"""Reads: one document with its ETag, a page of documents, and the wait for the effects of a command.
 
 A document is stored as it is sent: a page is its documents joined, and only `fields=` has them taken apart.
 """
@@ -28,9 +28,9 @@ LONGEST_PAUSE = 0.1
 JSON = "application/json"
 
 
-def _split(given: object) -> object:
-    parts = given if isinstance(given, list) else [given]
-    return [word for part in parts for word in str(part).split(",") if word] if given is not None else None
+def _split(value: object) -> object:
+    parts = value if isinstance(value, list) else [value]
+    return [word for part in parts for word in str(part).split(",") if word] if value is not None else None
 
 
 Words = Annotated[list[str], BeforeValidator(_split)]
@@ -38,30 +38,30 @@ Words = Annotated[list[str], BeforeValidator(_split)]
 
 
 class Strict(BaseModel):
-    """Parameters or a body; what is not declared is refused, so that a typing error is found."""
+    """Parameters or a body of a request; a field that is not declared is refused, so that a typing error is found."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class One(Strict):
-    """Parameters of a read."""
+    """Parameters of a read of one document."""
 
     after: str | None = Field(
-        None, max_length=64, description="wait until what this command or task id was decided can be read"
+        None, max_length=64, description="id of a command or task; wait until its effects can be read"
     )
-    fields: Words | None = Field(None, description="only these fields, separated by commas")
+    fields: Words | None = Field(None, description="fields to return, separated by commas; all unless given")
 
 
 class Many(One):
     """Parameters of a list."""
 
-    limit: int = Field(50, ge=1, le=MOST, description="documents in a page")
+    limit: int = Field(50, ge=1, le=MOST, description="most documents in a page")
     marker: str | None = Field(None, max_length=64, description="id of the last document of the page before")
-    skip: int = Field(0, ge=0, le=MOST_SKIPPED, description="documents to leave out after the marker")
+    skip: int = Field(0, ge=0, le=MOST_SKIPPED, description="number of documents to leave out after the marker")
 
 
 async def caught_up(services: Services, after: str | None) -> None:
-    """Wait until the projection has the verdict on this command, and so what it led to. Raises NotAppliedYet."""
+    """Wait until the read models have the verdict on this command, and so its effects. Raises NotAppliedYet."""
     if after is None:
         return
     if not await applied(services, after, services.settings.api.read_timeout):
@@ -69,7 +69,7 @@ async def caught_up(services: Services, after: str | None) -> None:
 
 
 async def applied(services: Services, command_id: str, seconds: float) -> bool:
-    """Whether the projection has the verdict on this command within this time."""
+    """Return whether the read models have the verdict on this command within this time."""
 
     async def has_it() -> bool:
         return await services.store.get("verdicts", command_id) is not None
@@ -78,7 +78,7 @@ async def applied(services: Services, command_id: str, seconds: float) -> bool:
 
 
 async def came_true(look: Callable[[], Awaitable[bool]], seconds: float) -> bool:
-    """Whether this is so within this time; it is looked at ever less often."""
+    """Return whether `look` returns true within this time; it is called ever less often."""
     until = time.monotonic() + seconds
     pause = FIRST_PAUSE
     while not await look():
@@ -90,8 +90,11 @@ async def came_true(look: Callable[[], Awaitable[bool]], seconds: float) -> bool
 
 
 async def must_be_task(services: Services, ident: str) -> None:
-    """That something came of this task or request. The read models may not know one that is new: they are waited for,
-    up to what is on the log now. Raises NotFound; not where they take too long, since nobody knows then."""
+    """Check that there are events of this task or request. Raises NotFound.
+
+    The read models may not have a new one yet, so they are waited for, up to the present end of the log. If that takes
+    too long, nothing is raised, since it is not known then.
+    """
     query = HistoryQuery(task=ident, limit=1)
     if await services.store.history(query):
         return
@@ -109,12 +112,12 @@ async def must_be_task(services: Services, ident: str) -> None:
 
 
 def etag(version: int) -> str:
-    """A version as a header."""
+    """Return a version as an ETag header."""
     return f'"{version}"'
 
 
 def document(request: Request, found: Found, view: str, fields: Sequence[str] | None = None) -> Response:
-    """One document with its ETag, or 304 where the reader has it. Raises Invalid for an unknown field."""
+    """Answer with a document and its ETag, or 304 if the reader has it. Raises Invalid for an unknown field."""
     wanted = known(view, fields)
     headers = {"ETag": etag(found.version)}
     held = [each.strip().removeprefix("W/") for each in request.headers.get("If-None-Match", "").split(",")]
@@ -123,24 +126,27 @@ def document(request: Request, found: Found, view: str, fields: Sequence[str] | 
     return Response(only(found.doc, wanted), 200, headers, JSON)
 
 
-async def page(services: Services, view: str, asked: Many, where: Sequence[Condition | Either]) -> Response:
-    """A page of documents under the view's name, and the marker of the next. Raises Invalid, UnknownMarker."""
-    wanted = known(view, asked.fields)
-    await caught_up(services, asked.after)
-    query = Query(where=tuple(where), limit=asked.limit, marker=asked.marker or "", skip=asked.skip)
+async def page(services: Services, view: str, parameters: Many, where: Sequence[Condition | Either]) -> Response:
+    """Answer with a page of documents under the view's name, and the marker of the next page.
+
+    Raises Invalid, UnknownMarker, NotAppliedYet.
+    """
+    wanted = known(view, parameters.fields)
+    await caught_up(services, parameters.after)
+    query = Query(where=tuple(where), limit=parameters.limit, marker=parameters.marker or "", skip=parameters.skip)
     found = await services.store.page(view, query)
     docs = [only(doc, wanted) for doc in found.docs] if wanted else found.docs
     return joined(view, docs, found.last_id if found.more else None)
 
 
 def joined(name: str, docs: Sequence[bytes], marker: str | None) -> Response:
-    """Documents that are JSON already, as a page."""
+    """Return documents that are JSON already as a page."""
     body = b"".join((b'{"', name.encode(), b'":[', b",".join(docs), b'],"next":', orjson.dumps(marker), b"}"))
     return Response(body, media_type=JSON)
 
 
 def known(view: str, fields: Sequence[str] | None) -> Sequence[str]:
-    """The fields asked for. Raises Invalid for one that the view's documents do not have."""
+    """Return the requested fields. Raises Invalid for a field that the view's documents do not have."""
     if not fields:
         return ()
     there = RESOURCES[view].document.model_fields
@@ -151,7 +157,7 @@ def known(view: str, fields: Sequence[str] | None) -> Sequence[str]:
 
 
 def only(doc: bytes, fields: Sequence[str]) -> bytes:
-    """A document with these fields; all of it where none are named."""
+    """Return a document with only these fields; the whole document if none are named."""
     if not fields:
         return doc
     whole: dict[str, Any] = orjson.loads(doc)

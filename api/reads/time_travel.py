@@ -1,4 +1,4 @@
-"""Things as they were: what is meant by a moment, what a row was then, and what differs between two moments."""
+"""Resources as they were: moments as people write them, rows at a moment, and differences between two moments."""
 
 import re
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -33,28 +33,30 @@ from projections.store.port import HistoryQuery
 from projections.views.table import VIEWS
 from projections.views.view import Condition, Either, Found, Query, Row
 
-TIMES = "a moment (2026-01-31T12:00:00Z), seconds since 1970, or how long ago (90s, 10m, 3h, 2d)"
-FORMATS = f"{TIMES}, or a place on the log as history tells it ({Topic.EVENTS}/PARTITION/OFFSET)"
+TIMES = "a time (2026-01-31T12:00:00Z), seconds since 1970, or how long ago (90s, 10m, 3h, 2d)"
+FORMATS = f"{TIMES}, or a place on the log as the history shows it ({Topic.EVENTS}/PARTITION/OFFSET)"
 AGO = re.compile(r"(\d{1,9})([smhd])")
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 SECONDS = re.compile(r"\d{1,11}(\.\d{1,9})?")
 PLACE = re.compile(r"([\w.-]{1,249})[/:](\d{1,5})[/:](\d{1,18})")
 LONGEST = 300
 MOST_AT = 100
-"""Rows of a page that are folded."""
+"""Most rows of a page that are rebuilt from their events."""
 MOST_LOOKED_AT = 1000
 MOST_FOLDED = 50_000
-"""Rows, and events of them, after which a request for a page ends, with whatever it found."""
+"""Numbers of examined rows and of their events after which a request for a page ends with what it found."""
 
 
 class OneAt(One):
-    """Parameters of a read of something that has a history."""
+    """Parameters of a read of a resource that has a history."""
 
-    at: str | None = Field(None, max_length=LONGEST, description=f"as it was then: {FORMATS}")
+    at: str | None = Field(
+        None, max_length=LONGEST, description=f"show the resource as it was at this moment: {FORMATS}"
+    )
 
 
 class History(Strict):
-    """Which part of a history."""
+    """Parameters of a page of a history."""
 
     limit: int = Field(50, ge=1, le=1000)
     marker: str | None = Field(None, max_length=64, description="id of the last event of the page before")
@@ -62,15 +64,17 @@ class History(Strict):
 
 
 class Between(Strict):
-    """Two moments."""
+    """Parameters that name two moments to compare."""
 
     begin: str = Field(alias="from", max_length=LONGEST, description=FORMATS)
-    end: str | None = Field(None, alias="to", max_length=LONGEST, description="now, unless given; formats as of from")
+    end: str | None = Field(
+        None, alias="to", max_length=LONGEST, description="now, unless given; in the formats of from"
+    )
     after: str | None = Field(None, max_length=64)
 
 
 def moment(services: Services, field: str, text: str) -> Moment:
-    """What somebody means by it. Raises Invalid, which names the field and the formats."""
+    """Parse a moment as people write it. Raises Invalid, which names the field and the formats."""
     if place := PLACE.fullmatch(text):
         if place[1] != Topic.EVENTS:
             raise Invalid(field=field, value=text[:80], allowed=f"it must be {FORMATS}")
@@ -79,7 +83,7 @@ def moment(services: Services, field: str, text: str) -> Moment:
 
 
 def time(services: Services, field: str, text: str, allowed: str = TIMES) -> datetime:
-    """What somebody means by a time. Raises Invalid, which names the field and what is allowed."""
+    """Parse a time as people write it. Raises Invalid, which names the field and the formats."""
     try:
         if ago := AGO.fullmatch(text):
             return services.clock() - timedelta(**{UNITS[ago[2]]: int(ago[1])})
@@ -92,28 +96,31 @@ def time(services: Services, field: str, text: str, allowed: str = TIMES) -> dat
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
-async def show(request: Request, services: Services, view: str, ref: str, project: str, asked: OneAt) -> Response:
-    """The document now, or as it was. Raises NotFound, NameNotUnique, NotThereThen, Invalid, TooManyEvents."""
-    await caught_up(services, asked.after)
+async def show(request: Request, services: Services, view: str, ref: str, project: str, parameters: OneAt) -> Response:
+    """Answer with the document as it is or was.
+
+    Raises NotFound, NameNotUnique, NotThereThen, Invalid, TooManyEvents, NotAppliedYet.
+    """
+    await caught_up(services, parameters.after)
     found = await resolve.found(services, view, ref, project)
-    if asked.at is not None:
-        found = await then(services, view, found, "at", asked.at)
+    if parameters.at is not None:
+        found = await then(services, view, found, "at", parameters.at)
     elif view == "instances" and (parking := await services.store.get("parked", str(subject_of(view, found)))):
         told = orjson.loads(parking.doc)
         if told["parked"]:
             # No ETag: the version says nothing of it.
-            return Response(only(_parked(found, told), known(view, asked.fields)), media_type=JSON)
-    return document(request, found, view, asked.fields)
+            return Response(only(_parked(found, told), known(view, parameters.fields)), media_type=JSON)
+    return document(request, found, view, parameters.fields)
 
 
 def _parked(found: Found, told: dict[str, Any]) -> bytes:
-    """With what its own events do not tell: that it takes no commands."""
+    """Return the document with its parking, which the events of the resource do not tell."""
     doc = orjson.loads(found.doc) | {"parked": {name: told[name] for name in ("why", "place", "since")}}
     return orjson.dumps(doc)
 
 
 async def then(services: Services, view: str, found: Found, field: str, text: str) -> Found:
-    """The row as it was. Raises NotThereThen, Invalid, TooManyEvents."""
+    """Return the row as it was at a moment. Raises NotThereThen, Invalid, TooManyEvents."""
     when = moment(services, field, text)
     subject = subject_of(view, found)
     if when.topic:
@@ -128,48 +135,49 @@ async def then(services: Services, view: str, found: Found, field: str, text: st
 
 
 async def listed(
-    services: Services, view: str, asked: Many, at: str, where: Sequence[Condition], *, deleted: bool
+    services: Services, view: str, parameters: Many, at: str, where: Sequence[Condition], *, deleted: bool
 ) -> Response:
-    """A page of what was there then, and was then as these conditions want it: rows that may have been are folded
-    one after the other until the page is full, or so many that the next request is to go on.
+    """Answer with a page of the resources that existed at a moment and met these conditions then. Candidates are
+    rebuilt from their events one after the other, until the page is full, or until so many were examined that the next
+    request has to go on.
 
     Raises Invalid, UnknownMarker, TooManyEvents.
     """
     when = moment(services, "at", at)
     if when.time is None:
         raise Invalid(field="at", value=at, allowed="of a list it must be a time: between partitions there is no order")
-    if asked.skip:
-        raise Invalid(field="skip", value=asked.skip, allowed="a list at a moment leaves none out; use marker")
-    if asked.limit > MOST_AT:
-        raise Invalid(field="limit", value=asked.limit, allowed=f"it must be at most {MOST_AT} with at")
-    wanted = known(view, asked.fields)
-    await caught_up(services, asked.after)
+    if parameters.skip:
+        raise Invalid(field="skip", value=parameters.skip, allowed="a list at a moment leaves none out; use marker")
+    if parameters.limit > MOST_AT:
+        raise Invalid(field="limit", value=parameters.limit, allowed=f"it must be at most {MOST_AT} with at")
+    wanted = known(view, parameters.fields)
+    await caught_up(services, parameters.after)
     holding = (*where, Condition("deleted", "=", deleted))
     shape, folds = VIEWS[view], Folds(services.store)
     found: list[Row] = []
     looked_at = 0
-    async for ident, more in _candidates(services, view, asked, when.time, holding):
+    async for ident, more in _candidates(services, view, parameters, when.time, holding):
         row = await folds.row_at(shape, ident, Key(RESOURCES[view].noun, ident), when)
         if row is not None and all(each.holds(row) for each in holding):
             found.append(row)
         looked_at += 1
-        if len(found) > asked.limit:
-            marker = found[asked.limit - 1].id
+        if len(found) > parameters.limit:
+            marker = found[parameters.limit - 1].id
             break
         if more and (looked_at >= MOST_LOOKED_AT or folds.events >= MOST_FOLDED):
             marker = ident
             break
     else:
         marker = None
-    docs = [only(orjson.dumps(row.doc), wanted) for row in found[: asked.limit]]
+    docs = [only(orjson.dumps(row.doc), wanted) for row in found[: parameters.limit]]
     return joined(view, docs, marker)
 
 
 async def _candidates(
-    services: Services, view: str, asked: Many, when: datetime, holding: Sequence[Condition]
+    services: Services, view: str, parameters: Many, when: datetime, holding: Sequence[Condition]
 ) -> AsyncIterator[tuple[str, bool]]:
-    """Ids of rows, the newest first, that may have been there then and as these conditions want, and whether there is
-    one after each: what did not change since is known to have been otherwise without being folded."""
+    """Yield the ids of rows that may have existed then and met these conditions, the newest first, each with whether
+    more follow. Rows that did not change since and do not meet the conditions now are left out."""
     changed = Condition("updated", ">=", when)
     where: list[Condition | Either] = [Condition("created", "<=", when)]
     for each in holding:
@@ -178,7 +186,7 @@ async def _candidates(
             where.append(each)
         elif each.column == "deleted":
             where.append(Either((each, changed)))
-    query = Query(where=tuple(where), limit=asked.limit, marker=asked.marker or "")
+    query = Query(where=tuple(where), limit=parameters.limit, marker=parameters.marker or "")
     while True:
         page = await services.store.page(view, query)
         for number, doc in enumerate(page.docs, 1):
@@ -188,27 +196,32 @@ async def _candidates(
         query = replace(query, marker=page.last_id)
 
 
-async def history(services: Services, view: str, ref: str, project: str, asked: History) -> Response:
-    """Its events, the oldest first; of a task, all that it led to. Raises NotFound, NameNotUnique, UnknownMarker."""
-    await caught_up(services, asked.after)
+async def history(services: Services, view: str, ref: str, project: str, parameters: History) -> Response:
+    """Answer with a page of a resource's events, the oldest first; for a task, with all events that it led to.
+
+    Raises NotFound, NameNotUnique, UnknownMarker, NotAppliedYet.
+    """
+    await caught_up(services, parameters.after)
     found = await resolve.found(services, view, ref, project)
     subject, task = ("", found.id) if view == "tasks" else (str(subject_of(view, found)), "")
-    query = HistoryQuery(subject=subject, task=task, limit=asked.limit + 1, marker=asked.marker or "")
+    query = HistoryQuery(subject=subject, task=task, limit=parameters.limit + 1, marker=parameters.marker or "")
     entries = await services.store.history(query)
-    shown = entries[: asked.limit]
+    shown = entries[: parameters.limit]
     return joined("events", [entry_json(each) for each in shown], shown[-1].id if len(entries) > len(shown) else None)
 
 
-async def difference(services: Services, view: str, ref: str, project: str, asked: Between) -> Response:
-    """The fields that differ. Raises NotFound, NameNotUnique, NotThereThen, Invalid, TooManyEvents."""
-    await caught_up(services, asked.after)
+async def difference(services: Services, view: str, ref: str, project: str, parameters: Between) -> Response:
+    """Answer with the fields that differ. Raises NotFound, NameNotUnique, NotThereThen, Invalid, TooManyEvents."""
+    await caught_up(services, parameters.after)
     found = await resolve.found(services, view, ref, project)
-    old = orjson.loads((await then(services, view, found, "from", asked.begin)).doc)
-    new = orjson.loads((await then(services, view, found, "to", asked.end)).doc if asked.end is not None else found.doc)
+    old = orjson.loads((await then(services, view, found, "from", parameters.begin)).doc)
+    new = orjson.loads(
+        (await then(services, view, found, "to", parameters.end)).doc if parameters.end is not None else found.doc
+    )
     body = {
         "id": found.id,
-        "from": {"at": asked.begin, "version": old["version"]},
-        "to": {"at": "now" if asked.end is None else asked.end, "version": new["version"]},
+        "from": {"at": parameters.begin, "version": old["version"]},
+        "to": {"at": "now" if parameters.end is None else parameters.end, "version": new["version"]},
         "changes": [{"field": field, "old": before, "new": after} for field, before, after in _differing(old, new, "")],
     }
     return Response(orjson.dumps(body), media_type=JSON)
@@ -224,7 +237,7 @@ def _differing(old: dict[str, Any], new: dict[str, Any], above: str) -> Iterator
 
 
 def subject_of(view: str, found: Found) -> Key:
-    """Whose events make the row."""
+    """Return the key of the aggregate whose events make the row."""
     if view == "tasks":
         return Key.parse(orjson.loads(found.doc)["subject"])
     return Key(RESOURCES[view].noun, found.id)

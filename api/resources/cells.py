@@ -11,7 +11,7 @@ from starlette.responses import Response
 from api.documents.document import page_of
 from api.documents.hosts import CellDocument
 from api.http.permissions import needs
-from api.http.request_context import Given
+from api.http.request_context import ServicesDep
 from api.openapi import describe, examples
 from api.reads.queries import MOST, Strict, caught_up, joined
 from domain.core.messages import Topic
@@ -24,11 +24,13 @@ SIZES = tuple((resource, part) for resource in ("vcpus", "memory", "disk") for p
 
 
 class CellList(Strict):
-    """What cells to list."""
+    """Parameters of a list of cells."""
 
-    limit: int = Field(50, ge=1, le=MOST, description="cells in a page")
-    marker: str | None = Field(None, max_length=255, description="the last cell of the page before")
-    after: str | None = Field(None, max_length=64, description="a command or task whose effects must be seen")
+    limit: int = Field(50, ge=1, le=MOST, description="most cells in a page")
+    marker: str | None = Field(None, max_length=255, description="name of the last cell of the page before")
+    after: str | None = Field(
+        None, max_length=64, description="id of a command or task; wait until its effects can be read"
+    )
 
 
 @router.get(
@@ -37,13 +39,13 @@ class CellList(Strict):
     summary="List cells",
     responses=describe.listed(page_of(VIEW, CellDocument), VIEW, examples.CELL),
 )
-async def list_cells(given: Given, asked: Annotated[CellList, Parameters()]) -> Response:
-    """In the order of their names. There is a cell where there is a host of it."""
-    await caught_up(given, asked.after)
-    found = await given.store.totals("hosts", "cell", [], (("instances",), *SIZES))
-    names = [each for each in sorted(found) if each > (asked.marker or "")]
+async def list_cells(services: ServicesDep, parameters: Annotated[CellList, Parameters()]) -> Response:
+    """Cells are listed in the order of their names. A cell exists as long as it has a host."""
+    await caught_up(services, parameters.after)
+    found = await services.store.totals("hosts", "cell", [], (("instances",), *SIZES))
+    names = [each for each in sorted(found) if each > (parameters.marker or "")]
     docs = []
-    for name in names[: asked.limit]:
+    for name in names[: parameters.limit]:
         hosts, instances, *sums = found[name]
         told = dict(zip(SIZES, sums, strict=True))
         sizes = {
@@ -54,4 +56,4 @@ async def list_cells(given: Given, asked: Annotated[CellList, Parameters()]) -> 
         docs.append(
             orjson.dumps({"name": name, "hosts": hosts, "instances": instances, **sizes, "partition": partition})
         )
-    return joined(VIEW, docs, names[asked.limit - 1] if len(names) > asked.limit else None)
+    return joined(VIEW, docs, names[parameters.limit - 1] if len(names) > parameters.limit else None)

@@ -8,26 +8,26 @@ from pydantic import Field
 from starlette.responses import Response
 
 from api.documents.answers import CommandDocument
-from api.http.request_context import Given
+from api.http.request_context import ServicesDep
 from api.openapi import describe, examples
 from api.reads import resolve
 from api.reads.queries import JSON, Strict, caught_up
 from api.writes.command_responses import problem_of
-from api.writes.verdicts import Judgement
+from api.writes.verdicts import CommandVerdict
 from domain.core.errors import Invalid
 
 router = APIRouter(tags=["commands"])
 
 
-class Waiting(Strict):
-    """How to ask for a command."""
+class CommandRead(Strict):
+    """Parameters of a read of a command."""
 
     after: str | None = Field(None, max_length=64)
 
 
 @router.get(
     "/commands/{ident}",
-    summary="Ask what became of a command",
+    summary="Read the verdict on a command",
     responses=describe.answers(200, CommandDocument, examples.COMMAND, 422, 504)
     | {
         202: {
@@ -37,12 +37,13 @@ class Waiting(Strict):
         }
     },
 )
-async def show_command(given: Given, ident: str, asked: Annotated[Waiting, Query()]) -> Response:
-    """202 and `pending` where nothing is known of it: an id that was given out is on the log, and will be decided."""
+async def show_command(services: ServicesDep, ident: str, parameters: Annotated[CommandRead, Query()]) -> Response:
+    """Answer 202 and `pending` if nothing is known of the command yet: if its id was returned by a request, the command
+    is on the log and will be decided."""
     if not resolve.is_id(ident):
         raise Invalid(field="command", value=ident[:80], allowed="the id of a command is needed")
-    await caught_up(given, asked.after)
-    row = await given.store.get("verdicts", ident.lower())
+    await caught_up(services, parameters.after)
+    row = await services.store.get("verdicts", ident.lower())
     if row is None:
         return Response(orjson.dumps({"id": ident.lower(), "verdict": "pending"}), 202, media_type=JSON)
     doc = orjson.loads(row.doc)
@@ -50,6 +51,6 @@ async def show_command(given: Given, ident: str, asked: Annotated[Waiting, Query
         name: doc[name]
         for name in ("id", "verdict", "subject", "task_id", "message", "actor", "project_id", "correlation_id", "at")
     }
-    judged = Judgement.of_document(doc)
-    told["problem"] = problem_of(judged) if judged.verdict == "refused" else None
+    decided = CommandVerdict.of_document(doc)
+    told["problem"] = problem_of(decided) if decided.verdict == "refused" else None
     return Response(orjson.dumps(told), media_type=JSON)

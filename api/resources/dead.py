@@ -1,4 +1,4 @@
-"""Dead records: what nobody could read or apply, and what a person does about it."""
+"""Dead records: records that could not be read or applied, and how a person retries or drops them."""
 
 from typing import Annotated, Any, Literal
 
@@ -10,7 +10,7 @@ from starlette.responses import Response
 from api.documents.document import page_of
 from api.documents.events import DeadDocument, DeadWhole
 from api.http.permissions import needs
-from api.http.request_context import Asking, Given
+from api.http.request_context import RequestContextDep, ServicesDep
 from api.openapi import describe, examples
 from api.reads.queries import JSON, Strict, joined
 from api.writes.dead_records import VIEW, DeadRecords, payload
@@ -22,11 +22,13 @@ router = APIRouter(prefix="/events/dead", tags=["events"])
 
 
 class DeadList(Strict):
-    """Which dead records."""
+    """Parameters of a list of dead records."""
 
-    status: Literal["dead", "retried", "dropped"] | None = Field(None, description="dead: nothing was done about it")
-    kind: str | None = Field(None, max_length=64, description="of what it was for, such as instance")
-    subject: str | None = Field(None, max_length=128, description="KIND/ID of what it was for")
+    status: Literal["dead", "retried", "dropped"] | None = Field(None, description="dead: neither retried nor dropped")
+    kind: str | None = Field(
+        None, max_length=64, description="kind of the subject that the record was for, such as instance"
+    )
+    subject: str | None = Field(None, max_length=128, description="subject that the record was for: KIND/ID")
     limit: int = Field(50, ge=1, le=1000)
     marker: str | None = Field(None, max_length=64, description="id of the last record of the page before")
 
@@ -37,11 +39,11 @@ class DeadList(Strict):
     summary="List dead records",
     responses=describe.listed(page_of("dead", DeadDocument), "dead", examples.DEAD),
 )
-async def list_dead(given: Given, asked: Annotated[DeadList, Query()]) -> Response:
-    """The newest first."""
-    same = {"status": asked.status, "kind": asked.kind, "subject": asked.subject}
+async def list_dead(services: ServicesDep, parameters: Annotated[DeadList, Query()]) -> Response:
+    """Dead records are listed with the newest first."""
+    same = {"status": parameters.status, "kind": parameters.kind, "subject": parameters.subject}
     where = tuple(Condition(column, "=", value) for column, value in same.items() if value is not None)
-    found = await given.store.page(VIEW, Wanted(where=where, limit=asked.limit, marker=asked.marker or ""))
+    found = await services.store.page(VIEW, Wanted(where=where, limit=parameters.limit, marker=parameters.marker or ""))
     return joined(VIEW, found.docs, found.last_id if found.more else None)
 
 
@@ -52,7 +54,7 @@ async def list_dead(given: Given, asked: Annotated[DeadList, Query()]) -> Respon
     responses=describe.answers(200, DeadWhole, examples.DEAD_WHOLE, 404),
 )
 async def show_dead(request: Request, ident: str) -> Response:
-    """With all its headers, and what it says, as far as it can be read."""
+    """The record is shown with all its headers, and with its data as far as it can be read."""
     dead, record = await _records(request).get(ident)
     return Response(orjson.dumps({**dead, "headers": headers_of(record), "data": payload(record)}), media_type=JSON)
 
@@ -60,23 +62,24 @@ async def show_dead(request: Request, ident: str) -> Response:
 @router.post(
     "/{ident}/retry",
     openapi_extra=needs("dead:retry"),
-    summary="Have a dead record dealt with again",
+    summary="Retry a dead record",
     responses=describe.answers(200, DeadDocument, examples.DEAD, 404, 409, 422, 429, 504),
 )
-async def retry_dead(request: Request, asked: Asking, ident: str) -> Response:
-    """What it was for is released, and it is put on its topic again, once. Asking again changes nothing."""
-    return _answer(await _records(request).retry(asked, ident))
+async def retry_dead(request: Request, context: RequestContextDep, ident: str) -> Response:
+    """The subject of the record is released, and the record is put on its topic again, once. A second retry changes
+    nothing."""
+    return _answer(await _records(request).retry(context, ident))
 
 
 @router.post(
     "/{ident}/drop",
     openapi_extra=needs("dead:drop"),
-    summary="Leave a dead record as it is",
+    summary="Drop a dead record",
     responses=describe.answers(200, DeadDocument, examples.DEAD, 404, 409, 429, 504),
 )
-async def drop_dead(request: Request, asked: Asking, ident: str) -> Response:
-    """It stays in the topic and needs no more care. What it was for stays parked until it is released."""
-    return _answer(await _records(request).drop(asked, ident))
+async def drop_dead(request: Request, context: RequestContextDep, ident: str) -> Response:
+    """The record is marked as dropped and stays in its topic. Its subject stays parked until it is released."""
+    return _answer(await _records(request).drop(context, ident))
 
 
 def _records(request: Request) -> DeadRecords:

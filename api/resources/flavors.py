@@ -1,4 +1,4 @@
-"""Flavors: the sizes that instances come in."""
+"""Flavors: the sizes of instances."""
 
 from typing import Annotated, Any
 
@@ -10,7 +10,7 @@ from starlette.responses import Response
 from api import standard
 from api.documents.document import Document, page_of
 from api.http.permissions import needs
-from api.http.request_context import Asked, Asking, Given
+from api.http.request_context import RequestContext, RequestContextDep, ServicesDep
 from api.openapi import describe, examples
 from api.reads import resolve
 from api.reads.queries import (
@@ -26,7 +26,7 @@ from api.resource import of_kind
 from api.services import Services
 from api.writes import command_bus
 from api.writes.boot import NAME
-from api.writes.command_bus import Wish
+from api.writes.command_bus import CommandRequest
 from api.writes.command_responses import CREATED, answer
 from domain.core.errors import AlreadyExists
 from domain.core.messages import Key, derived_id, named_id
@@ -51,21 +51,23 @@ TIB = 1 << 40
 LIVE_RESIZE = "hw:support_live_resize"
 MOST_EXTRA = 64
 MOST_PAGES = 20
-Core = Annotated[int, Field(ge=1, le=256, description="virtual CPUs")]
-Memory = Annotated[int, Field(ge=16 * MIB, le=16 * TIB, multiple_of=MIB, description="bytes, whole MiB")]
-Queues = Annotated[int, Field(ge=0, le=256, description="queues of a network interface; 0: one")]
+Core = Annotated[int, Field(ge=1, le=256, description="number of virtual CPUs")]
+Memory = Annotated[
+    int, Field(ge=16 * MIB, le=16 * TIB, multiple_of=MIB, description="memory in bytes, a multiple of 1 MiB")
+]
+Queues = Annotated[int, Field(ge=0, le=256, description="number of queues of a network interface; 0 means one")]
 Name = Annotated[str, Field(min_length=1, max_length=255, pattern=NAME)]
 Word = Annotated[str, Field(min_length=1, max_length=255)]
 Extra = Annotated[dict[Word, Annotated[str, Field(max_length=255)]], Field(max_length=MOST_EXTRA)]
 
 
 class FlavorDocument(Document):
-    """A flavor."""
+    """A flavor: the size of instances, in virtual CPUs and bytes of memory."""
 
     id: str
     name: str
     core: int
-    memory: int = Field(description="bytes")
+    memory: int = Field(description="memory in bytes")
     mode: str
     multi_queue: int
     policy: str
@@ -94,7 +96,7 @@ RESOURCE = of_kind(KIND, FlavorDocument, EXAMPLE, remembered=True)
 
 
 class FlavorBody(Strict):
-    """A flavor to be."""
+    """A flavor that is to be created."""
 
     name: Name
     core: Core
@@ -106,7 +108,7 @@ class FlavorBody(Strict):
 
 
 class FlavorChange(Strict):
-    """What to change; what is not given stays."""
+    """Fields of a flavor to change; the others keep their values."""
 
     name: Name | None = None
     core: Core | None = None
@@ -117,7 +119,7 @@ class FlavorChange(Strict):
 
 
 class ExtraBody(Strict):
-    """Extra specs to add or change."""
+    """Extra specs of a flavor to add or change."""
 
     extra: Extra
 
@@ -129,16 +131,18 @@ class ExtraBody(Strict):
 
 
 class ExtraKeys(Strict):
-    """Extra specs to remove."""
+    """Keys of the extra specs to remove from a flavor."""
 
     keys: Words = Field(min_length=1, max_length=MOST_EXTRA)
 
 
 class FlavorList(Many):
-    """What flavors to list."""
+    """Parameters of a list of flavors."""
 
     name: str | None = Field(None, max_length=255)
-    live_resize: bool | None = Field(None, description="those that an instance can be live-resized to, or the others")
+    live_resize: bool | None = Field(
+        None, description="true: only flavors to which an instance can be resized while it runs; false: only the others"
+    )
     deleted: bool = False
 
 
@@ -149,22 +153,22 @@ class FlavorList(Many):
     responses=describe.done(CREATED, FlavorDocument, EXAMPLE, 400, 409),
 )
 async def create_flavor(
-    given: Given,
-    asked: Asking,
+    services: ServicesDep,
+    context: RequestContextDep,
     body: Annotated[FlavorBody, Body(examples=[{"name": "small", "core": 1, "memory": 512 * MIB}])],
 ) -> Response:
-    """Its name is its own for as long as it exists."""
+    """The name is unique among all flavors that are not deleted."""
 
-    async def wish() -> Wish:
-        await _free(given, body.name, "")
+    async def make_command() -> CommandRequest:
+        await _free(services, body.name, "")
         flavor_id = named_id("flavor", body.name)
-        holder = await given.store.get(VIEW, flavor_id)
+        holder = await services.store.get(VIEW, flavor_id)
         if holder is not None and not orjson.loads(holder.doc)["deleted"]:
-            # The one that had this name first goes by another now, and keeps its id.
-            flavor_id = derived_id(asked.command_id, "flavor")
-        return Wish(Key("flavor", flavor_id), CreateFlavor(**body.model_dump()))
+            # The flavor that had this name first was renamed since, and keeps its id.
+            flavor_id = derived_id(context.command_id, "flavor")
+        return CommandRequest(Key("flavor", flavor_id), CreateFlavor(**body.model_dump()))
 
-    return await answer(given, await command_bus.carry_out(given, asked, wish), VIEW, done=CREATED)
+    return await answer(services, await command_bus.carry_out(services, context, make_command), VIEW, done=CREATED)
 
 
 async def _free(services: Services, name: str, but: str) -> None:
@@ -174,38 +178,40 @@ async def _free(services: Services, name: str, but: str) -> None:
 
 
 @router.get("/flavors", summary="List flavors", responses=describe.listed(page_of(VIEW, FlavorDocument), VIEW, EXAMPLE))
-async def list_flavors(given: Given, asked: Annotated[FlavorList, Query()]) -> Response:
-    """The newest first."""
-    where = [Condition("deleted", "=", asked.deleted)]
-    if asked.name:
-        where.append(Condition("name", "=", asked.name))
-    if asked.live_resize is None:
-        return await page(given, VIEW, asked, where)
-    return await _live_resizable(given, asked, where)
+async def list_flavors(services: ServicesDep, parameters: Annotated[FlavorList, Query()]) -> Response:
+    """Flavors are listed with the newest first."""
+    where = [Condition("deleted", "=", parameters.deleted)]
+    if parameters.name:
+        where.append(Condition("name", "=", parameters.name))
+    if parameters.live_resize is None:
+        return await page(services, VIEW, parameters, where)
+    return await _live_resizable(services, parameters, where)
 
 
-async def _live_resizable(services: Services, asked: FlavorList, where: list[Condition]) -> Response:
-    """Looked for in the documents: flavors are few, and no column says it."""
-    await caught_up(services, asked.after)
+async def _live_resizable(services: Services, parameters: FlavorList, where: list[Condition]) -> Response:
+    """Answer with a page of flavors by their live resize; documents are searched, since no column has it."""
+    await caught_up(services, parameters.after)
     found: list[bytes] = []
     ids: list[str] = []
-    marker = asked.marker or ""
+    marker = parameters.marker or ""
     for _ in range(MOST_PAGES):
         some = await services.store.page(VIEW, Wanted(where=tuple(where), limit=MOST, marker=marker))
         for doc in some.docs:
             flavor = orjson.loads(doc)
-            if (flavor["extra"].get(LIVE_RESIZE, "").lower() == "true") == asked.live_resize:
-                found.append(orjson.dumps({name: flavor.get(name) for name in asked.fields}) if asked.fields else doc)
+            if (flavor["extra"].get(LIVE_RESIZE, "").lower() == "true") == parameters.live_resize:
+                found.append(
+                    orjson.dumps({name: flavor.get(name) for name in parameters.fields}) if parameters.fields else doc
+                )
                 ids.append(flavor["id"])
         marker = some.last_id
-        if not some.more or len(found) > asked.skip + asked.limit:
+        if not some.more or len(found) > parameters.skip + parameters.limit:
             break
-    last = asked.skip + asked.limit
-    return joined(VIEW, found[asked.skip : last], ids[last - 1] if len(found) > last else None)
+    last = parameters.skip + parameters.limit
+    return joined(VIEW, found[parameters.skip : last], ids[last - 1] if len(found) > last else None)
 
 
 standard.add_all(router, RESOURCE, "list", "create", "update", "delete")
-standard.add_delete(router, RESOURCE, "Instances that have it keep it.")
+standard.add_delete(router, RESOURCE, "Instances of the flavor keep their size.")
 
 
 @router.patch(
@@ -214,10 +220,13 @@ standard.add_delete(router, RESOURCE, "Instances that have it keep it.")
     responses=describe.done(200, FlavorDocument, EXAMPLE, 400, 404),
 )
 async def change_flavor(
-    given: Given, asked: Asking, ref: str, body: Annotated[FlavorChange, Body(examples=[{"core": 2}])]
+    services: ServicesDep,
+    context: RequestContextDep,
+    ref: str,
+    body: Annotated[FlavorChange, Body(examples=[{"core": 2}])],
 ) -> Response:
-    """Instances that have it keep what they have. Honours If-Match."""
-    return await _one(given, asked, ref, UpdateFlavor(**body.model_dump()))
+    """Fields that are not given keep their values; instances of the flavor keep their size. If-Match is honoured."""
+    return await _one(services, context, ref, UpdateFlavor(**body.model_dump()))
 
 
 @router.post(
@@ -227,13 +236,13 @@ async def change_flavor(
     responses=describe.done(200, FlavorDocument, EXAMPLE, 400, 404),
 )
 async def add_extra(
-    given: Given,
-    asked: Asking,
+    services: ServicesDep,
+    context: RequestContextDep,
     ref: str,
     body: Annotated[ExtraBody, Body(examples=[{"extra": {LIVE_RESIZE: "true"}}])],
 ) -> Response:
-    """Those not named stay."""
-    return await _one(given, asked, ref, AddFlavorExtra(extra=body.extra))
+    """Extra specs that are not named keep their values."""
+    return await _one(services, context, ref, AddFlavorExtra(extra=body.extra))
 
 
 @router.delete(
@@ -242,16 +251,18 @@ async def add_extra(
     summary="Remove extra specs from a flavor",
     responses=describe.done(200, FlavorDocument, EXAMPLE, 404),
 )
-async def delete_extra(given: Given, asked: Asking, ref: str, which: Annotated[ExtraKeys, Query()]) -> Response:
-    """Keys that it has not are gone already."""
-    return await _one(given, asked, ref, DeleteFlavorExtra(keys=tuple(which.keys)))
+async def delete_extra(
+    services: ServicesDep, context: RequestContextDep, ref: str, which: Annotated[ExtraKeys, Query()]
+) -> Response:
+    """Keys that the flavor does not have are ignored."""
+    return await _one(services, context, ref, DeleteFlavorExtra(keys=tuple(which.keys)))
 
 
-async def _one(services: Services, asked: Asked, ref: str, command: FlavorCommand) -> Response:
-    async def wish() -> Wish:
-        flavor_id = await resolve.ident(services, VIEW, ref, asked.project)
+async def _one(services: Services, context: RequestContext, ref: str, command: FlavorCommand) -> Response:
+    async def make_command() -> CommandRequest:
+        flavor_id = await resolve.ident(services, VIEW, ref, context.project)
         if isinstance(command, UpdateFlavor) and command.name is not None:
             await _free(services, command.name, flavor_id)
-        return Wish(Key("flavor", flavor_id), command)
+        return CommandRequest(Key("flavor", flavor_id), command)
 
-    return await answer(services, await command_bus.carry_out(services, asked, wish), VIEW)
+    return await answer(services, await command_bus.carry_out(services, context, make_command), VIEW)

@@ -1,4 +1,4 @@
-"""Hosts: what instances run on. They register themselves; people say which may be used."""
+"""Hosts: machines that run instances. They register themselves; operators enable and disable them."""
 
 from typing import Annotated, Literal
 
@@ -9,14 +9,14 @@ from starlette.responses import Response
 from api import standard
 from api.documents.document import page_of
 from api.documents.hosts import HostDocument
-from api.http.request_context import Asked, Asking, Given
+from api.http.request_context import RequestContext, RequestContextDep, ServicesDep
 from api.openapi import describe, examples
 from api.reads import resolve
 from api.reads.queries import Many, Strict, Words, page
 from api.resource import of_kind
 from api.services import Services
 from api.writes import command_bus
-from api.writes.command_bus import Wish
+from api.writes.command_bus import CommandRequest
 from api.writes.command_responses import answer
 from domain.core.messages import Key
 from domain.host.kind import KIND
@@ -30,45 +30,45 @@ RESOURCE = of_kind(KIND, HostDocument, examples.HOST)
 
 
 class HostList(Many):
-    """What hosts to list."""
+    """Parameters of a list of hosts."""
 
     name: str | None = Field(None, max_length=255)
     zone: str | None = Field(None, max_length=255)
     cell: str | None = Field(None, max_length=255)
     status: Literal["enabled", "disabled"] | None = None
-    health: Words | None = Field(None, description="any of these")
+    health: Words | None = Field(None, description="any of these states of health, separated by commas")
 
 
 class Disabling(Strict):
-    """Why the host is disabled."""
+    """The reason for disabling a host."""
 
     reason: str = Field("", max_length=1024)
 
 
 class Enabling(Strict):
-    """Nothing has to be said."""
+    """The optional reason for enabling a host."""
 
-    reason: str = Field("", max_length=1024, description="kept with the command")
+    reason: str = Field("", max_length=1024, description="reason, recorded with the command")
 
 
 @router.get("/hosts", summary="List hosts", responses=describe.listed(page_of(VIEW, HostDocument), VIEW, examples.HOST))
-async def list_hosts(given: Given, asked: Annotated[HostList, Query()]) -> Response:
-    """The newest first."""
-    same = {"name": asked.name, "zone": asked.zone, "cell": asked.cell}
+async def list_hosts(services: ServicesDep, parameters: Annotated[HostList, Query()]) -> Response:
+    """Hosts are listed with the newest first."""
+    same = {"name": parameters.name, "zone": parameters.zone, "cell": parameters.cell}
     where = [Condition(column, "=", value) for column, value in same.items() if value]
-    if asked.status:
-        where.append(Condition("enabled", "=", asked.status == "enabled"))
-    if asked.health:
-        where.append(Condition("health", "in", asked.health))
-    return await page(given, VIEW, asked, where)
+    if parameters.status:
+        where.append(Condition("enabled", "=", parameters.status == "enabled"))
+    if parameters.health:
+        where.append(Condition("health", "in", parameters.health))
+    return await page(services, VIEW, parameters, where)
 
 
 standard.add_all(router, RESOURCE, "list", "why")
 standard.add_why(
     router,
     RESOURCE,
-    "Who enabled or disabled it, which zone it is in and by whom, and whether it is heard of. What instances hold "
-    "there is told of them.",
+    "The causes of the host's status, zone and health. Resources that instances hold on the host are explained by the "
+    "instances' own causes.",
 )
 
 
@@ -78,10 +78,13 @@ standard.add_why(
     responses=describe.done(200, HostDocument, examples.HOST, 400, 404),
 )
 async def enable_host(
-    given: Given, asked: Asking, ref: str, body: Annotated[Enabling | None, Body(examples=[{}])] = None
+    services: ServicesDep,
+    context: RequestContextDep,
+    ref: str,
+    body: Annotated[Enabling | None, Body(examples=[{}])] = None,
 ) -> Response:
-    """It is a candidate again when it is well, too."""
-    return await _one(given, asked, ref, EnableHost())
+    """The scheduler places new instances on the host again, provided that it is healthy."""
+    return await _one(services, context, ref, EnableHost())
 
 
 @router.post(
@@ -90,17 +93,17 @@ async def enable_host(
     responses=describe.done(200, HostDocument, examples.HOST, 400, 404),
 )
 async def disable_host(
-    given: Given,
-    asked: Asking,
+    services: ServicesDep,
+    context: RequestContextDep,
     ref: str,
     body: Annotated[Disabling | None, Body(examples=[{"reason": "its fan is loud"}])] = None,
 ) -> Response:
-    """Those it has stay."""
-    return await _one(given, asked, ref, DisableHost(why=body.reason if body else ""))
+    """Instances that are on the host already stay there and keep running."""
+    return await _one(services, context, ref, DisableHost(why=body.reason if body else ""))
 
 
-async def _one(services: Services, asked: Asked, ref: str, command: HostCommand) -> Response:
-    async def wish() -> Wish:
-        return Wish(Key("host", await resolve.ident(services, VIEW, ref, asked.project)), command)
+async def _one(services: Services, context: RequestContext, ref: str, command: HostCommand) -> Response:
+    async def make_command() -> CommandRequest:
+        return CommandRequest(Key("host", await resolve.ident(services, VIEW, ref, context.project)), command)
 
-    return await answer(services, await command_bus.carry_out(services, asked, wish), VIEW)
+    return await answer(services, await command_bus.carry_out(services, context, make_command), VIEW)

@@ -1,4 +1,4 @@
-"""Images: upload the bytes, then give them a name."""
+"""Images: uploaded bytes, and the names under which instances are booted from them."""
 
 from typing import Annotated, Any
 
@@ -9,13 +9,13 @@ from starlette.responses import Response
 from api import standard
 from api.documents.document import Document
 from api.http.permissions import needs
-from api.http.request_context import Asking, Given
+from api.http.request_context import RequestContextDep, ServicesDep
 from api.openapi import describe, examples
 from api.reads.queries import Strict
 from api.resource import of_kind
 from api.writes import command_bus
 from api.writes.boot import NAME
-from api.writes.command_bus import Wish
+from api.writes.command_bus import CommandRequest
 from api.writes.command_responses import CREATED, answer
 from domain.core.messages import Key, derived_id
 from domain.image import KIND, CreateImage
@@ -28,7 +28,7 @@ BINARY = {"application/octet-stream": BYTES}
 
 
 class ImageDocument(Document):
-    """An image."""
+    """An image: the bytes from which root disks of instances are made."""
 
     id: str
     project_id: str
@@ -36,8 +36,8 @@ class ImageDocument(Document):
     description: str
     checksum: str
     format: str
-    size: int = Field(description="bytes")
-    virtual_size: int = Field(description="bytes")
+    size: int = Field(description="size of the file in bytes")
+    virtual_size: int = Field(description="size of a disk made of the image, in bytes")
     arch: str
     created: str
     updated: str
@@ -46,7 +46,7 @@ class ImageDocument(Document):
 
 
 class BlobDocument(Document):
-    """What an upload has become."""
+    """An uploaded file, as it is kept in the image store."""
 
     checksum: str
     size: int
@@ -79,10 +79,10 @@ RESOURCE = of_kind(KIND, ImageDocument, EXAMPLE, remembered=True)
 
 
 class ImageBody(Strict):
-    """An image to be."""
+    """An image that is to be created from uploaded bytes."""
 
     name: str = Field(min_length=1, max_length=255, pattern=NAME)
-    checksum: str = Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of bytes that were uploaded")
+    checksum: str = Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the uploaded bytes")
     description: str = Field("", max_length=1024)
     arch: str = Field("x86_64", pattern=r"^[a-z0-9_]{1,32}$")
 
@@ -94,9 +94,10 @@ class ImageBody(Strict):
     responses=describe.answers(CREATED, BlobDocument, BLOB, 413, 422),
     openapi_extra=needs("image:create") | {"requestBody": {"required": True, "content": BINARY}},
 )
-async def upload(request: Request, given: Given) -> Response:
-    """Raw, qcow2 or other. Kept under their SHA-256: the same bytes again change nothing."""
-    blob = await given.blobs.receive(request.stream())
+async def upload(request: Request, services: ServicesDep) -> Response:
+    """The body is a disk image in raw or qcow2 format. It is kept under its SHA-256, so a repeated upload changes
+    nothing."""
+    blob = await services.image_store.receive(request.stream())
     return Response(BlobDocument(**blob.document()).model_dump_json(), CREATED, media_type="application/json")
 
 
@@ -107,16 +108,16 @@ async def upload(request: Request, given: Given) -> Response:
     responses=describe.done(CREATED, ImageDocument, EXAMPLE, 400, 404),
 )
 async def create_image(
-    given: Given,
-    asked: Asking,
+    services: ServicesDep,
+    context: RequestContextDep,
     body: Annotated[ImageBody, Body(examples=[{"name": "tiny", "checksum": examples.CHECKSUM}])],
 ) -> Response:
-    """Format and sizes are read from the bytes, not believed."""
+    """The format and the sizes are read from the uploaded bytes."""
 
-    async def wish() -> Wish:
-        blob = await given.blobs.describe(body.checksum)
-        return Wish(
-            Key("image", derived_id(asked.command_id, "image")),
+    async def make_command() -> CommandRequest:
+        blob = await services.image_store.describe(body.checksum)
+        return CommandRequest(
+            Key("image", derived_id(context.command_id, "image")),
             CreateImage(
                 name=body.name,
                 description=body.description,
@@ -128,8 +129,10 @@ async def create_image(
             ),
         )
 
-    return await answer(given, await command_bus.carry_out(given, asked, wish), VIEW, done=CREATED)
+    return await answer(services, await command_bus.carry_out(services, context, make_command), VIEW, done=CREATED)
 
 
 standard.add_all(router, RESOURCE, "delete")
-standard.add_delete(router, RESOURCE, "Instances made of it keep their disks; its bytes stay for them.")
+standard.add_delete(
+    router, RESOURCE, "Instances that were made of the image keep their disks, and its bytes are kept for them."
+)

@@ -1,4 +1,4 @@
-"""Instances: boot them, read them, change them, do things to them."""
+"""Instances: boot, read, change and delete them, and start actions on them."""
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ from api.documents.instances import Booting, Display, InstanceDocument, Interfac
 from api.documents.moments import Causes, Difference
 from api.http.permissions import needs
 from api.http.problems import response
-from api.http.request_context import Asked, Asking, Given, Project
+from api.http.request_context import ProjectDep, RequestContext, RequestContextDep, ServicesDep
 from api.openapi import describe, examples
 from api.reads import causality, resolve, time_travel
 from api.reads.queries import JSON, Many, One, Strict, Words, caught_up, page
@@ -23,7 +23,7 @@ from api.resource import of_kind
 from api.services import Services
 from api.writes import boot, command_bus
 from api.writes.boot import NAME, BootBody, checked_metadata
-from api.writes.command_bus import Outcome, Wish
+from api.writes.command_bus import CommandOutcome, CommandRequest
 from api.writes.command_responses import answer, problem_of
 from domain.core.errors import Invalid
 from domain.core.fields import user_fields
@@ -42,16 +42,16 @@ VIEW = "instances"
 RESOURCE = of_kind(KIND, InstanceDocument, examples.INSTANCE)
 MOST_CONSOLE = 1 << 20
 LINES_BYTES = 512
-"""Bytes that a console line has at most, for as long as few enough are asked for."""
+"""Assumed greatest length of a console line in bytes, when the last lines are requested."""
 
 
 class InstanceList(Many):
-    """What instances to list."""
+    """Parameters of a list of instances."""
 
     name: str | None = Field(None, max_length=255)
-    status: Words | None = Field(None, description="any of these statuses")
-    vm_state: Words | None = Field(None, description="any of these inner statuses")
-    flavor_ids: Words | None = Field(None, description="any of these flavors, ids or names")
+    status: Words | None = Field(None, description="any of these statuses, separated by commas")
+    vm_state: Words | None = Field(None, description="any of these values of vm_state, separated by commas")
+    flavor_ids: Words | None = Field(None, description="any of these flavors, ids or names, separated by commas")
     host_id: str | None = Field(None, max_length=255)
     host_name: str | None = Field(None, max_length=255)
     image_id: str | None = Field(None, max_length=255, description="id or name")
@@ -65,37 +65,41 @@ class InstanceList(Many):
     at: str | None = Field(
         None,
         max_length=time_travel.LONGEST,
-        description="what was there then: a time, or how long ago; the filters are held to what was then, limit is at "
-        "most 100, and there is no skip",
+        description="list the instances as they were then: a time, or how long ago; the filters apply to that moment, "
+        "limit is at most 100, and skip is not allowed",
     )
-    deleted: bool = Field(False, description="those that are deleted, soft or for good, instead of the others")
+    deleted: bool = Field(
+        False, description="true: only instances that are deleted, soft or for good; false: only the others"
+    )
 
 
 class InstanceChange(Strict):
-    """What to change; what is not given stays."""
+    """Fields of an instance to change; the others keep their values."""
 
     name: str | None = Field(None, min_length=1, max_length=255, pattern=NAME)
     description: str | None = Field(None, max_length=1024)
-    metadata: dict[str, str] | None = Field(None, description="replaces all of it")
+    metadata: dict[str, str] | None = Field(None, description="new metadata, which replaces all entries")
 
     @field_validator("metadata")
     @classmethod
-    def _limits(cls, given: dict[str, str] | None) -> dict[str, str] | None:
-        return checked_metadata(given)
+    def _limits(cls, value: dict[str, str] | None) -> dict[str, str] | None:
+        return checked_metadata(value)
 
 
 class Deletion(Strict):
-    """How to delete."""
+    """Parameters of the deletion of an instance."""
 
-    hard: bool = Field(False, description="for good, at once")
+    hard: bool = Field(False, description="delete for good, at once")
     ignore: bool = Field(False, description=DeleteInstance.model_fields["ignore"].description)
 
 
 class Console(Strict):
-    """How much of the console to show."""
+    """Parameters that say how much of the console to show."""
 
-    lines: int | None = Field(None, ge=1, le=100_000, description="the last lines")
-    bytes: int | None = Field(None, ge=1, le=MOST_CONSOLE, description="the last bytes; 65536 unless told")
+    lines: int | None = Field(None, ge=1, le=100_000, description="number of last lines to show")
+    bytes: int | None = Field(
+        None, ge=1, le=MOST_CONSOLE, description="number of last bytes to show; 65536 unless given"
+    )
     after: str | None = Field(None, max_length=64)
 
 
@@ -107,46 +111,49 @@ class Console(Strict):
     responses=describe.answers(202, Booting, examples.BOOTING, 400, *describe.NAMED, 413, 422, 429),
 )
 async def boot_instances(
-    given: Given, asked: Asking, body: Annotated[BootBody, Body(examples=[examples.BOOT])]
+    services: ServicesDep, context: RequestContextDep, body: Annotated[BootBody, Body(examples=[examples.BOOT])]
 ) -> Response:
-    """Each becomes a command of its own, with one correlation. The answer names all; one that was refused says why."""
+    """Each instance becomes a command of its own, all with one correlation id. The answer lists all instances; an
+    instance that was refused has a problem."""
     alone = body.count == 1
     numbers = range(1, body.count + 1)
-    ids = [asked.command_id] if alone else [command_bus.nth_id(asked, number) for number in numbers]
-    born = boot.births(body, asked, ids)
-    if asked.keyed:
-        earlier = await command_bus.earlier(given, asked, [asked.command_id, command_bus.nth_id(asked, 1)])
+    ids = [context.command_id] if alone else [command_bus.nth_id(context, number) for number in numbers]
+    born = boot.births(body, context, ids)
+    if context.keyed:
+        earlier = await command_bus.earlier(services, context, [context.command_id, command_bus.nth_id(context, 1)])
         if earlier and not alone:
-            earlier = await command_bus.earlier(given, asked, ids)
+            earlier = await command_bus.earlier(services, context, ids)
         if all(ident in earlier for ident in ids):
-            password = await boot.told_password(given, body, born)
-            same = [Outcome(ident, earlier[ident].subject, earlier[ident]) for ident in ids]
-            return _booting(asked, born, same, password)
-    command_bus.admit(given, BootInstance, asked.project, len(ids))
-    commands = await boot.commands(given, asked, body, born)
-    password = await boot.keep_secrets(given, body, born)
-    return _booting(asked, born, await command_bus.send(given, asked, commands), password)
+            password = await boot.told_password(services, body, born)
+            same = [CommandOutcome(ident, earlier[ident].subject, earlier[ident]) for ident in ids]
+            return _booting(context, born, same, password)
+    command_bus.admit(services, BootInstance, context.project, len(ids))
+    commands = await boot.commands(services, context, body, born)
+    password = await boot.keep_secrets(services, body, born)
+    return _booting(context, born, await command_bus.send(services, context, commands), password)
 
 
-def _booting(asked: Asked, born: list[boot.Birth], outcomes: list[Outcome], password: str | None) -> Response:
+def _booting(
+    context: RequestContext, born: list[boot.Birth], outcomes: list[CommandOutcome], password: str | None
+) -> Response:
     told: list[dict[str, Any]] = []
     for birth, outcome in zip(born, outcomes, strict=True):
-        judged = outcome.judgement
+        decided = outcome.verdict
         one = {"instance_id": birth.instance_id, "name": birth.name, "command_id": birth.command_id}
-        if judged is not None and judged.verdict == "refused":
-            one["problem"] = problem_of(judged)  # type: ignore[assignment]
-        elif judged is not None and judged.task_id:
-            one["task_id"] = judged.task_id
+        if decided is not None and decided.verdict == "refused":
+            one["problem"] = problem_of(decided)  # type: ignore[assignment]
+        elif decided is not None and decided.task_id:
+            one["task_id"] = decided.task_id
         told.append(one)
     if all("problem" in one for one in told):
         return response(told[0]["problem"])
-    answered: dict[str, Any] = {"correlation_id": asked.command_id, "instances": told}
+    answered: dict[str, Any] = {"correlation_id": context.command_id, "instances": told}
     if password is not None:
         answered["admin_password"] = password
-    location = f"/v1/tasks?correlation={asked.command_id}"
+    location = f"/v1/tasks?correlation={context.command_id}"
     if len(told) == 1:
         answered |= {"id": told[0]["instance_id"], **told[0]}
-        location = f"/v1/tasks/{told[0]['task_id']}" if "task_id" in told[0] else f"/v1/commands/{asked.command_id}"
+        location = f"/v1/tasks/{told[0]['task_id']}" if "task_id" in told[0] else f"/v1/commands/{context.command_id}"
     return Response(orjson.dumps(answered), 202, {"Location": location}, JSON)
 
 
@@ -155,30 +162,32 @@ def _booting(asked: Asked, born: list[boot.Birth], outcomes: list[Outcome], pass
     summary="List instances",
     responses=describe.listed(page_of(VIEW, InstanceDocument), VIEW, examples.INSTANCE, *describe.NAMED),
 )
-async def list_instances(given: Given, project: Project, asked: Annotated[InstanceList, Query()]) -> Response:
-    """The newest first. With `at`, what was there then and as the filters want it; a page may then have fewer than its
-    limit, or none, and a marker: so far it was looked."""
+async def list_instances(
+    services: ServicesDep, project: ProjectDep, parameters: Annotated[InstanceList, Query()]
+) -> Response:
+    """Instances are listed with the newest first. With `at`, those that existed and met the filters at that moment; a
+    page may then have fewer instances than its limit, or none, although `next` has the marker of another page."""
     where: list[Condition] = []
     same = {
-        "name": asked.name,
-        "host_id": await _id(given, "hosts", asked.host_id, project),
-        "host_name": asked.host_name,
-        "image_id": await _id(given, "images", asked.image_id, project),
-        "key_name": asked.key_name,
-        "project": asked.project_id,
-        "owner": asked.user_id,
-        "zone": asked.zone,
+        "name": parameters.name,
+        "host_id": await _id(services, "hosts", parameters.host_id, project),
+        "host_name": parameters.host_name,
+        "image_id": await _id(services, "images", parameters.image_id, project),
+        "key_name": parameters.key_name,
+        "project": parameters.project_id,
+        "owner": parameters.user_id,
+        "zone": parameters.zone,
     }
     where += [Condition(column, "=", value) for column, value in same.items() if value is not None]
-    flavors = [await resolve.ident(given, "flavors", each, project) for each in asked.flavor_ids or ()]
-    any_of = {"status": asked.status, "vm_state": asked.vm_state, "flavor_id": flavors}
+    flavors = [await resolve.ident(services, "flavors", each, project) for each in parameters.flavor_ids or ()]
+    any_of = {"status": parameters.status, "vm_state": parameters.vm_state, "flavor_id": flavors}
     where += [Condition(column, "in", values) for column, values in any_of.items() if values]
-    if asked.ip:
-        where.append(Condition("ips", "contains", asked.ip))
-    where += _between("created", asked.create_date) + _between("updated", asked.update_date)
-    if asked.at is not None:
-        return await time_travel.listed(given, VIEW, asked, asked.at, where, deleted=asked.deleted)
-    return await page(given, VIEW, asked, [Condition("deleted", "=", asked.deleted), *where])
+    if parameters.ip:
+        where.append(Condition("ips", "contains", parameters.ip))
+    where += _between("created", parameters.create_date) + _between("updated", parameters.update_date)
+    if parameters.at is not None:
+        return await time_travel.listed(services, VIEW, parameters, parameters.at, where, deleted=parameters.deleted)
+    return await page(services, VIEW, parameters, [Condition("deleted", "=", parameters.deleted), *where])
 
 
 async def _id(services: Services, view: str, ref: str | None, project: str) -> str | None:
@@ -199,10 +208,14 @@ def _between(column: str, dates: str | None) -> list[Condition]:
     "/instances/{ref}", summary="Show an instance", responses=describe.read(InstanceDocument, examples.INSTANCE)
 )
 async def show_instance(
-    request: Request, given: Given, project: Project, ref: str, asked: Annotated[time_travel.OneAt, Query()]
+    request: Request,
+    services: ServicesDep,
+    project: ProjectDep,
+    ref: str,
+    parameters: Annotated[time_travel.OneAt, Query()],
 ) -> Response:
-    """By its id, also when it is deleted; by its name, while it is not."""
-    return await time_travel.show(request, given, VIEW, ref, project, asked)
+    """The instance is found by its id, also after its deletion, or by its name until then."""
+    return await time_travel.show(request, services, VIEW, ref, project, parameters)
 
 
 @router.get(
@@ -211,10 +224,10 @@ async def show_instance(
     responses=describe.answers(200, Difference, examples.DIFFERENCE, *describe.NAMED, 422, 504),
 )
 async def instance_diff(
-    given: Given, project: Project, ref: str, asked: Annotated[time_travel.Between, Query()]
+    services: ServicesDep, project: ProjectDep, ref: str, parameters: Annotated[time_travel.Between, Query()]
 ) -> Response:
-    """Field by field; parts of fields under dotted names."""
-    return await time_travel.difference(given, VIEW, ref, project, asked)
+    """The answer lists each field that differs, with both values; parts of fields have dotted names."""
+    return await time_travel.difference(services, VIEW, ref, project, parameters)
 
 
 @router.get(
@@ -222,9 +235,12 @@ async def instance_diff(
     summary="Read why an instance is as it is",
     responses=describe.answers(200, Causes, examples.CAUSES, *describe.NAMED, 422, 504),
 )
-async def instance_why(given: Given, project: Project, ref: str, asked: Annotated[causality.Why, Query()]) -> Response:
-    """From the command whose task made it so, over scheduler, network and host, to the present."""
-    return await causality.why(given, VIEW, ref, project, asked)
+async def instance_why(
+    services: ServicesDep, project: ProjectDep, ref: str, parameters: Annotated[causality.Why, Query()]
+) -> Response:
+    """The chain of causes leads from the command that began the present state, over scheduler, network and host, to the
+    present."""
+    return await causality.why(services, VIEW, ref, project, parameters)
 
 
 @router.patch(
@@ -233,52 +249,54 @@ async def instance_why(given: Given, project: Project, ref: str, asked: Annotate
     responses=describe.done(200, InstanceDocument, examples.INSTANCE, 400, 404),
 )
 async def change_instance(
-    given: Given,
-    asked: Asking,
+    services: ServicesDep,
+    context: RequestContextDep,
     ref: str,
     body: Annotated[InstanceChange, Body(examples=[{"description": "in front of the shop"}])],
 ) -> Response:
-    """Honours If-Match."""
-    return await _one(given, asked, ref, UpdateInstance(**body.model_dump()))
+    """Fields that are not given keep their values. If-Match is honoured."""
+    return await _one(services, context, ref, UpdateInstance(**body.model_dump()))
 
 
 @router.delete("/instances/{ref}", status_code=202, summary="Delete an instance", responses=describe.started(404))
-async def delete_instance(given: Given, asked: Asking, ref: str, how: Annotated[Deletion, Query()]) -> Response:
-    """Soft, so that it can be restored until it is purged; or `hard`, for good."""
+async def delete_instance(
+    services: ServicesDep, context: RequestContextDep, ref: str, how: Annotated[Deletion, Query()]
+) -> Response:
+    """The deletion is soft: the instance can be restored until it is purged. With `hard`, it is deleted for good."""
     if how.hard:
-        return await _one(given, asked, ref, HardDeleteInstance(ignore=how.ignore))
-    keep_for = given.settings.instances.purge_after
-    return await _one(given, asked, ref, DeleteInstance(ignore=how.ignore, keep_for=keep_for))
+        return await _one(services, context, ref, HardDeleteInstance(ignore=how.ignore))
+    keep_for = services.settings.instances.purge_after
+    return await _one(services, context, ref, DeleteInstance(ignore=how.ignore, keep_for=keep_for))
 
 
-async def _one(services: Services, asked: Asked, ref: str, command: Any) -> Response:
-    async def wish() -> Wish:
-        return Wish(Key("instance", await resolve.ident(services, VIEW, ref, asked.project)), command)
+async def _one(services: Services, context: RequestContext, ref: str, command: Any) -> Response:
+    async def make_command() -> CommandRequest:
+        return CommandRequest(Key("instance", await resolve.ident(services, VIEW, ref, context.project)), command)
 
-    return await answer(services, await command_bus.carry_out(services, asked, wish), VIEW)
+    return await answer(services, await command_bus.carry_out(services, context, make_command), VIEW)
 
 
 def _act(action: InstanceAction, fields: type[BaseModel]) -> Callable[..., Awaitable[Response]]:
     async def act(
-        given: Given,
-        asked: Asking,
+        services: ServicesDep,
+        context: RequestContextDep,
         ref: str,
         body: Annotated[Any, Body(examples=[{}])] = None,
     ) -> Response:
         values = body.model_dump() if body is not None else {}
-        values = await resolve.referred(given, action.command, values, asked.project)
+        values = await resolve.referred(services, action.command, values, context.project)
         if action.command is DeleteInstance:
-            values["keep_for"] = given.settings.instances.purge_after
-        return await _one(given, asked, ref, action.command(**values))
+            values["keep_for"] = services.settings.instances.purge_after
+        return await _one(services, context, ref, action.command(**values))
 
-    # The annotation is what FastAPI reads the body by; it differs from verb to verb.
+    # FastAPI reads the body by this annotation, which differs from verb to verb.
     act.__annotations__["body"] = Annotated[fields | None, Body(examples=[{}])]
     act.__doc__ = action.help
     return act
 
 
 def _fields(action: InstanceAction) -> type[BaseModel]:
-    """The body of a verb: the fields of its command that are the user's to set."""
+    """Return the shape of a verb's request: the fields of its command that users set."""
     own: dict[str, Any] = {name: (info.annotation, info) for name, info in user_fields(action.command).items()}
     return create_model(f"{action.command.__name__}Body", __base__=Strict, __doc__=action.help, **own)
 
@@ -302,15 +320,17 @@ for _action in ACTIONS.values():
     response_class=PlainTextResponse,
     responses=describe.text("Booting the kernel…\nlogin:\n", *describe.NAMED, 422, 502),
 )
-async def console_log(given: Given, project: Project, ref: str, asked: Annotated[Console, Query()]) -> Response:
-    """Its end, as the host has it now."""
-    await caught_up(given, asked.after)
-    instance = await _document(given, ref, project)
-    if asked.lines is None:
-        text = await given.agents.console(instance, asked.bytes or 65536)
+async def console_log(
+    services: ServicesDep, project: ProjectDep, ref: str, parameters: Annotated[Console, Query()]
+) -> Response:
+    """The answer is the end of the console's output, as the host has it now."""
+    await caught_up(services, parameters.after)
+    instance = await _document(services, ref, project)
+    if parameters.lines is None:
+        text = await services.agents.console(instance, parameters.bytes or 65536)
     else:
-        most = min(max(asked.lines * LINES_BYTES, 65536), MOST_CONSOLE)
-        text = b"".join((await given.agents.console(instance, most)).splitlines(keepends=True)[-asked.lines :])
+        most = min(max(parameters.lines * LINES_BYTES, 65536), MOST_CONSOLE)
+        text = b"".join((await services.agents.console(instance, most)).splitlines(keepends=True)[-parameters.lines :])
     return Response(text, media_type="text/plain; charset=utf-8")
 
 
@@ -319,10 +339,10 @@ async def console_log(given: Given, project: Project, ref: str, asked: Annotated
     summary="Open the instance's display",
     responses=describe.answers(200, Display, examples.DISPLAY, *describe.NAMED, 502),
 )
-async def vnc(given: Given, project: Project, ref: str) -> Response:
-    """Its address with a new password, which holds for some seconds."""
-    instance = await _document(given, ref, project)
-    return Response(await given.agents.vnc(instance), media_type=JSON, headers={"Cache-Control": "no-store"})
+async def vnc(services: ServicesDep, project: ProjectDep, ref: str) -> Response:
+    """The answer has the address of the display and a new password, which is valid for some seconds."""
+    instance = await _document(services, ref, project)
+    return Response(await services.agents.vnc(instance), media_type=JSON, headers={"Cache-Control": "no-store"})
 
 
 @router.get(
@@ -330,15 +350,17 @@ async def vnc(given: Given, project: Project, ref: str) -> Response:
     summary="List an instance's network interfaces",
     responses=describe.answers(200, Interfaces, {"interfaces": [examples.NIC]}, 404, 504),
 )
-async def interfaces(given: Given, project: Project, ref: str, asked: Annotated[One, Query()]) -> Response:
-    """In the guest's order."""
-    await caught_up(given, asked.after)
-    nics = (await _document(given, ref, project))["nics"]
-    if asked.fields:
-        for name in asked.fields:
+async def interfaces(
+    services: ServicesDep, project: ProjectDep, ref: str, parameters: Annotated[One, Query()]
+) -> Response:
+    """Network interfaces are listed in the guest's order."""
+    await caught_up(services, parameters.after)
+    nics = (await _document(services, ref, project))["nics"]
+    if parameters.fields:
+        for name in parameters.fields:
             if name not in examples.NIC:
                 raise Invalid(field="fields", value=name, allowed=f"interfaces have {', '.join(examples.NIC)}")
-        nics = [{name: nic[name] for name in asked.fields} for nic in nics]
+        nics = [{name: nic[name] for name in parameters.fields} for nic in nics]
     return Response(orjson.dumps({"interfaces": nics}), media_type=JSON)
 
 
@@ -349,9 +371,11 @@ async def interfaces(given: Given, project: Project, ref: str, asked: Annotated[
         200, page_of("events", EventDocument), {"events": [examples.EVENT], "next": None}, *describe.NAMED, 422, 504
     ),
 )
-async def history(given: Given, project: Project, ref: str, asked: Annotated[time_travel.History, Query()]) -> Response:
-    """The oldest first."""
-    return await time_travel.history(given, VIEW, ref, project, asked)
+async def history(
+    services: ServicesDep, project: ProjectDep, ref: str, parameters: Annotated[time_travel.History, Query()]
+) -> Response:
+    """Events of the instance are listed with the oldest first."""
+    return await time_travel.history(services, VIEW, ref, project, parameters)
 
 
 async def _document(services: Services, ref: str, project: str) -> dict[str, Any]:

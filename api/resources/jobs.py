@@ -1,4 +1,4 @@
-"""Jobs: every step that was sent to a host, a network or the scheduler."""
+"""Jobs: the steps of tasks, each sent to a host, a network or the scheduler."""
 
 from typing import Annotated
 
@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from api.documents.document import page_of
 from api.documents.tasks import JobDocument
-from api.http.request_context import Given, Project
+from api.http.request_context import ProjectDep, ServicesDep
 from api.openapi import describe, examples
 from api.reads import resolve
 from api.reads.queries import (
@@ -30,12 +30,12 @@ RESOURCE = ApiResource(VIEW, "job", JobDocument, examples.JOB)
 
 
 class JobList(Many):
-    """What jobs to list."""
+    """Parameters of a list of jobs."""
 
     task: str | None = Field(None, max_length=64)
     instance: str | None = Field(None, max_length=255, description="id or name")
     host: str | None = Field(None, max_length=255, description="id or name")
-    name: str | None = Field(None, max_length=64, description="such as CreateDisk")
+    name: str | None = Field(None, max_length=64, description="name of the job, such as CreateDisk")
     status: Words | None = Field(None, description="any of: dispatched, started, finished, failed, skipped")
 
 
@@ -44,26 +44,26 @@ class JobList(Many):
     summary="List jobs",
     responses=describe.listed(page_of(VIEW, JobDocument), VIEW, examples.JOB, *describe.NAMED),
 )
-async def list_jobs(given: Given, project: Project, asked: Annotated[JobList, Query()]) -> Response:
-    """The newest first."""
-    same = {"task_id": asked.task, "name": asked.name}
-    if asked.task:
-        await caught_up(given, asked.after)
-        await must_be_task(given, asked.task)
-    if asked.instance:
-        same["instance_id"] = await resolve.ident(given, "instances", asked.instance, project)
-    if asked.host:
-        same["host_id"] = await resolve.ident(given, "hosts", asked.host, project)
+async def list_jobs(services: ServicesDep, project: ProjectDep, parameters: Annotated[JobList, Query()]) -> Response:
+    """Jobs are listed with the newest first."""
+    same = {"task_id": parameters.task, "name": parameters.name}
+    if parameters.task:
+        await caught_up(services, parameters.after)
+        await must_be_task(services, parameters.task)
+    if parameters.instance:
+        same["instance_id"] = await resolve.ident(services, "instances", parameters.instance, project)
+    if parameters.host:
+        same["host_id"] = await resolve.ident(services, "hosts", parameters.host, project)
     where = [Condition(column, "=", value) for column, value in same.items() if value]
-    if asked.status:
-        where.append(Condition("status", "in", asked.status))
-    return await page(given, VIEW, asked, where)
+    if parameters.status:
+        where.append(Condition("status", "in", parameters.status))
+    return await page(services, VIEW, parameters, where)
 
 
 @router.get("/jobs/{ident}", summary="Show a job", responses=describe.read(JobDocument, examples.JOB))
 async def show_job(
-    request: Request, given: Given, project: Project, ident: str, asked: Annotated[One, Query()]
+    request: Request, services: ServicesDep, project: ProjectDep, ident: str, parameters: Annotated[One, Query()]
 ) -> Response:
-    """To whom it went, how often, and what became of it."""
-    await caught_up(given, asked.after)
-    return document(request, await resolve.found(given, VIEW, ident, project), VIEW, asked.fields)
+    """The job is shown with its receiver, its attempts and its result."""
+    await caught_up(services, parameters.after)
+    return document(request, await resolve.found(services, VIEW, ident, project), VIEW, parameters.fields)

@@ -1,4 +1,4 @@
-"""Keypairs: public keys by name, put into guests."""
+"""Keypairs: public keys that are stored by name and put into guests."""
 
 from typing import Annotated, Any
 
@@ -8,13 +8,13 @@ from starlette.responses import Response
 
 from api import standard
 from api.documents.document import Document
-from api.http.request_context import Asking, Given
+from api.http.request_context import RequestContextDep, ServicesDep
 from api.openapi import describe, examples
 from api.reads.queries import Strict
 from api.resource import of_kind
 from api.writes import command_bus, ssh_keys
 from api.writes.boot import NAME
-from api.writes.command_bus import Wish
+from api.writes.command_bus import CommandRequest
 from api.writes.command_responses import CREATED, answer
 from domain.core.messages import Key, named_id
 from domain.keypair import KIND, CreateKeypair
@@ -25,7 +25,7 @@ VIEW = "keypairs"
 
 
 class KeypairDocument(Document):
-    """A keypair."""
+    """A keypair: a public SSH key with a name that is unique in its project."""
 
     id: str
     project_id: str
@@ -39,9 +39,11 @@ class KeypairDocument(Document):
 
 
 class PrivateKeypair(KeypairDocument):
-    """A keypair that was made here."""
+    """A keypair with the private key, if this request made it."""
 
-    private_key: str | None = Field(None, description="OpenSSH format; told this once and never kept")
+    private_key: str | None = Field(
+        None, description="private key in OpenSSH format; shown only once and stored nowhere"
+    )
 
 
 EXAMPLE: dict[str, Any] = {
@@ -60,41 +62,44 @@ RESOURCE = of_kind(KIND, KeypairDocument, EXAMPLE)
 
 
 class KeypairBody(Strict):
-    """A keypair to be."""
+    """A keypair that is to be created."""
 
     name: str = Field(min_length=1, max_length=255, pattern=NAME)
-    public_key: str | None = Field(None, max_length=16384, description="OpenSSH format; absent: a pair is made")
+    public_key: str | None = Field(
+        None, max_length=16384, description="public key in OpenSSH format; unless given, a new pair is made"
+    )
 
 
 @router.post(
     "/keypairs",
     status_code=CREATED,
-    summary="Keep a public key under a name, or make a pair",
+    summary="Store a public key under a name, or make a pair",
     responses=describe.done(CREATED, PrivateKeypair, {**EXAMPLE, "private_key": PRIVATE_KEY}, 400, 409),
 )
 async def create_keypair(
-    given: Given,
-    asked: Asking,
+    services: ServicesDep,
+    context: RequestContextDep,
     body: Annotated[KeypairBody, Body(examples=[{"name": "laptop"}])],
 ) -> Response:
-    """The name is unique in the project. A private key that was made is told in this one answer, and kept nowhere."""
-    keypair_id = named_id("keypair", asked.project, body.name)
+    """The name is unique in the project. If a pair is made, its private key is in this one answer and is stored
+    nowhere."""
+    keypair_id = named_id("keypair", context.project, body.name)
     private = ""
 
-    async def wish() -> Wish:
+    async def make_command() -> CommandRequest:
         nonlocal private
         if body.public_key is None:
             private, public = ssh_keys.new_pair(body.name)
         else:
             public = ssh_keys.checked(body.public_key)
         command = CreateKeypair(name=body.name, public_key=public, fingerprint=ssh_keys.fingerprint(public))
-        return Wish(Key("keypair", keypair_id), command)
+        return CommandRequest(Key("keypair", keypair_id), command)
 
-    outcome = await command_bus.carry_out(given, asked, wish)
+    outcome = await command_bus.carry_out(services, context, make_command)
     made = {"private_key": private} if private else None
-    return await answer(given, outcome, VIEW, done=CREATED, more=made)
+    return await answer(services, outcome, VIEW, done=CREATED, more=made)
 
 
 standard.add_all(router, RESOURCE, "show", "delete")
-standard.add_show(router, RESOURCE, "By id, or by its name in the project.")
-standard.add_delete(router, RESOURCE, "Guests that have the key keep it.")
+standard.add_show(router, RESOURCE, "The keypair is found by its id, or by its name in the project.")
+standard.add_delete(router, RESOURCE, "Guests that have the public key keep it.")

@@ -1,4 +1,4 @@
-"""Migrations: every move of an instance from host to host, and how far it is."""
+"""Migrations: moves of instances from host to host, with their progress."""
 
 from typing import Annotated
 
@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from api.documents.document import page_of
 from api.documents.tasks import MigrationDocument
-from api.http.request_context import Given, Project
+from api.http.request_context import ProjectDep, ServicesDep
 from api.openapi import describe, examples
 from api.reads import resolve
 from api.reads.queries import Many, One, Words, caught_up, document, page
@@ -23,10 +23,10 @@ RESOURCE = ApiResource(VIEW, "migration", MigrationDocument, examples.MIGRATION)
 
 
 class MigrationList(Many):
-    """What migrations to list."""
+    """Parameters of a list of migrations."""
 
     instance: str | None = Field(None, max_length=255, description="id or name")
-    host: str | None = Field(None, max_length=255, description="from there or to there: id or name")
+    host: str | None = Field(None, max_length=255, description="source or destination: id or name")
     status: Words | None = Field(None, description=f"any of: {', '.join(MigrationStatus)}")
     project_id: str | None = Field(None, max_length=255)
 
@@ -36,19 +36,23 @@ class MigrationList(Many):
     summary="List migrations",
     responses=describe.listed(page_of(VIEW, MigrationDocument), VIEW, examples.MIGRATION, *describe.NAMED),
 )
-async def list_migrations(given: Given, project: Project, asked: Annotated[MigrationList, Query()]) -> Response:
-    """The newest first."""
+async def list_migrations(
+    services: ServicesDep, project: ProjectDep, parameters: Annotated[MigrationList, Query()]
+) -> Response:
+    """Migrations are listed with the newest first."""
     where: list[Condition | Either] = []
-    if asked.instance:
-        where.append(Condition("instance_id", "=", await resolve.ident(given, "instances", asked.instance, project)))
-    if asked.host:
-        host = await resolve.ident(given, "hosts", asked.host, project)
+    if parameters.instance:
+        where.append(
+            Condition("instance_id", "=", await resolve.ident(services, "instances", parameters.instance, project))
+        )
+    if parameters.host:
+        host = await resolve.ident(services, "hosts", parameters.host, project)
         where.append(Either((Condition("source_id", "=", host), Condition("destination_id", "=", host))))
-    if asked.status:
-        where.append(Condition("status", "in", asked.status))
-    if asked.project_id:
-        where.append(Condition("project", "=", asked.project_id))
-    return await page(given, VIEW, asked, where)
+    if parameters.status:
+        where.append(Condition("status", "in", parameters.status))
+    if parameters.project_id:
+        where.append(Condition("project", "=", parameters.project_id))
+    return await page(services, VIEW, parameters, where)
 
 
 @router.get(
@@ -57,8 +61,8 @@ async def list_migrations(given: Given, project: Project, asked: Annotated[Migra
     responses=describe.read(MigrationDocument, examples.MIGRATION),
 )
 async def show_migration(
-    request: Request, given: Given, project: Project, ident: str, asked: Annotated[One, Query()]
+    request: Request, services: ServicesDep, project: ProjectDep, ident: str, parameters: Annotated[One, Query()]
 ) -> Response:
-    """From where to where, and how far it is."""
-    await caught_up(given, asked.after)
-    return document(request, await resolve.found(given, VIEW, ident, project), VIEW, asked.fields)
+    """The migration is shown with its source, its destination and its status."""
+    await caught_up(services, parameters.after)
+    return document(request, await resolve.found(services, VIEW, ident, project), VIEW, parameters.fields)

@@ -1,4 +1,4 @@
-"""Networks: address ranges that instances are on."""
+"""Networks: ranges of addresses for instances."""
 
 import ipaddress
 from typing import Annotated
@@ -9,13 +9,13 @@ from starlette.responses import Response
 
 from api import standard
 from api.documents.networks import NetworkDocument
-from api.http.request_context import Asking, Given
+from api.http.request_context import RequestContextDep, ServicesDep
 from api.openapi import describe, examples
 from api.reads.queries import Strict
 from api.resource import of_kind
 from api.writes import command_bus
 from api.writes.boot import NAME
-from api.writes.command_bus import Wish
+from api.writes.command_bus import CommandRequest
 from api.writes.command_responses import CREATED, answer
 from domain.core.messages import Key, derived_id
 from domain.network.kind import KIND
@@ -29,17 +29,17 @@ RESOURCE = of_kind(KIND, NetworkDocument, examples.NETWORK, remembered=True)
 
 
 class NetworkBody(Strict):
-    """A network to be."""
+    """A network that is to be created."""
 
     name: str = Field(min_length=1, max_length=255, pattern=NAME)
-    cidr: str = Field(max_length=18, description=f"an IPv4 network of /{LARGEST} to /{SMALLEST}")
+    cidr: str = Field(max_length=18, description=f"IPv4 address range with a prefix of /{LARGEST} to /{SMALLEST}")
     description: str = Field("", max_length=1024)
 
     @field_validator("cidr")
     @classmethod
-    def _is_network(cls, given: str) -> str:
+    def _is_network(cls, value: str) -> str:
         try:
-            block = ipaddress.IPv4Network(given)
+            block = ipaddress.IPv4Network(value)
         except ValueError as wrong:
             raise ValueError(f"an IPv4 network such as 10.0.0.0/24 is needed ({wrong})") from wrong
         if not LARGEST <= block.prefixlen <= SMALLEST:
@@ -54,24 +54,26 @@ class NetworkBody(Strict):
     responses=describe.done(CREATED, NetworkDocument, examples.NETWORK, 400),
 )
 async def create_network(
-    given: Given,
-    asked: Asking,
+    services: ServicesDep,
+    context: RequestContextDep,
     body: Annotated[NetworkBody, Body(examples=[{"name": "lan", "cidr": "10.0.0.0/24"}])],
 ) -> Response:
-    """It gets a segment of its own: networks may have the same addresses."""
+    """The network gets a segment of its own, so several networks may have the same addresses."""
 
-    async def wish() -> Wish:
-        segment = await given.segments.next()
+    async def make_command() -> CommandRequest:
+        segment = await services.segments.next()
         command = CreateNetwork(name=body.name, cidr=body.cidr, description=body.description, segment=segment)
-        return Wish(Key("network", derived_id(asked.command_id, "network")), command)
+        return CommandRequest(Key("network", derived_id(context.command_id, "network")), command)
 
-    return await answer(given, await command_bus.carry_out(given, asked, wish), VIEW, done=CREATED)
+    return await answer(services, await command_bus.carry_out(services, context, make_command), VIEW, done=CREATED)
 
 
 standard.add_all(router, RESOURCE, "why", "delete")
 standard.add_why(
-    router, RESOURCE, "Who asked for it, and who deleted it. The addresses that instances have are told of them."
+    router,
+    RESOURCE,
+    "The causes of the network's state. Addresses of instances are explained by the instances' own causes.",
 )
 standard.add_delete(
-    router, RESOURCE, "Refused while anything has an address on it.", "Delete a network that has no ports"
+    router, RESOURCE, "The deletion is refused while the network has ports.", "Delete a network that has no ports"
 )

@@ -1,4 +1,4 @@
-"""Parked aggregates: released by a person, so that they take commands again."""
+"""Parked aggregates: they take no commands until a person releases them."""
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -8,16 +8,16 @@ from fastapi import Query as Parameters
 from pydantic import Field
 from starlette.responses import Response
 
-from api.documents.answers import Released
+from api.documents.answers import ReleasedDocument
 from api.documents.document import page_of
 from api.documents.instances import ParkedDocument
 from api.http.permissions import needs
-from api.http.request_context import Asking, Given
+from api.http.request_context import RequestContextDep, ServicesDep
 from api.openapi import describe, examples
 from api.reads import resolve
 from api.reads.queries import JSON, MOST, Strict, joined
 from api.writes import command_bus
-from api.writes.command_bus import Wish
+from api.writes.command_bus import CommandRequest
 from api.writes.command_responses import answer
 from domain.aggregates import AGGREGATES
 from domain.core.messages import Key
@@ -35,7 +35,7 @@ VIEW = "parked"
 
 
 class ParkedList(Strict):
-    """What parked aggregates to list."""
+    """Parameters of a list of parked aggregates."""
 
     limit: int = Field(50, ge=1, le=MOST, description="documents in a page")
     marker: str | None = Field(None, max_length=64, description="id of the last document of the page before")
@@ -45,38 +45,43 @@ class ParkedList(Strict):
 @router.get(
     "/parked",
     openapi_extra=needs("parked:list"),
-    summary="List what is parked",
+    summary="List parked aggregates",
     responses=describe.listed(page_of(VIEW, ParkedDocument), VIEW, examples.PARKED),
 )
-async def list_parked(given: Given, asked: Annotated[ParkedList, Parameters()]) -> Response:
-    """What could not be applied to it is in /v1/events/dead."""
+async def list_parked(services: ServicesDep, parameters: Annotated[ParkedList, Parameters()]) -> Response:
+    """Parked aggregates take no commands. The records that could not be applied to them are in /v1/events/dead."""
     where = [Condition("parked", "=", True)]
-    if asked.kind:
-        where.append(Condition("kind", "=", asked.kind))
-    found = await given.store.page(VIEW, Query(where=tuple(where), limit=asked.limit, marker=asked.marker or ""))
+    if parameters.kind:
+        where.append(Condition("kind", "=", parameters.kind))
+    found = await services.store.page(
+        VIEW, Query(where=tuple(where), limit=parameters.limit, marker=parameters.marker or "")
+    )
     return joined(VIEW, found.docs, found.last_id if found.more else None)
 
 
 @router.post(
     "/parked/{kind}/{ident}/release",
     openapi_extra=needs("parked:release"),
-    summary="Release what is parked",
-    responses=describe.done(200, Released, examples.RELEASED, 404),
+    summary="Release a parked aggregate",
+    responses=describe.done(200, ReleasedDocument, examples.RELEASED, 404),
 )
-async def release(given: Given, asked: Asking, kind: Kind, ident: str) -> Response:
-    """It takes commands again. What could not be applied is not tried again by this. What is not parked stays so."""
+async def release(services: ServicesDep, context: RequestContextDep, kind: Kind, ident: str) -> Response:
+    """The aggregate takes commands again. The record that could not be applied is not retried. Nothing happens to an
+    aggregate that is not parked."""
     view = AGGREGATES[kind].plural
 
-    async def wish() -> Wish:
-        return Wish(Key(kind, await resolve.ident(given, view, ident, asked.project)), ReleaseAggregate())
+    async def make_command() -> CommandRequest:
+        return CommandRequest(
+            Key(kind, await resolve.ident(services, view, ident, context.project)), ReleaseAggregate()
+        )
 
-    outcome = await command_bus.carry_out(given, asked, wish)
-    judged = outcome.judgement
-    if judged is None or judged.verdict == "refused":
-        return await answer(given, outcome, view)
+    outcome = await command_bus.carry_out(services, context, make_command)
+    decided = outcome.verdict
+    if decided is None or decided.verdict == "refused":
+        return await answer(services, outcome, view)
     told = {
         "subject": str(outcome.subject),
-        "released": judged.verdict == "accepted",
+        "released": decided.verdict == "accepted",
         "command_id": outcome.command_id,
     }
     return Response(orjson.dumps(told), media_type=JSON)

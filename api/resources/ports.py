@@ -1,4 +1,4 @@
-"""Ports: addresses that are held for instances to come."""
+"""Ports: addresses of networks that are reserved for instances."""
 
 import ipaddress
 from typing import Annotated
@@ -10,14 +10,14 @@ from starlette.responses import Response
 from api.documents.answers import Accepted
 from api.documents.document import page_of
 from api.documents.networks import PortDocument
-from api.http.request_context import Asking, Given, Project
+from api.http.request_context import ProjectDep, RequestContextDep, ServicesDep
 from api.openapi import describe, examples
 from api.reads import resolve
 from api.reads.queries import Many, One, Strict, caught_up, document, page
 from api.resource import ApiResource
 from api.writes import command_bus
 from api.writes.boot import NAME
-from api.writes.command_bus import Wish
+from api.writes.command_bus import CommandRequest
 from api.writes.command_responses import CREATED, answer
 from domain.core.messages import Key, derived_id
 from domain.network.messages import CreatePort, DeletePort
@@ -30,25 +30,27 @@ RESOURCE = ApiResource(VIEW, "port", PortDocument, examples.PORT)
 
 
 class PortBody(Strict):
-    """A port to be."""
+    """A port that is to be created."""
 
     network: str = Field(min_length=1, max_length=255, description="id or name")
     name: str = Field("", max_length=255, pattern=f"^$|{NAME}")
-    ip: str | None = Field(None, max_length=15, description="an address of the network; absent: one is chosen")
+    ip: str | None = Field(
+        None, max_length=15, description="address of the network; unless given, a free one is chosen"
+    )
 
     @field_validator("ip")
     @classmethod
-    def _is_address(cls, given: str | None) -> str | None:
-        if given is not None:
+    def _is_address(cls, value: str | None) -> str | None:
+        if value is not None:
             try:
-                ipaddress.IPv4Address(given)
+                ipaddress.IPv4Address(value)
             except ValueError as wrong:
                 raise ValueError("an IPv4 address is needed") from wrong
-        return given
+        return value
 
 
 class PortList(Many):
-    """What ports to list."""
+    """Parameters of a list of ports."""
 
     network: str | None = Field(None, max_length=255, description="id or name")
     instance: str | None = Field(None, max_length=255, description="id or name")
@@ -64,18 +66,20 @@ class PortList(Many):
     responses=describe.done(CREATED, PortDocument, examples.PORT, 400, 404),
 )
 async def create_port(
-    given: Given,
-    asked: Asking,
+    services: ServicesDep,
+    context: RequestContextDep,
     body: Annotated[PortBody, Body(examples=[{"network": "lan", "name": "db", "ip": "10.0.0.2"}])],
 ) -> Response:
-    """It stays when the instance that had it goes."""
-    port_id = derived_id(asked.command_id, "port")
+    """The port is kept when an instance that used it is deleted."""
+    port_id = derived_id(context.command_id, "port")
 
-    async def wish() -> Wish:
-        network_id = await resolve.ident(given, "networks", body.network, asked.project)
-        return Wish(Key("network", network_id), CreatePort(port_id=port_id, name=body.name, ip=body.ip or ""))
+    async def make_command() -> CommandRequest:
+        network_id = await resolve.ident(services, "networks", body.network, context.project)
+        return CommandRequest(Key("network", network_id), CreatePort(port_id=port_id, name=body.name, ip=body.ip or ""))
 
-    return await answer(given, await command_bus.carry_out(given, asked, wish), VIEW, port_id, done=CREATED)
+    return await answer(
+        services, await command_bus.carry_out(services, context, make_command), VIEW, port_id, done=CREATED
+    )
 
 
 @router.get(
@@ -83,23 +87,25 @@ async def create_port(
     summary="List ports",
     responses=describe.listed(page_of(VIEW, PortDocument), VIEW, examples.PORT, *describe.NAMED),
 )
-async def list_ports(given: Given, project: Project, asked: Annotated[PortList, Query()]) -> Response:
-    """The newest first; those that instances made for themselves as well."""
-    same = {"name": asked.name, "ip": asked.ip, "project": asked.project_id}
-    if asked.network:
-        same["network_id"] = await resolve.ident(given, "networks", asked.network, project)
-    if asked.instance:
-        same["instance_id"] = await resolve.ident(given, "instances", asked.instance, project)
-    return await page(given, VIEW, asked, [Condition(column, "=", value) for column, value in same.items() if value])
+async def list_ports(services: ServicesDep, project: ProjectDep, parameters: Annotated[PortList, Query()]) -> Response:
+    """Ports are listed with the newest first, including those that were made for an instance."""
+    same = {"name": parameters.name, "ip": parameters.ip, "project": parameters.project_id}
+    if parameters.network:
+        same["network_id"] = await resolve.ident(services, "networks", parameters.network, project)
+    if parameters.instance:
+        same["instance_id"] = await resolve.ident(services, "instances", parameters.instance, project)
+    return await page(
+        services, VIEW, parameters, [Condition(column, "=", value) for column, value in same.items() if value]
+    )
 
 
 @router.get("/ports/{ref}", summary="Show a port", responses=describe.read(PortDocument, examples.PORT))
 async def show_port(
-    request: Request, given: Given, project: Project, ref: str, asked: Annotated[One, Query()]
+    request: Request, services: ServicesDep, project: ProjectDep, ref: str, parameters: Annotated[One, Query()]
 ) -> Response:
-    """By id or name."""
-    await caught_up(given, asked.after)
-    return document(request, await resolve.found(given, VIEW, ref, project), VIEW, asked.fields)
+    """The port is found by its id or its name."""
+    await caught_up(services, parameters.after)
+    return document(request, await resolve.found(services, VIEW, ref, project), VIEW, parameters.fields)
 
 
 @router.delete(
@@ -110,15 +116,15 @@ async def show_port(
     )
     | describe.undecided(),
 )
-async def delete_port(given: Given, asked: Asking, ref: str) -> Response:
-    """Its address is free again."""
+async def delete_port(services: ServicesDep, context: RequestContextDep, ref: str) -> Response:
+    """The address of the port becomes free again."""
     port_id = ref
 
-    async def wish() -> Wish:
+    async def make_command() -> CommandRequest:
         nonlocal port_id
-        port = await resolve.alive(given, VIEW, ref, asked.project)
+        port = await resolve.alive(services, VIEW, ref, context.project)
         port_id = port["id"]
-        return Wish(Key("network", port["network_id"]), DeletePort(port_id=port_id))
+        return CommandRequest(Key("network", port["network_id"]), DeletePort(port_id=port_id))
 
-    outcome = await command_bus.carry_out(given, asked, wish)
-    return await answer(given, outcome, VIEW, port_id)
+    outcome = await command_bus.carry_out(services, context, make_command)
+    return await answer(services, outcome, VIEW, port_id)

@@ -1,4 +1,4 @@
-"""Projections: how far the read models are behind the log, and what is done to them as a whole."""
+"""Projections: the read models, how far they are behind the log, and runs on all of them."""
 
 from typing import Annotated, Any
 
@@ -11,7 +11,7 @@ from api.documents.document import page_of
 from api.documents.operations import ProjectionDocument, RunDocument
 from api.http.permissions import needs
 from api.http.refusals import ProjectionBusy
-from api.http.request_context import Asking, Given
+from api.http.request_context import RequestContextDep, ServicesDep
 from api.openapi import describe, examples
 from api.reads.queries import JSON, MOST, Strict, joined
 from api.services import Services
@@ -27,13 +27,13 @@ VIEW, RUNS = "projections", "runs"
 
 
 class RunBody(Strict):
-    """What to do to the read models."""
+    """A run on all read models that is to be started."""
 
     kind: RunKind
 
 
 class RunList(Strict):
-    """Which runs to list."""
+    """Parameters of a list of runs."""
 
     limit: int = Field(50, ge=1, le=MOST, description="documents in a page")
     marker: str | None = Field(None, max_length=64, description="id of the last document of the page before")
@@ -47,15 +47,15 @@ class RunList(Strict):
         200, page_of(VIEW, ProjectionDocument), {VIEW: [examples.PROJECTION], "next": None}, 422
     ),
 )
-async def list_projections(given: Given) -> Response:
-    """All are made of the same events in the same transactions, so all are equally far behind."""
-    bounds = await given.log.bounds([Topic.EVENTS, Topic.DEAD])
-    at = await given.store.positions(list(bounds))
-    lag = total_lag(await lags(given.log, at, given.clock(), bounds=bounds))
+async def list_projections(services: ServicesDep) -> Response:
+    """All read models are made of the same events in the same transactions, so all are equally far behind."""
+    bounds = await services.log.bounds([Topic.EVENTS, Topic.DEAD])
+    at = await services.store.positions(list(bounds))
+    lag = total_lag(await lags(services.log, at, services.clock(), bounds=bounds))
     shown = [
         {
             "name": view.name,
-            "rows": await given.store.count(view.name),
+            "rows": await services.store.count(view.name),
             "lag": lag.records,
             "lag_seconds": lag.seconds,
         }
@@ -72,17 +72,17 @@ async def list_projections(given: Given) -> Response:
     responses=describe.answers(202, RunDocument, examples.RUN, 409, 422),
 )
 async def request(
-    given: Given, asked: Asking, body: Annotated[RunBody, Body(examples=[{"kind": "rebuild"}])]
+    services: ServicesDep, context: RequestContextDep, body: Annotated[RunBody, Body(examples=[{"kind": "rebuild"}])]
 ) -> Response:
-    """Done by the projector, beside what it does always; reads go on meanwhile. One at a time."""
-    if asked.keyed and (before := await given.runs.get(asked.command_id)):
-        return _answer(given, before, 202)
-    run = Run(asked.command_id, body.kind, "asked", asked.actor, given.clock())
+    """The projector carries out the run while reads go on. Only one run may be under way at a time."""
+    if context.keyed and (before := await services.runs.get(context.command_id)):
+        return _answer(services, before, 202)
+    run = Run(context.command_id, body.kind, "asked", context.actor, services.clock())
     try:
-        await given.runs.request(run)
+        await services.runs.request(run)
     except RunUnderWay as error:
         raise ProjectionBusy(id=str(error)) from error
-    return _answer(given, run, 202)
+    return _answer(services, run, 202)
 
 
 @router.get(
@@ -91,11 +91,11 @@ async def request(
     summary="List runs",
     responses=describe.answers(200, page_of(RUNS, RunDocument), {RUNS: [examples.RUN], "next": None}, 422),
 )
-async def list_runs(given: Given, asked: Annotated[RunList, Query()]) -> Response:
-    """The newest first."""
-    found = await given.runs.page(asked.limit + 1, asked.marker or "")
-    shown = found[: asked.limit]
-    docs = [orjson.dumps(_document(given, run)) for run in shown]
+async def list_runs(services: ServicesDep, parameters: Annotated[RunList, Query()]) -> Response:
+    """Runs are listed with the newest first."""
+    found = await services.runs.page(parameters.limit + 1, parameters.marker or "")
+    shown = found[: parameters.limit]
+    docs = [orjson.dumps(_document(services, run)) for run in shown]
     return joined(RUNS, docs, shown[-1].id if len(found) > len(shown) else None)
 
 
@@ -105,22 +105,22 @@ async def list_runs(given: Given, asked: Annotated[RunList, Query()]) -> Respons
     summary="Show a run",
     responses=describe.answers(200, RunDocument, examples.RUN, 404),
 )
-async def show_run(given: Given, ident: str) -> Response:
-    """How far it is, and what it found."""
-    run = await given.runs.get(ident)
+async def show_run(services: ServicesDep, ident: str) -> Response:
+    """The run is shown with its progress and its findings."""
+    run = await services.runs.get(ident)
     if run is None:
         raise NotFound(kind="run", id=ident)
-    return _answer(given, run, 200)
+    return _answer(services, run, 200)
 
 
-def _answer(given: Services, run: Run, status: int) -> Response:
-    return Response(orjson.dumps(_document(given, run)), status, media_type=JSON)
+def _answer(services: Services, run: Run, status: int) -> Response:
+    return Response(orjson.dumps(_document(services, run)), status, media_type=JSON)
 
 
-def _document(given: Services, run: Run) -> dict[str, Any]:
+def _document(services: Services, run: Run) -> dict[str, Any]:
     left = None
     if run.status == "running" and run.started and 0 < run.done < run.total:
-        seconds = (given.clock() - run.started).total_seconds()
+        seconds = (services.clock() - run.started).total_seconds()
         left = round(seconds * (run.total - run.done) / run.done, 1)
     return {
         "id": run.id,

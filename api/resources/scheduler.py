@@ -1,4 +1,4 @@
-"""The scheduler: what it filters and weighs by, and how it placed an instance."""
+"""The scheduler: its filters and weights, and how it placed an instance."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated
@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from api.documents.scheduling import Placements, SchedulerDocument, Scores
 from api.http.permissions import needs
-from api.http.request_context import Given, Project
+from api.http.request_context import ProjectDep, ServicesDep
 from api.openapi import describe, examples
 from api.reads import resolve
 from api.reads.queries import JSON, Strict, caught_up
@@ -29,29 +29,31 @@ MOST_SCORES = 10_000
 
 
 class Explained(Strict):
-    """How to read it."""
+    """Parameters of a read of placements."""
 
     after: str | None = Field(None, max_length=64)
 
 
 class Scoring(Explained):
-    """Of which placement, and which part of the hosts."""
+    """Parameters that choose a placement and a page of its hosts."""
 
     at: str | None = Field(
-        None, max_length=300, description="where the placement stands, TOPIC/PARTITION/OFFSET; else the newest"
+        None,
+        max_length=300,
+        description="position of the placement on the log, TOPIC/PARTITION/OFFSET; the newest unless given",
     )
-    limit: int = Field(1000, ge=1, le=MOST_SCORES, description="hosts in a page")
+    limit: int = Field(1000, ge=1, le=MOST_SCORES, description="most hosts in a page")
     marker: str | None = Field(None, max_length=64, description="id of the last host of the page before")
 
 
 @router.get(
     "/scheduler",
     openapi_extra=needs("scheduler:show"),
-    summary="Read what the scheduler filters and weighs by",
+    summary="Show the scheduler's filters and weights",
     responses=describe.answers(200, SchedulerDocument, examples.SCHEDULER),
 )
 async def show_scheduler() -> Response:
-    """Filters in the order in which they are applied; what they leave is weighed."""
+    """Filters are listed in the order in which they are applied; the remaining hosts are ranked by the weights."""
     body = {
         "filters": [{"name": each.name, "leaves_out": each.story} for each in DEFAULT.filters],
         "weights": [{"name": weigher.name, "weight": weight} for weigher, weight in DEFAULT.weighers],
@@ -65,14 +67,14 @@ async def show_scheduler() -> Response:
     responses=describe.answers(200, Placements, examples.PLACEMENTS, *describe.NAMED, 422, 504),
 )
 async def instance_placements(
-    given: Given, project: Project, ref: str, asked: Annotated[Explained, Query()]
+    services: ServicesDep, project: ProjectDep, ref: str, parameters: Annotated[Explained, Query()]
 ) -> Response:
-    """What the scheduler found each time, the oldest first; the 20 newest."""
-    await caught_up(given, asked.after)
-    found = await resolve.found(given, "instances", ref, project)
+    """The last 20 decisions about the instance are listed with the oldest first."""
+    await caught_up(services, parameters.after)
+    found = await resolve.found(services, "instances", ref, project)
     told = []
-    for each in await placements(given.store, found.id):
-        host = await given.store.get("hosts", each.host_id) if each.host_id else None
+    for each in await placements(services.store, found.id):
+        host = await services.store.get("hosts", each.host_id) if each.host_id else None
         told.append(_told(each, orjson.loads(host.doc) if host else {}))
     return Response(orjson.dumps({"id": found.id, "placements": told}), media_type=JSON)
 
@@ -83,17 +85,20 @@ async def instance_placements(
     summary="Read what every host scored when an instance was placed",
     responses=describe.answers(200, Scores, examples.SCORES, *describe.NAMED, 422, 429, 504),
 )
-async def placement_scores(given: Given, project: Project, ref: str, asked: Annotated[Scoring, Query()]) -> Response:
-    """The best first, then those that filters left out. It is not kept: the past is gone through again for it."""
-    await caught_up(given, asked.after)
-    found = await resolve.found(given, "instances", ref, project)
-    placement = _at(await placements(given.store, found.id), found.id, asked.at)
+async def placement_scores(
+    services: ServicesDep, project: ProjectDep, ref: str, parameters: Annotated[Scoring, Query()]
+) -> Response:
+    """Hosts are listed with the best first, and those that filters left out at the end. Scores are not stored: a replay
+    of the scheduler's past computes them again."""
+    await caught_up(services, parameters.after)
+    found = await resolve.found(services, "instances", ref, project)
+    placement = _at(await placements(services.store, found.id), found.id, parameters.at)
     entry = placement.entry
-    look = Look(entry.id, entry.time, DEFAULT, own_ratios(given))
-    scored = await replayed(given, given.replays.scores(look))
+    look = Look(entry.id, entry.time, DEFAULT, own_ratios(services))
+    scored = await replayed(services, services.replays.scores(look))
     if scored is None:
         raise PastMissing(what=f"{entry.topic}:{entry.partition}:{entry.offset} is no placement there")
-    shown, following = _page(scored.hosts, asked)
+    shown, following = _page(scored.hosts, parameters)
     body = {
         "id": found.id,
         "time": entry.time,
@@ -107,7 +112,7 @@ async def placement_scores(given: Given, project: Project, ref: str, asked: Anno
 
 
 def _at(found: Sequence[Placement], ident: str, place: str | None) -> Placement:
-    """The placement at this place on the log; the newest, where none is named."""
+    """Return the placement at this position on the log; the newest one if no position is given."""
     if not found:
         raise NotFound(kind="placement of instance", id=ident)
     if place is None:
@@ -119,14 +124,14 @@ def _at(found: Sequence[Placement], ident: str, place: str | None) -> Placement:
     raise Invalid(field="at", value=place, allowed=f"the instance was placed at {known}")
 
 
-def _page(hosts: Sequence[HostScore], asked: Scoring) -> tuple[Sequence[HostScore], str | None]:
+def _page(hosts: Sequence[HostScore], parameters: Scoring) -> tuple[Sequence[HostScore], str | None]:
     begin = 0
-    if asked.marker is not None:
-        begin = next((number for number, host in enumerate(hosts, 1) if host.id == asked.marker), 0)
+    if parameters.marker is not None:
+        begin = next((number for number, host in enumerate(hosts, 1) if host.id == parameters.marker), 0)
         if not begin:
-            raise UnknownMarker(asked.marker)
-    shown = hosts[begin : begin + asked.limit]
-    return shown, shown[-1].id if begin + asked.limit < len(hosts) else None
+            raise UnknownMarker(parameters.marker)
+    shown = hosts[begin : begin + parameters.limit]
+    return shown, shown[-1].id if begin + parameters.limit < len(hosts) else None
 
 
 def _score(host: HostScore) -> dict[str, object]:

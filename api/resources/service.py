@@ -1,4 +1,4 @@
-"""The service itself: its version, its settings, and whether it is well."""
+"""The service itself: its version, its settings and its health."""
 
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from api.documents.document import Document
 from api.http.permissions import needs
-from api.http.request_context import Given
+from api.http.request_context import ServicesDep
 from api.openapi import describe
 from api.reads.queries import JSON
 from api.services import Services
@@ -31,7 +31,7 @@ READ_MODELS = "read models"
 
 
 class Setting(Document):
-    """A setting."""
+    """A setting in force, and the source of its value."""
 
     name: str
     value: Any
@@ -40,39 +40,39 @@ class Setting(Document):
 
 
 class Config(Document):
-    """All settings."""
+    """All settings that are in force."""
 
     settings: list[Setting]
 
 
 class Version(Document):
-    """The version."""
+    """The version of the API process."""
 
     version: str
 
 
 class Health(Document):
-    """Alive."""
+    """The status of a process that is alive."""
 
     status: str
 
 
 class Readiness(Document):
-    """Ready, or which part is not."""
+    """The readiness of the service, and the state of the parts that it depends on."""
 
     status: str
     log: str
     database: str
     lag: int | None
-    """Events that the read models are behind."""
+    """Number of events that the read models are behind."""
     lag_seconds: float | None
-    """For how long the oldest of these has waited."""
+    """Seconds for which the oldest of these events has waited."""
     waiting: dict[str, int]
-    """Records that wait for engine and scheduler."""
+    """Number of records that wait for engine and scheduler."""
     waiting_seconds: dict[str, float]
-    """For how long the oldest of these has waited."""
+    """Seconds for which the oldest of these records has waited."""
     problems: list[str]
-    """What stands in the way."""
+    """Reasons why the service is not ready."""
 
 
 @router.get(
@@ -85,9 +85,9 @@ class Readiness(Document):
         {"settings": [{"name": "api.port", "value": 7480, "origin": "default", "description": "TCP port of the API"}]},
     ),
 )
-async def show_config(given: Given) -> Response:
-    """Of this process, and where each came from. No value is a secret."""
-    rows = explain(given.settings)
+async def show_config(services: ServicesDep) -> Response:
+    """Settings of this API process are listed with the source of each value. Secrets are masked."""
+    rows = explain(services.settings)
     for row in rows:
         if row["name"] == "db.dsn":
             row["value"] = _masked(row["value"])
@@ -110,12 +110,12 @@ def _masked(dsn: str) -> str:
     responses=describe.answers(200, Version, {"version": "0.1.0"}),
 )
 async def show_version() -> Response:
-    """Of this process."""
+    """The version is that of the API process that answers."""
     return Response(orjson.dumps({"version": own_version()}), media_type=JSON)
 
 
 def own_version() -> str:
-    """The installed version, or that of a source tree."""
+    """Return the version of the installed package; `0+unknown` in a source tree that is not installed."""
     try:
         return version("gostack")
     except PackageNotFoundError:
@@ -124,7 +124,7 @@ def own_version() -> str:
 
 @health.get("/healthz", summary="Is the process alive?", responses=describe.answers(200, Health, {"status": "ok"}))
 async def healthz() -> Response:
-    """Asks nobody else."""
+    """The process answers without contacting any other part."""
     return Response(b'{"status":"ok"}', media_type=JSON)
 
 
@@ -146,14 +146,14 @@ async def healthz() -> Response:
         },
     ),
 )
-async def readyz(given: Given) -> Response:
-    """503 where log or database do not answer, or read models, engine or scheduler are far behind."""
-    told = await readiness(given)
+async def readyz(services: ServicesDep) -> Response:
+    """Answer 503 if the log or the database does not answer, or if read models, engine or scheduler are far behind."""
+    told = await readiness(services)
     return Response(orjson.dumps(told), 503 if told["problems"] else 200, media_type=JSON)
 
 
 async def readiness(services: Services) -> dict[str, Any]:
-    """A Readiness."""
+    """Return the state of the parts that the service depends on, as a Readiness document."""
     told = await _parts(services)
     limits = services.settings.api
     problems = [f"the {part} is {told[part]}" for part in ("log", "database") if told[part] != "ok"]

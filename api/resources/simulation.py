@@ -1,4 +1,4 @@
-"""What another policy would have done: the scheduler's past with other choices in it, and nothing that comes of it."""
+"""Simulation: the scheduler's past decided by another policy, without any effect on instances."""
 
 from typing import Annotated, Any
 
@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from api.documents.simulation import Simulation
 from api.http.permissions import needs
-from api.http.request_context import Given
+from api.http.request_context import ServicesDep
 from api.openapi import describe, examples
 from api.reads.queries import JSON, Strict
 from api.reads.scheduler_replay import own_ratios, replayed
@@ -33,7 +33,7 @@ MOST_NAMES = 100
 
 
 class RatiosBody(Strict):
-    """How much is promised for each unit that hosts have; what is not given is as the scheduler has it."""
+    """Overcommit ratios: units promised for each unit that a host has; the scheduler's own unless given."""
 
     vcpus: float | None = Field(None, gt=0, le=1000)
     memory: float | None = Field(None, gt=0, le=1000)
@@ -41,22 +41,24 @@ class RatiosBody(Strict):
 
 
 class PolicyBody(Strict):
-    """What hosts are chosen by; what is not given is as the scheduler has it."""
+    """A scheduling policy; parts that are not given are those of the scheduler."""
 
-    filters: list[str] | None = Field(None, max_length=MOST_NAMES, description="names, in order")
+    filters: list[str] | None = Field(None, max_length=MOST_NAMES, description="names of filters, in order")
     weights: dict[str, float] | None = Field(
-        None, max_length=MOST_NAMES, description="by name; below zero the least is preferred"
+        None, max_length=MOST_NAMES, description="weights by name; a negative weight prefers the least"
     )
     ratios: RatiosBody = RatiosBody()
 
 
-class Asked(Strict):
-    """Under which policy, and what of the past."""
+class SimulateBody(Strict):
+    """A simulation: a policy, and the part of the past that it is tried on."""
 
     policy: PolicyBody = PolicyBody()
-    begin: str = Field(alias="from", max_length=LONGEST, description=TIMES)
-    end: str | None = Field(None, alias="to", max_length=LONGEST, description="now, unless given")
-    limit: int = Field(1000, ge=1, le=MOST, description="requests that are decided; next says where to go on")
+    begin: str = Field(alias="from", max_length=LONGEST, description=f"beginning of the simulated time: {TIMES}")
+    end: str | None = Field(
+        None, alias="to", max_length=LONGEST, description="end of the simulated time; now, unless given"
+    )
+    limit: int = Field(1000, ge=1, le=MOST, description="most requests to simulate; next says where to continue")
 
 
 @router.post(
@@ -65,21 +67,24 @@ class Asked(Strict):
     summary="Try a policy on the past",
     responses=describe.answers(200, Simulation, examples.SIMULATION, 409, 422, 429),
 )
-async def simulate(given: Given, asked: Annotated[Asked, Body(examples=[examples.SIMULATE])]) -> Response:
-    """What would have gone where, against what did. It changes nothing. One at a time."""
-    question = await _question(given, asked)
-    found = await replayed(given, given.replays.simulate(question))
+async def simulate(
+    services: ServicesDep, body: Annotated[SimulateBody, Body(examples=[examples.SIMULATE])]
+) -> Response:
+    """The answer compares placements under the given policy with the actual ones. Nothing is changed. Only one
+    simulation runs at a time."""
+    question = await _question(services, body)
+    found = await replayed(services, services.replays.simulate(question))
     return Response(orjson.dumps(_document(question, found)), media_type=JSON)
 
 
-async def _question(given: Services, asked: Asked) -> Question:
-    since = time(given, "from", asked.begin)
-    until = time(given, "to", asked.end) if asked.end is not None else given.clock()
+async def _question(services: Services, body: SimulateBody) -> Question:
+    since = time(services, "from", body.begin)
+    until = time(services, "to", body.end) if body.end is not None else services.clock()
     if since >= until:
         raise Invalid(field="from", value=since.isoformat(), allowed=f"it must be before to, {until.isoformat()}")
-    policy = asked.policy
-    ratios = own_ratios(given)
-    page = await given.store.page("flavors", Query(where=(Condition("deleted", "=", False),), limit=MOST_FLAVORS))
+    policy = body.policy
+    ratios = own_ratios(services)
+    page = await services.store.page("flavors", Query(where=(Condition("deleted", "=", False),), limit=MOST_FLAVORS))
     flavors = [orjson.loads(doc) for doc in page.docs]
     return Question(
         policy=wished(policy.filters, policy.weights),
@@ -88,7 +93,7 @@ async def _question(given: Services, asked: Asked) -> Question:
         own_ratios=ratios,
         since=since,
         until=until,
-        most=asked.limit,
+        most=body.limit,
         sizes=tuple(Size(each["name"], each["core"], each["memory"]) for each in flavors),
     )
 

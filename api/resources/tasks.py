@@ -1,4 +1,4 @@
-"""Tasks: what takes time; to be looked at, and to be stopped."""
+"""Tasks: actions that take time; users read and cancel them."""
 
 from typing import Annotated
 
@@ -11,13 +11,13 @@ from api.documents.document import page_of
 from api.documents.events import EventDocument
 from api.documents.moments import Causes, Difference
 from api.documents.tasks import TaskDocument
-from api.http.request_context import Asking, Given, Project
+from api.http.request_context import ProjectDep, RequestContextDep, ServicesDep
 from api.openapi import describe, examples
 from api.reads import causality, resolve, time_travel
 from api.reads.queries import Many, Words, page
 from api.resource import ApiResource
 from api.writes import command_bus
-from api.writes.command_bus import Wish
+from api.writes.command_bus import CommandRequest
 from api.writes.command_responses import answer
 from domain.core.messages import Key
 from domain.tasks.events import CancelTask
@@ -30,7 +30,7 @@ RESOURCE = ApiResource(VIEW, "task", TaskDocument, examples.TASK)
 
 
 class TaskList(Many):
-    """What tasks to list."""
+    """Parameters of a list of tasks."""
 
     status: Words | None = Field(
         None, description="any of: queued, running, cancelling, undoing, finished, failed, cancelled"
@@ -38,7 +38,7 @@ class TaskList(Many):
     instance: str | None = Field(None, max_length=255, description="id or name")
     action: str | None = Field(None, max_length=64)
     project_id: str | None = Field(None, max_length=255)
-    correlation: str | None = Field(None, max_length=64, description="those of one request")
+    correlation: str | None = Field(None, max_length=64, description="correlation id: only tasks of this request")
 
 
 @router.get(
@@ -46,23 +46,27 @@ class TaskList(Many):
     summary="List tasks",
     responses=describe.listed(page_of(VIEW, TaskDocument), VIEW, examples.TASK, *describe.NAMED),
 )
-async def list_tasks(given: Given, project: Project, asked: Annotated[TaskList, Query()]) -> Response:
-    """The newest first."""
-    same = {"action": asked.action, "project": asked.project_id, "correlation": asked.correlation}
-    if asked.instance:
-        same["instance_id"] = await resolve.ident(given, "instances", asked.instance, project)
+async def list_tasks(services: ServicesDep, project: ProjectDep, parameters: Annotated[TaskList, Query()]) -> Response:
+    """Tasks are listed with the newest first."""
+    same = {"action": parameters.action, "project": parameters.project_id, "correlation": parameters.correlation}
+    if parameters.instance:
+        same["instance_id"] = await resolve.ident(services, "instances", parameters.instance, project)
     where = [Condition(column, "=", value) for column, value in same.items() if value]
-    if asked.status:
-        where.append(Condition("status", "in", asked.status))
-    return await page(given, VIEW, asked, where)
+    if parameters.status:
+        where.append(Condition("status", "in", parameters.status))
+    return await page(services, VIEW, parameters, where)
 
 
 @router.get("/tasks/{ident}", summary="Show a task", responses=describe.read(TaskDocument, examples.TASK))
 async def show_task(
-    request: Request, given: Given, project: Project, ident: str, asked: Annotated[time_travel.OneAt, Query()]
+    request: Request,
+    services: ServicesDep,
+    project: ProjectDep,
+    ident: str,
+    parameters: Annotated[time_travel.OneAt, Query()],
 ) -> Response:
-    """How far it is, and how it ended."""
-    return await time_travel.show(request, given, VIEW, ident, project, asked)
+    """The task is shown with its progress and, once it has ended, its result."""
+    return await time_travel.show(request, services, VIEW, ident, project, parameters)
 
 
 @router.get(
@@ -73,10 +77,10 @@ async def show_task(
     ),
 )
 async def task_history(
-    given: Given, project: Project, ident: str, asked: Annotated[time_travel.History, Query()]
+    services: ServicesDep, project: ProjectDep, ident: str, parameters: Annotated[time_travel.History, Query()]
 ) -> Response:
-    """The oldest first; also events of what it worked with."""
-    return await time_travel.history(given, VIEW, ident, project, asked)
+    """Events are listed with the oldest first, including those of the resources that the task worked on."""
+    return await time_travel.history(services, VIEW, ident, project, parameters)
 
 
 @router.get(
@@ -85,10 +89,10 @@ async def task_history(
     responses=describe.answers(200, Difference, examples.DIFFERENCE, *describe.NAMED, 422, 504),
 )
 async def task_diff(
-    given: Given, project: Project, ident: str, asked: Annotated[time_travel.Between, Query()]
+    services: ServicesDep, project: ProjectDep, ident: str, parameters: Annotated[time_travel.Between, Query()]
 ) -> Response:
-    """Field by field; parts of fields under dotted names."""
-    return await time_travel.difference(given, VIEW, ident, project, asked)
+    """The answer lists each field that differs, with both values; parts of fields have dotted names."""
+    return await time_travel.difference(services, VIEW, ident, project, parameters)
 
 
 @router.get(
@@ -96,9 +100,11 @@ async def task_diff(
     summary="Read why a task is as it is",
     responses=describe.answers(200, Causes, examples.CAUSES, *describe.NAMED, 422, 504),
 )
-async def task_why(given: Given, project: Project, ident: str, asked: Annotated[causality.Why, Query()]) -> Response:
-    """From the command that asked for it over scheduler, network and host to what it ended as."""
-    return await causality.why(given, VIEW, ident, project, asked)
+async def task_why(
+    services: ServicesDep, project: ProjectDep, ident: str, parameters: Annotated[causality.Why, Query()]
+) -> Response:
+    """The chain of causes leads from the command that began the task, over scheduler, network and host, to its end."""
+    return await causality.why(services, VIEW, ident, project, parameters)
 
 
 @router.post(
@@ -106,11 +112,11 @@ async def task_why(given: Given, project: Project, ident: str, asked: Annotated[
     summary="Stop a task and undo what it did",
     responses=describe.done(200, TaskDocument, examples.TASK, 404),
 )
-async def cancel_task(given: Given, asked: Asking, ident: str) -> Response:
-    """What is on its way is waited for, then the steps are undone in reverse; the task ends as cancelled."""
+async def cancel_task(services: ServicesDep, context: RequestContextDep, ident: str) -> Response:
+    """The running step is waited for, then the steps are undone in reverse order; the task ends as cancelled."""
 
-    async def wish() -> Wish:
-        found = await resolve.found(given, VIEW, ident, asked.project)
-        return Wish(Key.parse(orjson.loads(found.doc)["subject"]), CancelTask(task_id=found.id))
+    async def make_command() -> CommandRequest:
+        found = await resolve.found(services, VIEW, ident, context.project)
+        return CommandRequest(Key.parse(orjson.loads(found.doc)["subject"]), CancelTask(task_id=found.id))
 
-    return await answer(given, await command_bus.carry_out(given, asked, wish), VIEW, ident)
+    return await answer(services, await command_bus.carry_out(services, context, make_command), VIEW, ident)

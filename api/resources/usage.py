@@ -1,4 +1,4 @@
-"""What each project uses: sums over the read models, which are a fold of the log, so nothing counted can drift."""
+"""Usage of each project: sums over the read models, which are made from the log, so that no counter can drift."""
 
 from typing import Annotated
 
@@ -11,7 +11,7 @@ from starlette.responses import Response
 from api.documents.document import page_of
 from api.documents.operations import UsageDocument
 from api.http.permissions import needs
-from api.http.request_context import Given
+from api.http.request_context import ServicesDep
 from api.openapi import describe, examples
 from api.reads.queries import MOST, Strict, caught_up, joined
 from projections.views.view import Condition
@@ -20,39 +20,42 @@ router = APIRouter(tags=["usage"])
 
 VIEW = "usage"
 ALIVE = Condition("vm_state", "!=", "deleted")
-"""Also soft-deleted: what it has is kept for it."""
+"""Condition on instances that count, including soft-deleted ones, which keep their resources."""
 ON_A_HOST = Condition("host_id", "!=", "")
 SIZES = (("flavor", "core"), ("flavor", "memory"), ("disk",))
 
 
 class UsageList(Strict):
-    """Whose usage to list."""
+    """Parameters of a list of usage by project."""
 
-    limit: int = Field(50, ge=1, le=MOST, description="projects in a page")
-    marker: str | None = Field(None, max_length=255, description="the last project of the page before")
+    limit: int = Field(50, ge=1, le=MOST, description="most projects in a page")
+    marker: str | None = Field(None, max_length=255, description="id of the last project of the page before")
     project_id: str | None = Field(None, max_length=255)
-    after: str | None = Field(None, max_length=64, description="a command or task whose effects must be seen")
+    after: str | None = Field(
+        None, max_length=64, description="id of a command or task; wait until its effects can be read"
+    )
 
 
 @router.get(
     "/usage",
     openapi_extra=needs("project:usage"),
-    summary="List what each project uses",
+    summary="List the usage of each project",
     responses=describe.listed(page_of(VIEW, UsageDocument), VIEW, examples.USAGE),
 )
-async def list_usage(given: Given, asked: Annotated[UsageList, Parameters()]) -> Response:
-    """In the order of the projects' names. vCPUs, memory and disk are what hosts hold for its instances and volumes."""
-    await caught_up(given, asked.after)
-    own = [Condition("project", "=", asked.project_id)] if asked.project_id else []
-    instances = await given.store.totals("instances", "project", [ALIVE, *own])
-    held = await given.store.totals("instances", "project", [ALIVE, ON_A_HOST, *own], SIZES)
-    volumes = await given.store.totals("volumes", "project", [ON_A_HOST, *own], (("size",),))
-    ports = await given.store.totals("ports", "project", own)
-    projects = [each for each in sorted({*instances, *volumes, *ports}) if each > (asked.marker or "")]
+async def list_usage(services: ServicesDep, parameters: Annotated[UsageList, Parameters()]) -> Response:
+    """Projects are listed in the order of their ids. vCPUs, memory and disk are held on hosts for instances and
+    volumes."""
+    await caught_up(services, parameters.after)
+    own = [Condition("project", "=", parameters.project_id)] if parameters.project_id else []
+    instances = await services.store.totals("instances", "project", [ALIVE, *own])
+    held = await services.store.totals("instances", "project", [ALIVE, ON_A_HOST, *own], SIZES)
+    volumes = await services.store.totals("volumes", "project", [ON_A_HOST, *own], (("size",),))
+    ports = await services.store.totals("ports", "project", own)
+    projects = [each for each in sorted({*instances, *volumes, *ports}) if each > (parameters.marker or "")]
     docs = []
-    for project in projects[: asked.limit]:
+    for project in projects[: parameters.limit]:
         _, vcpus, memory, disk = held.get(project, (0, 0, 0, 0))
         disk += volumes.get(project, (0, 0))[1]
         told = {"project_id": project, "instances": instances.get(project, (0,))[0], "vcpus": vcpus}
         docs.append(orjson.dumps({**told, "memory": memory, "disk": disk, "ports": ports.get(project, (0,))[0]}))
-    return joined(VIEW, docs, projects[asked.limit - 1] if len(projects) > asked.limit else None)
+    return joined(VIEW, docs, projects[parameters.limit - 1] if len(projects) > parameters.limit else None)

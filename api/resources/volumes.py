@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from api import standard
 from api.documents.document import Document
 from api.documents.instances import HostOf, RunningTask
-from api.http.request_context import Asked
+from api.http.request_context import RequestContext
 from api.openapi import examples
 from api.reads import resolve
 from api.resource import of_kind
@@ -23,7 +23,7 @@ router = APIRouter(tags=["volumes"])
 
 
 class VolumeDocument(Document):
-    """A disk that outlives the instances that have it."""
+    """A volume: a disk that outlives the instances it is attached to."""
 
     id: str
     project_id: str
@@ -64,23 +64,23 @@ EXAMPLE: dict[str, Any] = {
 RESOURCE = of_kind(KIND, VolumeDocument, EXAMPLE)
 
 
-async def place(services: Services, asked: Asked, values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The host of the instance that the volume is for, where one is named, and the cell whose scheduler is asked.
+async def place(services: Services, context: RequestContext, values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the host of a volume, if it is known, and the cell whose scheduler decides about it.
 
-    Raises NotFound, and Invalid where the instance has no host, or another than the one that is named.
+    Raises NotFound, and Invalid if the instance has no host, or another one than the request names.
     """
     host = values["host"]
     if values["instance"]:
-        instance = await resolve.alive(services, "instances", values["instance"], asked.project)
+        instance = await resolve.alive(services, "instances", values["instance"], context.project)
         if instance["host"] is None:
             raise Invalid(field="instance", value=instance["name"], allowed="an instance that has a host")
         if host not in ("", instance["host"]["id"]):
             raise Invalid(field="host", value=host, allowed=f"the instance is on host {instance['host']['id']}")
         host = instance["host"]["id"]
     if host:
-        found = await resolve.found(services, "hosts", host, asked.project)
+        found = await resolve.found(services, "hosts", host, context.project)
         return {"host": host, "cell": resolve.cell(orjson.loads(found.doc))}
-    return {"cell": next(iter(in_turn(services.load.cells, asked.command_id)), DEFAULT_CELL)}
+    return {"cell": next(iter(in_turn(services.admission.cells, context.command_id)), DEFAULT_CELL)}
 
 
 standard.add_all(router, RESOURCE, "create")

@@ -1,4 +1,4 @@
-"""Webhooks: endpoints of users that are told of events."""
+"""Webhooks: endpoints of users to which events are sent."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -12,7 +12,7 @@ from api import standard
 from api.documents.document import page_of
 from api.documents.webhooks import SecretWebhook, WebhookDocument, WebhookTest
 from api.http.refusals import TooManyWebhooks
-from api.http.request_context import Asked, Asking, Given, Project
+from api.http.request_context import ProjectDep, RequestContext, RequestContextDep, ServicesDep
 from api.openapi import describe, examples
 from api.reads import resolve, stream_cursor, time_travel
 from api.reads.event_stream import begins_at
@@ -33,7 +33,7 @@ from api.resource import of_kind
 from api.services import Services
 from api.writes import command_bus
 from api.writes.boot import NAME
-from api.writes.command_bus import Wish
+from api.writes.command_bus import CommandRequest
 from api.writes.command_responses import CREATED, answer
 from commands.engine import EngineRules
 from commands.rules import restored
@@ -65,49 +65,52 @@ VIEW = "webhooks"
 RESOURCE = of_kind(KIND, WebhookDocument, examples.WEBHOOK)
 TESTED = "gostack.webhook.tested.v1"
 OWNER = "webhook/"
-"""Before its id, as whose a webhook's secrets are kept."""
+"""Prefix of a webhook's id in the owner of its secrets."""
 Name = Annotated[str, Field(min_length=1, max_length=255, pattern=NAME)]
 Text = Annotated[str, Field(max_length=1024)]
 Url = Annotated[
-    str, Field(max_length=LONGEST_URL, description="http or https; it stands on the log, so no secret in it")
+    str,
+    Field(
+        max_length=LONGEST_URL, description="http or https URL; it is recorded on the log, so it must have no secret"
+    ),
 ]
 
 
 class WantedBody(Strict):
-    """Which events; all that is given holds together, and what is empty asks nothing."""
+    """Conditions on events; an event has to meet all that are given, and an empty one always holds."""
 
-    types: list[str] | None = Field(None, description=f"any of these; each {TYPES_ALLOWED}")
+    types: list[str] | None = Field(None, description=f"types of events; each {TYPES_ALLOWED}")
     subject: str | None = Field(None, max_length=128, description=SUBJECT_ALLOWED)
     actor: str | None = Field(None, max_length=255)
     project_id: str | None = Field(None, max_length=255)
-    task: str | None = Field(None, max_length=64, description="all that this task led to")
+    task: str | None = Field(None, max_length=64, description="id of a task: only events that it led to")
 
     @field_validator("subject")
     @classmethod
-    def _is_subject(cls, given: str | None) -> str | None:
-        return checked_subject(given) if given else given
+    def _is_subject(cls, value: str | None) -> str | None:
+        return checked_subject(value) if value else value
 
     @field_validator("types")
     @classmethod
-    def _are_types(cls, given: list[str] | None) -> list[str] | None:
-        return list(whole_types(given)) if given else given
+    def _are_types(cls, value: list[str] | None) -> list[str] | None:
+        return list(whole_types(value)) if value else value
 
 
 class Beginning(Strict):
-    """From where on events are told."""
+    """The position from which on events are sent."""
 
     begin: str | None = Field(
-        None, alias="from", max_length=LONGEST, description="id of an event of the feed, now or beginning"
+        None, alias="from", max_length=LONGEST, description="id of an event of the stream, now or beginning"
     )
     since: str | None = Field(
         None,
         max_length=time_travel.LONGEST,
-        description=f"instead of from, with a minute before it: {time_travel.TIMES}",
+        description=f"instead of from: a time, and one minute before it: {time_travel.TIMES}",
     )
 
 
 class WebhookBody(Beginning):
-    """A webhook to be; it begins now where nothing else is said."""
+    """A webhook that is to be created; it begins with the present unless another position is given."""
 
     name: Name
     url: Url
@@ -116,17 +119,19 @@ class WebhookBody(Beginning):
 
 
 class WebhookChange(Strict):
-    """What to change; what is not given stays."""
+    """Fields of a webhook to change; the others keep their values."""
 
     name: Name | None = None
     url: Url | None = None
     description: Text | None = None
-    wanted: WantedBody | None = Field(None, description="of this, too, what is not given stays")
-    new_secret: bool = Field(False, description="make a new one; the one before goes on signing for a day")
+    wanted: WantedBody | None = Field(None, description="conditions to change; the others keep their values")
+    new_secret: bool = Field(
+        False, description="make a new secret; messages are signed with the old one, too, for a day"
+    )
 
 
 class WebhookList(Many):
-    """What webhooks to list."""
+    """Parameters of a list of webhooks."""
 
     name: str | None = Field(None, max_length=255)
     project_id: str | None = Field(None, max_length=255)
@@ -137,31 +142,33 @@ class WebhookList(Many):
 @router.post(
     "/webhooks",
     status_code=CREATED,
-    summary="Tell an endpoint of events",
+    summary="Create a webhook, which sends events to an endpoint",
     responses=describe.done(
         CREATED, SecretWebhook, {**examples.WEBHOOK, "secret": examples.WEBHOOK_SECRET}, 400, 404, 409
     ),
 )
 async def create_webhook(
-    given: Given, asked: Asking, body: Annotated[WebhookBody, Body(examples=[examples.WEBHOOK_BODY])]
+    services: ServicesDep,
+    context: RequestContextDep,
+    body: Annotated[WebhookBody, Body(examples=[examples.WEBHOOK_BODY])],
 ) -> Response:
-    """Each event that it wants is sent as a CloudEvent (structured mode), signed as Standard Webhooks says. The secret
-    is told in this one answer."""
-    _checked(given, body.url)
+    """Each event that meets the conditions is sent as a CloudEvent (structured mode), signed as Standard Webhooks
+    specifies. The secret is in this one answer only."""
+    _checked(services, body.url)
     _one_of_both(body)
     secret = ""
-    webhook_id = derived_id(asked.command_id, "webhook")
+    webhook_id = derived_id(context.command_id, "webhook")
 
-    async def wish() -> Wish:
+    async def make_command() -> CommandRequest:
         nonlocal secret
-        await _free(given, body.name, asked.project, "")
-        most = given.settings.webhooks.most
-        there = await given.store.page(VIEW, Page(where=(Condition("deleted", "=", False),), limit=max(most, 1)))
+        await _free(services, body.name, context.project, "")
+        most = services.settings.webhooks.most
+        there = await services.store.page(VIEW, Page(where=(Condition("deleted", "=", False),), limit=max(most, 1)))
         if len(there.docs) >= most:
             raise TooManyWebhooks(most=most)
-        begins = await _begins(given, body)
-        wanted = await _wanted(given, body.wanted, Wanted())
-        ref, secret = await _secret(given, asked, webhook_id)
+        begins = await _begins(services, body)
+        wanted = await _wanted(services, body.wanted, Wanted())
+        ref, secret = await _secret(services, context, webhook_id)
         command = CreateWebhook(
             name=body.name,
             description=body.description,
@@ -170,10 +177,10 @@ async def create_webhook(
             begins=begins,
             secret_ref=ref,
         )
-        return Wish(Key("webhook", webhook_id), command)
+        return CommandRequest(Key("webhook", webhook_id), command)
 
-    outcome = await command_bus.carry_out(given, asked, wish)
-    return await answer(given, outcome, VIEW, done=CREATED, more={"secret": secret} if secret else None)
+    outcome = await command_bus.carry_out(services, context, make_command)
+    return await answer(services, outcome, VIEW, done=CREATED, more={"secret": secret} if secret else None)
 
 
 @router.get(
@@ -181,15 +188,17 @@ async def create_webhook(
     summary="List webhooks",
     responses=describe.listed(page_of(VIEW, WebhookDocument), VIEW, examples.WEBHOOK),
 )
-async def list_webhooks(given: Given, asked: Annotated[WebhookList, Query()]) -> Response:
-    """The newest first, each with how far it has been told."""
-    where = [Condition("deleted", "=", asked.deleted)]
-    same = {"name": asked.name, "project": asked.project_id, "status": asked.status}
+async def list_webhooks(services: ServicesDep, parameters: Annotated[WebhookList, Query()]) -> Response:
+    """Webhooks are listed with the newest first, each with the progress of its deliveries."""
+    where = [Condition("deleted", "=", parameters.deleted)]
+    same = {"name": parameters.name, "project": parameters.project_id, "status": parameters.status}
     where += [Condition(column, "=", value) for column, value in same.items() if value]
-    wanted = known(VIEW, asked.fields)
-    await caught_up(given, asked.after)
-    page = await given.store.page(VIEW, Page(tuple(where), asked.limit, asked.marker or "", asked.skip))
-    docs = [only(doc, wanted) for doc in await _told(given, page.docs)]
+    wanted = known(VIEW, parameters.fields)
+    await caught_up(services, parameters.after)
+    page = await services.store.page(
+        VIEW, Page(tuple(where), parameters.limit, parameters.marker or "", parameters.skip)
+    )
+    docs = [only(doc, wanted) for doc in await _told(services, page.docs)]
     return joined(VIEW, docs, page.last_id if page.more else None)
 
 
@@ -198,17 +207,19 @@ async def list_webhooks(given: Given, asked: Annotated[WebhookList, Query()]) ->
     summary="Show a webhook",
     responses=describe.answers(200, WebhookDocument, examples.WEBHOOK, *describe.NAMED, 422, 504),
 )
-async def show_webhook(given: Given, project: Project, ref: str, asked: Annotated[One, Query()]) -> Response:
-    """By id or name, with how far it has been told and what came of the last attempt."""
-    await caught_up(given, asked.after)
-    found = await resolve.found(given, VIEW, ref, project)
-    (doc,) = await _told(given, [found.doc])
-    # The version says nothing of the delivery, so this is never answered with 304.
-    return Response(only(doc, known(VIEW, asked.fields)), 200, {"ETag": etag(found.version)}, JSON)
+async def show_webhook(
+    services: ServicesDep, project: ProjectDep, ref: str, parameters: Annotated[One, Query()]
+) -> Response:
+    """The webhook is found by its id or its name, and shown with the progress of its deliveries."""
+    await caught_up(services, parameters.after)
+    found = await resolve.found(services, VIEW, ref, project)
+    (doc,) = await _told(services, [found.doc])
+    # The version does not cover the delivery, so this is never answered with 304.
+    return Response(only(doc, known(VIEW, parameters.fields)), 200, {"ETag": etag(found.version)}, JSON)
 
 
 async def _told(services: Services, docs: Sequence[bytes]) -> list[bytes]:
-    """Documents with how far each webhook has been told."""
+    """Return the documents with the progress of each webhook's deliveries."""
     webhooks = [orjson.loads(doc) for doc in docs]
     kept = await services.deliveries.get([each["id"] for each in webhooks])
     bounds = await services.log.bounds([Topic.EVENTS]) if kept else {}
@@ -239,91 +250,92 @@ def _delivery(kept: Delivery, ends: Sequence[int]) -> dict[str, Any]:
     responses=describe.done(200, SecretWebhook, examples.WEBHOOK, 400, 404),
 )
 async def change_webhook(
-    given: Given,
-    asked: Asking,
+    services: ServicesDep,
+    context: RequestContextDep,
     ref: str,
     body: Annotated[WebhookChange, Body(examples=[{"wanted": {"types": ["task.*"]}}])],
 ) -> Response:
-    """Where it has got to stays. A new URL is tried at once. Honours If-Match."""
+    """Deliveries go on where they were, and at once if the URL changes. Fields that are not given keep their values.
+    If-Match is honoured."""
     if body.url is not None:
-        _checked(given, body.url)
+        _checked(services, body.url)
     secret = superseded = ""
 
-    async def wish() -> Wish:
+    async def make_command() -> CommandRequest:
         nonlocal secret, superseded
-        now = await resolve.alive(given, VIEW, ref, asked.project)
+        now = await resolve.alive(services, VIEW, ref, context.project)
         if body.name is not None:
-            await _free(given, body.name, asked.project, now["id"])
+            await _free(services, body.name, context.project, now["id"])
         wanted = None
         if body.wanted is not None:
-            wanted = await _wanted(given, body.wanted, Wanted.model_validate(now["wanted"]))
+            wanted = await _wanted(services, body.wanted, Wanted.model_validate(now["wanted"]))
         secret_ref = None
         if body.new_secret:
-            superseded = (await _decided(given, now["id"])).old_secret_ref
-            secret_ref, secret = await _secret(given, asked, now["id"])
+            superseded = (await _decided(services, now["id"])).old_secret_ref
+            secret_ref, secret = await _secret(services, context, now["id"])
         command = UpdateWebhook(
             name=body.name, description=body.description, url=body.url, wanted=wanted, secret_ref=secret_ref
         )
-        return Wish(Key("webhook", now["id"]), command)
+        return CommandRequest(Key("webhook", now["id"]), command)
 
-    outcome = await command_bus.carry_out(given, asked, wish)
-    if superseded and outcome.judgement is not None and outcome.judgement.verdict == "accepted":
-        await given.secrets.drop(superseded)
-    return await answer(given, outcome, VIEW, more={"secret": secret} if secret else None)
+    outcome = await command_bus.carry_out(services, context, make_command)
+    if superseded and outcome.verdict is not None and outcome.verdict.verdict == "accepted":
+        await services.secrets.drop(superseded)
+    return await answer(services, outcome, VIEW, more={"secret": secret} if secret else None)
 
 
 standard.add_all(router, RESOURCE, "list", "show", "delete")
-standard.add_delete(router, RESOURCE, "It is told no more; what is being sent just now may still arrive.")
+standard.add_delete(router, RESOURCE, "No more events are sent; a message that is on its way may still arrive.")
 
 
 @router.post(
     "/webhooks/{ref}/retry",
-    summary="Try a webhook at once, and enable it where it is disabled",
+    summary="Retry a webhook at once, and enable it if it is disabled",
     responses=describe.done(200, WebhookDocument, examples.WEBHOOK, 400, 404),
 )
 async def retry_webhook(
-    given: Given,
-    asked: Asking,
+    services: ServicesDep,
+    context: RequestContextDep,
     ref: str,
     body: Annotated[Beginning | None, Body(examples=[{}])] = None,
 ) -> Response:
-    """It goes on with the event that it had not taken, or from where it is asked to."""
+    """Deliveries continue with the first event that was not delivered, or at the given position."""
     body = body or Beginning()
     _one_of_both(body)
 
-    async def wish() -> Wish:
-        ident = await resolve.ident(given, VIEW, ref, asked.project)
-        begins = await _begins(given, body) if body.begin or body.since else None
-        return Wish(Key("webhook", ident), RetryWebhook(begins=begins))
+    async def make_command() -> CommandRequest:
+        ident = await resolve.ident(services, VIEW, ref, context.project)
+        begins = await _begins(services, body) if body.begin or body.since else None
+        return CommandRequest(Key("webhook", ident), RetryWebhook(begins=begins))
 
-    return await answer(given, await command_bus.carry_out(given, asked, wish), VIEW)
+    return await answer(services, await command_bus.carry_out(services, context, make_command), VIEW)
 
 
 @router.post(
     "/webhooks/{ref}/test",
-    summary="Send an event that is on no log to a webhook",
+    summary="Send a test event to a webhook",
     responses=describe.answers(200, WebhookTest, examples.WEBHOOK_TEST, *describe.NAMED, 422),
 )
-async def test_webhook(given: Given, asked: Asking, ref: str) -> Response:
-    """Once, at once, also where it is disabled: signed like any other, of type gostack.webhook.tested.v1. The answer
-    says what the endpoint said."""
-    ident = (await resolve.alive(given, VIEW, ref, asked.project))["id"]
-    webhook = await _decided(given, ident)
-    now = given.clock()
-    keys = [key for each in webhook.secret_refs(now) if (key := await given.secrets.get(each)) is not None]
+async def test_webhook(services: ServicesDep, context: RequestContextDep, ref: str) -> Response:
+    """An event of type gostack.webhook.tested.v1 is sent at once, also if the webhook is disabled. It is signed like
+    any other, and is not on the log. The answer has the endpoint's status."""
+    ident = (await resolve.alive(services, VIEW, ref, context.project))["id"]
+    webhook = await _decided(services, ident)
+    now = services.clock()
+    keys = [key for each in webhook.secret_refs(now) if (key := await services.secrets.get(each)) is not None]
     said = {
         "ce_specversion": "1.0",
-        "ce_id": derived_id(asked.command_id, "test"),
+        "ce_id": derived_id(context.command_id, "test"),
         "ce_source": command_bus.SOURCE,
         "ce_type": TESTED,
         "ce_subject": f"webhook/{ident}",
         "ce_time": now.isoformat(),
-        "ce_actor": asked.actor,
-        "ce_project": asked.project,
+        "ce_actor": context.actor,
+        "ce_project": context.project,
     }
     headers = tuple((name, value.encode()) for name, value in said.items())
     event_id, event = cloud_event(Record(Topic.EVENTS, b"", orjson.dumps({"name": webhook.name}), headers))
-    outcome = await given.sender.send(webhook.url, event_id, event, keys, now)
+    outcome = await services.sender.send(webhook.url, event_id, event, keys, now)
     told = {
         "delivered": not outcome.error,
         "status": outcome.status or None,
@@ -334,7 +346,10 @@ async def test_webhook(given: Given, asked: Asking, ref: str) -> Response:
 
 
 async def _decided(services: Services, ident: str) -> Webhook:
-    """The webhook as the engine has it, with what no document tells. Raises NotFound, WriteStoreUnavailable."""
+    """Return the webhook as the engine has it, with the references of its secrets.
+
+    Raises NotFound, WriteStoreUnavailable.
+    """
     key = Key("webhook", ident)
     row = (await services.deciding["engine"].all("webhook")).get(key)
     if row is None:
@@ -367,13 +382,13 @@ async def _free(services: Services, name: str, project: str, but: str) -> None:
 
 
 async def _wanted(services: Services, body: WantedBody, before: Wanted) -> Wanted:
-    given = {name: value for name, value in body.model_dump().items() if value is not None}
+    changes = {name: value for name, value in body.model_dump().items() if value is not None}
     if body.task:
         await must_be_task(services, body.task)
-    return Wanted.model_validate({**before.model_dump(), **given})
+    return Wanted.model_validate({**before.model_dump(), **changes})
 
 
-async def _secret(services: Services, asked: Asked, webhook_id: str) -> tuple[str, str]:
+async def _secret(services: Services, context: RequestContext, webhook_id: str) -> tuple[str, str]:
     """Reference and secret; the same request again has the one that was kept first."""
-    ref = derived_id(asked.command_id, "secret")
+    ref = derived_id(context.command_id, "secret")
     return ref, await services.secrets.put(ref, OWNER + webhook_id, new_secret()) or ""

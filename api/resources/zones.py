@@ -1,4 +1,4 @@
-"""Zones: named groups of hosts that fail together."""
+"""Zones: named groups of hosts that may fail together."""
 
 from typing import Annotated, Any
 
@@ -10,14 +10,14 @@ from api import standard
 from api.documents.document import Document
 from api.documents.hosts import HostDocument
 from api.http.permissions import needs
-from api.http.request_context import Asking, Given
+from api.http.request_context import RequestContextDep, ServicesDep
 from api.openapi import describe, examples
 from api.reads import resolve
 from api.reads.queries import Strict
 from api.resource import of_kind
 from api.writes import command_bus
 from api.writes.boot import NAME
-from api.writes.command_bus import Wish
+from api.writes.command_bus import CommandRequest
 from api.writes.command_responses import answer
 from domain.core.cells import DEFAULT_CELL
 from domain.core.errors import Invalid, NotFound
@@ -29,11 +29,11 @@ router = APIRouter(tags=["zones"])
 
 VIEW = "zones"
 DEFAULT = "default"
-"""Where hosts are that were taken out of another zone."""
+"""The zone of hosts that were taken out of another one."""
 
 
 class ZoneDocument(Document):
-    """A zone."""
+    """A zone: a named group of hosts of one cell."""
 
     id: str
     name: str
@@ -59,24 +59,28 @@ RESOURCE = of_kind(KIND, ZoneDocument, EXAMPLE)
 
 
 class ZoneBody(Strict):
-    """A zone to be."""
+    """A zone that is to be created."""
 
     name: str = Field(min_length=1, max_length=255, pattern=NAME)
-    cell: str = Field(DEFAULT_CELL, min_length=1, max_length=255, pattern=NAME, description="whose hosts it is of")
+    cell: str = Field(
+        DEFAULT_CELL, min_length=1, max_length=255, pattern=NAME, description="cell whose hosts the zone groups"
+    )
     description: str = Field("", max_length=1024)
 
 
 class HostBody(Strict):
-    """A host to put into a zone."""
+    """The host that is to be put into a zone."""
 
     host: str = Field(min_length=1, max_length=255, description="id or name")
 
 
 standard.add_all(router, RESOURCE, "create", "delete")
 standard.add_create(
-    router, RESOURCE, ZoneBody, {"name": "east", "description": "the east wing"}, "Its name is its identity."
+    router, RESOURCE, ZoneBody, {"name": "east", "description": "the east wing"}, "The name is unique among all zones."
 )
-standard.add_delete(router, RESOURCE, "Refused while a host is in it.", "Delete a zone that has no hosts")
+standard.add_delete(
+    router, RESOURCE, "The deletion is refused while a host is in the zone.", "Delete a zone that has no hosts"
+)
 
 
 @router.post(
@@ -86,16 +90,19 @@ standard.add_delete(router, RESOURCE, "Refused while a host is in it.", "Delete 
     responses=describe.done(200, HostDocument, examples.HOST, 400, 404),
 )
 async def add_host(
-    given: Given, asked: Asking, ref: str, body: Annotated[HostBody, Body(examples=[{"host": "h1"}])]
+    services: ServicesDep,
+    context: RequestContextDep,
+    ref: str,
+    body: Annotated[HostBody, Body(examples=[{"host": "h1"}])],
 ) -> Response:
-    """It leaves the zone that it was in; its instances stay."""
+    """The host leaves the zone that it was in; its instances stay on it."""
 
-    async def wish() -> Wish:
-        zone = await resolve.alive(given, VIEW, ref, asked.project)
-        host_id = await resolve.ident(given, "hosts", body.host, asked.project)
-        return Wish(Key("host", host_id), AssignZone(zone=zone["name"]))
+    async def make_command() -> CommandRequest:
+        zone = await resolve.alive(services, VIEW, ref, context.project)
+        host_id = await resolve.ident(services, "hosts", body.host, context.project)
+        return CommandRequest(Key("host", host_id), AssignZone(zone=zone["name"]))
 
-    return await answer(given, await command_bus.carry_out(given, asked, wish), "hosts")
+    return await answer(services, await command_bus.carry_out(services, context, make_command), "hosts")
 
 
 @router.delete(
@@ -104,16 +111,16 @@ async def add_host(
     summary="Take a host out of a zone",
     responses=describe.done(200, HostDocument, examples.HOST, 404),
 )
-async def remove_host(given: Given, asked: Asking, ref: str, host: str) -> Response:
-    """It goes back to the default zone; its instances stay."""
+async def remove_host(services: ServicesDep, context: RequestContextDep, ref: str, host: str) -> Response:
+    """The host goes back to the default zone; its instances stay on it."""
 
-    async def wish() -> Wish:
-        zone = await resolve.alive(given, VIEW, ref, asked.project)
+    async def make_command() -> CommandRequest:
+        zone = await resolve.alive(services, VIEW, ref, context.project)
         if zone["name"] == DEFAULT:
             raise Invalid(field="zone", value=DEFAULT, allowed="a host always has a zone: put it into another one")
-        found = await resolve.alive(given, "hosts", host, asked.project)
+        found = await resolve.alive(services, "hosts", host, context.project)
         if found["zone"] != zone["name"]:
             raise NotFound(kind=f"host in zone {zone['name']} called", id=host)
-        return Wish(Key("host", found["id"]), AssignZone(zone=DEFAULT))
+        return CommandRequest(Key("host", found["id"]), AssignZone(zone=DEFAULT))
 
-    return await answer(given, await command_bus.carry_out(given, asked, wish), "hosts")
+    return await answer(services, await command_bus.carry_out(services, context, make_command), "hosts")

@@ -1,11 +1,12 @@
-"""How much is under way, and what may still be begun: the bounds on work that was accepted and is not done.
+"""Admission control: limits on the work that is accepted and not done yet.
 
-Why measured and not counted a request: an API process is one of several, and what it asks of log and database must
-not grow with the load. So it looks twice a second, and counts what it lets in itself until the look after the next:
-what was let in just before a look may not be seen by it. What other processes let in meanwhile comes on top.
+Why measured, not counted for each request: an API process is one of several, and its load on log and database must not
+grow with the number of requests. So it measures twice a second, and counts what it admits itself until the measurement
+after the next: work that was admitted just before a measurement may not be in it. Work that other processes admit
+meanwhile comes on top.
 
-Why some commands pass: who deletes, cancels, releases or disables ends an overload. They are kept out at twice the
-bound only, and by tasks never: even what ends work must not wait without end.
+Why some commands pass: deleting, cancelling, releasing and disabling end an overload. They are refused only above
+twice the limit, and never for the number of tasks.
 """
 
 import asyncio
@@ -28,19 +29,19 @@ from projections.views.view import Condition
 
 READ_BY = {"engine": (Topic.COMMANDS, Topic.RESULTS), "scheduler": (Topic.SCHEDULING,)}
 EVERY = 0.5
-"""Seconds between two looks."""
+"""Seconds between two measurements."""
 CELLS_EVERY = 5.0
 """Seconds between two counts of each cell's hosts, which takes reading the row of every host."""
 LEAST = 0.001
-"""Seconds that count as having passed between two looks, at least."""
+"""Least number of seconds between two measurements for the computation of rates."""
 SHORTEST_WAIT, LONGEST_WAIT = 1, 30
-"""Seconds that Retry-After may say."""
+"""Least and greatest number of seconds in Retry-After."""
 UNKNOWN_WAIT = 2
-"""What it says before anything was measured."""
+"""Seconds in Retry-After before any rate was measured."""
 MEMORY = 0.2
-"""How much a look changes the rate that is believed in."""
+"""Weight of the newest measurement in the moving average of a rate."""
 RELIEF = 2
-"""So many times as much may be there for what relieves."""
+"""Factor by which limits are higher for commands that end work."""
 UNDER_WAY = ["queued", "running", "cancelling", "undoing"]
 MAKES_TASK = frozenset(
     action.command for kind in AGGREGATES.values() for action in kind.actions.values() if action.flow.steps
@@ -54,31 +55,31 @@ BOUNDS = {
     TASKS: ("api.max_tasks", "tasks are under way"),
     PROJECT: ("api.max_project_tasks", "tasks of the project are under way"),
 }
-"""What is bounded: by which setting, and what there is of it."""
+"""For each limit, its setting, and the words that describe the work it counts."""
 
 
 @dataclass(slots=True)
 class Meter:
-    """Something of which there may be so much."""
+    """A measured amount of work that has a limit."""
 
     now: int = 0
-    """As it was seen last."""
+    """Amount at the last measurement."""
     begun: int = 0
-    """Let in since then."""
+    """Amount admitted since the last measurement."""
     settling: int = 0
-    """Let in between the two looks before; seen or not."""
+    """Amount admitted between the last two measurements, which the last one may not have."""
     rate: float | None = None
-    """How many are done a second, as far as there was something to do; None where there was nothing yet."""
+    """Amount done a second while there was work; None until there was any."""
     turned: float = 0.0
-    """Turned away, and expected to come back before those that are turned away next."""
+    """Amount refused before, which is expected to return before what is refused next."""
 
     @property
     def there(self) -> int:
-        """How much there is."""
+        """The present amount, as far as it is known."""
         return self.now + self.settling + self.begun
 
     def seen(self, now: int, done: int, seconds: float, begun: int) -> None:
-        """So much is there now, and so much was done in this time; `begun` had been let in before the look."""
+        """Record a measurement: the amount now, and that done in these seconds; `begun` was admitted before it."""
         if self.now:
             measured = done / seconds
             before = self.rate or measured
@@ -89,7 +90,7 @@ class Meter:
         self.turned = max(0.0, self.turned - max(done, 1))
 
     def wait(self, count: int, most: int) -> int:
-        """Whole seconds until so many more may be let in, if all goes on as it does."""
+        """Return after how many whole seconds this many more may be admitted, at the present rate."""
         ahead = self.there + count - most + self.turned
         self.turned = min(self.turned + count, (self.rate or 0.0) * LONGEST_WAIT)
         if self.rate is None:
@@ -98,13 +99,13 @@ class Meter:
         return min(max(seconds, SHORTEST_WAIT), LONGEST_WAIT)
 
 
-class Load:
-    """What is under way, as this process knows it."""
+class Admission:
+    """The work under way, as this process knows it, and the decision whether more is admitted."""
 
     def __init__(self, settings: Settings, log: Log, store: Store, deciding: Mapping[str, WriteStore]) -> None:
         self._settings = settings
         self.ended = 0
-        """Tasks that were seen to end; whoever reads the events counts them."""
+        """Number of ended tasks, counted by the reader of the events."""
         self._log = log
         self._store = store
         self._deciding = deciding
@@ -113,16 +114,16 @@ class Load:
         self._begun: Counter[str] = Counter()
         self._settling: Counter[str] = Counter()
         self.cells: dict[str, int] = {}
-        """How many hosts each cell has, as far as is known."""
+        """Number of hosts of each cell, as far as it is known."""
         self._counted = 0.0
         self._positions: dict[str, int] = {}
         self._looked: float | None = None
         self._ended_before = 0
 
     def admit(self, command: type[Command], project: str, count: int, verdicts: int) -> None:
-        """Make sure that so many of these commands may be sent now, while `verdicts` are waited for. Raises Overloaded.
+        """Check that this many commands may be sent now, while `verdicts` others wait for a verdict. Raises Overloaded.
 
-        Where nothing is there, any number is let in: else a request for more than a bound would be refused for ever.
+        If there is no work at all, any number is admitted: otherwise a request above a limit would never succeed.
         """
         limits = self._settings.api
         relief = RELIEF if command.relieves else 1
@@ -137,7 +138,7 @@ class Load:
             self._check(PROJECT, own, count, limits.max_project_tasks, self._share(project))
 
     def begins(self, command: type[Command], project: str, count: int) -> None:
-        """So many of these are sent now."""
+        """Count commands that are being sent now as admitted."""
         self._meters[_reader(command)].begun += count
         if command in MAKES_TASK:
             self._meters[TASKS].begun += count
@@ -152,7 +153,7 @@ class Load:
         raise Overloaded(now=there, what=what, bound=bound, most=most, retry_after=seconds)
 
     def _share(self, project: str) -> Meter:
-        """A project's tasks end at its share of the rate at which all do."""
+        """Return a meter of a project's tasks, whose rate is the project's share of the rate of all tasks."""
         whole = self._meters[TASKS]
         share = self._projects[project] / whole.now if whole.now else 1.0
         return Meter(
@@ -163,7 +164,7 @@ class Load:
         )
 
     async def look(self) -> None:
-        """Measure. Raises LogUnavailable, WriteStoreUnavailable, StoreUnavailable."""
+        """Measure the work under way. Raises LogUnavailable, WriteStoreUnavailable, StoreUnavailable."""
         begun = {name: meter.begun for name, meter in self._meters.items()}
         of_projects, ended = self._begun.copy(), self.ended
         bounds = await self._log.bounds([topic for topics in READ_BY.values() for topic in topics])
@@ -194,7 +195,8 @@ class Load:
     async def run(self) -> None:
         """Measure the load every `EVERY` seconds, until cancelled.
 
-        While the log or the database is away, what was measured last holds: nothing is accepted then anyhow."""
+        While the log or the database does not answer, the last measurement holds: no command is accepted then.
+        """
         await every(EVERY, self.look, name="load", failures=(LogUnavailable, WriteStoreUnavailable, StoreUnavailable))
 
 

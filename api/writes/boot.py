@@ -1,8 +1,8 @@
-"""The way of a boot: from what was asked for to the commands that carry it out.
+"""A boot: from the request to the commands that carry it out.
 
-In this order: the form is checked (BootBody), then what it refers to (host, zone, networks, ports, keypair, flavor,
-image), then the password is made, and secrets are put away before a command refers to them. What is looked up here
-goes into the command as it is now, so that a flavor that changes later changes no instance.
+In this order: the form is checked (BootBody), then the names in it are looked up (host, zone, networks, ports, keypair,
+flavor, image), then the password is made, and secrets are stored before a command refers to them. The command has
+copies of what was looked up, so that a later change of a flavor changes no instance.
 """
 
 import re
@@ -16,11 +16,11 @@ import orjson
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from api.http.refusals import NetworkNeeded
-from api.http.request_context import Asked
+from api.http.request_context import RequestContext
 from api.reads import resolve
 from api.reads.queries import Strict
 from api.services import Services
-from api.writes.command_bus import Wish
+from api.writes.command_bus import CommandRequest
 from domain.core.cells import in_turn
 from domain.core.errors import AlreadyExists, Invalid, NotFound, NotSupportedYet, PortBusy
 from domain.core.messages import Key, derived_id, named_id
@@ -36,7 +36,7 @@ MOST_METADATA = 128
 LONGEST_METADATA = 255
 LONGEST_USER_DATA = 64 * 1024
 LONGEST_LABEL = 63
-"""Of a host name: RFC 1123."""
+"""Greatest length of a label of a host name, by RFC 1123."""
 PASSWORD_LENGTH = 20
 NAME = r"^[^\x00-\x1f\x7f]+$"
 UUID = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
@@ -56,7 +56,7 @@ LOCAL = "local"
 
 
 def checked_metadata(metadata: dict[str, str] | None) -> dict[str, str] | None:
-    """The same metadata; raises ValueError that says its limits."""
+    """Return the same metadata. Raises ValueError, which names the limit that is exceeded."""
     if metadata is None:
         return None
     if len(metadata) > MOST_METADATA:
@@ -72,30 +72,46 @@ def checked_metadata(metadata: dict[str, str] | None) -> dict[str, str] | None:
 
 
 class BootBody(Strict):
-    """An instance, or several, to be booted."""
+    """An instance, or several, that are to be booted."""
 
-    name: str | None = Field(None, min_length=1, max_length=255, pattern=NAME, description="absent: the hostname")
-    hostname: str | None = Field(None, min_length=1, max_length=LONGEST_LABEL, description="absent: from the name")
+    name: str | None = Field(
+        None, min_length=1, max_length=255, pattern=NAME, description="name of the instance; the hostname unless given"
+    )
+    hostname: str | None = Field(
+        None,
+        min_length=1,
+        max_length=LONGEST_LABEL,
+        description="host name of the guest; made from the name unless given",
+    )
     description: str = Field("", max_length=1024)
     flavor: str = Field(min_length=1, max_length=255, description="id or name")
     image: str = Field(min_length=1, max_length=255, description="id or name")
-    network: str | None = Field(None, min_length=1, max_length=255, description="id or name; either this or a port")
-    networks: list[str] = Field([], max_length=MOST_NICS, description="ids or names, one network interface each")
+    network: str | None = Field(None, min_length=1, max_length=255, description="id or name of a network")
+    networks: list[str] = Field(
+        [], max_length=MOST_NICS, description="ids or names of networks, for one network interface each"
+    )
     port: str | None = Field(None, min_length=1, max_length=255, description="id or name of a free port")
     ports: list[str] = Field([], max_length=MOST_NICS, description="ids or names of free ports")
     zone: str | None = Field(None, min_length=1, max_length=255)
-    host: str | None = Field(None, min_length=1, max_length=255, description="id or name: only there")
-    count: int = Field(1, ge=1, le=MOST_INSTANCES, description="how many; names get -1, -2, …")
-    instance_uuid: str | None = Field(None, pattern=UUID, description="the id that it is to have")
-    key_name: str | None = Field(None, min_length=1, max_length=255, description="a keypair of the project")
+    host: str | None = Field(
+        None,
+        min_length=1,
+        max_length=255,
+        description="id or name of the only host on which the instance may be placed",
+    )
+    count: int = Field(1, ge=1, le=MOST_INSTANCES, description="number of instances; names get the suffixes -1, -2, …")
+    instance_uuid: str | None = Field(None, pattern=UUID, description="id that the instance is to have")
+    key_name: str | None = Field(None, min_length=1, max_length=255, description="name of a keypair of the project")
     metadata: dict[str, str] = Field({}, description="at most 128 entries, each key 1 to 255 characters, value to 255")
-    password: SecretStr | None = Field(None, description="of the guest's administrator; absent: one is made")
+    password: SecretStr | None = Field(None, description="password of the guest's administrator; made unless given")
     user_data: SecretStr | None = Field(None, description="text of at most 64 KiB for the guest's first start")
     config_drive: bool = True
-    only_define: bool = Field(False, description="define, do not start")
-    volume_size: int | None = Field(None, ge=1, le=65536, description="GiB of the root disk; absent: the image's size")
-    source_type: str | None = Field(None, max_length=64, description="of the system disk: local")
-    dest_type: str | None = Field(None, max_length=64, description="of the system disk: local")
+    only_define: bool = Field(False, description="define the instance without starting it")
+    volume_size: int | None = Field(
+        None, ge=1, le=65536, description="size of the root disk in GiB; the image's size unless given"
+    )
+    source_type: str | None = Field(None, max_length=64, description="source of the system disk: local")
+    dest_type: str | None = Field(None, max_length=64, description="place of the system disk: local")
     security_group_ids: list[str] = Field([], max_length=MOST_NICS, description="not supported yet")
     dedicated_to: str | None = Field(None, max_length=255, description="not supported yet")
     group: list[str] | str | None = Field(None, max_length=255, description="not supported yet")
@@ -108,29 +124,29 @@ class BootBody(Strict):
 
     @field_validator("hostname")
     @classmethod
-    def _is_hostname(cls, given: str | None) -> str | None:
-        if given is not None and not re.fullmatch(HOSTNAME, given):
+    def _is_hostname(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(HOSTNAME, value):
             raise ValueError("letters, digits and inner hyphens are allowed, at most 63 (RFC 1123)")
-        return given
+        return value
 
     @field_validator("metadata")
     @classmethod
-    def _limits(cls, given: dict[str, str]) -> dict[str, str]:
-        return checked_metadata(given) or {}
+    def _limits(cls, value: dict[str, str]) -> dict[str, str]:
+        return checked_metadata(value) or {}
 
     @field_validator("password")
     @classmethod
-    def _is_password(cls, given: SecretStr | None) -> SecretStr | None:
-        if given is not None and not re.fullmatch(r"[^\x00-\x1f\x7f]{1,128}", given.get_secret_value()):
+    def _is_password(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not re.fullmatch(r"[^\x00-\x1f\x7f]{1,128}", value.get_secret_value()):
             raise ValueError("1 to 128 characters are allowed, and no control characters")
-        return given
+        return value
 
     @field_validator("user_data")
     @classmethod
-    def _fits(cls, given: SecretStr | None) -> SecretStr | None:
-        if given is not None and (size := len(given.get_secret_value().encode())) > LONGEST_USER_DATA:
+    def _fits(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and (size := len(value.get_secret_value().encode())) > LONGEST_USER_DATA:
             raise ValueError(f"{size} bytes are too many: {LONGEST_USER_DATA} are allowed")
-        return given
+        return value
 
     @model_validator(mode="after")
     def _one_of_each(self) -> "BootBody":
@@ -144,18 +160,18 @@ class BootBody(Strict):
 
     @property
     def all_networks(self) -> list[str]:
-        """`network` and `networks`."""
+        """The networks of `network` and `networks` together."""
         return [*([self.network] if self.network else []), *self.networks]
 
     @property
     def all_ports(self) -> list[str]:
-        """`port` and `ports`."""
+        """The ports of `port` and `ports` together."""
         return [*([self.port] if self.port else []), *self.ports]
 
 
 @dataclass(frozen=True)
 class Birth:
-    """One instance to be: its command's id, its own, and its names."""
+    """The ids and the names of an instance that is to be booted."""
 
     command_id: str
     instance_id: str
@@ -164,21 +180,21 @@ class Birth:
 
     @property
     def password_ref(self) -> str:
-        """Under which its password is kept: of the command, so that no other boot of that id can touch it."""
+        """Reference of its password; derived from the command, so that no other boot can change it."""
         return derived_id(self.command_id, "password")
 
     @property
     def user_data_ref(self) -> str:
-        """Under which its user data is kept."""
+        """Reference under which the user data of the instance is stored."""
         return derived_id(self.command_id, "user-data")
 
 
-def births(body: BootBody, asked: Asked, command_ids: Sequence[str]) -> list[Birth]:
-    """The instances. Depends on the request alone, so that the same request names the same instances."""
+def births(body: BootBody, context: RequestContext, command_ids: Sequence[str]) -> list[Birth]:
+    """Return the instances of a boot. A repeated request has the same instances."""
     found = []
     for number, command_id in enumerate(command_ids, 1):
-        given = body.instance_uuid.lower() if body.instance_uuid else None
-        instance_id = given or derived_id(command_id, "instance")
+        own = body.instance_uuid.lower() if body.instance_uuid else None
+        instance_id = own or derived_id(command_id, "instance")
         suffix = f"-{number}" if len(command_ids) > 1 else ""
         hostname = _label(body.hostname or body.name or "", suffix) or f"i-{instance_id[:8]}"
         name = f"{body.name}{suffix}" if body.name else hostname
@@ -187,19 +203,21 @@ def births(body: BootBody, asked: Asked, command_ids: Sequence[str]) -> list[Bir
 
 
 def _label(name: str, suffix: str) -> str:
-    """A host name as RFC 1123 wants it, or empty where nothing of the name can stand in one."""
+    """Return a host name by RFC 1123; empty if no character of the name is allowed in one."""
     label = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
     return label[: LONGEST_LABEL - len(suffix)].rstrip("-") + suffix if label else ""
 
 
 def new_password() -> str:
-    """A password of 119 bits, without characters that keyboards disagree about."""
+    """Return a new password of 119 bits, without characters that differ between keyboard layouts."""
     alphabet = string.ascii_letters + string.digits
     return "".join(random.choice(alphabet) for _ in range(PASSWORD_LENGTH))
 
 
-async def commands(services: Services, asked: Asked, body: BootBody, born: Sequence[Birth]) -> list[tuple[str, Wish]]:
-    """A command for each instance. Raises the Refusal that says what stands in the way."""
+async def commands(
+    services: Services, context: RequestContext, body: BootBody, born: Sequence[Birth]
+) -> list[tuple[str, CommandRequest]]:
+    """Return a command for each instance. Raises a Refusal if the boot is not possible."""
     refuse_what_is_not_yet(body)
     if body.instance_uuid and await services.store.get("instances", born[0].instance_id):
         raise AlreadyExists(kind="instance", id=born[0].instance_id)
@@ -212,22 +230,22 @@ async def commands(services: Services, asked: Asked, body: BootBody, born: Seque
         cells = (resolve.cell(where),)
     host = ""
     if body.host:
-        found = await resolve.found(services, "hosts", body.host, asked.project)
+        found = await resolve.found(services, "hosts", body.host, context.project)
         host, cells = found.id, (resolve.cell(orjson.loads(found.doc)),)
-    nics = await _nics(services, asked, body)
+    nics = await _nics(services, context, body)
     public_key = ""
     if body.key_name is not None:
-        keypair = await services.store.get("keypairs", named_id("keypair", asked.project, body.key_name))
+        keypair = await services.store.get("keypairs", named_id("keypair", context.project, body.key_name))
         doc = orjson.loads(keypair.doc) if keypair else {"deleted": True, "public_key": ""}
         if doc["deleted"]:
             raise NotFound(kind="keypair", id=body.key_name)
         public_key = str(doc["public_key"])
-    flavor = FlavorRef.model_validate(await resolve.alive(services, "flavors", body.flavor, asked.project))
-    image = ImageRef.model_validate(await resolve.alive(services, "images", body.image, asked.project))
+    flavor = FlavorRef.model_validate(await resolve.alive(services, "flavors", body.flavor, context.project))
+    image = ImageRef.model_validate(await resolve.alive(services, "images", body.image, context.project))
     return [
         (
             birth.command_id,
-            Wish(
+            CommandRequest(
                 Key("instance", birth.instance_id),
                 BootInstance(
                     name=birth.name,
@@ -239,7 +257,7 @@ async def commands(services: Services, asked: Asked, body: BootBody, born: Seque
                     disk=_disk(body, image),
                     zone=body.zone or "",
                     wanted_host=host,
-                    cells=cells or in_turn(services.load.cells, birth.command_id),
+                    cells=cells or in_turn(services.admission.cells, birth.command_id),
                     key_name=body.key_name or "",
                     public_key=public_key,
                     config_drive=body.config_drive,
@@ -255,7 +273,7 @@ async def commands(services: Services, asked: Asked, body: BootBody, born: Seque
 
 
 async def keep_secrets(services: Services, body: BootBody, born: Sequence[Birth]) -> str | None:
-    """Put away what only the guests may know; the password, where it was made here.
+    """Store the secrets of the guests. Returns the password if it was made here.
 
     Raises SecretsUnavailable.
     """
@@ -268,12 +286,12 @@ async def keep_secrets(services: Services, body: BootBody, born: Sequence[Birth]
 
 
 async def told_password(services: Services, body: BootBody, born: Sequence[Birth]) -> str | None:
-    """The password that was made for this request, for as long as it is kept: a repeated request is told the same."""
+    """Return the password that was made for this request, as long as it is stored, for a repeated request."""
     return None if body.password else await services.secrets.get(born[0].password_ref)
 
 
 def refuse_what_is_not_yet(body: BootBody) -> None:
-    """Raises NotSupportedYet: what is ignored in silence is worse than what is refused."""
+    """Refuse fields that are not supported yet, instead of ignoring them. Raises NotSupportedYet."""
     for name, reason in NOT_YET.items():
         if getattr(body, name):
             raise NotSupportedYet(field=name, reason=reason)
@@ -294,16 +312,16 @@ def _disk(body: BootBody, image: ImageRef) -> int:
     return asked_for
 
 
-async def _nics(services: Services, asked: Asked, body: BootBody) -> tuple[Nic, ...]:
-    networks = [await resolve.alive(services, "networks", each, asked.project) for each in body.all_networks]
-    ports = [await resolve.alive(services, "ports", each, asked.project) for each in body.all_ports]
+async def _nics(services: Services, context: RequestContext, body: BootBody) -> tuple[Nic, ...]:
+    networks = [await resolve.alive(services, "networks", each, context.project) for each in body.all_networks]
+    ports = [await resolve.alive(services, "ports", each, context.project) for each in body.all_ports]
     if len({port["id"] for port in ports}) < len(ports):
         raise Invalid(field="ports", value="the same port twice", allowed="a port is for one network interface")
     for port in ports:
         if port["instance_id"]:
             raise PortBusy(id=port["id"], device=port["instance_id"])
     if not networks and not ports:
-        networks = await _only_network(services, asked)
+        networks = await _only_network(services, context)
     return (
         *(Nic(network_id=network["id"], network_name=network["name"]) for network in networks),
         *(
@@ -318,10 +336,11 @@ async def _nics(services: Services, asked: Asked, body: BootBody) -> tuple[Nic, 
     )
 
 
-async def _only_network(services: Services, asked: Asked) -> list[dict[str, Any]]:
-    """The network to take where none was named: the project's only one, else the only one there is. None: no NIC."""
+async def _only_network(services: Services, context: RequestContext) -> list[dict[str, Any]]:
+    """Return the network for a boot that names none: the only one of the project, otherwise the only one of all; none
+    if there is no network. Raises NetworkNeeded."""
     alive = Condition("deleted", "=", False)
-    for where in ((alive, Condition("project", "=", asked.project)), (alive,)):
+    for where in ((alive, Condition("project", "=", context.project)), (alive,)):
         found = await services.store.page("networks", Query(where=where, limit=5))
         docs = [orjson.loads(doc) for doc in found.docs]
         if len(docs) > 1:

@@ -1,7 +1,7 @@
-"""From a request to a verdict: the command goes on the log, and whoever decides answers there.
+"""From a request to a verdict: the command goes on the log, and the engine or a scheduler answers there.
 
-Nothing is decided here. The command's id is the request's: an Idempotency-Key makes it, so that the same request
-again is the same command, and finds the verdict that it had.
+Nothing is decided here. The id of a command is derived from the Idempotency-Key of the request, so that a repeated
+request is the same command and finds the verdict that it had.
 """
 
 import asyncio
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import orjson
 
 from api.http.refusals import KeyReused, Unavailable
-from api.http.request_context import Asked
+from api.http.request_context import RequestContext
 from api.reads import resolve
 from api.services import Services
-from api.writes.verdicts import Judgement
+from api.writes.verdicts import CommandVerdict
 from domain.aggregates import AGGREGATES, CELL_KINDS
 from domain.core.messages import Command, Envelope, Key, Topic, derived_id, to_record
 from domain.zone import CreateZone
@@ -25,93 +25,98 @@ SOURCE = "gostack/api"
 
 
 @dataclass(frozen=True)
-class Wish:
-    """A command to be, with whom it is for."""
+class CommandRequest:
+    """A command that is to be sent, with the aggregate that it is for."""
 
     subject: Key
     data: Command
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """A command's id, whom it was for, and its verdict where that is known by now."""
+class CommandOutcome:
+    """A command's id, the aggregate that it was for, and its verdict, if it is known by now."""
 
     command_id: str
     subject: Key
-    judgement: Judgement | None
+    verdict: CommandVerdict | None
 
 
-async def carry_out(services: Services, asked: Asked, wish: Callable[[], Awaitable[Wish]]) -> Outcome:
+async def carry_out(
+    services: Services, context: RequestContext, make_command: Callable[[], Awaitable[CommandRequest]]
+) -> CommandOutcome:
     """Send one command, unless this request was answered before.
 
-    `wish` makes it, and is called only then: what is checked against the present would refuse a repeated request.
-    Raises KeyReused, Overloaded, Unavailable, and what `wish` raises.
+    `make_command` makes it, and is not called for a repeated request, which its checks against the present state would
+    refuse.
+    Raises KeyReused, Overloaded, Unavailable, and what `make_command` raises.
     """
-    if asked.keyed:
-        known = await earlier(services, asked, [asked.command_id, nth_id(asked, 1)])
-        if found := known.get(asked.command_id):
-            return Outcome(asked.command_id, found.subject, found)
-    made = await wish()
-    return (await send(services, asked, [(asked.command_id, made)]))[0]
+    if context.keyed:
+        known = await earlier(services, context, [context.command_id, nth_id(context, 1)])
+        if found := known.get(context.command_id):
+            return CommandOutcome(context.command_id, found.subject, found)
+    made = await make_command()
+    return (await send(services, context, [(context.command_id, made)]))[0]
 
 
-def nth_id(asked: Asked, number: int) -> str:
-    """The id of one of several commands that a request becomes."""
-    return derived_id(asked.command_id, number)
+def nth_id(context: RequestContext, number: int) -> str:
+    """Return the id of one of several commands that a request becomes."""
+    return derived_id(context.command_id, number)
 
 
-async def earlier(services: Services, asked: Asked, ids: Sequence[str]) -> dict[str, Judgement]:
-    """Verdicts that these commands have already. Raises KeyReused where one was another request's."""
+async def earlier(services: Services, context: RequestContext, ids: Sequence[str]) -> dict[str, CommandVerdict]:
+    """Return the verdicts that these commands have already. Raises KeyReused if one was sent by another request."""
     rows = await asyncio.gather(*(services.store.get("verdicts", ident) for ident in ids))
     return {
-        ident: _own(asked, Judgement.of_document(orjson.loads(row.doc)))
+        ident: _own(context, CommandVerdict.of_document(orjson.loads(row.doc)))
         for ident, row in zip(ids, rows, strict=True)
         if row is not None
     }
 
 
 def admit(services: Services, command: type[Command], project: str, count: int) -> None:
-    """Make sure that so many of these commands may be sent now. Raises Overloaded."""
-    services.load.admit(command, project, count, services.verdicts.waiting)
+    """Check that this many commands may be sent now. Raises Overloaded."""
+    services.admission.admit(command, project, count, services.verdicts.waiting)
 
 
-async def send(services: Services, asked: Asked, wishes: Sequence[tuple[str, Wish]]) -> list[Outcome]:
+async def send(
+    services: Services, context: RequestContext, requests: Sequence[tuple[str, CommandRequest]]
+) -> list[CommandOutcome]:
     """Append these commands, all of one kind, in order, and wait a moment for their verdicts.
 
-    Raises KeyReused, Overloaded, and Unavailable where the log did not answer: it may have them nevertheless.
+    Raises KeyReused, Overloaded, and Unavailable if the log did not answer, although it may have the commands.
     """
-    command = type(wishes[0][1].data)
-    admit(services, command, asked.project, len(wishes))
-    services.load.begins(command, asked.project, len(wishes))
-    ids = [ident for ident, _ in wishes]
+    command = type(requests[0][1].data)
+    admit(services, command, context.project, len(requests))
+    services.admission.begins(command, context.project, len(requests))
+    ids = [ident for ident, _ in requests]
     records = []
-    kinds = {traces.short(wish.data.type_name) for _, wish in wishes}
+    kinds = {traces.short(request.data.type_name) for _, request in requests}
     sending = traces.begin(
-        f"send {', '.join(sorted(kinds))}", traces.PRODUCER, about={"gostack.command": asked.command_id}
+        f"send {', '.join(sorted(kinds))}", traces.PRODUCER, about={"gostack.command": context.command_id}
     )
-    if len(wishes) == 1:
-        subject = wishes[0][1].subject
+    if len(requests) == 1:
+        subject = requests[0][1].subject
         log_context.bind(subject=str(subject), instance=subject.id if subject.kind == "instance" else "")
-    for ident, wish in wishes:
+    for ident, request in requests:
         envelope = Envelope(
             id=ident,
-            data=wish.data,
-            subject=wish.subject,
+            data=request.data,
+            subject=request.subject,
             time=services.clock(),
             source=SOURCE,
-            correlation=asked.command_id,
-            actor=asked.actor,
-            project=asked.project,
-            reason=asked.reason,
-            if_match=asked.if_match,
-            fingerprint=asked.fingerprint,
-            traceparent=sending.traceparent or asked.traceparent,
+            correlation=context.command_id,
+            actor=context.actor,
+            project=context.project,
+            reason=context.reason,
+            if_match=context.if_match,
+            fingerprint=context.fingerprint,
+            traceparent=sending.traceparent or context.traceparent,
         )
-        if wish.subject.kind in CELL_KINDS:
-            records.append(to_record(envelope, Topic.SCHEDULING, key=await _cell(services, wish)))
+        if request.subject.kind in CELL_KINDS:
+            records.append(to_record(envelope, Topic.SCHEDULING, key=await _cell(services, request)))
         else:
             records.append(to_record(envelope, Topic.COMMANDS))
-    if any(wish.subject.kind != "instance" for _, wish in wishes):
+    if any(request.subject.kind != "instance" for _, request in requests):
         services.known.clear()
     with services.verdicts.expect(ids) as expected:
         try:
@@ -122,28 +127,29 @@ async def send(services: Services, asked: Asked, wishes: Sequence[tuple[str, Wis
         except LogUnavailable as error:
             sending.fail(str(error))
             sending.end()
-            consequence = f"Command {asked.command_id} may be there, or not: GET /v1/commands/{asked.command_id}."
+            consequence = f"Command {context.command_id} may or may not be sent: GET /v1/commands/{context.command_id}."
             raise Unavailable(part="The log", consequence=consequence) from error
         found = await expected.within(services.settings.api.verdict_timeout)
         failpoints.point("api-answered")
     missing = [ident for ident in ids if ident not in found]
-    if missing and asked.keyed:
+    if missing and context.keyed:
         # Decided when it was sent before: then no new verdict comes.
-        found |= await earlier(services, asked, missing)
+        found |= await earlier(services, context, missing)
     return [
-        Outcome(ident, wish.subject, _own(asked, found[ident]) if ident in found else None) for ident, wish in wishes
+        CommandOutcome(ident, request.subject, _own(context, found[ident]) if ident in found else None)
+        for ident, request in requests
     ]
 
 
-async def _cell(services: Services, wish: Wish) -> str:
-    """Who decides: the scheduler of the cell that the host or zone belongs to, or is to."""
-    if isinstance(wish.data, CreateZone):
-        return wish.data.cell
-    found = await services.store.get(AGGREGATES[wish.subject.kind].plural, wish.subject.id)
+async def _cell(services: Services, request: CommandRequest) -> str:
+    """Return the cell of a host or zone, whose scheduler decides about the command."""
+    if isinstance(request.data, CreateZone):
+        return request.data.cell
+    found = await services.store.get(AGGREGATES[request.subject.kind].plural, request.subject.id)
     return resolve.cell(orjson.loads(found.doc) if found else {})
 
 
-def _own(asked: Asked, judgement: Judgement) -> Judgement:
-    if judgement.fingerprint != asked.fingerprint:
-        raise KeyReused(command=judgement.command_id)
-    return judgement
+def _own(context: RequestContext, verdict: CommandVerdict) -> CommandVerdict:
+    if verdict.fingerprint != context.fingerprint:
+        raise KeyReused(command=verdict.command_id)
+    return verdict

@@ -1,4 +1,4 @@
-"""From a verdict to an answer."""
+"""Answers to commands, made from their verdicts."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,8 +9,8 @@ from starlette.responses import Response
 from api.http.problems import problem, response
 from api.reads.queries import JSON, applied, etag
 from api.services import Services
-from api.writes.command_bus import Outcome
-from api.writes.verdicts import Judgement
+from api.writes.command_bus import CommandOutcome
+from api.writes.verdicts import CommandVerdict
 
 CREATED = 201
 DONE = 200
@@ -19,32 +19,32 @@ ACCEPTED = 202
 
 async def answer(
     services: Services,
-    outcome: Outcome,
+    outcome: CommandOutcome,
     view: str,
     ident: str = "",
     *,
     done: int = DONE,
     more: Mapping[str, Any] | None = None,
 ) -> Response:
-    """The answer to a command.
+    """Return the answer to a command.
 
-    `view` and `ident` name the document that shows what it did; unless told, `ident` is the command's subject.
-    Accepted with a task, or not decided yet: 202. Accepted without one: `done` and the document, once the projection
-    has it. So already: 200. Refused: a problem. `more` are members that only this answer has.
+    `view` and `ident` name the document that shows its effect; by default, `ident` is that of the command's subject.
+    Accepted with a task, or not decided yet: 202. Accepted without a task: `done` and the document, once the read
+    models have it. Fulfilled already: 200. Refused: a problem. `more` has members that only this answer has.
     """
     extra = dict(more or {})
     known = {"command_id": outcome.command_id}
-    judged = outcome.judgement
+    decided = outcome.verdict
     ident = ident or outcome.subject.id
-    if judged is None:
+    if decided is None:
         return _json({**known, "id": ident, **extra}, ACCEPTED, {"Location": f"/v1/commands/{outcome.command_id}"})
-    if judged.verdict == "refused":
-        return response(problem_of(judged))
-    if judged.verdict == "already":
-        return _json({"already": True, "message": judged.message, **known, "id": ident, **extra}, DONE)
-    if judged.task_id:
-        body = {"task_id": judged.task_id, **known, "id": ident, **extra}
-        return _json(body, ACCEPTED, {"Location": f"/v1/tasks/{judged.task_id}"})
+    if decided.verdict == "refused":
+        return response(problem_of(decided))
+    if decided.verdict == "already":
+        return _json({"already": True, "message": decided.message, **known, "id": ident, **extra}, DONE)
+    if decided.task_id:
+        body = {"task_id": decided.task_id, **known, "id": ident, **extra}
+        return _json(body, ACCEPTED, {"Location": f"/v1/tasks/{decided.task_id}"})
     headers = {"Location": f"/v1/{view}/{ident}"} if done == CREATED else {}
     found = None
     if await applied(services, outcome.command_id, services.settings.api.read_timeout):
@@ -58,9 +58,11 @@ async def answer(
     return _json({**orjson.loads(found.doc), **extra}, done, headers)
 
 
-def problem_of(judged: Judgement) -> dict[str, Any]:
-    """A refusal that came over the log, as a problem document."""
-    return problem(judged.code, judged.message, judged.hint, judged.values, f"urn:gostack:command:{judged.command_id}")
+def problem_of(decided: CommandVerdict) -> dict[str, Any]:
+    """Return the problem document of a refusal that came over the log."""
+    return problem(
+        decided.code, decided.message, decided.hint, decided.values, f"urn:gostack:command:{decided.command_id}"
+    )
 
 
 def _json(body: Mapping[str, Any], status: int, headers: Mapping[str, str] | None = None) -> Response:

@@ -1,7 +1,7 @@
-"""Dead records: what a person does about each, as records of the log; what there is of them is a read model.
+"""Dead records: retries and drops are records of the log, and the dead records themselves are a read model.
 
-Whoever acts waits first until the read model has all of gostack.dead, and after it until it has what was done: so two
-who act on one record see each other, whichever process they ask.
+Before and after each change, the read model is waited for until it has all of gostack.dead: so two users who act on the
+same record see each other's changes, whichever process they use.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from api.http.refusals import EventNotRetried, NotAppliedYet
-from api.http.request_context import Asked
+from api.http.request_context import RequestContext
 from api.reads.queries import came_true
 from domain.aggregates import AGGREGATES
 from domain.core.errors import GoStackError, Invalid, NotFound, WrongStatus
@@ -38,15 +38,15 @@ VIEW = "dead"
 WAIT = 5.0
 RETRIED_TO = {Topic.COMMANDS, Topic.SCHEDULING, Topic.RESULTS, Topic.JOBS, Topic.REPORTS}
 DECIDED = {Topic.COMMANDS, Topic.SCHEDULING, Topic.RESULTS}
-"""Topics whose records are for an aggregate, which may be parked because of one."""
+"""Topics whose records are for an aggregate, which may have been parked because of such a record."""
 Document = dict[str, Any]
 
 
 class DeadRecords:
-    """What is done about them."""
+    """Reads, retries and drops of dead records."""
 
     def __init__(self, log: Log, store: Store, clock: Callable[[], datetime], patience: float) -> None:
-        """`patience`: seconds for which the read model is waited for."""
+        """Set `patience`, the seconds for which the read model is waited for."""
         self._log = log
         self._store = store
         self._clock = clock
@@ -54,12 +54,12 @@ class DeadRecords:
         self._lock = asyncio.Lock()
 
     async def get(self, ident: str) -> tuple[Document, Record]:
-        """One, with its record as it lies in the topic. Raises NotFound, LogUnavailable, StoreUnavailable."""
+        """Return a dead record and its record in the topic. Raises NotFound, LogUnavailable, StoreUnavailable."""
         dead = await self._known(ident)
         return dead, await self._record(dead)
 
-    async def retry(self, asked: Asked, ident: str) -> Document:
-        """Put it on its topic again; what it was for is released before. One that was retried stays so.
+    async def retry(self, context: RequestContext, ident: str) -> Document:
+        """Put a dead record on its topic again, and release its subject before. Repeated, it changes nothing.
 
         Raises NotFound, WrongStatus, EventNotRetried, Invalid, NotAppliedYet, LogUnavailable, StoreUnavailable.
         """
@@ -73,20 +73,23 @@ class DeadRecords:
             record = await self._record(dead)
             again = _again(dead, record)
             # The record goes before the fact: after a fall between them it is sent twice, under one id.
-            await self._log.publish([*self._release(asked, ident, record, again), again])
-            await self._log.publish([self._fact(asked, ident, DeadRetried(record_id=_retry_id(ident)))])
+            await self._log.publish([*self._release(context, ident, record, again), again])
+            await self._log.publish([self._fact(context, ident, DeadRetried(record_id=_retry_id(ident)))])
             await self._caught_up()
             return await self._known(ident)
 
-    async def drop(self, asked: Asked, ident: str) -> Document:
-        """It needs no more care. Raises what retry() raises."""
+    async def drop(self, context: RequestContext, ident: str) -> Document:
+        """Mark a dead record as dropped.
+
+        Raises NotFound, WrongStatus, NotAppliedYet, LogUnavailable, StoreUnavailable.
+        """
         async with self._lock:
             await self._caught_up()
             dead = await self._known(ident)
             if dead["status"] == RETRIED:
                 raise WrongStatus(kind="Dead record", id=ident, status=dead["status"], action="drop", allowed=DEAD)
             if dead["status"] == DEAD:
-                await self._log.publish([self._fact(asked, ident, DeadDropped())])
+                await self._log.publish([self._fact(context, ident, DeadDropped())])
                 await self._caught_up()
             return await self._known(ident)
 
@@ -98,7 +101,7 @@ class DeadRecords:
         return doc
 
     async def _caught_up(self) -> None:
-        """Until the read model has what the topic has now. Raises NotAppliedYet."""
+        """Wait until the read model has all records that the topic has now. Raises NotAppliedYet."""
         _, end = (await self._log.bounds([Topic.DEAD]))[PARTITION]
 
         async def has_it() -> bool:
@@ -117,38 +120,38 @@ class DeadRecords:
             raise LogUnavailable(f"{Topic.DEAD}:0:{dead['offset']} was not given within {WAIT} s")
         return records[0]
 
-    def _release(self, asked: Asked, ident: str, record: Record, again: Record) -> list[Record]:
+    def _release(self, context: RequestContext, ident: str, record: Record, again: Record) -> list[Record]:
         try:
             subject = from_record(record).subject
         except GoStackError:
             return []
         if again.topic not in DECIDED or subject.kind not in AGGREGATES:
             return []
-        envelope = self._envelope(asked, derived_id(ident, "release"), ReleaseAggregate(), subject)
+        envelope = self._envelope(context, derived_id(ident, "release"), ReleaseAggregate(), subject)
         # Beside the record itself, so that it is dealt with before it.
         return [replace(to_record(envelope, again.topic, partition=again.partition), key=again.key)]
 
-    def _fact(self, asked: Asked, ident: str, fact: DeadEvent) -> Record:
-        envelope = self._envelope(asked, derived_id(ident, fact.type_name), fact, Key("dead", ident))
+    def _fact(self, context: RequestContext, ident: str, fact: DeadEvent) -> Record:
+        envelope = self._envelope(context, derived_id(ident, fact.type_name), fact, Key("dead", ident))
         return to_record(envelope, Topic.DEAD)
 
-    def _envelope(self, asked: Asked, ident: str, data: Message, subject: Key) -> Envelope:
+    def _envelope(self, context: RequestContext, ident: str, data: Message, subject: Key) -> Envelope:
         return Envelope(
             id=ident,
             data=data,
             subject=subject,
             time=self._clock(),
             source=SOURCE,
-            correlation=asked.command_id,
-            actor=asked.actor,
-            project=asked.project,
-            reason=asked.reason,
-            traceparent=asked.traceparent,
+            correlation=context.command_id,
+            actor=context.actor,
+            project=context.project,
+            reason=context.reason,
+            traceparent=context.traceparent,
         )
 
 
 def payload(record: Record) -> Any:
-    """What the record says, as JSON where it is some, else as text."""
+    """Return the data of a record: JSON if it can be read as such, otherwise text."""
     try:
         return orjson.loads(record.value)
     except orjson.JSONDecodeError:

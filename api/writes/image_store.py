@@ -22,19 +22,20 @@ from domain.image import Format
 
 MAGIC = b"QFI\xfb"
 _FIXED = struct.Struct(">4sIQIIQ")
-"""magic, version, backing file offset, its length, cluster bits, virtual size: QEMU's docs/interop/qcow2.txt."""
+"""Header of qcow2: magic, version, backing file offset and length, cluster bits, virtual size in bytes
+(QEMU's docs/interop/qcow2.txt)."""
 _FEATURES = struct.Struct(">Q")
 _FEATURES_AT = 72
 _EXTERNAL_DATA = 1 << 2
 NOTES_KEPT = 7 * 86400.0
-"""Seconds for which it is known what was stored for a task: longer than any job of it is kept."""
+"""Seconds for which the checksum of a file is recorded by its task: longer than any job of the task is kept."""
 READABLE = 0o644
-"""The hosts' hypervisors read these files, as users of their own."""
+"""Mode of image files: hypervisors of the hosts read them as users of their own."""
 
 
 @dataclass(frozen=True)
 class Blob:
-    """What the store has."""
+    """A file in the image store; sizes are in bytes."""
 
     checksum: str
     size: int
@@ -42,15 +43,16 @@ class Blob:
     virtual_size: int
 
     def document(self) -> dict[str, Any]:
-        """As JSON."""
+        """Return the fields as a JSON object."""
         return asdict(self)
 
 
-class Blobs:
-    """A directory of images."""
+class ImageStore:
+    """A directory of image files, each named by its SHA-256."""
 
     def __init__(self, store: str, max_size: int) -> None:
-        """`store` is a directory; where it is a URL, images are kept by somebody else, and none can be put here."""
+        """Set the directory and the greatest size of a file in bytes. If `store` is a URL, images are stored elsewhere,
+        and uploads are refused."""
         self._store = store
         self._max_size = max_size
 
@@ -60,7 +62,7 @@ class Blobs:
         return Path(self._store)
 
     def path(self, checksum: str) -> Path:
-        """Where the blob is. Raises NotFound, Invalid, NotSupportedYet."""
+        """Return the path of a file. Raises NotFound, Invalid, NotSupportedYet."""
         if not re.fullmatch(r"[0-9a-f]{64}", checksum):
             raise Invalid(field="checksum", value=checksum[:80], allowed="64 lower-case hexadecimal digits are needed")
         path = self._directory() / checksum
@@ -69,11 +71,14 @@ class Blobs:
         return path
 
     async def describe(self, checksum: str) -> Blob:
-        """What the blob is. Raises NotFound, Invalid."""
+        """Return the format and the sizes of a file. Raises NotFound, Invalid, NotSupportedYet."""
         return await asyncio.to_thread(lambda: inspect(self.path(checksum), checksum))
 
     async def receive_for(self, task_id: str, chunks: AsyncIterator[bytes]) -> Blob:
-        """Store a stream for a task, and note which it is. Raises what receive() raises."""
+        """Store a stream under its checksum, and record the checksum by its task.
+
+        Raises TooLarge, Invalid, NotSupportedYet, OSError.
+        """
         blob = await self.receive(chunks)
         note = self._note(task_id)
 
@@ -90,12 +95,15 @@ class Blobs:
         return blob
 
     async def noted(self, task_id: str) -> str:
-        """The checksum of what was stored for a task; empty where nothing was. Raises Invalid, NotSupportedYet."""
+        """Return the checksum of the file that was stored for a task; empty if there is none.
+
+        Raises Invalid, NotSupportedYet.
+        """
         note = self._note(task_id)
         return await asyncio.to_thread(lambda: note.read_text() if note.exists() else "")
 
     async def forget(self, task_id: str, *, also_bytes: bool) -> None:
-        """Forget that something was stored for a task; and remove it, where nobody has stored the same again since.
+        """Delete the record of a task's file; with `also_bytes`, delete the file unless it was stored again since.
 
         Raises Invalid, NotSupportedYet.
         """
@@ -156,7 +164,10 @@ class Blobs:
 
 
 def inspect(path: Path, checksum: str) -> Blob:
-    """What a file is. Raises Invalid for a qcow2 file that would show other files of a host to the guest, OSError."""
+    """Return the format and the sizes of a file.
+
+    Raises OSError, and Invalid for a qcow2 file that refers to other files, which the guest could then read.
+    """
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(_FEATURES_AT + _FEATURES.size)

@@ -1,4 +1,4 @@
-"""Secrets are forgotten as soon as an event says that no guest will ask for them any more."""
+"""Deletion of secrets as soon as an event says that no guest needs them any more."""
 
 import asyncio
 import contextlib
@@ -11,23 +11,23 @@ logger = logging.getLogger(__name__)
 
 MOST_WAITING = 10_000
 PATIENCE = 0.2
-"""Seconds for which one is kept waiting for others: they are forgotten together."""
+"""Seconds for which secrets are collected, to be deleted together."""
 
 
-class Forgetting:
-    """Forgets instances' secrets behind the tail of the log, which must not wait for a database."""
+class SecretCleanup:
+    """A queue of instances whose secrets are deleted, so that the reader of the log need not wait for a database."""
 
     def __init__(self, secrets: SecretStore) -> None:
         self._secrets = secrets
         self._queue: asyncio.Queue[str] = asyncio.Queue(MOST_WAITING)
 
     def later(self, instance_id: str) -> None:
-        """Forget soon; what does not fit is left to the next sweep."""
+        """Delete the secrets of an instance soon; if the queue is full, the next sweep deletes them."""
         with contextlib.suppress(asyncio.QueueFull):
             self._queue.put_nowait(instance_id)
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Delete the secrets of queued instances until cancelled."""
         while True:
             instance_ids = [await self._queue.get()]
             await asyncio.sleep(PATIENCE)

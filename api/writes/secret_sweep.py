@@ -1,5 +1,5 @@
-"""The full look behind the stream: secrets that no guest will ask for any more are forgotten, even where the event
-that said so was missed because no API ran.
+"""A periodic sweep that deletes secrets which no guest needs any more, even if the event that says so was missed
+because no API ran.
 """
 
 import logging
@@ -16,16 +16,19 @@ logger = logging.getLogger(__name__)
 
 EVERY = 600.0
 SETTLED = timedelta(hours=1)
-"""A secret younger than this is left alone: its command may be on its way."""
+"""Age below which a secret is kept in any case: its command may be on its way."""
 NEVER_BOOTED = timedelta(days=7)
-"""How long a secret waits for an instance that nobody knows: longer than any job is kept."""
+"""Time for which the secret of an unknown instance is kept: longer than any job is."""
 MOST = 1000
 READS_SECRETS = "boot"
 """The action while which a guest's secrets are read."""
 
 
 async def sweep(services: Services) -> int:
-    """Forget what is not needed any more; for how many instances. Raises SecretsUnavailable, StoreUnavailable."""
+    """Delete secrets that are not needed any more. Returns of how many instances and webhooks.
+
+    Raises SecretsUnavailable, StoreUnavailable.
+    """
     now = services.clock()
     lost = set(await services.secrets.held(now - NEVER_BOOTED, MOST))
     forgotten = 0
@@ -47,7 +50,7 @@ async def sweep(services: Services) -> int:
 
 
 async def sweep_for_ever(services: Services) -> None:
-    """Forget secrets that no guest needs every `EVERY` seconds, until cancelled."""
+    """Delete secrets that are not needed any more every `EVERY` seconds, until cancelled."""
 
     async def run() -> None:
         if count := await sweep(services):

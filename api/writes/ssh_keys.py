@@ -1,4 +1,4 @@
-"""SSH keys: check one that was given, or make a pair whose private half is told once and never kept."""
+"""SSH keys: checks of given public keys, and new pairs, whose private keys are stored nowhere."""
 
 import base64
 import hashlib
@@ -17,7 +17,7 @@ from domain.core.errors import Invalid
 
 
 def checked(public_key: str) -> str:
-    """The key in one line, its comment kept. Raises Invalid."""
+    """Return a public key in one line, with its comment. Raises Invalid."""
     line = public_key.strip()
     try:
         load_ssh_public_key(line.encode())
@@ -31,13 +31,13 @@ def checked(public_key: str) -> str:
 
 
 def fingerprint(public_key: str) -> str:
-    """As `ssh-keygen -l` prints it."""
+    """Return the SHA-256 fingerprint of a public key, as `ssh-keygen -l` prints it."""
     digest = hashlib.sha256(base64.b64decode(public_key.split()[1])).digest()
     return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
 
 
 def new_pair(comment: str) -> tuple[str, str]:
-    """A new Ed25519 pair: the private key in OpenSSH's format, the public key in one line."""
+    """Return a new Ed25519 pair: the private key in OpenSSH's format, the public key in one line."""
     private = Ed25519PrivateKey.generate()
     text = private.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()).decode()
     public = private.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()

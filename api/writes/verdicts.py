@@ -1,7 +1,7 @@
-"""The tail of gostack.events: who waits for a command's verdict gets it from here.
+"""Verdicts on commands, read from the end of gostack.events for the requests that wait for them.
 
-Why every API process reads all events: a verdict may come from any partition, and a header is enough to see that it
-is nobody's here, so an event that nobody waits for costs next to nothing.
+Why every API process reads all events: a verdict may come from any partition, and a header is enough to see that no
+request of this process waits for it, so other events cost next to nothing.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from api.writes.admission import Load
+from api.writes.admission import Admission
 from domain.aggregates import begins_task
 from domain.core.errors import UnknownMessage
 from domain.core.messages import Envelope, Key, Record, Topic, Verdict, from_record
@@ -31,17 +31,17 @@ logger = logging.getLogger(__name__)
 
 FETCH = 1000
 GATHER = 0.01
-"""Seconds for which events wait for others while many come."""
+"""Seconds for which events are collected while many come."""
 WAIT = 1.0
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 5.0
 ENDS_SECRETS = {"boot", "hard-delete"}
-"""Actions after whose end an instance's secrets have no reader any more."""
+"""Actions after whose end an instance's secrets are not needed any more."""
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
-    """What a command was answered."""
+class CommandVerdict:
+    """The verdict on a command, and what it says."""
 
     command_id: str
     verdict: Verdict
@@ -54,7 +54,7 @@ class Judgement:
     values: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of_event(cls, envelope: Envelope) -> "Judgement":
+    def of_event(cls, envelope: Envelope) -> "CommandVerdict":
         """Read from the event that carries the verdict; raises ValueError for an event that carries none."""
         if envelope.verdict is None:
             raise ValueError(f"{envelope.data.type_name} {envelope.id} carries no verdict")
@@ -73,7 +73,7 @@ class Judgement:
         )
 
     @classmethod
-    def of_document(cls, doc: Mapping[str, Any]) -> "Judgement":
+    def of_document(cls, doc: Mapping[str, Any]) -> "CommandVerdict":
         """Read from a row of the verdicts view."""
         return cls(
             command_id=doc["id"],
@@ -89,38 +89,41 @@ class Judgement:
 
 
 class Expected:
-    """Verdicts that somebody waits for."""
+    """Verdicts that a request waits for."""
 
-    def __init__(self, futures: Mapping[str, asyncio.Future[Judgement]]) -> None:
+    def __init__(self, futures: Mapping[str, asyncio.Future[CommandVerdict]]) -> None:
         self._futures = futures
 
-    async def within(self, seconds: float) -> dict[str, Judgement]:
-        """Those that came in this time, by command id."""
+    async def within(self, seconds: float) -> dict[str, CommandVerdict]:
+        """Wait this long, and return the verdicts that came, by command id."""
         await asyncio.wait(self._futures.values(), timeout=seconds)
         return {ident: future.result() for ident, future in self._futures.items() if future.done()}
 
 
 class Verdicts:
-    """The tail."""
+    """A reader of the end of gostack.events, which passes verdicts to the requests that wait for them."""
 
-    def __init__(self, log: Log, ended: Callable[[str], None], load: Load) -> None:
-        """`ended` is called with an instance's id when its secrets have no reader any more; it must not wait. `load`
-        is told of every task that ends."""
+    def __init__(self, log: Log, ended: Callable[[str], None], admission: Admission) -> None:
+        """Set the callbacks.
+
+        `ended` is called with an instance's id when its secrets are not needed any more; it must not block. `admission`
+        counts the tasks that end.
+        """
         self._log = log
         self._ended = ended
-        self._load = load
-        self._waiting: dict[str, list[asyncio.Future[Judgement]]] = defaultdict(list)
+        self._admission = admission
+        self._waiting: dict[str, list[asyncio.Future[CommandVerdict]]] = defaultdict(list)
         self._positions: dict[TopicPartition, int] = {}
         self._count = 0
 
     @property
     def waiting(self) -> int:
-        """How many verdicts are waited for."""
+        """The number of verdicts that requests wait for."""
         return self._count
 
     @contextmanager
     def expect(self, ids: Sequence[str]) -> Iterator[Expected]:
-        """Wait for the verdicts on these commands; to be entered before they are published."""
+        """Collect the verdicts on these commands; enter it before they are published."""
         loop = asyncio.get_running_loop()
         futures = {ident: loop.create_future() for ident in ids}
         for ident, future in futures.items():
@@ -137,16 +140,16 @@ class Verdicts:
                 future.cancel()
 
     async def look(self, now: datetime) -> dict[str, Lag]:
-        """How far the tail is behind. Raises LogUnavailable."""
+        """Return how far this reader is behind the log. Raises LogUnavailable."""
         return await lags(self._log, dict(self._positions), now, [Topic.EVENTS])
 
     async def open(self) -> None:
-        """Begin at the log's end; verdicts of what is published from now on will be seen. Raises LogUnavailable."""
+        """Begin at the log's end: verdicts on commands published from now on are read. Raises LogUnavailable."""
         bounds = await self._log.bounds([Topic.EVENTS])
         self._positions = {partition: end for partition, (_, end) in bounds.items()}
 
     async def run(self) -> None:
-        """Read until cancelled. A log that does not answer is asked again, from where reading stopped."""
+        """Read until cancelled. If the log does not answer, reading is retried where it stopped."""
         pause = FIRST_PAUSE
         while True:
             try:
@@ -167,14 +170,14 @@ class Verdicts:
                 pause = min(pause * 2, LONGEST_PAUSE)
 
     def take(self, record: Record) -> None:
-        """Look at one event."""
+        """Pass the verdict of an event to the requests that wait for it, and count tasks that end."""
         headers = dict(record.headers)
         waited = (
             "ce_verdict" in headers and (headers.get("ce_causationid") or b"").decode(errors="replace") in self._waiting
         )
         kind = (headers.get("ce_type") or b"").decode(errors="replace")
         ends = kind in (TaskFinished.type_name, TaskFailed.type_name)
-        self._load.ended += ends
+        self._admission.ended += ends
         if not waited and not ends:
             return
         try:
@@ -184,9 +187,9 @@ class Verdicts:
                 logger.error("an event cannot be read: %s", error)
             return
         if waited:
-            judgement = Judgement.of_event(envelope)
-            for future in self._waiting.get(judgement.command_id, ()):
+            verdict = CommandVerdict.of_event(envelope)
+            for future in self._waiting.get(verdict.command_id, ()):
                 if not future.done():
-                    future.set_result(judgement)
+                    future.set_result(verdict)
         if isinstance(envelope.data, (TaskFinished, TaskFailed)) and envelope.data.action in ENDS_SECRETS:
             self._ended(envelope.subject.id)

@@ -1,4 +1,4 @@
-"""gs instance boot: every flag there is, sent on as it is; what the service cannot do yet, it says itself."""
+"""gs instance boot: every option is sent as it is; the service refuses what it does not support yet."""
 
 from typing import Annotated, Any
 
@@ -8,7 +8,7 @@ from cli.gs.call import Call, Outcomes
 from cli.gs.completion import Completer, names
 from cli.gs.options import command
 from cli.gs.parsing import pairs, text_or_file, words
-from cli.gs.problems import Failed, Problem, of_answer
+from cli.gs.problems import Failed, GsError, of_answer
 from cli.gs.resources import DONE, FLAVOR, HOST, IMAGE, INSTANCE, KEYPAIR, NETWORK, PORT, ZONE
 
 PLACE, NET, DEVICES = "Where it runs", "Network", "Devices"
@@ -23,65 +23,90 @@ def _option(
     return typer.Option(*flags, help=help, rich_help_panel=panel, metavar=metavar, autocompletion=of)
 
 
+Flavor = Annotated[str, _option("--flavor", help="Name or ID of the flavor.", of=names(FLAVOR))]
+Name = Annotated[Text, _option("--name", help="Name of the instance.")]
+Image = Annotated[Text, _option("--image", help="Name or ID of the image for the root disk.", of=names(IMAGE))]
+Volume = Annotated[Text, _option("--volume", help="The volume to boot from, instead of an image.")]
+VolumeSize = Annotated[int | None, _option("--volume-size", help="Size of the root disk in GiB.")]
+SourceType = Annotated[Text, _option("--sourceType", help="Source of the system disk, e.g. local.")]
+DestType = Annotated[Text, _option("--destType", help="Place of the system disk, e.g. local.")]
+Count = Annotated[int | None, _option("--count", help="Number of instances to boot.")]
+Description = Annotated[Text, _option("--description", help="Description of the instance.")]
+Hostname = Annotated[Text, _option("--hostname", help="Host name of the guest.")]
+KeyName = Annotated[
+    Text, _option("--key-name", help="Name of the keypair put into the guest.", of=names(KEYPAIR, "name"))
+]
+Password = Annotated[Text, _option("--password", help="Password of the guest's administrator; made unless given.")]
+UserData = Annotated[
+    Text,
+    _option("--user-data", metavar="FILE|TEXT", help="User data for the guest: a file, @file, or the text itself."),
+]
+Metadata = Annotated[Texts, _option("--metadata", metavar="K=V,…", help="Metadata of the instance, keys and values.")]
+ConfigDrive = Annotated[
+    bool, _option("--config-drive/--no-config-drive", help="Give the guest its metadata and user data on a drive.")
+]
+OnlyDefine = Annotated[bool, _option("--only-define", help="Define the instance without starting it.")]
+InstanceUuid = Annotated[Text, _option("--instance-uuid", help="UUID that the instance is to have.")]
+IsTrusted = Annotated[bool, _option("--is-trusted", help="Place it on trusted hosts only.")]
+Zone = Annotated[Text, _option("--zone", help="Place it in this zone.", panel=PLACE, of=names(ZONE, "name"))]
+Host = Annotated[Text, _option("--host", help="Place it on this host.", panel=PLACE, of=names(HOST))]
+Group = Annotated[Texts, _option("--group", help="Server groups of the instance: a,b.", panel=PLACE)]
+DedicatedTo = Annotated[Text, _option("--dedicated_to", help="Dedicated cloud for the instance.", panel=PLACE)]
+Network = Annotated[
+    Texts, _option("--network", help="Names or IDs of networks: a,b.", panel=NET, of=names(NETWORK, several=True))
+]
+Port = Annotated[Text, _option("--port", help="Name or ID of a port, instead of a network.", panel=NET, of=names(PORT))]
+Ports = Annotated[
+    Texts, _option("--ports", help="Names or IDs of several ports: a,b.", panel=NET, of=names(PORT, several=True))
+]
+SecurityGroupIds = Annotated[
+    Texts, _option("--security-group-ids", help="Security groups of the instance: a,b.", panel=NET)
+]
+PciTypes = Annotated[Texts, _option("--pci-types", help='Types of PCI devices: a,b; "" means type-VF.', panel=DEVICES)]
+PfNames = Annotated[Texts, _option("--pf-names", help="Names of physical functions: a,b.", panel=DEVICES)]
+IsPgpuInstall = Annotated[
+    bool, _option("--is-pgpu-install", help="Install the drivers of physical GPUs.", panel=DEVICES)
+]
+PgpuDriverKits = Annotated[Text, _option("--pgpu-driver-kits", help="The driver kits to install.", panel=DEVICES)]
+
+
 def add(app: typer.Typer) -> None:
-    """Make it a command of this group."""
+    """Add the command `boot` to a group."""
     command(app, "boot", writes=True)(boot)
 
 
 def boot(
     call: Call,
-    flavor: Annotated[str, _option("--flavor", help="Name or ID of its flavor.", of=names(FLAVOR))],
-    name: Annotated[Text, _option("--name", help="Its name.")] = None,
-    image: Annotated[
-        Text, _option("--image", help="Name or ID of the image its root disk is made of.", of=names(IMAGE))
-    ] = None,
-    volume: Annotated[Text, _option("--volume", help="The volume to boot from, instead of an image.")] = None,
-    volume_size: Annotated[int | None, _option("--volume-size", help="Size of the root disk in GB.")] = None,
-    source_type: Annotated[Text, _option("--sourceType", help="What the system disk is made of.")] = None,
-    dest_type: Annotated[Text, _option("--destType", help="Where the system disk is, e.g. local.")] = None,
-    count: Annotated[int | None, _option("--count", help="How many to boot.")] = None,
-    description: Annotated[Text, _option("--description", help="What it is for.")] = None,
-    hostname: Annotated[Text, _option("--hostname", help="The guest's host name.")] = None,
-    key_name: Annotated[
-        Text, _option("--key-name", help="Name of the keypair put into the guest.", of=names(KEYPAIR, "name"))
-    ] = None,
-    password: Annotated[Text, _option("--password", help="The administrator's; without, one is made.")] = None,
-    user_data: Annotated[
-        Text, _option("--user-data", metavar="FILE|TEXT", help="For the guest: a file, @file, or the text itself.")
-    ] = None,
-    metadata: Annotated[Texts, _option("--metadata", metavar="K=V,…", help="Keys and values.")] = None,
-    config_drive: Annotated[
-        bool, _option("--config-drive/--no-config-drive", help="Give the guest its data on a drive.")
-    ] = True,
-    only_define: Annotated[bool, _option("--only-define", help="Define it, do not start it.")] = False,
-    instance_uuid: Annotated[Text, _option("--instance-uuid", help="Create it with this UUID.")] = None,
-    is_trusted: Annotated[bool, _option("--is-trusted", help="Only on trusted hosts.")] = False,
-    zone: Annotated[Text, _option("--zone", help="In this zone.", panel=PLACE, of=names(ZONE, "name"))] = None,
-    host: Annotated[Text, _option("--host", help="On this host.", panel=PLACE, of=names(HOST))] = None,
-    group: Annotated[Texts, _option("--group", help="Of these server groups: a,b.", panel=PLACE)] = None,
-    dedicated_to: Annotated[Text, _option("--dedicated_to", help="In this dedicated cloud.", panel=PLACE)] = None,
-    network: Annotated[
-        Texts, _option("--network", help="Name or ID of its network.", panel=NET, of=names(NETWORK, several=True))
-    ] = None,
-    port: Annotated[
-        Text, _option("--port", help="Name or ID of a port, instead of a network.", panel=NET, of=names(PORT))
-    ] = None,
-    ports: Annotated[
-        Texts, _option("--ports", help="Several ports: a,b.", panel=NET, of=names(PORT, several=True))
-    ] = None,
-    security_group_ids: Annotated[
-        Texts, _option("--security-group-ids", help="Its security groups: a,b.", panel=NET)
-    ] = None,
-    pci_types: Annotated[
-        Texts, _option("--pci-types", help='Types of its PCI devices: a,b; "" means type-VF.', panel=DEVICES)
-    ] = None,
-    pf_names: Annotated[Texts, _option("--pf-names", help="Names of physical functions: a,b.", panel=DEVICES)] = None,
-    is_pgpu_install: Annotated[
-        bool, _option("--is-pgpu-install", help="Install the drivers of physical GPUs.", panel=DEVICES)
-    ] = False,
-    pgpu_driver_kits: Annotated[
-        Text, _option("--pgpu-driver-kits", help="The driver kits to install.", panel=DEVICES)
-    ] = None,
+    flavor: Flavor,
+    name: Name = None,
+    image: Image = None,
+    volume: Volume = None,
+    volume_size: VolumeSize = None,
+    source_type: SourceType = None,
+    dest_type: DestType = None,
+    count: Count = None,
+    description: Description = None,
+    hostname: Hostname = None,
+    key_name: KeyName = None,
+    password: Password = None,
+    user_data: UserData = None,
+    metadata: Metadata = None,
+    config_drive: ConfigDrive = True,
+    only_define: OnlyDefine = False,
+    instance_uuid: InstanceUuid = None,
+    is_trusted: IsTrusted = False,
+    zone: Zone = None,
+    host: Host = None,
+    group: Group = None,
+    dedicated_to: DedicatedTo = None,
+    network: Network = None,
+    port: Port = None,
+    ports: Ports = None,
+    security_group_ids: SecurityGroupIds = None,
+    pci_types: PciTypes = None,
+    pf_names: PfNames = None,
+    is_pgpu_install: IsPgpuInstall = False,
+    pgpu_driver_kits: PgpuDriverKits = None,
 ) -> None:
     """Boot a new instance."""
     given: dict[str, Any] = {
@@ -117,7 +142,7 @@ def boot(
 
 
 def _net(call: Call, networks: list[str], port: str | None, ports: list[str]) -> dict[str, Any]:
-    """What its NICs are to be joined to. One network is `network`, as several are `networks`."""
+    """Return the fields that name networks and ports: one network is `network`, several are `networks`."""
     body: dict[str, Any] = {}
     if len(networks) == 1:
         body["network"] = call.ident(NETWORK, networks[0])
@@ -131,7 +156,7 @@ def _net(call: Call, networks: list[str], port: str | None, ports: list[str]) ->
 
 
 def _finish(call: Call, answer: Any) -> None:
-    """Wait, and show what there is then. A password that was made is told now, and never again."""
+    """Wait for the tasks, and print the instances. A password that was made is printed now, and never again."""
     from cli.gs.waiting import Started, verdict
 
     password = answer.get("admin_password")
@@ -140,7 +165,7 @@ def _finish(call: Call, answer: Any) -> None:
     for each in answer.items("instances"):
         ident = each.get("instance_id") or each.get("id")
         made.append({**each, "id": ident, "name": each.get("name") or ident})
-    if not call.wish.wait:
+    if not call.options.wait:
         call.leave([each["task_id"] for each in made if each.get("task_id")])
         call.instances([{**each, **told} for each in made], alone=len(made) == 1, columns=DONE, raw=answer.text)
         return
@@ -151,7 +176,7 @@ def _finish(call: Call, answer: Any) -> None:
                 raise of_answer(int(refused.get("status", 409)), refused)
             task_id = each.get("task_id") or verdict(call.client, each["command_id"])["task_id"]
             tasks[each["id"]] = Started(task_id, each["name"])
-        except Problem as problem:
+        except GsError as problem:
             outcomes.failed(problem)
     ended, well = call.finish(list(tasks.values()))
     shown = []

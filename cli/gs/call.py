@@ -1,7 +1,7 @@
-"""One run of one command: what it was asked for, and how its answer reaches the user.
+"""A run of a command: its common options, and how its answer is printed.
 
-Why an object: a command's function says only what it does; reading one's own writes, waiting, formats and exit
-status are the same for all of them and stand here once.
+Why an object: a command's function says only what it does; reading its own writes, waiting, formats and the exit
+status are the same for all commands and are here once.
 """
 
 import sys
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cli.gs.columns import Column, printable
 from cli.gs.output import Format, many, one, write
-from cli.gs.problems import Failed, Missing, Problem, Refused, TimedOut
+from cli.gs.problems import Failed, GsError, Missing, Refused, TimedOut
 from cli.gs.resources import INSTANCE, TASK, Resource
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ Document = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Wish:
-    """The options that every command takes."""
+class CommandOptions:
+    """The options that every command takes; `timeout` is in seconds."""
 
     debug: bool
     raw: bool
@@ -34,64 +34,67 @@ class Wish:
 
 
 class Call:
-    """What a command's function is given."""
+    """A run of a command, which its function gets as its first argument."""
 
-    def __init__(self, wish: Wish, connected: "Callable[[], Client]") -> None:
-        self.wish = wish
+    def __init__(self, options: CommandOptions, connected: "Callable[[], Client]") -> None:
+        self.options = options
         self._connect = connected
         self._client: Client | None = None
 
     @property
     def client(self) -> "Client":
-        """Made when it is first wanted: help and wrong usage need none."""
+        """The client of the service, made at its first use: help and wrong usage need none."""
         if self._client is None:
             self._client = self._connect()
         return self._client
 
     def close(self) -> None:
-        """Let go of what was opened."""
+        """Close the client, if it was opened."""
         if self._client is not None:
             self._client.close()
 
     def ident(self, resource: Resource, text: str, **where: str) -> str:
-        """The id of what is meant by a name or an id; `where` narrows the list in which the name is looked for."""
+        """Return the id of the resource with this name or id. `where` has parameters of the list that is searched.
+
+        Raises Missing, Usage.
+        """
         from cli.gs.resolve import resolve
 
         return resolve(self.client, resource, text, **where)
 
     def idents(self, resource: Resource, texts: Sequence[str]) -> list[str]:
-        """Each one's id."""
+        """Return the ids of the resources with these names or ids. Raises Missing, Usage."""
         return [self.ident(resource, text) for text in texts]
 
     def note(self, text: str) -> None:
-        """To the user, beside the answer."""
+        """Print a line for the user on standard error."""
         print(printable(text), file=sys.stderr)
 
     def table(self, answer: "Answer", resource: Resource, columns: Sequence[Column] = ()) -> None:
-        """Print a list answer, and say how to go on where there is more."""
-        if self.wish.raw:
+        """Print a list, and say how to continue if there is more."""
+        if self.options.raw:
             write(answer.text + "\n")
             return
         shown = answer.items(resource.plural)
         self.listing(shown, columns or resource.columns)
         if following := answer.get("next"):
-            # A page of events ends where it has looked at as many as it may, whatever it found.
+            # A page of events ends after a limited number of examined events, whatever it found.
             there = "There are more" if shown else "None so far, and there is more to look at"
             self.note(f"{there}: --marker {following}")
 
     def listing(self, documents: Sequence[Document], columns: Sequence[Column]) -> None:
-        """Print documents."""
-        shown = [Column(field) for field in self.wish.fields] or columns
-        write(many(documents, shown, self.wish.form, whole=not self.wish.fields))
+        """Print documents as a list, with these columns unless the user chose fields."""
+        shown = [Column(field) for field in self.options.fields] or columns
+        write(many(documents, shown, self.options.form, whole=not self.options.fields))
 
     def show(self, document: Document, raw: str | None = None) -> None:
         """Print one document; `raw` is the service's own text of it."""
-        if self.wish.raw:
+        if self.options.raw:
             import json
 
             write((raw if raw is not None else json.dumps(document, ensure_ascii=False)) + "\n")
             return
-        write(one(document, self.wish.fields, self.wish.form))
+        write(one(document, self.options.fields, self.options.form))
 
     def show_answer(self, answer: "Answer") -> None:
         """Print an answer that is one document."""
@@ -100,11 +103,11 @@ class Call:
         self.show(answer.body, answer.text)
 
     def written(self, resource: Resource, answer: "Answer", ident: str = "", extra: Document | None = None) -> None:
-        """Print what a write made, as the read model has it then. `extra` is said only now and never again."""
+        """Print what a write made, as the read model has it then. `extra` has fields that no later read shows."""
         known = dict(answer.body) if isinstance(answer.body, dict) else {}
         command_id = str(known.get("command_id") or "")
         ident = ident or str(known.get("id") or "")
-        if "version" in known or not self.wish.wait or not ident or not command_id:
+        if "version" in known or not self.options.wait or not ident or not command_id:
             self.show({**known, **(extra or {})}, None if extra else answer.text)
             return
         if known.get("already"):
@@ -117,19 +120,19 @@ class Call:
             self.show_answer(found)
 
     def settle(self, answer: "Answer") -> None:
-        """Until the read model has what was written, so that the next command sees it. Raises Problem if refused."""
-        if answer.status == 202 and self.wish.wait and (command_id := answer.get("command_id")):
+        """Wait for the verdict on a write, so that the next command sees its effect. Raises GsError."""
+        if answer.status == 202 and self.options.wait and (command_id := answer.get("command_id")):
             from cli.gs.waiting import verdict
 
             verdict(self.client, command_id)
 
     def leave(self, task_ids: Sequence[str]) -> None:
-        """Without waiting for tasks: only until they can be read, so that the next command knows of them."""
+        """Wait until tasks can be read, but not for their end, so that the next command finds them."""
         for task_id in task_ids:
             self.client.look(TASK.path(task_id), after=task_id)
 
     def finish(self, tasks: "Sequence[Started]") -> tuple[list[Document], bool]:
-        """Wait for tasks and tell the faults of those that failed. Returns them, and whether all finished."""
+        """Wait for tasks, and print the faults of those that failed. Returns the tasks, and whether all finished."""
         from cli.gs.waiting import fault_lines, wait
 
         try:
@@ -154,11 +157,11 @@ class Call:
         besides: str = "",
         raw: str | None = None,
     ) -> None:
-        """Print what a command did to instances: one as a whole, several as a list with one column more."""
+        """Print the instances that a command worked on: a single one as a document, several as a list."""
         if alone:
             for document in documents:
                 self.show(document, raw)
-        elif self.wish.raw:
+        elif self.options.raw:
             import json
 
             write((raw or json.dumps({INSTANCE.plural: list(documents)}, ensure_ascii=False)) + "\n")
@@ -166,7 +169,7 @@ class Call:
             self.listing(documents, [*(columns or INSTANCE.columns), *([Column(besides)] if besides else [])])
 
     def found(self, resource: Resource, ident: str, *, after: str) -> Document | None:
-        """One document as it is after a command or task; None where that took it away."""
+        """Return a document as it is after a command or task; None if it does not exist any more."""
         try:
             answer = self.client.get(resource.path(ident), after=after)
         except Missing:
@@ -174,8 +177,8 @@ class Call:
         return dict(answer.body) if isinstance(answer.body, dict) else None
 
 
-def report(problem: Problem) -> None:
-    """One or two lines: what, and what helps."""
+def report(problem: GsError) -> None:
+    """Print an error, and its hint if it has one, on standard error."""
     if not str(problem):
         return
     code = f" ({problem.code})" if problem.code else ""
@@ -185,17 +188,17 @@ def report(problem: Problem) -> None:
 
 
 class Outcomes:
-    """Several things were asked for: each failure is told at once, and the first one's status is the command's."""
+    """The failures of a command on several resources: each is printed at once, and the first sets the exit status."""
 
     def __init__(self) -> None:
-        self._first: Problem | None = None
+        self._first: GsError | None = None
 
-    def failed(self, problem: Problem) -> None:
-        """Tell it, and remember."""
+    def failed(self, problem: GsError) -> None:
+        """Print a failure, and record its exit status."""
         report(problem)
         self._first = self._first or problem
 
     def end(self) -> None:
-        """Raises Failed if anything did."""
+        """Raise Failed if there was a failure."""
         if self._first is not None:
             raise Failed(self._first.exit_status)

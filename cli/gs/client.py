@@ -22,18 +22,18 @@ sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
 
 import httpx  # noqa: E402
 
-from cli.gs.problems import Problem, TimedOut, Unreachable, Usage, of_answer  # noqa: E402
+from cli.gs.problems import GsError, TimedOut, Unreachable, Usage, of_answer  # noqa: E402
 
 DEFAULT_URL = "http://127.0.0.1:7480"
 PROJECT_HEADER = "X-GoStack-Project"
 DEFAULT_PROJECT = "admin"
-"""The service's, where none is named."""
+"""The project that the service assumes if a request names none."""
 ATTEMPTS = 4
 FIRST_PAUSE = 0.2  # seconds; doubled at each attempt
-LONGEST_PAUSE = 30.0  # seconds; a server may ask for more, and is not heard
-TOLD_FROM = 1.0  # seconds; from which on a user wonders
+LONGEST_PAUSE = 30.0  # seconds; a longer Retry-After is cut to this
+TOLD_FROM = 1.0  # seconds; longer pauses are announced to the user
 CONNECT_TIMEOUT = 5.0  # seconds
-GRAIN = 0.001  # seconds; less than this left is none
+GRAIN = 0.001  # seconds; a shorter rest counts as none
 READ_TIMEOUT = 60.0  # seconds; above what the service may wait for a read model
 TOO_MANY = 429
 TRY_AGAIN = frozenset({TOO_MANY, 502, 503, 504})
@@ -42,12 +42,12 @@ MASK = "********"
 SHOWN_OF_A_BODY = 4000  # characters of a body that is no JSON
 
 Content = Callable[[], Iterator[bytes]]
-"""Makes a body anew for each attempt."""
+"""A function that makes the body anew for each attempt."""
 
 
 @dataclass(frozen=True)
 class Deadline:
-    """When the user's patience ends."""
+    """The time limit of a run, in seconds from its beginning."""
 
     seconds: float | None
     now: Callable[[], float] = time.monotonic
@@ -55,61 +55,61 @@ class Deadline:
 
     @classmethod
     def starting(cls, seconds: float | None, now: Callable[[], float] = time.monotonic) -> "Deadline":
-        """It runs from this moment."""
+        """Return a deadline that runs from this moment; None sets no limit."""
         return cls(seconds, now, now())
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the beginning."""
+        """Seconds that have passed since the beginning."""
         return self.now() - self.began
 
     @property
     def left(self) -> float | None:
-        """Seconds left; None: without end."""
+        """Seconds that are left; None if there is no limit."""
         return None if self.seconds is None else self.seconds - self.elapsed
 
     def check(self) -> None:
-        """Raises TimedOut when it has passed."""
+        """Raise TimedOut if the deadline has passed."""
         if self.left is not None and self.left <= GRAIN:
             raise self.passed()
 
     def passed(self) -> TimedOut:
-        """The problem that it has passed."""
+        """Return the error that says that the deadline has passed."""
         return TimedOut(f"The {self.seconds:g} s of --timeout have passed.")
 
     def at_most(self, seconds: float) -> float:
-        """As many seconds, or what is left if that is less."""
+        """Return this many seconds, or fewer if fewer are left."""
         return seconds if self.left is None else max(GRAIN, min(seconds, self.left))
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the service said."""
+    """An answer of the service."""
 
     status: int
     body: Any
-    """Decoded, if it was JSON."""
+    """The decoded JSON; None for an answer that is none."""
     text: str
 
     def get(self, key: str) -> Any:
-        """A field of a JSON object, or None."""
+        """Return a field of a JSON object, or None."""
         return self.body.get(key) if isinstance(self.body, dict) else None
 
     def without(self, key: str) -> "Answer":
-        """The same, but for a field."""
+        """Return the same answer without a field."""
         if not isinstance(self.body, dict) or key not in self.body:
             return self
         body = {name: value for name, value in self.body.items() if name != key}
         return Answer(self.status, body, json.dumps(body, ensure_ascii=False))
 
     def items(self, plural: str) -> list[dict[str, Any]]:
-        """The documents of a list answer."""
+        """Return the documents of an answer that is a list."""
         found = self.get(plural)
         return list(found) if isinstance(found, list) else []
 
 
 class Client:
-    """Talks to one service."""
+    """HTTP client of a service, with retries and a deadline."""
 
     def __init__(
         self,
@@ -136,36 +136,36 @@ class Client:
         )
 
     def close(self) -> None:
-        """Let the connections go."""
+        """Close all connections to the service."""
         self._http.close()
 
     def get(self, path: str, **params: Any) -> Answer:
-        """Read. Raises Problem."""
+        """Read from a path of the service. Raises GsError."""
         return self._exchange("GET", path, params=params)
 
     def look(self, path: str, **params: Any) -> Answer | None:
-        """Read once, where it does no harm if that fails. Raises TimedOut."""
+        """Read with a single attempt; None if it fails. Raises TimedOut."""
         try:
             return self._exchange("GET", path, params=params, attempts=1)
         except TimedOut:
             raise
-        except Problem:
+        except GsError:
             return None
 
     def write(self, method: str, path: str, body: Any = None, *, params: Mapping[str, Any] | None = None) -> Answer:
-        """Ask for a change, under a key that makes trying again safe. Raises Problem."""
+        """Send a change with an Idempotency-Key, which makes retries safe. Raises GsError."""
         return self._exchange(method, path, params=params, body=body, headers={"Idempotency-Key": str(uuid.uuid4())})
 
     def upload(self, path: str, content: Content, size: int) -> Answer:
-        """Send bytes. They are kept under their checksum, so sending them again needs no key. Raises Problem."""
+        """Upload bytes. They are stored under their checksum, so retries need no key. Raises GsError."""
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
         return self._exchange("POST", path, content=content, headers=headers)
 
     @contextmanager
     def stream(self, path: str, *, params: Mapping[str, Any], headers: Mapping[str, str]) -> Iterator[Iterator[str]]:
-        """Lines of an answer that does not end. One attempt: going on where it broke off is the reader's business.
+        """Yield the lines of an answer without end. There is one attempt: the caller resumes a broken stream.
 
-        Raises Problem, httpx.TransportError.
+        Raises GsError, httpx.TransportError.
         """
         request = self._http.build_request("GET", path, params=_given(params), headers=dict(headers))
         request.extensions["timeout"] = self._timeout(READ_TIMEOUT).as_dict()
@@ -182,7 +182,7 @@ class Client:
             response.close()
 
     def pause(self, seconds: float) -> None:
-        """Wait, but not past the deadline. Raises TimedOut."""
+        """Wait this many seconds, but not past the deadline. Raises TimedOut."""
         self.deadline.check()
         self._sleep(self.deadline.at_most(seconds))
         self.deadline.check()
@@ -216,7 +216,7 @@ class Client:
                     raise of_answer(response.status_code, _decoded(response))
                 wanted = max(pause, _retry_after(response))
                 if response.status_code == TOO_MANY and wanted >= TOLD_FROM:
-                    print(f"The service has too much to do; asking again in {wanted:.0f} s", file=sys.stderr)
+                    print(f"The service is overloaded; trying again in {wanted:.0f} s", file=sys.stderr)
             self.pause(min(wanted, LONGEST_PAUSE))
             pause *= 2
         raise AssertionError("the last attempt returns or raises")
@@ -248,7 +248,7 @@ class Client:
         within = self.deadline.at_most
         return httpx.Timeout(within(read), connect=within(CONNECT_TIMEOUT))
 
-    def _unreachable(self, error: httpx.TransportError) -> Problem:
+    def _unreachable(self, error: httpx.TransportError) -> GsError:
         why = str(error) or type(error).__name__
         return Unreachable(
             f"The service at {self.url} could not be reached: {why}.",
@@ -278,7 +278,7 @@ class Client:
 
 
 def connect(deadline: Deadline, *, debug: bool, transport: httpx.BaseTransport | None = None) -> Client:
-    """The client for the service that the environment names."""
+    """Return a client for the service that the environment names. Raises Usage."""
     return Client(
         os.environ.get("GS_API") or DEFAULT_URL,
         deadline,
@@ -289,7 +289,7 @@ def connect(deadline: Deadline, *, debug: bool, transport: httpx.BaseTransport |
 
 
 def identity(environment: Mapping[str, str]) -> dict[str, str]:
-    """Headers that say who asks, for which project and why."""
+    """Return the headers that name the user, the project and the reason of a request."""
     said = {
         "X-GoStack-Actor": environment.get("GS_ACTOR") or _login(),
         PROJECT_HEADER: environment.get("GS_PROJECT", ""),
@@ -299,7 +299,7 @@ def identity(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def masked(value: Any) -> Any:
-    """The same without secrets."""
+    """Return the same value with its secrets masked."""
     if isinstance(value, dict):
         return {key: MASK if key.lower() in SECRETS and each else masked(each) for key, each in value.items()}
     if isinstance(value, list):
@@ -308,7 +308,7 @@ def masked(value: Any) -> Any:
 
 
 def _is_secure(url: str) -> bool:
-    """Whether it is https. Raises Usage for what is no address of a service."""
+    """Return whether a URL is https. Raises Usage if it is no address of a service."""
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and " " not in url
@@ -340,8 +340,8 @@ def _decoded(response: httpx.Response) -> Any:
 
 
 def _lines(parts: Iterable[bytes]) -> Iterator[str]:
-    """Lines that end where a stream of events says. httpx ends one at all that Unicode calls a line's end, and that may
-    stand in a name."""
+    """Yield lines as a stream of events defines them. httpx splits at every line end of Unicode, and names may have
+    those."""
     rest = b""
     for part in parts:
         *whole, rest = (rest + part).split(b"\n")
@@ -350,7 +350,7 @@ def _lines(parts: Iterable[bytes]) -> Iterator[str]:
 
 
 def _retry_after(response: httpx.Response) -> float:
-    """Seconds that the service asks for; a date is not heard: its clock may be another one's."""
+    """Return the seconds in Retry-After; 0 for a date, since the service's clock may differ from ours."""
     try:
         return max(0.0, float(response.headers.get("retry-after", "0")))
     except ValueError:

@@ -1,4 +1,4 @@
-"""Columns: where in a document a value is, what it is called, and how people like to read it."""
+"""Columns of tables: the path of a value in a document, its heading, and its form for people."""
 
 import json
 from collections.abc import Callable
@@ -14,7 +14,7 @@ MOMENTS = frozenset(
 
 
 def pick(document: Any, path: str) -> Any:
-    """The value at a dotted path, or None. A key that itself holds dots wins over the path it looks like."""
+    """Return the value at a dotted path, or None. A key that has dots itself goes before the path it looks like."""
     if isinstance(document, dict):
         if path in document:
             return document[path]
@@ -24,7 +24,7 @@ def pick(document: Any, path: str) -> Any:
 
 
 def plain(value: Any) -> str:
-    """A value in a table's cell."""
+    """Return a value as the text of a table's cell."""
     if value is None or value == "" or value == [] or value == {}:
         return EMPTY
     if isinstance(value, bool):
@@ -37,7 +37,7 @@ def plain(value: Any) -> str:
 
 
 def bare(value: Any) -> str:
-    """A value for machines: nothing for none, JSON for what has parts."""
+    """Return a value for programs: empty for None, JSON for lists and objects."""
     if value is None:
         return ""
     if isinstance(value, str):
@@ -46,12 +46,12 @@ def bare(value: Any) -> str:
 
 
 def printable(text: str) -> str:
-    """Names come from users and guests: a control character must not reach a terminal, nor break a row."""
+    """Return a text with its control characters escaped, so that no name can control a terminal or break a row."""
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def bytes_in_words(value: Any) -> str:
-    """4294967296 as 4G; whatever is no number as it is."""
+    """Return a number of bytes with a unit, such as 4G; other values as plain() does."""
     if isinstance(value, dict) and {"used", "total"} <= value.keys():
         return f"{bytes_in_words(value['used'])} of {bytes_in_words(value['total'])}"
     if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -65,28 +65,28 @@ def bytes_in_words(value: Any) -> str:
 
 
 def moment(value: Any) -> str:
-    """A moment to the second, in UTC as it came."""
+    """Return a moment in UTC, to the second."""
     if not isinstance(value, str) or len(value) < 19:
         return plain(value)
     return f"{value[:19]}Z"
 
 
 def used_of_total(value: Any) -> str:
-    """`2 of 8`."""
+    """Return an amount in use and the total, such as `2 of 8`."""
     if isinstance(value, dict) and {"used", "total"} <= value.keys():
         return f"{value['used']} of {value['total']}"
     return plain(value)
 
 
 def place(value: Any) -> str:
-    """A place on the log as --at takes it."""
+    """Return a position on the log as the option --at takes it."""
     if isinstance(value, dict) and {"topic", "partition", "offset"} <= value.keys():
         return f"{value['topic']}/{value['partition']}/{value['offset']}"
     return plain(value)
 
 
 def count(value: Any) -> str:
-    """How many."""
+    """Return the number of elements of a list or an object."""
     return str(len(value)) if isinstance(value, (list, dict)) else plain(value)
 
 
@@ -100,20 +100,20 @@ class Column:
 
     @property
     def heading(self) -> str:
-        """What stands above it."""
+        """The heading of the column."""
         return self.title or self.path
 
     def value(self, document: dict[str, Any]) -> Any:
-        """The raw value."""
+        """Return the value in a document, as it is."""
         return pick(document, self.path)
 
     def cell(self, document: dict[str, Any]) -> str:
-        """The value for people."""
+        """Return the value in a document, for people."""
         return (self.form or form_of(self.path))(self.value(document))
 
 
 def form_of(path: str) -> Form:
-    """How a field of this name is read best."""
+    """Return the form of the values of a field, by its name."""
     name = path.rpartition(".")[2]
     if name in BYTES:
         return bytes_in_words
@@ -123,7 +123,7 @@ def form_of(path: str) -> Form:
 
 
 def flat(document: dict[str, Any], above: str = "") -> dict[str, str]:
-    """A document as rows of names and cells, parts under dotted names."""
+    """Return a document as rows of names and cells; parts of fields have dotted names."""
     rows: dict[str, str] = {}
     for key, value in document.items():
         name = f"{above}{key}"

@@ -17,15 +17,15 @@ import typer
 from cli.gs.resources import KINDS, Narrowing, Resource
 
 Completer = Callable[[typer.Context, str], list[str]]
-"""Takes the command's context and the word as far as it is typed; returns whole words."""
+"""A function from a command's context and the beginning of a word to whole words."""
 
 BEGAN = time.monotonic() - time.process_time()
-"""When the program was started, as nearly as it can know."""
+"""The start of the program, in seconds of the monotonic clock, approximately."""
 PATIENCE = 0.27  # seconds since BEGAN; with the end of the program, a user waits 0.3
 LEAST = 0.1  # seconds for the service, where the start of the program took most of them
 PAGE = 500  # documents that are looked through
 PLAIN = re.compile(r"\w[\w.+/-]*")
-"""A name that no shell takes for anything but a word: others may have named what is completed here."""
+"""Names that every shell takes for a plain word; other names are not completed, since other users may choose them."""
 
 
 def names(resource: Resource, *keys: str, several: bool = False, where: Mapping[str, str] | None = None) -> Completer:
@@ -97,7 +97,7 @@ def _of_row(noun: str) -> Resource | None:
 
 
 def _split(incomplete: str, several: bool) -> tuple[str, str]:
-    """What stands before the last word of a list, and that word as far as it is typed."""
+    """Split a list into the words before the last one, and the last one as far as it is typed."""
     before, comma, typed = incomplete.rpartition(",") if several else ("", "", incomplete)
     return before + comma, typed
 
@@ -109,7 +109,7 @@ def _words(before: str, typed: str, known: Iterable[str]) -> list[str]:
 
 
 def _known_as(document: dict[str, Any], keys: Sequence[str], typed: str) -> list[str]:
-    """What a document can be called: by its name, and also by its ID once the beginning of one is typed."""
+    """Return the words for a document: its name, and also its ID once something is typed."""
     values = [value for key in keys if isinstance(value := document.get(key), str) and PLAIN.fullmatch(value)]
     return values if typed else values[:1]
 
@@ -117,7 +117,7 @@ def _known_as(document: dict[str, Any], keys: Sequence[str], typed: str) -> list
 def _listed(
     ctx: typer.Context, resource: Resource, query: Mapping[str, Any], fields: Sequence[str] = ()
 ) -> list[dict[str, Any]]:
-    """One page of the service's list; nothing where it does not answer, or not in time."""
+    """Return a page of the service's list; an empty list if it does not answer in time."""
     found: list[dict[str, Any]] = []
     left = max(LEAST, PATIENCE - (time.monotonic() - BEGAN))
     only = {"fields": ",".join(fields)} if resource.selects else {}

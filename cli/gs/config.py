@@ -31,7 +31,7 @@ def get(
     """Print one setting's value."""
     for setting in call.client.get(SETTING.path()).items(SETTING.plural):
         if setting.get("name") == name:
-            if call.wish.form is Format.TABLE and not call.wish.raw and not call.wish.fields:
+            if call.options.form is Format.TABLE and not call.options.raw and not call.options.fields:
                 write(bare(setting.get("value")) + "\n")
             else:
                 call.show(setting)

@@ -1,4 +1,4 @@
-"""gs instance log and vnc: what a guest shows."""
+"""gs instance log and vnc: the console and the display of a guest."""
 
 import sys
 from typing import Annotated
@@ -13,11 +13,11 @@ from cli.gs.standard import argument
 
 Which = Annotated[str, argument(INSTANCE)]
 FOLLOW_PAUSE = 1.0  # seconds
-OVERLAP = 1000  # characters; enough that no two places of a log are taken for one another
+OVERLAP = 1000  # characters; enough to identify a position in a log
 
 
 def add(app: typer.Typer) -> None:
-    """Make them commands of this group."""
+    """Add the commands `log` and `vnc` to a group."""
     command(app)(log)
     command(app)(vnc)
 
@@ -25,10 +25,10 @@ def add(app: typer.Typer) -> None:
 def log(
     call: Call,
     which: Which,
-    length: Annotated[int | None, typer.Option("--length", min=1, help="Only so many last lines.")] = None,
-    follow: Annotated[bool, typer.Option("--follow", help="Go on printing what comes, until stopped.")] = False,
+    length: Annotated[int | None, typer.Option("--length", min=1, help="Print only this many last lines.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on printing new output, until interrupted.")] = False,
 ) -> None:
-    """Print the guest's console log."""
+    """Print the console log of an instance's guest."""
     path = INSTANCE.path(call.ident(INSTANCE, which), "console-log")
     seen = call.client.get(path, lines=length).text
     write(safe(seen))
@@ -42,19 +42,19 @@ def log(
 
 
 def new(seen: str, now: str) -> str:
-    """What came since. The service shows the log's end, so what was seen last is looked for in it; where it is not
-    found, the log was begun anew, or more has come than is shown."""
+    """Return the output that is new since the last read. The service shows the end of the log, which is searched for
+    the text that was seen last; if that is not found, the log was begun anew or more has come than is shown."""
     last = seen[-OVERLAP:]
     return now[now.rfind(last) + len(last) :] if last and last in now else now
 
 
 def vnc(call: Call, which: Which) -> None:
-    """Show where an instance's screen is; the password is good for once and for a while only."""
+    """Show the address of an instance's display, with a password that is valid once and for a limited time."""
     call.show_answer(call.client.write("POST", INSTANCE.path(call.ident(INSTANCE, which), "vnc"), {}))
 
 
 def safe(text: str) -> str:
-    """What a guest writes must not steer the terminal of who reads it; a file gets it as it is."""
+    """Return a guest's output without control characters, which could control the terminal; unchanged for a file."""
     if not sys.stdout.isatty():
         return text
     return "".join(each for each in text.replace("\r\n", "\n") if each.isprintable() or each in "\n\t")

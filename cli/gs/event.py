@@ -1,4 +1,4 @@
-"""gs event: the log itself."""
+"""gs event: list, follow and export the events of the log."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ add_list(app, EVENT, skip=False)
 add_show(app, EVENT)
 
 
-app.add_typer(dead.app, name="dead", help="Records that nobody could read or apply.")
+app.add_typer(dead.app, name="dead", help="Records that could not be read or applied.")
 
 
 def follow(call: Call, start: str | None, **given: str | None) -> None:
@@ -31,7 +31,7 @@ def follow(call: Call, start: str | None, **given: str | None) -> None:
     from cli.gs.sse import END
     from cli.gs.sse import follow as stream
 
-    # How long ago is meant from now on, not from when a connection breaks.
+    # A time such as 10m is counted from now, not from the time at which a connection breaks.
     times = {name: moment_of(text) for name in ("since", "until") if (text := given[name])}
     params = {"from": start, **given, **times}
     last = ""
@@ -42,18 +42,20 @@ def follow(call: Call, start: str | None, **given: str | None) -> None:
             last = sent.id or last
     finally:
         if last:
-            call.note(f"To go on from here: --from {last}")
+            call.note(f"To continue from here: --from {last}")
 
 
 START = typer.Option(
-    "--from", metavar="beginning|now|ID", help="Where to begin: now, unless --since says; the ID is told at the end."
+    "--from",
+    metavar="beginning|now|ID",
+    help="Where to begin: now, unless --since is given; the ID for the next run is printed at the end.",
 )
 signed(follow, [("start", Annotated[str | None, START], None), *narrowing_options(EVENT.narrowings, EVENT)])
 command(app)(follow)
 
 
 def _print(call: Call, data: str) -> None:
-    if call.wish.raw:
+    if call.options.raw:
         write(data + "\n")
         return
     try:
@@ -65,35 +67,37 @@ def _print(call: Call, data: str) -> None:
 
 
 def _line(event: dict[str, Any], call: Call) -> str:
-    """One event; in the machine's formats one record each, so that a reader can go on at every line."""
-    if call.wish.form is Format.TABLE and not call.wish.fields:
+    """Return an event as text; in formats for programs it is one record, which can be read alone."""
+    if call.options.form is Format.TABLE and not call.options.fields:
         said = [moment(event.get("time")), *(plain(event.get(field)) for field in ("type", "subject", "actor"))]
         data = event.get("data")
         return "  ".join([*said, printable(json.dumps(data, ensure_ascii=False)) if data else ""]).rstrip() + "\n"
-    if call.wish.form in (Format.JSON, Format.TABLE):
-        shown = {field: event.get(field) for field in call.wish.fields} if call.wish.fields else event
+    if call.options.form in (Format.JSON, Format.TABLE):
+        shown = {field: event.get(field) for field in call.options.fields} if call.options.fields else event
         return json.dumps(shown, ensure_ascii=False) + "\n"
-    text = one(event, call.wish.fields, call.wish.form)
-    if call.wish.form is Format.CSV:
+    text = one(event, call.options.fields, call.options.form)
+    if call.options.form is Format.CSV:
         return text.partition("\n")[2]
-    return "---\n" + text if call.wish.form is Format.YAML else text.rstrip("\n").replace("\n", "\t") + "\n"
+    return "---\n" + text if call.options.form is Format.YAML else text.rstrip("\n").replace("\n", "\t") + "\n"
 
 
 @command(app)
 def export(
     call: Call,
     task: Annotated[
-        str | None, typer.Option("--task", help="All that this task led to.", autocompletion=names(TASK))
+        str | None, typer.Option("--task", help="All events that this task led to.", autocompletion=names(TASK))
     ] = None,
     instance: Annotated[
         str | None,
-        typer.Option("--instance", help="All of this instance (name or ID).", autocompletion=names(INSTANCE)),
+        typer.Option("--instance", help="All events of this instance (name or ID).", autocompletion=names(INSTANCE)),
     ] = None,
-    subject: Annotated[str | None, typer.Option("--subject", help="All of this aggregate: KIND/ID.")] = None,
-    until: Annotated[str | None, typer.Option("--until", help=f"Nothing later: {TIME}.")] = None,
-    file: Annotated[str | None, typer.Option("--file", metavar="FILE", help="Where to write it, not printed.")] = None,
+    subject: Annotated[str | None, typer.Option("--subject", help="All events of this aggregate: KIND/ID.")] = None,
+    until: Annotated[str | None, typer.Option("--until", help=f"Leave out later events: {TIME}.")] = None,
+    file: Annotated[
+        str | None, typer.Option("--file", metavar="FILE", help="Write to this file instead of printing.")
+    ] = None,
 ) -> None:
-    """Write an incident as one file: events, and the history of all they touched, to be folded again in a test."""
+    """Export an incident as one file: events, and the history of everything they touched, to be replayed in a test."""
     if sum(each is not None for each in (task, instance, subject)) != 1:
         raise typer.BadParameter("Exactly one of --task, --instance and --subject is needed.")
     if file is not None and Path(file).exists():

@@ -43,12 +43,12 @@ def parameter_of(name: str, field: FieldInfo, *, needed: bool) -> inspect.Parame
 
 
 def sent(fields: Mapping[str, FieldInfo], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The request's fields as the service takes them, of those options that were given."""
+    """Return the fields of a request, as the service takes them, from the options that were given."""
     return {name: _form(name, fields[name])[1](value) for name, value in given.items() if value is not None}
 
 
 def _form(name: str, field: FieldInfo) -> tuple[Any, Callable[[Any], Any]]:
-    """The type of the option's value, and what makes the request's value of it."""
+    """Return the type of an option's value, and the function that makes the request's value of it. Raises TypeError."""
     kind = _bare(field)
     if BYTES in field.metadata:
         return str, size
@@ -64,7 +64,7 @@ def _form(name: str, field: FieldInfo) -> tuple[Any, Callable[[Any], Any]]:
 
 
 def _bare(field: FieldInfo) -> Any:
-    """The field's type without None."""
+    """Return the type of a field without None."""
     kind: Any = field.annotation
     if get_origin(kind) in (Union, UnionType):
         kinds = [each for each in get_args(kind) if each is not NoneType]
@@ -73,14 +73,14 @@ def _bare(field: FieldInfo) -> Any:
 
 
 def _metavar(field: FieldInfo) -> str | None:
-    """What is shown in place of the value; None: the type's own word."""
+    """Return the placeholder of the option's value; None for the default of its type."""
     if BYTES in field.metadata:
         return "SIZE"
     return "K=V,…" if _bare(field) == dict[str, str] else None
 
 
 def _default(name: str, field: FieldInfo) -> str | bool:
-    """What counts where the option is not given, for people; False where that needs no word."""
+    """Return the default of an option for the help text; False if it need not be shown."""
     value = field.get_default(call_default_factory=False)
     if value is True:
         return name.replace("_", "-")
@@ -88,7 +88,7 @@ def _default(name: str, field: FieldInfo) -> str | bool:
 
 
 def _bound(field: FieldInfo, of: type[Ge] | type[Le]) -> Any:
-    """The least or the greatest value that the field takes, where it has one."""
+    """Return the least or the greatest value that a field takes; None if it has no such limit."""
     for each in field.metadata:
         if isinstance(each, of):
             return each.ge if isinstance(each, Ge) else each.le

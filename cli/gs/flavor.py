@@ -1,4 +1,4 @@
-"""gs flavor: sizes that instances come in."""
+"""gs flavor: the sizes of instances."""
 
 from typing import Annotated, Any
 
@@ -13,10 +13,12 @@ from cli.gs.story import add_story
 
 app = typer.Typer()
 
-Core = Annotated[int | None, typer.Option("--core", min=1, help="Virtual CPUs.")]
-Memory = Annotated[str | None, typer.Option("--memory", help="Bytes, or with K, M, G, T or P.")]
+Core = Annotated[int | None, typer.Option("--core", min=1, help="Number of virtual CPUs.")]
+Memory = Annotated[str | None, typer.Option("--memory", help="Memory in bytes, or with K, M, G, T or P.")]
 Mode = Annotated[str | None, typer.Option("--mode", help="CPU mode: strict or prefer.")]
-MultiQueue = Annotated[int | None, typer.Option("--multi_queue", min=0, help="Queues of a network interface.")]
+MultiQueue = Annotated[
+    int | None, typer.Option("--multi_queue", min=0, help="Number of queues of a network interface.")
+]
 Policy = Annotated[str | None, typer.Option("--policy", help="CPU policy: Shared, Dedicated or Default.")]
 Spec = Annotated[list[str] | None, typer.Option("--spec", help='Extra specs: "K"="V","K2"="V2".')]
 Which = Annotated[str, argument(FLAVOR)]
@@ -27,8 +29,8 @@ add_list(app, FLAVOR)
 @command(app, writes=True)
 def create(
     call: Call,
-    argument: Annotated[str | None, typer.Argument(metavar="NAME", help="Its name, or --name.")] = None,
-    name: Annotated[str | None, typer.Option("--name", help="Its name.")] = None,
+    argument: Annotated[str | None, typer.Argument(metavar="NAME", help="Name of the flavor, or --name.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the flavor.")] = None,
     core: Core = None,
     memory: Memory = None,
     mode: Mode = None,
@@ -36,7 +38,7 @@ def create(
     policy: Policy = None,
     spec: Spec = None,
 ) -> None:
-    """Create a flavor."""
+    """Create a flavor, a size of instances."""
     if core is None or memory is None:
         raise typer.BadParameter("--core and --memory are needed.")
     body = _body(one_name(argument, name), core, memory, mode, multi_queue, policy)
@@ -49,14 +51,14 @@ def create(
 def update(
     call: Call,
     which: Which,
-    name: Annotated[str | None, typer.Option("--name", help="A new name.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="New name of the flavor.")] = None,
     core: Core = None,
     memory: Memory = None,
     mode: Mode = None,
     multi_queue: MultiQueue = None,
     policy: Policy = None,
 ) -> None:
-    """Change a flavor; instances that have it keep it as it was."""
+    """Change a flavor; instances that have it keep their size."""
     body = _body(name, core, memory, mode, multi_queue, policy)
     if not body:
         raise typer.BadParameter("Nothing is to be changed.")
@@ -71,7 +73,9 @@ add_delete(app, FLAVOR)
 
 @command(app, writes=True)
 def add_extra(
-    call: Call, which: Which, extra: Annotated[list[str], typer.Argument(metavar="KEY=VALUE", help="One or several.")]
+    call: Call,
+    which: Which,
+    extra: Annotated[list[str], typer.Argument(metavar="KEY=VALUE", help="One or several of them.")],
 ) -> None:
     """Add extra specs to a flavor, or change them."""
     wanted = pairs(extra)
@@ -81,7 +85,7 @@ def add_extra(
 
 @command(app, writes=True)
 def delete_extra(
-    call: Call, which: Which, keys: Annotated[list[str], typer.Argument(metavar="KEY", help="One or several.")]
+    call: Call, which: Which, keys: Annotated[list[str], typer.Argument(metavar="KEY", help="One or several of them.")]
 ) -> None:
     """Remove extra specs from a flavor."""
     ident = call.ident(FLAVOR, which)
@@ -97,7 +101,7 @@ def _body(
     multi_queue: int | None,
     policy: str | None,
 ) -> dict[str, Any]:
-    """What was given."""
+    """Return the fields of a request from the options that were given."""
     given = {
         "name": name,
         "core": core,

@@ -1,4 +1,4 @@
-"""gs host: machines that instances run on. They register themselves; people say whether they are wanted."""
+"""gs host: machines that run instances. They register themselves; operators enable and disable them."""
 
 from typing import Annotated
 
@@ -12,7 +12,7 @@ from cli.gs.story import add_story
 
 app = typer.Typer()
 Which = Annotated[str, argument(HOST)]
-Reason = Annotated[str | None, typer.Option("--reason", help="Why, for whoever asks later.")]
+Reason = Annotated[str | None, typer.Option("--reason", help="Reason, recorded with the change.")]
 
 add_list(app, HOST)
 add_show(app, HOST, past=True)
@@ -22,16 +22,16 @@ add_story(app, HOST)
 @command(app, writes=True)
 def enable(call: Call, which: Which, reason: Reason = None) -> None:
     """Let new instances be placed on a host."""
-    _wish(call, which, "enable", reason)
+    _act(call, which, "enable", reason)
 
 
 @command(app, writes=True)
 def disable(call: Call, which: Which, reason: Reason = None) -> None:
-    """Place no new instances on a host; those it has stay."""
-    _wish(call, which, "disable", reason)
+    """Place no new instances on a host; those on it stay."""
+    _act(call, which, "disable", reason)
 
 
-def _wish(call: Call, which: str, verb: str, reason: str | None) -> None:
+def _act(call: Call, which: str, verb: str, reason: str | None) -> None:
     ident = call.ident(HOST, which)
     body = {"reason": reason} if reason is not None else {}
     call.written(HOST, call.client.write("POST", HOST.path(ident, "actions", verb), body), ident)

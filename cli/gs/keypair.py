@@ -54,7 +54,7 @@ def create(
         _keep(Path(private_key), made)
         call.written(KEYPAIR, public)
         call.note(f"The private key is in {private_key}.")
-    elif made and call.wish.form is Format.TABLE and not call.wish.raw and not call.wish.fields:
+    elif made and call.options.form is Format.TABLE and not call.options.raw and not call.options.fields:
         # As Nova does: the key alone is the answer, so that `> FILE` makes a usable file.
         call.note(f"Keypair {body['name']} ({answer.get('fingerprint')}). Its private key is shown only now:")
         write(made if made.endswith("\n") else made + "\n")

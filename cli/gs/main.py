@@ -25,7 +25,7 @@ whose import takes longer than most requests."""
 
 
 class LazyGroup(SynonymGroup):
-    """A group whose modules are imported when one of their commands is wanted."""
+    """A group whose modules are imported when one of their commands is used."""
 
     def __init__(self, name: str, help: str) -> None:
         super().__init__(name=name, help=help, no_args_is_help=True)
@@ -40,20 +40,20 @@ class LazyGroup(SynonymGroup):
         self.commands.update(cast(TyperGroup, typer.main.get_command(app)).commands)
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """Names, as the modules order them."""
+        """Return the names of the commands, in the order of the modules."""
         while self._modules:
             self._load()
         return super().list_commands(ctx)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The command of that name or synonym, or None."""
+        """Return the command with this name or synonym, or None."""
         while (found := super().get_command(ctx, cmd_name)) is None and self._modules:
             self._load()
         return found
 
 
 class Root(SynonymGroup):
-    """All groups."""
+    """The group of all groups of commands."""
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
@@ -61,7 +61,7 @@ class Root(SynonymGroup):
             self.add_command(LazyGroup(name, text))
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """Names in order."""
+        """Return the names of the groups in alphabetical order."""
         return sorted(self.commands)
 
 
@@ -87,7 +87,7 @@ def gs(
         typer.Option("--version", help="Show this program's version and exit.", callback=_print_version, is_eager=True),
     ] = False,
 ) -> None:
-    """Virtual machines on many hosts. GS_API holds the address of the service."""
+    """Run virtual machines on many hosts. GS_API holds the address of the service."""
 
 
 @app.command("help")
@@ -109,7 +109,7 @@ command(app)(version)
 
 
 def main() -> None:
-    """The program `gs`."""
+    """Run the program `gs` with the arguments of the process."""
     # Nothing is searched for garbage at the end: that takes longer than printing a list.
     atexit.register(gc.freeze)
     app()

@@ -21,12 +21,12 @@ add_story(app, NETWORK)
 @command(app, writes=True)
 def create(
     call: Call,
-    cidr: Annotated[str, typer.Option("--cidr", help="Its addresses, e.g. 10.1.0.0/24.")],
-    argument: Annotated[str | None, typer.Argument(metavar="NAME", help="Its name, or --name.")] = None,
-    name: Annotated[str | None, typer.Option("--name", help="Its name.")] = None,
-    description: Annotated[str | None, typer.Option("--description", help="What it is for.")] = None,
+    cidr: Annotated[str, typer.Option("--cidr", help="Range of its addresses, e.g. 10.1.0.0/24.")],
+    argument: Annotated[str | None, typer.Argument(metavar="NAME", help="Name of the network, or --name.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the network.")] = None,
+    description: Annotated[str | None, typer.Option("--description", help="Description of the network.")] = None,
 ) -> None:
-    """Create a network."""
+    """Create a network, a range of addresses for instances."""
     body: dict[str, Any] = {"name": one_name(argument, name), "cidr": cidr}
     if description is not None:
         body["description"] = description

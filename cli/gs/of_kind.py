@@ -15,7 +15,7 @@ from cli.gs.columns import Column
 from cli.gs.field_options import parameter_of, sent
 from cli.gs.options import command
 from cli.gs.parsing import one_name
-from cli.gs.problems import Failed, Problem
+from cli.gs.problems import Failed, GsError
 from cli.gs.resources import BY_NAME, BY_PROJECT, CREATED, ID, KINDS, NAME, Narrowing, Resource
 from cli.gs.standard import add_list, add_show, argument, article
 from cli.gs.story import add_story
@@ -135,7 +135,7 @@ def _add_act(
             try:
                 ident = call.ident(resource, text)
                 answers[ident] = _decided(call, ask(call, ident, body))
-            except Problem as problem:
+            except GsError as problem:
                 outcomes.failed(problem)
                 continue
             labels[ident] = text
@@ -152,7 +152,7 @@ def _decided(call: Call, answer: Any) -> dict[str, Any]:
     from cli.gs.waiting import verdict
 
     said = dict(answer.body) if isinstance(answer.body, dict) else {}
-    if answer.status == 202 and call.wish.wait and not said.get("task_id") and said.get("command_id"):
+    if answer.status == 202 and call.options.wait and not said.get("task_id") and said.get("command_id"):
         said["task_id"] = verdict(call.client, said["command_id"]).get("task_id")
     return said
 
@@ -163,7 +163,7 @@ def _shown(call: Call, resource: Resource, answers: Mapping[str, dict[str, Any]]
 
     tasks = {ident: str(said["task_id"]) for ident, said in answers.items() if said.get("task_id")}
     failed: set[str] = set()
-    if not call.wish.wait:
+    if not call.options.wait:
         call.leave(list(tasks.values()))
     elif tasks:
         ended, _ = call.finish([Started(task, labels[ident]) for ident, task in tasks.items()])
@@ -172,7 +172,7 @@ def _shown(call: Call, resource: Resource, answers: Mapping[str, dict[str, Any]]
         if said.get("already"):
             call.note(str(said.get("message") or f"{labels[ident]} is as requested already; nothing was changed."))
         after = tasks.get(ident) or said.get("command_id")
-        if call.wish.wait and after and ident not in failed:
+        if call.options.wait and after and ident not in failed:
             call.show(call.found(resource, ident, after=after) or {"id": ident, "status": "deleted"})
         elif ident not in failed:
             call.show(said)

@@ -23,7 +23,7 @@ YES, NO = frozenset({"true", "t", "1", "yes"}), frozenset({"false", "f", "0", "n
 
 
 def _common(writes: bool, shows: Resource | None) -> dict[str, tuple[Any, Any]]:
-    """Annotation and default of each."""
+    """Return the annotation and the default of each common option."""
 
     def option(*names: str, help: str, **more: Any) -> Any:
         return typer.Option(*names, help=help, rich_help_panel=PANEL, **more)
@@ -33,21 +33,21 @@ def _common(writes: bool, shows: Resource | None) -> dict[str, tuple[Any, Any]]:
     return {
         "debug": (Annotated[bool, option("--debug", help="Show the HTTP exchange, without secrets.")], False),
         "raw": (Annotated[bool, option("--json", help="Print the raw JSON answer.")], False),
-        "form": (Annotated[Format, option("--output", "-o", help="How the answer is printed.")], Format.TABLE),
+        "form": (Annotated[Format, option("--output", "-o", help="Format of the answer.")], Format.TABLE),
         "fields": (
-            Annotated[str, option("--fields", "-f", help="Only these fields: a,b.", **by_field)],
+            Annotated[str, option("--fields", "-f", help="Show only these fields: a,b.", **by_field)],
             "",
         ),
         "wait": (
             Annotated[
                 bool,
                 # A script may pass it to any command; where nothing is waited for, help does not speak of it.
-                option("--wait/--no-wait", help="Wait until it is done.", hidden=not writes),
+                option("--wait/--no-wait", help="Wait until the command is done.", hidden=not writes),
             ],
             True,
         ),
         "timeout": (
-            Annotated[float | None, option("--timeout", help="Seconds until it ends with status 124.")],
+            Annotated[float | None, option("--timeout", help="Seconds after which gs stops with status 124.")],
             None,
         ),
     }
@@ -57,7 +57,7 @@ class GsCommand(TyperCommand):
     """A command whose switches may also be written with a value: `--config-drive=false`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """As every command's, after putting switches into the form that the parser knows."""
+        """Parse the arguments, after switches with a value were put into the form that the parser knows."""
         switches = {
             name: each
             for each in self.params
@@ -91,9 +91,9 @@ def command(
     help: str | None = None,
     shows: Resource | None = None,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Makes a function, whose first parameter is the Call, a command of this group.
+    """Return a decorator that adds a function, whose first parameter is the Call, as a command to a group.
 
-    `shows`: what the command's answer is of, where it is of something else than its group.
+    `shows` is the kind of resource that the command shows, if it is not that of its group.
     """
 
     def attach(function: Callable[..., None]) -> Callable[..., None]:
@@ -122,24 +122,24 @@ def command(
 
 
 def _run(function: Callable[..., None], ctx: typer.Context, common: dict[str, Any], given: dict[str, Any]) -> None:
-    """Run it, and turn what goes wrong into a line and an exit status."""
-    from cli.gs.call import Call, Wish, report
-    from cli.gs.problems import Problem
+    """Run a command, and turn its error into a line and an exit status."""
+    from cli.gs.call import Call, CommandOptions, report
+    from cli.gs.problems import GsError
 
     fields = tuple(filter(None, (each.strip() for each in common.pop("fields").split(","))))
-    wish = Wish(fields=fields, **common)
+    options = CommandOptions(fields=fields, **common)
 
     began = time.monotonic()
 
     def connected() -> Any:
         from cli.gs.client import Deadline, connect
 
-        return connect(Deadline(wish.timeout, began=began), debug=wish.debug, transport=ctx.obj)
+        return connect(Deadline(options.timeout, began=began), debug=options.debug, transport=ctx.obj)
 
-    call = Call(wish, connected)
+    call = Call(options, connected)
     try:
         function(call, **given)
-    except Problem as problem:
+    except GsError as problem:
         report(problem)
         raise typer.Exit(problem.exit_status) from problem
     except KeyboardInterrupt as stop:

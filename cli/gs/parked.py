@@ -1,4 +1,4 @@
-"""gs parked: what takes no commands until it is released (gs instance release and the like)."""
+"""gs parked: resources that take no commands until they are released (gs instance release and the like)."""
 
 import typer
 
@@ -12,4 +12,4 @@ add_list(app, PARKED, skip=False)
 
 @app.callback()
 def parked() -> None:
-    """What takes no commands until it is released."""
+    """Resources that take no commands until they are released."""

@@ -1,4 +1,4 @@
-"""release: what is parked takes commands again. The same for every kind that can be."""
+"""release: makes a parked resource take commands again; the same for every kind that can be parked."""
 
 from typing import Annotated
 
@@ -11,7 +11,7 @@ from cli.gs.standard import argument, article
 
 
 def add_release(app: typer.Typer, resource: Resource) -> None:
-    """`release`."""
+    """Add the command `release` to a group."""
 
     def run(
         call: Call,

@@ -1,4 +1,4 @@
-"""What people type, as values: sizes, pairs, lists and texts. All raise typer.BadParameter, which is wrong usage."""
+"""Parsers of sizes, pairs, lists and texts as people type them. All raise typer.BadParameter, which is wrong usage."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -14,7 +14,7 @@ PAIR = re.compile(r"""\s*("[^"]*"|[^=,"]+?)\s*=\s*("[^"]*"|[^,]*)(?:,|$)""")
 
 
 def size(text: str) -> int:
-    """Bytes: `1024`, `512M`, `1.5G`, `4GiB`. Units are powers of 1024."""
+    """Return a size in bytes: `1024`, `512M`, `1.5G`, `4GiB`. Units are powers of 1024."""
     match = SIZE.fullmatch(text.strip())
     if match is None:
         raise typer.BadParameter(f"{text!r} is no size: write bytes, or a number with K, M, G, T or P.")
@@ -26,7 +26,7 @@ def size(text: str) -> int:
 
 
 def pairs(texts: list[str] | None) -> dict[str, str]:
-    """`k=v,k2=v2`, each key and value in double quotes where it holds a comma."""
+    """Parse `k=v,k2=v2`; a key or value that has a comma is in double quotes."""
     found: dict[str, str] = {}
     for text in texts or ():
         at = 0
@@ -41,14 +41,14 @@ def pairs(texts: list[str] | None) -> dict[str, str]:
 
 
 def words(texts: list[str] | None) -> list[str] | None:
-    """`a,b` and repeated options alike; None where nothing was given."""
+    """Return the words of `a,b` and of repeated options; None if none were given."""
     if not texts:
         return None
     return [word.strip() for text in texts for word in text.split(",")]
 
 
 def moment_of(text: str) -> str:
-    """How long ago as a moment; what is something else as it is, for the service to read."""
+    """Return the moment of a time such as 10m ago; other texts unchanged, for the service to parse."""
     if ago := AGO.fullmatch(text):
         try:
             return (datetime.now(UTC) - timedelta(**{LENGTHS[ago[2]]: int(ago[1])})).isoformat()
@@ -58,7 +58,7 @@ def moment_of(text: str) -> str:
 
 
 def text_or_file(given: str) -> str:
-    """The text of the file of that name (`@NAME` must be one), else the text itself."""
+    """Return the text of the file with this name (`@NAME` must be one), otherwise the text itself."""
     explicit = given.startswith("@")
     path = Path(given[1:] if explicit else given)
     try:
@@ -75,7 +75,7 @@ def text_or_file(given: str) -> str:
 
 
 def one_name(argument: str | None, option: str | None) -> str:
-    """A name that may be given either way."""
+    """Return a name that was given as an argument or as an option."""
     if argument and option and argument != option:
         raise typer.BadParameter(f"Two names were given: {argument} and {option}.")
     if not (argument or option):

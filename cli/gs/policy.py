@@ -1,4 +1,4 @@
-"""A policy in a file: which filters, which weights, which ratios."""
+"""A scheduling policy in a file: filters, weights and ratios."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ HINT = "It holds filters (a list of names), weights and ratios (numbers by name)
 
 
 def read_policy(path: Path) -> dict[str, Any]:
-    """What the file holds, as the service takes it; names and numbers are judged there. Raises Usage."""
+    """Read a policy from a file, as the service takes it; the service checks names and numbers. Raises Usage."""
     import yaml
 
     try:

@@ -1,4 +1,4 @@
-"""gs port: addresses of a network, made before the instance that is to have them."""
+"""gs port: addresses of networks that are reserved for instances."""
 
 from typing import Annotated, Any
 
@@ -20,13 +20,15 @@ add_show(app, PORT)
 def create(
     call: Call,
     network: Annotated[
-        str, typer.Option("--network", help="Name or ID of its network.", autocompletion=names(NETWORK))
+        str, typer.Option("--network", help="Name or ID of the network.", autocompletion=names(NETWORK))
     ],
-    argument: Annotated[str | None, typer.Argument(metavar="NAME", help="Its name, or --name; it needs none.")] = None,
-    name: Annotated[str | None, typer.Option("--name", help="Its name.")] = None,
-    ip: Annotated[str | None, typer.Option("--ip", help="Its address; without, a free one is taken.")] = None,
+    argument: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="Name of the port, or --name; optional.")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the port.")] = None,
+    ip: Annotated[str | None, typer.Option("--ip", help="Address of the port; a free one unless given.")] = None,
 ) -> None:
-    """Create a port."""
+    """Create a port, an address of a network."""
     if argument and name and argument != name:
         raise typer.BadParameter(f"Two names were given: {argument} and {name}.")
     body: dict[str, Any] = {"network": call.ident(NETWORK, network)}

@@ -1,6 +1,6 @@
-"""What can go wrong for a user of `gs`, each with its exit status.
+"""Errors that a user of `gs` may see, each with its exit status.
 
-Why statuses are classes: scripts act on the number, people read one line and a hint, and neither is decided twice.
+Why a class for each status: scripts act on the number, people read a line and a hint, and neither is decided twice.
 """
 
 from collections.abc import Mapping
@@ -8,8 +8,8 @@ from http import HTTPStatus
 from typing import Any
 
 
-class Problem(Exception):
-    """Something went wrong. `str()` is the one line that says what; `hint` says what helps."""
+class GsError(Exception):
+    """An error for the user. `str()` is a line that describes it; `hint` says what helps."""
 
     exit_status: int = 1
 
@@ -19,49 +19,49 @@ class Problem(Exception):
         self.code = code
 
 
-class Refused(Problem):
+class Refused(GsError):
     """The service refused, or the task failed."""
 
 
-class Failed(Problem):
-    """Some of what was asked for failed; each failure has been told already."""
+class Failed(GsError):
+    """Part of the request failed; each failure has been printed already."""
 
     def __init__(self, exit_status: int = 1) -> None:
         super().__init__("")
         self.exit_status = exit_status
 
 
-class Usage(Problem):
-    """What was typed cannot be meant."""
+class Usage(GsError):
+    """The command line is wrong."""
 
     exit_status = 2
 
 
-class Missing(Problem):
-    """What was named does not exist."""
+class Missing(GsError):
+    """The named resource does not exist."""
 
     exit_status = 3
 
 
-class Forbidden(Problem):
+class Forbidden(GsError):
     """The user may not do this."""
 
     exit_status = 4
 
 
-class Unreachable(Problem):
+class Unreachable(GsError):
     """The service did not answer."""
 
     exit_status = 5
 
 
-class TimedOut(Problem):
-    """The time that the user gave is over."""
+class TimedOut(GsError):
+    """The time limit of the user has passed."""
 
     exit_status = 124
 
 
-BY_STATUS: dict[int, type[Problem]] = {
+BY_STATUS: dict[int, type[GsError]] = {
     HTTPStatus.UNAUTHORIZED: Forbidden,
     HTTPStatus.FORBIDDEN: Forbidden,
     HTTPStatus.NOT_FOUND: Missing,
@@ -71,11 +71,11 @@ BY_STATUS: dict[int, type[Problem]] = {
     HTTPStatus.SERVICE_UNAVAILABLE: Unreachable,
     HTTPStatus.GATEWAY_TIMEOUT: Unreachable,
 }
-"""Every other status of 400 and above is Refused."""
+"""The class of error for each HTTP status; every other status of 400 and above is Refused."""
 
 
-def of_answer(status: int, body: Any) -> Problem:
-    """The problem that an error answer is; `body` is its decoded problem document, or whatever came instead."""
+def of_answer(status: int, body: Any) -> GsError:
+    """Return the error that an answer describes; `body` is its decoded problem document, or any other body."""
     kind = BY_STATUS.get(status, Refused)
     if not isinstance(body, Mapping):
         return kind(f"The service answered {status} {phrase(status)}.")
@@ -87,7 +87,7 @@ def of_answer(status: int, body: Any) -> Problem:
 
 
 def phrase(status: int) -> str:
-    """The status in words, as far as HTTP knows it."""
+    """Return the phrase of an HTTP status."""
     try:
         return HTTPStatus(status).phrase
     except ValueError:
@@ -95,7 +95,7 @@ def phrase(status: int) -> str:
 
 
 def _field_error(error: Any) -> str:
-    """One field's error; APIs name the field and the text in several ways."""
+    """Return the error of a field as text; APIs name the field and the text in several ways."""
     if not isinstance(error, Mapping):
         return str(error)
     place = error.get("field") or error.get("pointer") or error.get("loc") or ""

@@ -1,4 +1,4 @@
-"""gs project: what each project uses."""
+"""gs project: the usage of each project."""
 
 from typing import Annotated
 
@@ -17,10 +17,12 @@ def usage(
     call: Call,
     project: Annotated[
         str | None,
-        typer.Argument(metavar="PROJECT", help="Only this one.", show_default=False, autocompletion=names(USAGE)),
+        typer.Argument(
+            metavar="PROJECT", help="List only this project.", show_default=False, autocompletion=names(USAGE)
+        ),
     ] = None,
-    limit: Annotated[int | None, typer.Option("--limit", "-l", min=1, help="At most so many.")] = None,
-    marker: Annotated[str | None, typer.Option("--marker", help="Only what follows this project.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", "-l", min=1, help="List at most this many.")] = None,
+    marker: Annotated[str | None, typer.Option("--marker", help="List only projects after this one.")] = None,
 ) -> None:
     """List instances and ports of each project, and the vCPUs, memory and disk that hosts hold for them."""
     call.table(call.client.get(USAGE.path(), project_id=project, limit=limit, marker=marker), USAGE)
@@ -28,4 +30,4 @@ def usage(
 
 @app.callback()
 def project() -> None:
-    """What each project uses."""
+    """Show the usage of projects."""

@@ -1,4 +1,4 @@
-"""gs projection: read models, how far they are behind the log, and what is done to them as a whole."""
+"""gs projection: the read models, how far they are behind the log, and runs on all of them."""
 
 import sys
 from typing import Annotated, Any
@@ -19,52 +19,52 @@ AFTER = {
     "verify": "compares",
     "rollback": "brings the earlier ones up to date, then exchanges",
 }
-"""What a run does when it has taken all events that it takes first; a rollback takes none."""
+"""The last phase of each kind of run, after it has processed events; a rollback processes none before."""
 
 
 @command(app, "list")
 def list_all(call: Call) -> None:
-    """List projections: rows, and how far behind the log they are."""
+    """List projections with their rows and how far they are behind the log."""
     call.table(call.client.get(PROJECTION.path()), PROJECTION)
 
 
 @command(app, writes=True)
 def rebuild(call: Call) -> None:
-    """Make all read models anew from the log, beside those that serve, and put them in their place."""
+    """Rebuild all read models from the log, beside those in use, and then exchange them."""
     _do(call, "rebuild")
 
 
 @command(app, writes=True)
 def rollback(call: Call) -> None:
-    """Let the read models before the last rebuild serve again, brought up to date."""
+    """Use the read models from before the last rebuild again, after bringing them up to date."""
     _do(call, "rollback")
 
 
 @command(app, writes=True)
 def verify(call: Call) -> None:
-    """Compare all that is read with what the log makes of it; the status is 0 only where nothing differs."""
+    """Compare the read models with a rebuild from the log; the exit status is 0 only if nothing differs."""
     _do(call, "verify")
 
 
 @command(app, shows=RUN)
 def runs(
     call: Call,
-    limit: Annotated[int | None, typer.Option("--limit", "-l", min=1, help="At most so many.")] = None,
-    marker: Annotated[str | None, typer.Option("--marker", help="Only what follows this ID.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", "-l", min=1, help="List at most this many.")] = None,
+    marker: Annotated[str | None, typer.Option("--marker", help="List only runs after this ID.")] = None,
 ) -> None:
-    """List rebuilds, rollbacks and comparisons."""
+    """List runs: rebuilds, rollbacks and comparisons."""
     call.table(call.client.get(RUN.path(), limit=limit, marker=marker), RUN)
 
 
 @command(app, shows=RUN)
 def show(call: Call, run: Annotated[str, argument(RUN)]) -> None:
-    """Show one of them."""
+    """Show a run with its progress and its findings."""
     call.show_answer(call.client.get(RUN.path(run)))
 
 
 def _do(call: Call, kind: str) -> None:
     answer = call.client.write("POST", RUN.path(), {"kind": kind})
-    if not call.wish.wait:
+    if not call.options.wait:
         call.show_answer(answer)
         return
     ident = str(answer.get("id"))

@@ -1,4 +1,4 @@
-"""A name serves wherever an ID does, if it is unique.
+"""Resolution of names to ids: a unique name may be used instead of an id.
 
 Why on this side: the error can list what the name might have meant, and every command has it.
 """
@@ -14,7 +14,7 @@ CANDIDATES = 20
 
 
 def resolve(client: Client, resource: Resource, text: str, **where: str) -> str:
-    """The id of the one thing that is meant, among those that a list with these parameters shows.
+    """Return the id of the resource with this name or id, among those that a list with these parameters shows.
 
     Raises Missing, Usage.
     """
@@ -25,11 +25,11 @@ def resolve(client: Client, resource: Resource, text: str, **where: str) -> str:
     answer = client.get(resource.path(), name=text, limit=CANDIDATES, **where)
     found = [each for each in answer.items(resource.plural) if each.get("name") == text]
     if not found:
-        raise Missing(f"There is no {resource.noun} {text}.", f"gs {resource.noun} list shows those there are.")
+        raise Missing(f"There is no {resource.noun} {text}.", f"gs {resource.noun} list shows all {resource.plural}.")
     if len(found) > 1:
         # As the service itself has it: names of the own project go before those of others.
         found = [each for each in found if each.get("project_id") == client.project] or found
     if len(found) > 1:
         told = ", ".join(" ".join(filter(None, (each["id"], each.get("status", "")))) for each in found)
-        raise Usage(f"{len(found)} {resource.plural} are called {text}: {told}.", "Use an ID.")
+        raise Usage(f"{len(found)} {resource.plural} are called {text}: {told}.", "Use an ID instead of the name.")
     return str(found[0]["id"])

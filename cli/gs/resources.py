@@ -1,4 +1,4 @@
-"""What `gs` shows: each kind of thing, its columns, and what its list can be narrowed by.
+"""The kinds of resources that `gs` shows: columns and list options of each.
 
 Why a table: list, show and delete of every group are made from a row here, so they look and behave alike.
 """
@@ -18,58 +18,58 @@ class Narrowing:
     parameter: str = ""
     switch: bool = False
     of: str = ""
-    """What completes it: the noun of a kind, for names and IDs, or `noun.field` for that field alone."""
+    """Source of its completion: the noun of a kind, for names and IDs, or `noun.field` for that field alone."""
     known: Callable[[], Iterable[str]] | None = None
-    """The words that complete it."""
+    """Function that returns the words of its completion."""
     several: bool = False
-    """It takes a list: a,b."""
+    """Whether the option takes a list: a,b."""
 
     @property
     def name(self) -> str:
-        """The query parameter."""
+        """The name of the query parameter."""
         return self.parameter or self.flag.lstrip("-").replace("-", "_")
 
 
 @dataclass(frozen=True)
 class Resource:
-    """A kind of thing the API serves under its plural."""
+    """A kind of resource, which the API serves under its plural."""
 
     noun: str
     plural: str
     columns: tuple[Column, ...]
     long: tuple[Column, ...] = ()
-    """More columns, with --long."""
+    """More columns, which --long shows."""
     narrowings: tuple[Narrowing, ...] = ()
     named: bool = True
-    """A name serves wherever an id does."""
+    """Whether its names may be used instead of ids."""
     selects: bool = True
-    """The service leaves out the fields that were not asked for; else that is done here."""
+    """Whether the service leaves out fields that were not requested; otherwise gs does."""
     keys: tuple[str, ...] = ()
-    """The fields that say which one is meant, where they are not its name and its id."""
+    """The fields that identify a resource, if they are not its name and its id."""
     route: str = ""
-    """Where the service serves it, if not under its plural."""
+    """Path of the kind on the service, if it is not its plural."""
 
     @property
     def known_by(self) -> tuple[str, ...]:
-        """The fields that say which one is meant."""
+        """The fields that identify a resource of this kind."""
         return self.keys or (("name", "id") if self.named else ("id",))
 
     def path(self, ident: str = "", *below: str) -> str:
-        """The URL path of the list, of one thing, or of what is below it."""
+        """Return the URL path of the list, of a resource, or of a path below it."""
         return "/".join(("", self.route or self.plural, *filter(None, (ident, *below))))
 
 
 TIME = "a moment (ISO 8601, or Unix seconds), or how long ago (90s, 10m, 3h, 2d)"
 ID, NAME, CREATED = Column("id"), Column("name"), Column("created")
 PROJECT = Column("project_id", "project")
-BY_NAME = Narrowing("--name", "With this name.")
-BY_PROJECT = Narrowing("--project-id", "Of this project.", of="project")
+BY_NAME = Narrowing("--name", "Only with this name.")
+BY_PROJECT = Narrowing("--project-id", "Only of this project.", of="project")
 ENABLED = Narrowing("--status", "enabled or disabled.", known=lambda: ("enabled", "disabled"))
 BY_INSTANCE = Narrowing("--instance", "Of this instance (name or ID).", of="instance")
 
 
 def by_status(known: Callable[[], Iterable[str]]) -> Narrowing:
-    """The option --status of a kind that has these."""
+    """Return the option --status of a kind that has these statuses."""
     return Narrowing("--status", "In one of these statuses: a,b.", known=known, several=True)
 
 
@@ -277,9 +277,9 @@ EVENT = Resource(
         Narrowing("--type", "Of one of these types: a,b; * stands for anything, as in instance.*"),
         Narrowing("--actor", "Caused by this user."),
         BY_PROJECT,
-        Narrowing("--task", "All that this task led to.", of="task"),
-        Narrowing("--since", f"From then on: {TIME}."),
-        Narrowing("--until", f"Up to then: {TIME}."),
+        Narrowing("--task", "All events that this task led to.", of="task"),
+        Narrowing("--since", f"Only events since this time: {TIME}."),
+        Narrowing("--until", f"Only events until this time: {TIME}."),
     ),
     named=False,
     selects=False,
@@ -453,4 +453,4 @@ KINDS: dict[str, Resource] = {
     "project": USAGE,
     "projection": PROJECTION,
 }
-"""What each group is about; the service has a list of each."""
+"""The kind of resource of each group; the service has a list of each."""

@@ -48,7 +48,7 @@ def explain(
         if given is not None:
             raise Usage(f"{flag} goes with --all.")
     answer = call.client.get(INSTANCE.path(call.ident(INSTANCE, which), "placements"))
-    if call.wish.raw or call.wish.form is not Format.TABLE or call.wish.fields:
+    if call.options.raw or call.options.form is not Format.TABLE or call.options.fields:
         call.show_answer(answer)
         return
     placed: list[dict[str, Any]] = answer.items("placements")
@@ -68,7 +68,7 @@ def _tell_all(call: Call, path: str, at: str | None, limit: int | None, marker: 
     answer = call.client.get(path, at=at, limit=limit, marker=marker)
     if differs := answer.get("differs"):
         call.note(f"This is not just as it was decided: {differs}.")
-    if call.wish.form is Format.TABLE and not call.wish.raw:
+    if call.options.form is Format.TABLE and not call.options.raw:
         call.note(f"{str(answer.get('time'))[:19]}Z: {answer.get('hosts')} hosts ({place(answer.get('place'))})")
     call.table(answer, HOST_SCORE)
 
@@ -94,7 +94,7 @@ def simulate(
     """Tell what would have gone where under another policy, against what did. It changes nothing."""
     body = {"policy": read_policy(policy), "from": begin, "to": end, "limit": limit}
     answer = call.client.write("POST", "/scheduler/simulate", {key: value for key, value in body.items() if value})
-    if call.wish.raw or call.wish.form is not Format.TABLE or call.wish.fields:
+    if call.options.raw or call.options.form is not Format.TABLE or call.options.fields:
         call.show_answer(answer)
     else:
         _tell(call, answer.body)

@@ -12,12 +12,12 @@ from cli.gs.client import ATTEMPTS, FIRST_PAUSE, Client
 from cli.gs.problems import Unreachable
 
 END = "end"
-"""Kind of the last event of a stream that has one."""
+"""Kind of the last event of a stream that ends."""
 
 
 @dataclass(frozen=True)
 class Sent:
-    """One event of a stream."""
+    """An event of a stream of server-sent events."""
 
     id: str
     kind: str
@@ -25,7 +25,7 @@ class Sent:
 
 
 def parse(lines: Iterable[str]) -> Iterator[Sent]:
-    """Events in lines. One without data says where the stream is, and that it is alive."""
+    """Yield the events in these lines. An event without data says where the stream is, and that it is alive."""
     ident, kind = "", "message"
     data: list[str] = []
     for line in lines:
@@ -46,14 +46,14 @@ def parse(lines: Iterable[str]) -> Iterator[Sent]:
 
 
 def _in_time(client: Client, lines: Iterable[str]) -> Iterator[str]:
-    """A stream that only says it is alive must not outlast the deadline."""
+    """Yield lines until the deadline, also of a stream without events. Raises TimedOut."""
     for line in lines:
         client.deadline.check()
         yield line
 
 
 def follow(client: Client, path: str, params: dict[str, Any]) -> Iterator[Sent]:
-    """Events, also those without data, up to one of kind `end` where there is one.
+    """Yield events, including those without data, up to an event of kind `end`.
 
     Raises Unreachable after several broken connections in a row without an event, TimedOut.
     """

@@ -1,6 +1,6 @@
 """list, show, history, diff and delete of every group, made from the rows of `resources`.
 
-Why made, not written: what is alike must not differ by accident, and a new kind of thing costs a row.
+Why generated: like commands must not differ by accident, and a new kind of resource costs a row.
 """
 
 import inspect
@@ -14,20 +14,20 @@ from cli.gs.columns import Column
 from cli.gs.completion import names, narrowed
 from cli.gs.options import command
 from cli.gs.output import Format
-from cli.gs.problems import Problem
+from cli.gs.problems import GsError
 from cli.gs.resources import CHANGE, EVENT, Narrowing, Resource
 
 Choose = Callable[[dict[str, Any]], tuple[Column, ...]]
-"""The columns that a list command's own switches ask for besides."""
+"""A function that returns the columns which a list command's own switches add."""
 TIME = "a moment (ISO 8601, or Unix seconds), or how long ago (90s, 10m, 3h, 2d)"
 MOMENT = "a moment (ISO 8601, or Unix seconds), how long ago (90s, 10m, 3h, 2d), or topic/partition/offset"
 
 PAGE: tuple[tuple[str, Any, Any], ...] = (
-    ("limit", Annotated[int | None, typer.Option("--limit", "-l", min=1, help="At most so many.")], None),
-    ("marker", Annotated[str | None, typer.Option("--marker", help="Only what follows this ID.")], None),
+    ("limit", Annotated[int | None, typer.Option("--limit", "-l", min=1, help="List at most this many.")], None),
+    ("marker", Annotated[str | None, typer.Option("--marker", help="List only what follows this ID.")], None),
 )
 SKIP: tuple[tuple[str, Any, Any], ...] = (
-    ("skip", Annotated[int | None, typer.Option("--skip", "-s", min=0, help="Leave out so many first.")], None),
+    ("skip", Annotated[int | None, typer.Option("--skip", "-s", min=0, help="Leave out this many first.")], None),
 )
 
 
@@ -40,7 +40,7 @@ def add_list(
     skip: bool = True,
     name: str = "list",
 ) -> None:
-    """`list`, or by another name. `switches` are the command's own; `choose` tells what they show."""
+    """Add the command `list`, or with another name. `switches` are its own; `choose` returns the columns they add."""
 
     def run(call: Call, **given: Any) -> None:
         own = {each.name: given.pop(each.name) for each in switches}
@@ -49,36 +49,38 @@ def add_list(
         query: dict[str, Any] = {name: "true" if value is True else value for name, value in given.items()}
         if resource.selects:
             # The service leaves out whole fields; a part of one, FIELD.PART, is picked here.
-            query["fields"] = ",".join(dict.fromkeys(each.partition(".")[0] for each in call.wish.fields))
+            query["fields"] = ",".join(dict.fromkeys(each.partition(".")[0] for each in call.options.fields))
         answer = call.client.get(resource.path(), **query)
         while query.get("at") and not answer.items(resource.plural) and answer.get("next"):
-            # It ends where it has looked far enough, which is not to be taken for the end.
+            # A page at a moment may be empty although more follow.
             answer = call.client.get(resource.path(), **query | {"marker": answer.get("next")})
         more = (resource.long if own.get("long") else ()) + (choose(own) if choose else ())
         call.table(answer, resource, resource.columns + more)
 
     options = narrowing_options([*resource.narrowings, *switches], resource)
     if resource.long:
-        options.append(("long", Annotated[bool, typer.Option("--long", help="More columns.")], False))
+        options.append(("long", Annotated[bool, typer.Option("--long", help="Show more columns.")], False))
     signed(run, [*options, *PAGE, *(SKIP if skip else ())])
     command(app, name, help=f"List {resource.plural}.", shows=resource)(run)
 
 
 def add_show(app: typer.Typer, resource: Resource, *, past: bool = False) -> None:
-    """`show`. `past`: also as it was."""
+    """Add the command `show`; with `past`, it has an option to show an earlier moment."""
 
     def run(call: Call, which: str, at: str | None = None) -> None:
         call.show_answer(call.client.get(resource.path(call.ident(resource, which)), at=at))
 
     options: list[tuple[str, Any, Any]] = [("which", Annotated[str, argument(resource)], inspect.Parameter.empty)]
     if past:
-        options.append(("at", Annotated[str | None, typer.Option("--at", help=f"As it was then: {MOMENT}.")], None))
+        options.append(
+            ("at", Annotated[str | None, typer.Option("--at", help=f"Show it as it was at {MOMENT}.")], None)
+        )
     signed(run, options)
     command(app, "show", help=f"Show {article(resource.noun)}.")(run)
 
 
 def add_history(app: typer.Typer, resource: Resource, help: str = "") -> None:
-    """`history`."""
+    """Add the command `history` to a group."""
 
     def run(call: Call, which: str, limit: int | None, marker: str | None) -> None:
         path = resource.path(call.ident(resource, which), "history")
@@ -91,11 +93,11 @@ def add_history(app: typer.Typer, resource: Resource, help: str = "") -> None:
 
 
 def add_diff(app: typer.Typer, resource: Resource) -> None:
-    """`diff`."""
+    """Add the command `diff` to a group."""
 
     def run(call: Call, which: str, begin: str, end: str | None) -> None:
         answer = call.client.get(resource.path(call.ident(resource, which), "diff"), **{"from": begin, "to": end})
-        if call.wish.form is Format.TABLE:
+        if call.options.form is Format.TABLE:
             call.table(answer, CHANGE)
         else:
             call.show_answer(answer)
@@ -114,7 +116,7 @@ def add_diff(app: typer.Typer, resource: Resource) -> None:
 
 
 def add_delete(app: typer.Typer, resource: Resource) -> None:
-    """`delete`, of one or several."""
+    """Add the command `delete`, of one or several resources, to a group."""
 
     def run(call: Call, which: list[str]) -> None:
         outcomes = Outcomes()
@@ -122,10 +124,10 @@ def add_delete(app: typer.Typer, resource: Resource) -> None:
             try:
                 answer = call.client.write("DELETE", resource.path(call.ident(resource, each)))
                 call.settle(answer)
-            except Problem as problem:
+            except GsError as problem:
                 outcomes.failed(problem)
                 continue
-            if call.wish.raw:
+            if call.options.raw:
                 call.show({}, answer.text or "{}")
             else:
                 call.note(f"{resource.noun} {each}: deleted")
@@ -136,19 +138,19 @@ def add_delete(app: typer.Typer, resource: Resource) -> None:
 
 
 def argument(resource: Resource, where: Mapping[str, str] | None = None) -> Any:
-    """The argument that says which one is meant, or which ones; `where` narrows the list that completes it."""
+    """Return the argument that names a resource, or several; `where` has parameters of the list that completes it."""
     what = "Name or ID" if resource.named else "ID"
     completer = names(resource, where=where)
     return typer.Argument(metavar=resource.noun.upper(), help=f"{what}.", show_default=False, autocompletion=completer)
 
 
 def article(noun: str) -> str:
-    """`a flavor`, `an image`."""
+    """Return a noun with its article: `a flavor`, `an image`."""
     return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
 def narrowing_options(narrowings: Sequence[Narrowing], resource: Resource) -> list[tuple[str, Any, Any]]:
-    """The parameters of a function that lists a kind of thing and takes these."""
+    """Return the parameters of a function that lists a kind of resource and takes these options."""
     return [(each.name, *_option(each, resource)) for each in narrowings]
 
 

@@ -25,7 +25,7 @@ add_why(app, TASK)
 
 @command(app)
 def wait(call: Call, tasks: Tasks) -> None:
-    """Wait until tasks have ended; the status is 0 only when all of them finished."""
+    """Wait until tasks have ended; the exit status is 0 only if all of them finished."""
     ended, well = call.finish([_started(call, each) for each in tasks])
     _print(call, ended)
     if not well:
@@ -36,7 +36,7 @@ def wait(call: Call, tasks: Tasks) -> None:
 def cancel(call: Call, task: Annotated[str, argument(TASK)]) -> None:
     """Stop a task and undo what it did."""
     answer = call.client.write("POST", TASK.path(task, "cancel"), {})
-    if not call.wish.wait:
+    if not call.options.wait:
         call.show_answer(answer)
         return
     call.settle(answer)

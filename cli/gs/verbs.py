@@ -12,7 +12,7 @@ import typer
 from cli.gs.call import Call, Outcomes
 from cli.gs.field_options import parameter_of, sent
 from cli.gs.options import command
-from cli.gs.problems import Failed, Missing, Problem
+from cli.gs.problems import Failed, GsError, Missing
 from cli.gs.resources import DONE, INSTANCE
 from cli.gs.standard import argument
 from domain.core.fields import user_fields
@@ -23,13 +23,13 @@ from domain.instance.state import VmState
 HARD = "hard-"
 SOFT_DELETED = frozenset({VmState.SOFT_DELETED})
 AMONG_DELETED: dict[str, str] = {"deleted": "true", "status": VmState.SOFT_DELETED}
-"""What a list of instances is narrowed by to show those that can be restored."""
+"""Parameters of a list of instances that shows those which can be restored."""
 
 app = typer.Typer()
 
 
 def add(app: typer.Typer, action: InstanceAction, hard: InstanceAction | None) -> None:
-    """Make a verb a command of this group. Its options are the fields of its request, and of the hard one's."""
+    """Add a verb as a command to a group. Its options are the fields of its request, and of the hard verb's."""
     own, of_hard = user_fields(action.command), user_fields(hard.command) if hard else {}
 
     def run(call: Call, which: list[str], **given: Any) -> None:
@@ -57,7 +57,7 @@ def add(app: typer.Typer, action: InstanceAction, hard: InstanceAction | None) -
 
 
 def _ident(call: Call, text: str, action: InstanceAction) -> str:
-    """The instance that is meant: what a verb can begin with decides where its name is looked for."""
+    """Return the id of an instance. A verb on deleted instances finds its name among those. Raises Missing, Usage."""
     if action.begins != SOFT_DELETED:
         try:
             return call.ident(INSTANCE, text)
@@ -68,7 +68,7 @@ def _ident(call: Call, text: str, action: InstanceAction) -> str:
 
 
 def act(call: Call, which: list[str], verb: str, body: dict[str, Any]) -> None:
-    """Ask for a verb on each, wait for all, show what they are then."""
+    """Start a verb on each instance, wait for all, and print them. Raises Failed if any failed."""
     from cli.gs.waiting import Started, verdict
 
     answers: dict[str, Any] = {}
@@ -81,10 +81,10 @@ def act(call: Call, which: list[str], verb: str, body: dict[str, Any]) -> None:
             answer = call.client.write("POST", INSTANCE.path(ident, "actions", verb), body)
             raw = answer.text
             said = dict(answer.body) if isinstance(answer.body, dict) else {}
-            if call.wish.wait and not said.get("task_id") and not said.get("already") and said.get("command_id"):
+            if call.options.wait and not said.get("task_id") and not said.get("already") and said.get("command_id"):
                 known = verdict(call.client, said["command_id"])
                 said |= {"task_id": known.get("task_id"), "already": known["verdict"] == "already"}
-        except Problem as problem:
+        except GsError as problem:
             outcomes.failed(problem)
             continue
         answers[ident] = said
@@ -93,7 +93,7 @@ def act(call: Call, which: list[str], verb: str, body: dict[str, Any]) -> None:
         elif said.get("task_id"):
             tasks[ident] = Started(said["task_id"], text)
     well = True
-    if call.wish.wait:
+    if call.options.wait:
         well = _wait(call, answers, tasks, alone=len(which) == 1)
     else:
         call.leave([started.task_id for started in tasks.values()])

@@ -1,7 +1,7 @@
 """gs version: of this program and of the service it speaks to."""
 
 from cli.gs.call import Call
-from cli.gs.problems import Problem
+from cli.gs.problems import GsError
 
 
 def version(call: Call) -> None:
@@ -9,7 +9,7 @@ def version(call: Call) -> None:
     known = {"client": own()}
     try:
         answer = call.client.get("/version")
-    except Problem:
+    except GsError:
         # This program's version needs no service; the exit status still says that there is none.
         call.show(known)
         raise
@@ -18,7 +18,7 @@ def version(call: Call) -> None:
 
 
 def own() -> str:
-    """This program's version."""
+    """Return the version of this program."""
     from importlib.metadata import PackageNotFoundError
     from importlib.metadata import version as installed
 

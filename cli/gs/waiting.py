@@ -1,4 +1,4 @@
-"""Waiting for tasks, and telling meanwhile how far they are.
+"""Waiting for tasks, with their progress meanwhile.
 
 Why on standard error: what a command prints on standard output is its answer alone, whether or not it waited.
 """
@@ -26,27 +26,27 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True)
 class Started:
-    """A task, and what it works on, for people."""
+    """A task, with a label of the resource that it works on."""
 
     task_id: str
     label: str
 
 
 class Teller(Protocol):
-    """Tells how tasks get on."""
+    """A display of the progress of tasks."""
 
     def tell(self, seen: Sequence[tuple[Started, Document]], seconds: float) -> None:
-        """How they are now."""
+        """Show the progress of tasks; `seconds` have passed since the beginning."""
 
 
 class LineTeller:
-    """A line whenever a task takes another step: for logs."""
+    """A display for logs: a line whenever a task takes another step."""
 
     def __init__(self) -> None:
         self._last: dict[str, str] = {}
 
     def tell(self, seen: Sequence[tuple[Started, Document]], seconds: float) -> None:
-        """Only what changed."""
+        """Print a line for each task that changed."""
         for started, task in seen:
             line = progress(started, task)
             if self._last.get(started.task_id) != line:
@@ -55,13 +55,13 @@ class LineTeller:
 
 
 class LiveTeller:
-    """Lines that change in place: for people at a terminal."""
+    """A display for terminals: lines that change in place."""
 
     def __init__(self, status: Any) -> None:
         self._status = status
 
     def tell(self, seen: Sequence[tuple[Started, Document]], seconds: float) -> None:
-        """Those that run, the first few of them."""
+        """Show the first few running tasks in place."""
         from rich.text import Text
 
         running = [(started, task) for started, task in seen if task["status"] not in ENDED]
@@ -73,7 +73,7 @@ class LiveTeller:
 
 @contextmanager
 def teller() -> Iterator[Teller]:
-    """The one for where standard error goes."""
+    """Return the display that fits standard error, a terminal or not."""
     if not sys.stderr.isatty():
         yield LineTeller()
         return
@@ -84,7 +84,7 @@ def teller() -> Iterator[Teller]:
 
 
 def progress(started: Started, task: Document) -> str:
-    """`web-1: boot: CreateDisk (4 of 8)`."""
+    """Return the progress of a task, such as `web-1: boot: CreateDisk (4 of 8)`."""
     status, steps = str(task["status"]), task.get("steps") or []
     said = [printable(started.label), str(task.get("action") or "task")]
     if status in ENDED or status == "queued":
@@ -98,7 +98,7 @@ def progress(started: Started, task: Document) -> str:
 
 
 def so_far(told: Document | None) -> str:
-    """`, 40 % (40M of 100M)`, of a step that says how far it is; else nothing."""
+    """Return the progress of a step, such as `, 40 % (40M of 100M)`; empty for a step without progress."""
     if not told:
         return ""
     total = told.get("total") or 0
@@ -107,7 +107,7 @@ def so_far(told: Document | None) -> str:
 
 
 def wait(client: Client, tasks: Sequence[Started]) -> list[Document]:
-    """All of them, ended. Raises TimedOut with what goes on, Problem."""
+    """Wait until all tasks have ended, and return them. Raises TimedOut, GsError."""
     seen: dict[str, Document] = {}
     pause = FIRST_PAUSE
     with teller() as voice:
@@ -124,7 +124,7 @@ def wait(client: Client, tasks: Sequence[Started]) -> list[Document]:
 
 
 def read(client: Client, task_id: str, *, new: bool) -> Document:
-    """The task. A new one may not be in the read model yet: then the service is asked to wait for it."""
+    """Return a task. The service is asked to wait for a new one, which may not be in the read model yet."""
     answer = client.get(TASK.path(task_id), after=task_id if new else None)
     if not isinstance(answer.body, dict):
         raise Refused(f"The service's answer about task {task_id} is no JSON object.")
@@ -132,7 +132,7 @@ def read(client: Client, task_id: str, *, new: bool) -> Document:
 
 
 def verdict(client: Client, command_id: str) -> Document:
-    """What was answered to a command that was too busy a moment for an answer at once. Raises Refused, TimedOut."""
+    """Wait for the verdict on a command that was not decided at once, and return it. Raises GsError, TimedOut."""
     pause = FIRST_PAUSE
     began = client.deadline.elapsed
     while client.deadline.elapsed - began < VERDICT_PATIENCE or client.deadline.seconds is not None:
@@ -146,11 +146,11 @@ def verdict(client: Client, command_id: str) -> Document:
         client.pause(pause)
         pause = min(pause * GROWTH, LONGEST_PAUSE)
     what = f"Command {command_id} has no verdict after {VERDICT_PATIENCE:g} s."
-    raise Refused(what, "It is on the log, and not lost.")
+    raise Refused(what, "The command is on the log and will be decided.")
 
 
 def fault_lines(started: Started, task: Document) -> list[str]:
-    """Why a task did not finish, for people."""
+    """Return the lines that say why a task did not finish."""
     fault = task.get("fault") or {}
     where = f" at step {fault['step']}" if fault.get("step") else ""
     how = "was cancelled" if task["status"] == "cancelled" else "failed"

@@ -15,27 +15,27 @@ from cli.gs.standard import argument, article, signed
 
 
 class Graph(StrEnum):
-    """How a graph is written."""
+    """The format of a graph of causes."""
 
     DOT = "dot"
     MERMAID = "mermaid"
 
 
 def add_why(app: typer.Typer, resource: Resource) -> None:
-    """`why`."""
+    """Add the command `why` to a group."""
 
     def run(call: Call, which: str, graph: Graph | None) -> None:
         answer = call.client.get(resource.path(call.ident(resource, which), "why"))
         if graph is not None:
             write(drawn(answer.body or {}, graph))
-        elif call.wish.form is Format.TABLE:
+        elif call.options.form is Format.TABLE:
             call.table(answer, CAUSE)
         else:
             call.show_answer(answer)
         if answer.get("cut"):
-            call.note("There were more events than are told here.")
+            call.note("There are more events than are shown here.")
 
-    drawing = typer.Option("--graph", help="As a graph, for Graphviz or Mermaid.")
+    drawing = typer.Option("--graph", help="Print a graph for Graphviz or Mermaid.")
     signed(
         run,
         [
@@ -47,12 +47,12 @@ def add_why(app: typer.Typer, resource: Resource) -> None:
         app,
         "why",
         shows=CAUSE,
-        help=f"Tell why {article(resource.noun)} is as it is, from the command that made it so.",
+        help=f"Explain why {article(resource.noun)} is as it is, from the command that made it so.",
     )(run)
 
 
 def drawn(chain: dict[str, Any], graph: Graph) -> str:
-    """The chain as text for a program that draws (https://graphviz.org/doc/info/lang.html, https://mermaid.js.org)."""
+    """Return the chain as the text of a graph (https://graphviz.org/doc/info/lang.html, https://mermaid.js.org)."""
     numbers = {step["id"]: f"e{number}" for number, step in enumerate(chain["steps"])}
     nodes = [(numbers[step["id"]], f"{step['subject'].partition('/')[0]}: {step['says']}") for step in chain["steps"]]
     edges = [(numbers[edge["from"]], numbers[edge["to"]]) for edge in chain["edges"]]
@@ -66,6 +66,6 @@ def drawn(chain: dict[str, Any], graph: Graph) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Mermaid's own way to write what would end or mark up a text."""
+    """Return a text with the characters escaped that Mermaid would interpret."""
     special = '#"<>&;'
     return "".join(f"#{ord(each)};" if each in special or not each.isprintable() else each for each in text)

@@ -1,4 +1,4 @@
-"""gs zone: groups of hosts that fail together."""
+"""gs zone: groups of hosts that may fail together."""
 
 from typing import Annotated, Any
 
@@ -24,15 +24,17 @@ add_story(app, ZONE)
 @command(app, writes=True)
 def create(
     call: Call,
-    argument: Annotated[str | None, typer.Argument(metavar="NAME", help="Its name, or --name.")] = None,
-    name: Annotated[str | None, typer.Option("--name", help="Its name.")] = None,
+    argument: Annotated[str | None, typer.Argument(metavar="NAME", help="Name of the zone, or --name.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the zone.")] = None,
     cell: Annotated[
         str | None,
-        typer.Option("--cell", help="Whose hosts it is of; default, unless given.", autocompletion=names(CELL)),
+        typer.Option(
+            "--cell", help="Cell whose hosts the zone groups; default unless given.", autocompletion=names(CELL)
+        ),
     ] = None,
-    description: Annotated[str | None, typer.Option("--description", help="What it is.")] = None,
+    description: Annotated[str | None, typer.Option("--description", help="Description of the zone.")] = None,
 ) -> None:
-    """Create a zone."""
+    """Create a zone, a group of hosts."""
     body: dict[str, Any] = {"name": one_name(argument, name)}
     body |= {key: given for key, given in {"cell": cell, "description": description}.items() if given is not None}
     call.written(ZONE, call.client.write("POST", ZONE.path(), body))
@@ -43,7 +45,7 @@ add_delete(app, ZONE)
 
 @command(app, writes=True, shows=HOST)
 def add_host(call: Call, which: Which, host: Host) -> None:
-    """Put a host into a zone; it leaves the one it was in."""
+    """Put a host into a zone; the host leaves the zone it was in."""
     ident, member = call.ident(ZONE, which), call.ident(HOST, host)
     call.written(HOST, call.client.write("POST", ZONE.path(ident, "hosts"), {"host": member}), member)
 

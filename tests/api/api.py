@@ -17,9 +17,9 @@ from fastapi import FastAPI
 from api.app import routed, serve
 from api.hosts.agent_client import Agents
 from api.services import Services
-from api.writes.admission import Load
-from api.writes.image_store import Blobs
-from api.writes.secret_cleanup import Forgetting
+from api.writes.admission import Admission
+from api.writes.image_store import ImageStore
+from api.writes.secret_cleanup import SecretCleanup
 from api.writes.verdicts import Verdicts
 from domain.core.messages import Decision, Envelope
 from domain.instance import decider
@@ -187,10 +187,10 @@ async def serving(directory: Path, **api_settings: Any) -> AsyncIterator[Api]:
     settings.webhooks = settings.webhooks.model_copy(update={"allow_private": True})
     door = HostDoor()
     sender = Sender(SEND_TIMEOUT, allow_private=True, tls=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
-    forgetting = Forgetting(world.secrets)
+    secret_cleanup = SecretCleanup(world.secrets)
     deciding = {"engine": world.engine_write_store, "scheduler": world.scheduler_write_store}
-    load = Load(settings, world.log, world.store, deciding)
-    verdicts = Verdicts(world.log, forgetting.later, load)
+    admission = Admission(settings, world.log, world.store, deciding)
+    verdicts = Verdicts(world.log, secret_cleanup.later, admission)
     services = Services(
         log=world.log,
         store=world.store,
@@ -201,10 +201,10 @@ async def serving(directory: Path, **api_settings: Any) -> AsyncIterator[Api]:
         settings=settings,
         clock=world.clock,
         verdicts=verdicts,
-        forgetting=forgetting,
+        secret_cleanup=secret_cleanup,
         agents=Agents(world.store, TOKEN, httpx.MockTransport(door)),
-        blobs=Blobs(settings.images.store, settings.images.max_size),
-        load=load,
+        image_store=ImageStore(settings.images.store, settings.images.max_size),
+        admission=admission,
         deliveries=MemoryDeliveries(),
         sender=sender,
         deciding=deciding,
@@ -217,7 +217,7 @@ async def serving(directory: Path, **api_settings: Any) -> AsyncIterator[Api]:
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     watched = {"response": [_declared(app).must_have]}
     client = httpx.AsyncClient(transport=transport, base_url="http://api.test", event_hooks=watched)
-    async with world.running(), behind(verdicts.run(), forgetting.run(), load.run()), client as http:
+    async with world.running(), behind(verdicts.run(), secret_cleanup.run(), admission.run()), client as http:
         yield Api(http, app, world, services, door)
     await services.agents.close()
     await sender.close()

@@ -25,7 +25,7 @@ def _looks_when_told(monkeypatch: pytest.MonkeyPatch) -> None:
 async def look(api: Api) -> None:
     """Twice: what was let in before the first may be counted until the second."""
     for _ in range(2):
-        await api.services.load.look()
+        await api.services.admission.look()
 
 
 async def limit(api: Api, **limits: int) -> None:
@@ -64,12 +64,12 @@ async def test_past_the_backlog_new_work_is_refused_and_what_ends_work_passes(ap
     assert [each.status_code for each in answers[:2]] == [202, 202]
     told = problem(answers[-1])
     assert told["values"]["bound"] == "api.max_waiting"
-    assert told["detail"] == f"Too much at once: {told['values']['now']} records wait for the engine; " + (
+    assert told["detail"] == f"The service is overloaded: {told['values']['now']} records wait for the engine; " + (
         "api.max_waiting allows 3."
     )
     assert refused("engine") > before
     await look(api)
-    now = api.services.load._meters["engine"].now
+    now = api.services.admission._meters["engine"].now
     assert now >= 3
     assert REGISTRY.get_sample_value("gostack_api_load", {"bound": "engine"}) == now
     assert problem(await api.http.post("/v1/flavors", json={"name": "f", "core": 1, "memory": 1 << 30}))
@@ -168,7 +168,7 @@ async def test_what_was_seen_last_holds_while_the_log_is_away(api: Api, monkeypa
 
     monkeypatch.setattr("api.writes.admission.EVERY", 0.001)
     monkeypatch.setattr(api.world.log, "bounds", away)
-    looking = asyncio.create_task(api.services.load.run())
+    looking = asyncio.create_task(api.services.admission.run())
     await asyncio.sleep(0.02)
     assert not looking.done()
     looking.cancel()

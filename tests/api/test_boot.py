@@ -313,8 +313,8 @@ async def test_the_root_disk_is_as_large_as_asked_and_never_smaller_than_the_ima
 
 async def test_an_instance_is_asked_for_in_the_cell_of_its_zone_or_host_or_in_all(api: Api) -> None:
     await api.world.host("h2", zone="east", cell="east")
-    await api.services.load.look()
-    assert api.services.load.cells == {"default": 1, "east": 1}
+    await api.services.admission.look()
+    assert api.services.admission.cells == {"default": 1, "east": 1}
     wanted: dict[str, dict[str, Any]] = {"zone": {"zone": "east"}, "host": {"host": "h2"}}
     for name, place in wanted.items():
         booted = await api.booted(name, **place)
@@ -333,7 +333,7 @@ async def test_an_instance_is_asked_for_in_the_cell_of_its_zone_or_host_or_in_al
 
 async def test_where_one_cell_is_full_the_other_has_room(api: Api) -> None:
     await api.world.host("h2", zone="east", cell="east", vcpus=1)
-    api.services.load.cells = {"default": 1, "east": 1}
+    api.services.admission.cells = {"default": 1, "east": 1}
     await api.post("/flavors", {"name": "wide", "core": 5, "memory": 64 * MIB})
     for number in range(8):
         booted = await api.booted(f"wide-{number}", flavor="wide")

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from api.http.request_context import Asked
+from api.http.request_context import RequestContext
 from api.writes.dead_records import DeadRecords
 from domain.core.messages import Record, Topic, from_record, named_id
 from domain.dead import DeadDropped, DeadRetried
@@ -91,7 +91,7 @@ async def test_what_another_process_did_is_seen(empty: Api) -> None:
     (dead,) = (await empty.get("/events/dead"))["dead"]
     services = empty.services
     other = DeadRecords(services.log, services.store, services.clock, 1.0)
-    asked = Asked("bob", "admin", "", "", named_id("command", "x"), False, "", None)
+    asked = RequestContext("bob", "admin", "", "", named_id("command", "x"), False, "", None)
     assert (await other.drop(asked, dead["id"]))["closed_by"] == "bob"
     assert (await empty.post(f"/events/dead/{dead['id']}/retry", status=409))["code"] == "wrong-status"
 

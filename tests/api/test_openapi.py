@@ -8,7 +8,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from api.description import described
-from api.documents.answers import Accepted, CommandDocument, Problem, Released
+from api.documents.answers import Accepted, CommandDocument, Problem, ReleasedDocument
 from api.documents.events import DeadDocument, DeadWhole, EventDocument
 from api.documents.instances import Booting, Display, ParkedDocument
 from api.documents.moments import Causes, Difference
@@ -62,7 +62,7 @@ def test_every_example_fits_its_shape() -> None:
         (Accepted, examples.ACCEPTED),
         (DeadDocument, examples.DEAD),
         (DeadWhole, examples.DEAD_WHOLE),
-        (Released, examples.RELEASED),
+        (ReleasedDocument, examples.RELEASED),
         (Problem, examples.PROBLEM),
         (Display, examples.DISPLAY),
         (BlobDocument, images.BLOB),

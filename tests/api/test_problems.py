@@ -200,7 +200,10 @@ async def test_too_many_commands_at_once(tmp_path: Path) -> None:
         await asyncio.sleep(0.05)
         answer = await api.http.post("/v1/flavors", json=body)
         assert (answer.status_code, answer.json()["code"]) == (429, "overloaded")
-        assert answer.json()["detail"] == "Too much at once: 2 commands wait for a verdict; api.max_in_flight allows 2."
+        assert (
+            answer.json()["detail"]
+            == "The service is overloaded: 2 commands wait for a verdict; api.max_in_flight allows 2."
+        )
         assert answer.headers["Retry-After"] == "1"
         assert {each.status_code for each in await asyncio.gather(*waiting)} == {202}
         api.world.stopped.clear()

@@ -77,7 +77,7 @@ def test_a_service_with_too_much_to_do_is_asked_the_same_again_and_the_user_is_t
     client().write("POST", "/flavors", {})
     assert len({request.headers["Idempotency-Key"] for request in service.asked}) == 1
     assert (len(service.asked), clock.slept) == (2, [7.0])
-    assert capsys.readouterr().err == "The service has too much to do; asking again in 7 s\n"
+    assert capsys.readouterr().err == "The service is overloaded; trying again in 7 s\n"
 
 
 def test_pauses_are_bounded(client: Callable[..., Client], service: Service, clock: Clock) -> None:

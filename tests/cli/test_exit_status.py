@@ -38,7 +38,7 @@ def test_a_name_of_nothing(gs: Gs, service: Service) -> None:
     service.on("GET /v1/flavors", {"flavors": []})
     shown = gs("flavor", "show", "small")
     assert shown.exit_code == 3
-    assert shown.stderr == "Error: There is no flavor small.\nHint: gs flavor list shows those there are.\n"
+    assert shown.stderr == "Error: There is no flavor small.\nHint: gs flavor list shows all flavors.\n"
 
 
 def test_a_name_of_several_lists_them(gs: Gs, service: Service) -> None:
@@ -46,7 +46,10 @@ def test_a_name_of_several_lists_them(gs: Gs, service: Service) -> None:
     service.on("GET /v1/instances", {"instances": found})
     shown = gs("instance", "show", "web")
     assert shown.exit_code == 2
-    assert shown.stderr == "Error: 2 instances are called web: i1 active, i2 active.\nHint: Use an ID.\n"
+    assert (
+        shown.stderr
+        == "Error: 2 instances are called web: i1 active, i2 active.\nHint: Use an ID instead of the name.\n"
+    )
 
 
 def test_names_of_the_own_project_go_first(gs: Gs, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:

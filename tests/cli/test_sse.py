@@ -39,7 +39,7 @@ def test_a_broken_stream_goes_on_after_the_last_event(gs: Gs, service: Service) 
     assert "broke off" in shown.stderr
     last = [request.headers.get("Last-Event-ID") for request in service.asked]
     assert last[:4] == [None, "2", "2", "3"]
-    assert shown.stderr.splitlines()[0] == "To go on from here: --from 3"
+    assert shown.stderr.splitlines()[0] == "To continue from here: --from 3"
     assert {request.url.params["from"] for request in service.asked} == {"beginning"}
 
 
@@ -57,7 +57,7 @@ def test_a_stream_that_ends_is_not_gone_on_with(gs: Gs, service: Service) -> Non
     shown = gs("event", "follow", "--since", "2h", "--until", "1h", "--type", "instance.*", "-o", "json")
     assert shown.exit_code == 0, shown.output
     assert [json.loads(line)["id"] for line in shown.stdout.splitlines()] == ["1"]
-    assert shown.stderr.splitlines() == ["To go on from here: --from 2"]
+    assert shown.stderr.splitlines() == ["To continue from here: --from 2"]
     (asked,) = service.asked
     since, until = (datetime.fromisoformat(asked.url.params[name]) for name in ("since", "until"))
     assert until - since == pytest.approx(timedelta(hours=1), abs=timedelta(seconds=30))
@@ -73,7 +73,7 @@ def test_an_event_whose_writing_was_interrupted_is_told_again(
 
     monkeypatch.setattr("cli.gs.event.write", interrupted)
     service.on("GET /v1/events/stream", stream("1", "2", "3"))
-    assert "To go on from here: --from 1\n" in gs("event", "follow", "-o", "json").stderr
+    assert "To continue from here: --from 1\n" in gs("event", "follow", "-o", "json").stderr
 
 
 def test_what_only_unicode_calls_a_lines_end_ends_none(gs: Gs, service: Service) -> None:

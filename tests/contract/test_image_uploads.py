@@ -15,7 +15,7 @@ import pytest
 from agent.drivers.driver import DiskContent, DriverError
 from agent.outside.image_uploads import HttpImageUploads, ImageUploads, ImageUploadsInMemory
 from api.hosts.agent_api import create_internal_app
-from api.writes.image_store import Blobs
+from api.writes.image_store import ImageStore
 from infra.process.http_server import embedded_server
 from tests.api.api import Api, serving
 
@@ -40,7 +40,7 @@ async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
         return
     async with serving(tmp_path / "api") as api:
         store = tmp_path / "images"
-        services = replace(api.app.state.services, blobs=Blobs(str(store), MOST))
+        services = replace(api.app.state.services, blobs=ImageStore(str(store), MOST))
         api.app.state.services = services
         server = embedded_server(create_internal_app(services, TOKEN))
         listener = socket.create_server(("127.0.0.1", 0))

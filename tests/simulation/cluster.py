@@ -16,11 +16,11 @@ from agent.outside.other_hosts import OtherHostsInMemory
 from agent.runner.journal import Journal
 from agent.service import AgentOptions, AgentService
 from api.http.refusals import Overloaded, Unavailable
-from api.http.request_context import Asked
+from api.http.request_context import RequestContext
 from api.services import Services
-from api.writes.admission import Load
-from api.writes.command_bus import Outcome, Wish, carry_out
-from api.writes.verdicts import Judgement, Verdicts
+from api.writes.admission import Admission
+from api.writes.command_bus import CommandOutcome, CommandRequest, carry_out
+from api.writes.verdicts import CommandVerdict, Verdicts
 from cli.check import CheckedParts, HostedGuest, Report, look
 from commands.engine import EngineRules
 from commands.processor import Overtaken, Processor
@@ -56,7 +56,7 @@ GIVES_UP = 3600.0
 """Seconds after which a client has had no answer because there is none."""
 FAULTS = (LogUnavailable, WriteStoreUnavailable, StoreUnavailable, Overtaken)
 """What the weather and the sharing out of partitions make a process end of. Of anything else, none may."""
-ASKED = {"log", "store", "settings", "clock", "verdicts", "load", "deciding", "known"}
+ASKED = {"log", "store", "settings", "clock", "verdicts", "admission", "deciding", "known"}
 NOT_ASKED = [each.name for each in fields(Services) if each.name not in ASKED]
 """What an API has besides, and needs for no command here."""
 
@@ -81,15 +81,15 @@ class Group:
 class Request:
     """What a client asks, and waits for."""
 
-    def __init__(self, asked: Asked, wish: Wish) -> None:
+    def __init__(self, asked: RequestContext, wish: CommandRequest) -> None:
         self._asked = asked
         self._wish = wish
-        self.outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self.outcome: asyncio.Future[CommandOutcome] = asyncio.get_running_loop().create_future()
 
     async def answer(self, services: Services) -> None:
         """Do it."""
 
-        async def wish() -> Wish:
+        async def wish() -> CommandRequest:
             return self._wish
 
         outcome = await carry_out(services, self._asked, wish)
@@ -123,7 +123,7 @@ class Cluster:
         self._journals = {name: Journal(":memory:") for name in self.drivers}
         self._groups: dict[str, Group] = {}
         self._requests: asyncio.Queue[Request] = asyncio.Queue()
-        self.answered: dict[str, Judgement] = {}
+        self.answered: dict[str, CommandVerdict] = {}
         """What clients were told, by command id."""
         self.processes = {
             name: Process(name, random, run)
@@ -207,8 +207,8 @@ class Cluster:
 
     async def _api(self, process: Process) -> None:
         """From the request on; what reads and answers HTTP before that has threads, which have no place here."""
-        load = Load(SETTINGS, self.log, self.store, self.write_stores)
-        verdicts = Verdicts(self.log, lambda _: None, load)
+        admission = Admission(SETTINGS, self.log, self.store, self.write_stores)
+        verdicts = Verdicts(self.log, lambda _: None, admission)
         await verdicts.open()
         services = Services(
             log=self.log,
@@ -216,7 +216,7 @@ class Cluster:
             settings=SETTINGS,
             clock=process.clock,
             verdicts=verdicts,
-            load=load,
+            admission=admission,
             deciding=self.write_stores,
             **dict.fromkeys(NOT_ASKED, cast(Any, None)),
         )
@@ -224,13 +224,13 @@ class Cluster:
             group.create_task(verdicts.run())
             while True:
                 request = await self._requests.get()
-                await load.look()
+                await admission.look()
                 answering = asyncio.create_task(request.answer(services))
                 answering.add_done_callback(request.failed)
 
-    async def send(self, ident: str, subject: Key, data: Command) -> Judgement:
+    async def send(self, ident: str, subject: Key, data: Command) -> CommandVerdict:
         """As a patient client: the same request under the same key until it is answered; the verdict."""
-        asked = Asked(
+        asked = RequestContext(
             actor="ann",
             project="p",
             reason="",
@@ -243,16 +243,16 @@ class Cluster:
         loop = asyncio.get_running_loop()
         until = loop.time() + GIVES_UP
         while loop.time() < until:
-            request = Request(asked, Wish(subject, data))
+            request = Request(asked, CommandRequest(subject, data))
             self._requests.put_nowait(request)
             with suppress(
                 Unavailable, Overloaded, WriteStoreUnavailable, LogUnavailable, StoreUnavailable, TimeoutError
             ):
                 async with asyncio.timeout(CLIENT_PATIENCE):
                     outcome = await request.outcome
-                if outcome.judgement is not None:
-                    self.answered[ident] = outcome.judgement
-                    return outcome.judgement
+                if outcome.verdict is not None:
+                    self.answered[ident] = outcome.verdict
+                    return outcome.verdict
             await asyncio.sleep(RETRY)
         raise RuntimeError(f"command {ident} was not answered for {GIVES_UP:g} s: {self.failures}")
 

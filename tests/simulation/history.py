@@ -13,7 +13,7 @@ from random import Random
 
 import orjson
 
-from api.writes.verdicts import Judgement
+from api.writes.verdicts import CommandVerdict
 from cli.check import Report
 from domain.aggregates import AGGREGATES
 from domain.core.cells import in_turn
@@ -169,7 +169,7 @@ async def _decided_otherwise(cluster: Cluster) -> list[str]:
 def _answered_otherwise(cluster: Cluster) -> list[str]:
     """Clients that were told something else than the log says."""
     said = {
-        envelope.causation: Judgement.of_event(envelope)
+        envelope.causation: CommandVerdict.of_event(envelope)
         for envelope in map(from_record, cluster.log.all(Topic.EVENTS))
         if envelope.verdict
     }

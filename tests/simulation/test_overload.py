@@ -14,9 +14,9 @@ import pytest
 from api.app import create_app
 from api.hosts.agent_client import Agents
 from api.services import Services
-from api.writes.admission import LONGEST_WAIT, SHORTEST_WAIT, UNDER_WAY, Load
-from api.writes.image_store import Blobs
-from api.writes.secret_cleanup import Forgetting
+from api.writes.admission import LONGEST_WAIT, SHORTEST_WAIT, UNDER_WAY, Admission
+from api.writes.image_store import ImageStore
+from api.writes.secret_cleanup import SecretCleanup
 from api.writes.verdicts import Verdicts
 from domain.core.messages import Key
 from domain.flavor import CreateFlavor
@@ -91,8 +91,8 @@ def serve(cluster: Cluster, directory: Path) -> Services:
     settings = Settings()
     settings.api = settings.api.model_copy(update=LIMITS)
     secrets = MemorySecrets()
-    forgetting = Forgetting(secrets)
-    load = Load(settings, cluster.log, cluster.store, cluster.write_stores)
+    secret_cleanup = SecretCleanup(secrets)
+    admission = Admission(settings, cluster.log, cluster.store, cluster.write_stores)
     return Services(
         log=cluster.log,
         store=cluster.store,
@@ -102,11 +102,11 @@ def serve(cluster: Cluster, directory: Path) -> Services:
         segments=MemorySegments(),
         settings=settings,
         clock=cluster.processes["timers"].clock,
-        verdicts=Verdicts(cluster.log, forgetting.later, load),
-        forgetting=forgetting,
+        verdicts=Verdicts(cluster.log, secret_cleanup.later, admission),
+        secret_cleanup=secret_cleanup,
         agents=Agents(cluster.store, "token"),
-        blobs=Blobs(str(directory), 1),
-        load=load,
+        image_store=ImageStore(str(directory), 1),
+        admission=admission,
         deliveries=MemoryDeliveries(),
         sender=Sender(1, allow_private=False),
         deciding=cluster.write_stores,
@@ -128,7 +128,7 @@ async def overload(directory: Path, seed: int, kills: tuple[str, ...]) -> tuple[
         await cluster.log.wait(1)
     services = serve(cluster, directory)
     await services.verdicts.open()
-    behind = [asyncio.create_task(each) for each in (services.verdicts.run(), services.load.run())]
+    behind = [asyncio.create_task(each) for each in (services.verdicts.run(), services.admission.run())]
     most = 0
 
     async def watch() -> None:

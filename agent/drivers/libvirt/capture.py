@@ -109,7 +109,7 @@ class LibvirtCapture(LibvirtDiskTransfer):
 
 
 def _mark(disk: Path) -> tuple[int, int]:
-    """What is another once something was written."""
+    """Return the time of the last change and the size of a disk's file, which differ after a write."""
     found = os.stat(disk)
     return found.st_mtime_ns, found.st_size
 

@@ -48,7 +48,7 @@ class SimulatedGuest:
     """Ids of the volumes that it has as disks."""
     boots: int = 0
     user_data: str = ""
-    """What it is told."""
+    """The user data that the guest was given."""
     console: str = ""
 
     @property
