@@ -15,7 +15,7 @@ PACKAGES = ("domain", "commands", "projections", "agent", "api", "cli", "infra")
 ROOMS = ("agent/drivers", "agent/jobs", "cli/gs")  # counted apart from the package they are in
 
 ALLOWED = {
-    "api": 171,
+    "api": 169,
     "cli/gs": 59,
     "domain": 3,
 }

@@ -41,7 +41,7 @@ class DriverFault(StrEnum):
     DISK_BUSY = "disk-busy"
     """The guest went on and off so often that its disk could not be copied."""
     DISK_DAMAGED = "disk-damaged"
-    """What came of a disk from elsewhere is not what was sent."""
+    """A disk from elsewhere came with other bytes than were sent."""
     VOLUME_UNKNOWN = "volume-unknown"
     """The host has no file of the volume."""
     VOLUME_NOT_RELEASED = "volume-not-released"
@@ -97,7 +97,7 @@ class DiskContent:
     chunks: AsyncGenerator[bytes, None]
     """The file, piece by piece. Whoever takes it closes it."""
     user_data: str = field(default="", repr=False)
-    """What the guest is told besides, as Secrets has it."""
+    """User data that goes along with the disk, as Secrets has it."""
 
 
 Progress = Callable[[int, int], None]

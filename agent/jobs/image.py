@@ -37,6 +37,6 @@ async def upload_disk(job: UploadDisk, guest: GuestSpec, context: Context) -> Fa
 
 @handles(DiscardUpload)
 async def discard_upload(job: DiscardUpload, guest: GuestSpec, context: Context) -> Facts:
-    """What is not there is success."""
+    """A store without such a file is success."""
     await context.uploads.discard(context.task_id)
     return ()

@@ -107,7 +107,7 @@ async def _body(answer: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
 
 
 async def _refused(answer: aiohttp.ClientResponse) -> DriverError:
-    """What an answer that is no disk says."""
+    """Make the error that an answer without a disk stands for."""
     try:
         said = await answer.json(content_type=None)
         return DriverError(said["code"], said["detail"])

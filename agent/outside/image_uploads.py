@@ -21,17 +21,17 @@ SILENCE = 60.0
 
 @dataclass(frozen=True)
 class Uploaded:
-    """What the image store has."""
+    """The file that the image store has, and what it is."""
 
     checksum: str
-    """SHA-256, lower-case hexadecimal."""
+    """SHA-256 of the file, lower-case hexadecimal."""
     format: str
     size: int
     virtual_size: int
 
 
 class ImageUploads(Protocol):
-    """What hosts put into the image store."""
+    """The image store, into which hosts put files."""
 
     async def put(self, task_id: str, content: DiskContent) -> Uploaded:
         """Put a file there for a task, in place of what was. Whoever calls closes the content's chunks.
@@ -47,11 +47,11 @@ class NoImageUploads:
     """For a host that has no image store."""
 
     async def put(self, task_id: str, content: DiskContent) -> Uploaded:
-        """Raise "image-store-unavailable"."""
+        """Raise DriverError "image-store-unavailable", always."""
         raise DriverError(UNAVAILABLE, "there is no way to the image store")
 
     async def discard(self, task_id: str) -> None:
-        """Raise "image-store-unavailable"."""
+        """Raise DriverError "image-store-unavailable", always."""
         raise DriverError(UNAVAILABLE, "there is no way to the image store")
 
 
@@ -61,7 +61,7 @@ class ImageUploadsInMemory:
     def __init__(self, most: int = 1 << 20) -> None:
         self._most = most
         self.kept: dict[str, bytes] = {}
-        """By task id."""
+        """Task id -> the bytes that were put there for it."""
 
     async def put(self, task_id: str, content: DiskContent) -> Uploaded:
         """Keep it, once it is whole."""
@@ -72,7 +72,7 @@ class ImageUploadsInMemory:
         return Uploaded(hashlib.sha256(came).hexdigest(), "raw", len(came), len(came))
 
     async def discard(self, task_id: str) -> None:
-        """Forget it."""
+        """Forget the bytes of this task."""
         self.kept.pop(task_id, None)
 
 

@@ -29,7 +29,7 @@ class NoOtherHosts:
 
     @asynccontextmanager
     async def disk(self, endpoint: str, host_id: str, instance_id: str) -> AsyncIterator[DiskContent]:
-        """Raise "host-unreachable"."""
+        """Raise DriverError "host-unreachable", always."""
         raise DriverError(UNREACHABLE, f"there is no way to host {host_id}")
         yield
 

@@ -1,5 +1,5 @@
-"""What hosts' agents fetch, and put here: secrets by reference, and images' bytes. An application of its own, at an
-address of its own, behind the token that agents and API share.
+"""The API for hosts' agents: they fetch secrets by reference, and fetch and put images' bytes. An application of its
+own, at an address of its own, behind the token that agents and API share.
 """
 
 import asyncio

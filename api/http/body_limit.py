@@ -7,7 +7,7 @@ from api.http.problems import of_refusal, response
 from api.http.refusals import TooLarge
 
 UNBOUNDED = ("/v1/images/uploads", "/internal/v1/images/uploads/")
-"""Beginnings of paths."""
+"""Paths that begin so have no bound here."""
 
 
 class BodyTooLarge(HTTPException):

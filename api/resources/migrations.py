@@ -23,7 +23,7 @@ RESOURCE = ApiResource(VIEW, "migration", MigrationDocument, examples.MIGRATION)
 
 
 class MigrationList(Many):
-    """What migrations to list."""
+    """Filters of a list of migrations."""
 
     instance: str | None = Field(None, max_length=255, description="id or name")
     host: str | None = Field(None, max_length=255, description="from there or to there: id or name")
@@ -37,7 +37,7 @@ class MigrationList(Many):
     responses=describe.listed(page_of(VIEW, MigrationDocument), VIEW, examples.MIGRATION, *describe.NAMED),
 )
 async def list_migrations(given: Given, project: Project, asked: Annotated[MigrationList, Query()]) -> Response:
-    """The newest first."""
+    """The newest migrations come first."""
     where: list[Condition | Either] = []
     if asked.instance:
         where.append(Condition("instance_id", "=", await resolve.ident(given, "instances", asked.instance, project)))

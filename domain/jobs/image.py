@@ -86,7 +86,7 @@ class DiskUploaded(Fact):
 
     fact: Literal["disk-uploaded"] = "disk-uploaded"
     checksum: str
-    """SHA-256, lower-case hexadecimal."""
+    """SHA-256 of the file, lower-case hexadecimal."""
     format: str
     size: int
     """Bytes of the file."""

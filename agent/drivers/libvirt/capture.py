@@ -109,7 +109,7 @@ class LibvirtCapture(LibvirtDiskTransfer):
 
 
 def _mark(disk: Path) -> tuple[int, int]:
-    """What is another once something was written."""
+    """Tell when the file was last written and how large it is: both stay the same while nobody writes."""
     found = os.stat(disk)
     return found.st_mtime_ns, found.st_size
 

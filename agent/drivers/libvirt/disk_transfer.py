@@ -89,5 +89,5 @@ class LibvirtDiskTransfer(LibvirtDisks, LibvirtPower):
                 yield chunk
 
     async def _copying(self, work: Callable[[], T]) -> T:
-        """What `work` gives, which waits for a disk; done where it takes no thread from those that speak to libvirt."""
+        """Return the result of `work`, which waits for a disk, and takes none of the threads that speak to libvirt."""
         return await asyncio.get_running_loop().run_in_executor(self._copiers, work)

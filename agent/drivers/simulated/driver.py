@@ -48,7 +48,7 @@ class SimulatedGuest:
     """Ids of the volumes that it has as disks."""
     boots: int = 0
     user_data: str = ""
-    """What it is told."""
+    """User data that the guest is told."""
     console: str = ""
 
     @property
