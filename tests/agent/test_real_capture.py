@@ -1,0 +1,132 @@
+"""Images of real guests: whatever the guest does meanwhile, what is copied boots; what is cut off leaves nothing."""
+
+import asyncio
+import hashlib
+import time
+import uuid
+from contextlib import aclosing
+
+import libvirt
+import pytest
+
+from agent.drivers.driver import DiskContent, Secrets
+from agent.drivers.libvirt.driver import LibvirtDriver
+from domain.guest_spec import GuestSpec, ImageRef, Power
+from tests.agent.samples import a_guest
+from tests.agent.test_real_guests import Host, Place, nic, opened, place, remove, run, said
+
+pytestmark = [pytest.mark.e2e, pytest.mark.real]
+
+__all__ = ["place"]
+"""A fixture."""
+
+
+async def stored(place: Place, content: DiskContent) -> ImageRef:
+    """The copy as an image of the store."""
+    digest = hashlib.sha256()
+    part = place.store / uuid.uuid4().hex
+    async with aclosing(content.chunks) as chunks:
+        with part.open("wb") as file:
+            async for chunk in chunks:
+                digest.update(chunk)
+                file.write(chunk)
+    part.replace(place.store / digest.hexdigest())
+    return place.image.but(id=str(uuid.uuid4()), name="copy", checksum=digest.hexdigest(), size=content.size)
+
+
+async def boots(place: Place, host: int, driver: LibvirtDriver, image: ImageRef, number: int) -> str:
+    """The console of a guest that was made of this image, and is gone again."""
+    guest = a_guest(image, (nic(place, host, number, str(uuid.uuid4()), 0),), hostname="born", disk=1 << 30)
+    await run(driver, guest, Secrets())
+    console = await said(driver, guest, "gostack-guest: ready")
+    await remove(driver, guest)
+    return console
+
+
+def slow_down(host: Host, instance_id: str) -> None:
+    """The backup that QEMU makes now takes long."""
+    import libvirt_qemu
+
+    connection = libvirt.open(host.real.uri)
+    try:
+        domain = connection.lookupByUUIDString(instance_id)
+        jobs = libvirt_qemu.qemuMonitorCommand(domain, '{"execute": "query-block-jobs"}', 0)
+        import json
+
+        for job in json.loads(jobs)["return"]:
+            speed = json.dumps(
+                {"execute": "block-job-set-speed", "arguments": {"device": job["device"], "speed": 65536}}
+            )
+            libvirt_qemu.qemuMonitorCommand(domain, speed, 0)
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("state", [Power.RUNNING, Power.PAUSED, Power.SHUTDOWN])
+async def test_an_image_of_a_guest_boots(place: Place, state: Power) -> None:
+    guest = a_guest(place.image, (nic(place, 0, 60, str(uuid.uuid4()), 0),), disk=1 << 30)
+    async with opened(place.hosts[0], place.store) as driver:
+        await run(driver, guest, Secrets())
+        await said(driver, guest, "gostack-guest: ready")
+        if state is Power.PAUSED:
+            await driver.pause(guest.id)
+        elif state is Power.SHUTDOWN:
+            await driver.stop(guest.id, 40.0)
+        told: list[tuple[int, int]] = []
+        async with driver.capture_disk(guest.id, lambda done, of: told.append((done, of))) as content:
+            image = await stored(place, content)
+        assert await driver.power(guest.id) is state
+        await remove(driver, guest)
+        console = await boots(place, 0, driver, image, 61)
+    assert "gostack-guest: hostname=born" in console
+    assert "gostack-guest: boots=2" in console, "it stands on the disk of a guest that has booted once"
+
+
+async def begun(driver: LibvirtDriver, host: Host, guest: GuestSpec, place: Place) -> "asyncio.Task[ImageRef]":
+    """A copy of a running guest's disk that is being made by QEMU, slowly."""
+    told: list[int] = []
+
+    async def work() -> ImageRef:
+        async with driver.capture_disk(guest.id, lambda done, of: told.append(done)) as content:
+            return await stored(place, content)
+
+    task = asyncio.create_task(work())
+    async with asyncio.timeout(20):
+        while not told and not task.done():
+            await asyncio.sleep(0.01)
+    await asyncio.to_thread(slow_down, host, guest.id)
+    assert not task.done()
+    return task
+
+
+async def test_a_guest_that_goes_off_during_the_copy_is_copied_all_the_same(place: Place) -> None:
+    host = place.hosts[0]
+    guest = a_guest(place.image, (nic(place, 0, 62, str(uuid.uuid4()), 0),), disk=1 << 30)
+    async with opened(host, place.store) as driver:
+        await run(driver, guest, Secrets())
+        await said(driver, guest, "gostack-guest: ready")
+        copying = await begun(driver, host, guest, place)
+        await driver.stop(guest.id, 40.0)
+        image = await asyncio.wait_for(copying, 60)
+        assert await driver.power(guest.id) is Power.SHUTDOWN
+        await remove(driver, guest)
+        assert "boots=2" in await boots(place, 0, driver, image, 63)
+
+
+async def test_a_copy_that_is_cut_off_is_gone_within_seconds(place: Place) -> None:
+    host = place.hosts[0]
+    guest = a_guest(place.image, (nic(place, 0, 64, str(uuid.uuid4()), 0),), disk=1 << 30)
+    async with opened(host, place.store) as driver:
+        await run(driver, guest, Secrets())
+        await said(driver, guest, "gostack-guest: ready")
+        copying = await begun(driver, host, guest, place)
+        began = time.monotonic()
+        copying.cancel()
+        await asyncio.gather(copying, return_exceptions=True)
+        assert time.monotonic() - began < 5
+        left = await asyncio.to_thread(lambda: list(host.state.glob("instances/*/*capture*")))
+        assert left == []
+        assert await driver.power(guest.id) is Power.RUNNING
+        async with driver.capture_disk(guest.id, lambda done, of: None) as content:
+            assert content.size > 0
+        await remove(driver, guest)
