@@ -1,7 +1,8 @@
 """Jobs that make an image of an instance's root disk: bytes are put into the image store, then an image names them."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from domain.core.fields import PERSONAL
 from domain.core.messages import Command, Key, Message, derived_id
 from domain.tasks.job import AggregateJob, Fact, HostJob, Where
 from domain.tasks.messages import Reply
@@ -18,8 +19,8 @@ class MakeInstanceImage(Command):
 
     reply: Reply
     project: str
-    name: str
-    description: str = ""
+    name: Annotated[str, PERSONAL]
+    description: Annotated[str, PERSONAL] = ""
     checksum: str
     format: str
     size: int
@@ -54,8 +55,8 @@ class MakeImage(AggregateJob):
     deadline = 30.0
     attempts = 3
 
-    name: str
-    description: str = ""
+    name: Annotated[str, PERSONAL]
+    description: Annotated[str, PERSONAL] = ""
 
     def message(self, subject: Any, task: Task, reply: Reply, where: Where) -> tuple[Key, Message]:
         """The image is asked to be, in the instance's project. Raises KeyError where nothing was uploaded."""

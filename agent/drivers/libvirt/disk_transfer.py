@@ -89,5 +89,5 @@ class LibvirtDiskTransfer(LibvirtDisks, LibvirtPower):
                 yield chunk
 
     async def _copying(self, work: Callable[[], T]) -> T:
-        """Run `work`, which waits for a disk, in a thread that is not needed for calls to libvirt, and return its result."""
+        """Return the result of `work`, which waits for a disk, from a thread that no call to libvirt needs."""
         return await asyncio.get_running_loop().run_in_executor(self._copiers, work)

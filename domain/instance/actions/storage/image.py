@@ -3,8 +3,11 @@
 UploadDisk · MakeImage. Undone in reverse: the image is deleted, and its bytes are taken out of the image store.
 """
 
+from typing import Annotated
+
 from pydantic import Field
 
+from domain.core.fields import PERSONAL
 from domain.instance.action import InstanceAction, InstanceCommand
 from domain.instance.state import VmState
 from domain.jobs.image import DiscardImage, DiscardUpload, MakeImage, UploadDisk
@@ -14,8 +17,10 @@ from domain.tasks.flow import Flow, Step, fields
 class CreateInstanceImage(InstanceCommand):
     """Make an image of an instance's root disk, from which others can be booted; the instance goes on meanwhile."""
 
-    name: str = Field(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+$", description="the image's name")
-    description: str = Field("", max_length=1024, description="what the image is for")
+    name: Annotated[str, PERSONAL] = Field(
+        min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+$", description="the image's name"
+    )
+    description: Annotated[str, PERSONAL] = Field("", max_length=1024, description="what the image is for")
 
 
 CREATE_INSTANCE_IMAGE = InstanceAction(
