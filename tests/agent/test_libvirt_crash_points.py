@@ -76,7 +76,6 @@ async def work(uri: str, state: Path, executor: ThreadPoolExecutor, guest: Guest
             await driver.undefine(guest.id)
             await driver.unplug(guest)
             await driver.delete_disk(guest.id)
-            await driver.delete_volume(VOLUME)
         return await driver.guests()
     finally:
         await driver.close()
