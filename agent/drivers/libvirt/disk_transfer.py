@@ -89,5 +89,5 @@ class LibvirtDiskTransfer(LibvirtDisks, LibvirtPower):
                 yield chunk
 
     async def _copying(self, work: Callable[[], T]) -> T:
-        """Run `work`, which waits for a disk, in a thread that is not needed for calls to libvirt, and return its result."""
+        """Run `work`, which waits for a disk, in a thread that calls to libvirt do not need, and return its result."""
         return await asyncio.get_running_loop().run_in_executor(self._copiers, work)
