@@ -20,7 +20,8 @@ class CreateInstanceImage(InstanceCommand):
     name: Annotated[str, PERSONAL] = Field(
         min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+$", description="the image's name"
     )
-    description: Annotated[str, PERSONAL] = Field("", max_length=1024, description="what the image is for")
+    description: Annotated[str, PERSONAL] = Field("", max_length=1024)
+    """What the image is for."""
 
 
 CREATE_INSTANCE_IMAGE = InstanceAction(
