@@ -89,9 +89,5 @@ class LibvirtDiskTransfer(LibvirtDisks, LibvirtPower):
                 yield chunk
 
     async def _copying(self, work: Callable[[], T]) -> T:
-<<<<<<< HEAD
         """Return the result of `work`, which waits for a disk, from a thread that no call to libvirt needs."""
-=======
-        """Run `work`, which waits for a disk, in a thread that calls to libvirt do not need, and return its result."""
->>>>>>> h/wordsapi
         return await asyncio.get_running_loop().run_in_executor(self._copiers, work)
