@@ -1,6 +1,6 @@
-"""The OpenAPI description; `python -m api.description.page` prints it.
+"""The OpenAPI description; `python -m api.description` prints it.
 
-docs/openapi.json is held to it by a test, so that no route changes unseen.
+A test compares it with docs/openapi.json, so that no route changes without review.
 """
 
 import sys
@@ -27,7 +27,7 @@ from projections.store.memory import MemoryStore
 
 
 def described() -> bytes:
-    """The description as it stands in docs/openapi.json: sorted, indented, the same for the same routes."""
+    """Return the description as in docs/openapi.json: sorted, indented, and the same for the same routes."""
     log, store, secrets = MemoryLog(), MemoryStore(), MemorySecrets()
     secret_cleanup = SecretCleanup(secrets)
     settings = Settings()

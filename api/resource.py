@@ -1,6 +1,6 @@
-"""The resources of the API: each kind of thing that it serves, with the shape of its documents and an example.
+"""The resources of the API: each kind that it serves, with the shape of its documents and an example.
 
-Why registered: lists, names, fields and examples are looked up by the view's name, wherever a resource's file stands.
+Why a registry: lists, names, fields and examples are looked up by the view's name.
 """
 
 from collections.abc import Mapping
@@ -13,17 +13,17 @@ from domain.kind import Kind
 
 @dataclass(frozen=True)
 class ApiResource:
-    """A kind of thing that has a view, which is also the path of its list."""
+    """A kind of resource that has a view, whose name is also the path of its list."""
 
     view: str
     noun: str
     document: type[Document]
     example: Mapping[str, Any]
-    """A document, for the description of the API; it also says what stands for `{ref}` in example requests."""
+    """An example document for the description of the API, which also gives `{ref}` in example requests."""
     kind: Kind | None = None
-    """The kind of aggregate that it is; None for what is part of one, as a port, or about one, as a task."""
+    """The kind of aggregate; None for a part of another aggregate, such as a port, or for a task."""
     remembered: bool = False
-    """The documents may be a second old when a boot refers to them."""
+    """Whether boots may use copies of the documents that are a second old."""
 
     def __post_init__(self) -> None:
         RESOURCES[self.view] = self
@@ -35,7 +35,7 @@ class ApiResource:
 
 
 RESOURCES: dict[str, ApiResource] = {}
-"""View -> what is served from it."""
+"""The resources by the names of their views."""
 
 
 def of_kind(

@@ -1,4 +1,4 @@
-"""The API as a process: the one place where its services are made, and where it ends in good order."""
+"""The API process: makes its services, serves requests, and ends in good order."""
 
 import asyncio
 import contextlib
@@ -41,17 +41,17 @@ from projections.store.postgres import PostgresStore
 from projections.views.view import Query
 
 GRACE = 10
-"""Seconds that requests get to end in."""
+"""Seconds in which requests under way may end when the process stops."""
 PAGE = 1000
 
 
 class NotReady(Exception):
-    """Requests cannot all be answered now."""
+    """The API cannot answer all requests now."""
 
 
 @asynccontextmanager
 async def made(settings: Settings, token: str) -> AsyncIterator[Services]:
-    """The real services.
+    """Make the real services, and close them at the end.
 
     Raises OSError and KeyInvalid for the key file, LogUnavailable, StoreUnavailable, SecretsUnavailable.
     """
@@ -101,7 +101,10 @@ async def made(settings: Settings, token: str) -> AsyncIterator[Services]:
 
 
 async def raise_segments(services: Services) -> None:
-    """Give no segment that a known network has: the sequence may be younger than the log."""
+    """Raise the sequence of segments above those of all networks. Raises StoreUnavailable.
+
+    The sequence may be younger than the log, if its database was made anew.
+    """
     marker, highest = "", 0
     while True:
         page = await services.store.page("networks", Query(limit=PAGE, marker=marker))
@@ -116,7 +119,7 @@ async def raise_segments(services: Services) -> None:
 async def serve(settings: Settings) -> None:
     """Serve users and agents until SIGTERM or SIGINT.
 
-    Raises SettingWrong, what made() raises; SystemExit where a port is taken.
+    Raises SettingWrong, the errors of made(), and SystemExit if a port is in use.
     """
     token = await asyncio.to_thread(settings.secrets.agent_token)
     async with made(settings, token) as services:

@@ -1,6 +1,7 @@
-"""The way to a host's agent: the two things that are asked of a host at once, and not by a command on the log.
+"""HTTP client of the hosts' agents, for the two requests that do not go over the log.
 
-A console and a display address are no state: they are looked at, change by the second, and the latter is secret.
+The console and the address of a display are no state of an instance: they change by the second, and the address comes
+with a secret.
 """
 
 from typing import Any
@@ -18,19 +19,22 @@ class Agents:
     """HTTP client of the agents' own endpoints."""
 
     def __init__(self, store: Store, token: str, transport: httpx.AsyncBaseTransport | None = None) -> None:
-        """`transport` replaces the network in tests."""
+        """Set the store with the agents' addresses, and their token; `transport` replaces the network in tests."""
         self._store = store
         self._client = httpx.AsyncClient(
             headers={"Authorization": f"Bearer {token}"}, timeout=TIMEOUT, transport=transport, trust_env=False
         )
 
     async def console(self, instance: dict[str, Any], most: int) -> bytes:
-        """The last `most` bytes of the instance's console. Raises NoHostYet, AgentUnreachable, AgentRefused."""
+        """Return the last `most` bytes of an instance's console. Raises NoHostYet, AgentUnreachable, AgentRefused."""
         answer = await self._ask("GET", instance, "console", {"most": str(most)})
         return answer.content
 
     async def vnc(self, instance: dict[str, Any]) -> bytes:
-        """Where its display is, as JSON, with a new password. Raises NoHostYet, AgentUnreachable, AgentRefused."""
+        """Return the address of an instance's display and a new password, as JSON.
+
+        Raises NoHostYet, AgentUnreachable, AgentRefused.
+        """
         answer = await self._ask("POST", instance, "vnc", {})
         return answer.content
 
@@ -53,11 +57,11 @@ class Agents:
         found = await self._store.get("hosts", host["id"])
         endpoint = str(orjson.loads(found.doc).get("endpoint", "")) if found else ""
         if not endpoint:
-            raise AgentUnreachable(host=host["name"], why="it has told no endpoint")
+            raise AgentUnreachable(host=host["name"], why="its address is not known")
         return endpoint.rstrip("/")
 
     async def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections to agents."""
         await self._client.aclose()
 
 

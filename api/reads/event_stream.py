@@ -1,8 +1,8 @@
-"""The live feed: events straight from the log, as server-sent events, resumable from any of them.
+"""The event stream: events straight from the log, as server-sent events, which can be resumed after any of them.
 
-Why from the log and not from the projection: nothing can be missed, nothing comes twice, and a follower may begin at
-the very first event. What stands on the log twice, since whoever published it fell, comes twice, under one id. A
-follower that is slow reads slowly: nothing is kept for it here.
+Why from the log and not from the read models: no event is missed or sent twice, and a client may begin at the very
+first event. An event that is on the log twice, since its publisher crashed, is sent twice, under one id. A slow client
+reads slowly: nothing is buffered for it here.
 """
 
 import heapq
@@ -29,24 +29,26 @@ KEEP_ALIVE = 10.0
 MOST_FOLLOWERS = 256
 NOW, BEGINNING = "now", "beginning"
 END = b"end"
-"""Kind of what is sent last, where there is a last."""
+"""Kind of the last event of a stream that ends."""
 SKEW = timedelta(minutes=1)
-"""By so much an event's own time may differ from when the log took it: clocks differ, and what is sent waits."""
+"""Greatest difference between an event's own time and the time at which the log took it."""
 
 
 class Feed:
-    """All followers of this process."""
+    """The event streams of this process."""
 
     def __init__(self, log: Log, clock: Callable[[], datetime]) -> None:
         self._log = log
         self._clock = clock
         self._followers = 0
         self.closing = False
-        """The process is ending: every follower is let go, and resumes elsewhere."""
+        """Whether the process is ending: every stream is ended, and its client resumes elsewhere."""
 
     async def start(self, begin: str, since: datetime | None = None) -> list[int]:
-        """Offsets to begin at: a position, `now` or `beginning`; where that is empty, the log is asked where this time
-        is. Raises Overloaded, Invalid, LogUnavailable."""
+        """Return the offsets of a position, `now` or `beginning`; if it is empty, the offsets at a time.
+
+        Raises Overloaded, Invalid, LogUnavailable.
+        """
         if self._followers >= MOST_FOLLOWERS:
             metrics.OVERLOADS.labels("followers").inc()
             raise Overloaded(
@@ -55,8 +57,8 @@ class Feed:
         return await begins_at(self._log, begin, since)
 
     async def follow(self, offsets: list[int], wanted: Interest) -> AsyncGenerator[bytes, None]:
-        """Events from these offsets on, as server-sent events, until the reader goes, or the time is over that it
-        wants events up to."""
+        """Yield the events after these offsets as server-sent events, until the client disconnects, or until the end
+        of the time that it asked for."""
         at = list(offsets)
         last: list[int] | None = None
         reader = await self._log.reader(
@@ -87,8 +89,10 @@ class Feed:
 
 
 async def begins_at(log: Log, begin: str, since: datetime | None = None) -> list[int]:
-    """Offsets of gostack.events, by partition, for a position, `now` or `beginning`; where that is empty, for a time.
-    Raises Invalid, LogUnavailable."""
+    """Return the offsets of gostack.events, by partition, of a position, `now` or `beginning`; if empty, at a time.
+
+    Raises Invalid, LogUnavailable.
+    """
     if not begin and since is not None:
         return _in_order(await log.offsets_at([Topic.EVENTS], since - SKEW))
     bounds = await log.bounds([Topic.EVENTS])
@@ -103,7 +107,7 @@ async def begins_at(log: Log, begin: str, since: datetime | None = None) -> list
         offsets = []
     if len(offsets) != len(ends) or any(offset > end for offset, (_, end) in zip(offsets, ends, strict=True)):
         raise Invalid(
-            field="from", value=begin[:80], allowed="it must be the id of an event of this feed, now or beginning"
+            field="from", value=begin[:80], allowed="it must be the id of an event of this stream, now or beginning"
         )
     return offsets
 
@@ -113,11 +117,11 @@ def _in_order(offsets: Positions) -> list[int]:
 
 
 def _wanted(record: Record, wanted: Interest) -> bytes:
-    """The event as JSON; empty where it is not wanted, or is none."""
+    """Return the event as JSON; empty if the client does not want it, or if it cannot be read."""
     try:
         return record_json(record) if wanted.wants(record) else b""
     except UNREADABLE as error:
-        logger.warning("%s cannot be read, and no follower is told: %s", record.place, error)
+        logger.warning("%s cannot be read, and is not sent to clients: %s", record.place, error)
         return b""
 
 
@@ -129,7 +133,7 @@ def _block(at: list[int], data: bytes = b"", kind: bytes = b"") -> bytes:
 
 
 def _in_time(records: list[Record]) -> list[Record]:
-    """Partitions merged by time, each in its own order: what people expect to read."""
+    """Return records merged by time, with each partition in its own order."""
 
     def partition(record: Record) -> int:
         return record.partition or 0

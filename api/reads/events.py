@@ -9,7 +9,7 @@ from projections.store.port import HistoryEntry
 
 
 def entry_json(entry: HistoryEntry) -> bytes:
-    """An event of history."""
+    """Return an event of the history as JSON."""
     about = {
         "id": entry.id,
         "type": entry.type,
@@ -28,9 +28,9 @@ def entry_json(entry: HistoryEntry) -> bytes:
 
 
 def record_json(record: Record) -> bytes:
-    """An event of the log. Its data passes through as it is: a follower may know types that this process does not.
+    """Return an event of the log as JSON. Its data is unchanged: a client may know types that this process does not.
 
-    Raises what is in domain.core.event_filter.UNREADABLE for what is no event.
+    Raises an error of domain.core.event_filter.UNREADABLE if the record is no event.
     """
     headers = {name: value.decode() for name, value in record.headers}
     data = orjson.loads(record.value)

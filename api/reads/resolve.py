@@ -1,4 +1,4 @@
-"""From what people write to ids: an id, or a name where it is unique."""
+"""Resolution of references in requests: an id, or a name if it is unique."""
 
 import uuid
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from projections.views.view import Found
 
 
 def is_id(ref: str) -> bool:
-    """Whether this is written like an id; a name that is cannot be told from one."""
+    """Return whether a reference is written like an id; a name that looks like an id is taken for one."""
     try:
         return len(ref) == 36 and str(uuid.UUID(ref)) == ref.lower()
     except ValueError:
@@ -27,9 +27,9 @@ def is_id(ref: str) -> bool:
 
 
 async def found(services: Services, view: str, ref: str, project: str) -> Found:
-    """The row with this id, whatever became of it, or the one alive with this name.
+    """Return the row with this id, also if it is deleted, or the row with this name that is not deleted.
 
-    Names of the own project go before those of others. Raises NotFound, NameNotUnique.
+    Names in the user's own project go before those in others. Raises NotFound, NameNotUnique.
     """
     if is_id(ref):
         row = await services.store.get(view, ref.lower())
@@ -40,12 +40,12 @@ async def found(services: Services, view: str, ref: str, project: str) -> Found:
 
 
 def cell(doc: Mapping[str, Any]) -> str:
-    """The cell that a host's or zone's document tells; those that an earlier release wrote tell none."""
+    """Return the cell in a host's or zone's document; the default cell for a document of an earlier release."""
     return str(doc.get("cell", DEFAULT_CELL))
 
 
 async def ident(services: Services, view: str, ref: str, project: str) -> str:
-    """The id. One that is written like an id is taken as it is: whoever decides knows whether it exists.
+    """Return the id of a reference. An id is not looked up: the engine or the scheduler knows whether it exists.
 
     Raises NotFound, NameNotUnique.
     """
@@ -53,7 +53,7 @@ async def ident(services: Services, view: str, ref: str, project: str) -> str:
 
 
 async def alive(services: Services, view: str, ref: str, project: str) -> dict[str, Any]:
-    """The document of something that exists and is not deleted. Raises NotFound, NameNotUnique."""
+    """Return the document of a resource that is not deleted. Raises NotFound, NameNotUnique."""
     doc = services.known.get((view, ref, project)) if RESOURCES[view].remembered else None
     if doc is None:
         row = await found(services, view, ref, project)
@@ -68,7 +68,7 @@ async def alive(services: Services, view: str, ref: str, project: str) -> dict[s
 async def referred(
     services: Services, command: type[Command], values: Mapping[str, Any], project: str
 ) -> dict[str, Any]:
-    """The values of a command's fields, with ids, or the things themselves, in place of the names that people wrote.
+    """Return the values of a command's fields, with ids or copies of the resources in place of references.
 
     Raises NotFound, NameNotUnique.
     """

@@ -1,4 +1,4 @@
-"""A place in the whole of gostack.events as one short word: the id of an event in the feed.
+"""A position in all partitions of gostack.events as one short word: the id of an event in the stream.
 
 Why a vector: order holds within a partition only, so where a follower is takes one offset a partition. LEB128 and
 base64 keep twelve of them under a hundred characters. It says what was sent before, so the same event may stand under
@@ -13,7 +13,7 @@ LONGEST = 4096
 
 
 def encode(offsets: Sequence[int]) -> str:
-    """Offsets, by partition, as a word."""
+    """Return offsets, by partition, as a word."""
     packed = bytearray()
     for offset in offsets:
         rest = offset
@@ -25,7 +25,7 @@ def encode(offsets: Sequence[int]) -> str:
 
 
 def decode(word: str) -> list[int]:
-    """The inverse of encode(); raises ValueError for anything else."""
+    """Return the offsets in a word. Raises ValueError if encode() cannot have made it."""
     if len(word) > LONGEST:
         raise ValueError("too long")
     try:

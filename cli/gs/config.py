@@ -1,4 +1,4 @@
-"""gs config: the settings in force at the service, and where each came from."""
+"""gs config: the settings in force at the service, and the source of each."""
 
 from typing import Annotated
 
@@ -17,7 +17,7 @@ app = typer.Typer()
 
 @command(app)
 def show(call: Call) -> None:
-    """Show every setting, its value and where that came from."""
+    """Show every setting with its value and the source of it."""
     call.table(call.client.get(SETTING.path()), SETTING)
 
 
@@ -25,10 +25,13 @@ def show(call: Call) -> None:
 def get(
     call: Call,
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="SECTION.NAME.", show_default=False, autocompletion=names(SETTING))
+        str,
+        typer.Argument(
+            metavar="NAME", help="Name of the setting: SECTION.NAME.", show_default=False, autocompletion=names(SETTING)
+        ),
     ],
 ) -> None:
-    """Print one setting's value."""
+    """Print the value of a setting."""
     for setting in call.client.get(SETTING.path()).items(SETTING.plural):
         if setting.get("name") == name:
             if call.options.form is Format.TABLE and not call.options.raw and not call.options.fields:

@@ -1,4 +1,4 @@
-"""gs event dead: records that nobody could read or apply, and what is done about them."""
+"""gs event dead: records that could not be read or applied; they are retried or dropped."""
 
 from typing import Annotated
 
@@ -21,31 +21,33 @@ def list_all(
     call: Call,
     status: Annotated[
         str | None,
-        typer.Option("--status", help="dead, retried or dropped.", autocompletion=words(lambda: STATUSES)),
+        typer.Option(
+            "--status", help="Only in this status: dead, retried or dropped.", autocompletion=words(lambda: STATUSES)
+        ),
     ] = None,
-    kind: Annotated[str | None, typer.Option("--kind", help="For this kind of thing, such as instance.")] = None,
-    subject: Annotated[str | None, typer.Option("--subject", help="For this aggregate: KIND/ID.")] = None,
-    limit: Annotated[int | None, typer.Option("--limit", "-l", min=1, help="At most so many.")] = None,
-    marker: Annotated[str | None, typer.Option("--marker", help="Only what follows this ID.")] = None,
+    kind: Annotated[str | None, typer.Option("--kind", help="Only records for this kind, such as instance.")] = None,
+    subject: Annotated[str | None, typer.Option("--subject", help="Only records for this aggregate: KIND/ID.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", "-l", min=1, help="List at most this many.")] = None,
+    marker: Annotated[str | None, typer.Option("--marker", help="List only what follows this ID.")] = None,
 ) -> None:
-    """List dead records, the newest first."""
+    """List dead records with the newest first."""
     answer = call.client.get(DEAD.path(), status=status, kind=kind, subject=subject, limit=limit, marker=marker)
     call.table(answer, DEAD)
 
 
 @command(app)
 def show(call: Call, which: Which) -> None:
-    """Show a dead record: where it came from, why it is dead, what it says."""
+    """Show a dead record: its position, the reason why it is dead, and its data."""
     call.show_answer(call.client.get(DEAD.path(which)))
 
 
 @command(app, writes=True)
 def retry(call: Call, which: Which) -> None:
-    """Release what it was for, and have the record dealt with again, once."""
+    """Release the subject of a dead record, and put the record on its topic again, once."""
     call.show_answer(call.client.write("POST", DEAD.path(which, "retry")))
 
 
 @command(app, writes=True)
 def drop(call: Call, which: Which) -> None:
-    """Say that a dead record needs no more care."""
+    """Mark a dead record as dropped, so that it needs no more care."""
     call.show_answer(call.client.write("POST", DEAD.path(which, "drop")))

@@ -25,7 +25,7 @@ ROW = re.compile(r'^KIND = Kind\(\n    name="(\w+)",\n    help="([^"\n]+)",$', r
 
 
 def of_kinds() -> Iterator[tuple[str, str]]:
-    """Name and sentence of each kind of aggregate."""
+    """Return the name and the help text of each kind of aggregate."""
     spec = importlib.util.find_spec("domain")
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         for path in sorted([*Path(folder).glob("*.py"), *Path(folder).glob("*/kind.py")]):

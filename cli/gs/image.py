@@ -1,4 +1,4 @@
-"""gs image: what root disks are made of. The bytes go first, under their checksum; the image then names them."""
+"""gs image: images for root disks. The bytes are uploaded first, under their checksum; the image then names them."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,10 +26,10 @@ add_story(app, IMAGE)
 @command(app, writes=True)
 def create(
     call: Call,
-    file: Annotated[Path, typer.Option("--file", help="The disk image: qcow2 or raw.")],
-    argument: Annotated[str | None, typer.Argument(metavar="NAME", help="Its name, or --name.")] = None,
-    name: Annotated[str | None, typer.Option("--name", help="Its name.")] = None,
-    description: Annotated[str | None, typer.Option("--description", help="What it is.")] = None,
+    file: Annotated[Path, typer.Option("--file", help="File with the disk image: qcow2 or raw.")],
+    argument: Annotated[str | None, typer.Argument(metavar="NAME", help="Name of the image, or --name.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the image.")] = None,
+    description: Annotated[str | None, typer.Option("--description", help="Description of the image.")] = None,
     arch: Annotated[str | None, typer.Option("--arch", help="Processor architecture, e.g. x86_64.")] = None,
 ) -> None:
     """Upload a disk image and give it a name."""

@@ -1,4 +1,4 @@
-"""gs instance: virtual machines."""
+"""gs instance: virtual machines and their lifecycle."""
 
 from typing import Annotated, Any
 
@@ -18,7 +18,7 @@ from cli.gs.why import add_why
 app = typer.Typer()
 Which = Annotated[str, argument(INSTANCE)]
 
-INNER = Narrowing("--inner-status", "Show the three facts behind the status.", switch=True)
+INNER = Narrowing("--inner-status", "Show the three values that make up the status.", switch=True)
 
 
 def _inner(own: dict[str, Any]) -> tuple[Column, ...]:
@@ -48,10 +48,10 @@ add_release(app, INSTANCE)
 def update(
     call: Call,
     which: Which,
-    name: Annotated[str | None, typer.Option("--name", help="A new name.")] = None,
-    description: Annotated[str | None, typer.Option("--description", help="A new description.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="New name of the instance.")] = None,
+    description: Annotated[str | None, typer.Option("--description", help="New description of the instance.")] = None,
     metadata: Annotated[
-        list[str] | None, typer.Option("--metadata", metavar="K=V,…", help="New metadata, instead of all there was.")
+        list[str] | None, typer.Option("--metadata", metavar="K=V,…", help="New metadata, which replaces all entries.")
     ] = None,
 ) -> None:
     """Change an instance's name, description or metadata."""

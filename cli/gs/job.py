@@ -1,4 +1,4 @@
-"""gs job: steps of tasks, as they were sent to hosts, to the scheduler and to networks."""
+"""gs job: the steps of tasks, sent to hosts, the scheduler and networks."""
 
 import typer
 

@@ -1,4 +1,4 @@
-"""gs keypair: public keys by name. A private key is shown once, when the service makes it, and kept nowhere."""
+"""gs keypair: public keys by name. A private key is shown once, when the service makes it, and stored nowhere."""
 
 import os
 from pathlib import Path
@@ -25,20 +25,21 @@ add_story(app, KEYPAIR)
 @command(app, writes=True)
 def create(
     call: Call,
-    argument: Annotated[str | None, typer.Argument(metavar="NAME", help="Its name, or --name.")] = None,
-    name: Annotated[str | None, typer.Option("--name", help="Its name.")] = None,
+    argument: Annotated[str | None, typer.Argument(metavar="NAME", help="Name of the keypair, or --name.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the keypair.")] = None,
     public_key: Annotated[
         str | None, typer.Option("--public-key", help="An OpenSSH public key, or the file that holds it.")
     ] = None,
     private_key: Annotated[
-        str | None, typer.Option("--private-key", metavar="FILE", help="Where to write the private key that is made.")
+        str | None,
+        typer.Option("--private-key", metavar="FILE", help="Write the private key that is made to this file."),
     ] = None,
 ) -> None:
-    """Keep a public key, or make a new pair and show its private key, once."""
+    """Store a public key, or make a new pair and show its private key, once."""
     body: dict[str, Any] = {"name": one_name(argument, name)}
     if public_key is not None:
         if private_key is not None:
-            raise typer.BadParameter("--private-key is for a pair that is made; --public-key brings one.")
+            raise typer.BadParameter("--private-key is for a new pair; it does not go with --public-key.")
         body["public_key"] = text_or_file(public_key).strip()
     if private_key is not None and Path(private_key).exists():
         raise Usage(f"{private_key} exists already.", "It is not overwritten: it may be the only copy of a key.")
@@ -66,6 +67,6 @@ add_delete(app, KEYPAIR)
 
 
 def _keep(path: Path, text: str) -> None:
-    """A file that only its owner reads, from its first byte on."""
+    """Create a file that only its owner can read, from its first byte on."""
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
         file.write(text if text.endswith("\n") else text + "\n")

@@ -1,6 +1,6 @@
 """The commands of a kind of aggregate that needs no module of its own, made from its row.
 
-Why made: a new kind is a row, and what people can do with it on the command line follows.
+Why generated: a new kind is a row, and its commands follow.
 """
 
 import inspect
@@ -25,11 +25,11 @@ from domain.core.messages import Command
 from domain.kind import Kind, ListFilter
 
 Send = Callable[[str], Any]
-"""Asks for something of the one with this id; returns the service's answer."""
+"""A function that sends a request for the resource with this id, and returns the service's answer."""
 
 
 def resource_of(kind: Kind) -> Resource:
-    """Make the row of a kind's group: what its commands show, and what its list can be narrowed by."""
+    """Make the row of a kind's group: its columns and the options of its list."""
     status = (Column("status"),) if kind.with_tasks else ()
     projects = (BY_PROJECT,) if kind.of_projects else ()
     shown = tuple(Column(field) for field in kind.shown)
@@ -50,7 +50,7 @@ def _narrowing(each: ListFilter) -> Narrowing:
 
 
 def app_of(name: str) -> typer.Typer:
-    """The group of a kind: list, show, what became of it, and what can be asked of it. Raises KeyError."""
+    """Return the group of commands of a kind. Raises KeyError."""
     kind = AGGREGATES[name]
     resource = KINDS.setdefault(name, resource_of(kind))
     app = typer.Typer()
@@ -124,7 +124,7 @@ def _add_act(
     fields: Mapping[str, FieldInfo],
     ask: Callable[[Call, str, dict[str, Any]], Any],
 ) -> None:
-    """Add a command that asks for a verb on one or several, and waits for the tasks that they become."""
+    """Add a command that starts a verb on one or several resources, and waits for their tasks."""
 
     def run(call: Call, which: list[str], **given: Any) -> None:
         body = sent(fields, given)
@@ -148,7 +148,7 @@ def _add_act(
 
 
 def _decided(call: Call, answer: Any) -> dict[str, Any]:
-    """Return what the service said, with the task's id where that was decided after the answer."""
+    """Return the service's answer, with the id of its task if that was decided later."""
     from cli.gs.waiting import verdict
 
     said = dict(answer.body) if isinstance(answer.body, dict) else {}
@@ -158,7 +158,7 @@ def _decided(call: Call, answer: Any) -> dict[str, Any]:
 
 
 def _shown(call: Call, resource: Resource, answers: Mapping[str, dict[str, Any]], labels: Mapping[str, str]) -> None:
-    """Wait for the tasks of these answers, where that is wished, and print what each is then. Raises Failed."""
+    """Wait for the tasks of these answers, unless --no-wait was given, and print the resources. Raises Failed."""
     from cli.gs.waiting import Started
 
     tasks = {ident: str(said["task_id"]) for ident, said in answers.items() if said.get("task_id")}

@@ -1,4 +1,4 @@
-"""Answers on paper: table, json, yaml, csv, value.
+"""Formats of answers: table, json, yaml, csv, value.
 
 Why one file: every command prints through these functions, so a format means the same everywhere. Tables are for
 people; the others hold raw values, whole, for machines.
@@ -32,7 +32,7 @@ Document = dict[str, Any]
 
 
 class Format(StrEnum):
-    """How an answer is printed."""
+    """The format of a printed answer."""
 
     TABLE = "table"
     JSON = "json"
@@ -42,7 +42,7 @@ class Format(StrEnum):
 
 
 def many(documents: Sequence[Document], columns: Sequence[Column], form: Format, *, whole: bool) -> str:
-    """A list. `whole`: machines get whole documents, because no fields were asked for."""
+    """Return a list as text. With `whole`, formats for programs have whole documents instead of columns."""
     match form:
         case Format.JSON:
             return _json([each if whole else _only(each, columns) for each in documents])
@@ -59,7 +59,7 @@ def many(documents: Sequence[Document], columns: Sequence[Column], form: Format,
 
 
 def one(document: Document, fields: Sequence[str], form: Format) -> str:
-    """A single document, whole or only these fields."""
+    """Return a document as text, whole or with only these fields."""
     shown = {field: pick(document, field) for field in fields} if fields else document
     match form:
         case Format.JSON:
@@ -75,7 +75,7 @@ def one(document: Document, fields: Sequence[str], form: Format) -> str:
 
 
 def write(text: str) -> None:
-    """To standard output, whatever its encoding can hold."""
+    """Print to standard output; characters that its encoding lacks are replaced."""
     stream = sys.stdout
     encoding = getattr(stream, "encoding", None) or "utf-8"
     stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
@@ -107,7 +107,7 @@ def _csv(rows: Sequence[Sequence[str]]) -> str:
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], never_cut: set[int]) -> str:
-    """On a terminal it fits the width; elsewhere nothing is cut."""
+    """Return a table as text: as wide as the terminal, or without limit if there is none."""
     return _fitted(headings, rows, never_cut) if sys.stdout.isatty() else _aligned([headings, *rows])
 
 

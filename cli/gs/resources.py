@@ -64,13 +64,13 @@ ID, NAME, CREATED = Column("id"), Column("name"), Column("created")
 PROJECT = Column("project_id", "project")
 BY_NAME = Narrowing("--name", "Only with this name.")
 BY_PROJECT = Narrowing("--project-id", "Only of this project.", of="project")
-ENABLED = Narrowing("--status", "enabled or disabled.", known=lambda: ("enabled", "disabled"))
-BY_INSTANCE = Narrowing("--instance", "Of this instance (name or ID).", of="instance")
+ENABLED = Narrowing("--status", "Only in this status: enabled or disabled.", known=lambda: ("enabled", "disabled"))
+BY_INSTANCE = Narrowing("--instance", "Only of this instance (name or ID).", of="instance")
 
 
 def by_status(known: Callable[[], Iterable[str]]) -> Narrowing:
     """Return the option --status of a kind that has these statuses."""
-    return Narrowing("--status", "In one of these statuses: a,b.", known=known, several=True)
+    return Narrowing("--status", "Only in one of these statuses: a,b.", known=known, several=True)
 
 
 def _instance_statuses() -> Iterable[str]:
@@ -107,17 +107,17 @@ INSTANCE = Resource(
     narrowings=(
         BY_NAME,
         by_status(_instance_statuses),
-        Narrowing("--ip", "With this address."),
-        Narrowing("--host-id", "On this host (name or ID).", of="host"),
-        Narrowing("--host-name", "On the host of this name.", of="host.name"),
-        Narrowing("--flavor-ids", "Of one of these flavors (names or IDs): a,b.", of="flavor", several=True),
-        Narrowing("--image-id", "Made of this image (name or ID).", of="image"),
-        Narrowing("--key-name", "With this keypair.", of="keypair.name"),
-        Narrowing("--zone", "In this zone.", of="zone.name"),
+        Narrowing("--ip", "Only with this address."),
+        Narrowing("--host-id", "Only on this host (name or ID).", of="host"),
+        Narrowing("--host-name", "Only on the host with this name.", of="host.name"),
+        Narrowing("--flavor-ids", "Only of these flavors (names or IDs): a,b.", of="flavor", several=True),
+        Narrowing("--image-id", "Only made of this image (name or ID).", of="image"),
+        Narrowing("--key-name", "Only with this keypair.", of="keypair.name"),
+        Narrowing("--zone", "Only in this zone.", of="zone.name"),
         BY_PROJECT,
-        Narrowing("--user-id", "Of this user."),
-        Narrowing("--create-date", "Created from,to: Unix seconds, one of them may be empty."),
-        Narrowing("--update-date", "Changed from,to: Unix seconds, one of them may be empty."),
+        Narrowing("--user-id", "Only of this user."),
+        Narrowing("--create-date", "Only created between from,to: Unix seconds; one of them may be empty."),
+        Narrowing("--update-date", "Only changed between from,to: Unix seconds; one of them may be empty."),
         Narrowing(
             "--at",
             "What was there then (ISO 8601, Unix seconds, or how long ago: 10m), as the other options say it was.",
@@ -125,7 +125,7 @@ INSTANCE = Resource(
     ),
 )
 DONE = (ID, NAME, Column("status"), Column("task_id", "task"), Column("command_id", "command"))
-"""Of an instance that something was asked for, and not waited for."""
+"""Columns of an instance whose task was not waited for."""
 INNER_STATUS = (Column("vm_state"), Column("power"), Column("task.action", "task"), Column("task.step", "step"))
 FLAVOR = Resource(
     "flavor",
@@ -172,9 +172,9 @@ PORT = Resource(
     ),
     narrowings=(
         BY_NAME,
-        Narrowing("--network", "Of this network (name or ID).", of="network"),
+        Narrowing("--network", "Only of this network (name or ID).", of="network"),
         BY_INSTANCE,
-        Narrowing("--ip", "With this address."),
+        Narrowing("--ip", "Only with this address."),
         BY_PROJECT,
     ),
 )
@@ -195,10 +195,15 @@ HOST = Resource(
     ),
     narrowings=(
         BY_NAME,
-        Narrowing("--zone", "In this zone.", of="zone.name"),
-        Narrowing("--cell", "Of this cell.", of="cell"),
+        Narrowing("--zone", "Only in this zone.", of="zone.name"),
+        Narrowing("--cell", "Only of this cell.", of="cell"),
         ENABLED,
-        Narrowing("--health", "In one of these states: up,suspect.", known=lambda: ("up", "suspect"), several=True),
+        Narrowing(
+            "--health",
+            "Only in one of these states of health: up,suspect.",
+            known=lambda: ("up", "suspect"),
+            several=True,
+        ),
     ),
 )
 ZONE = Resource("zone", "zones", (ID, NAME, Column("cell"), Column("description"), CREATED), narrowings=(BY_NAME,))
@@ -218,7 +223,7 @@ TASK = Resource(
     ),
     narrowings=(
         by_status(lambda: ("queued", "running", "cancelling", "undoing", "finished", "failed", "cancelled")),
-        Narrowing("--action", "Of this action.", known=_actions),
+        Narrowing("--action", "Only of this action.", known=_actions),
         BY_INSTANCE,
         BY_PROJECT,
     ),
@@ -241,9 +246,9 @@ JOB = Resource(
     narrowings=(
         BY_NAME,
         by_status(lambda: ("dispatched", "started", "finished", "failed", "skipped")),
-        Narrowing("--task", "Of this task.", of="task"),
+        Narrowing("--task", "Only of this task.", of="task"),
         BY_INSTANCE,
-        Narrowing("--host", "Sent to this host (name or ID).", of="host"),
+        Narrowing("--host", "Only sent to this host (name or ID).", of="host"),
     ),
     named=False,
 )
@@ -262,7 +267,7 @@ MIGRATION = Resource(
     ),
     narrowings=(
         BY_INSTANCE,
-        Narrowing("--host", "From or to this host (name or ID).", of="host"),
+        Narrowing("--host", "Only from or to this host (name or ID).", of="host"),
         by_status(_migration_statuses),
         BY_PROJECT,
     ),
@@ -273,11 +278,11 @@ EVENT = Resource(
     "events",
     (Column("id"), Column("time"), Column("type"), Column("subject"), Column("actor"), Column("verdict")),
     narrowings=(
-        Narrowing("--subject", "Of this aggregate: KIND/ID, or ID."),
-        Narrowing("--type", "Of one of these types: a,b; * stands for anything, as in instance.*"),
-        Narrowing("--actor", "Caused by this user."),
+        Narrowing("--subject", "Only of this aggregate: KIND/ID, or ID."),
+        Narrowing("--type", "Only of these types: a,b; * stands for anything, as in instance.*."),
+        Narrowing("--actor", "Only caused by this user."),
         BY_PROJECT,
-        Narrowing("--task", "All events that this task led to.", of="task"),
+        Narrowing("--task", "Only events that this task led to.", of="task"),
         Narrowing("--since", f"Only events since this time: {TIME}."),
         Narrowing("--until", f"Only events until this time: {TIME}."),
     ),
@@ -383,7 +388,7 @@ PARKED = Resource(
     "parked aggregate",
     "parked",
     (ID, Column("since"), Column("why"), Column("place")),
-    narrowings=(Narrowing("--kind", "Of this kind, such as instance."),),
+    narrowings=(Narrowing("--kind", "Only of this kind, such as instance."),),
     named=False,
     selects=False,
 )

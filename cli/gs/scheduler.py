@@ -1,4 +1,4 @@
-"""gs scheduler: what it filters and weighs by, how it placed an instance, and what another policy would have done."""
+"""gs scheduler: filters and weights, how an instance was placed, and simulations of other policies."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,7 +25,7 @@ def filters(call: Call) -> None:
 
 @command(app, shows=WEIGHT)
 def weights(call: Call) -> None:
-    """List what hosts are weighed by, and how much each counts."""
+    """List the criteria by which hosts are ranked, with their weights."""
     call.table(call.client.get("/scheduler"), WEIGHT)
 
 
@@ -33,20 +33,22 @@ def weights(call: Call) -> None:
 def explain(
     call: Call,
     which: Annotated[str, argument(INSTANCE)],
-    every: Annotated[bool, typer.Option("--all", help="Every host's score in the newest placement.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Show every host's score in the newest placement.")] = False,
     at: Annotated[
-        str | None, typer.Option("--at", metavar="PLACE", help="With --all: of the placement that stands there.")
+        str | None, typer.Option("--at", metavar="PLACE", help="With --all: position of the placement on the log.")
     ] = None,
-    limit: Annotated[int | None, typer.Option("--limit", "-l", min=1, help="With --all: at most so many.")] = None,
-    marker: Annotated[str | None, typer.Option("--marker", help="With --all: only what follows this ID.")] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", "-l", min=1, help="With --all: list at most this many.")
+    ] = None,
+    marker: Annotated[str | None, typer.Option("--marker", help="With --all: list only what follows this ID.")] = None,
 ) -> None:
-    """Tell how an instance was placed: what each filter left out, and the best scores."""
+    """Explain how an instance was placed: how many hosts each filter left out, and the best scores."""
     if every:
         _tell_all(call, INSTANCE.path(call.ident(INSTANCE, which), "placements", "scores"), at, limit, marker)
         return
     for flag, given in (("--at", at), ("--limit", limit), ("--marker", marker)):
         if given is not None:
-            raise Usage(f"{flag} goes with --all.")
+            raise Usage(f"{flag} needs --all.")
     answer = call.client.get(INSTANCE.path(call.ident(INSTANCE, which), "placements"))
     if call.options.raw or call.options.form is not Format.TABLE or call.options.fields:
         call.show_answer(answer)
@@ -81,17 +83,22 @@ def simulate(
         typer.Option(
             "--policy",
             metavar="FILE",
-            help="YAML or JSON with filters (a list), weights and ratios (by name); what it leaves out is as it is.",
+            help="YAML or JSON with filters (a list), weights and ratios (by name); the rest is the present policy.",
             show_default=False,
         ),
     ],
     begin: Annotated[
-        str, typer.Option("--from", metavar="MOMENT", help=f"The first request's: {TIME}.", show_default=False)
+        str,
+        typer.Option("--from", metavar="MOMENT", help=f"Beginning of the simulated time: {TIME}.", show_default=False),
     ],
-    end: Annotated[str | None, typer.Option("--to", metavar="MOMENT", help="Up to when; now, unless given.")] = None,
-    limit: Annotated[int | None, typer.Option("--limit", "-l", min=1, help="At most so many requests.")] = None,
+    end: Annotated[
+        str | None, typer.Option("--to", metavar="MOMENT", help="End of the simulated time; now unless given.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", "-l", min=1, help="Simulate at most this many requests.")
+    ] = None,
 ) -> None:
-    """Tell what would have gone where under another policy, against what did. It changes nothing."""
+    """Compare placements under another policy with the actual ones. Nothing is changed."""
     body = {"policy": read_policy(policy), "from": begin, "to": end, "limit": limit}
     answer = call.client.write("POST", "/scheduler/simulate", {key: value for key, value in body.items() if value})
     if call.options.raw or call.options.form is not Format.TABLE or call.options.fields:

@@ -1,4 +1,4 @@
-"""gs webhook: endpoints that are told of events. A secret is shown once, when the service makes it."""
+"""gs webhook: endpoints to which events are sent. A secret is shown once, when the service makes it."""
 
 from typing import Annotated, Any
 
@@ -34,10 +34,10 @@ Actor = Annotated[Text, _option("--actor")]
 OfProject = Annotated[Text, _option("--project-id")]
 Task = Annotated[Text, _option("--task")]
 Start = Annotated[
-    Text, typer.Option("--from", metavar="beginning|now|ID", help="Where to begin; an ID as of gs event follow.")
+    Text, typer.Option("--from", metavar="beginning|now|ID", help="Where to begin; an ID as gs event follow prints it.")
 ]
 Since = Annotated[Text, typer.Option("--since", help=f"Where to begin: {TIME}.")]
-Description = Annotated[Text, typer.Option("--description", help="What it is for.")]
+Description = Annotated[Text, typer.Option("--description", help="Description of the webhook.")]
 
 add_list(app, WEBHOOK)
 add_show(app, WEBHOOK)
@@ -47,9 +47,9 @@ add_story(app, WEBHOOK)
 @command(app, writes=True)
 def create(
     call: Call,
-    url: Annotated[str, typer.Option("--url", help="Where to send: http or https.", show_default=False)],
-    argument: Annotated[Text, typer.Argument(metavar="NAME", help="Its name, or --name.")] = None,
-    name: Annotated[Text, typer.Option("--name", help="Its name.")] = None,
+    url: Annotated[str, typer.Option("--url", help="URL of the endpoint: http or https.", show_default=False)],
+    argument: Annotated[Text, typer.Argument(metavar="NAME", help="Name of the webhook, or --name.")] = None,
+    name: Annotated[Text, typer.Option("--name", help="Name of the webhook.")] = None,
     description: Description = None,
     types: Types = None,
     subject: Subject = None,
@@ -59,7 +59,7 @@ def create(
     start: Start = None,
     since: Since = None,
 ) -> None:
-    """Tell an endpoint of events, and show the secret that they are signed with, once."""
+    """Create a webhook, which sends events to an endpoint, and show the secret of their signatures, once."""
     body: dict[str, Any] = {
         "name": one_name(argument, name),
         "url": url,
@@ -75,8 +75,8 @@ def create(
 def update(
     call: Call,
     which: Which,
-    name: Annotated[Text, typer.Option("--name", help="A new name.")] = None,
-    url: Annotated[Text, typer.Option("--url", help="Where to send from now on.")] = None,
+    name: Annotated[Text, typer.Option("--name", help="New name of the webhook.")] = None,
+    url: Annotated[Text, typer.Option("--url", help="New URL of the endpoint.")] = None,
     description: Description = None,
     types: Types = None,
     subject: Subject = None,
@@ -84,10 +84,10 @@ def update(
     project_id: OfProject = None,
     task: Task = None,
     new_secret: Annotated[
-        bool, typer.Option("--new-secret", help="Make a new secret; the one before goes on signing for a day.")
+        bool, typer.Option("--new-secret", help="Make a new secret; the old one is valid for another day.")
     ] = False,
 ) -> None:
-    """Change a webhook; what is not given stays. A filter is removed by an empty text."""
+    """Change a webhook; other fields keep their values. An empty text removes a filter."""
     wanted = _wanted(types, subject, actor, project_id, task)
     body = _given({"name": name, "url": url, "description": description, "wanted": wanted, "new_secret": new_secret})
     if not body:
@@ -102,7 +102,7 @@ add_delete(app, WEBHOOK)
 
 @command(app)
 def test(call: Call, which: Which) -> None:
-    """Send one event that is on no log; the status is 0 only when the endpoint took it."""
+    """Send a test event; the exit status is 0 only if the endpoint accepted it."""
     answer = call.client.write("POST", WEBHOOK.path(call.ident(WEBHOOK, which), "test"), {})
     call.show_answer(answer)
     if not answer.get("delivered"):
@@ -111,7 +111,7 @@ def test(call: Call, which: Which) -> None:
 
 @command(app, writes=True)
 def retry(call: Call, which: Which, start: Start = None, since: Since = None) -> None:
-    """Try at once what was not taken, or from elsewhere on, and enable a webhook that was disabled."""
+    """Retry undelivered events at once, or begin at another position, and enable the webhook if it is disabled."""
     ident = call.ident(WEBHOOK, which)
     body = _given(_place(start, since))
     call.written(WEBHOOK, call.client.write("POST", WEBHOOK.path(ident, "retry"), body), ident)
