@@ -21,7 +21,7 @@ class CreateInstanceImage(InstanceCommand):
         min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+$", description="the image's name"
     )
     description: Annotated[str, PERSONAL] = Field("", max_length=1024)
-    """What the image is for."""
+    """The description of the image."""
 
 
 CREATE_INSTANCE_IMAGE = InstanceAction(
