@@ -2,11 +2,13 @@
 
 import asyncio
 import hashlib
+import json
 import time
 import uuid
 from contextlib import aclosing
 
 import libvirt
+import libvirt_qemu
 import pytest
 
 from agent.drivers.driver import DiskContent, Secrets
@@ -19,6 +21,12 @@ pytestmark = [pytest.mark.e2e, pytest.mark.real]
 
 __all__ = ["place"]
 """A fixture."""
+
+
+SLOW = 1 << 16
+"""Bytes in a second."""
+NOISE = "write -q -P 165 200M 200M"
+"""Behind the guest's partition, so that a copy takes long enough to be met while it is made."""
 
 
 async def stored(place: Place, content: DiskContent) -> ImageRef:
@@ -45,14 +53,10 @@ async def boots(place: Place, host: int, driver: LibvirtDriver, image: ImageRef,
 
 def slow_down(host: Host, instance_id: str) -> None:
     """The backup that QEMU makes now takes long."""
-    import libvirt_qemu
-
     connection = libvirt.open(host.real.uri)
     try:
         domain = connection.lookupByUUIDString(instance_id)
         jobs = libvirt_qemu.qemuMonitorCommand(domain, '{"execute": "query-block-jobs"}', 0)
-        import json
-
         for job in json.loads(jobs)["return"]:
             speed = json.dumps(
                 {"execute": "block-job-set-speed", "arguments": {"device": job["device"], "speed": 65536}}
@@ -82,18 +86,26 @@ async def test_an_image_of_a_guest_boots(place: Place, state: Power) -> None:
     assert "gostack-guest: boots=2" in console, "it stands on the disk of a guest that has booted once"
 
 
+async def noisy(driver: LibvirtDriver, host: Host, guest: GuestSpec) -> None:
+    """Have the guest ready, with a disk that is not copied in a moment."""
+    await driver.prepare_image(guest.image)
+    await driver.create_disk(guest)
+    disk = host.state / "instances" / guest.id / "disk.qcow2"
+    await asyncio.to_thread(host.real.run, "qemu-io", "-f", "qcow2", "-c", NOISE, str(disk))
+    await run(driver, guest, Secrets())
+    await said(driver, guest, "gostack-guest: ready")
+
+
 async def begun(driver: LibvirtDriver, host: Host, guest: GuestSpec, place: Place) -> "asyncio.Task[ImageRef]":
     """A copy of a running guest's disk that is being made by QEMU, slowly."""
-    told: list[int] = []
+    begins = asyncio.Event()
 
     async def work() -> ImageRef:
-        async with driver.capture_disk(guest.id, lambda done, of: told.append(done)) as content:
+        async with driver.capture_disk(guest.id, lambda done, of: begins.set()) as content:
             return await stored(place, content)
 
     task = asyncio.create_task(work())
-    async with asyncio.timeout(20):
-        while not told and not task.done():  # noqa: ASYNC110  # the driver only counts
-            await asyncio.sleep(0.01)
+    await asyncio.wait_for(begins.wait(), 20)
     await asyncio.to_thread(slow_down, host, guest.id)
     assert not task.done()
     return task
@@ -103,8 +115,7 @@ async def test_a_guest_that_goes_off_during_the_copy_is_copied_all_the_same(plac
     host = place.hosts[0]
     guest = a_guest(place.image, (nic(place, 0, 62, str(uuid.uuid4()), 0),), disk=1 << 30)
     async with opened(host, place.store) as driver:
-        await run(driver, guest, Secrets())
-        await said(driver, guest, "gostack-guest: ready")
+        await noisy(driver, host, guest)
         copying = await begun(driver, host, guest, place)
         await driver.stop(guest.id, 40.0)
         image = await asyncio.wait_for(copying, 60)
@@ -117,8 +128,7 @@ async def test_a_copy_that_is_cut_off_is_gone_within_seconds(place: Place) -> No
     host = place.hosts[0]
     guest = a_guest(place.image, (nic(place, 0, 64, str(uuid.uuid4()), 0),), disk=1 << 30)
     async with opened(host, place.store) as driver:
-        await run(driver, guest, Secrets())
-        await said(driver, guest, "gostack-guest: ready")
+        await noisy(driver, host, guest)
         copying = await begun(driver, host, guest, place)
         began = time.monotonic()
         copying.cancel()

@@ -27,6 +27,9 @@ LOOK = 0.2
 """Seconds between looks at a copy that is being made."""
 PERCENT = re.compile(rb"\((\d+\.\d+)/100%\)")
 ABORT_TRIES = 50
+"""Looks whether a backup that was told to end has ended."""
+GOING_TRIES = 300
+"""Looks whether a guest that ends is off."""
 
 
 class LibvirtCapture(LibvirtDiskTransfer):
@@ -64,18 +67,30 @@ class LibvirtCapture(LibvirtDiskTransfer):
                 await asyncio.sleep(LOOK)
             return bool(await self._with(instance_id, _succeeded))
         except DriverError as problem:
-            if problem.code != DriverFault.HYPERVISOR_REFUSED or await self.power(instance_id) not in OFF:
+            if problem.code != DriverFault.HYPERVISOR_REFUSED or not await self._goes_off(instance_id):
                 raise
             return False
         except asyncio.CancelledError:
             await self._end_backup(instance_id)
             raise
 
+    async def _goes_off(self, instance_id: str) -> bool:
+        """Whether the guest is off, or on its way there: a guest that ends is refused to us before it is seen off."""
+        for _ in range(GOING_TRIES):
+            if await self.power(instance_id) in OFF | {Power.SUSPENDED}:
+                return True
+            await asyncio.sleep(LOOK)
+        return False
+
     async def _end_backup(self, instance_id: str) -> None:
         """End what a process before this one, or this one, has begun."""
         for _ in range(ABORT_TRIES):
-            if not await self._with(instance_id, _abort):
-                return
+            try:
+                if not await self._with(instance_id, _abort):
+                    return
+            except DriverError as problem:
+                if problem.code != DriverFault.HYPERVISOR_REFUSED:
+                    raise
             await asyncio.sleep(LOOK)
 
     async def _convert(self, instance_id: str, disk: Path, copy: Path, progress: Progress) -> bool:
