@@ -1,13 +1,15 @@
 """A bound on request bodies, before anything reads them. Uploads of images have a bound of their own."""
 
+import re
+
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.http.problems import of_refusal, response
 from api.http.refusals import TooLarge
 
-UNBOUNDED = ("/v1/images/uploads", "/internal/v1/images/uploads/")
-"""Beginnings of the paths whose bodies this limit does not apply to."""
+UNBOUNDED = re.compile(r"/v1/images/uploads|/internal/v1/images/uploads/[^/]+")
+"""Paths whose bodies this limit does not apply to."""
 
 
 class BodyTooLarge(HTTPException):
@@ -23,7 +25,7 @@ class BodyLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer 413: at once if Content-Length is above the limit, otherwise as soon as the body exceeds it."""
-        if scope["type"] != "http" or scope["path"].startswith(UNBOUNDED):
+        if scope["type"] != "http" or UNBOUNDED.fullmatch(scope["path"]):
             await self._app(scope, receive, send)
             return
         told = dict(scope["headers"]).get(b"content-length", b"0")

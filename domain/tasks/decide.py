@@ -78,13 +78,13 @@ def act(draft: Draft[S], rules: TaskRules[S], command: Command, envelope: Envelo
     if _waits(draft, rules, action, command, envelope):
         return
     status = subject.current_status
+    if status not in action.begins | action.already:
+        _wrong_status(subject, rules, action, rules.status(subject), allowed_statuses(action.begins))
+    action.check(subject, command)
     if status in action.already:
         return
-    if status not in action.begins:
-        _wrong_status(subject, rules, action, rules.status(subject), allowed_statuses(action.begins))
     if action.needs_host and subject.host_at(Where.HERE) is None:
         _wrong_status(subject, rules, action, f"{rules.status(subject)} and has no host", "on a host")
-    action.check(subject, command)
     accept(draft, rules, action, command, envelope)
 
 
@@ -120,6 +120,7 @@ def _waits(draft: Draft[S], rules: TaskRules[S], action: Action[S], command: Com
             action=in_the_way.action,
             since=in_the_way.accepted.isoformat(),
         )
+    action.check(subject, command)
     action.check(subject, command)
     task = new_task(envelope.id, action, command, subject, envelope.behalf, envelope.time)
     draft.emit(TaskAccepted(task_id=task.id, task=task, queued=True))
