@@ -11,7 +11,7 @@ from domain.core.errors import AlreadyExists, NotFound
 from domain.core.fields import PERSONAL
 from domain.core.messages import Command, Decision, Envelope, Event, Model, Outgoing, Topic
 from domain.jobs.image import DiscardInstanceImage, MakeInstanceImage
-from domain.kind import Kind, ListFilter
+from domain.kind import Kind
 from domain.named import Named
 from domain.tasks.messages import JobResult, JobsAnswered, Reply
 
@@ -128,6 +128,5 @@ KIND = Kind(
     state=Image,
     evolve=evolve,
     delete=DeleteImage,
-    filters=(ListFilter("checksum", "Of these bytes (SHA-256)."),),
     shown=("format", "size", "virtual_size", "arch"),
 )

@@ -40,7 +40,7 @@ async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
         return
     async with serving(tmp_path / "api") as api:
         store = tmp_path / "images"
-        services = replace(api.app.state.services, blobs=ImageStore(str(store), MOST))
+        services = replace(api.app.state.services, image_store=ImageStore(str(store), MOST))
         api.app.state.services = services
         server = embedded_server(create_internal_app(services, TOKEN))
         listener = socket.create_server(("127.0.0.1", 0))
