@@ -64,17 +64,12 @@ async def discard_upload(services: ServicesDep, task_id: str) -> Response:
     """
     checksum = await services.image_store.noted(task_id)
     if checksum:
-<<<<<<< HEAD
-        named = await services.store.page("images", Query((Condition("checksum", "=", checksum),), limit=1))
-        await services.image_store.forget(task_id, also_bytes=not named.docs)
-=======
-        await given.blobs.forget(task_id, also_bytes=not await _named(given, checksum))
->>>>>>> h/move
+        await services.image_store.forget(task_id, also_bytes=not await _named(services, checksum))
     return Response(status_code=204)
 
 
 async def _named(services: Services, checksum: str) -> bool:
-    """Whether an image, deleted or not, is made of these bytes. All images are looked at: this is asked seldom."""
+    """Return whether an image, deleted or not, is made of these bytes. Reads all images, page by page."""
     marker = ""
     while True:
         page = await services.store.page("images", Query(limit=PAGE, marker=marker))
