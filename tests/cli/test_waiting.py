@@ -54,6 +54,22 @@ def test_a_boot_is_waited_for_and_shown(gs: Gs, booting: Service) -> None:
     assert sent == {"name": "web", "flavor": "f", "image": "i", "network": "n", "config_drive": True}
 
 
+def test_a_long_step_says_how_far_it_is(gs: Gs, booting: Service) -> None:
+    half = {"step": "PrepareImage", "percent": 50.0, "done": 64 << 20, "total": 128 << 20}
+    unsized = {"step": "PrepareImage", "percent": 75.0, "done": 0, "total": 0}
+    booting.on(
+        f"GET /v1/tasks/{TASK}",
+        task("running", 2, "PrepareImage", progress=half),
+        task("running", 2, "PrepareImage", progress=unsized),
+        task("finished", 3, progress=None),
+    )
+    assert gs(*BOOT).stderr.splitlines() == [
+        "web: boot: PrepareImage (3 of 3), 50 % (64M of 128M), 0 s",
+        "web: boot: PrepareImage (3 of 3), 75 %, 0 s",
+        "web: boot: finished, 0 s",
+    ]
+
+
 def test_without_waiting_the_task_is_told(gs: Gs, booting: Service) -> None:
     booting.on(f"GET /v1/tasks/{TASK}", task("running", 0, "Place"))
     shown = gs(*BOOT, "--no-wait", "--output", "json")
