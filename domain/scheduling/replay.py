@@ -57,7 +57,12 @@ class Placing:
     @property
     def told(self) -> bool:
         """Whether the event has the request's demand; events of earlier releases do not."""
-        return bool(self.event.arch)
+        return bool(self.event.arch) or not self.event.vcpus
+
+    @property
+    def sized(self) -> bool:
+        """Whether the event says how much was asked for; refusals of earlier releases do not."""
+        return any(self.event.amounts().values())
 
     def cell(self, hosts: Mapping[str, Host]) -> str:
         """Return the cell whose scheduler decided it."""

@@ -147,7 +147,7 @@ def simulate(past: SchedulerPast, question: Question, enough: Callable[[], bool]
             last = moment
             if why := differs(placed, decide(placed, was.sight, question.own)):
                 unlike[why] += 1
-            if placed.event.vcpus:
+            if placed.sized:
                 decided.append(_decide(placed, was, would, question.policy))
             else:
                 unknown += 1
