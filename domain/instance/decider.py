@@ -57,6 +57,7 @@ def decide(now: Instance | None, envelope: Envelope) -> Decision:
         case other:
             if not concerns_tasks(draft, RULES, envelope):
                 raise TypeError(f"{other.type_name} is nothing an instance decides")
+    _settle(draft, envelope)
     return decision_of(draft, envelope, RULES)
 
 
@@ -88,11 +89,26 @@ def _purge(draft: Draft[Instance], envelope: Envelope) -> None:
 
 def _observed(draft: Draft[Instance], observed: GuestObserved, envelope: Envelope) -> None:
     instance = draft.after
-    if instance is None or instance.task is not None or instance.host is None:
+    if instance is None or instance.host is None or _host_works(instance):
         return
     if instance.host.id != observed.host_id or observed.epoch < instance.host.epoch:
         return
     if instance.power is observed.power:
         return
-    vm_state = seen_as(instance.vm_state, observed.power)
+    # What a task makes of the instance is known at its end.
+    vm_state = instance.vm_state if instance.task else seen_as(instance.vm_state, observed.power)
     draft.emit(InstancePowerChanged(power=observed.power, vm_state=vm_state, at=envelope.time))
+
+
+def _host_works(instance: Instance) -> bool:
+    """Return whether a host's agent is at work on the instance: then its answer says what the power is."""
+    dispatch = instance.task.dispatch if instance.task else None
+    return dispatch is not None and dispatch.host is not None and not dispatch.held
+
+
+def _settle(draft: Draft[Instance], envelope: Envelope) -> None:
+    """Take up what was seen of the guest while a task ran that is over now: the agent does not say it again."""
+    instance = draft.after
+    if instance is not None and instance.unsettled and instance.task is None:
+        vm_state = seen_as(instance.vm_state, instance.power)
+        draft.emit(InstancePowerChanged(power=instance.power, vm_state=vm_state, at=envelope.time))

@@ -43,7 +43,8 @@ def evolve(now: Instance | None, event: Event, subject_id: str) -> Instance:
         case InstanceHostnameChanged():
             return now.but(hostname=event.hostname, updated=event.at)
         case InstancePowerChanged():
-            return now.but(power=event.power, vm_state=event.vm_state, updated=event.at)
+            unsettled = now.task is not None
+            return now.but(power=event.power, vm_state=event.vm_state, unsettled=unsettled, updated=event.at)
         case InstanceHostRenewed():
             return now.renewed(event.host_id, event.epoch)
         case InstanceCellChanged():

@@ -59,6 +59,8 @@ class Instance(InstanceSpec, PlacedSubject):
 
     vm_state: VmState = VmState.BUILDING
     power: Power = Power.NONE
+    unsettled: bool = False
+    """Whether the power was seen while a task ran, and what follows from it is not decided yet."""
     incoming: OtherHost | None = None
     """The second host, from the start of a move until it is confirmed or reverted."""
     volumes: tuple[AttachedVolume, ...] = ()
@@ -112,7 +114,7 @@ class Instance(InstanceSpec, PlacedSubject):
     def seen(self, power: Power, where: Where) -> "Instance":
         """Return the instance with the power state that the hypervisor there reported."""
         if where is Where.HERE:
-            return self.but(power=power)
+            return self.but(power=power, unsettled=False)
         return self.but(incoming=self.incoming.but(power=power)) if self.incoming else self
 
     def renewed(self, host_id: str, epoch: int) -> "Instance":

@@ -10,6 +10,7 @@ from domain.instance.actions.power.pause import PauseInstance, UnpauseInstance
 from domain.instance.actions.power.reboot import HardRebootInstance
 from domain.instance.actions.power.stop import StopInstance
 from domain.instance.actions.power.suspend import ResumeInstance, SuspendInstance
+from domain.instance.actions.storage.volumes import AttachInstanceVolume
 from domain.instance.state import VmState
 from domain.tasks.events import CancelTask
 from domain.tasks.messages import JobError
@@ -119,3 +120,14 @@ def test_memory_that_cannot_be_used_leaves_it_suspended_and_a_hard_reboot_does_w
     scenario.settle(fails_at("ResumeGuest"))  # type: ignore[arg-type]
     assert now(scenario) == (VmState.SUSPENDED, Power.SUSPENDED)
     assert now(scenario.send(HardRebootInstance()).settle()) == (VmState.ACTIVE, Power.RUNNING)
+
+
+def test_what_is_seen_of_a_guest_while_nobody_on_its_host_works_counts_when_the_task_is_over() -> None:
+    """The agent says it once: a task that asks a volume, and no host, must not swallow it."""
+    scenario = Scenario().booted()
+    scenario.send(AttachInstanceVolume(volume_id="00000000-0000-0000-0000-0000000000c9"))
+    scenario.send(seen(Power.CRASHED))
+    assert scenario.now is not None
+    assert (scenario.now.vm_state, scenario.now.power) == (VmState.ACTIVE, Power.CRASHED)
+    scenario.answer(lambda name, direction: JobError(code="not-found", message="no such volume", ran=False))
+    assert (scenario.now.task, scenario.now.vm_state, scenario.now.unsettled) == (None, VmState.STOPPED, False)
