@@ -149,48 +149,46 @@ def test_an_earlier_release_becomes_this_one_under_load(earlier: Path) -> None:
 
 def test_what_an_earlier_release_left_is_read(earlier: Path) -> None:
     """All kinds of leavings, with every process down in between: active, deleted, failed, and under way."""
-    with running(10, {"GOSTACK_AGENT__KEEP_GUESTS": "true"}, tree=earlier) as cluster:
+    with (
+        running(10, {"GOSTACK_AGENT__KEEP_GUESTS": "true"}, tree=earlier) as cluster,
+        httpx.Client(base_url=f"{cluster.url}/v1", timeout=30) as api,
+    ):
         prepare(cluster)
         with concurrent.futures.ThreadPoolExecutor(10) as pool:
             booted = list(pool.map(lambda number: boot(cluster.url, f"left-{number}"), range(200)))
-        with httpx.Client(base_url=f"{cluster.url}/v1", timeout=30) as api:
-            huge = {"name": "huge", "core": 1, "memory": 1 << 40}
-            assert api.post("/flavors", json=huge).status_code < 300
-            body = {"flavor": "huge", "image": "tiny", "network": "lan"}
-            failed = [
-                api.post("/instances", json={"name": f"failed-{number}", **body}).json()["id"] for number in range(5)
-            ]
+        huge = {"name": "huge", "core": 1, "memory": 1 << 40}
+        assert api.post("/flavors", json=huge).status_code < 300
+        body = {"flavor": "huge", "image": "tiny", "network": "lan"}
+        failed = [api.post("/instances", json={"name": f"failed-{number}", **body}).json()["id"] for number in range(5)]
 
-            def statuses() -> dict[str, str]:
-                return {str(each["id"]): str(each["status"]) for each in instances(cluster.url)}
+        def statuses() -> dict[str, str]:
+            return {str(each["id"]): str(each["status"]) for each in instances(cluster.url)}
 
-            cluster.wait("all are active", lambda: all(statuses().get(ident) == "active" for ident in booted), 120)
-            cluster.wait("five have failed", lambda: all(statuses().get(ident) == "error" for ident in failed))
-            for ident in booted[:10]:
-                assert api.delete(f"/instances/{ident}", params={"hard": "true"}).status_code == 202
-            for ident in booted[10:20]:
-                assert api.delete(f"/instances/{ident}").status_code == 202
-            cluster.wait("twenty are deleted", lambda: not statuses().keys() & set(booted[:20]))
-            cluster.processes["agent"].stop()
-            under_way = [boot(cluster.url, f"under-way-{number}") for number in range(5)]
-            for ident in booted[20:25]:
-                assert api.post(f"/instances/{ident}/actions/stop", json={}).status_code == 202
-            cluster.replace(TREE)
-            cluster.wait(
-                "what was under way is done", lambda: all(statuses().get(each) == "active" for each in under_way)
-            )
-            cluster.wait("five are stopped", lambda: all(statuses().get(each) == "stopped" for each in booted[20:25]))
-            restored = api.post(f"/instances/{booted[10]}/actions/restore", json={})
-            assert restored.status_code == 202, restored.text
-            for ident in (*booted[25:30], failed[0], under_way[0]):
-                deleted = api.delete(f"/instances/{ident}", params={"hard": "true", "ignore": "true"})
-                assert deleted.status_code == 202, deleted.text
-            moved = api.post(f"/instances/{booted[30]}/actions/pause", json={})
-            assert moved.status_code == 202, "what the earlier release made obeys this one's verbs"
-            cluster.wait("it is paused", lambda: statuses().get(booted[30]) == "paused")
-            # Until then a row has what is new in its document with its next change only.
-            done(cluster, "gostack projection rebuild")
-            cluster.check()
+        cluster.wait("all are active", lambda: all(statuses().get(ident) == "active" for ident in booted), 120)
+        cluster.wait("five have failed", lambda: all(statuses().get(ident) == "error" for ident in failed))
+        for ident in booted[:10]:
+            assert api.delete(f"/instances/{ident}", params={"hard": "true"}).status_code == 202
+        for ident in booted[10:20]:
+            assert api.delete(f"/instances/{ident}").status_code == 202
+        cluster.wait("twenty are deleted", lambda: not statuses().keys() & set(booted[:20]))
+        cluster.processes["agent"].stop()
+        under_way = [boot(cluster.url, f"under-way-{number}") for number in range(5)]
+        for ident in booted[20:25]:
+            assert api.post(f"/instances/{ident}/actions/stop", json={}).status_code == 202
+        cluster.replace(TREE)
+        cluster.wait("what was under way is done", lambda: all(statuses().get(each) == "active" for each in under_way))
+        cluster.wait("five are stopped", lambda: all(statuses().get(each) == "stopped" for each in booted[20:25]))
+        restored = api.post(f"/instances/{booted[10]}/actions/restore", json={})
+        assert restored.status_code == 202, restored.text
+        for ident in (*booted[25:30], failed[0], under_way[0]):
+            deleted = api.delete(f"/instances/{ident}", params={"hard": "true", "ignore": "true"})
+            assert deleted.status_code == 202, deleted.text
+        moved = api.post(f"/instances/{booted[30]}/actions/pause", json={})
+        assert moved.status_code == 202, "what the earlier release made obeys this one's verbs"
+        cluster.wait("it is paused", lambda: statuses().get(booted[30]) == "paused")
+        # Until then a row has what is new in its document with its next change only.
+        done(cluster, "gostack projection rebuild")
+        cluster.check()
 
 
 @contextmanager
