@@ -57,7 +57,7 @@ class Placing:
     @property
     def told(self) -> bool:
         """Whether the event has the request's demand; events of earlier releases do not."""
-        return bool(self.event.arch) or not self.event.vcpus
+        return bool(self.event.arch) or (self.sized and not self.event.vcpus)
 
     @property
     def sized(self) -> bool:

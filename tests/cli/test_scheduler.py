@@ -114,4 +114,4 @@ def test_every_hosts_score_is_told_in_pages(gs: Gs, service: Service) -> None:
 def test_what_goes_with_all_is_refused_without(gs: Gs) -> None:
     done = gs("scheduler", "explain", "web", "--limit", "2")
     assert done.exit_code == 2
-    assert "--limit goes with --all." in done.stderr
+    assert "--limit needs --all." in done.stderr
