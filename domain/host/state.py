@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from enum import StrEnum
+from operator import attrgetter
 from typing import Annotated, Any
 
 from pydantic import field_validator
@@ -28,6 +29,10 @@ class HostHealth(StrEnum):
 
     UP = "up"
     SUSPECT = "suspect"
+
+
+_AMOUNTS = attrgetter(*RESOURCES)
+"""Reads all amounts of a claim at once: a host's are summed up at each change of it."""
 
 
 class Claim(Resources):
@@ -83,11 +88,8 @@ class Host(Model):
 
     def used(self) -> dict[str, int]:
         """Return the reserved amount of each resource, by its name."""
-        used = dict.fromkeys(RESOURCES, 0)
-        for claim in self.claims.values():
-            for name in RESOURCES:
-                used[name] += getattr(claim, name)
-        return used
+        columns = zip(*map(_AMOUNTS, self.claims.values()), strict=True)
+        return dict.fromkeys(RESOURCES, 0) | dict(zip(RESOURCES, map(sum, columns), strict=False))
 
     @property
     def due_at(self) -> datetime | None:

@@ -52,7 +52,8 @@ def _ready(request: Demand, table: HostTable, rows: slice) -> Mask:
 
 
 def _enough(resource: str, request: Demand, table: HostTable, rows: slice) -> Mask:
-    return np.asarray(table.free[resource][rows] >= getattr(request, resource))
+    mask: Mask = table.free[resource][rows] >= getattr(request, resource)
+    return mask
 
 
 def _vcpus(request: Demand, table: HostTable, rows: slice) -> Mask:
