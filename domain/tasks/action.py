@@ -7,6 +7,7 @@ documentation and code cannot disagree. A verb is a file in `actions/` and its r
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 from domain.core.messages import Command
@@ -111,12 +112,6 @@ class TaskRules(Generic[S]):
         """Return the action of a command. Raises KeyError for a command that has none."""
         return self._by_command[type(command)]
 
-    @property
+    @cached_property
     def _by_command(self) -> dict[type[Command], Action[S]]:
-        found: dict[type[Command], Action[S]] | None = _BY_COMMAND.get(self.kind)
-        if found is None:
-            found = _BY_COMMAND[self.kind] = {action.command: action for action in self.actions.values()}
-        return found
-
-
-_BY_COMMAND: dict[str, dict[type[Command], Any]] = {}
+        return {action.command: action for action in self.actions.values()}

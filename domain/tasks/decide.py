@@ -121,7 +121,6 @@ def _waits(draft: Draft[S], rules: TaskRules[S], action: Action[S], command: Com
             since=in_the_way.accepted.isoformat(),
         )
     action.check(subject, command)
-    action.check(subject, command)
     task = new_task(envelope.id, action, command, subject, envelope.behalf, envelope.time)
     draft.emit(TaskAccepted(task_id=task.id, task=task, queued=True))
     for running in subject.tasks:

@@ -25,7 +25,7 @@ from domain.tasks.events import (
     TaskPlanned,
 )
 from domain.tasks.job import Where
-from domain.tasks.task import Direction, Fault, Task
+from domain.tasks.task import Direction, Dispatch, Fault, Task
 
 
 class TaskSubject(Model):
@@ -86,21 +86,21 @@ class TaskSubject(Model):
         return self.but(task=None)
 
     @property
-    def _next_due(self) -> Task | None:
-        waiting = [each for each in self.tasks if each.dispatch]
-        return min(waiting, key=lambda each: each.dispatch.deadline, default=None) if waiting else None  # type: ignore[union-attr]
+    def _next_due(self) -> Dispatch | None:
+        dispatches = [task.dispatch for task in self.tasks if task.dispatch]
+        return min(dispatches, key=lambda each: each.deadline, default=None)
 
     @property
     def due_at(self) -> datetime | None:
         """When the next deadline passes; None: there is none."""
-        task = self._next_due
-        return task.dispatch.deadline if task and task.dispatch else None
+        dispatch = self._next_due
+        return dispatch.deadline if dispatch else None
 
     @property
     def due_id(self) -> str:
         """Id of the dispatch whose deadline that is, or empty."""
-        task = self._next_due
-        return task.dispatch.id if task and task.dispatch else ""
+        dispatch = self._next_due
+        return dispatch.id if dispatch else ""
 
 
 def evolve_task(now: Any, event: TaskEvent) -> Any:
