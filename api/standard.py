@@ -234,7 +234,7 @@ def add_update(
 
     async def run(services: ServicesDep, context: RequestContextDep, ref: str, body: Any) -> Response:
         """Fields that are not given keep their values. If-Match is honoured."""
-        return await _one(services, context, resource, ref, command(**body.model_dump()))
+        return await send_command(services, context, resource, ref, command(**body.model_dump()))
 
     shown = dict(example) if example is not None else {"name": resource.example["name"]}
     router.add_api_route(
@@ -253,7 +253,7 @@ def add_delete(router: APIRouter, resource: ApiResource, says: str = "", summary
     assert command is not None
 
     async def run(services: ServicesDep, context: RequestContextDep, ref: str) -> Response:
-        return await _one(services, context, resource, ref, command())
+        return await send_command(services, context, resource, ref, command())
 
     router.add_api_route(
         f"/{resource.view}/{{ref}}",
@@ -291,7 +291,7 @@ def _act(resource: ApiResource, command: type[Command]) -> Route:
     async def run(services: ServicesDep, context: RequestContextDep, ref: str, body: Any = None) -> Response:
         values = body.model_dump() if body is not None else {}
         values = await resolve.referred(services, command, values, context.project)
-        return await _one(services, context, resource, ref, command(**values))
+        return await send_command(services, context, resource, ref, command(**values))
 
     return run
 
@@ -338,9 +338,13 @@ async def ident(services: Services, kind: Kind, ref: str, project: str) -> str:
     return unique_id(kind, ref, project) or await resolve.ident(services, kind.plural, ref, project)
 
 
-async def _one(
+async def send_command(
     services: Services, context: RequestContext, resource: ApiResource, ref: str, command: Command
 ) -> Response:
+    """Send a command to the resource with this id or name, and return the answer to the request.
+
+    Raises NotFound, NameNotUnique, and what the command bus raises.
+    """
     kind = _kind(resource)
 
     async def make_command() -> CommandRequest:

@@ -84,7 +84,7 @@ async def enable_host(
     body: Annotated[Enabling | None, Body(examples=[{}])] = None,
 ) -> Response:
     """The scheduler places new instances on the host again, provided that it is healthy."""
-    return await _one(services, context, ref, EnableHost())
+    return await standard.send_command(services, context, RESOURCE, ref, EnableHost())
 
 
 @router.post(
@@ -99,7 +99,7 @@ async def disable_host(
     body: Annotated[Disabling | None, Body(examples=[{"reason": "its fan is loud"}])] = None,
 ) -> Response:
     """Instances that are on the host already stay there and keep running."""
-    return await _one(services, context, ref, DisableHost(why=body.reason if body else ""))
+    return await standard.send_command(services, context, RESOURCE, ref, DisableHost(why=body.reason if body else ""))
 
 
 async def _one(services: Services, context: RequestContext, ref: str, command: HostCommand) -> Response:

@@ -5,29 +5,28 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Body, Query, Request
+from fastapi import APIRouter, Body, Query
 from pydantic import BaseModel, Field, create_model, field_validator
 from starlette.responses import PlainTextResponse, Response
 
+from api import standard
 from api.documents.document import page_of
 from api.documents.events import EventDocument
 from api.documents.instances import Booting, Display, InstanceDocument, Interfaces
-from api.documents.moments import Causes, Difference
 from api.http.permissions import needs
 from api.http.problems import response
 from api.http.request_context import ProjectDep, RequestContext, RequestContextDep, ServicesDep
 from api.openapi import describe, examples
-from api.reads import causality, resolve, time_travel
+from api.reads import resolve, time_travel
 from api.reads.queries import JSON, Many, One, Strict, Words, caught_up, page
 from api.resource import of_kind
 from api.services import Services
 from api.writes import boot, command_bus
 from api.writes.boot import NAME, BootBody, checked_metadata
-from api.writes.command_bus import CommandOutcome, CommandRequest
-from api.writes.command_responses import answer, problem_of
+from api.writes.command_bus import CommandOutcome
+from api.writes.command_responses import problem_of
 from domain.core.errors import Invalid
 from domain.core.fields import user_fields
-from domain.core.messages import Key
 from domain.instance.action import InstanceAction
 from domain.instance.actions import ACTIONS
 from domain.instance.actions.lifecycle.boot import BootInstance
@@ -204,43 +203,16 @@ def _between(column: str, dates: str | None) -> list[Condition]:
     return found
 
 
-@router.get(
-    "/instances/{ref}", summary="Show an instance", responses=describe.read(InstanceDocument, examples.INSTANCE)
+standard.add_show(
+    router, RESOURCE, "The instance is found by its id, also after its deletion, or by its name until then."
 )
-async def show_instance(
-    request: Request,
-    services: ServicesDep,
-    project: ProjectDep,
-    ref: str,
-    parameters: Annotated[time_travel.OneAt, Query()],
-) -> Response:
-    """The instance is found by its id, also after its deletion, or by its name until then."""
-    return await time_travel.show(request, services, VIEW, ref, project, parameters)
-
-
-@router.get(
-    "/instances/{ref}/diff",
-    summary="Read what differs between an instance at two moments",
-    responses=describe.answers(200, Difference, examples.DIFFERENCE, *describe.NAMED, 422, 504),
+standard.add_diff(router, RESOURCE)
+standard.add_why(
+    router,
+    RESOURCE,
+    "The chain of causes leads from the command that began the present state, over scheduler, network and host, to the\n"
+    "present.",
 )
-async def instance_diff(
-    services: ServicesDep, project: ProjectDep, ref: str, parameters: Annotated[time_travel.Between, Query()]
-) -> Response:
-    """The answer lists each field that differs, with both values; parts of fields have dotted names."""
-    return await time_travel.difference(services, VIEW, ref, project, parameters)
-
-
-@router.get(
-    "/instances/{ref}/why",
-    summary="Read why an instance is as it is",
-    responses=describe.answers(200, Causes, examples.CAUSES, *describe.NAMED, 422, 504),
-)
-async def instance_why(
-    services: ServicesDep, project: ProjectDep, ref: str, parameters: Annotated[causality.Why, Query()]
-) -> Response:
-    """The chain of causes leads from the command that began the present state, over scheduler, network and host, to the
-    present."""
-    return await causality.why(services, VIEW, ref, project, parameters)
 
 
 @router.patch(
@@ -255,7 +227,7 @@ async def change_instance(
     body: Annotated[InstanceChange, Body(examples=[{"description": "in front of the shop"}])],
 ) -> Response:
     """Fields that are not given keep their values. If-Match is honoured."""
-    return await _one(services, context, ref, UpdateInstance(**body.model_dump()))
+    return await standard.send_command(services, context, RESOURCE, ref, UpdateInstance(**body.model_dump()))
 
 
 @router.delete("/instances/{ref}", status_code=202, summary="Delete an instance", responses=describe.started(404))
@@ -264,16 +236,11 @@ async def delete_instance(
 ) -> Response:
     """The deletion is soft: the instance can be restored until it is purged. With `hard`, it is deleted for good."""
     if how.hard:
-        return await _one(services, context, ref, HardDeleteInstance(ignore=how.ignore))
+        return await standard.send_command(services, context, RESOURCE, ref, HardDeleteInstance(ignore=how.ignore))
     keep_for = services.settings.instances.purge_after
-    return await _one(services, context, ref, DeleteInstance(ignore=how.ignore, keep_for=keep_for))
-
-
-async def _one(services: Services, context: RequestContext, ref: str, command: Any) -> Response:
-    async def make_command() -> CommandRequest:
-        return CommandRequest(Key("instance", await resolve.ident(services, VIEW, ref, context.project)), command)
-
-    return await answer(services, await command_bus.carry_out(services, context, make_command), VIEW)
+    return await standard.send_command(
+        services, context, RESOURCE, ref, DeleteInstance(ignore=how.ignore, keep_for=keep_for)
+    )
 
 
 def _act(action: InstanceAction, fields: type[BaseModel]) -> Callable[..., Awaitable[Response]]:
@@ -287,7 +254,7 @@ def _act(action: InstanceAction, fields: type[BaseModel]) -> Callable[..., Await
         values = await resolve.referred(services, action.command, values, context.project)
         if action.command is DeleteInstance:
             values["keep_for"] = services.settings.instances.purge_after
-        return await _one(services, context, ref, action.command(**values))
+        return await standard.send_command(services, context, RESOURCE, ref, action.command(**values))
 
     # FastAPI reads the body by this annotation, which differs from verb to verb.
     act.__annotations__["body"] = Annotated[fields | None, Body(examples=[{}])]
