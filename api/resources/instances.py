@@ -27,7 +27,7 @@ from api.writes.command_bus import CommandOutcome
 from api.writes.command_responses import problem_of
 from domain.core.errors import Invalid
 from domain.core.fields import user_fields
-from domain.instance.action import InstanceAction
+from domain.instance.action import InstanceAction, InstanceCommand
 from domain.instance.actions import ACTIONS
 from domain.instance.actions.lifecycle.boot import BootInstance
 from domain.instance.actions.lifecycle.delete import DeleteInstance, HardDeleteInstance
@@ -210,8 +210,8 @@ standard.add_diff(router, RESOURCE)
 standard.add_why(
     router,
     RESOURCE,
-    "The chain of causes leads from the command that began the present state, over scheduler, network and host, to the\n"
-    "present.",
+    "The chain of causes leads from the command that began the present state, over scheduler, network and host, "
+    "to the\npresent.",
 )
 
 
@@ -235,12 +235,10 @@ async def delete_instance(
     services: ServicesDep, context: RequestContextDep, ref: str, how: Annotated[Deletion, Query()]
 ) -> Response:
     """The deletion is soft: the instance can be restored until it is purged. With `hard`, it is deleted for good."""
-    if how.hard:
-        return await standard.send_command(services, context, RESOURCE, ref, HardDeleteInstance(ignore=how.ignore))
-    keep_for = services.settings.instances.purge_after
-    return await standard.send_command(
-        services, context, RESOURCE, ref, DeleteInstance(ignore=how.ignore, keep_for=keep_for)
-    )
+    command: InstanceCommand = HardDeleteInstance(ignore=how.ignore)
+    if not how.hard:
+        command = DeleteInstance(ignore=how.ignore, keep_for=services.settings.instances.purge_after)
+    return await standard.send_command(services, context, RESOURCE, ref, command)
 
 
 def _act(action: InstanceAction, fields: type[BaseModel]) -> Callable[..., Awaitable[Response]]:
