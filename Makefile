@@ -9,16 +9,18 @@ OPTIONS = $(if $(HOSTS),--hosts $(HOSTS)) $(if $(SIMULATED),--simulated) $(if $(
 BIN := .venv/bin
 FAST := $(BIN)/pytest -q -n auto --dist worksteal -m "not real and not e2e"
 # Mostly they wait for servers; a file's tests share a cluster. In order: by the count of tests the longest would come last.
-REAL := $(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m real
+REAL := $(BIN)/pytest -q -n 3 --dist loadfile --no-loadscope-reorder -m real
+# Those to which a server is an address; the others kill it, or look into its directory.
+CONTAINED := tests/contract tests/projections --ignore tests/contract/test_driver.py
 
 # Dozens of processes start here, each of which would compile all of it anew.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status logs clean setup lint test test-fast test-real test-e2e simulate bench
+.PHONY: help demo up down status logs clean setup lint test test-fast test-real test-containers test-e2e simulate bench
 
 help:  ## this list
-	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 17
 
 demo:  ## start all of it and boot a guest (HOSTS=3 SIMULATED=1 SUBNET=10.98.0.0/24)
 	@$(LOCAL) demo $(OPTIONS)
@@ -45,7 +47,7 @@ lint: setup  ## style, types and which room may import which
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy --strict . && $(BIN)/lint-imports
 
 test: lint  ## everything
-	@$(FAST) && $(REAL) && $(BIN)/pytest -q -m e2e
+	@$(FAST) && $(REAL) && $(BIN)/pytest -q -m "e2e and not real"
 
 test-fast: lint  ## without servers: seconds
 	@$(FAST)
@@ -53,11 +55,14 @@ test-fast: lint  ## without servers: seconds
 test-real: setup  ## against a real Kafka, PostgreSQL and libvirt
 	@$(REAL)
 
+test-containers: setup  ## the real tests against containers (DOCKER_HOST, or a daemon of its own)
+	@$(LOCAL) containers $(REAL) $(CONTAINED)
+
 test-e2e: setup  ## the local cluster from outside
-	@$(BIN)/pytest -q -m e2e
+	@$(BIN)/pytest -q -m "e2e and not real"
 
 simulate: setup  ## live through many simulated histories (HISTORIES=5000 FIRST=0)
 	@PYTHONPATH=. $(BIN)/python -m tests.simulation --first $(or $(FIRST),0) --histories $(or $(HISTORIES),5000)
 
-bench: setup  ## how fast (ONLY=boots,pages,steps; CURVE=1: with more hosts and instances; NOVA=URL: beside one)
-	@$(BIN)/python -m tests.benchmarks.$(if $(CURVE),curve,run $(if $(ONLY),--only $(ONLY)) $(if $(NOVA),--nova $(NOVA)))
+bench: setup  ## how fast (ONLY=boots,pages,steps; CURVE=1: with more hosts and instances; NOVA=URL, BEFORE=COMMIT: beside it)
+	@$(BIN)/python -m tests.benchmarks.$(if $(BEFORE),releases $(BEFORE) $(if $(ONLY),--only $(ONLY)),$(if $(CURVE),curve,run $(if $(ONLY),--only $(ONLY)) $(if $(NOVA),--nova $(NOVA))))

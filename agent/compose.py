@@ -1,11 +1,15 @@
 """Composition root of the agent: the real log, the host's driver, its journal, and its own endpoint."""
 
 import asyncio
+import base64
+import os
 import socket
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 from fastapi import FastAPI
@@ -13,24 +17,35 @@ from fastapi import FastAPI
 from agent.drivers.driver import Driver, DriverError, DriverFault, Secrets
 from agent.drivers.simulated.driver import SimulatedDriver
 from agent.host.endpoint import endpoint
-from agent.host.metadata import listen, metadata
 from agent.jobs import Outside
+from agent.metadata.link import MetadataProcess
 from agent.outside.disk_stream import HttpOtherHosts
 from agent.outside.image_uploads import HttpImageUploads
 from agent.runner.journal import Journal
 from agent.service import AgentOptions, AgentService
 from domain.core.messages import named_id
 from domain.guest_spec import GuestSpec
+from domain.network.port_settings import HostPorts, all_permitted
 from infra.log.kafka import KafkaLog
 from infra.log.log import LogUnavailable
 from infra.process.clock import now
+from infra.process.error_text import named
 from infra.process.health_server import HealthState, measure_health, start_health_server
 from infra.process.http_server import embedded_server
+from infra.process.loops import every
 from infra.process.run import Part, run_until_signal
-from infra.process.settings import Settings
+from infra.process.settings import Http, Settings
 
+HOSTS_SECONDS = 5.0
+"""Seconds between two looks at which hosts there are."""
+PORTS_SECONDS = 1.0
+"""Seconds between two looks at the settings of ports: a change of a security group is in force within two."""
 SECRET_SECONDS = 10.0
-SECRET_TRIES = 5
+"""Limit of one request for a secret."""
+SECRET_PATIENCE = 60.0
+"""Seconds for which the API may be away: as long as its restart takes on a host with a lot to do."""
+SECRET_PAUSE = 2.0
+"""Seconds between two requests, at most."""
 
 
 def host_names(settings: Settings) -> list[str]:
@@ -48,7 +63,7 @@ def make_driver(settings: Settings, name: str) -> Driver:
         return SimulatedDriver.of(settings, name, kept)
     from agent.drivers.libvirt.driver import LibvirtDriver
 
-    return LibvirtDriver.of(settings, settings.secrets.agent_token())
+    return LibvirtDriver.of(settings, settings.secrets.agent_token(), named_id("host", name))
 
 
 def authorization(settings: Settings) -> dict[str, str]:
@@ -65,37 +80,94 @@ def api_session(settings: Settings) -> aiohttp.ClientSession:
 def secrets_from(session: aiohttp.ClientSession) -> Callable[[GuestSpec], Awaitable[Secrets]]:
     """Return a function that fetches a guest's password and user data from the API."""
 
-    async def value(ref: str) -> str:
+    async def value(ref: str) -> bytes:
         if not ref:
-            return ""
-        problem: Exception | None = None
-        for attempt in range(SECRET_TRIES):
+            return b""
+        until, pause = time.monotonic() + SECRET_PATIENCE, 0.2
+        while True:
             try:
                 async with session.get(f"/internal/v1/secrets/{ref}") as answer:
                     if answer.status == HTTPStatus.NOT_FOUND:
-                        raise DriverError(
-                            DriverFault.SECRET_GONE, f"the secret {ref} was deleted before the guest was made"
-                        )
+                        message = "the guest's secrets were deleted before the guest was made"
+                        raise DriverError(DriverFault.SECRET_GONE, message, ref)
                     answer.raise_for_status()
-                    return str((await answer.json())["value"])
+                    told = await answer.json()
+                    text = str(told["value"])
+                    return base64.b64decode(text) if told.get("encoding") == "base64" else text.encode()
             except (aiohttp.ClientError, TimeoutError) as error:
-                problem = error
-                await asyncio.sleep(0.2 * 2**attempt)
-        raise DriverError("secret-unavailable", f"the API did not give the secret {ref}: {problem!r}")
+                if time.monotonic() + pause > until:
+                    message = "the API did not give the guest's secrets"
+                    raise DriverError("secret-unavailable", message, f"{ref}: {named(error)}") from error
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, SECRET_PAUSE)
 
     async def secrets(guest: GuestSpec) -> Secrets:
-        return Secrets(password=await value(guest.password_ref), user_data=await value(guest.user_data_ref))
+        password = (await value(guest.password_ref)).decode()
+        return Secrets(password=password, user_data=await value(guest.user_data_ref))
 
     return secrets
 
 
-async def _serve(app: FastAPI, listener: socket.socket) -> None:
-    await embedded_server(app).serve([listener])
+async def follow_hosts(session: aiohttp.ClientSession, drivers: Iterable[Driver]) -> None:
+    """Have the drivers know the hosts that the API knows, again and again; while it does not answer, those before."""
+    drivers = list(drivers)
+
+    async def follow() -> None:
+        async with session.get("/internal/v1/uplinks") as answer:
+            answer.raise_for_status()
+            told = await answer.json()
+        # Agents are upgraded before the API: an earlier one tells no keys.
+        keys = told.get("keys", {})
+        hosts = {str(each): str(keys.get(each, "")) for each in told["uplinks"]}
+        for driver in drivers:
+            await driver.know_hosts(hosts)
+
+    failures = (aiohttp.ClientError, TimeoutError, DriverError, OSError)
+    await every(HOSTS_SECONDS, follow, name="known-hosts", failures=failures)
+
+
+async def follow_ports(session: aiohttp.ClientSession, drivers: Iterable[Driver]) -> None:
+    """Have the drivers know the settings of their guests' ports, again and again; while the API does not answer, those
+    before."""
+    drivers = list(drivers)
+
+    async def follow() -> None:
+        for driver in drivers:
+            version, ports = await driver.ports()
+            wanted = {"version": version, "ports": [(network, ip) for network, ip, _ in ports]}
+            async with session.post("/internal/v1/ports", json=wanted) as answer:
+                if answer.status == HTTPStatus.NOT_FOUND:
+                    # Agents are upgraded before the API: until it knows security groups, nobody has any.
+                    await driver.know_ports(all_permitted(ports))
+                    continue
+                answer.raise_for_status()
+                if answer.status == HTTPStatus.NO_CONTENT:
+                    continue
+                settings = HostPorts.model_validate_json(await answer.read())
+            await driver.know_ports(settings)
+
+    failures = (aiohttp.ClientError, TimeoutError, DriverError, OSError)
+    await every(PORTS_SECONDS, follow, name="known-ports", failures=failures)
+
+
+def metadata_process(settings: Settings, driver: Any) -> MetadataProcess:
+    """Make the process that answers the guests of a libvirt driver, which hands it its networks' sockets."""
+    agent = settings.agent
+    limits = settings.http.model_copy(update={"connections": agent.metadata_connections})
+    made = MetadataProcess(driver.metadata_document, agent.metadata_user, agent.metadata_token, limits)
+    driver.give_metadata_sockets(made)
+    return made
+
+
+async def _serve(app: FastAPI, listener: socket.socket, name: str, limits: Http) -> None:
+    await embedded_server(app, name=name, limits=limits).serve([listener])
 
 
 def prepare(settings: Settings) -> None:
-    """Create the agent's directory. Raises OSError."""
+    """Create the agent's directory, and keep others out of every file that is made from now on. Raises OSError."""
     Path(settings.agent.state).mkdir(parents=True, exist_ok=True)
+    # Of the programs that it calls, too: a disk or the journal tells of guests what is nobody else's business.
+    os.umask(0o077)
 
 
 async def agent(settings: Settings) -> None:
@@ -128,12 +200,16 @@ async def agent(settings: Settings) -> None:
     by_id = {named_id("host", name): driver for name, driver in drivers.items()}
     parts: list[Part] = [
         service.run,
-        partial(_serve, endpoint(by_id, settings.secrets.agent_token(), journal.epochs), listener),
+        partial(
+            _serve, endpoint(by_id, settings.secrets.agent_token(), journal.epochs), listener, "agent", settings.http
+        ),
     ]
-    if settings.agent.driver == "libvirt" and (metadata_listener := listen()) is not None:
-        parts.append(partial(_serve, metadata(state), metadata_listener))
+    if settings.agent.driver == "libvirt":
+        parts += [metadata_process(settings, driver).run for driver in drivers.values()]
+        parts.append(partial(follow_hosts, session, drivers.values()))
+        parts.append(partial(follow_ports, session, drivers.values()))
     health = HealthState(settings.metrics.every)
-    if start_health_server(settings.metrics.listen, settings.metrics.agent, health):
+    if start_health_server(settings.metrics.listen, settings.metrics.agent, health, settings.http):
         parts.append(partial(measure_health, health, service.look, (LogUnavailable,)))
     await run_until_signal(
         *parts, opening=(service.start,), closing=(service.close, session.close, agents.close, log.close)

@@ -34,6 +34,7 @@ from domain.tasks.messages import AbortJobs, DispatchHostJobs
 from infra.log.lag import Lag, Lags, export_lags, lags
 from infra.log.log import Log, TopicPartition
 from infra.process import failpoints, log_context, metrics
+from infra.process.error_text import text_of
 from infra.process.loops import every
 
 logger = logging.getLogger(__name__)
@@ -91,7 +92,9 @@ class AgentService:
         for name, driver in self._drivers.items():
             await driver.open(self._watch)
             inventory = await driver.inventory()
-            candidates.append(Candidate(name, self._options.zone, inventory, self._options.endpoint))
+            uplink = await driver.uplink_address()
+            key = await driver.tunnel_key()
+            candidates.append(Candidate(name, self._options.zone, inventory, self._options.endpoint, uplink, key))
         identities = await register(self._log, self._options.cell, candidates, self._clock)
         for candidate in candidates:
             identity = identities[candidate.id]
@@ -176,7 +179,7 @@ class AgentService:
         except UnknownMessage as error:
             with log_context.handling(None, record.place):
                 logger.error("a job cannot be read, and is laid aside as dead: %s", error)
-            await self._sender.put(dead_record(record, str(error)))
+            await self._sender.put(dead_record(record, text_of(error)))
             metrics.DEAD.labels("agent").inc()
             return None
 
@@ -229,5 +232,5 @@ class AgentService:
             try:
                 await driver.close()
             except DriverError as error:
-                logger.warning("a driver could not be closed: %s", error)
+                logger.warning("a driver could not be closed: %s", error.for_operators())
         self._journal.close()

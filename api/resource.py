@@ -3,12 +3,20 @@
 Why a registry: lists, names, fields and examples are looked up by the view's name.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from api.documents.document import Document
 from domain.kind import Kind
+
+if TYPE_CHECKING:
+    from api.services import Services
+
+Ident = Callable[["Services", str, str], Awaitable[str]]
+"""Return the id of what is referred to, by its id or name and the project that asks. Raises NotFound, NameNotUnique."""
+Addition = Callable[["Services", dict[str, Any]], dict[str, Any]]
+"""Return a document with what no event says, such as what follows from a setting."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +32,10 @@ class ApiResource:
     """The kind of aggregate; None for a part of another aggregate, such as a port, or for a task."""
     remembered: bool = False
     """Whether boots may use copies of the documents that are a second old."""
+    addition: Addition | None = None
+    """Function with which a read completes each document of the read models."""
+    ident: Ident | None = None
+    """Function that finds what a request refers to, where the usual way would not do."""
 
     def __post_init__(self) -> None:
         RESOURCES[self.view] = self
@@ -39,7 +51,13 @@ RESOURCES: dict[str, ApiResource] = {}
 
 
 def of_kind(
-    kind: Kind, document: type[Document], example: Mapping[str, Any], *, remembered: bool = False
+    kind: Kind,
+    document: type[Document],
+    example: Mapping[str, Any],
+    *,
+    remembered: bool = False,
+    addition: Addition | None = None,
+    ident: Ident | None = None,
 ) -> ApiResource:
     """Make the resource that a kind of aggregate is served as."""
-    return ApiResource(kind.plural, kind.name, document, example, kind, remembered)
+    return ApiResource(kind.plural, kind.name, document, example, kind, remembered, addition, ident)

@@ -6,12 +6,11 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
-import orjson
-
 from api.app import create_app
 from api.hosts.agent_api import create_internal_app
 from api.hosts.agent_client import Agents
 from api.reads.event_stream import Feed
+from api.reads.queries import every_document
 from api.resources.service import readiness
 from api.services import Services
 from api.writes.admission import READ_BY, Admission
@@ -38,11 +37,9 @@ from infra.webhooks.sender import Sender
 from projections.history.replay import ProcessReplays
 from projections.maintenance.runs_postgres import PostgresRuns
 from projections.store.postgres import PostgresStore
-from projections.views.view import Query
 
 GRACE = 10
 """Seconds in which requests under way may end when the process stops."""
-PAGE = 1000
 
 
 class NotReady(Exception):
@@ -73,7 +70,11 @@ async def made(settings: Settings, token: str) -> AsyncIterator[Services]:
         deliveries = PostgresDeliveries(settings.db.dsn, pool_size=2)
         await deliveries.open()
         stack.push_async_callback(deliveries.close)
-        sender = Sender(settings.webhooks.timeout, allow_private=settings.webhooks.allow_private)
+        sender = Sender(
+            settings.webhooks.timeout,
+            allow_private=settings.webhooks.allow_private,
+            own_ports=settings.own_ports,
+        )
         stack.push_async_callback(sender.close)
         secret_cleanup = SecretCleanup(secrets)
         admission = Admission(settings, log, store, deciding)
@@ -105,14 +106,8 @@ async def raise_segments(services: Services) -> None:
 
     The sequence may be younger than the log, if its database was made anew.
     """
-    marker, highest = "", 0
-    while True:
-        page = await services.store.page("networks", Query(limit=PAGE, marker=marker))
-        highest = max([highest, *(orjson.loads(doc)["segment"] for doc in page.docs)])
-        if not page.more:
-            break
-        marker = page.last_id
-    if highest:
+    segments = [network["segment"] async for network in every_document(services.store, "networks")]
+    if highest := max(segments, default=0):
         await services.segments.raise_to(highest + 1)
 
 
@@ -126,8 +121,15 @@ async def serve(settings: Settings) -> None:
         app = create_app(services)
         internal = create_internal_app(services, token)
         servers = [
-            embedded_server(app, settings.api.listen, settings.api.port, GRACE),
-            embedded_server(internal, settings.api.hosts_listen, settings.api.hosts_port, GRACE),
+            embedded_server(app, settings.api.listen, settings.api.port, GRACE, name="api", limits=settings.http),
+            embedded_server(
+                internal,
+                settings.api.hosts_listen,
+                settings.api.hosts_port,
+                GRACE,
+                name="api for agents",
+                limits=settings.http,
+            ),
         ]
         health = HealthState(settings.metrics.every)
 
@@ -148,7 +150,7 @@ async def serve(settings: Settings) -> None:
             partial(sweep_for_ever, services),
             services.admission.run,
         ]
-        if start_health_server(settings.metrics.listen, settings.metrics.api, health):
+        if start_health_server(settings.metrics.listen, settings.metrics.api, health, settings.http):
             parts.append(partial(measure_health, health, look, (NotReady, WriteStoreUnavailable)))
         await run_until_signal(*parts)
 

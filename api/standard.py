@@ -3,9 +3,10 @@
 Why generated from the kind: like routes must not differ by accident, and a new kind costs one file in `api/resources`.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
+import orjson
 from fastapi import APIRouter, Body, Query, Request
 from pydantic import Field, create_model
 from starlette.responses import Response
@@ -13,27 +14,30 @@ from starlette.responses import Response
 from api.documents.document import page_of
 from api.documents.events import EventDocument
 from api.documents.moments import Causes, Difference
+from api.http.names import Name
 from api.http.request_context import ProjectDep, RequestContext, RequestContextDep, ServicesDep
 from api.openapi import describe, examples
-from api.reads import causality, resolve, time_travel
-from api.reads.queries import Many, Strict, Words, page
+from api.reads import causality, filters, resolve, time_travel
+from api.reads.queries import Strict, caught_up, page
 from api.resource import ApiResource
 from api.services import Services
 from api.writes import command_bus
-from api.writes.boot import NAME
 from api.writes.command_bus import CommandRequest
 from api.writes.command_responses import CREATED, answer
-from domain.aggregates import AGGREGATES
 from domain.core.fields import bounds, references, user_fields
 from domain.core.messages import Command, Key, derived_id, named_id
 from domain.kind import Kind, ListFilter, Unique
-from projections.views.view import Condition
+from domain.named import heir_of
+from projections.views.view import Condition, Either
 
 Route = Callable[..., Awaitable[Response]]
 Complete = Callable[[Services, RequestContext, Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 """Return the fields of a command that no user sets, from the services, the request, and the fields that a user set."""
+Narrowed = Callable[[Services, Any, str], Awaitable[Sequence[Condition | Either]]]
+"""Return conditions by a list's own parameters, from the services, the parameters and the caller's project."""
+Paged = Callable[[Services, Any, Sequence[Condition | Either]], Awaitable[Response | None]]
+"""Answer a list's request under these conditions; None for the usual page."""
 LONGEST_NAME, LONGEST_TEXT = 255, 1024
-FILTER_TYPES: dict[str, Any] = {"text": str, "bigint": int, "boolean": bool}
 STANDARD = ("list", "show", "history", "diff", "why", "create", "update", "delete")
 
 
@@ -48,58 +52,48 @@ def add_all(router: APIRouter, resource: ApiResource, *but: str) -> None:
         add_actions(router, resource)
 
 
-def add_list(router: APIRouter, resource: ApiResource) -> None:
-    """Add the route `GET /KINDS`, the list."""
-    kind = _kind(resource)
+def add_list(
+    router: APIRouter,
+    resource: ApiResource,
+    says: str = "",
+    *,
+    by: Sequence[ListFilter] = (),
+    more: Mapping[str, tuple[Any, Any]] | None = None,
+    narrowed: Narrowed | None = None,
+    paged: Paged | None = None,
+) -> None:
+    """Add the route `GET /KINDS`, the list.
+
+    `by` are the filters of what is no kind of aggregate, in place of a kind's. `more` are parameters of this list
+    alone; `narrowed` returns the conditions that they become, and `paged` answers in place of the usual page.
+    """
+    taken = filters.of_kind(resource.kind) if resource.kind is not None else tuple(by)
+    deletable = resource.kind is not None and "deleted" in resource.kind.state.model_fields
+    query = filters.list_query(f"{_title(resource.noun)}List", taken, deletable=deletable, **(more or {}))
+    says = says or f"{resource.view.capitalize()} are listed with the newest first, unless sorted otherwise."
+
+    async def answered(services: Services, parameters: Any, where: Sequence[Condition | Either]) -> Response:
+        if paged is not None and (answer := await paged(services, parameters, where)) is not None:
+            return answer
+        return await page(services, resource.view, parameters, where)
 
     async def run(services: ServicesDep, project: ProjectDep, parameters: Any) -> Response:
-        """Resources are listed with the newest first."""
-        return await page(services, resource.view, parameters, await conditions(services, kind, parameters, project))
+        # What is named may be what the command that is waited for makes.
+        await caught_up(services, parameters.after)
+        where: list[Condition | Either] = [*await filters.conditions(services, taken, parameters, project)]
+        if narrowed is not None:
+            where += await narrowed(services, parameters, project)
+        return await answered(services, parameters, where)
 
     shape = page_of(resource.view, resource.document)
+    named = describe.NAMED if any(each.refers for each in taken) or narrowed is not None else ()
     router.add_api_route(
         f"/{resource.view}",
-        _route(run, f"list_{resource.view}", parameters=Annotated[list_query(kind), Query()]),
+        _route(run, f"list_{resource.view}", says, parameters=Annotated[query, Query()]),
         methods=["GET"],
         summary=f"List {resource.view}",
-        responses=describe.listed(shape, resource.view, resource.example, *_named(kind)),
+        responses=describe.listed(shape, resource.view, resource.example, *named),
     )
-
-
-def list_query(kind: Kind) -> type[Many]:
-    """Return the shape of the parameters by which a kind's list is filtered."""
-    fields: dict[str, Any] = {"name": (str | None, Field(None, max_length=LONGEST_NAME))}
-    if kind.of_projects:
-        fields["project_id"] = (str | None, Field(None, max_length=LONGEST_NAME))
-    for each in kind.filters:
-        fields[each.field] = (_filter_type(each), Field(None, description=each.help))
-    fields["deleted"] = (bool, False)
-    doc = f"Parameters of a list of {kind.plural}."
-    made: type[Many] = create_model(f"{_title(kind.name)}List", __base__=Many, __doc__=doc, **fields)
-    return made
-
-
-def _named(kind: Kind) -> tuple[int, ...]:
-    """Return the statuses of problems with names in the parameters of a kind's list."""
-    return describe.NAMED if any(each.refers for each in kind.filters) else ()
-
-
-def _filter_type(each: ListFilter) -> Any:
-    return Words | None if each.several else FILTER_TYPES[each.type] | None
-
-
-async def conditions(services: Services, kind: Kind, parameters: Any, project: str) -> list[Condition]:
-    """Return the conditions of a kind's list, by a request's parameters. Raises NotFound, NameNotUnique."""
-    where = [Condition("deleted", "=", parameters.deleted)]
-    same = {"name": parameters.name, "project": getattr(parameters, "project_id", None)}
-    same |= {each.field: getattr(parameters, each.field) for each in kind.filters if not each.several}
-    for each in kind.filters:
-        if each.refers and same.get(each.field):
-            view = AGGREGATES[each.refers].plural
-            same[each.field] = await resolve.ident(services, view, same[each.field], project)
-    where += [Condition(column, "=", value) for column, value in same.items() if value not in (None, "")]
-    several = {each.field: getattr(parameters, each.field) for each in kind.filters if each.several}
-    return where + [Condition(column, "in", values) for column, values in several.items() if values]
 
 
 def add_show(
@@ -207,7 +201,8 @@ def add_create(
             values = await resolve.referred(services, command, body.model_dump(), context.project)
             if complete is not None:
                 values |= await complete(services, context, values)
-            return CommandRequest(Key(kind.name, new_id(kind, context, body.name)), command(**values))
+            ident = await new_id(services, kind, context, body.name)
+            return CommandRequest(Key(kind.name, ident), command(**values))
 
         return await answer(
             services, await command_bus.carry_out(services, context, make_command), resource.view, done=CREATED
@@ -236,7 +231,8 @@ def add_update(
         """Fields that are not given keep their values. If-Match is honoured."""
         return await send_command(services, context, resource, ref, command(**body.model_dump()))
 
-    shown = dict(example) if example is not None else {"name": resource.example["name"]}
+    first = next(name for name in fields.model_fields if name in resource.example)
+    shown = dict(example) if example is not None else {first: resource.example[first]}
     router.add_api_route(
         f"/{resource.view}/{{ref}}",
         _route(run, f"change_{kind.name}", body=Annotated[fields, Body(examples=[shown])]),
@@ -270,15 +266,11 @@ def add_actions(router: APIRouter, resource: ApiResource) -> None:
     for action in kind.actions.values():
         if not action.begins or action.command is kind.delete:
             continue
-        fields = body_of(action.command, f"{action.command.__name__}Body")
+        act = _act(resource, action.command)
+        take_body(act, body_of(action.command, f"{action.command.__name__}Body"))
         router.add_api_route(
             f"/{resource.view}/{{ref}}/actions/{action.name}",
-            _route(
-                _act(resource, action.command),
-                action.name,
-                action.help,
-                body=Annotated[fields | None, Body(examples=[{}])],
-            ),
+            _route(act, action.name, action.help),
             methods=["POST"],
             status_code=202,
             name=action.name,
@@ -296,13 +288,23 @@ def _act(resource: ApiResource, command: type[Command]) -> Route:
     return run
 
 
+def take_body(act: Route, fields: type[Strict]) -> None:
+    """Let a route whose last parameter is `body` take these fields; without a body only if it requires none of them."""
+    needed = [name for name, info in fields.model_fields.items() if info.is_required()]
+    example = {name: name.removesuffix("_id") for name in needed}
+    shape: Any = fields if needed else fields | None
+    # FastAPI reads a parameter by its annotation and its default.
+    act.__annotations__["body"] = Annotated[shape, Body(examples=[example])]
+    act.__defaults__ = None if needed else (None,)
+
+
 def body_of(command: type[Command], title: str) -> type[Strict]:
     """Return the shape of a request with the user's fields of a command; each text has a greatest length."""
     own: dict[str, Any] = {}
     for name, info in user_fields(command).items():
         kind: Any = info.annotation
         if name == "name":
-            kind = _bounded(kind, min_length=1, max_length=LONGEST_NAME, pattern=NAME)
+            kind = Name if kind is str else Name | None
         elif kind in (str, str | None) and not bounds(info):
             kind = _bounded(kind, max_length=LONGEST_TEXT)
         own[name] = (kind, info)
@@ -315,13 +317,28 @@ def _bounded(kind: Any, **bounds: Any) -> Any:
     return text if kind is str else text | None
 
 
-def new_id(kind: Kind, context: RequestContext, name: str) -> str:
-    """Return the id of a new resource: derived from its name if that is unique, otherwise from the request."""
-    return unique_id(kind, name, context.project) or derived_id(context.command_id, kind.name)
+async def new_id(services: Services, kind: Kind, context: RequestContext, name: str) -> str:
+    """Return the id of a new resource: derived from its name if that is unique, otherwise from the request.
+
+    A name that is free again has the id that follows from its last holder's, so that of two requests for a name one is
+    refused. A name that is taken has its holder's.
+    """
+    first = first_id(kind, name, context.project)
+    if not first:
+        return derived_id(context.command_id, kind.name)
+    where = {"project": context.project} if kind.unique is Unique.PROJECT else {}
+    latest = await services.store.find(kind.plural, name, where)
+    ident = latest[0].id if latest else first
+    while (row := await services.store.get(kind.plural, ident)) is not None:
+        holder = orjson.loads(row.doc)
+        if not holder["deleted"] and holder["name"] == name:
+            break
+        ident = heir_of(ident)
+    return ident
 
 
-def unique_id(kind: Kind, name: str, project: str) -> str:
-    """Return the id that belongs to a name; empty for a kind whose names are not unique."""
+def first_id(kind: Kind, name: str, project: str) -> str:
+    """Return the id that the first resource of a name has; empty for a kind whose names are not unique."""
     match kind.unique:
         case Unique.PROJECT:
             return named_id(kind.name, project, name)
@@ -329,13 +346,6 @@ def unique_id(kind: Kind, name: str, project: str) -> str:
             return named_id(kind.name, name)
         case Unique.NOWHERE:
             return ""
-
-
-async def ident(services: Services, kind: Kind, ref: str, project: str) -> str:
-    """Return the id of the resource with this id or name. Raises NotFound, NameNotUnique."""
-    if resolve.is_id(ref):
-        return ref.lower()
-    return unique_id(kind, ref, project) or await resolve.ident(services, kind.plural, ref, project)
 
 
 async def send_command(
@@ -348,7 +358,9 @@ async def send_command(
     kind = _kind(resource)
 
     async def make_command() -> CommandRequest:
-        return CommandRequest(Key(kind.name, await ident(services, kind, ref, context.project)), command)
+        return CommandRequest(
+            Key(kind.name, await resolve.ident(services, resource.view, ref, context.project)), command
+        )
 
     return await answer(services, await command_bus.carry_out(services, context, make_command), resource.view)
 

@@ -7,14 +7,15 @@ no mistake; the check waits for it.
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, aclosing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import aiohttp
 
+from cli.agents import AgentSilent, Guests, HostedGuest, Networks, guests_by_http, networks_by_http, without_networks
+from cli.network_check import networks
 from commands.engine import EngineRules
 from commands.recovery.from_log import ProcessorShare, RefillResult, refill
 from commands.rules import CachedAggregate, Rules, restored
@@ -26,15 +27,17 @@ from domain.dead import DEAD
 from domain.guest_spec import Power
 from domain.host.state import Host
 from domain.instance.state import Instance, VmState
+from domain.network.on_host import HostNetworks
 from domain.tasks.placed import PlacedSubject
 from domain.tasks.subject import TaskSubject
 from domain.volume.state import Volume
 from infra.db.postgres import PostgresWriteStore
 from infra.db.write_store import Due, WriteStore
+from infra.log.durability import Durability
 from infra.log.gaps import Gaps
 from infra.log.kafka import KafkaLog
 from infra.log.lag import Bounds, behind
-from infra.log.log import Log, Positions
+from infra.log.log import Log, LogUnavailable, Positions
 from infra.log.records import records
 from infra.process.settings import Settings
 from infra.secrets.segments import PostgresSegments
@@ -60,23 +63,6 @@ RUNNING = {Power.RUNNING, Power.PAUSED}
 
 
 @dataclass(frozen=True)
-class HostedGuest:
-    """A guest as its host's agent reports it."""
-
-    power: str
-    epoch: int = 0
-    """The host's epoch in which a job last gave the guest its power; 0 where the agent does not know."""
-
-
-Guests = Callable[[Host], Awaitable[Mapping[str, HostedGuest]]]
-"""Returns the guests that a host's hypervisor has, by instance id. Raises AgentSilent."""
-
-
-class AgentSilent(Exception):
-    """A host's agent does not answer, so its guests are not known."""
-
-
-@dataclass(frozen=True)
 class CheckedParts:
     """The parts of a deployment that are compared: log, read models, write stores and hypervisors."""
 
@@ -85,6 +71,7 @@ class CheckedParts:
     write_stores: Mapping[str, WriteStore]
     guests: Guests
     clock: Callable[[], datetime]
+    networks: Networks = without_networks
 
 
 @dataclass
@@ -102,7 +89,12 @@ class Observations:
     deadlines: dict[Key, Due] = field(default_factory=dict)
     parked: dict[Key, str] = field(default_factory=dict)
     guests: dict[str, Mapping[str, HostedGuest]] = field(default_factory=dict)
+    networks: dict[str, HostNetworks | None] = field(default_factory=dict)
     silent: list[str] = field(default_factory=list)
+    untold: list[str] = field(default_factory=list)
+    """Names of hosts that tell their guests, and not their networks."""
+    durability: Durability | None = None
+    """How durable the log is; None where it has no topics."""
 
     @property
     def dead(self) -> int:
@@ -333,6 +325,7 @@ INVARIANTS: tuple[Callable[[Observations], Iterator[str]], ...] = (
     dead,
     rows,
     domains,
+    networks,
 )
 
 
@@ -342,6 +335,9 @@ async def look(parts: CheckedParts) -> Report:
     async with parts.store.frozen() as frozen:
         folded = await verify(parts.log, frozen)
     seen = Observations(parts.clock(), folded, decided, waiting, unsent)
+    with suppress(LogUnavailable):
+        # It answered a moment ago; that it may not be asked for this is no reason to compare nothing.
+        seen.durability = await parts.log.durability()
     # Read after the events: what is stored is never older than what is published.
     for name, write_store in parts.write_stores.items():
         rules: Rules = EngineRules()
@@ -415,26 +411,13 @@ async def _guests(parts: CheckedParts, seen: Observations) -> None:
                 seen.guests[host.id] = await parts.guests(host)
             except AgentSilent:
                 seen.silent.append(host.name)
+                return
+            try:
+                seen.networks[host.id] = await parts.networks(host)
+            except AgentSilent:
+                seen.untold.append(host.name)
 
     await asyncio.gather(*(ask(host) for host in seen.hosts if host.endpoint))
-
-
-def guests_by_http(session: aiohttp.ClientSession, token: str) -> Guests:
-    """Return a function that asks the HTTP endpoint of a host's agent for its guests."""
-
-    async def guests(host: Host) -> Mapping[str, HostedGuest]:
-        url = f"{host.endpoint.rstrip('/')}/v1/hosts/{host.id}/guests"
-        try:
-            async with session.get(url, headers={"Authorization": f"Bearer {token}"}) as answer:
-                answer.raise_for_status()
-                found: dict[str, Any] = await answer.json()
-        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            raise AgentSilent(str(error)) from error
-        # Agents of earlier releases tell no epochs.
-        epochs = found.get("epochs", {})
-        return {ident: HostedGuest(power, epochs.get(ident, 0)) for ident, power in found["guests"].items()}
-
-    return guests
 
 
 async def refill_database(settings: Settings) -> RefillResult:
@@ -469,5 +452,6 @@ async def check_deployment(settings: Settings, patience: float) -> Report:
             stack.push_async_callback(write_store.close)
         timeout = aiohttp.ClientTimeout(total=AGENT_SECONDS)
         session = await stack.enter_async_context(aiohttp.ClientSession(timeout=timeout))
-        parts = CheckedParts(log, store, write_stores, guests_by_http(session, token), lambda: datetime.now(UTC))
+        asking = guests_by_http(session, token), networks_by_http(session, token)
+        parts = CheckedParts(log, store, write_stores, asking[0], lambda: datetime.now(UTC), asking[1])
         return await check(parts, patience)

@@ -12,8 +12,11 @@ from typing import Annotated, Any, NoReturn, TypeVar
 import typer
 from pydantic import ValidationError
 
+from cli.terminal import OutputLost, echo, silence
+from domain.core.text import printable
 from infra.log.log import Log, LogUnavailable
 from infra.process import traces
+from infra.process.error_text import text_of
 from infra.process.logging import set_up
 from infra.process.settings import CONFIG_VARIABLE, Settings, SettingWrong, load
 
@@ -34,6 +37,9 @@ TOOL = "gostack"
 PROCESSES = {"api", "engine", "scheduler", "timers", "projector", "webhooks", "agent"}
 
 
+REASSIGNMENT = Path("reassignment.json")
+THROTTLE = 50_000_000
+"""Bytes a second that brokers may copy among themselves beside their work, as it is proposed."""
 UNREACHED = 4
 """Exit status of a tool whose settings cannot be used, or name a log or a database that cannot be reached."""
 
@@ -53,9 +59,11 @@ def _settings(process: str = TOOL) -> Settings:
 
 def _give_up(error: Exception) -> NoReturn:
     wrong = error.errors(include_url=False) if isinstance(error, ValidationError) else []
-    problems = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in wrong) or str(error)
-    typer.echo(f"Error: {' '.join(problems.split())}", err=True)
-    typer.echo(
+    problems = "; ".join(
+        f"{'.'.join(map(str, each['loc']))}: {each['msg'].removeprefix('Value error, ')}" for each in wrong
+    ) or text_of(error)
+    _say(f"Error: {' '.join(problems.split())}", err=True)
+    _say(
         f"Hint: settings come from the environment and from the file that {CONFIG_VARIABLE} names"
         f" ({os.environ.get(CONFIG_VARIABLE) or 'it names none'}); that of `make demo` is .gostack/config.toml.",
         err=True,
@@ -64,8 +72,14 @@ def _give_up(error: Exception) -> NoReturn:
 
 
 def _refuse(error: Exception) -> NoReturn:
-    typer.echo(f"Error: {error}", err=True)
+    _say(f"Error: {text_of(error)}", err=True)
     raise typer.Exit(1) from error
+
+
+def _say(text: str, err: bool = False) -> None:
+    """Print lines, with whatever would control the terminal escaped: names are users' own."""
+    for line in text.split("\n"):
+        echo(line, err)
 
 
 def _run(coroutine: Any) -> None:
@@ -151,17 +165,19 @@ def check(
 
     report = asyncio.run(check_deployment(_settings(), patience))
     folded = report.seen.folded
-    typer.echo(
+    _say(
         f"{folded.events} events, {len(folded.states)} aggregates, {len(report.seen.decided)} commands, "
         f"{folded.repeated} repeated and {report.seen.dead} dead records to be dealt with"
     )
+    if report.seen.durability:
+        _say(f"the log: {report.seen.durability}")
     for invariant in INVARIANTS:
         problems = report.problems[invariant.__name__]
-        typer.echo(f"{'ok  ' if not problems else 'FAIL'} {invariant.__name__}: {invariant.__doc__}")
+        _say(f"{'ok  ' if not problems else 'FAIL'} {invariant.__name__}: {invariant.__doc__}")
         for problem in problems:
-            typer.echo(f"     {problem}")
+            _say(f"     {printable(problem)}")
     if report.moving:
-        typer.echo(f"still on its way: {report.moving}")
+        _say(f"still on its way: {report.moving}")
     raise typer.Exit(1 if report.lines else 3 if report.moving else 0)
 
 
@@ -188,8 +204,8 @@ def archive(
                 problems = [str(each) for each in manifest.problems()]
             files = [segment for segments in manifest.segments.values() for segment in segments]
             for problem in problems:
-                typer.echo(problem, err=True)
-            typer.echo(
+                _say(problem, err=True)
+            _say(
                 f"{sum(each.records for each in files)} records in {len(files)} segments, "
                 f"{sum(each.bytes for each in files)} bytes; {len(problems)} damaged"
             )
@@ -200,8 +216,8 @@ def archive(
     except (ArchiveError, OSError) as error:
         _refuse(error)
     for line in done.lost:
-        typer.echo(line, err=True)
-    typer.echo(f"{done.records} records were added, {done.segments} segments were written")
+        _say(line, err=True)
+    _say(f"{done.records} records were added, {done.segments} segments were written")
     raise typer.Exit(1 if done.lost else 0)
 
 
@@ -213,7 +229,7 @@ def restore(directory: Annotated[Path, typer.Argument(help="Directory of the arc
     """
     from infra.archive.errors import ArchiveError
     from infra.archive.restore import RestoreResult, restore
-    from infra.log.topics import PartitionCountDiffers, apply
+    from infra.log.topics import PartitionCountDiffers, ReplicasImpossible, apply
 
     settings = _settings()
 
@@ -223,16 +239,16 @@ def restore(directory: Annotated[Path, typer.Argument(help="Directory of the arc
 
     try:
         done = asyncio.run(_with_log(settings, run))
-    except (ArchiveError, OSError, PartitionCountDiffers) as error:
+    except (ArchiveError, OSError, PartitionCountDiffers, ReplicasImpossible) as error:
         _refuse(error)
-    typer.echo(
+    _say(
         f"{done.records} records were restored, {done.found} positions were there; "
         f"{done.fillers} are held by fillers where the archived log had no record"
     )
 
 
 def _progress(line: str) -> None:
-    typer.echo(line, err=True)
+    _say(line, err=True)
 
 
 async def _with_log(settings: Settings, work: Callable[[Log], Awaitable[Done]]) -> Done:
@@ -256,13 +272,13 @@ def projection_rebuild() -> None:
     async def report(done: int, total: int) -> None:
         seconds = time.monotonic() - began
         left = f", {(total - done) * seconds / done:.0f} s to go" if 0 < done < total else ""
-        typer.echo(f"{done} of {total} events in {seconds:.0f} s{left}", err=True)
+        _say(f"{done} of {total} events in {seconds:.0f} s{left}", err=True)
 
     try:
         events = asyncio.run(rebuild(settings.log.bootstrap, settings.db.dsn, report, report_phase=_progress))
     except RebuildRunning as error:
         _refuse(error)
-    typer.echo(f"rebuilt from {events} events in {time.monotonic() - began:.0f} s")
+    _say(f"rebuilt from {events} events in {time.monotonic() - began:.0f} s")
 
 
 @projection.command("rollback")
@@ -275,20 +291,52 @@ def projection_rollback() -> None:
         asyncio.run(rollback(settings.log.bootstrap, settings.db.dsn, _progress))
     except (NoPrevious, RebuildRunning) as error:
         _refuse(error)
-    typer.echo("the read models before the last rebuild serve again")
+    _say("the read models before the last rebuild serve again")
 
 
 @topics.command("apply")
-def topics_apply() -> None:
+def topics_apply(
+    replicas: Annotated[
+        int | None, typer.Option(min=1, help="Replicas of each partition; new topics are like the others unless given.")
+    ] = None,
+    min_insync: Annotated[
+        int | None,
+        typer.Option(min=1, help="Replicas that must have a record; more than half of --replicas unless given."),
+    ] = None,
+    plan: Annotated[
+        Path, typer.Option(help="File for the plan by which existing topics get other replicas.")
+    ] = REASSIGNMENT,
+) -> None:
     """Create or change the topics as they are declared, also after a restore that was given up. A partition count is
-    never changed: the command refuses."""
-    from infra.log.topics import PartitionCountDiffers, apply
+    never changed: the command refuses.
 
+    Replicas of existing topics are made by Kafka's own tool, for which a plan is written. Exits 3 where there is one.
+    """
+    from infra.log.reassignment import as_json
+    from infra.log.topics import PartitionCountDiffers, ReplicasImpossible, apply
+
+    settings = _settings()
     try:
-        for line in asyncio.run(apply(_settings().log.bootstrap)):
-            typer.echo(line)
-    except PartitionCountDiffers as error:
+        done = asyncio.run(apply(settings.log.bootstrap, replicas, min_insync))
+    except (PartitionCountDiffers, ReplicasImpossible) as error:
         _refuse(error)
+    for line in done.lines:
+        _say(line)
+    _say(f"the log: {done.durability}")
+    if not done.plan:
+        return
+    try:
+        plan.write_text(as_json(done.plan))
+    except OSError as error:
+        _refuse(error)
+    tool = f"kafka-reassign-partitions.sh --bootstrap-server {settings.log.bootstrap} --reassignment-json-file {plan}"
+    _say(
+        f"{len(done.plan)} partitions have another number of replicas. Kafka's own tool gives them others, while all "
+        "runs; run the second line until it says that all are complete, then this command once more:\n"
+        f"  {tool} --execute --throttle {THROTTLE}\n"
+        f"  {tool} --verify"
+    )
+    raise typer.Exit(3)
 
 
 @database.command("migrate")
@@ -301,9 +349,9 @@ def database_migrate(
 
     target = dsn or _settings().db.dsn
     for name in migrate(target):
-        typer.echo(f"applied {name}")
+        _say(f"applied {name}")
     create_tables(target)
-    typer.echo("the database is at this release's schema")
+    _say("the database is at this release's schema")
 
 
 @database.command("refill")
@@ -319,12 +367,12 @@ def database_refill() -> None:
         done = asyncio.run(refill_database(_settings()))
     except (DatabaseNotEmpty, LogIncomplete) as error:
         _refuse(error)
-    typer.echo(
+    _say(
         f"{done.aggregates} aggregates, {done.parked} of them parked, from {done.events} events; "
         f"{done.undecided} records are still to be decided"
     )
     for ident in done.halves:
-        typer.echo(f"instance {ident}: the last decision is on the log in part, its task has no deadline", err=True)
+        _say(f"instance {ident}: the last decision is on the log in part, its task has no deadline", err=True)
 
 
 def main() -> None:
@@ -333,19 +381,23 @@ def main() -> None:
         app()
     except Exception as error:
         import psycopg
-        from aiokafka.errors import KafkaConnectionError
+        from aiokafka.errors import KafkaError
 
         from infra.db.write_store import WriteStoreUnavailable
         from projections.store.port import StoreUnavailable
 
         # A process tells its log of it, with all that led there, and whoever keeps it starts it again.
-        unreached = isinstance(
-            error, SettingWrong | LogUnavailable | WriteStoreUnavailable | StoreUnavailable | KafkaConnectionError
-        )
+        unreached = isinstance(error, SettingWrong | LogUnavailable | WriteStoreUnavailable | StoreUnavailable)
+        # So are those after which one tries again: a broker that is gone, or has not been told of the others.
+        unreached |= isinstance(error, TimeoutError) or (isinstance(error, KafkaError) and error.retriable)
         # What the server itself refused, a deadlock or a full disk, has a state, and is not for want of a connection.
         unreached |= isinstance(error, psycopg.OperationalError) and error.sqlstate is None
         if unreached and sys.argv[1] not in PROCESSES:
             _give_up(error)
+        if isinstance(error, OutputLost):
+            echo(f"Error: The answer cannot be printed: {error}.", err=True)
+            silence()
+            raise SystemExit(1) from error
         raise
 
 

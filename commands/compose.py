@@ -57,7 +57,7 @@ def _work(name: str, rules: Rules, topics: tuple[Topic, ...], settings: Settings
     log = KafkaLog(settings.log.bootstrap, settings.log.request_timeout)
     port = getattr(settings.metrics, name)
     health = HealthState(settings.metrics.every)
-    start_health_server(settings.metrics.listen, port, health)
+    start_health_server(settings.metrics.listen, port, health, settings.http)
     worker = FaustWorker(name, Processor(rules, write_store, log, topics, now), settings, health if port else None)
     tune_garbage_collector()
     worker.run()
@@ -89,7 +89,7 @@ async def timers(settings: Settings) -> None:
         late = total_lag({str(number): each.late for number, each in enumerate(timers)})
         return export_lags("timers", {**await beats.look(), "deadlines": late})
 
-    start_health_server(settings.metrics.listen, settings.metrics.timers, health)
+    start_health_server(settings.metrics.listen, settings.metrics.timers, health, settings.http)
     await run_until_signal(
         *(each.run for each in timers),
         partial(measure_health, health, look, (LogUnavailable,)),
@@ -109,7 +109,7 @@ async def webhooks(settings: Settings) -> None:
     deliveries = PostgresDeliveries(settings.db.dsn)
     secrets = PostgresSecrets(settings.db.dsn, Encryption.from_file(settings.secrets.key_file))
     policy = settings.webhooks
-    sender = Sender(policy.timeout, allow_private=policy.allow_private)
+    sender = Sender(policy.timeout, allow_private=policy.allow_private, own_ports=settings.own_ports)
     recent = Recent(log, Topic.EVENTS)
     deliverer = Deliverer(
         DeliveryParts(log, write_store, deliveries, secrets, sender, policy, now, recent, str(uuid.uuid4()))
@@ -121,7 +121,7 @@ async def webhooks(settings: Settings) -> None:
             raise LogUnavailable(deliverer.status.problem)
         return export_lags("webhooks", await lags(log, deliverer.furthest_behind(), now(), (Topic.EVENTS,)))
 
-    start_health_server(settings.metrics.listen, settings.metrics.webhooks, health)
+    start_health_server(settings.metrics.listen, settings.metrics.webhooks, health, settings.http)
     await run_until_signal(
         deliverer.run,
         partial(measure_health, health, look, (LogUnavailable,)),

@@ -46,6 +46,7 @@ from infra.log.lag import Lags, export_lags, lags
 from infra.log.log import Log, TopicPartition
 from infra.log.topics import partition_of
 from infra.process import failpoints, log_context, metrics, traces
+from infra.process.error_text import named, text_of
 
 logger = logging.getLogger(__name__)
 
@@ -219,7 +220,7 @@ class Processor:
     def _apply(self, batch: StepBatch, record: Record, envelope: Envelope | GoStackError) -> None:
         if isinstance(envelope, GoStackError):
             logger.error("the record cannot be read, and is laid aside as dead: %s", envelope)
-            batch.outbox.append(dead_record(record, str(envelope)))
+            batch.outbox.append(dead_record(record, text_of(envelope)))
             batch.dead += 1
             return
         if envelope.id in batch.opened.seen or envelope.id in batch.done:
@@ -278,7 +279,7 @@ class Processor:
 
     def _park(self, batch: StepBatch, record: Record, envelope: Envelope, error: Exception, task: str) -> str:
         """Park the aggregate that a record could not be applied to, and lay the record aside as dead; return why."""
-        why = f"{type(error).__name__}: {error}"[:1000]
+        why = named(error)[:1000]
         logger.exception("parked %s: %s could not be applied", envelope.subject, record.place)
         if envelope.subject.kind in AGGREGATES:
             # A cell is none: what cannot be placed must not stop all other placements.

@@ -41,24 +41,24 @@ class SchedulerRules:
                 return envelope.subject, Key("zone", zone_id(zone))
             case AssignZone(zone=zone):
                 return (Key("zone", zone_id(zone)),)
-            case CreateZone():
-                return (envelope.subject,)
+            case CreateZone(name=name):
+                return envelope.subject, Key("zone", zone_id(name))
             case _:
                 return ()
 
     def decide(self, envelope: Envelope, states: Callable[[Key], Any]) -> Outcome:
         """Return the events and messages that follow from the record. Raises a Refusal."""
 
-        def zone_of(name: str) -> Zone | None:
-            zone: Zone | None = states(Key("zone", zone_id(name)))
+        def zones(ident: str) -> Zone | None:
+            zone: Zone | None = states(Key("zone", ident))
             return zone
 
         subject = states(envelope.subject)
         cell = self._cell(_cell_name(envelope, subject))
         if not isinstance(envelope.data, PlaceInstance):
-            return decide(envelope, subject, zone_of, cell)
+            return decide(envelope, subject, zones, cell)
         with traces.span("place") as span:
-            outcome = decide(envelope, subject, zone_of, cell)
+            outcome = decide(envelope, subject, zones, cell)
             result = _placement(outcome)
             span.set_attributes({"gostack.result": result})
         metrics.PLACEMENTS.labels(result).inc()

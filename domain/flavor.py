@@ -10,7 +10,7 @@ from pydantic import Field
 
 from domain.core.fields import PERSONAL
 from domain.core.messages import Command, Decision, Envelope, Event, Model
-from domain.kind import Kind
+from domain.kind import Kind, Unique
 from domain.named import Named
 
 Policy = Literal["Shared", "Dedicated", "Default"]
@@ -143,6 +143,7 @@ KIND = Kind(
     help="Sizes that instances come in.",
     state=Flavor,
     evolve=evolve,
+    unique=Unique.EVERYWHERE,
     create=CreateFlavor,
     update=UpdateFlavor,
     delete=DeleteFlavor,

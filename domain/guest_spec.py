@@ -75,7 +75,7 @@ class Nic(Model):
     prefix: int = 0
     mac: str = ""
     gateway: str = ""
-    """Address of the host in the network, from which it serves DHCP and routes."""
+    """Address of the network's gateway, where DHCP, DNS and metadata answer."""
     segment: int = 0
     """VXLAN network identifier, 24 bits."""
 
@@ -116,6 +116,8 @@ class GuestSpec(Model):
     key_name: Annotated[str, PERSONAL] = ""
     public_key: Annotated[str, PERSONAL] = ""
     config_drive: bool = True
+    launch_index: int = 0
+    """Place of the instance among those of one boot, from 0."""
     password_ref: str = ""
     user_data_ref: str = ""
     volumes: tuple[AttachedVolume, ...] = ()

@@ -7,7 +7,7 @@ can check what it fetched, and an instance knows for ever what it was built from
 from datetime import datetime
 from typing import Annotated, ClassVar, Literal
 
-from domain.core.errors import AlreadyExists, NotFound
+from domain.core.errors import AlreadyExists, NotFound, deleted_at
 from domain.core.fields import PERSONAL
 from domain.core.messages import Command, Decision, Envelope, Event, Model, Outgoing, Topic
 from domain.jobs.image import DiscardInstanceImage, MakeInstanceImage
@@ -16,6 +16,8 @@ from domain.named import Named
 from domain.tasks.messages import JobResult, JobsAnswered, Reply
 
 Format = Literal["qcow2", "raw"]
+ARCH = r"^[a-z0-9_]{1,32}$"
+"""Names of processor architectures, such as x86_64."""
 
 
 class Image(Model):
@@ -54,6 +56,16 @@ class CreateImage(ImageCommand):
     arch: str = "x86_64"
 
 
+class UpdateImage(ImageCommand):
+    """Change an image's name, description or architecture; fields that are left out stay as they are, and so do
+    instances that were made of it."""
+
+    name: Annotated[str | None, PERSONAL] = None
+    description: Annotated[str | None, PERSONAL] = None
+    arch: str | None = None
+    """Processor architecture, such as x86_64: only hosts that have it get instances of the image."""
+
+
 class DeleteImage(ImageCommand):
     """Delete an image; instances made of it keep their disks."""
 
@@ -81,13 +93,22 @@ class ImageCreated(ImageEvent):
     at: datetime
 
 
+class ImageUpdated(ImageEvent):
+    """The image changed; a field that is None stays as it was."""
+
+    name: Annotated[str | None, PERSONAL] = None
+    description: Annotated[str | None, PERSONAL] = None
+    arch: str | None = None
+    at: datetime
+
+
 class ImageDeleted(ImageEvent):
     """The image is deleted; instances keep their disks."""
 
     at: datetime
 
 
-RULES = Named("image", Image, CreateImage, ImageCreated, DeleteImage, ImageDeleted)
+RULES = Named("image", Image, CreateImage, ImageCreated, DeleteImage, ImageDeleted, UpdateImage, ImageUpdated)
 evolve = RULES.evolve
 
 
@@ -108,7 +129,7 @@ def decide(now: Image | None, envelope: Envelope) -> Decision:
 def _made(now: Image | None, make: MakeInstanceImage, envelope: Envelope) -> Decision:
     """Asked for twice, it is made once."""
     if now is not None and now.deleted is not None:
-        raise NotFound(kind="image", id=envelope.subject.id)
+        raise NotFound(kind="image", id=envelope.subject.id, hint=deleted_at(now.deleted))
     created = ImageCreated(at=envelope.time, **make.model_dump(exclude={"reply"}))
     return Decision([] if now else [created], [_answer(make.reply, "MakeImage")])
 
@@ -127,6 +148,7 @@ KIND = Kind(
     help="Disk images that instances are made from.",
     state=Image,
     evolve=evolve,
+    update=UpdateImage,
     delete=DeleteImage,
     shown=("format", "size", "virtual_size", "arch"),
 )

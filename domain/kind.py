@@ -15,6 +15,9 @@ from domain.tasks.action import Action
 from domain.tasks.subject import TaskSubject
 
 FilterType = Literal["text", "bigint", "boolean", "timestamptz", "text[]"]
+FilterForm = Literal["", "pattern", "address", "range"]
+"""How the text of a filter is read: as it is, as a name in which * stands for anything, as an IP address, as a range of
+times."""
 
 
 class DecidedBy(StrEnum):
@@ -26,7 +29,8 @@ class DecidedBy(StrEnum):
 
 
 class Unique(StrEnum):
-    """Scope in which a name is unique; the aggregate's id is then derived from the name."""
+    """Scope in which a name is unique. The id of the first that has a name is then derived from the name, and that of
+    each later one from the id before: a name that is free again is another thing's."""
 
     NOWHERE = "nowhere"
     PROJECT = "project"
@@ -42,19 +46,30 @@ class Decider(Protocol):
 
 @dataclass(frozen=True)
 class ListFilter:
-    """A field that a kind's list can be filtered by, besides name and project."""
+    """A parameter by which a list is filtered."""
 
     field: str
-    """Name of the document's field, of the column and of the query parameter."""
+    """Name of the query parameter, and of the column unless `column` says another."""
     help: str
     """Meaning of the filter, as "In one of these statuses"."""
     type: FilterType = "text"
+    column: str = ""
+    """Name of the view's column; empty: the name of the parameter."""
+    form: FilterForm = ""
     several: bool = False
     """Whether it takes several values, separated by commas, of which any matches."""
     values: tuple[str, ...] = ()
     """The values that the field can have; empty: any."""
     refers: str = ""
     """Kind whose id the field holds: people may write its name."""
+    by_name: bool = False
+    """Whether the field holds the name of what it refers to, instead of its id."""
+    tells_deleted: bool = False
+    """Whether a value tells that a thing is deleted: asking for it then asks for what is deleted, too."""
+
+    def __post_init__(self) -> None:
+        if not self.column:
+            object.__setattr__(self, "column", self.field)
 
 
 @dataclass(frozen=True)
@@ -80,6 +95,7 @@ class Kind:
     """Command of the ordinary update request; a field that is None stays as it is."""
     delete: type[Command] | None = None
     filters: tuple[ListFilter, ...] = ()
+    """Filters of its list, besides those by name, by project, and by whether a thing is deleted."""
     hidden: frozenset[str] = frozenset()
     """Names of the state's fields that no document shows."""
     shown: tuple[str, ...] = ()

@@ -17,17 +17,17 @@ from domain.tasks.job import FACTS, Fact
 
 NEVER_PERSONAL: dict[str, str] = {
     "identities made by GoStack: UUIDs, or a kind and a UUID": """
-        also_on avoid beside causation claim claims correlation host hosts id instance ports subject taken task
-        wanted_host
+        also_on avoid beside causation claim claims correlation host hosts id instance ports
+        remote_group security_group_ids security_groups subject taken task wanted_host
     """,
     "names of classes, steps, verbs and codes that stand in GoStack's code": """
-        action code command fails filter flow hint holder_kind job jobs source started step types undo
+        action code command fails filter flow hint holder_kind job jobs rules source started step types undo
     """,
     "one of a few words": "arch before ends format hypervisor mode policy status",
     "parts of the operator's machinery: cells, zones, hosts and where they are reached": """
-        cell cells destination_name endpoint source_name zone
+        cell cells destination_name endpoint source_name tunnel_key uplink zone
     """,
-    "addresses inside a virtual network": "cidr gateway ip mac",
+    "addresses inside a virtual network": "cidr gateway ip mac own_mac",
     "places, traces and sums of bytes": "cause_place checksum place traceparent written",
     "the project, which says whose key it is": "project",
 }

@@ -211,5 +211,5 @@ KIND = Kind(
     state=Webhook,
     evolve=evolve,
     delete=DeleteWebhook,
-    filters=(ListFilter("status", "enabled or disabled"),),
+    filters=(ListFilter("status", "in this status", values=("enabled", "disabled")),),
 )

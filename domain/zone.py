@@ -38,6 +38,12 @@ class CreateZone(ZoneCommand):
     description: Annotated[str, PERSONAL] = ""
 
 
+class UpdateZone(ZoneCommand):
+    """Change a zone's description. Its name and its cell stay for ever: hosts and instances know the zone by them."""
+
+    description: Annotated[str | None, PERSONAL] = None
+
+
 class DeleteZone(ZoneCommand):
     """Delete a zone that has no hosts."""
 
@@ -62,13 +68,20 @@ class ZoneCreated(ZoneEvent):
     at: datetime
 
 
+class ZoneUpdated(ZoneEvent):
+    """The zone changed; a field that is None stays as it was."""
+
+    description: Annotated[str | None, PERSONAL] = None
+    at: datetime
+
+
 class ZoneDeleted(ZoneEvent):
     """The zone is deleted; no host is in it."""
 
     at: datetime
 
 
-RULES = Named("zone", Zone, CreateZone, ZoneCreated, DeleteZone, ZoneDeleted)
+RULES = Named("zone", Zone, CreateZone, ZoneCreated, DeleteZone, ZoneDeleted, UpdateZone, ZoneUpdated)
 evolve = RULES.evolve
 
 KIND = Kind(
@@ -80,6 +93,7 @@ KIND = Kind(
     decided_by=DecidedBy.SCHEDULER,
     unique=Unique.EVERYWHERE,
     create=CreateZone,
+    update=UpdateZone,
     delete=DeleteZone,
     shown=("cell", "description"),
 )

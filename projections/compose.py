@@ -25,7 +25,7 @@ async def projector(settings: Settings) -> None:
     store = PostgresStore(settings.db.dsn, pool_size=2)
     projector = Projector(log, store)
     health = HealthState(settings.metrics.every)
-    start_health_server(settings.metrics.listen, settings.metrics.projector, health)
+    start_health_server(settings.metrics.listen, settings.metrics.projector, health, settings.http)
     parts: list[Part] = [projector.run, partial(run_maintenance, settings)]
     if settings.metrics.projector:
         look = partial(projector.look, lambda: datetime.now(UTC))

@@ -34,6 +34,7 @@ from infra.log.behind import must_reach
 from infra.log.lag import Lags, export_lags, lags
 from infra.log.log import Log, Positions, TopicPartition
 from infra.process import failpoints, log_context, metrics, traces
+from infra.process.error_text import text_of
 from projections.store.port import LONG_AGO, HistoryEntry, Milestone, ProjectionBatch, Snapshot, Store, StoredState
 from projections.views.dead import read_dead
 from projections.views.table import VIEWS
@@ -202,7 +203,7 @@ class Projector:
             except UnknownMessage as error:
                 with log_context.handling(None, record.place):
                     logger.error("the event cannot be read, and is passed over: %s", error)
-                unreadable.append(dead_record(record, str(error)))
+                unreadable.append(dead_record(record, text_of(error)))
         await self._warm({each.subject for _, each in found if each.aggversion} | {each.subject for _, each in dead})
         try:
             changes = [change for record, envelope in found if (change := self._fold(batch, record, envelope))]

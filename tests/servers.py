@@ -12,6 +12,10 @@ from pathlib import Path
 from infra.local.kafka import Kafka
 from infra.local.postgres import Postgres
 
+SHARED_MEMORY = Path("/dev/shm")
+ROOM = 8 << 30
+"""Bytes that must be free there: several clusters run at once, and each fills a few hundred MiB."""
+
 
 @dataclass(frozen=True)
 class Servers:
@@ -22,23 +26,21 @@ class Servers:
 
 
 def docker_answers() -> bool:
-    """A Docker daemon is there and wanted (GOSTACK_TEST_CONTAINERS=0 says no)."""
-    socket = Path("/var/run/docker.sock")
-    if os.environ.get("GOSTACK_TEST_CONTAINERS") == "0" or not ("DOCKER_HOST" in os.environ or socket.exists()):
+    """A Docker daemon is there and wanted: GOSTACK_TEST_CONTAINERS=0 says that none is, and 1 that one must answer."""
+    wanted = os.environ.get("GOSTACK_TEST_CONTAINERS")
+    there = "DOCKER_HOST" in os.environ or Path("/var/run/docker.sock").exists()
+    if wanted == "0" or not (there or wanted == "1"):
         return False
     import docker
     from docker.errors import DockerException
 
     try:
-        client = docker.from_env(timeout=3)
+        with contextlib.closing(docker.from_env(timeout=10)) as client:
+            return bool(client.ping())
     except DockerException:
+        if wanted == "1":
+            raise
         return False
-    try:
-        return bool(client.ping())
-    except DockerException:
-        return False
-    finally:
-        client.close()
 
 
 @contextlib.contextmanager
@@ -46,12 +48,9 @@ def servers() -> Iterator[Servers]:
     """Start both, and stop them at the end."""
     with contextlib.ExitStack() as stack:
         if docker_answers():
-            from testcontainers.kafka import KafkaContainer
-            from testcontainers.postgres import PostgresContainer
+            from tests import containers
 
-            kafka = stack.enter_context(KafkaContainer().with_kraft())
-            postgres = stack.enter_context(PostgresContainer("postgres:15-alpine", driver=None))
-            yield Servers(kafka.get_bootstrap_server(), postgres.get_connection_url())
+            yield Servers(*containers.start(stack))
             return
         directory = scratch(stack)
         broker = stack.enter_context(Kafka(directory / "kafka"))
@@ -60,8 +59,13 @@ def servers() -> Iterator[Servers]:
 
 
 def scratch(stack: contextlib.ExitStack) -> Path:
-    """A directory that the servers' own user can reach, removed at the end."""
-    path = Path(tempfile.mkdtemp(prefix="gostack-test-", dir="/tmp"))
+    """A directory that the servers' own user can reach, removed at the end.
+
+    In memory where there is room: no test ends the power of the machine, so that what fsync waits for proves nothing,
+    while a slow disk under several clusters at once makes each restart of Kafka take minutes.
+    """
+    roomy = SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free >= ROOM
+    path = Path(tempfile.mkdtemp(prefix="gostack-test-", dir=SHARED_MEMORY if roomy else "/tmp"))
     path.chmod(0o755)
     stack.callback(shutil.rmtree, path, ignore_errors=True)
     return path

@@ -5,14 +5,16 @@ call twice, and again after a crash in the middle: what is so already is success
 went wrong on the host; anything else that escapes is a fault of the program. A class a capability; Driver is them all.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from domain.guest_spec import AttachedVolume, GuestSpec, ImageRef, Power
+from domain.guest_spec import AttachedVolume, GuestSpec, ImageRef, Nic, Power
 from domain.host.messages import Inventory
+from domain.network.on_host import HostNetworks
+from domain.network.port_settings import HostPorts
 
 
 class DriverFault(StrEnum):
@@ -48,7 +50,8 @@ class DriverFault(StrEnum):
     """The guest was asked to let go of the volume's disk, and did not."""
     VOLUME_DIFFERS = "volume-differs"
     """The host has a file of the volume already, of another size."""
-    NETWORK_OVERLAPS = "network-overlaps"
+    INTERFACE_NOT_RELEASED = "interface-not-released"
+    """The guest was asked to let go of the network interface, and did not."""
     """The host has an interface in the network's address range already."""
     HYPERVISOR_UNREACHABLE = "hypervisor-unreachable"
     """The hypervisor's daemon does not answer; the next call tries again."""
@@ -63,11 +66,20 @@ class DriverFault(StrEnum):
 
 
 class DriverError(Exception):
-    """The host could not do it. `code` is stable (a driver's are DriverFault); the text is for people."""
+    """The host could not do it. `code` is stable (a driver's are DriverFault).
 
-    def __init__(self, code: str, message: str) -> None:
+    The text is for users, whose task shows it: a sentence without anything of the host's own. Its commands, paths and
+    addresses, and what a program there printed, are `inside`, which goes to the agent's log alone.
+    """
+
+    def __init__(self, code: str, message: str, inside: str = "") -> None:
         super().__init__(message)
         self.code = str(code)
+        self.inside = inside
+
+    def for_operators(self) -> str:
+        """Return the code, the text, and what only the host's operators are to know, as a line of the agent's log."""
+        return f"{self.code}: {self}{f' ({self.inside})' if self.inside else ''}"
 
 
 @dataclass(frozen=True)
@@ -75,7 +87,7 @@ class Secrets:
     """Secrets that a guest is told and nobody else: never logged, never in an event."""
 
     password: str = field(default="", repr=False)
-    user_data: str = field(default="", repr=False)
+    user_data: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True)
@@ -96,8 +108,8 @@ class DiskContent:
     """Bytes of the file."""
     chunks: AsyncGenerator[bytes, None]
     """The bytes of the file in pieces; the receiver closes the generator."""
-    user_data: str = field(default="", repr=False)
-    """The user data of the guest, as Secrets has it."""
+    told: Secrets = Secrets()
+    """The secrets that the guest was told where the disk comes from."""
 
 
 Progress = Callable[[int, int], None]
@@ -155,11 +167,15 @@ class DiskDriver(Protocol):
     async def delete_rescue_disk(self, instance_id: str) -> None:
         """Remove the rescue disk."""
 
-    async def write_config_drive(self, guest: GuestSpec, secrets: Secrets | None) -> None:
+    async def write_config_drive(self, guest: GuestSpec, secrets: Secrets) -> None:
         """Write what the metadata service tells the guest and, where it wants one, the ISO image that says the same.
 
-        Without secrets: those that it was told before stay.
+        Where they say so already, nothing is done.
         """
+
+    async def told(self, instance_id: str) -> Secrets | None:
+        """Return the secrets that the guest was told, which are kept as long as its disk is; None where it was told
+        nothing yet."""
 
 
 class VolumeDriver(Protocol):
@@ -207,11 +223,39 @@ class CaptureDriver(Protocol):
 class NetworkDriver(Protocol):
     """Guests' networks on the host."""
 
+    async def uplink_address(self) -> str:
+        """Return the IPv4 address at which other hosts reach this host's networks; empty where it has no uplink."""
+
+    async def tunnel_key(self) -> str:
+        """Return the public key by which other hosts encrypt what they send here; empty where nothing is encrypted."""
+
+    async def know_hosts(self, hosts: Mapping[str, str]) -> None:
+        """Have the networks joined to those of these hosts (address of the uplink -> public key, or nothing), and to no
+        others, and all their rules."""
+
+    async def ports(self) -> tuple[str, list[tuple[str, str, str]]]:
+        """Return the version of what the host knows of its guests' ports, and of each port the network's id, the
+        address, and the instance's id."""
+
+    async def know_ports(self, settings: HostPorts) -> None:
+        """Let the guests' ports have these settings: security groups, further addresses, limits of bandwidth."""
+
+    async def networks(self) -> HostNetworks | None:
+        """Return the networks that the host keeps, and how what it has of them differs; None where it keeps none."""
+
     async def plug(self, guest: GuestSpec) -> None:
         """Make the guest's networks on this host, joined to the other hosts', with its fixed addresses."""
 
     async def unplug(self, guest: GuestSpec) -> None:
         """Remove the guest's addresses, and each network that no guest here uses any more."""
+
+    async def attach_interface(self, guest: GuestSpec, nic: Nic) -> None:
+        """Give the guest one more interface, plugged, now where it runs and whenever it starts; "guest-unknown"."""
+
+    async def detach_interface(self, guest: GuestSpec, nic: Nic) -> None:
+        """Take the interface from the guest, and unplug it. "interface-not-released" where a guest that runs does not
+        let go of it in time: then it has the interface, now and when it starts. A guest that is not known has none.
+        """
 
 
 class DefinitionDriver(Protocol):

@@ -5,6 +5,7 @@ everything for ever. Callers need the token that API and agents share.
 """
 
 import hmac
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated
 from uuid import UUID
@@ -15,6 +16,9 @@ from pydantic import BaseModel, Field
 
 from agent.drivers.driver import Driver, DriverError, DriverFault
 from agent.outside import disk_stream
+from domain.network.on_host import HostNetworks
+
+logger = logging.getLogger(__name__)
 
 MOST = 1 << 20
 """Bytes of a console's text in one answer, at most."""
@@ -64,6 +68,7 @@ def endpoint(drivers: Mapping[str, Driver], token: str, epochs: Callable[[str], 
 
     @app.exception_handler(DriverError)
     async def driver_failed(_: Request, problem: DriverError) -> Response:
+        logger.warning("a request failed: %s", problem.for_operators())
         listed = problem.code in set(DriverFault)
         return _problem(STATUS.get(DriverFault(problem.code), 503) if listed else 503, problem.code, str(problem))
 
@@ -85,6 +90,10 @@ def endpoint(drivers: Mapping[str, Driver], token: str, epochs: Callable[[str], 
     async def guests(host_id: str) -> dict[str, Mapping[str, str | int]]:
         powers = {ident: str(power) for ident, power in (await driver(host_id).guests()).items()}
         return {"guests": powers, "epochs": epochs(host_id)}
+
+    @app.get("/v1/hosts/{host_id}/networks")
+    async def networks(host_id: str) -> HostNetworks | None:
+        return await driver(host_id).networks()
 
     @app.get("/v1/hosts/{host_id}/instances/{instance_id}/console")
     async def console(

@@ -26,7 +26,9 @@ async def observe_guests(runner: HostRunner) -> None:
         seen = await runner.driver.guests()
     except DriverError as error:
         with log_context.bound(host=runner.host.id):
-            logger.warning("the hypervisor of host %s does not list its guests: %s", runner.host.name, error)
+            logger.warning(
+                "the hypervisor of host %s does not list its guests: %s", runner.host.name, error.for_operators()
+            )
         return
     for instance_id, before in reported.items():
         power = seen.get(instance_id, Power.NONE)
@@ -44,7 +46,8 @@ async def observe_guest(runner: HostRunner, instance_id: str) -> None:
         power = await runner.driver.power(instance_id)
     except DriverError as error:
         with log_context.bound(host=runner.host.id, instance=instance_id):
-            logger.warning("the hypervisor of host %s does not give a guest's power: %s", runner.host.name, error)
+            told = error.for_operators()
+            logger.warning("the hypervisor of host %s does not give a guest's power: %s", runner.host.name, told)
         return
     await runner.observe(instance_id, power, dispatches_before)
 

@@ -40,6 +40,10 @@ class Candidate:
     zone: str
     inventory: Inventory
     endpoint: str
+    uplink: str = ""
+    """Address at which its guest networks are reached by other hosts."""
+    tunnel_key: str = ""
+    """Public key by which other hosts encrypt what they send there."""
 
     @property
     def id(self) -> str:
@@ -110,6 +114,8 @@ def _command(candidate: Candidate, cell: str, now: datetime, attempt: int) -> tu
             cell=cell,
             inventory=candidate.inventory,
             endpoint=candidate.endpoint,
+            uplink=candidate.uplink,
+            tunnel_key=candidate.tunnel_key,
         ),
         subject=Key("host", candidate.id),
         time=now,

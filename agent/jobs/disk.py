@@ -65,6 +65,6 @@ async def delete_rescue_disk(job: DeleteRescueDisk, guest: GuestSpec, context: C
 
 @handles(WriteConfigDrive)
 async def write_config_drive(job: WriteConfigDrive, guest: GuestSpec, context: Context) -> Facts:
-    """Written anew each time, as a whole."""
+    """Written anew, as a whole, where it says something else."""
     await context.tell(guest)
     return ()

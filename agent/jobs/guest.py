@@ -14,6 +14,7 @@ from domain.jobs.guest import (
     StartGuest,
     StopGuest,
     SuspendGuest,
+    TellGuest,
     UndefineGuest,
     UnpauseGuest,
     UnrescueGuest,
@@ -23,10 +24,7 @@ from domain.jobs.guest import (
 @handles(DefineGuest)
 async def define_guest(job: DefineGuest, guest: GuestSpec, context: Context) -> Facts:
     """A definition that is there is replaced."""
-    if not guest.config_drive:
-        # Its plan has no job for a drive, and the metadata service still has to know what to tell it.
-        await context.tell(guest)
-    await context.driver.define(guest)
+    await _define(guest, context)
     # Whatever it is: a guest that comes from elsewhere, and is off, would not be watched here if it were not told.
     return (PowerSeen(power=await context.driver.power(guest.id)),)
 
@@ -90,21 +88,28 @@ async def resume_guest(job: ResumeGuest, guest: GuestSpec, context: Context) -> 
 @handles(RescueGuest)
 async def rescue_guest(job: RescueGuest, guest: GuestSpec, context: Context) -> Facts:
     """The definition that is there is replaced."""
-    await context.driver.define(guest.but(rescue_image=job.image))
+    await _define(guest.but(rescue_image=job.image), context)
     return ()
 
 
 @handles(UnrescueGuest)
 async def unrescue_guest(job: UnrescueGuest, guest: GuestSpec, context: Context) -> Facts:
     """The definition that is there is replaced."""
-    await context.driver.define(guest.but(rescue_image=None))
+    await _define(guest.but(rescue_image=None), context)
     return ()
 
 
 @handles(RebuildGuest)
 async def rebuild_guest(job: RebuildGuest, guest: GuestSpec, context: Context) -> Facts:
     """The definition that is there is replaced."""
-    await context.driver.define(guest.but(image=job.image))
+    await _define(guest.but(image=job.image), context)
+    return ()
+
+
+@handles(TellGuest)
+async def tell_guest(job: TellGuest, guest: GuestSpec, context: Context) -> Facts:
+    """A guest that has left this host, or has not come yet, was told nothing here and is told nothing."""
+    await context.tell_anew(guest)
     return ()
 
 
@@ -113,3 +118,9 @@ async def change_hostname(job: ChangeHostname, guest: GuestSpec, context: Contex
     """Written anew, as a whole, with the secrets that the guest was told."""
     await context.tell(guest.but(hostname=job.hostname))
     return ()
+
+
+async def _define(guest: GuestSpec, context: Context) -> None:
+    """Define the guest, and tell it what the record says by now: it may have changed while nobody was told."""
+    await context.tell(guest)
+    await context.driver.define(guest)

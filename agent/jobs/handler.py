@@ -49,18 +49,30 @@ class Context(Outside):
     something more is done: the job's time-out counts from the last call."""
 
     async def tell(self, guest: GuestSpec) -> None:
-        """Write what the guest is told about itself: its secrets too, as long as they are kept for it; later, what it
-        was told of them before stays.
+        """Write what the guest is told about itself, by the record as it is now.
 
+        Its secrets are fetched once, for a guest that was told nothing here yet; later they are those that it was told,
+        since nobody else keeps them.
         Raises DriverError "secret-unavailable", and what the driver raises.
         """
+        secrets = await self.driver.told(guest.id)
+        if secrets is None:
+            secrets = await self._fetched(guest)
+        await self.driver.write_config_drive(guest, secrets)
+
+    async def tell_anew(self, guest: GuestSpec) -> None:
+        """Write what the guest is told about itself, unless it was told nothing here: it has left, or not come yet."""
+        if await self.driver.told(guest.id) is not None:
+            await self.tell(guest)
+
+    async def _fetched(self, guest: GuestSpec) -> Secrets:
         try:
-            secrets = await self.secrets(guest)
+            return await self.secrets(guest)
         except DriverError as problem:
             if problem.code != DriverFault.SECRET_GONE:
                 raise
-            secrets = None
-        await self.driver.write_config_drive(guest, secrets)
+            # An earlier release moved it here without what it was told.
+            return Secrets()
 
 
 async def telling(content: DiskContent, progress: Progress) -> AsyncGenerator[bytes, None]:

@@ -29,5 +29,5 @@ async def fetch_disk(job: FetchDisk, guest: GuestSpec, context: Context) -> Fact
 
 async def _fetch(job: FetchDisk, guest: GuestSpec, context: Context) -> None:
     async with context.other_hosts.disk(job.endpoint, job.host_id, guest.id) as content:
-        told = DiskContent(content.size, telling(content, context.progress), content.user_data)
+        told = DiskContent(content.size, telling(content, context.progress), content.told)
         await context.driver.receive_disk(guest, told)

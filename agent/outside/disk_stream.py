@@ -5,28 +5,33 @@ Why the digest comes last: it is known when the last byte was read, so the file 
 
 import asyncio
 import hashlib
+from base64 import b64decode, b64encode
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from http import HTTPStatus
 
 import aiohttp
 
-from agent.drivers.driver import DiskContent, DriverError, DriverFault
-from agent.outside.other_hosts import UNREACHABLE
+from agent.drivers.driver import DiskContent, DriverError, DriverFault, Secrets
+from agent.outside.other_hosts import SILENT, UNREACHABLE
 from infra.process import failpoints
+from infra.process.error_text import named
 
 CHUNK = 1 << 20
 SILENCE = 30.0
 """Seconds the other agent may send nothing."""
 DIGEST = hashlib.sha256().digest_size
 TOLD = "Gostack-User-Data-Length"
-"""Header: how many bytes of what the guest is told stand before the disk's."""
+"""Header: how many bytes of user data stand before the disk's."""
+PASSWORD = "Gostack-Admin-Password"
+"""Header: the password that the guest was told, in base64. An agent of an earlier release does not read it."""
 
 
 def headers(content: DiskContent) -> dict[str, str]:
     """Of an answer that is this disk."""
     told = len(_told(content))
-    return {"Content-Length": str(told + content.size + DIGEST), TOLD: str(told)}
+    length = str(told + content.size + DIGEST)
+    return {"Content-Length": length, TOLD: str(told), PASSWORD: b64encode(content.told.password.encode()).decode()}
 
 
 def body(content: DiskContent) -> AsyncGenerator[bytes, None]:
@@ -35,7 +40,7 @@ def body(content: DiskContent) -> AsyncGenerator[bytes, None]:
 
 
 def _told(content: DiskContent) -> bytes:
-    return content.user_data.encode()
+    return content.told.user_data
 
 
 async def sealed(chunks: AsyncGenerator[bytes, None], before: bytes = b"") -> AsyncGenerator[bytes, None]:
@@ -88,8 +93,9 @@ class HttpOtherHosts:
             size = answer.content_length - told - DIGEST
             with _reaching(url):
                 before = await answer.content.readexactly(told)
+            secrets = Secrets(b64decode(answer.headers.get(PASSWORD, "")).decode(), before)
             async with aclosing(unsealed(_body(answer), size, before)) as chunks:
-                yield DiskContent(size, chunks, before.decode())
+                yield DiskContent(size, chunks, secrets)
 
 
 @contextmanager
@@ -97,7 +103,7 @@ def _reaching(url: object) -> Iterator[None]:
     try:
         yield
     except (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError) as problem:
-        raise DriverError(UNREACHABLE, f"{url}: {problem!r}") from problem
+        raise DriverError(UNREACHABLE, SILENT, f"{url}: {named(problem)}") from problem
 
 
 async def _body(answer: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
@@ -112,4 +118,4 @@ async def _refused(answer: aiohttp.ClientResponse) -> DriverError:
         said = await answer.json(content_type=None)
         return DriverError(said["code"], said["detail"])
     except (aiohttp.ClientError, ValueError, KeyError, TypeError):
-        return DriverError(UNREACHABLE, f"{answer.url}: {answer.status}")
+        return DriverError(UNREACHABLE, SILENT, f"{answer.url}: {answer.status}")

@@ -10,6 +10,7 @@ from typing import Protocol
 import aiohttp
 
 from agent.drivers.driver import DiskContent, DriverError, DriverFault
+from infra.process.error_text import named
 
 UNAVAILABLE = "image-store-unavailable"
 """Code of a DriverError: the image store does not answer, or does not take it."""
@@ -109,7 +110,7 @@ class HttpImageUploads:
         except (aiohttp.ClientError, TimeoutError, ValueError, TypeError) as problem:
             if broke:
                 raise broke[0] from problem
-            raise DriverError(UNAVAILABLE, f"the image store: {problem!r}") from problem
+            raise DriverError(UNAVAILABLE, "the image store does not answer", named(problem)) from problem
         if uploaded.checksum != digest.hexdigest():
             raise DriverError(DriverFault.DISK_DAMAGED, "the image store has other bytes than were sent")
         return uploaded
@@ -121,7 +122,7 @@ class HttpImageUploads:
             async with self._session.delete(_path(task_id), timeout=timeout) as answer:
                 await _must_be_well(answer)
         except (aiohttp.ClientError, TimeoutError) as problem:
-            raise DriverError(UNAVAILABLE, f"the image store: {problem!r}") from problem
+            raise DriverError(UNAVAILABLE, "the image store does not answer", named(problem)) from problem
 
 
 def _path(task_id: str) -> str:

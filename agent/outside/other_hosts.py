@@ -10,6 +10,7 @@ from typing import Protocol
 from agent.drivers.driver import DiskContent, Driver, DriverError
 
 UNREACHABLE = "host-unreachable"
+SILENT = "the agent of the other host does not answer"
 """Code of a DriverError: the other host's agent does not answer. It may be starting, so asking again may help."""
 
 

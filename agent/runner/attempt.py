@@ -18,6 +18,7 @@ from domain.tasks.job import JOBS, HostJob
 from domain.tasks.messages import DispatchHostJobs, JobCall, JobError, JobProgressed, JobResult, JobStarted
 from domain.tasks.walk import PROGRESS_PERCENT, PROGRESS_SECONDS
 from infra.process import failpoints
+from infra.process.error_text import text_of
 
 logger = logging.getLogger(__name__)
 
@@ -66,15 +67,19 @@ class Attempt:
         try:
             facts = await self._handled()
         except DriverError as error:
-            logger.warning("%s failed: %s: %s", self._call.name, error.code, error)
-            return failed(self._call, error.code, str(error))
+            logger.warning("%s failed: %s", self._call.name, error.for_operators())
+            return failed(self._call, error.code, text_of(error))
         except TimeoutError:
             message = f"{self._call.name} took longer than {self._deadline:g} s."
             logger.warning("%s", message)
             return failed(self._call, "job-failed", message)
         except Exception as error:
             logger.exception("%s failed", self._call.name)
-            return failed(self._call, "job-failed", f"{type(error).__name__}: {error}")
+            # The text of an error that nobody foresaw may have anything of the host's own in it.
+            kind = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+            return failed(
+                self._call, "job-failed", f"{self._call.name} failed ({kind}); the log of the host's agent says why."
+            )
         finally:
             slow.cancel()
         if facts is None:

@@ -21,6 +21,8 @@ from infra.log.log import TopicPartition
 KEEP_SECONDS = 7 * 86400
 """Seconds for which results are kept: as long as the log keeps jobs, so a job that could come again is recognised."""
 NEWEST, FORGOTTEN = "newest", "forgotten"
+IN_MEMORY = ":memory:"
+"""SQLite's name for a database without a file."""
 
 TABLES = """
 create table if not exists positions (
@@ -61,6 +63,8 @@ class Journal:
     """The journal of one agent process, for all its hosts."""
 
     def __init__(self, path: Path | str) -> None:
+        if str(path) != IN_MEMORY:
+            _close_to_others(Path(path))
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._db.execute("pragma journal_mode = wal")
         self._db.execute("pragma synchronous = normal")
@@ -198,6 +202,15 @@ class Journal:
         self._db.execute(
             "insert into times values (?, ?) on conflict (name) do update set at = max(at, excluded.at)", (name, at)
         )
+
+
+def _close_to_others(path: Path) -> None:
+    """Let the owner alone read the file and those that SQLite keeps beside it, also where an earlier release made
+    them. SQLite gives new ones the permissions of the first."""
+    path.touch(mode=0o600)
+    for each in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
+        if each.exists():
+            each.chmod(0o600)
 
 
 def _sent_at(record: Record) -> float:

@@ -1,6 +1,6 @@
 """Documents that answer a command."""
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from api.documents.document import Document
 
@@ -8,7 +8,21 @@ from api.documents.document import Document
 class Accepted(Document):
     """The command was accepted and became a task; without `task_id`, its verdict is not known yet."""
 
+    # As in Done.
+    model_config = ConfigDict(extra="allow")
+
     task_id: str | None = Field(None, description="id of the task to wait for; absent while there is no verdict")
+    command_id: str
+    id: str = Field(description="id of the resource that the command is for")
+
+
+class Done(Document):
+    """The command was accepted and is done, and no document shows its effect: it cannot be read yet, or the resource is
+    gone."""
+
+    # What no later answer has, such as a webhook's secret, is in this one too.
+    model_config = ConfigDict(extra="allow")
+
     command_id: str
     id: str = Field(description="id of the resource that the command is for")
 

@@ -2,20 +2,21 @@
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, create_model
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
 
 class Document(BaseModel):
     """A JSON object that has no fields but the declared ones."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
 
 class ResourceUsage(Document):
     """An amount of a resource that a host has, and how much of it is in use."""
 
-    total: int
-    used: int
+    total: int = Field(description="amount that there is")
+    capacity: int = Field(description="amount that may be promised to instances: the total times the overcommit ratio")
+    used: int = Field(description="amount that is promised to instances")
 
 
 def page_of(name: str, shape: type[Document]) -> type[Document]:

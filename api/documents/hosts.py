@@ -18,6 +18,10 @@ class HostDocument(Document):
     epoch: int
     partition: int
     endpoint: str
+    uplink: str = ""
+    """IPv4 address at which its guest networks are reached by other hosts; empty where it has none."""
+    tunnel_key: str = ""
+    """WireGuard's public key, by which other hosts encrypt what they send there; empty where nothing is encrypted."""
     arch: str
     hypervisor: str
     instances: int

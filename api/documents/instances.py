@@ -4,8 +4,10 @@ from pydantic import Field
 
 from api.documents.answers import Problem
 from api.documents.document import Document
+from api.documents.faults import FaultDocument
+from api.documents.networks import AddressPairDocument
 from domain.guest_spec import FlavorRef, ImageRef
-from domain.tasks.task import Fault
+from domain.instance.actions.network.interfaces import MOST_INTERFACES
 
 
 class RunningTask(Document):
@@ -77,7 +79,7 @@ class InstanceDocument(Document):
     nics: list[NicDocument]
     volumes: list[VolumeOf]
     addresses: list[str]
-    fault: Fault | None
+    fault: FaultDocument | None
     created: str
     updated: str
     launched: str | None
@@ -105,7 +107,9 @@ class Booting(Document):
     correlation_id: str
     instances: list[BootedDocument]
     admin_password: str | None = Field(
-        None, description="password that was made because the request had none; shown only once"
+        None,
+        description="password that was made because the request had none; shown only in the answer to this request, "
+        "and for a day to the same one with the same Idempotency-Key",
     )
     id: str | None = None
     instance_id: str | None = None
@@ -114,10 +118,21 @@ class Booting(Document):
     task_id: str | None = None
 
 
-class Interfaces(Document):
-    """The network interfaces of an instance."""
+class InterfaceDocument(NicDocument):
+    """A network interface of an instance, with the settings of its port; they are null while it has no port."""
 
-    interfaces: list[NicDocument]
+    port_name: str | None
+    security_group_ids: list[str] | None
+    port_security: bool | None
+    allowed_pairs: list[AddressPairDocument] | None
+    egress_kbit: int | None
+    ingress_kbit: int | None
+
+
+class Interfaces(Document):
+    """Network interfaces of an instance, in the guest's order."""
+
+    interfaces: list[InterfaceDocument] = Field(max_length=MOST_INTERFACES)
 
 
 class Display(Document):

@@ -12,11 +12,19 @@ class NetworkDocument(Document):
     project_id: str
     cidr: str
     segment: int
+    external: bool
     ports: int
     created: str
     updated: str
     deleted: str | None
     version: int
+
+
+class AddressPairDocument(Document):
+    """Addresses that a port may send from besides its own; an empty MAC address is the port's own."""
+
+    cidr: str
+    mac: str
 
 
 class PortDocument(Document):
@@ -30,6 +38,11 @@ class PortDocument(Document):
     ip: str
     prefix: int
     mac: str
+    security_group_ids: list[str]
+    port_security: bool
+    allowed_pairs: list[AddressPairDocument]
+    egress_kbit: int
+    ingress_kbit: int
     instance_id: str
     host_id: str
     keep: bool

@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import Field
 
 from api.documents.document import Document
-from domain.tasks.task import Fault
+from api.documents.faults import FaultDocument
 
 
 class ProgressDocument(Document):
@@ -42,8 +42,8 @@ class TaskDocument(Document):
     correlation_id: str
     attempt: int
     deadline: str | None
-    fault: Fault | None
-    undo_fault: Fault | None
+    fault: FaultDocument | None
+    undo_fault: FaultDocument | None
     cancelled_by: str
     accepted: str
     finished: str | None
@@ -67,7 +67,7 @@ class JobDocument(Document):
     attempt: int
     args: dict[str, Any]
     progress: ProgressDocument | None = None
-    fault: Fault | None
+    fault: FaultDocument | None
     dispatched: str
     deadline: str
     finished: str | None

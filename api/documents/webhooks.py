@@ -54,7 +54,7 @@ class SecretWebhook(WebhookDocument):
     """A webhook with the secret that this request made for it."""
 
     secret: str | None = Field(
-        None, description="secret for the receiver, shown only once: whsec_ and the key in base64"
+        None, description="secret for the receiver, if this request made it: whsec_ and the key in base64"
     )
 
 

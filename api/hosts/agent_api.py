@@ -1,22 +1,26 @@
-"""The API for the hosts' agents: secrets by reference, and downloads and uploads of images. It is an application of its
-own, at an address of its own, and answers only with the token that agents and API share.
+"""The API for the hosts' agents: secrets by reference, downloads and uploads of images, and the hosts' uplinks. It is
+an application of its own, at an address of its own, and answers only with the token that agents and API share.
 """
 
 import asyncio
+import base64
 from hmac import compare_digest
 
 import orjson
 from fastapi import APIRouter, Depends, FastAPI, Request
+from pydantic import Field
 from starlette.responses import FileResponse, Response
 
+from api.hosts.port_settings import PortSettingsReader
 from api.http import problems
 from api.http.body_limit import BodyLimit
 from api.http.refusals import NotAuthorized
 from api.http.request_context import ServicesDep
-from api.reads.queries import JSON
+from api.http.storable import must_be_storable
+from api.reads.queries import JSON, Strict, every_document
 from api.services import Services
 from domain.core.errors import NotFound
-from projections.views.view import Query
+from domain.host.state import HostHealth
 
 
 async def authorized(request: Request) -> None:
@@ -27,19 +31,56 @@ async def authorized(request: Request) -> None:
         raise NotAuthorized
 
 
-PAGE = 1000
-"""Images that are looked at in one go."""
+MOST_PORTS = 10_000
+"""Ports that one host can have."""
 
-router = APIRouter(prefix="/internal/v1", dependencies=[Depends(authorized)])
+router = APIRouter(prefix="/internal/v1", dependencies=[Depends(authorized), Depends(must_be_storable)])
 
 
 @router.get("/secrets/{ref}")
 async def secret(services: ServicesDep, ref: str) -> Response:
-    """Return the secret that has this reference. Raises NotFound."""
-    value = await services.secrets.get(ref)
+    """Return the secret that has this reference: its text, or base64 where it is no text. Raises NotFound."""
+    value = await services.secrets.get_bytes(ref)
     if value is None:
         raise NotFound(kind="secret", id=ref)
-    return Response(orjson.dumps({"value": value}), media_type=JSON, headers={"Cache-Control": "no-store"})
+    try:
+        told = {"value": value.decode()}
+    except UnicodeDecodeError:
+        told = {"value": base64.b64encode(value).decode(), "encoding": "base64"}
+    return Response(orjson.dumps(told), media_type=JSON, headers={"Cache-Control": "no-store"})
+
+
+@router.get("/uplinks")
+async def uplinks(services: ServicesDep) -> Response:
+    """Return the addresses at which hosts' guest networks are reached, of all hosts that have one, and the public keys
+    of those that encrypt."""
+    found = [host async for host in every_document(services.store, "hosts") if host.get("uplink")]
+    # Of two hosts with one address, or one key, the one that is there has the word: the other is it by an earlier name.
+    found.sort(key=lambda host: (host["health"] == HostHealth.UP, host["updated"]))
+    keys = {host["uplink"]: host.get("tunnel_key", "") for host in found}
+    places = {host.get("tunnel_key", ""): host["uplink"] for host in found}
+    has = {address: key for address, key in sorted(keys.items()) if key and places[key] == address}
+    told = {"uplinks": sorted(keys), "keys": has}
+    return Response(orjson.dumps(told), media_type=JSON)
+
+
+class PortsWanted(Strict):
+    """The ports whose settings a host asks for."""
+
+    version: str = Field("", max_length=64)
+    """Version of what the host has; empty: it has nothing."""
+    ports: list[tuple[str, str]] = Field(max_length=MOST_PORTS)
+    """Id of the network, and address in it."""
+
+
+@router.post("/ports")
+async def ports(request: Request, body: PortsWanted) -> Response:
+    """Return the settings of a host's ports (HostPorts), or 204 where they are as the host has them."""
+    reader: PortSettingsReader = request.app.state.port_settings
+    found = await reader.read(body.ports)
+    if found.version == body.version:
+        return Response(status_code=204)
+    return Response(found.model_dump_json(), media_type=JSON)
 
 
 @router.get("/images/{checksum}")
@@ -70,14 +111,10 @@ async def discard_upload(services: ServicesDep, task_id: str) -> Response:
 
 async def _named(services: Services, checksum: str) -> bool:
     """Return whether an image, deleted or not, is made of these bytes. Reads all images, page by page."""
-    marker = ""
-    while True:
-        page = await services.store.page("images", Query(limit=PAGE, marker=marker))
-        if any(orjson.loads(doc)["checksum"] == checksum for doc in page.docs):
+    async for each in every_document(services.store, "images"):
+        if each["checksum"] == checksum:
             return True
-        if not page.more:
-            return False
-        marker = page.last_id
+    return False
 
 
 def create_internal_app(services: Services, token: str) -> FastAPI:
@@ -85,6 +122,7 @@ def create_internal_app(services: Services, token: str) -> FastAPI:
     app = FastAPI(title="GoStack, for hosts", openapi_url=None, docs_url=None, redoc_url=None)
     app.state.services = services
     app.state.token = token
+    app.state.port_settings = PortSettingsReader(services.store)
     app.include_router(router)
     problems.install(app, services.settings.api.max_body)
     app.add_middleware(BodyLimit, most=services.settings.api.max_body)

@@ -10,6 +10,7 @@ import httpx
 import orjson
 
 from api.http.refusals import AgentRefused, AgentUnreachable, NoHostYet
+from infra.process.error_text import named
 from projections.store.port import Store
 
 TIMEOUT = 10.0
@@ -46,7 +47,7 @@ class Agents:
         try:
             answer = await self._client.request(method, url, params=params)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise AgentUnreachable(host=host["name"], why=repr(error)) from error
+            raise AgentUnreachable(host=host["name"], why=named(error)) from error
         if answer.status_code in (404, 409):
             raise AgentRefused(host=host["name"], why=_told(answer))
         if not answer.is_success:

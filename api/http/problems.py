@@ -1,6 +1,7 @@
 """Refusals as HTTP: the status of each category, and the one shape (RFC 9457).
 
 Why by category: a client acts on the code, which is permanent; the status follows from what the refusal's class says.
+Why handlers are coroutines: FastAPI hands any other to a thread, which costs more than a refusal does.
 """
 
 import logging
@@ -13,7 +14,9 @@ import orjson
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.routing import Match
 
 from api.http import refusals as own
 from api.http.validation_errors import explain
@@ -41,6 +44,7 @@ STATUS: dict[Category, int] = {
     Category.MALFORMED: 400,
     Category.UNAUTHENTICATED: 401,
     Category.FORBIDDEN: 403,
+    Category.MISDIRECTED: 421,
     Category.NOT_ALLOWED: 405,
     Category.TOO_LARGE: 413,
     Category.TOO_MUCH: 429,
@@ -50,6 +54,9 @@ STATUS: dict[Category, int] = {
     Category.BROKEN: 500,
 }
 RETRIED = {429, 503}
+HUNG_UP = 499
+"""Status under which a request is counted whose client did not wait for an answer."""
+METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 
 
 @lru_cache(maxsize=256)
@@ -98,14 +105,24 @@ def response(document: Mapping[str, Any]) -> Response:
     return Response(orjson.dumps(document), status, headers, MEDIA_TYPE)
 
 
+def _allowed(request: Request) -> list[str]:
+    """Return every method that the path of a request has: several routes may share a path."""
+    routes = request.app.router.routes
+    return [
+        method
+        for method in METHODS
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
+    ]
+
+
 def install(app: FastAPI, max_body: int) -> None:
     """Answer every error of this application with a problem document."""
 
-    def refused(request: Request, error: Exception) -> Response:
+    async def refused(request: Request, error: Exception) -> Response:
         assert isinstance(error, Refusal)
         return response(of_refusal(error, request.url.path))
 
-    def invalid(request: Request, error: Exception) -> Response:
+    async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         found = error.errors()
         if any(each["type"] == "json_invalid" for each in found):
@@ -113,9 +130,13 @@ def install(app: FastAPI, max_body: int) -> None:
             return response(of_refusal(own.Malformed(why=why), request.url.path))
         told = explain(found)
         detail = "; ".join(f"{each['field']}: {each['message']}" for each in told)
-        return response(problem("invalid", detail, "", {}, request.url.path, told))
+        values = {}
+        if more := len(found) - len(told):
+            detail += f"; and {more} errors more"
+            values["more_errors"] = more
+        return response(problem("invalid", detail, "", values, request.url.path, told))
 
-    def http(request: Request, error: Exception) -> Response:
+    async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         path = request.url.path
         refusal: Refusal
@@ -132,19 +153,25 @@ def install(app: FastAPI, max_body: int) -> None:
                 raise error
         answer = response(of_refusal(refusal, path))
         answer.headers.update(error.headers or {})
+        if error.status_code == 405:
+            answer.headers["Allow"] = ", ".join(_allowed(request))
         return answer
 
-    def unavailable(request: Request, error: Exception) -> Response:
+    async def hung_up(request: Request, error: Exception) -> Response:
+        logger.info("the client hung up before its request was whole")
+        return Response(status_code=HUNG_UP)
+
+    async def unavailable(request: Request, error: Exception) -> Response:
         part = "The log" if isinstance(error, LogUnavailable) else "The database"
         logger.error("%s does not answer: %s", part, error)
         refusal = own.Unavailable(part=part, consequence="The request may or may not have been carried out.")
         return response(of_refusal(refusal, request.url.path))
 
-    def unknown_marker(request: Request, error: Exception) -> Response:
+    async def unknown_marker(request: Request, error: Exception) -> Response:
         refusal = errors.Invalid(field="marker", value=error, allowed="it must be the id of a row of this list")
         return response(of_refusal(refusal, request.url.path))
 
-    def broken(request: Request, error: Exception) -> Response:
+    async def broken(request: Request, error: Exception) -> Response:
         incident = str(uuid.uuid4())
         with log_context.bound(**request.scope.get("work", {})):
             logger.error("incident %s: %s %s", incident, request.method, request.url.path, exc_info=error)
@@ -153,6 +180,7 @@ def install(app: FastAPI, max_body: int) -> None:
     app.add_exception_handler(Refusal, refused)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(ClientDisconnect, hung_up)
     for down in (LogUnavailable, StoreUnavailable, SecretsUnavailable, DeliveriesUnavailable, WriteStoreUnavailable):
         app.add_exception_handler(down, unavailable)
     app.add_exception_handler(UnknownMarker, unknown_marker)

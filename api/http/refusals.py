@@ -41,6 +41,30 @@ class TooLarge(Refusal):
     category = Category.TOO_LARGE
 
 
+class WrongHost(Refusal):
+    """The API is not known by the name {name}."""
+
+    code = "wrong-host"
+    category = Category.MISDIRECTED
+    hint = "Use localhost, the machine's name or the API's address; an operator may allow another name (api.names)."
+
+
+class ForeignOrigin(Refusal):
+    """The request comes from a web page of {origin}, which may change nothing here."""
+
+    code = "foreign-origin"
+    category = Category.FORBIDDEN
+    hint = "Use gs, or a page of the API itself; a proxy in front of the API has to pass Host on."
+
+
+class OwnDelivery(Refusal):
+    """The request was sent by a webhook of GoStack's, which may change nothing here."""
+
+    code = "own-delivery"
+    category = Category.FORBIDDEN
+    hint = "Give the webhook the URL of a receiver."
+
+
 class NoRoute(Refusal):
     """There is nothing at {path}."""
 

@@ -12,6 +12,8 @@ from typing import Annotated, Any
 import orjson
 from fastapi import Depends, Header, Request
 
+from api.http.patterns import ETAG, LIKE_AN_ETAG
+from api.http.storable import has_body
 from api.http.validation_errors import SECRET
 from api.services import Services
 from domain.core.errors import Invalid
@@ -70,7 +72,11 @@ async def request_context(
     ] = None,
     if_match: Annotated[
         str | None,
-        Header(max_length=64, description="ETag that the resource must still have; otherwise the request is refused"),
+        Header(
+            max_length=64,
+            description="ETag that the resource must still have; otherwise the request is refused",
+            json_schema_extra=LIKE_AN_ETAG,
+        ),
     ] = None,
     traceparent: Annotated[
         str,
@@ -113,18 +119,17 @@ ProjectDep = Annotated[str, Depends(project)]
 
 
 def _version(etag: str | None) -> int | None:
-    if etag is None or etag.strip() == "*":
+    if etag is None:
         return None
-    found = re.fullmatch(r'(?:W/)?"?(\d{1,18})"?', etag.strip())
+    found = re.fullmatch(ETAG, etag)
     if found is None:
         raise Invalid(field="If-Match", value=etag, allowed='the ETag of an earlier answer is needed, such as "7"')
-    return int(found[1])
+    return int(found["version"]) if found["version"] else None
 
 
 async def _fingerprint(request: Request, services: Services) -> str:
     """Hash the content of a request. The hash stays on the log for ever, so secrets enter it as keyed digests only."""
-    body = await request.body()
-    content: Any = orjson.loads(body) if body else None
+    content: Any = await request.json() if await has_body(request) else None
     if isinstance(content, dict):
         content = {
             name: services.secrets.digest(value) if name in SECRET and isinstance(value, str) else value

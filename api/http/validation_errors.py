@@ -6,8 +6,12 @@ A value that may be secret is never repeated: an answer ends up in terminals and
 from collections.abc import Sequence
 from typing import Any
 
+from api.http.patterns import IN_WORDS
+
 SECRET = {"password", "user_data", "private_key"}
 LONGEST_GIVEN = 100
+MOST_ERRORS = 20
+"""Most errors that an answer tells."""
 LIMITS = {
     "ge": "at least {}",
     "gt": "more than {}",
@@ -16,21 +20,23 @@ LIMITS = {
     "multiple_of": "a multiple of {}",
     "min_length": "at least {} long",
     "max_length": "at most {} long",
-    "pattern": "matching {}",
     "expected": "{}",
 }
 
 
 def explain(found: Sequence[Any]) -> list[dict[str, Any]]:
-    """Return each of pydantic's errors as field, message, and, if known, the allowed and the given value."""
-    return [_one(each) for each in found]
+    """Return the first of pydantic's errors as field, message, and, if known, the allowed and the given value."""
+    return [_one(each) for each in found[:MOST_ERRORS]]
 
 
 def _one(error: dict[str, Any]) -> dict[str, Any]:
-    where = [str(part) for part in error["loc"] if part not in ("body", "query", "path", "header")]
-    told: dict[str, Any] = {"field": ".".join(where) or "body", "message": _message(error)}
+    part, *names = error["loc"]
+    where = [_shown(name) for name in names]
+    told: dict[str, Any] = {"field": ".".join(where) or str(part), "message": _message(error)}
     context = error.get("ctx", {})
     allowed = [text.format(context[name]) for name, text in LIMITS.items() if name in context]
+    if "pattern" in context:
+        allowed.append(IN_WORDS.get(context["pattern"], "of another form"))
     if allowed:
         told["allowed"] = " and ".join(allowed)
     value = error.get("input")
@@ -38,6 +44,11 @@ def _one(error: dict[str, Any]) -> dict[str, Any]:
     if may_tell and isinstance(value, (str, int, float, bool)):
         told["given"] = value if not isinstance(value, str) else value[:LONGEST_GIVEN]
     return told
+
+
+def _shown(name: str | int) -> str:
+    """Return the name of a field as text that can be encoded: users name the fields that are not allowed."""
+    return str(name)[:LONGEST_GIVEN].encode(errors="backslashreplace").decode()
 
 
 def _message(error: dict[str, Any]) -> str:
@@ -48,5 +59,7 @@ def _message(error: dict[str, Any]) -> str:
             return "is needed"
         case "value_error":
             return str(error["ctx"]["error"])
+        case "string_pattern_mismatch":
+            return f"must be {IN_WORDS.get(error['ctx']['pattern'], 'of another form')}"
         case _:
             return str(error["msg"])

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from api.documents.answers import Accepted, Already, Problem
+from api.documents.answers import Accepted, Already, Done, Problem
 from api.documents.document import Document
 from api.http.problems import MEDIA_TYPE
 from api.openapi import examples
@@ -17,10 +17,12 @@ WORDS = {
     304: "Not modified",
     400: "The request cannot be read",
     401: "The token is missing or wrong",
+    403: "The request is another web page's, or a webhook's, and would change something",
     404: "The resource does not exist",
     409: "The request conflicts with the present state; the code says why",
     412: "The resource was changed since the given ETag",
     413: "The body is too large",
+    421: "The API is not known by the name in Host",
     422: "A field has a value that is not allowed",
     429: "The service is overloaded; repeat the request later",
     502: "The host's agent does not answer",
@@ -60,21 +62,22 @@ def listed(shape: type[Document], name: str, example: Mapping[str, Any], *proble
 
 
 def done(status: int, shape: type[Document], example: Mapping[str, Any], *problems: int) -> Responses:
-    """Describe the answers to a command that is done as soon as it is accepted."""
-    return answers(status, shape, example, *problems, *WRITTEN) | undecided()
+    """Describe the answers to a command that is done as soon as it is accepted, or that changes nothing."""
+    # FastAPI takes a union for a model, which its annotations do not say.
+    either: Any = shape | Done | Already if status == 200 else shape | Done
+    return fulfilled() | answers(status, either, example, *problems, *WRITTEN) | undecided()
 
 
 def started(*problems: int) -> Responses:
     """Describe the answers to a command that becomes a task."""
+    return fulfilled() | answers(202, Accepted, examples.ACCEPTED, *problems, *WRITTEN)
+
+
+def fulfilled() -> Responses:
+    """Describe the answer to a command that changed nothing."""
     content = {"application/json": {"example": examples.ALREADY}}
-    already: Responses = {
-        200: {
-            "model": Already,
-            "description": "The request is fulfilled already; nothing was changed",
-            "content": content,
-        }
-    }
-    return already | answers(202, Accepted, examples.ACCEPTED, *problems, *WRITTEN)
+    told = "The request is fulfilled already; nothing was changed"
+    return {200: {"model": Already, "description": told, "content": content}}
 
 
 def undecided() -> Responses:
@@ -82,6 +85,11 @@ def undecided() -> Responses:
     example = {"command_id": examples.COMMAND_ID, "id": examples.INSTANCE_ID}
     content = {"application/json": {"example": example}}
     return {202: {"model": Accepted, "description": WORDS[202], "content": content}}
+
+
+def guarded(method: str) -> Responses:
+    """Describe the problems of a request that its caller may not know of, by the method in small letters."""
+    return problem_answers(400, 421) if method == "get" else problem_answers(400, 403, 421)
 
 
 def problem_answers(*statuses: int) -> Responses:

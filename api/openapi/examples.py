@@ -13,6 +13,7 @@ NETWORK_ID = "c1a7e6d2-0b1c-5a3d-8f4e-1d2c3b4a5f55"
 PORT_ID = "d4e5f6a7-1c2d-5b4e-9a6f-2e3d4c5b6a66"
 HOST_ID = "e7f8a9b0-2d3e-5c5f-8b7a-3f4e5d6c7b77"
 OTHER_HOST_ID = "f8a9b0c1-3e4f-5d6a-9c8b-4a5f6e7d8c88"
+SECURITY_GROUP_ID = "9d0f5a0d-e2a3-5f7b-8c5f-1a523b1e4c58"
 ZONE_ID = "f0a1b2c3-3e4f-5d6a-9c8b-4a5f6e7d8c88"
 KEYPAIR_ID = "a2b3c4d5-4f5a-5e7b-8d9c-5b6a7f8e9d99"
 JOB_ID = "b3c4d5e6-5a6b-5f8c-9eAd-6c7b8a9f0eaa".lower()
@@ -34,6 +35,15 @@ NIC: dict[str, Any] = {
     "prefix": 24,
     "mac": "52:00:01:00:00:02",
     "gateway": "10.0.0.1",
+}
+INTERFACE: dict[str, Any] = {
+    **NIC,
+    "port_name": "",
+    "security_group_ids": [SECURITY_GROUP_ID],
+    "port_security": True,
+    "allowed_pairs": [],
+    "egress_kbit": 0,
+    "ingress_kbit": 100_000,
 }
 INSTANCE: dict[str, Any] = {
     "id": INSTANCE_ID,
@@ -141,9 +151,9 @@ CELL: dict[str, Any] = {
     "name": "default",
     "hosts": 12,
     "instances": 40,
-    "vcpus": {"total": 192, "used": 80},
-    "memory": {"total": 768 << 30, "used": 160 << 30},
-    "disk": {"total": 12 << 40, "used": 1 << 40},
+    "vcpus": {"total": 192, "capacity": 768, "used": 80},
+    "memory": {"total": 768 << 30, "capacity": 768 << 30, "used": 160 << 30},
+    "disk": {"total": 12 << 40, "capacity": 12 << 40, "used": 1 << 40},
     "partition": 10,
 }
 USAGE: dict[str, Any] = {
@@ -180,12 +190,14 @@ HOST: dict[str, Any] = {
     "epoch": 1,
     "partition": 0,
     "endpoint": "http://10.1.0.11:7490",
+    "uplink": "10.2.0.11",
+    "tunnel_key": "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=",
     "arch": "x86_64",
     "hypervisor": "qemu",
     "instances": 1,
-    "vcpus": {"total": 8, "used": 1},
-    "memory": {"total": 16384 * MIB, "used": 512 * MIB},
-    "disk": {"total": 102400 * MIB, "used": 64 * MIB},
+    "vcpus": {"total": 8, "capacity": 32, "used": 1},
+    "memory": {"total": 16384 * MIB, "capacity": 16384 * MIB, "used": 512 * MIB},
+    "disk": {"total": 102400 * MIB, "capacity": 102400 * MIB, "used": 64 * MIB},
     "created": NOW,
     "updated": NOW,
     "version": 2,
@@ -236,6 +248,7 @@ NETWORK: dict[str, Any] = {
     "project_id": "admin",
     "cidr": "10.0.0.0/24",
     "segment": 1,
+    "external": False,
     "ports": 1,
     "created": NOW,
     "updated": NOW,
@@ -251,6 +264,11 @@ PORT: dict[str, Any] = {
     "ip": "10.0.0.2",
     "prefix": 24,
     "mac": "52:00:01:00:00:02",
+    "security_group_ids": [SECURITY_GROUP_ID],
+    "port_security": True,
+    "allowed_pairs": [],
+    "egress_kbit": 0,
+    "ingress_kbit": 0,
     "instance_id": "",
     "host_id": "",
     "keep": True,
@@ -361,9 +379,9 @@ SIMULATE: dict[str, Any] = {
 _LOAD: dict[str, Any] = {
     "hosts": 2,
     "hosts_used": 2,
-    "vcpus": {"used": 4, "total": 32},
-    "memory": {"used": 8 << 30, "total": 128 << 30},
-    "disk": {"used": 80 << 30, "total": 2 << 40},
+    "vcpus": {"used": 4, "total": 32, "capacity": 128},
+    "memory": {"used": 8 << 30, "total": 128 << 30, "capacity": 128 << 30},
+    "disk": {"used": 80 << 30, "total": 2 << 40, "capacity": 2 << 40},
     "placed": 1,
     "refused": 0,
     "refusals": {},

@@ -8,7 +8,7 @@ from fastapi.openapi.utils import get_openapi
 
 from api.http.permissions import MEMBER, permission_of
 from api.http.problems import MEDIA_TYPE
-from api.openapi import examples
+from api.openapi import describe, examples
 from api.resource import RESOURCES
 from domain.core.errors import refusals
 
@@ -33,6 +33,9 @@ def complete(app: FastAPI) -> None:
                 for method, operation in operations.items():
                     if permission := permission_of(method.upper(), path, operation.get(MEMBER, "")):
                         operation[MEMBER] = permission
+                    guarded = {str(status): answer for status, answer in describe.guarded(method).items()}
+                    operation["responses"] = guarded | operation["responses"]
+                    operation["responses"] |= _problems_of(operation)
                     operation["x-codeSamples"] = [{"lang": "Shell", "source": _curl(method, path, operation)}]
             schema["components"]["responses"] = _shared_problems(schema["paths"])
             schema["components"]["schemas"]["Problem"]["properties"]["code"]["examples"] = list(refusals())
@@ -40,6 +43,16 @@ def complete(app: FastAPI) -> None:
         return app.openapi_schema
 
     app.openapi = described  # type: ignore[method-assign]
+
+
+def _problems_of(operation: dict[str, Any]) -> dict[str, Any]:
+    """Return the descriptions of the problems that follow from what an operation takes, by status."""
+    statuses = []
+    if "application/json" in operation.get("requestBody", {}).get("content", {}):
+        statuses += [400, 413]
+    if any(each["name"] == "after" for each in operation.get("parameters", ())):
+        statuses.append(504)
+    return {str(status): told for status, told in describe.problem_answers(*statuses).items()}
 
 
 def _shared_problems(paths: dict[str, Any]) -> dict[str, Any]:

@@ -3,11 +3,10 @@
 from typing import Any
 
 import orjson
-from pydantic import Field
 from starlette.responses import Response
 
 from api.reads import resolve
-from api.reads.queries import JSON, Strict, caught_up
+from api.reads.queries import JSON, After, Strict, caught_up
 from api.reads.time_travel import subject_of
 from api.services import Services
 from projections.history.causality import CausalChain
@@ -17,7 +16,7 @@ from projections.history.causality import explain as chain_of
 class Why(Strict):
     """Parameters of a read of a chain of causes."""
 
-    after: str | None = Field(None, max_length=64)
+    after: After = None
 
 
 async def why(services: Services, view: str, ref: str, project: str, parameters: Why) -> Response:

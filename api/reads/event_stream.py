@@ -2,29 +2,38 @@
 
 Why from the log and not from the read models: no event is missed or sent twice, and a client may begin at the very
 first event. An event that is on the log twice, since its publisher crashed, is sent twice, under one id. A slow client
-reads slowly: nothing is buffered for it here.
+reads slowly: nothing is buffered for it here. Clients that have caught up share one reader of the log, so that one more
+costs next to nothing while nothing happens.
 """
 
+import asyncio
 import heapq
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from itertools import groupby
 
-from api.http.refusals import Overloaded
+from api.http.bounded import Bounded
 from api.reads import stream_cursor
 from api.reads.events import record_json
+from api.reads.queries import only
 from domain.core.errors import Invalid
 from domain.core.event_filter import UNREADABLE, Interest
 from domain.core.messages import Record, Topic
-from infra.log.log import Log, Positions, TopicPartition
-from infra.process import metrics
+from infra.log.log import Log, LogUnavailable, Positions, Reader, TopicPartition
+from infra.log.recent import Recent
+from infra.process.loops import every
 
 logger = logging.getLogger(__name__)
 
 FETCH = 200
 WAIT = 0.5
+RECENT_WAIT = 1.0
+"""Seconds that a follower waits for the next event before it looks whether the stream is to end."""
+AGAIN_SECONDS = 5.0
+"""Seconds until the newest events are read again, after the log was away."""
 KEEP_ALIVE = 10.0
 MOST_FOLLOWERS = 256
 NOW, BEGINNING = "now", "beginning"
@@ -40,31 +49,46 @@ class Feed:
     def __init__(self, log: Log, clock: Callable[[], datetime]) -> None:
         self._log = log
         self._clock = clock
-        self._followers = 0
+        self.followers = Bounded("followers", "follow the feed", MOST_FOLLOWERS)
+        self._recent = Recent(log, Topic.EVENTS)
+        self._reading: asyncio.Task[None] | None = None
         self.closing = False
         """Whether the process is ending: every stream is ended, and its client resumes elsewhere."""
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Hold the place of one follower; while there is any, the newest events are read, once for all.
+
+        Raises Overloaded."""
+        with self.followers.place():
+            if self._reading is None:
+                # Anew each time: the reading before may not have ended yet.
+                self._recent = Recent(self._log, Topic.EVENTS)
+                self._reading = asyncio.create_task(
+                    every(AGAIN_SECONDS, self._recent.run, name="recent-events", failures=(LogUnavailable,))
+                )
+            try:
+                yield
+            finally:
+                if self.followers.now == 1:
+                    self._reading.cancel()
+                    self._reading = None
 
     async def start(self, begin: str, since: datetime | None = None) -> list[int]:
         """Return the offsets of a position, `now` or `beginning`; if it is empty, the offsets at a time.
 
-        Raises Overloaded, Invalid, LogUnavailable.
+        Raises Invalid, LogUnavailable.
         """
-        if self._followers >= MOST_FOLLOWERS:
-            metrics.OVERLOADS.labels("followers").inc()
-            raise Overloaded(
-                now=self._followers, what="follow the feed", bound="a process", most=MOST_FOLLOWERS, retry_after=1
-            )
         return await begins_at(self._log, begin, since)
 
-    async def follow(self, offsets: list[int], wanted: Interest) -> AsyncGenerator[bytes, None]:
+    async def follow(
+        self, offsets: list[int], wanted: Interest, fields: Sequence[str] = ()
+    ) -> AsyncGenerator[bytes, None]:
         """Yield the events after these offsets as server-sent events, until the client disconnects, or until the end
-        of the time that it asked for."""
+        of the time that it asked for; of each event only these fields, if any are named."""
         at = list(offsets)
         last: list[int] | None = None
-        reader = await self._log.reader(
-            {TopicPartition(Topic.EVENTS, number): offset for number, offset in enumerate(at)}
-        )
-        self._followers += 1
+        reader: Reader | None = None
         try:
             yield _block(at)
             told = time.monotonic()
@@ -74,18 +98,31 @@ class Feed:
                 if last is not None and all(reached >= end for reached, end in zip(at, last, strict=True)):
                     yield _block(at, b"{}", END)
                     return
-                for record in _in_time(await reader.fetch(FETCH, WAIT)):
+                records = self._recent.after(at, FETCH)
+                if records is None:
+                    if reader is None:
+                        reader = await self._log.reader(_positions(at))
+                    records = await reader.fetch(FETCH, WAIT)
+                elif reader is not None:
+                    await reader.close()
+                    reader = None
+                elif records:
+                    # There may be many more, and others wait for their turn.
+                    await asyncio.sleep(0)
+                else:
+                    await self._recent.wait(RECENT_WAIT)
+                for record in _in_time(records):
                     at[record.partition or 0] = record.offset + 1
                     if event := _wanted(record, wanted):
-                        yield _block(at, event)
+                        yield _block(at, only(event, fields))
                         told = time.monotonic()
                 if time.monotonic() - told >= KEEP_ALIVE:
                     # With its id, so that a follower of rare events does not come back far behind.
                     yield _block(at)
                     told = time.monotonic()
         finally:
-            self._followers -= 1
-            await reader.close()
+            if reader is not None:
+                await reader.close()
 
 
 async def begins_at(log: Log, begin: str, since: datetime | None = None) -> list[int]:
@@ -110,6 +147,10 @@ async def begins_at(log: Log, begin: str, since: datetime | None = None) -> list
             field="from", value=begin[:80], allowed="it must be the id of an event of this stream, now or beginning"
         )
     return offsets
+
+
+def _positions(offsets: list[int]) -> Positions:
+    return {TopicPartition(Topic.EVENTS, number): offset for number, offset in enumerate(offsets)}
 
 
 def _in_order(offsets: Positions) -> list[int]:

@@ -5,17 +5,25 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
+from pydantic.fields import FieldInfo
 
+from api.http.names import normal
 from api.http.refusals import NameNotUnique
+from api.reads.queries import found_by_now
 from api.resource import RESOURCES
 from api.services import Services
-from domain.aggregates import AGGREGATES
 from domain.core.cells import DEFAULT_CELL
+from domain.core.choices import meant
 from domain.core.errors import NotFound
-from domain.core.fields import holds, references
+from domain.core.fields import holds, references, several
 from domain.core.messages import Command
+from domain.kind import Unique
 from projections.views.table import VIEWS
-from projections.views.view import Found
+from projections.views.view import Condition, Found, Query
+
+MOST_COMPARED = 200
+"""Most names that are compared with one that nobody has."""
+SECONDS = len("2026-01-31T12:00:00")
 
 
 def is_id(ref: str) -> bool:
@@ -29,14 +37,16 @@ def is_id(ref: str) -> bool:
 async def found(services: Services, view: str, ref: str, project: str) -> Found:
     """Return the row with this id, also if it is deleted, or the row with this name that is not deleted.
 
-    Names in the user's own project go before those in others. Raises NotFound, NameNotUnique.
+    Names in the user's own project go before those in others. What the read models do not have yet is waited for.
+    Raises NotFound, NameNotUnique.
     """
-    if is_id(ref):
-        row = await services.store.get(view, ref.lower())
-        if row is None:
-            raise NotFound(kind=RESOURCES[view].noun, id=ref)
-        return row
-    return await _named(services, view, ref, project)
+    if not is_id(ref):
+        return await _named(services, view, ref, project)
+    missing = NotFound(kind=RESOURCES[view].noun, id=ref)
+    row = await found_by_now(services, lambda: services.store.get(view, ref.lower()), missing)
+    if row is None:
+        raise missing
+    return row
 
 
 def cell(doc: Mapping[str, Any]) -> str:
@@ -49,6 +59,8 @@ async def ident(services: Services, view: str, ref: str, project: str) -> str:
 
     Raises NotFound, NameNotUnique.
     """
+    if own := RESOURCES[view].ident:
+        return await own(services, ref, project)
     return ref.lower() if is_id(ref) else (await _named(services, view, ref, project)).id
 
 
@@ -59,7 +71,7 @@ async def alive(services: Services, view: str, ref: str, project: str) -> dict[s
         row = await found(services, view, ref, project)
         doc = orjson.loads(row.doc)
         if doc.get("deleted"):
-            raise NotFound(kind=RESOURCES[view].noun, id=ref)
+            raise NotFound(kind=RESOURCES[view].noun, id=ref, hint=_was_deleted(view, doc))
         if RESOURCES[view].remembered:
             services.known[view, ref, project] = doc
     return doc
@@ -68,7 +80,8 @@ async def alive(services: Services, view: str, ref: str, project: str) -> dict[s
 async def referred(
     services: Services, command: type[Command], values: Mapping[str, Any], project: str
 ) -> dict[str, Any]:
-    """Return the values of a command's fields, with ids or copies of the resources in place of references.
+    """Return the values of a command's fields, with ids or copies of the resources in place of references; of several
+    in one field, each once.
 
     Raises NotFound, NameNotUnique.
     """
@@ -76,22 +89,85 @@ async def referred(
     for name, mark in references(command).items():
         if not values.get(name):
             continue
-        view = AGGREGATES[mark.kind].plural
-        held = holds(command.model_fields[name])
-        if held is None:
-            found[name] = await ident(services, view, values[name], project)
+        view = next(view for view, resource in RESOURCES.items() if resource.noun == mark.kind)
+        field = command.model_fields[name]
+        if several(field):
+            each = [await _meant(services, view, field, ref, project) for ref in values[name]]
+            found[name] = tuple(value for at, value in enumerate(each) if value not in each[:at])
         else:
-            found[name] = held.model_validate(await alive(services, view, values[name], project))
+            found[name] = await _meant(services, view, field, values[name], project)
     return found
 
 
+async def _meant(services: Services, view: str, field: FieldInfo, ref: str, project: str) -> Any:
+    """Return what one reference of a field stands for. Raises NotFound, NameNotUnique."""
+    held = holds(field)
+    if held is None:
+        return await ident(services, view, ref, project)
+    return held.model_validate(await alive(services, view, ref, project))
+
+
 async def _named(services: Services, view: str, name: str, project: str) -> Found:
-    where = {"deleted": False} if VIEWS[view].column("deleted") else {}
-    rows = await services.store.find(view, name, where) if VIEWS[view].column("name") else []
+    name = normal(name)
+    kind = RESOURCES[view].kind
+    if not VIEWS[view].column("name"):
+        raise NotFound(kind=RESOURCES[view].noun, id=name)
+    where: dict[str, Any] = {"deleted": False} if VIEWS[view].column("deleted") else {}
+    if kind is not None and kind.unique is Unique.PROJECT:
+        where["project"] = project
+
+    async def look() -> list[Found] | None:
+        return await services.store.find(view, name, where) or None
+
+    try:
+        rows = await found_by_now(services, look, NotFound(kind=RESOURCES[view].noun, id=name))
+    except NotFound as error:
+        raise await not_found(services, view, name, project) from error
+    if not rows:
+        raise await not_found(services, view, name, project)
     if len(rows) > 1 and VIEWS[view].column("project"):
         rows = await services.store.find(view, name, where | {"project": project}) or rows
-    if not rows:
-        raise NotFound(kind=RESOURCES[view].noun, id=name)
     if len(rows) > 1:
         raise NameNotUnique(kind=RESOURCES[view].noun, name=name, ids=", ".join(sorted(row.id for row in rows)))
     return rows[0]
+
+
+async def not_found(services: Services, view: str, name: str, project: str = "") -> NotFound:
+    """Return the refusal for a name that no resource has. Its hint tells of one that was deleted, the last of them, or
+    of names that are like it."""
+    noun = RESOURCES[view].noun
+    columns = VIEWS[view]
+    if columns.column("name") is None:
+        return NotFound(kind=noun, id=name)
+    alive: tuple[Condition, ...] = ()
+    if columns.column("deleted"):
+        gone = await services.store.find(view, name, {"deleted": True})
+        docs = [_read(each) for each in gone]
+        docs = [each for each in docs if each.get("project_id") == project] or (docs if _shared(view) else [])
+        if docs:
+            return NotFound(kind=noun, id=name, hint=_was_deleted(view, docs[0]))
+        alive = (Condition("deleted", "=", False),)
+    page = await services.store.page(view, Query(where=alive, limit=MOST_COMPARED))
+    others = (str(orjson.loads(doc).get("name") or "") for doc in page.docs)
+    return NotFound(kind=noun, id=name, hint=meant(name, filter(None, others)))
+
+
+def _shared(view: str) -> bool:
+    """Return whether a name is found in every project."""
+    kind = RESOURCES[view].kind
+    return kind is None or kind.unique is not Unique.PROJECT
+
+
+def _read(found: Found) -> dict[str, Any]:
+    doc: dict[str, Any] = orjson.loads(found.doc)
+    return doc
+
+
+def _was_deleted(view: str, doc: Mapping[str, Any]) -> str:
+    """Return when a resource was deleted, and how it comes back, where it can."""
+    noun, ident = RESOURCES[view].noun, doc["id"]
+    at = str(doc.get("deleted") or doc.get("updated"))[:SECONDS]
+    told = f"{noun.capitalize()} {ident} of this name was deleted at {at}Z"
+    if until := doc.get("purge_at"):
+        return f"{told}, and can be restored until {str(until)[:SECONDS]}Z: gs {noun} restore {ident}."
+    return f"{told}; its id still shows it: gs {noun} show {ident}."

@@ -1,10 +1,11 @@
 """Answers that need a replay of the scheduler's past, and the refusals that a replay may end in."""
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar
 
 from api.http.refusals import Overloaded, ReplayTooLong
 from api.services import Services
+from domain.core.resources import RESOURCES
 from domain.scheduling.table import Ratios
 from projections.history.replay import ReplayBusy, ReplayOverdue
 
@@ -23,6 +24,11 @@ async def replayed(services: Services, replay: Coroutine[Any, Any, Found]) -> Fo
         ) from error
     except ReplayOverdue as error:
         raise ReplayTooLong(seconds=services.settings.api.replay_timeout) from error
+
+
+def with_capacity(sizes: Mapping[str, Any], ratios: Ratios) -> dict[str, Any]:
+    """Return the used and total amounts of resources, by name, with how much of each may be promised."""
+    return {name: {**sizes[name], "capacity": int(sizes[name]["total"] * getattr(ratios, name))} for name in RESOURCES}
 
 
 def own_ratios(services: Services) -> Ratios:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -11,10 +11,12 @@ from fastapi import Request
 from pydantic import Field
 from starlette.responses import Response
 
+from api.http.patterns import LIKE_A_MOMENT, LIKE_AN_ID
 from api.reads import resolve
 from api.reads.events import entry_json
 from api.reads.queries import (
     JSON,
+    After,
     Many,
     One,
     Strict,
@@ -26,6 +28,7 @@ from api.reads.queries import (
 )
 from api.resource import RESOURCES
 from api.services import Services
+from domain.core import times
 from domain.core.errors import Invalid, NotThereThen
 from domain.core.messages import Key, Topic
 from projections.history.time_travel import Folds, Moment, row_at
@@ -33,12 +36,10 @@ from projections.store.port import HistoryQuery
 from projections.views.table import VIEWS
 from projections.views.view import Condition, Either, Found, Query, Row
 
-TIMES = "a time (2026-01-31T12:00:00Z), seconds since 1970, or how long ago (90s, 10m, 3h, 2d)"
-FORMATS = f"{TIMES}, or a place on the log as the history shows it ({Topic.EVENTS}/PARTITION/OFFSET)"
-AGO = re.compile(r"(\d{1,9})([smhd])")
-UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-SECONDS = re.compile(r"\d{1,11}(\.\d{1,9})?")
-PLACE = re.compile(r"([\w.-]{1,249})[/:](\d{1,5})[/:](\d{1,18})")
+TIMES = times.FORMS
+OTHER_THAN_TIMES = f"a place on the log as the history shows it ({Topic.EVENTS}/PARTITION/OFFSET)"
+FORMATS = f"{TIMES}, or {OTHER_THAN_TIMES}"
+PLACE = re.compile(r"([A-Za-z][\w.-]{0,248})[/:](\d{1,5})[/:](\d{1,18})", re.ASCII)
 LONGEST = 300
 MOST_AT = 100
 """Most rows of a page that are rebuilt from their events."""
@@ -51,7 +52,10 @@ class OneAt(One):
     """Parameters of a read of a resource that has a history."""
 
     at: str | None = Field(
-        None, max_length=LONGEST, description=f"show the resource as it was at this moment: {FORMATS}"
+        None,
+        max_length=LONGEST,
+        description=f"show the resource as it was at this moment: {FORMATS}",
+        json_schema_extra=LIKE_A_MOMENT,
     )
 
 
@@ -59,18 +63,24 @@ class History(Strict):
     """Parameters of a page of a history."""
 
     limit: int = Field(50, ge=1, le=1000)
-    marker: str | None = Field(None, max_length=64, description="id of the last event of the page before")
-    after: str | None = Field(None, max_length=64)
+    marker: str | None = Field(
+        None, max_length=64, description="id of the last event of the page before", json_schema_extra=LIKE_AN_ID
+    )
+    after: After = None
 
 
 class Between(Strict):
     """Parameters that name two moments to compare."""
 
-    begin: str = Field(alias="from", max_length=LONGEST, description=FORMATS)
+    begin: str = Field(alias="from", max_length=LONGEST, description=FORMATS, json_schema_extra=LIKE_A_MOMENT)
     end: str | None = Field(
-        None, alias="to", max_length=LONGEST, description="now, unless given; in the formats of from"
+        None,
+        alias="to",
+        max_length=LONGEST,
+        description="now, unless given; in the formats of from",
+        json_schema_extra=LIKE_A_MOMENT,
     )
-    after: str | None = Field(None, max_length=64)
+    after: After = None
 
 
 def moment(services: Services, field: str, text: str) -> Moment:
@@ -79,21 +89,15 @@ def moment(services: Services, field: str, text: str) -> Moment:
         if place[1] != Topic.EVENTS:
             raise Invalid(field=field, value=text[:80], allowed=f"it must be {FORMATS}")
         return Moment(topic=place[1], partition=int(place[2]), offset=int(place[3]))
-    return Moment(time(services, field, text, FORMATS))
+    return Moment(time(services, field, text, f", or {OTHER_THAN_TIMES}"))
 
 
-def time(services: Services, field: str, text: str, allowed: str = TIMES) -> datetime:
-    """Parse a time as people write it. Raises Invalid, which names the field and the formats."""
+def time(services: Services, field: str, text: str, besides: str = "") -> datetime:
+    """Parse a time as people write it. Raises Invalid, which names the field, the forms, and what else is allowed."""
     try:
-        if ago := AGO.fullmatch(text):
-            return services.clock() - timedelta(**{UNITS[ago[2]]: int(ago[1])})
-        if SECONDS.fullmatch(text):
-            return datetime.fromtimestamp(float(text), UTC)
-        # An unquoted plus in a query string arrives as a space.
-        found = datetime.fromisoformat(re.sub(r" (\d\d:\d\d)$", r"+\1", text) if "T" in text else text)
-    except (ValueError, OverflowError, OSError) as error:
-        raise Invalid(field=field, value=text[:80], allowed=f"it must be {allowed}") from error
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+        return times.parsed(text, services.clock())
+    except ValueError as error:
+        raise Invalid(field=field, value=text[:80], allowed=f"{error}{besides}") from error
 
 
 async def show(request: Request, services: Services, view: str, ref: str, project: str, parameters: OneAt) -> Response:
@@ -135,7 +139,7 @@ async def then(services: Services, view: str, found: Found, field: str, text: st
 
 
 async def listed(
-    services: Services, view: str, parameters: Many, at: str, where: Sequence[Condition], *, deleted: bool
+    services: Services, view: str, parameters: Many, at: str, where: Sequence[Condition | Either]
 ) -> Response:
     """Answer with a page of the resources that existed at a moment and met these conditions then. Candidates are
     rebuilt from their events one after the other, until the page is full, or until so many were examined that the next
@@ -148,17 +152,18 @@ async def listed(
         raise Invalid(field="at", value=at, allowed="of a list it must be a time: between partitions there is no order")
     if parameters.skip:
         raise Invalid(field="skip", value=parameters.skip, allowed="a list at a moment leaves none out; use marker")
+    if parameters.sort:
+        raise Invalid(field="sort", value=parameters.sort, allowed="a list at a moment has the newest first")
     if parameters.limit > MOST_AT:
         raise Invalid(field="limit", value=parameters.limit, allowed=f"it must be at most {MOST_AT} with at")
     wanted = known(view, parameters.fields)
     await caught_up(services, parameters.after)
-    holding = (*where, Condition("deleted", "=", deleted))
     shape, folds = VIEWS[view], Folds(services.store)
     found: list[Row] = []
     looked_at = 0
-    async for ident, more in _candidates(services, view, parameters, when.time, holding):
+    async for ident, more in _candidates(services, view, parameters, when.time, where):
         row = await folds.row_at(shape, ident, Key(RESOURCES[view].noun, ident), when)
-        if row is not None and all(each.holds(row) for each in holding):
+        if row is not None and all(each.holds(row) for each in where):
             found.append(row)
         looked_at += 1
         if len(found) > parameters.limit:
@@ -174,13 +179,15 @@ async def listed(
 
 
 async def _candidates(
-    services: Services, view: str, parameters: Many, when: datetime, holding: Sequence[Condition]
+    services: Services, view: str, parameters: Many, when: datetime, holding: Sequence[Condition | Either]
 ) -> AsyncIterator[tuple[str, bool]]:
     """Yield the ids of rows that may have existed then and met these conditions, the newest first, each with whether
     more follow. Rows that did not change since and do not meet the conditions now are left out."""
     changed = Condition("updated", ">=", when)
     where: list[Condition | Either] = [Condition("created", "<=", when)]
     for each in holding:
+        if isinstance(each, Either):
+            continue
         column = VIEWS[view].column(each.column)
         if column is None or column.fixed:
             where.append(each)

@@ -13,14 +13,16 @@ from api.documents.hosts import CellDocument
 from api.http.permissions import needs
 from api.http.request_context import ServicesDep
 from api.openapi import describe, examples
-from api.reads.queries import MOST, Strict, caught_up, joined
+from api.reads.queries import MOST, After, Strict, caught_up, joined
+from api.reads.scheduler_replay import own_ratios, with_capacity
 from domain.core.messages import Topic
+from domain.core.resources import RESOURCES
 from infra.log.topics import TOPICS, partition_of
 
 router = APIRouter(tags=["cells"])
 
 VIEW = "cells"
-SIZES = tuple((resource, part) for resource in ("vcpus", "memory", "disk") for part in ("total", "used"))
+SIZES = tuple((resource, part) for resource in RESOURCES for part in ("total", "used"))
 
 
 class CellList(Strict):
@@ -28,9 +30,7 @@ class CellList(Strict):
 
     limit: int = Field(50, ge=1, le=MOST, description="most cells in a page")
     marker: str | None = Field(None, max_length=255, description="name of the last cell of the page before")
-    after: str | None = Field(
-        None, max_length=64, description="id of a command or task; wait until its effects can be read"
-    )
+    after: After = None
 
 
 @router.get(
@@ -44,16 +44,13 @@ async def list_cells(services: ServicesDep, parameters: Annotated[CellList, Para
     await caught_up(services, parameters.after)
     found = await services.store.totals("hosts", "cell", [], (("instances",), *SIZES))
     names = [each for each in sorted(found) if each > (parameters.marker or "")]
+    ratios = own_ratios(services)
     docs = []
     for name in names[: parameters.limit]:
         hosts, instances, *sums = found[name]
-        told = dict(zip(SIZES, sums, strict=True))
-        sizes = {
-            resource: {"total": told[resource, "total"], "used": told[resource, "used"]}
-            for resource in ("vcpus", "memory", "disk")
-        }
+        sized = dict(zip(SIZES, sums, strict=True))
+        sizes = {each: {"total": sized[each, "total"], "used": sized[each, "used"]} for each in RESOURCES}
         partition = partition_of(name.encode(), TOPICS[Topic.SCHEDULING].partitions)
-        docs.append(
-            orjson.dumps({"name": name, "hosts": hosts, "instances": instances, **sizes, "partition": partition})
-        )
+        told = {"name": name, "hosts": hosts, "instances": instances, **with_capacity(sizes, ratios)}
+        docs.append(orjson.dumps({**told, "partition": partition}))
     return joined(VIEW, docs, names[parameters.limit - 1] if len(names) > parameters.limit else None)

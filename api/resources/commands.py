@@ -4,14 +4,13 @@ from typing import Annotated
 
 import orjson
 from fastapi import APIRouter, Query
-from pydantic import Field
 from starlette.responses import Response
 
 from api.documents.answers import CommandDocument
 from api.http.request_context import ServicesDep
 from api.openapi import describe, examples
 from api.reads import resolve
-from api.reads.queries import JSON, Strict, caught_up
+from api.reads.queries import JSON, After, Strict, caught_up
 from api.writes.command_responses import problem_of
 from api.writes.verdicts import CommandVerdict
 from domain.core.errors import Invalid
@@ -22,7 +21,7 @@ router = APIRouter(tags=["commands"])
 class CommandRead(Strict):
     """Parameters of a read of a command."""
 
-    after: str | None = Field(None, max_length=64)
+    after: After = None
 
 
 @router.get(

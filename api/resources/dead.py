@@ -1,6 +1,6 @@
 """Dead records: records that could not be read or applied, and how a person retries or drops them."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Query, Request
@@ -9,14 +9,19 @@ from starlette.responses import Response
 
 from api.documents.document import page_of
 from api.documents.events import DeadDocument, DeadWhole
+from api.http.patterns import LIKE_AN_ID
 from api.http.permissions import needs
 from api.http.request_context import RequestContextDep, ServicesDep
 from api.openapi import describe, examples
+from api.reads.filters import one_of
 from api.reads.queries import JSON, Strict, joined
 from api.writes.dead_records import VIEW, DeadRecords, payload
+from domain.aggregates import AGGREGATES
 from projections.views.dead import headers_of
 from projections.views.view import Condition
 from projections.views.view import Query as Wanted
+
+STATUSES = ("dead", "retried", "dropped")
 
 router = APIRouter(prefix="/events/dead", tags=["events"])
 
@@ -24,13 +29,17 @@ router = APIRouter(prefix="/events/dead", tags=["events"])
 class DeadList(Strict):
     """Parameters of a list of dead records."""
 
-    status: Literal["dead", "retried", "dropped"] | None = Field(None, description="dead: neither retried nor dropped")
-    kind: str | None = Field(
-        None, max_length=64, description="kind of the subject that the record was for, such as instance"
+    status: Annotated[str | None, one_of(STATUSES)] = Field(
+        None, description="dead (neither retried nor dropped), retried or dropped"
+    )
+    kind: Annotated[str | None, one_of(AGGREGATES)] = Field(
+        None, description="kind of the subject that the record was for, such as instance"
     )
     subject: str | None = Field(None, max_length=128, description="subject that the record was for: KIND/ID")
     limit: int = Field(50, ge=1, le=1000)
-    marker: str | None = Field(None, max_length=64, description="id of the last record of the page before")
+    marker: str | None = Field(
+        None, max_length=64, description="id of the last record of the page before", json_schema_extra=LIKE_AN_ID
+    )
 
 
 @router.get(

@@ -1,37 +1,37 @@
 """Events: read from the log in pages, or as a stream."""
 
+from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request
 from pydantic import Field, field_validator
 from sse_starlette.sse import EventSourceResponse
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from api.documents.document import page_of
 from api.documents.events import EventDocument, IncidentDocument
+from api.http.patterns import LIKE_A_CURSOR, LIKE_A_KEY, LIKE_A_SUBJECT, LIKE_A_TIME
 from api.http.permissions import needs
 from api.http.request_context import ProjectDep, ServicesDep
 from api.openapi import describe, examples
 from api.reads import export, resolve, time_travel
+from api.reads.event_filters import event_subject, event_types
 from api.reads.event_stream import Feed
 from api.reads.events import entry_json
-from api.reads.queries import JSON, Strict, Words, caught_up, joined, must_be_task
+from api.reads.queries import JSON, After, Strict, Words, caught_up, joined, known_of, must_be_task, only
 from api.reads.stream_cursor import LONGEST
 from api.services import Services
 from domain.core.errors import Invalid, NotFound
-from domain.core.event_filter import (
-    SUBJECT_ALLOWED,
-    TYPES_ALLOWED,
-    Interest,
-    checked_subject,
-    whole_types,
-)
+from domain.core.event_filter import SUBJECT_ALLOWED, TYPES_ALLOWED, Interest
 from domain.core.messages import Key
 from projections.store.port import HistoryQuery
 
 router = APIRouter(tags=["events"])
 
 STREAM = "text/event-stream"
+FIELDS = "fields of each event to return, separated by commas; all unless given; parts have dotted names: place.offset"
 SEND_TIMEOUT = 60.0
 MOST_LOOKED_AT = 50_000
 """Most events that are examined for one page."""
@@ -47,23 +47,31 @@ FOLLOWED: describe.Responses = {
 class EventFilter(Strict):
     """Conditions on events; an event has to meet all that are given."""
 
-    subject: str | None = Field(None, max_length=128, description=SUBJECT_ALLOWED)
+    subject: str | None = Field(None, max_length=128, description=SUBJECT_ALLOWED, json_schema_extra=LIKE_A_SUBJECT)
     type: Words | None = Field(None, description=f"types of events, separated by commas; each {TYPES_ALLOWED}")
     actor: str | None = Field(None, max_length=255)
     project_id: str | None = Field(None, max_length=255)
     task: str | None = Field(None, max_length=64, description="id of a task: only events that it led to")
-    since: str | None = Field(None, max_length=time_travel.LONGEST, description=time_travel.TIMES)
-    until: str | None = Field(None, max_length=time_travel.LONGEST, description=f"the last moment: {time_travel.TIMES}")
+    since: str | None = Field(
+        None, max_length=time_travel.LONGEST, description=time_travel.TIMES, json_schema_extra=LIKE_A_TIME
+    )
+    until: str | None = Field(
+        None,
+        max_length=time_travel.LONGEST,
+        description=f"the last moment: {time_travel.TIMES}",
+        json_schema_extra=LIKE_A_TIME,
+    )
+    fields: Words | None = Field(None, description=FIELDS)
 
     @field_validator("subject")
     @classmethod
     def _is_subject(cls, value: str | None) -> str | None:
-        return checked_subject(value) if value else value
+        return event_subject(value) if value else value
 
     @field_validator("type")
     @classmethod
     def _are_types(cls, value: list[str] | None) -> list[str] | None:
-        return list(whole_types(value)) if value else value
+        return event_types(value) if value else value
 
 
 def interest(services: Services, parameters: EventFilter) -> Interest:
@@ -90,9 +98,13 @@ class EventList(EventFilter):
 
     limit: int = Field(50, ge=1, le=1000)
     marker: str | None = Field(None, max_length=64, description="value of next in the page before")
-    after: str | None = Field(None, max_length=64)
+    after: After = None
     begin: str | None = Field(
-        None, alias="from", max_length=LONGEST, description="where a stream begins: see /v1/events/stream"
+        None,
+        alias="from",
+        max_length=LONGEST,
+        description="where a stream begins: see /v1/events/stream",
+        json_schema_extra=LIKE_A_CURSOR,
     )
 
 
@@ -104,18 +116,24 @@ class EventStream(EventFilter):
         alias="from",
         max_length=LONGEST,
         description="id of an event of this stream, now or beginning; unless given, since, otherwise now",
+        json_schema_extra=LIKE_A_CURSOR,
     )
 
 
 class EventRead(Strict):
     """Parameters of a read of one event."""
 
-    after: str | None = Field(None, max_length=64)
+    fields: Words | None = Field(None, description=FIELDS)
+    after: After = None
 
 
 LastEventId = Annotated[
     str | None,
-    Header(max_length=LONGEST, description="id of the last event that was received; the stream resumes after it"),
+    Header(
+        max_length=LONGEST,
+        description="id of the last event that was received; the stream resumes after it",
+        json_schema_extra=LIKE_A_CURSOR,
+    ),
 ]
 
 
@@ -147,12 +165,13 @@ async def list_events(
     if parameters.begin is not None:
         raise Invalid(field="from", value=parameters.begin[:80], allowed=f"it is for a stream (Accept: {STREAM})")
     wanted = interest(services, parameters)
+    shown = known_of(EventDocument, parameters.fields)
     await caught_up(services, parameters.after)
     if parameters.task:
         await must_be_task(services, parameters.task)
     query = HistoryQuery(**vars(wanted), limit=parameters.limit, marker=parameters.marker or "")
     found = await services.store.search(query, MOST_LOOKED_AT)
-    return joined("events", [entry_json(each) for each in found.entries], found.next or None)
+    return joined("events", [only(entry_json(each), shown) for each in found.entries], found.next or None)
 
 
 @router.get(
@@ -179,11 +198,26 @@ async def _stream(
 ) -> Response:
     feed: Feed = request.app.state.feed
     wanted = interest(services, parameters)
-    begins = await feed.start(last or begin or "", wanted.since)
-    if parameters.task:
-        await must_be_task(services, parameters.task)
-    content = feed.follow(begins, wanted)
-    return EventSourceResponse(content, ping=0, send_timeout=SEND_TIMEOUT)
+    shown = known_of(EventDocument, parameters.fields)
+    with ExitStack() as held:
+        held.enter_context(feed.place())
+        begins = await feed.start(last or begin or "", wanted.since)
+        if parameters.task:
+            await must_be_task(services, parameters.task)
+        return FollowerResponse(feed.follow(begins, wanted, shown), held.pop_all())
+
+
+class FollowerResponse(EventSourceResponse):
+    """A stream of events to one follower, whose place is given back when it has ended, in whatever way."""
+
+    def __init__(self, events: AsyncIterator[bytes], held: ExitStack) -> None:
+        super().__init__(events, ping=0, send_timeout=SEND_TIMEOUT)
+        self._held = held
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the events until the stream ends or the client is gone."""
+        with self._held:
+            await super().__call__(scope, receive, send)
 
 
 class Export(Strict):
@@ -191,17 +225,21 @@ class Export(Strict):
 
     task: str | None = Field(None, max_length=64, description="id of a task: only events that it led to")
     instance: str | None = Field(None, max_length=255, description="id or name")
-    subject: str | None = Field(None, max_length=128, description="KIND/ID")
+    subject: str | None = Field(None, max_length=128, description="KIND/ID", json_schema_extra=LIKE_A_KEY)
     until: str | None = Field(
-        None, max_length=time_travel.LONGEST, description=f"leave out later events: {time_travel.TIMES}"
+        None,
+        max_length=time_travel.LONGEST,
+        description=f"leave out later events: {time_travel.TIMES}",
+        json_schema_extra=LIKE_A_TIME,
     )
-    after: str | None = Field(None, max_length=64)
+    after: After = None
 
     @field_validator("subject")
     @classmethod
     def _is_subject(cls, value: str | None) -> str | None:
         if value is not None:
             Key.parse(value)
+            return event_subject(value)
         return value
 
 
@@ -236,12 +274,15 @@ async def export_events(services: ServicesDep, project: ProjectDep, parameters: 
 
 
 @router.get(
-    "/events/{ident}", summary="Show an event", responses=describe.answers(200, EventDocument, examples.EVENT, 404, 504)
+    "/events/{ident}",
+    summary="Show an event",
+    responses=describe.answers(200, EventDocument, examples.EVENT, 404, 422, 504),
 )
 async def show_event(services: ServicesDep, ident: str, parameters: Annotated[EventRead, Query()]) -> Response:
     """The event is shown with its metadata and its data."""
+    shown = known_of(EventDocument, parameters.fields)
     await caught_up(services, parameters.after)
     entry = await services.store.event(ident)
     if entry is None:
         raise NotFound(kind="event", id=ident)
-    return Response(entry_json(entry), media_type=JSON)
+    return Response(only(entry_json(entry), shown), media_type=JSON)

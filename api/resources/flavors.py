@@ -1,5 +1,6 @@
 """Flavors: the sizes of instances."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import orjson
@@ -8,28 +9,28 @@ from pydantic import Field, model_validator
 from starlette.responses import Response
 
 from api import standard
-from api.documents.document import Document, page_of
+from api.documents.document import Document
+from api.http.names import Name
 from api.http.permissions import needs
 from api.http.request_context import RequestContext, RequestContextDep, ServicesDep
 from api.openapi import describe, examples
 from api.reads import resolve
 from api.reads.queries import (
     MOST,
-    Many,
     Strict,
     Words,
     caught_up,
     joined,
-    page,
+    known,
+    only,
 )
 from api.resource import of_kind
 from api.services import Services
 from api.writes import command_bus
-from api.writes.boot import NAME
 from api.writes.command_bus import CommandRequest
 from api.writes.command_responses import CREATED, answer
-from domain.core.errors import AlreadyExists
-from domain.core.messages import Key, derived_id, named_id
+from domain.core.errors import AlreadyExists, Invalid
+from domain.core.messages import Key
 from domain.flavor import (
     KIND,
     AddFlavorExtra,
@@ -40,7 +41,7 @@ from domain.flavor import (
     Policy,
     UpdateFlavor,
 )
-from projections.views.view import Condition
+from projections.views.view import Condition, Either
 from projections.views.view import Query as Wanted
 
 router = APIRouter(tags=["flavors"])
@@ -56,7 +57,6 @@ Memory = Annotated[
     int, Field(ge=16 * MIB, le=16 * TIB, multiple_of=MIB, description="memory in bytes, a multiple of 1 MiB")
 ]
 Queues = Annotated[int, Field(ge=0, le=256, description="number of queues of a network interface; 0 means one")]
-Name = Annotated[str, Field(min_length=1, max_length=255, pattern=NAME)]
 Word = Annotated[str, Field(min_length=1, max_length=255)]
 Extra = Annotated[dict[Word, Annotated[str, Field(max_length=255)]], Field(max_length=MOST_EXTRA)]
 
@@ -136,16 +136,6 @@ class ExtraKeys(Strict):
     keys: Words = Field(min_length=1, max_length=MOST_EXTRA)
 
 
-class FlavorList(Many):
-    """Parameters of a list of flavors."""
-
-    name: str | None = Field(None, max_length=255)
-    live_resize: bool | None = Field(
-        None, description="true: only flavors to which an instance can be resized while it runs; false: only the others"
-    )
-    deleted: bool = False
-
-
 @router.post(
     "/flavors",
     status_code=CREATED,
@@ -161,11 +151,7 @@ async def create_flavor(
 
     async def make_command() -> CommandRequest:
         await _free(services, body.name, "")
-        flavor_id = named_id("flavor", body.name)
-        holder = await services.store.get(VIEW, flavor_id)
-        if holder is not None and not orjson.loads(holder.doc)["deleted"]:
-            # The flavor that had this name first was renamed since, and keeps its id.
-            flavor_id = derived_id(context.command_id, "flavor")
+        flavor_id = await standard.new_id(services, KIND, context, body.name)
         return CommandRequest(Key("flavor", flavor_id), CreateFlavor(**body.model_dump()))
 
     return await answer(services, await command_bus.carry_out(services, context, make_command), VIEW, done=CREATED)
@@ -177,19 +163,24 @@ async def _free(services: Services, name: str, but: str) -> None:
             raise AlreadyExists(kind="flavor", id=name)
 
 
-@router.get("/flavors", summary="List flavors", responses=describe.listed(page_of(VIEW, FlavorDocument), VIEW, EXAMPLE))
-async def list_flavors(services: ServicesDep, parameters: Annotated[FlavorList, Query()]) -> Response:
-    """Flavors are listed with the newest first."""
-    where = [Condition("deleted", "=", parameters.deleted)]
-    if parameters.name:
-        where.append(Condition("name", "=", parameters.name))
+async def _by_live_resize(services: Services, parameters: Any, where: Sequence[Condition | Either]) -> Response | None:
+    """Answer with flavors by their live resize, if that was asked for."""
     if parameters.live_resize is None:
-        return await page(services, VIEW, parameters, where)
+        return None
+    if parameters.sort:
+        raise Invalid(field="sort", value=parameters.sort, allowed="with live_resize the newest are listed first")
     return await _live_resizable(services, parameters, where)
 
 
-async def _live_resizable(services: Services, parameters: FlavorList, where: list[Condition]) -> Response:
+LIVE = Field(
+    None, description="true: only flavors to which an instance can be resized while it runs; false: only the others"
+)
+standard.add_list(router, RESOURCE, more={"live_resize": (bool | None, LIVE)}, paged=_by_live_resize)
+
+
+async def _live_resizable(services: Services, parameters: Any, where: Sequence[Condition | Either]) -> Response:
     """Answer with a page of flavors by their live resize; documents are searched, since no column has it."""
+    wanted = known(VIEW, parameters.fields)
     await caught_up(services, parameters.after)
     found: list[bytes] = []
     ids: list[str] = []
@@ -199,9 +190,7 @@ async def _live_resizable(services: Services, parameters: FlavorList, where: lis
         for doc in some.docs:
             flavor = orjson.loads(doc)
             if (flavor["extra"].get(LIVE_RESIZE, "").lower() == "true") == parameters.live_resize:
-                found.append(
-                    orjson.dumps({name: flavor.get(name) for name in parameters.fields}) if parameters.fields else doc
-                )
+                found.append(only(doc, wanted))
                 ids.append(flavor["id"])
         marker = some.last_id
         if not some.more or len(found) > parameters.skip + parameters.limit:

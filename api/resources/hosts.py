@@ -1,23 +1,26 @@
 """Hosts: machines that run instances. They register themselves; operators enable and disable them."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Query
+from fastapi import APIRouter, Body
 from pydantic import Field
 from starlette.responses import Response
 
 from api import standard
-from api.documents.document import page_of
 from api.documents.hosts import HostDocument
 from api.http.request_context import RequestContext, RequestContextDep, ServicesDep
 from api.openapi import describe, examples
 from api.reads import resolve
-from api.reads.queries import Many, Strict, Words, page
+from api.reads.filters import one_of
+from api.reads.queries import Strict
+from api.reads.scheduler_replay import own_ratios, with_capacity
 from api.resource import of_kind
 from api.services import Services
 from api.writes import command_bus
 from api.writes.command_bus import CommandRequest
 from api.writes.command_responses import answer
+from domain.core.choices import meant
+from domain.core.errors import NotFound
 from domain.core.messages import Key
 from domain.host.kind import KIND
 from domain.host.messages import DisableHost, EnableHost, HostCommand
@@ -26,17 +29,15 @@ from projections.views.view import Condition
 router = APIRouter(tags=["hosts"])
 
 VIEW = "hosts"
-RESOURCE = of_kind(KIND, HostDocument, examples.HOST)
+ENABLED, DISABLED = STATUSES = ("enabled", "disabled")
 
 
-class HostList(Many):
-    """Parameters of a list of hosts."""
+def add_capacity(services: Services, host: dict[str, Any]) -> dict[str, Any]:
+    """Return a host with how much of its resources may be promised, which follows from the scheduler's settings."""
+    return {**host, **with_capacity(host, own_ratios(services))}
 
-    name: str | None = Field(None, max_length=255)
-    zone: str | None = Field(None, max_length=255)
-    cell: str | None = Field(None, max_length=255)
-    status: Literal["enabled", "disabled"] | None = None
-    health: Words | None = Field(None, description="any of these states of health, separated by commas")
+
+RESOURCE = of_kind(KIND, HostDocument, examples.HOST, addition=add_capacity)
 
 
 class Disabling(Strict):
@@ -51,18 +52,31 @@ class Enabling(Strict):
     reason: str = Field("", max_length=1024, description="reason, recorded with the command")
 
 
-@router.get("/hosts", summary="List hosts", responses=describe.listed(page_of(VIEW, HostDocument), VIEW, examples.HOST))
-async def list_hosts(services: ServicesDep, parameters: Annotated[HostList, Query()]) -> Response:
-    """Hosts are listed with the newest first."""
-    same = {"name": parameters.name, "zone": parameters.zone, "cell": parameters.cell}
-    where = [Condition(column, "=", value) for column, value in same.items() if value]
+async def _narrowed(services: Services, parameters: Any, project: str) -> list[Condition]:
+    """Return the conditions on cell and status. Raises NotFound for a cell that has no host."""
+    where = []
+    if parameters.cell:
+        cells = await services.store.totals("hosts", "cell", [])
+        if parameters.cell not in cells:
+            raise NotFound(kind="cell", id=parameters.cell, hint=meant(parameters.cell, cells))
+        where.append(Condition("cell", "=", parameters.cell))
     if parameters.status:
-        where.append(Condition("enabled", "=", parameters.status == "enabled"))
-    if parameters.health:
-        where.append(Condition("health", "in", parameters.health))
-    return await page(services, VIEW, parameters, where)
+        where.append(Condition("enabled", "=", parameters.status == ENABLED))
+    return where
 
 
+standard.add_list(
+    router,
+    RESOURCE,
+    more={
+        "cell": (str | None, Field(None, max_length=255, description="of this cell")),
+        "status": (
+            Annotated[str | None, one_of(STATUSES)],
+            Field(None, description=f"in this status: {', '.join(STATUSES)}"),
+        ),
+    },
+    narrowed=_narrowed,
+)
 standard.add_all(router, RESOURCE, "list", "why")
 standard.add_why(
     router,

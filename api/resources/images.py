@@ -8,17 +8,18 @@ from starlette.responses import Response
 
 from api import standard
 from api.documents.document import Document
+from api.http.names import Name
+from api.http.patterns import CHECKSUM
 from api.http.permissions import needs
 from api.http.request_context import RequestContextDep, ServicesDep
 from api.openapi import describe, examples
 from api.reads.queries import Strict
 from api.resource import of_kind
 from api.writes import command_bus
-from api.writes.boot import NAME
 from api.writes.command_bus import CommandRequest
 from api.writes.command_responses import CREATED, answer
 from domain.core.messages import Key, derived_id
-from domain.image import KIND, CreateImage
+from domain.image import ARCH, KIND, CreateImage
 
 router = APIRouter(tags=["images"])
 
@@ -81,10 +82,18 @@ RESOURCE = of_kind(KIND, ImageDocument, EXAMPLE, remembered=True)
 class ImageBody(Strict):
     """An image that is to be created from uploaded bytes."""
 
-    name: str = Field(min_length=1, max_length=255, pattern=NAME)
-    checksum: str = Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the uploaded bytes")
+    name: Name
+    checksum: str = Field(pattern=CHECKSUM, description="SHA-256 of the uploaded bytes")
     description: str = Field("", max_length=1024)
-    arch: str = Field("x86_64", pattern=r"^[a-z0-9_]{1,32}$")
+    arch: str = Field("x86_64", pattern=ARCH)
+
+
+class ImageChange(Strict):
+    """Fields of an image to change; the others keep their values."""
+
+    name: Name | None = None
+    description: str | None = Field(None, max_length=1024)
+    arch: str | None = Field(None, pattern=ARCH)
 
 
 @router.post(
@@ -132,7 +141,8 @@ async def create_image(
     return await answer(services, await command_bus.carry_out(services, context, make_command), VIEW, done=CREATED)
 
 
-standard.add_all(router, RESOURCE, "delete")
+standard.add_all(router, RESOURCE, "update", "delete")
+standard.add_update(router, RESOURCE, ImageChange)
 standard.add_delete(
     router, RESOURCE, "Instances that were made of the image keep their disks, and its bytes are kept for them."
 )

@@ -1,39 +1,41 @@
 """Instances: boot, read, change and delete them, and start actions on them."""
 
-from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Body, Query
-from pydantic import BaseModel, Field, create_model, field_validator
+from pydantic import Field, field_validator
 from starlette.responses import PlainTextResponse, Response
 
 from api import standard
 from api.documents.document import page_of
 from api.documents.events import EventDocument
-from api.documents.instances import Booting, Display, InstanceDocument, Interfaces
+from api.documents.instances import Booting, Display, InstanceDocument, InterfaceDocument, Interfaces
+from api.http.names import Name
+from api.http.patterns import LIKE_A_TIME
 from api.http.permissions import needs
 from api.http.problems import response
 from api.http.request_context import ProjectDep, RequestContext, RequestContextDep, ServicesDep
 from api.openapi import describe, examples
 from api.reads import resolve, time_travel
-from api.reads.queries import JSON, Many, One, Strict, Words, caught_up, page
+from api.reads.interfaces import interfaces_of
+from api.reads.queries import JSON, After, One, Strict, caught_up, known_of
 from api.resource import of_kind
 from api.services import Services
 from api.writes import boot, command_bus
-from api.writes.boot import NAME, BootBody, checked_metadata
+from api.writes.boot import BootBody, checked_metadata
 from api.writes.command_bus import CommandOutcome
 from api.writes.command_responses import problem_of
-from domain.core.errors import Invalid
-from domain.core.fields import user_fields
+from domain.core.paths import pick
+from domain.core.times import FORMS as TIMES
 from domain.instance.action import InstanceAction, InstanceCommand
 from domain.instance.actions import ACTIONS
 from domain.instance.actions.lifecycle.boot import BootInstance
 from domain.instance.actions.lifecycle.delete import DeleteInstance, HardDeleteInstance
 from domain.instance.actions.lifecycle.update import UpdateInstance
 from domain.instance.kind import KIND
-from projections.views.view import Condition
+from projections.views.view import Condition, Either
 
 router = APIRouter(tags=["instances"])
 
@@ -44,38 +46,10 @@ LINES_BYTES = 512
 """Assumed greatest length of a console line in bytes, when the last lines are requested."""
 
 
-class InstanceList(Many):
-    """Parameters of a list of instances."""
-
-    name: str | None = Field(None, max_length=255)
-    status: Words | None = Field(None, description="any of these statuses, separated by commas")
-    vm_state: Words | None = Field(None, description="any of these values of vm_state, separated by commas")
-    flavor_ids: Words | None = Field(None, description="any of these flavors, ids or names, separated by commas")
-    host_id: str | None = Field(None, max_length=255)
-    host_name: str | None = Field(None, max_length=255)
-    image_id: str | None = Field(None, max_length=255, description="id or name")
-    ip: str | None = Field(None, max_length=64)
-    key_name: str | None = Field(None, max_length=255)
-    project_id: str | None = Field(None, max_length=255)
-    user_id: str | None = Field(None, max_length=255)
-    zone: str | None = Field(None, max_length=255)
-    create_date: str | None = Field(None, pattern=r"^\d{0,12},\d{0,12}$", description="from,to: seconds since 1970")
-    update_date: str | None = Field(None, pattern=r"^\d{0,12},\d{0,12}$", description="from,to: seconds since 1970")
-    at: str | None = Field(
-        None,
-        max_length=time_travel.LONGEST,
-        description="list the instances as they were then: a time, or how long ago; the filters apply to that moment, "
-        "limit is at most 100, and skip is not allowed",
-    )
-    deleted: bool = Field(
-        False, description="true: only instances that are deleted, soft or for good; false: only the others"
-    )
-
-
 class InstanceChange(Strict):
     """Fields of an instance to change; the others keep their values."""
 
-    name: str | None = Field(None, min_length=1, max_length=255, pattern=NAME)
+    name: Name | None = None
     description: str | None = Field(None, max_length=1024)
     metadata: dict[str, str] | None = Field(None, description="new metadata, which replaces all entries")
 
@@ -99,7 +73,7 @@ class Console(Strict):
     bytes: int | None = Field(
         None, ge=1, le=MOST_CONSOLE, description="number of last bytes to show; 65536 unless given"
     )
-    after: str | None = Field(None, max_length=64)
+    after: After = None
 
 
 @router.post(
@@ -123,12 +97,12 @@ async def boot_instances(
         if earlier and not alone:
             earlier = await command_bus.earlier(services, context, ids)
         if all(ident in earlier for ident in ids):
-            password = await boot.told_password(services, body, born)
+            password = await boot.told_password(services, context, body)
             same = [CommandOutcome(ident, earlier[ident].subject, earlier[ident]) for ident in ids]
             return _booting(context, born, same, password)
     command_bus.admit(services, BootInstance, context.project, len(ids))
     commands = await boot.commands(services, context, body, born)
-    password = await boot.keep_secrets(services, body, born)
+    password = await boot.keep_secrets(services, context, body, born)
     return _booting(context, born, await command_bus.send(services, context, commands), password)
 
 
@@ -156,53 +130,29 @@ def _booting(
     return Response(orjson.dumps(answered), 202, {"Location": location}, JSON)
 
 
-@router.get(
-    "/instances",
-    summary="List instances",
-    responses=describe.listed(page_of(VIEW, InstanceDocument), VIEW, examples.INSTANCE, *describe.NAMED),
+async def _at_a_moment(services: Services, parameters: Any, where: Sequence[Condition | Either]) -> Response | None:
+    """Answer with the instances as they were at a moment, if one was named."""
+    if parameters.at is None:
+        return None
+    return await time_travel.listed(services, VIEW, parameters, parameters.at, where)
+
+
+AT = Field(
+    None,
+    max_length=time_travel.LONGEST,
+    description=f"list the instances as they were then; the filters apply to that moment, limit is at most "
+    f"{time_travel.MOST_AT}, and neither sort nor skip is allowed: {TIMES}",
+    json_schema_extra=LIKE_A_TIME,
 )
-async def list_instances(
-    services: ServicesDep, project: ProjectDep, parameters: Annotated[InstanceList, Query()]
-) -> Response:
-    """Instances are listed with the newest first. With `at`, those that existed and met the filters at that moment; a
-    page may then have fewer instances than its limit, or none, although `next` has the marker of another page."""
-    where: list[Condition] = []
-    same = {
-        "name": parameters.name,
-        "host_id": await _id(services, "hosts", parameters.host_id, project),
-        "host_name": parameters.host_name,
-        "image_id": await _id(services, "images", parameters.image_id, project),
-        "key_name": parameters.key_name,
-        "project": parameters.project_id,
-        "owner": parameters.user_id,
-        "zone": parameters.zone,
-    }
-    where += [Condition(column, "=", value) for column, value in same.items() if value is not None]
-    flavors = [await resolve.ident(services, "flavors", each, project) for each in parameters.flavor_ids or ()]
-    any_of = {"status": parameters.status, "vm_state": parameters.vm_state, "flavor_id": flavors}
-    where += [Condition(column, "in", values) for column, values in any_of.items() if values]
-    if parameters.ip:
-        where.append(Condition("ips", "contains", parameters.ip))
-    where += _between("created", parameters.create_date) + _between("updated", parameters.update_date)
-    if parameters.at is not None:
-        return await time_travel.listed(services, VIEW, parameters, parameters.at, where, deleted=parameters.deleted)
-    return await page(services, VIEW, parameters, [Condition("deleted", "=", parameters.deleted), *where])
-
-
-async def _id(services: Services, view: str, ref: str | None, project: str) -> str | None:
-    return None if ref is None else await resolve.ident(services, view, ref, project)
-
-
-def _between(column: str, dates: str | None) -> list[Condition]:
-    since, _, until = (dates or ",").partition(",")
-    found = []
-    if since:
-        found.append(Condition(column, ">=", datetime.fromtimestamp(int(since), UTC)))
-    if until:
-        found.append(Condition(column, "<=", datetime.fromtimestamp(int(until), UTC)))
-    return found
-
-
+standard.add_list(
+    router,
+    RESOURCE,
+    "Instances are listed with the newest first, unless sorted otherwise. With `at`, those that existed and met the "
+    "filters at that moment; a page may then have fewer instances than its limit, or none, although `next` has the "
+    "marker of another page.",
+    more={"at": (str | None, AT)},
+    paged=_at_a_moment,
+)
 standard.add_show(
     router, RESOURCE, "The instance is found by its id, also after its deletion, or by its name until then."
 )
@@ -226,7 +176,8 @@ async def change_instance(
     ref: str,
     body: Annotated[InstanceChange, Body(examples=[{"description": "in front of the shop"}])],
 ) -> Response:
-    """Fields that are not given keep their values. If-Match is honoured."""
+    """Fields that are not given keep their values. The guest's metadata service has a new name or new metadata at once,
+    its config drive when it is started again. If-Match is honoured."""
     return await standard.send_command(services, context, RESOURCE, ref, UpdateInstance(**body.model_dump()))
 
 
@@ -241,36 +192,24 @@ async def delete_instance(
     return await standard.send_command(services, context, RESOURCE, ref, command)
 
 
-def _act(action: InstanceAction, fields: type[BaseModel]) -> Callable[..., Awaitable[Response]]:
-    async def act(
-        services: ServicesDep,
-        context: RequestContextDep,
-        ref: str,
-        body: Annotated[Any, Body(examples=[{}])] = None,
-    ) -> Response:
+def _act(action: InstanceAction, fields: type[Strict]) -> Callable[..., Awaitable[Response]]:
+    async def act(services: ServicesDep, context: RequestContextDep, ref: str, body: Any = None) -> Response:
         values = body.model_dump() if body is not None else {}
         values = await resolve.referred(services, action.command, values, context.project)
         if action.command is DeleteInstance:
             values["keep_for"] = services.settings.instances.purge_after
         return await standard.send_command(services, context, RESOURCE, ref, action.command(**values))
 
-    # FastAPI reads the body by this annotation, which differs from verb to verb.
-    act.__annotations__["body"] = Annotated[fields | None, Body(examples=[{}])]
+    standard.take_body(act, fields)
     act.__doc__ = action.help
     return act
-
-
-def _fields(action: InstanceAction) -> type[BaseModel]:
-    """Return the shape of a verb's request: the fields of its command that users set."""
-    own: dict[str, Any] = {name: (info.annotation, info) for name, info in user_fields(action.command).items()}
-    return create_model(f"{action.command.__name__}Body", __base__=Strict, __doc__=action.help, **own)
 
 
 for _action in ACTIONS.values():
     if _action.command is not BootInstance:
         router.add_api_route(
             f"/instances/{{ref}}/actions/{_action.name}",
-            _act(_action, _fields(_action)),
+            _act(_action, standard.body_of(_action.command, f"{_action.command.__name__}Body")),
             methods=["POST"],
             status_code=202,
             name=_action.name,
@@ -313,19 +252,17 @@ async def vnc(services: ServicesDep, project: ProjectDep, ref: str) -> Response:
 @router.get(
     "/instances/{ref}/interfaces",
     summary="List an instance's network interfaces",
-    responses=describe.answers(200, Interfaces, {"interfaces": [examples.NIC]}, 404, 504),
+    responses=describe.answers(200, Interfaces, {"interfaces": [examples.INTERFACE]}, 404, 504),
 )
 async def interfaces(
     services: ServicesDep, project: ProjectDep, ref: str, parameters: Annotated[One, Query()]
 ) -> Response:
-    """Network interfaces are listed in the guest's order."""
+    """Every network interface is listed, in the guest's order. A soft-deleted instance keeps its own."""
+    names = known_of(InterfaceDocument, parameters.fields)
     await caught_up(services, parameters.after)
-    nics = (await _document(services, ref, project))["nics"]
-    if parameters.fields:
-        for name in parameters.fields:
-            if name not in examples.NIC:
-                raise Invalid(field="fields", value=name, allowed=f"interfaces have {', '.join(examples.NIC)}")
-        nics = [{name: nic[name] for name in parameters.fields} for nic in nics]
+    nics = await interfaces_of(services, await _document(services, ref, project))
+    if names:
+        nics = [{name: pick(nic, name) for name in names} for nic in nics]
     return Response(orjson.dumps({"interfaces": nics}), media_type=JSON)
 
 

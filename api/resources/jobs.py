@@ -1,26 +1,21 @@
 """Jobs: the steps of tasks, each sent to a host, a network or the scheduler."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from pydantic import Field
 from starlette.responses import Response
 
-from api.documents.document import page_of
+from api import standard
 from api.documents.tasks import JobDocument
 from api.http.request_context import ProjectDep, ServicesDep
 from api.openapi import describe, examples
 from api.reads import resolve
-from api.reads.queries import (
-    Many,
-    One,
-    Words,
-    caught_up,
-    document,
-    must_be_task,
-    page,
-)
+from api.reads.queries import One, caught_up, document, must_be_task
 from api.resource import ApiResource
+from api.services import Services
+from domain.kind import ListFilter
+from domain.tasks.job import JOBS
 from projections.views.view import Condition
 
 router = APIRouter(tags=["jobs"])
@@ -29,35 +24,29 @@ VIEW = "jobs"
 RESOURCE = ApiResource(VIEW, "job", JobDocument, examples.JOB)
 
 
-class JobList(Many):
-    """Parameters of a list of jobs."""
-
-    task: str | None = Field(None, max_length=64)
-    instance: str | None = Field(None, max_length=255, description="id or name")
-    host: str | None = Field(None, max_length=255, description="id or name")
-    name: str | None = Field(None, max_length=64, description="name of the job, such as CreateDisk")
-    status: Words | None = Field(None, description="any of: dispatched, started, finished, failed, skipped")
-
-
-@router.get(
-    "/jobs",
-    summary="List jobs",
-    responses=describe.listed(page_of(VIEW, JobDocument), VIEW, examples.JOB, *describe.NAMED),
+FILTERS = (
+    ListFilter("instance", "of this instance (name or id)", column="instance_id", refers="instance"),
+    ListFilter("host", "sent to this host (name or id)", column="host_id", refers="host"),
+    ListFilter("name", "with this name; * stands for anything, as in Create*", several=True, values=tuple(JOBS)),
+    ListFilter(
+        "status",
+        "in one of these statuses",
+        several=True,
+        values=("dispatched", "started", "finished", "failed", "skipped"),
+    ),
 )
-async def list_jobs(services: ServicesDep, project: ProjectDep, parameters: Annotated[JobList, Query()]) -> Response:
-    """Jobs are listed with the newest first."""
-    same = {"task_id": parameters.task, "name": parameters.name}
-    if parameters.task:
-        await caught_up(services, parameters.after)
-        await must_be_task(services, parameters.task)
-    if parameters.instance:
-        same["instance_id"] = await resolve.ident(services, "instances", parameters.instance, project)
-    if parameters.host:
-        same["host_id"] = await resolve.ident(services, "hosts", parameters.host, project)
-    where = [Condition(column, "=", value) for column, value in same.items() if value]
-    if parameters.status:
-        where.append(Condition("status", "in", parameters.status))
-    return await page(services, VIEW, parameters, where)
+TASK = Field(None, max_length=64, description="of this task (id)")
+
+
+async def _of_task(services: Services, parameters: Any, project: str) -> list[Condition]:
+    """Return the condition on the task, if one was named. Raises NotFound, NotAppliedYet."""
+    if not parameters.task:
+        return []
+    await must_be_task(services, parameters.task)
+    return [Condition("task_id", "=", parameters.task)]
+
+
+standard.add_list(router, RESOURCE, by=FILTERS, more={"task": (str | None, TASK)}, narrowed=_of_task)
 
 
 @router.get("/jobs/{ident}", summary="Show a job", responses=describe.read(JobDocument, examples.JOB))

@@ -8,15 +8,16 @@ from starlette.responses import Response
 
 from api import standard
 from api.documents.document import Document
+from api.http.names import Name
 from api.http.request_context import RequestContextDep, ServicesDep
 from api.openapi import describe, examples
 from api.reads.queries import Strict
 from api.resource import of_kind
 from api.writes import command_bus, ssh_keys
-from api.writes.boot import NAME
 from api.writes.command_bus import CommandRequest
 from api.writes.command_responses import CREATED, answer
-from domain.core.messages import Key, named_id
+from api.writes.told_once import tell, told
+from domain.core.messages import Key
 from domain.keypair import KIND, CreateKeypair
 
 router = APIRouter(tags=["keypairs"])
@@ -42,7 +43,7 @@ class PrivateKeypair(KeypairDocument):
     """A keypair with the private key, if this request made it."""
 
     private_key: str | None = Field(
-        None, description="private key in OpenSSH format; shown only once and stored nowhere"
+        None, description="private key in OpenSSH format, if this request made it; it is not kept"
     )
 
 
@@ -64,7 +65,7 @@ RESOURCE = of_kind(KIND, KeypairDocument, EXAMPLE)
 class KeypairBody(Strict):
     """A keypair that is to be created."""
 
-    name: str = Field(min_length=1, max_length=255, pattern=NAME)
+    name: Name
     public_key: str | None = Field(
         None, max_length=16384, description="public key in OpenSSH format; unless given, a new pair is made"
     )
@@ -81,21 +82,23 @@ async def create_keypair(
     context: RequestContextDep,
     body: Annotated[KeypairBody, Body(examples=[{"name": "laptop"}])],
 ) -> Response:
-    """The name is unique in the project. If a pair is made, its private key is in this one answer and is stored
-    nowhere."""
-    keypair_id = named_id("keypair", context.project, body.name)
+    """The name is unique in the project. If a pair is made, its private key is in this one answer, and for a day in the
+    answer to the same request with the same Idempotency-Key."""
     private = ""
 
     async def make_command() -> CommandRequest:
         nonlocal private
         if body.public_key is None:
-            private, public = ssh_keys.new_pair(body.name)
+            private = await tell(services, context, ssh_keys.new_private_key())
+            public = ssh_keys.public_key_of(private, body.name)
         else:
             public = ssh_keys.checked(body.public_key)
         command = CreateKeypair(name=body.name, public_key=public, fingerprint=ssh_keys.fingerprint(public))
-        return CommandRequest(Key("keypair", keypair_id), command)
+        return CommandRequest(Key("keypair", await standard.new_id(services, KIND, context, body.name)), command)
 
     outcome = await command_bus.carry_out(services, context, make_command)
+    if body.public_key is None and not private:
+        private = await told(services, context)
     made = {"private_key": private} if private else None
     return await answer(services, outcome, VIEW, done=CREATED, more=made)
 

@@ -1,19 +1,22 @@
 """Migrations: moves of instances from host to host, with their progress."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from pydantic import Field
 from starlette.responses import Response
 
-from api.documents.document import page_of
+from api import standard
 from api.documents.tasks import MigrationDocument
 from api.http.request_context import ProjectDep, ServicesDep
 from api.openapi import describe, examples
 from api.reads import resolve
-from api.reads.queries import Many, One, Words, caught_up, document, page
+from api.reads.filters import PROJECT
+from api.reads.queries import One, caught_up, document
 from api.resource import ApiResource
+from api.services import Services
 from domain.instance.migration import MigrationStatus
+from domain.kind import ListFilter
 from projections.views.view import Condition, Either
 
 router = APIRouter(tags=["migrations"])
@@ -22,37 +25,23 @@ VIEW = "migrations"
 RESOURCE = ApiResource(VIEW, "migration", MigrationDocument, examples.MIGRATION)
 
 
-class MigrationList(Many):
-    """Parameters of a list of migrations."""
-
-    instance: str | None = Field(None, max_length=255, description="id or name")
-    host: str | None = Field(None, max_length=255, description="source or destination: id or name")
-    status: Words | None = Field(None, description=f"any of: {', '.join(MigrationStatus)}")
-    project_id: str | None = Field(None, max_length=255)
-
-
-@router.get(
-    "/migrations",
-    summary="List migrations",
-    responses=describe.listed(page_of(VIEW, MigrationDocument), VIEW, examples.MIGRATION, *describe.NAMED),
+FILTERS = (
+    ListFilter("instance", "of this instance (name or id)", column="instance_id", refers="instance"),
+    ListFilter("status", "in one of these statuses", several=True, values=tuple(MigrationStatus)),
+    PROJECT,
 )
-async def list_migrations(
-    services: ServicesDep, project: ProjectDep, parameters: Annotated[MigrationList, Query()]
-) -> Response:
-    """Migrations are listed with the newest first."""
-    where: list[Condition | Either] = []
-    if parameters.instance:
-        where.append(
-            Condition("instance_id", "=", await resolve.ident(services, "instances", parameters.instance, project))
-        )
-    if parameters.host:
-        host = await resolve.ident(services, "hosts", parameters.host, project)
-        where.append(Either((Condition("source_id", "=", host), Condition("destination_id", "=", host))))
-    if parameters.status:
-        where.append(Condition("status", "in", parameters.status))
-    if parameters.project_id:
-        where.append(Condition("project", "=", parameters.project_id))
-    return await page(services, VIEW, parameters, where)
+HOST = Field(None, max_length=255, description="from or to this host (name or id)")
+
+
+async def _of_host(services: Services, parameters: Any, project: str) -> list[Either]:
+    """Return the condition on either host, if one was named. Raises NotFound, NameNotUnique."""
+    if not parameters.host:
+        return []
+    host = await resolve.ident(services, "hosts", parameters.host, project)
+    return [Either((Condition("source_id", "=", host), Condition("destination_id", "=", host)))]
+
+
+standard.add_list(router, RESOURCE, by=FILTERS, more={"host": (str | None, HOST)}, narrowed=_of_host)
 
 
 @router.get(

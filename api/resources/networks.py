@@ -9,14 +9,16 @@ from starlette.responses import Response
 
 from api import standard
 from api.documents.networks import NetworkDocument
+from api.http.names import Name
 from api.http.request_context import RequestContextDep, ServicesDep
 from api.openapi import describe, examples
 from api.reads.queries import Strict
 from api.resource import of_kind
 from api.writes import command_bus
-from api.writes.boot import NAME
 from api.writes.command_bus import CommandRequest
 from api.writes.command_responses import CREATED, answer
+from api.writes.default_group import ensure_default_group
+from domain.core.errors import Invalid
 from domain.core.messages import Key, derived_id
 from domain.network.kind import KIND
 from domain.network.messages import CreateNetwork
@@ -31,9 +33,10 @@ RESOURCE = of_kind(KIND, NetworkDocument, examples.NETWORK, remembered=True)
 class NetworkBody(Strict):
     """A network that is to be created."""
 
-    name: str = Field(min_length=1, max_length=255, pattern=NAME)
+    name: Name
     cidr: str = Field(max_length=18, description=f"IPv4 address range with a prefix of /{LARGEST} to /{SMALLEST}")
     description: str = Field("", max_length=1024)
+    external: bool = Field(False, description="whether guests reach what is outside of the network, through their host")
 
     @field_validator("cidr")
     @classmethod
@@ -60,9 +63,21 @@ async def create_network(
 ) -> Response:
     """The network gets a segment of its own, so several networks may have the same addresses."""
 
+    if taken := services.settings.networks.reserved_range(ipaddress.IPv4Network(body.cidr)):
+        raise Invalid(
+            field="cidr", value=body.cidr, allowed=f"it must be outside of {taken}, which the operator reserves"
+        )
+
     async def make_command() -> CommandRequest:
+        await ensure_default_group(services, context)
         segment = await services.segments.next()
-        command = CreateNetwork(name=body.name, cidr=body.cidr, description=body.description, segment=segment)
+        command = CreateNetwork(
+            name=body.name,
+            cidr=body.cidr,
+            description=body.description,
+            segment=segment,
+            external=body.external,
+        )
         return CommandRequest(Key("network", derived_id(context.command_id, "network")), command)
 
     return await answer(services, await command_bus.carry_out(services, context, make_command), VIEW, done=CREATED)

@@ -11,10 +11,12 @@ from starlette.responses import Response
 from api.documents.answers import ReleasedDocument
 from api.documents.document import page_of
 from api.documents.instances import ParkedDocument
+from api.http.patterns import LIKE_AN_ID
 from api.http.permissions import needs
 from api.http.request_context import RequestContextDep, ServicesDep
 from api.openapi import describe, examples
 from api.reads import resolve
+from api.reads.filters import one_of
 from api.reads.queries import JSON, MOST, Strict, joined
 from api.writes import command_bus
 from api.writes.command_bus import CommandRequest
@@ -38,8 +40,10 @@ class ParkedList(Strict):
     """Parameters of a list of parked aggregates."""
 
     limit: int = Field(50, ge=1, le=MOST, description="documents in a page")
-    marker: str | None = Field(None, max_length=64, description="id of the last document of the page before")
-    kind: Kind | None = None
+    marker: str | None = Field(
+        None, max_length=64, description="id of the last document of the page before", json_schema_extra=LIKE_AN_ID
+    )
+    kind: Annotated[str | None, one_of(AGGREGATES)] = None
 
 
 @router.get(

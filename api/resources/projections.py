@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from api.documents.document import page_of
 from api.documents.operations import ProjectionDocument, RunDocument
+from api.http.patterns import LIKE_AN_ID
 from api.http.permissions import needs
 from api.http.refusals import ProjectionBusy
 from api.http.request_context import RequestContextDep, ServicesDep
@@ -36,7 +37,9 @@ class RunList(Strict):
     """Parameters of a list of runs."""
 
     limit: int = Field(50, ge=1, le=MOST, description="documents in a page")
-    marker: str | None = Field(None, max_length=64, description="id of the last document of the page before")
+    marker: str | None = Field(
+        None, max_length=64, description="id of the last document of the page before", json_schema_extra=LIKE_AN_ID
+    )
 
 
 @router.get(

@@ -9,11 +9,12 @@ from pydantic import Field
 from starlette.responses import Response
 
 from api.documents.scheduling import Placements, SchedulerDocument, Scores
+from api.http.patterns import LIKE_A_PLACE, LIKE_AN_ID
 from api.http.permissions import needs
 from api.http.request_context import ProjectDep, ServicesDep
 from api.openapi import describe, examples
 from api.reads import resolve
-from api.reads.queries import JSON, Strict, caught_up
+from api.reads.queries import JSON, After, Strict, caught_up
 from api.reads.scheduler_replay import own_ratios, replayed
 from domain.core.errors import Invalid, NotFound, PastMissing
 from domain.scheduling.filters import FILTERS
@@ -31,7 +32,7 @@ MOST_SCORES = 10_000
 class Explained(Strict):
     """Parameters of a read of placements."""
 
-    after: str | None = Field(None, max_length=64)
+    after: After = None
 
 
 class Scoring(Explained):
@@ -41,9 +42,12 @@ class Scoring(Explained):
         None,
         max_length=300,
         description="position of the placement on the log, TOPIC/PARTITION/OFFSET; the newest unless given",
+        json_schema_extra=LIKE_A_PLACE,
     )
     limit: int = Field(1000, ge=1, le=MOST_SCORES, description="most hosts in a page")
-    marker: str | None = Field(None, max_length=64, description="id of the last host of the page before")
+    marker: str | None = Field(
+        None, max_length=64, description="id of the last host of the page before", json_schema_extra=LIKE_AN_ID
+    )
 
 
 @router.get(

@@ -1,5 +1,7 @@
 """The service itself: its version, its settings and its health."""
 
+import logging
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -18,15 +20,20 @@ from api.services import Services
 from api.writes.admission import READ_BY
 from domain.core.messages import Topic
 from infra.db.write_store import WriteStoreUnavailable
+from infra.log.durability import Durability, Replication
 from infra.log.lag import lags, total_lag
 from infra.log.log import LogUnavailable, Positions
+from infra.process.error_text import masked
 from infra.process.settings import explain
 from projections.store.port import StoreUnavailable
+
+logger = logging.getLogger(__name__)
 
 router = APIRouter(tags=["service"])
 health = APIRouter(tags=["service"])
 
 HIDDEN = "***"
+EXAMPLE = Durability.of({Topic.EVENTS: Replication(3, 2, 3)}, brokers=3)
 READ_MODELS = "read models"
 
 
@@ -57,6 +64,25 @@ class Health(Document):
     status: str
 
 
+class LogDurability(Document):
+    """The durability of the log: its replicas, and what may therefore be lost."""
+
+    brokers: int
+    """Number of brokers that there are now."""
+    replicas: int
+    """Fewest replicas that a partition has."""
+    min_insync: int
+    """Replicas that must have a record before it counts as accepted."""
+    in_sync: int
+    """Replicas that are in sync now, of the partition that has the fewest."""
+    may_be_away: int
+    """Number of further brokers that may be away while the log accepts records; it accepts none now if below 0."""
+    may_be_lost: int
+    """Number of further brokers that may be lost with their disks at any moment without losing a record."""
+    summary: str
+    """The durability of the log, as a sentence."""
+
+
 class Readiness(Document):
     """The readiness of the service, and the state of the parts that it depends on."""
 
@@ -71,6 +97,8 @@ class Readiness(Document):
     """Number of records that wait for engine and scheduler."""
     waiting_seconds: dict[str, float]
     """Seconds for which the oldest of these records has waited."""
+    durability: LogDurability | None
+    """How durable the log is, as it was at most a minute ago; it is told, and never a problem."""
     problems: list[str]
     """Reasons why the service is not ready."""
 
@@ -91,6 +119,8 @@ async def show_config(services: ServicesDep) -> Response:
     for row in rows:
         if row["name"] == "db.dsn":
             row["value"] = _masked(row["value"])
+        elif isinstance(row["value"], str):
+            row["value"] = masked(row["value"])
     return Response(orjson.dumps({"settings": rows}), media_type=JSON)
 
 
@@ -142,6 +172,15 @@ async def healthz() -> Response:
             "lag_seconds": 0.0,
             "waiting": {"engine": 0, "scheduler": 0},
             "waiting_seconds": {"engine": 0.0, "scheduler": 0.0},
+            "durability": {
+                "brokers": 3,
+                "replicas": 3,
+                "min_insync": 2,
+                "in_sync": 3,
+                "may_be_away": 1,
+                "may_be_lost": 1,
+                "summary": str(EXAMPLE),
+            },
             "problems": [],
         },
     ),
@@ -179,6 +218,7 @@ async def _parts(services: Services) -> dict[str, Any]:
         "lag_seconds": None,
         "waiting": {},
         "waiting_seconds": {},
+        "durability": None,
     }
     bounds = {}
     try:
@@ -201,6 +241,17 @@ async def _parts(services: Services) -> dict[str, Any]:
                 told["lag"], told["lag_seconds"] = found
             else:
                 told["waiting"][name], told["waiting_seconds"][name] = found
+        if bounds and (durability := await _durability(services)) is not None:
+            told["durability"] = {**asdict(durability), "summary": str(durability)}
     except LogUnavailable as error:
         told["log"] = f"unreachable: {error}"
     return told
+
+
+async def _durability(services: Services) -> Durability | None:
+    try:
+        return await services.log.durability()
+    except LogUnavailable as error:
+        # Of a log that answers otherwise: whoever may only read and write records need not be allowed to ask.
+        logger.warning("how durable the log is cannot be asked: %s", error)
+        return None

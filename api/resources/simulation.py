@@ -8,11 +8,12 @@ from pydantic import Field
 from starlette.responses import Response
 
 from api.documents.simulation import Simulation
+from api.http.patterns import LIKE_A_TIME
 from api.http.permissions import needs
 from api.http.request_context import ServicesDep
 from api.openapi import describe, examples
 from api.reads.queries import JSON, Strict
-from api.reads.scheduler_replay import own_ratios, replayed
+from api.reads.scheduler_replay import own_ratios, replayed, with_capacity
 from api.reads.time_travel import LONGEST, TIMES, time
 from api.services import Services
 from domain.core.errors import Invalid
@@ -30,6 +31,7 @@ MOST_MOVES = 100
 MOST_HOSTS = 200
 MOST_FLAVORS = 1000
 MOST_NAMES = 100
+HEAVIEST = 1e6
 
 
 class RatiosBody(Strict):
@@ -44,7 +46,7 @@ class PolicyBody(Strict):
     """A scheduling policy; parts that are not given are those of the scheduler."""
 
     filters: list[str] | None = Field(None, max_length=MOST_NAMES, description="names of filters, in order")
-    weights: dict[str, float] | None = Field(
+    weights: dict[str, Annotated[float, Field(ge=-HEAVIEST, le=HEAVIEST)]] | None = Field(
         None, max_length=MOST_NAMES, description="weights by name; a negative weight prefers the least"
     )
     ratios: RatiosBody = RatiosBody()
@@ -54,9 +56,18 @@ class SimulateBody(Strict):
     """A simulation: a policy, and the part of the past that it is tried on."""
 
     policy: PolicyBody = PolicyBody()
-    begin: str = Field(alias="from", max_length=LONGEST, description=f"beginning of the simulated time: {TIMES}")
+    begin: str = Field(
+        alias="from",
+        max_length=LONGEST,
+        description=f"beginning of the simulated time: {TIMES}",
+        json_schema_extra=LIKE_A_TIME,
+    )
     end: str | None = Field(
-        None, alias="to", max_length=LONGEST, description="end of the simulated time; now, unless given"
+        None,
+        alias="to",
+        max_length=LONGEST,
+        description="end of the simulated time; now, unless given",
+        json_schema_extra=LIKE_A_TIME,
     )
     limit: int = Field(1000, ge=1, le=MOST, description="most requests to simulate; next says where to continue")
 
@@ -107,8 +118,8 @@ def _document(question: Question, found: Simulated) -> dict[str, Any]:
         "next": found.next,
         "requests": len(found.decided),
         "moved": sum(count for *_, count in found.moves),
-        "was": _load(found.was, sum(bool(each.was) for each in found.decided)),
-        "would": _load(found.would, sum(bool(each.would) for each in found.decided)),
+        "was": _load(found.was, question.own_ratios, sum(bool(each.was) for each in found.decided)),
+        "would": _load(found.would, question.ratios, sum(bool(each.would) for each in found.decided)),
         "reproduced": {
             "same": len(found.decided) + found.unknown - found.unlike.total(),
             "differ": found.unlike.total(),
@@ -134,11 +145,12 @@ def _policy(policy: Policy, ratios: Ratios) -> dict[str, Any]:
     }
 
 
-def _load(load: FleetLoad, placed: int) -> dict[str, Any]:
+def _load(load: FleetLoad, ratios: Ratios, placed: int) -> dict[str, Any]:
+    sizes = {name: {"used": load.used[name], "total": load.total[name]} for name in RESOURCES}
     return {
         "hosts": load.hosts,
         "hosts_used": load.hosts_used,
-        **{name: {"used": load.used[name], "total": load.total[name]} for name in RESOURCES},
+        **with_capacity(sizes, ratios),
         "placed": placed,
         "refused": sum(load.refused.values()),
         "refusals": load.refused,

@@ -1,12 +1,13 @@
 """Tasks: actions that take time; users read and cancel them."""
 
-from typing import Annotated
+from contextlib import suppress
+from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Query, Request
-from pydantic import Field
 from starlette.responses import Response
 
+from api import standard
 from api.documents.document import page_of
 from api.documents.events import EventDocument
 from api.documents.moments import Causes, Difference
@@ -14,12 +15,17 @@ from api.documents.tasks import TaskDocument
 from api.http.request_context import ProjectDep, RequestContextDep, ServicesDep
 from api.openapi import describe, examples
 from api.reads import causality, resolve, time_travel
-from api.reads.queries import Many, Words, page
+from api.reads.filters import PROJECT
+from api.reads.queries import must_be_task
 from api.resource import ApiResource
+from api.services import Services
 from api.writes import command_bus
 from api.writes.command_bus import CommandRequest
 from api.writes.command_responses import answer
+from domain.aggregates import AGGREGATES
+from domain.core.errors import NotFound
 from domain.core.messages import Key
+from domain.kind import ListFilter
 from domain.tasks.events import CancelTask
 from projections.views.view import Condition
 
@@ -29,32 +35,27 @@ VIEW = "tasks"
 RESOURCE = ApiResource(VIEW, "task", TaskDocument, examples.TASK)
 
 
-class TaskList(Many):
-    """Parameters of a list of tasks."""
-
-    status: Words | None = Field(
-        None, description="any of: queued, running, cancelling, undoing, finished, failed, cancelled"
-    )
-    instance: str | None = Field(None, max_length=255, description="id or name")
-    action: str | None = Field(None, max_length=64)
-    project_id: str | None = Field(None, max_length=255)
-    correlation: str | None = Field(None, max_length=64, description="correlation id: only tasks of this request")
-
-
-@router.get(
-    "/tasks",
-    summary="List tasks",
-    responses=describe.listed(page_of(VIEW, TaskDocument), VIEW, examples.TASK, *describe.NAMED),
+STATUSES = ("queued", "running", "cancelling", "undoing", "finished", "failed", "cancelled")
+ACTIONS = tuple(sorted({action for kind in AGGREGATES.values() for action in kind.actions}))
+FILTERS = (
+    ListFilter("status", "in one of these statuses", several=True, values=STATUSES),
+    ListFilter("instance", "of this instance (name or id)", column="instance_id", refers="instance"),
+    ListFilter("action", "of this action", values=ACTIONS),
+    PROJECT,
+    ListFilter("correlation", "of the request with this correlation id"),
 )
-async def list_tasks(services: ServicesDep, project: ProjectDep, parameters: Annotated[TaskList, Query()]) -> Response:
-    """Tasks are listed with the newest first."""
-    same = {"action": parameters.action, "project": parameters.project_id, "correlation": parameters.correlation}
-    if parameters.instance:
-        same["instance_id"] = await resolve.ident(services, "instances", parameters.instance, project)
-    where = [Condition(column, "=", value) for column, value in same.items() if value]
-    if parameters.status:
-        where.append(Condition("status", "in", parameters.status))
-    return await page(services, VIEW, parameters, where)
+
+
+async def _asked_for(services: Services, parameters: Any, project: str) -> list[Condition]:
+    """Wait for the tasks of a request, if one was named: the answer to a boot of several names this list, and may be
+    ahead of the read models."""
+    if parameters.correlation:
+        with suppress(NotFound):
+            await must_be_task(services, parameters.correlation)
+    return []
+
+
+standard.add_list(router, RESOURCE, by=FILTERS, narrowed=_asked_for)
 
 
 @router.get("/tasks/{ident}", summary="Show a task", responses=describe.read(TaskDocument, examples.TASK))

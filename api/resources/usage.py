@@ -13,7 +13,7 @@ from api.documents.operations import UsageDocument
 from api.http.permissions import needs
 from api.http.request_context import ServicesDep
 from api.openapi import describe, examples
-from api.reads.queries import MOST, Strict, caught_up, joined
+from api.reads.queries import MOST, After, Strict, caught_up, joined
 from projections.views.view import Condition
 
 router = APIRouter(tags=["usage"])
@@ -31,9 +31,7 @@ class UsageList(Strict):
     limit: int = Field(50, ge=1, le=MOST, description="most projects in a page")
     marker: str | None = Field(None, max_length=255, description="id of the last project of the page before")
     project_id: str | None = Field(None, max_length=255)
-    after: str | None = Field(
-        None, max_length=64, description="id of a command or task; wait until its effects can be read"
-    )
+    after: After = None
 
 
 @router.get(

@@ -8,6 +8,7 @@ from fastapi import APIRouter
 
 from api import standard
 from api.documents.document import Document
+from api.documents.faults import FaultDocument
 from api.documents.instances import HostOf, RunningTask
 from api.http.request_context import RequestContext
 from api.openapi import examples
@@ -16,7 +17,6 @@ from api.resource import of_kind
 from api.services import Services
 from domain.core.cells import DEFAULT_CELL, in_turn
 from domain.core.errors import Invalid
-from domain.tasks.task import Fault
 from domain.volume.kind import KIND
 
 router = APIRouter(tags=["volumes"])
@@ -36,7 +36,7 @@ class VolumeDocument(Document):
     host_id: str
     instance_id: str
     task: RunningTask | None
-    fault: Fault | None
+    fault: FaultDocument | None
     created: str
     updated: str
     deleted: str | None

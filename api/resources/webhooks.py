@@ -4,25 +4,28 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Body, Query
+from fastapi import APIRouter, Body, Query, Request
 from pydantic import Field, field_validator
 from starlette.responses import Response
 
 from api import standard
-from api.documents.document import page_of
 from api.documents.webhooks import SecretWebhook, WebhookDocument, WebhookTest
+from api.http.bounded import Bounded
+from api.http.names import Name
+from api.http.patterns import LIKE_A_CURSOR, LIKE_A_SUBJECT, LIKE_A_TIME
 from api.http.refusals import TooManyWebhooks
 from api.http.request_context import ProjectDep, RequestContext, RequestContextDep, ServicesDep
 from api.openapi import describe, examples
 from api.reads import resolve, stream_cursor, time_travel
+from api.reads.event_filters import event_subject, event_types
 from api.reads.event_stream import begins_at
 from api.reads.queries import (
     JSON,
-    Many,
     One,
     Strict,
     caught_up,
     etag,
+    found_page,
     joined,
     known,
     must_be_task,
@@ -32,18 +35,13 @@ from api.reads.stream_cursor import LONGEST
 from api.resource import of_kind
 from api.services import Services
 from api.writes import command_bus
-from api.writes.boot import NAME
 from api.writes.command_bus import CommandRequest
 from api.writes.command_responses import CREATED, answer
+from api.writes.told_once import tell, told
 from commands.engine import EngineRules
 from commands.rules import restored
 from domain.core.errors import AlreadyExists, Invalid, NotFound
-from domain.core.event_filter import (
-    SUBJECT_ALLOWED,
-    TYPES_ALLOWED,
-    checked_subject,
-    whole_types,
-)
+from domain.core.event_filter import SUBJECT_ALLOWED, TYPES_ALLOWED
 from domain.core.messages import Key, Record, Topic, derived_id
 from domain.webhook import (
     KIND,
@@ -56,7 +54,7 @@ from domain.webhook import (
 from infra.webhooks.deliveries import Delivery
 from infra.webhooks.sender import cloud_event, new_secret
 from infra.webhooks.ssrf_guard import LONGEST_URL, checked_url
-from projections.views.view import Condition
+from projections.views.view import Condition, Either
 from projections.views.view import Query as Page
 
 router = APIRouter(tags=["webhooks"])
@@ -66,7 +64,6 @@ RESOURCE = of_kind(KIND, WebhookDocument, examples.WEBHOOK)
 TESTED = "gostack.webhook.tested.v1"
 OWNER = "webhook/"
 """Prefix of a webhook's id in the owner of its secrets."""
-Name = Annotated[str, Field(min_length=1, max_length=255, pattern=NAME)]
 Text = Annotated[str, Field(max_length=1024)]
 Url = Annotated[
     str,
@@ -80,7 +77,7 @@ class WantedBody(Strict):
     """Conditions on events; an event has to meet all that are given, and an empty one always holds."""
 
     types: list[str] | None = Field(None, description=f"types of events; each {TYPES_ALLOWED}")
-    subject: str | None = Field(None, max_length=128, description=SUBJECT_ALLOWED)
+    subject: str | None = Field(None, max_length=128, description=SUBJECT_ALLOWED, json_schema_extra=LIKE_A_SUBJECT)
     actor: str | None = Field(None, max_length=255)
     project_id: str | None = Field(None, max_length=255)
     task: str | None = Field(None, max_length=64, description="id of a task: only events that it led to")
@@ -88,24 +85,29 @@ class WantedBody(Strict):
     @field_validator("subject")
     @classmethod
     def _is_subject(cls, value: str | None) -> str | None:
-        return checked_subject(value) if value else value
+        return event_subject(value) if value else value
 
     @field_validator("types")
     @classmethod
     def _are_types(cls, value: list[str] | None) -> list[str] | None:
-        return list(whole_types(value)) if value else value
+        return event_types(value) if value else value
 
 
 class Beginning(Strict):
     """The position from which on events are sent."""
 
     begin: str | None = Field(
-        None, alias="from", max_length=LONGEST, description="id of an event of the stream, now or beginning"
+        None,
+        alias="from",
+        max_length=LONGEST,
+        description="id of an event of the stream, now or beginning",
+        json_schema_extra=LIKE_A_CURSOR,
     )
     since: str | None = Field(
         None,
         max_length=time_travel.LONGEST,
         description=f"instead of from: a time, and one minute before it: {time_travel.TIMES}",
+        json_schema_extra=LIKE_A_TIME,
     )
 
 
@@ -130,15 +132,6 @@ class WebhookChange(Strict):
     )
 
 
-class WebhookList(Many):
-    """Parameters of a list of webhooks."""
-
-    name: str | None = Field(None, max_length=255)
-    project_id: str | None = Field(None, max_length=255)
-    status: str | None = Field(None, pattern="^(enabled|disabled)$")
-    deleted: bool = False
-
-
 @router.post(
     "/webhooks",
     status_code=CREATED,
@@ -153,7 +146,8 @@ async def create_webhook(
     body: Annotated[WebhookBody, Body(examples=[examples.WEBHOOK_BODY])],
 ) -> Response:
     """Each event that meets the conditions is sent as a CloudEvent (structured mode), signed as Standard Webhooks
-    specifies. The secret is in this one answer only."""
+    specifies. The secret is in this one answer, and for a day in the answer to the same request with the same
+    Idempotency-Key."""
     _checked(services, body.url)
     _one_of_both(body)
     secret = ""
@@ -180,26 +174,24 @@ async def create_webhook(
         return CommandRequest(Key("webhook", webhook_id), command)
 
     outcome = await command_bus.carry_out(services, context, make_command)
+    secret = secret or await told(services, context)
     return await answer(services, outcome, VIEW, done=CREATED, more={"secret": secret} if secret else None)
 
 
-@router.get(
-    "/webhooks",
-    summary="List webhooks",
-    responses=describe.listed(page_of(VIEW, WebhookDocument), VIEW, examples.WEBHOOK),
-)
-async def list_webhooks(services: ServicesDep, parameters: Annotated[WebhookList, Query()]) -> Response:
-    """Webhooks are listed with the newest first, each with the progress of its deliveries."""
-    where = [Condition("deleted", "=", parameters.deleted)]
-    same = {"name": parameters.name, "project": parameters.project_id, "status": parameters.status}
-    where += [Condition(column, "=", value) for column, value in same.items() if value]
+async def _with_progress(services: Services, parameters: Any, where: Sequence[Condition | Either]) -> Response:
+    """Answer with webhooks and the progress of their deliveries."""
     wanted = known(VIEW, parameters.fields)
-    await caught_up(services, parameters.after)
-    page = await services.store.page(
-        VIEW, Page(tuple(where), parameters.limit, parameters.marker or "", parameters.skip)
-    )
-    docs = [only(doc, wanted) for doc in await _told(services, page.docs)]
-    return joined(VIEW, docs, page.last_id if page.more else None)
+    found = await found_page(services, VIEW, parameters, where)
+    docs = [only(doc, wanted) for doc in await _told(services, found.docs)]
+    return joined(VIEW, docs, found.last_id if found.more else None)
+
+
+standard.add_list(
+    router,
+    RESOURCE,
+    "Webhooks are listed with the newest first, unless sorted otherwise, each with the progress of its deliveries.",
+    paged=_with_progress,
+)
 
 
 @router.get(
@@ -281,6 +273,8 @@ async def change_webhook(
     outcome = await command_bus.carry_out(services, context, make_command)
     if superseded and outcome.verdict is not None and outcome.verdict.verdict == "accepted":
         await services.secrets.drop(superseded)
+    if body.new_secret and not secret:
+        secret = await told(services, context)
     return await answer(services, outcome, VIEW, more={"secret": secret} if secret else None)
 
 
@@ -314,9 +308,9 @@ async def retry_webhook(
 @router.post(
     "/webhooks/{ref}/test",
     summary="Send a test event to a webhook",
-    responses=describe.answers(200, WebhookTest, examples.WEBHOOK_TEST, *describe.NAMED, 422),
+    responses=describe.answers(200, WebhookTest, examples.WEBHOOK_TEST, *describe.NAMED, 422, 429),
 )
-async def test_webhook(services: ServicesDep, context: RequestContextDep, ref: str) -> Response:
+async def test_webhook(request: Request, services: ServicesDep, context: RequestContextDep, ref: str) -> Response:
     """An event of type gostack.webhook.tested.v1 is sent at once, also if the webhook is disabled. It is signed like
     any other, and is not on the log. The answer has the endpoint's status."""
     ident = (await resolve.alive(services, VIEW, ref, context.project))["id"]
@@ -335,7 +329,9 @@ async def test_webhook(services: ServicesDep, context: RequestContextDep, ref: s
     }
     headers = tuple((name, value.encode()) for name, value in said.items())
     event_id, event = cloud_event(Record(Topic.EVENTS, b"", orjson.dumps({"name": webhook.name}), headers))
-    outcome = await services.sender.send(webhook.url, event_id, event, keys, now)
+    tests: Bounded = request.app.state.webhook_tests
+    with tests.place():
+        outcome = await services.sender.send(webhook.url, event_id, event, keys, now)
     told = {
         "delivered": not outcome.error,
         "status": outcome.status or None,
@@ -360,7 +356,8 @@ async def _decided(services: Services, ident: str) -> Webhook:
 
 def _checked(services: Services, url: str) -> None:
     try:
-        checked_url(url, allow_private=services.settings.webhooks.allow_private)
+        settings = services.settings
+        checked_url(url, allow_private=settings.webhooks.allow_private, own_ports=settings.own_ports)
     except ValueError as wrong:
         raise Invalid(field="url", value=url[:80], allowed=str(wrong)) from wrong
 
@@ -390,5 +387,5 @@ async def _wanted(services: Services, body: WantedBody, before: Wanted) -> Wante
 
 async def _secret(services: Services, context: RequestContext, webhook_id: str) -> tuple[str, str]:
     """Reference and secret; the same request again has the one that was kept first."""
-    ref = derived_id(context.command_id, "secret")
-    return ref, await services.secrets.put(ref, OWNER + webhook_id, new_secret()) or ""
+    ref, secret = derived_id(context.command_id, "secret"), await tell(services, context, new_secret())
+    return ref, await services.secrets.put(ref, OWNER + webhook_id, secret) or secret

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from api import standard
 from api.documents.document import Document
 from api.documents.hosts import HostDocument
+from api.http.names import Name
 from api.http.permissions import needs
 from api.http.request_context import RequestContextDep, ServicesDep
 from api.openapi import describe, examples
@@ -16,7 +17,6 @@ from api.reads import resolve
 from api.reads.queries import Strict
 from api.resource import of_kind
 from api.writes import command_bus
-from api.writes.boot import NAME
 from api.writes.command_bus import CommandRequest
 from api.writes.command_responses import answer
 from domain.core.cells import DEFAULT_CELL
@@ -61,10 +61,8 @@ RESOURCE = of_kind(KIND, ZoneDocument, EXAMPLE)
 class ZoneBody(Strict):
     """A zone that is to be created."""
 
-    name: str = Field(min_length=1, max_length=255, pattern=NAME)
-    cell: str = Field(
-        DEFAULT_CELL, min_length=1, max_length=255, pattern=NAME, description="cell whose hosts the zone groups"
-    )
+    name: Name
+    cell: Name = Field(DEFAULT_CELL, description="cell whose hosts the zone groups")
     description: str = Field("", max_length=1024)
 
 

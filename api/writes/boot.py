@@ -5,51 +5,56 @@ flavor, image), then the password is made, and secrets are stored before a comma
 copies of what was looked up, so that a later change of a flavor changes no instance.
 """
 
+import base64
 import re
 import secrets as random
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 
+from api.http.names import Name, NameRef
+from api.http.patterns import ID
 from api.http.refusals import NetworkNeeded
 from api.http.request_context import RequestContext
-from api.reads import resolve
+from api.reads import resolve, security_groups
 from api.reads.queries import Strict
 from api.services import Services
 from api.writes.command_bus import CommandRequest
+from api.writes.told_once import tell, told
 from domain.core.cells import in_turn
-from domain.core.errors import AlreadyExists, Invalid, NotFound, NotSupportedYet, PortBusy
-from domain.core.messages import Key, derived_id, named_id
+from domain.core.errors import AlreadyExists, Invalid, NotSupportedYet, PortBusy
+from domain.core.messages import Key, derived_id
+from domain.core.names import LONGEST
 from domain.guest_spec import FlavorRef, ImageRef, Nic
 from domain.instance.actions.lifecycle.boot import BootInstance
+from domain.instance.actions.network.interfaces import MOST_INTERFACES
 from domain.instance.spec import HOSTNAME
+from domain.security_group import MOST_GROUPS
 from projections.views.view import Condition, Query
 
 GIB = 1 << 30
 MOST_INSTANCES = 100
-MOST_NICS = 16
 MOST_METADATA = 128
 LONGEST_METADATA = 255
 LONGEST_USER_DATA = 64 * 1024
 LONGEST_LABEL = 63
 """Greatest length of a label of a host name, by RFC 1123."""
 PASSWORD_LENGTH = 20
-NAME = r"^[^\x00-\x1f\x7f]+$"
-UUID = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 
 NOT_YET = {
-    "security_group_ids": "there are no security groups",
     "dedicated_to": "there are no dedicated clouds",
     "group": "there are no server groups",
     "is_pgpu_install": "guests get no physical GPUs",
     "pgpu_driver_kits": "guests get no physical GPUs",
     "is_trusted": "there is no trusted boot",
-    "pci_types": "guests get no PCI devices",
-    "pf_names": "guests get no PCI devices",
+    "pci_types": "virtual functions (VF) are parts of network cards with SR-IOV, and no host has such a card: "
+    "each interface is a virtio one on a bridge",
+    "pf_names": "physical functions (PF) are whole network cards with SR-IOV, and no host has such a card: "
+    "each interface is a virtio one on a bridge",
     "volume": "there are no volumes; the root disk is local",
 }
 LOCAL = "local"
@@ -71,12 +76,20 @@ def checked_metadata(metadata: dict[str, str] | None) -> dict[str, str] | None:
     return metadata
 
 
+def decoded(text: str, encoding: str) -> bytes:
+    """Return the bytes that a text stands for. Raises ValueError, which does not repeat the text."""
+    if encoding == "text":
+        return text.encode()
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except (ValueError, UnicodeError) as wrong:
+        raise ValueError("it is not base64: A-Z, a-z, 0-9, + and /, with = at the end (RFC 4648)") from wrong
+
+
 class BootBody(Strict):
     """An instance, or several, that are to be booted."""
 
-    name: str | None = Field(
-        None, min_length=1, max_length=255, pattern=NAME, description="name of the instance; the hostname unless given"
-    )
+    name: Name | None = Field(None, description="name of the instance; the hostname unless given")
     hostname: str | None = Field(
         None,
         min_length=1,
@@ -88,11 +101,11 @@ class BootBody(Strict):
     image: str = Field(min_length=1, max_length=255, description="id or name")
     network: str | None = Field(None, min_length=1, max_length=255, description="id or name of a network")
     networks: list[str] = Field(
-        [], max_length=MOST_NICS, description="ids or names of networks, for one network interface each"
+        [], max_length=MOST_INTERFACES, description="ids or names of networks, for one network interface each"
     )
     port: str | None = Field(None, min_length=1, max_length=255, description="id or name of a free port")
-    ports: list[str] = Field([], max_length=MOST_NICS, description="ids or names of free ports")
-    zone: str | None = Field(None, min_length=1, max_length=255)
+    ports: list[str] = Field([], max_length=MOST_INTERFACES, description="ids or names of free ports")
+    zone: NameRef | None = Field(None, min_length=1, max_length=255)
     host: str | None = Field(
         None,
         min_length=1,
@@ -100,11 +113,14 @@ class BootBody(Strict):
         description="id or name of the only host on which the instance may be placed",
     )
     count: int = Field(1, ge=1, le=MOST_INSTANCES, description="number of instances; names get the suffixes -1, -2, …")
-    instance_uuid: str | None = Field(None, pattern=UUID, description="id that the instance is to have")
-    key_name: str | None = Field(None, min_length=1, max_length=255, description="name of a keypair of the project")
+    instance_uuid: str | None = Field(None, pattern=ID, description="id that the instance is to have")
+    key_name: NameRef | None = Field(None, min_length=1, max_length=255, description="name of a keypair of the project")
     metadata: dict[str, str] = Field({}, description="at most 128 entries, each key 1 to 255 characters, value to 255")
     password: SecretStr | None = Field(None, description="password of the guest's administrator; made unless given")
-    user_data: SecretStr | None = Field(None, description="text of at most 64 KiB for the guest's first start")
+    user_data_encoding: Literal["text", "base64"] = Field(
+        "text", description="how user_data is written; base64 for what is no text, such as gzip"
+    )
+    user_data: SecretStr | None = Field(None, description="at most 64 KiB for the guest's first start")
     config_drive: bool = True
     only_define: bool = Field(False, description="define the instance without starting it")
     volume_size: int | None = Field(
@@ -112,15 +128,31 @@ class BootBody(Strict):
     )
     source_type: str | None = Field(None, max_length=64, description="source of the system disk: local")
     dest_type: str | None = Field(None, max_length=64, description="place of the system disk: local")
-    security_group_ids: list[str] = Field([], max_length=MOST_NICS, description="not supported yet")
+    security_group_ids: list[str] = Field(
+        [],
+        max_length=MOST_GROUPS,
+        description="ids or names of the security groups of ports that are made; none: the project's default",
+    )
     dedicated_to: str | None = Field(None, max_length=255, description="not supported yet")
     group: list[str] | str | None = Field(None, max_length=255, description="not supported yet")
     is_pgpu_install: bool = Field(False, description="not supported yet")
     is_trusted: bool = Field(False, description="not supported yet")
-    pci_types: list[str] = Field([], max_length=MOST_NICS, description="not supported yet")
-    pf_names: list[str] = Field([], max_length=MOST_NICS, description="not supported yet")
+    pci_types: list[Annotated[str, Field(max_length=255)]] = Field(
+        [], max_length=MOST_INTERFACES, description="not supported yet: there is no host with SR-IOV"
+    )
+    pf_names: list[Annotated[str, Field(max_length=255)]] = Field(
+        [], max_length=MOST_INTERFACES, description="not supported yet: there is no host with SR-IOV"
+    )
     pgpu_driver_kits: list[str] | str | None = Field(None, max_length=255, description="not supported yet")
     volume: str | None = Field(None, max_length=255, description="not supported yet")
+
+    @field_validator("count")
+    @classmethod
+    def _leaves_room(cls, value: int, info: ValidationInfo) -> int:
+        size = len(f"{info.data.get('name') or ''}{suffix_of(value, value)}")
+        if size > LONGEST:
+            raise ValueError(f"with the number at its end the name has {size} characters, and {LONGEST} are allowed")
+        return value
 
     @field_validator("hostname")
     @classmethod
@@ -143,8 +175,9 @@ class BootBody(Strict):
 
     @field_validator("user_data")
     @classmethod
-    def _fits(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and (size := len(value.get_secret_value().encode())) > LONGEST_USER_DATA:
+    def _fits(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        encoding = info.data.get("user_data_encoding", "text")
+        if value is not None and (size := len(decoded(value.get_secret_value(), encoding))) > LONGEST_USER_DATA:
             raise ValueError(f"{size} bytes are too many: {LONGEST_USER_DATA} are allowed")
         return value
 
@@ -154,9 +187,14 @@ class BootBody(Strict):
             raise ValueError("instance_uuid is the id of one instance: count must be 1")
         if self.count > 1 and (self.port or self.ports):
             raise ValueError("a port is for one instance: count must be 1")
-        if len(self.all_networks) + len(self.all_ports) > MOST_NICS:
-            raise ValueError(f"an instance may have {MOST_NICS} network interfaces")
+        if len(self.all_networks) + len(self.all_ports) > MOST_INTERFACES:
+            raise ValueError(f"an instance may have {MOST_INTERFACES} network interfaces")
         return self
+
+    @property
+    def user_data_bytes(self) -> bytes:
+        """The user data as the guest gets it; empty if there is none."""
+        return decoded(self.user_data.get_secret_value(), self.user_data_encoding) if self.user_data else b""
 
     @property
     def all_networks(self) -> list[str]:
@@ -177,6 +215,8 @@ class Birth:
     instance_id: str
     name: str
     hostname: str
+    index: int
+    """Place among the instances of the boot, from 0."""
 
     @property
     def password_ref(self) -> str:
@@ -189,16 +229,21 @@ class Birth:
         return derived_id(self.command_id, "user-data")
 
 
+def suffix_of(number: int, count: int) -> str:
+    """Return what the name of one of several instances ends with; nothing for a single one."""
+    return f"-{number}" if count > 1 else ""
+
+
 def births(body: BootBody, context: RequestContext, command_ids: Sequence[str]) -> list[Birth]:
     """Return the instances of a boot. A repeated request has the same instances."""
     found = []
     for number, command_id in enumerate(command_ids, 1):
         own = body.instance_uuid.lower() if body.instance_uuid else None
         instance_id = own or derived_id(command_id, "instance")
-        suffix = f"-{number}" if len(command_ids) > 1 else ""
+        suffix = suffix_of(number, len(command_ids))
         hostname = _label(body.hostname or body.name or "", suffix) or f"i-{instance_id[:8]}"
         name = f"{body.name}{suffix}" if body.name else hostname
-        found.append(Birth(command_id, instance_id, name, hostname))
+        found.append(Birth(command_id, instance_id, name, hostname, number - 1))
     return found
 
 
@@ -222,24 +267,19 @@ async def commands(
     if body.instance_uuid and await services.store.get("instances", born[0].instance_id):
         raise AlreadyExists(kind="instance", id=born[0].instance_id)
     cells: tuple[str, ...] | None = None
+    zone: dict[str, Any] = {"name": ""}
     if body.zone is not None:
-        zone = await services.store.get("zones", named_id("zone", body.zone))
-        where: dict[str, Any] = orjson.loads(zone.doc) if zone else {"deleted": True}
-        if where["deleted"]:
-            raise NotFound(kind="zone", id=body.zone)
-        cells = (resolve.cell(where),)
+        zone = await resolve.alive(services, "zones", body.zone, context.project)
+        cells = (resolve.cell(zone),)
     host = ""
     if body.host:
         found = await resolve.found(services, "hosts", body.host, context.project)
         host, cells = found.id, (resolve.cell(orjson.loads(found.doc)),)
     nics = await _nics(services, context, body)
-    public_key = ""
+    groups = await security_groups.idents(services, body.security_group_ids, context.project)
+    keypair: dict[str, Any] = {"name": "", "public_key": ""}
     if body.key_name is not None:
-        keypair = await services.store.get("keypairs", named_id("keypair", context.project, body.key_name))
-        doc = orjson.loads(keypair.doc) if keypair else {"deleted": True, "public_key": ""}
-        if doc["deleted"]:
-            raise NotFound(kind="keypair", id=body.key_name)
-        public_key = str(doc["public_key"])
+        keypair = await resolve.alive(services, "keypairs", body.key_name, context.project)
     flavor = FlavorRef.model_validate(await resolve.alive(services, "flavors", body.flavor, context.project))
     image = ImageRef.model_validate(await resolve.alive(services, "images", body.image, context.project))
     return [
@@ -255,16 +295,18 @@ async def commands(
                     flavor=flavor,
                     image=image,
                     disk=_disk(body, image),
-                    zone=body.zone or "",
+                    zone=zone["name"],
                     wanted_host=host,
                     cells=cells or in_turn(services.admission.cells, birth.command_id),
-                    key_name=body.key_name or "",
-                    public_key=public_key,
+                    key_name=keypair["name"],
+                    public_key=keypair["public_key"],
                     config_drive=body.config_drive,
+                    launch_index=birth.index,
                     only_define=body.only_define,
                     password_ref=birth.password_ref,
-                    user_data_ref=birth.user_data_ref if body.user_data else "",
+                    user_data_ref=birth.user_data_ref if body.user_data_bytes else "",
                     nics=nics,
+                    security_groups=groups,
                 ),
             ),
         )
@@ -272,22 +314,24 @@ async def commands(
     ]
 
 
-async def keep_secrets(services: Services, body: BootBody, born: Sequence[Birth]) -> str | None:
+async def keep_secrets(
+    services: Services, context: RequestContext, body: BootBody, born: Sequence[Birth]
+) -> str | None:
     """Store the secrets of the guests. Returns the password if it was made here.
 
     Raises SecretsUnavailable.
     """
-    password = body.password.get_secret_value() if body.password else new_password()
+    password = body.password.get_secret_value() if body.password else await tell(services, context, new_password())
     kept = [await services.secrets.put(birth.password_ref, birth.instance_id, password) for birth in born]
-    if body.user_data:
+    if user_data := body.user_data_bytes:
         for birth in born:
-            await services.secrets.put(birth.user_data_ref, birth.instance_id, body.user_data.get_secret_value())
-    return None if body.password else kept[0]
+            await services.secrets.put_bytes(birth.user_data_ref, birth.instance_id, user_data)
+    return None if body.password else kept[0] or password
 
 
-async def told_password(services: Services, body: BootBody, born: Sequence[Birth]) -> str | None:
-    """Return the password that was made for this request, as long as it is stored, for a repeated request."""
-    return None if body.password else await services.secrets.get(born[0].password_ref)
+async def told_password(services: Services, context: RequestContext, body: BootBody) -> str | None:
+    """Return the password that was made for this request, for the day in which it may be repeated."""
+    return None if body.password else await told(services, context) or None
 
 
 def refuse_what_is_not_yet(body: BootBody) -> None:
@@ -317,6 +361,9 @@ async def _nics(services: Services, context: RequestContext, body: BootBody) -> 
     ports = [await resolve.alive(services, "ports", each, context.project) for each in body.all_ports]
     if len({port["id"] for port in ports}) < len(ports):
         raise Invalid(field="ports", value="the same port twice", allowed="a port is for one network interface")
+    macs = [port["mac"] for port in ports]
+    if twice := next((mac for at, mac in enumerate(macs) if mac in macs[:at]), ""):
+        raise Invalid(field="ports", value=twice, allowed="each interface of an instance has a MAC address of its own")
     for port in ports:
         if port["instance_id"]:
             raise PortBusy(id=port["id"], device=port["instance_id"])

@@ -16,10 +16,13 @@ from api.reads import resolve
 from api.services import Services
 from api.writes.verdicts import CommandVerdict
 from domain.aggregates import AGGREGATES, CELL_KINDS
+from domain.core.cells import DEFAULT_CELL
+from domain.core.errors import NotFound
 from domain.core.messages import Command, Envelope, Key, Topic, derived_id, to_record
 from domain.zone import CreateZone
 from infra.log.log import LogUnavailable
 from infra.process import failpoints, log_context, traces
+from infra.process.error_text import text_of
 
 SOURCE = "gostack/api"
 
@@ -125,7 +128,7 @@ async def send(
             sending.end()
             failpoints.point("api-sent")
         except LogUnavailable as error:
-            sending.fail(str(error))
+            sending.fail(text_of(error))
             sending.end()
             consequence = f"Command {context.command_id} may or may not be sent: GET /v1/commands/{context.command_id}."
             raise Unavailable(part="The log", consequence=consequence) from error
@@ -145,8 +148,12 @@ async def _cell(services: Services, request: CommandRequest) -> str:
     """Return the cell of a host or zone, whose scheduler decides about the command."""
     if isinstance(request.data, CreateZone):
         return request.data.cell
-    found = await services.store.get(AGGREGATES[request.subject.kind].plural, request.subject.id)
-    return resolve.cell(orjson.loads(found.doc) if found else {})
+    try:
+        found = await resolve.found(services, AGGREGATES[request.subject.kind].plural, request.subject.id, "")
+    except NotFound:
+        # Its decider refuses the command.
+        return DEFAULT_CELL
+    return resolve.cell(orjson.loads(found.doc))
 
 
 def _own(context: RequestContext, verdict: CommandVerdict) -> CommandVerdict:

@@ -7,7 +7,7 @@ import orjson
 from starlette.responses import Response
 
 from api.http.problems import problem, response
-from api.reads.queries import JSON, applied, etag
+from api.reads.queries import JSON, applied, etag, whole
 from api.services import Services
 from api.writes.command_bus import CommandOutcome
 from api.writes.verdicts import CommandVerdict
@@ -53,9 +53,10 @@ async def answer(
     if found is None:
         return _json({**known, "id": ident, **extra}, done, headers)
     headers["ETag"] = etag(found.version)
+    doc = whole(services, view, found.doc)
     if not extra:
-        return Response(found.doc, done, headers, JSON)
-    return _json({**orjson.loads(found.doc), **extra}, done, headers)
+        return Response(doc, done, headers, JSON)
+    return _json({**orjson.loads(doc), **extra}, done, headers)
 
 
 def problem_of(decided: CommandVerdict) -> dict[str, Any]:

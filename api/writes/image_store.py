@@ -27,6 +27,8 @@ _FIXED = struct.Struct(">4sIQIIQ")
 _FEATURES = struct.Struct(">Q")
 _FEATURES_AT = 72
 _EXTERNAL_DATA = 1 << 2
+LARGEST = (1 << 63) - 1
+"""Bytes of the largest disk that QEMU can address."""
 NOTES_KEPT = 7 * 86400.0
 """Seconds for which the checksum of a file is recorded by its task: longer than any job of the task is kept."""
 READABLE = 0o644
@@ -179,6 +181,8 @@ def inspect(path: Path, checksum: str) -> Blob:
     features = 0
     if version >= 3 and len(head) >= _FEATURES_AT + _FEATURES.size:
         features = _FEATURES.unpack_from(head, _FEATURES_AT)[0]
+    if not 0 < virtual_size <= LARGEST:
+        raise Invalid(field="body", value=f"a disk of {virtual_size} bytes", allowed=f"1 to {LARGEST} bytes")
     if backing or features & _EXTERNAL_DATA:
         raise Invalid(field="body", value="a qcow2 image that refers to another file", allowed="it must stand alone")
     return Blob(checksum, size, "qcow2", virtual_size)

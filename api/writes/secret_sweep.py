@@ -25,10 +25,11 @@ READS_SECRETS = "boot"
 
 
 async def sweep(services: Services) -> int:
-    """Delete secrets that are not needed any more. Returns of how many instances and webhooks.
+    """Delete secrets that have expired, or are not needed any more. Returns of how many instances and webhooks.
 
     Raises SecretsUnavailable, StoreUnavailable.
     """
+    await services.secrets.expire()
     now = services.clock()
     lost = set(await services.secrets.held(now - NEVER_BOOTED, MOST))
     forgotten = 0

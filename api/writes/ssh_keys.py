@@ -1,4 +1,4 @@
-"""SSH keys: checks of given public keys, and new pairs, whose private keys are stored nowhere."""
+"""SSH keys: checks of given public keys, and new pairs."""
 
 import base64
 import hashlib
@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
     PublicFormat,
+    load_ssh_private_key,
     load_ssh_public_key,
 )
 
@@ -36,9 +37,12 @@ def fingerprint(public_key: str) -> str:
     return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
 
 
-def new_pair(comment: str) -> tuple[str, str]:
-    """Return a new Ed25519 pair: the private key in OpenSSH's format, the public key in one line."""
-    private = Ed25519PrivateKey.generate()
-    text = private.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()).decode()
-    public = private.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
-    return text, f"{public} {comment}"
+def new_private_key() -> str:
+    """Return a new Ed25519 private key in OpenSSH's format."""
+    return Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()).decode()
+
+
+def public_key_of(private: str, comment: str) -> str:
+    """Return the public key of a private key, in one line."""
+    key = load_ssh_private_key(private.encode(), None).public_key()
+    return f"{key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()} {comment}"

@@ -1,13 +1,14 @@
 """gs instance boot: every option is sent as it is; the service refuses what it does not support yet."""
 
+import base64
 from typing import Annotated, Any
 
 import typer
 
 from cli.gs.call import Call, Outcomes
-from cli.gs.completion import Completer, names
+from cli.gs.completion import Completer, closed, files, names
 from cli.gs.options import command
-from cli.gs.parsing import pairs, text_or_file, words
+from cli.gs.parsing import bytes_or_file, pairs, words
 from cli.gs.problems import Failed, GsError, of_answer
 from cli.gs.resources import DONE, FLAVOR, HOST, IMAGE, INSTANCE, KEYPAIR, NETWORK, PORT, ZONE
 
@@ -28,8 +29,8 @@ Name = Annotated[Text, _option("--name", help="Name of the instance.")]
 Image = Annotated[Text, _option("--image", help="Name or ID of the image for the root disk.", of=names(IMAGE))]
 Volume = Annotated[Text, _option("--volume", help="The volume to boot from, instead of an image.")]
 VolumeSize = Annotated[int | None, _option("--volume-size", help="Size of the root disk in GiB.")]
-SourceType = Annotated[Text, _option("--sourceType", help="Source of the system disk, e.g. local.")]
-DestType = Annotated[Text, _option("--destType", help="Place of the system disk, e.g. local.")]
+SourceType = Annotated[Text, _option("--sourceType", help="Source of the system disk: local.", of=closed("local"))]
+DestType = Annotated[Text, _option("--destType", help="Place of the system disk: local.", of=closed("local"))]
 Count = Annotated[int | None, _option("--count", help="Number of instances to boot.")]
 Description = Annotated[Text, _option("--description", help="Description of the instance.")]
 Hostname = Annotated[Text, _option("--hostname", help="Host name of the guest.")]
@@ -39,7 +40,12 @@ KeyName = Annotated[
 Password = Annotated[Text, _option("--password", help="Password of the guest's administrator; made unless given.")]
 UserData = Annotated[
     Text,
-    _option("--user-data", metavar="FILE|TEXT", help="User data for the guest: a file, @file, or the text itself."),
+    _option(
+        "--user-data",
+        metavar="FILE|TEXT",
+        help="User data for the guest, at most 64 KiB: a file, @file, @- for standard input, or the text itself.",
+        of=files(),
+    ),
 ]
 Metadata = Annotated[Texts, _option("--metadata", metavar="K=V,…", help="Metadata of the instance, keys and values.")]
 ConfigDrive = Annotated[
@@ -62,8 +68,13 @@ Ports = Annotated[
 SecurityGroupIds = Annotated[
     Texts, _option("--security-group-ids", help="Security groups of the instance: a,b.", panel=NET)
 ]
-PciTypes = Annotated[Texts, _option("--pci-types", help='Types of PCI devices: a,b; "" means type-VF.', panel=DEVICES)]
-PfNames = Annotated[Texts, _option("--pf-names", help="Names of physical functions: a,b.", panel=DEVICES)]
+PciTypes = Annotated[
+    Texts,
+    _option("--pci-types", help='Types of PCI devices: a,b; "" means type-VF. Refused yet: no SR-IOV.', panel=DEVICES),
+]
+PfNames = Annotated[
+    Texts, _option("--pf-names", help="Names of physical functions: a,b. Refused yet: no SR-IOV.", panel=DEVICES)
+]
 IsPgpuInstall = Annotated[
     bool, _option("--is-pgpu-install", help="Install the drivers of physical GPUs.", panel=DEVICES)
 ]
@@ -120,7 +131,6 @@ def boot(
         "hostname": hostname,
         "key_name": key_name,
         "password": password,
-        "user_data": text_or_file(user_data) if user_data is not None else None,
         "metadata": pairs(metadata) or None,
         "only_define": only_define or None,
         "instance_uuid": instance_uuid,
@@ -135,10 +145,23 @@ def boot(
         "pgpu_driver_kits": pgpu_driver_kits,
     }
     body = {key: value for key, value in given.items() if value is not None}
+    if user_data is not None:
+        body |= _user_data(bytes_or_file(user_data))
     body |= {"flavor": call.ident(FLAVOR, flavor), "config_drive": config_drive}
     body |= {key: call.ident(kind, text) for key, kind, text in (("image", IMAGE, image), ("host", HOST, host)) if text}
     body |= _net(call, words(network) or [], port, words(ports) or [])
     _finish(call, call.client.write("POST", INSTANCE.path(), body))
+
+
+def _user_data(content: bytes) -> dict[str, str]:
+    """Return the fields that hold these bytes, as text if they are one."""
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" not in text:
+        return {"user_data": text}
+    return {"user_data": base64.b64encode(content).decode(), "user_data_encoding": "base64"}
 
 
 def _net(call: Call, networks: list[str], port: str | None, ports: list[str]) -> dict[str, Any]:
@@ -161,6 +184,8 @@ def _finish(call: Call, answer: Any) -> None:
 
     password = answer.get("admin_password")
     told = {"admin_password": password} if password else {}
+    if password:
+        call.only_now("admin_password", password)
     made, outcomes = [], Outcomes()
     for each in answer.items("instances"):
         ident = each.get("instance_id") or each.get("id")
@@ -184,6 +209,9 @@ def _finish(call: Call, answer: Any) -> None:
         if task["status"] == "finished":
             shown.append({**(call.found(INSTANCE, ident, after=started.task_id) or {"id": ident}), **told})
     call.instances(shown, alone=len(made) == 1, besides="admin_password" if told else "")
+    if not shown:
+        # A guest that was not built has no password.
+        call.told(told)
     outcomes.end()
     if not well:
         raise Failed

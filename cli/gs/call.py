@@ -4,15 +4,16 @@ Why an object: a command's function says only what it does; reading its own writ
 status are the same for all commands and are here once.
 """
 
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cli.gs.columns import Column, printable
-from cli.gs.output import Format, many, one, write
-from cli.gs.problems import Failed, GsError, Missing, Refused, TimedOut
+from cli.gs.columns import Column
+from cli.gs.output import Format, escaped_json, many, one
+from cli.gs.problems import Failed, GsError, Missing, Refused, TimedOut, Usage
 from cli.gs.resources import INSTANCE, TASK, Resource
+from cli.terminal import echo, urge, write
+from domain.core.paths import located
 
 if TYPE_CHECKING:
     from cli.gs.client import Answer, Client
@@ -31,6 +32,8 @@ class CommandOptions:
     fields: tuple[str, ...]
     wait: bool
     timeout: float | None
+    writes: bool = False
+    """Whether the command changes something."""
 
 
 class Call:
@@ -40,6 +43,7 @@ class Call:
         self.options = options
         self._connect = connected
         self._client: Client | None = None
+        self._told_once: dict[str, str] = {}
 
     @property
     def client(self) -> "Client":
@@ -68,12 +72,27 @@ class Call:
 
     def note(self, text: str) -> None:
         """Print a line for the user on standard error."""
-        print(printable(text), file=sys.stderr)
+        echo(text, err=True)
+
+    def only_now(self, name: str, secret: str) -> None:
+        """Remember a secret that no later answer has: whatever happens, it is printed before the run ends."""
+        self._told_once[name] = secret
+
+    def told(self, names: Iterable[str]) -> None:
+        """Say that the fields with these names were printed or written, as far as they are secrets."""
+        for name in names:
+            self._told_once.pop(name, None)
+
+    def tell_secrets(self) -> None:
+        """Print the secrets that the command did not get to print, on standard error: nobody has them otherwise."""
+        while self._told_once:
+            name, secret = self._told_once.popitem()
+            urge([f"The {name.replace('_', ' ')} is shown only now:", *secret.splitlines()])
 
     def table(self, answer: "Answer", resource: Resource, columns: Sequence[Column] = ()) -> None:
         """Print a list, and say how to continue if there is more."""
         if self.options.raw:
-            write(answer.text + "\n")
+            write(escaped_json(answer.text) + "\n")
             return
         shown = answer.items(resource.plural)
         self.listing(shown, columns or resource.columns)
@@ -84,17 +103,43 @@ class Call:
 
     def listing(self, documents: Sequence[Document], columns: Sequence[Column]) -> None:
         """Print documents as a list, with these columns unless the user chose fields."""
-        shown = [Column(field) for field in self.options.fields] or columns
+        shown = [Column(field) for field in self.fields_in(documents)] or columns
         write(many(documents, shown, self.options.form, whole=not self.options.fields))
+        if self.options.form in (Format.JSON, Format.YAML) and not self.options.fields:
+            self.told(name for each in documents for name in each)
+        elif documents:
+            self.told(each.path for each in shown)
 
     def show(self, document: Document, raw: str | None = None) -> None:
         """Print one document; `raw` is the service's own text of it."""
         if self.options.raw:
             import json
 
-            write((raw if raw is not None else json.dumps(document, ensure_ascii=False)) + "\n")
+            write(escaped_json(raw if raw is not None else json.dumps(document, ensure_ascii=False)) + "\n")
+            self.told(document)
             return
-        write(one(document, self.options.fields, self.options.form))
+        fields = self.fields_in([document])
+        write(one(document, fields, self.options.form))
+        self.told(fields or document)
+
+    def fields_in(self, documents: Sequence[Document]) -> list[str]:
+        """Return the fields that the user chose, as these documents write them.
+
+        Raises Usage for one that none of them has. What was written is written: there it is a note.
+        """
+        found = []
+        for field in self.options.fields:
+            there = next(filter(None, (located(each, field) for each in documents)), None)
+            found.append(there[0] if there else field)
+            if documents and there is None:
+                from domain.core.choices import none_of
+
+                known = sorted({name for each in documents for name in each})
+                wrong = f"There is no such field: {none_of(field, known)}"
+                if not self.options.writes:
+                    raise Usage(wrong)
+                self.note(wrong)
+        return found
 
     def show_answer(self, answer: "Answer") -> None:
         """Print an answer that is one document."""
@@ -145,7 +190,9 @@ class Call:
             raise
         for started, task in zip(tasks, ended, strict=True):
             if task["status"] != "finished":
-                print("Error: " + "\n".join(fault_lines(started, task)), file=sys.stderr)
+                first, *others = fault_lines(started, task)
+                for line in (f"Error: {first}", *others):
+                    self.note(line)
         return ended, all(task["status"] == "finished" for task in ended)
 
     def instances(
@@ -164,7 +211,8 @@ class Call:
         elif self.options.raw:
             import json
 
-            write((raw or json.dumps({INSTANCE.plural: list(documents)}, ensure_ascii=False)) + "\n")
+            write(escaped_json(raw or json.dumps({INSTANCE.plural: list(documents)}, ensure_ascii=False)) + "\n")
+            self.told(name for each in documents for name in each)
         else:
             self.listing(documents, [*(columns or INSTANCE.columns), *([Column(besides)] if besides else [])])
 
@@ -182,9 +230,9 @@ def report(problem: GsError) -> None:
     if not str(problem):
         return
     code = f" ({problem.code})" if problem.code else ""
-    print(printable(f"Error: {problem}{code}"), file=sys.stderr)
+    echo(f"Error: {problem}{code}", err=True)
     if problem.hint:
-        print(printable(f"Hint: {problem.hint}"), file=sys.stderr)
+        echo(f"Hint: {problem.hint}", err=True)
 
 
 class Outcomes:

@@ -23,6 +23,7 @@ sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
 import httpx  # noqa: E402
 
 from cli.gs.problems import GsError, TimedOut, Unreachable, Usage, of_answer  # noqa: E402
+from cli.terminal import echo  # noqa: E402
 
 DEFAULT_URL = "http://127.0.0.1:7480"
 PROJECT_HEADER = "X-GoStack-Project"
@@ -37,6 +38,10 @@ GRAIN = 0.001  # seconds; a shorter rest counts as none
 READ_TIMEOUT = 60.0  # seconds; above what the service may wait for a read model
 TOO_MANY = 429
 TRY_AGAIN = frozenset({TOO_MANY, 502, 503, 504})
+HOPELESS = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
+"""Errors that another attempt does not mend."""
+TEXT = "text/plain"
+"""Type of the one kind of answer that is no JSON: what a guest wrote."""
 SECRETS = frozenset({"password", "admin_password", "user_data", "private_key", "token", "secret", "authorization"})
 MASK = "********"
 SHOWN_OF_A_BODY = 4000  # characters of a body that is no JSON
@@ -127,13 +132,20 @@ class Client:
         self._debug = debug
         self._sleep = sleep
         secure = _is_secure(self.url)
-        self._http = httpx.Client(
-            base_url=f"{self.url}/v1",
-            headers={"Accept": "application/json", "User-Agent": "gs", **(headers or {})},
-            transport=transport,
-            # Loading the certificates takes longer than a request does.
-            verify=secure,
-        )
+        try:
+            self._http = httpx.Client(
+                base_url=f"{self.url}/v1",
+                headers={"Accept": "application/json", "User-Agent": "gs", **(headers or {})},
+                transport=transport,
+                # Loading the certificates takes longer than a request does.
+                verify=secure,
+            )
+        except (OSError, ValueError, ImportError, httpx.InvalidURL) as error:
+            # Of the environment: certificates that cannot be read, a proxy that is none.
+            raise Usage(
+                f"No connection to {self.url} can be set up: {error}.",
+                "SSL_CERT_FILE, SSL_CERT_DIR, HTTP_PROXY, HTTPS_PROXY and ALL_PROXY say how.",
+            ) from error
 
     def close(self) -> None:
         """Close all connections to the service."""
@@ -204,19 +216,19 @@ class Client:
             last = attempt == attempts
             try:
                 response = self._once(method, path, params, body, content, headers)
-            except httpx.TransportError as error:
+            except (httpx.RequestError, httpx.InvalidURL) as error:
                 self.deadline.check()
-                if last or isinstance(error, (httpx.UnsupportedProtocol, httpx.LocalProtocolError)):
+                if last or not isinstance(error, httpx.TransportError) or isinstance(error, HOPELESS):
                     raise self._unreachable(error) from error
                 wanted = pause
             else:
                 if response.status_code < 400:
-                    return Answer(response.status_code, _decoded(response), response.text)
+                    return self._answer(response)
                 if last or response.status_code not in TRY_AGAIN:
                     raise of_answer(response.status_code, _decoded(response))
                 wanted = max(pause, _retry_after(response))
                 if response.status_code == TOO_MANY and wanted >= TOLD_FROM:
-                    print(f"The service is overloaded; trying again in {wanted:.0f} s", file=sys.stderr)
+                    echo(f"The service is overloaded; trying again in {wanted:.0f} s", err=True)
             self.pause(min(wanted, LONGEST_PAUSE))
             pause *= 2
         raise AssertionError("the last attempt returns or raises")
@@ -248,7 +260,18 @@ class Client:
         within = self.deadline.at_most
         return httpx.Timeout(within(read), connect=within(CONNECT_TIMEOUT))
 
-    def _unreachable(self, error: httpx.TransportError) -> GsError:
+    def _answer(self, response: httpx.Response) -> Answer:
+        """Return the answer in a response. Raises Unreachable if it cannot be GoStack's."""
+        body = _decoded(response)
+        kind = response.headers.get("content-type", "").partition(";")[0].strip() or "nothing"
+        if response.is_redirect or (response.content and body is None and kind != TEXT and response.text != "null"):
+            raise Unreachable(
+                f"What answers at {self.url} is not GoStack: status {response.status_code}, with {kind}.",
+                "GS_API holds its address, if it is another one.",
+            )
+        return Answer(response.status_code, body, response.text)
+
+    def _unreachable(self, error: Exception) -> GsError:
         why = str(error) or type(error).__name__
         return Unreachable(
             f"The service at {self.url} could not be reached: {why}.",
@@ -358,7 +381,7 @@ def _retry_after(response: httpx.Response) -> float:
 
 
 def _tell(direction: str, text: str) -> None:
-    print(direction, text, file=sys.stderr)
+    echo(f"{direction} {text}", err=True)
 
 
 def _tell_headers(direction: str, headers: httpx.Headers) -> None:

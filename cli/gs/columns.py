@@ -3,24 +3,19 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
+
+from domain.core.paths import pick
 
 Form = Callable[[Any], str]
 EMPTY = "-"
 BYTES = frozenset({"memory", "disk", "size", "virtual_size"})
+AGES = ((86400, "d"), (3600, "h"), (60, "m"))
+"""Seconds of the units of an age, of which it has two at least."""
 MOMENTS = frozenset(
     {"created", "updated", "deleted", "launched", "accepted", "finished", "dispatched", "deadline", "purge_at", "time"}
 )
-
-
-def pick(document: Any, path: str) -> Any:
-    """Return the value at a dotted path, or None. A key that has dots itself goes before the path it looks like."""
-    if isinstance(document, dict):
-        if path in document:
-            return document[path]
-        head, _, rest = path.partition(".")
-        return pick(document.get(head), rest) if rest else None
-    return None
 
 
 def plain(value: Any) -> str:
@@ -29,31 +24,37 @@ def plain(value: Any) -> str:
         return EMPTY
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, list) and not any(isinstance(each, (dict, list)) for each in value):
+    if isinstance(value, list) and not _nested(value):
         return ", ".join(plain(each) for each in value)
     if isinstance(value, dict) and not any(isinstance(each, (dict, list)) for each in value.values()):
         return " ".join(f"{key}={plain(each)}" for key, each in value.items())
-    return printable(bare(value))
+    return bare(value)
 
 
 def bare(value: Any) -> str:
-    """Return a value for programs: empty for None, JSON for lists and objects."""
+    """Return a value for programs: empty for None, a,b for a list of words, JSON for objects."""
+    return ",".join(listed(value)) if isinstance(value, list) and not _nested(value) else listed([value])[0]
+
+
+def listed(value: Any) -> list[str]:
+    """Return the elements of a list as texts for programs; any other value as the only one."""
+    return [_word(each) for each in value] if isinstance(value, list) else [_word(value)]
+
+
+def _word(value: Any) -> str:
     if value is None:
         return ""
-    if isinstance(value, str):
-        return value
-    return json.dumps(value, ensure_ascii=False)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def printable(text: str) -> str:
-    """Return a text with its control characters escaped, so that no name can control a terminal or break a row."""
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+def _nested(values: list[Any]) -> bool:
+    return any(isinstance(each, (dict, list)) for each in values)
 
 
 def bytes_in_words(value: Any) -> str:
     """Return a number of bytes with a unit, such as 4G; other values as plain() does."""
     if isinstance(value, dict) and {"used", "total"} <= value.keys():
-        return f"{bytes_in_words(value['used'])} of {bytes_in_words(value['total'])}"
+        return f"{bytes_in_words(value['used'])} of {bytes_in_words(_capacity(value))}"
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return plain(value)
     amount, unit = float(value), ""
@@ -71,11 +72,28 @@ def moment(value: Any) -> str:
     return f"{value[:19]}Z"
 
 
-def used_of_total(value: Any) -> str:
-    """Return an amount in use and the total, such as `2 of 8`."""
+def age(value: Any) -> str:
+    """Return how long ago a moment was: `90s`, `15m`, `7h`, `3d`."""
+    try:
+        seconds = int((datetime.now(UTC) - datetime.fromisoformat(str(value))).total_seconds())
+    except (ValueError, TypeError):
+        return plain(value)
+    for unit, letter in AGES:
+        if seconds >= 2 * unit:
+            return f"{seconds // unit}{letter}"
+    return f"{max(seconds, 0)}s"
+
+
+def used_of_capacity(value: Any) -> str:
+    """Return an amount in use and the amount that may be used, such as `2 of 8`."""
     if isinstance(value, dict) and {"used", "total"} <= value.keys():
-        return f"{value['used']} of {value['total']}"
+        return f"{value['used']} of {_capacity(value)}"
     return plain(value)
+
+
+def _capacity(value: dict[str, Any]) -> Any:
+    """Return how much may be used, with overcommit; an API of an earlier release says only how much there is."""
+    return value.get("capacity", value["total"])
 
 
 def place(value: Any) -> str:
@@ -83,6 +101,13 @@ def place(value: Any) -> str:
     if isinstance(value, dict) and {"topic", "partition", "offset"} <= value.keys():
         return f"{value['topic']}/{value['partition']}/{value['offset']}"
     return plain(value)
+
+
+def pairs_in_words(value: Any) -> str:
+    """Return addresses that a port may send from besides its own as the option --allowed-pairs takes them."""
+    if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+        return plain(value)
+    return ",".join("@".join(filter(None, (each.get("cidr"), each.get("mac")))) for each in value) or EMPTY
 
 
 def count(value: Any) -> str:
@@ -132,6 +157,6 @@ def flat(document: dict[str, Any], above: str = "") -> dict[str, str]:
         elif isinstance(value, list) and any(isinstance(each, dict) for each in value):
             rows |= {f"{name}.{index}": plain(each) for index, each in enumerate(value)}
         else:
-            form = used_of_total if key == "vcpus" else form_of(key)
+            form = used_of_capacity if key == "vcpus" else form_of(key)
             rows[name] = form(value)
     return rows

@@ -5,11 +5,13 @@ nothing but words that are safe on a command line. Why the service is asked in a
 bound each wait, but neither the look-up of an address nor an answer that comes in drops.
 """
 
+import os
 import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -26,6 +28,7 @@ LEAST = 0.1  # seconds for the service, where the start of the program took most
 PAGE = 500  # documents that are looked through
 PLAIN = re.compile(r"\w[\w.+/-]*")
 """Names that every shell takes for a plain word; other names are not completed, since other users may choose them."""
+FILE = re.compile(r"[\w.][\w.+-]*/?")
 
 
 def names(resource: Resource, *keys: str, several: bool = False, where: Mapping[str, str] | None = None) -> Completer:
@@ -49,6 +52,27 @@ def words(known: Callable[[], Iterable[str]], *, several: bool = False) -> Compl
     def complete(ctx: typer.Context, incomplete: str) -> list[str]:
         before, typed = _split(incomplete, several)
         return _words(before, typed, known())
+
+    return complete
+
+
+def closed(*known: str) -> Completer:
+    """Complete words of a closed set."""
+    return words(lambda: known)
+
+
+def files() -> Completer:
+    """Complete names of files and directories; a leading `@`, which some options take, stays."""
+
+    def complete(ctx: typer.Context, incomplete: str) -> list[str]:
+        mark = "@" if incomplete.startswith("@") else ""
+        folder, slash, typed = incomplete.removeprefix(mark).rpartition("/")
+        with suppress(OSError, RuntimeError, ValueError):
+            there = Path(folder + slash or ".").expanduser()
+            found = [f"{each.name}/" if each.is_dir() else each.name for each in os.scandir(there)]
+            shown = sorted(each for each in found if each.startswith(typed) and (typed or not each.startswith(".")))
+            return [f"{mark}{folder}{slash}{each}" for each in shown[:PAGE] if FILE.fullmatch(each)]
+        return []
 
     return complete
 
@@ -77,6 +101,8 @@ def narrowed(narrowing: Narrowing, own: Resource | None = None) -> Completer | N
     resource = KINDS.get(kind) if kind else None
     if narrowing.flag == "--name" and own is not None and own.named:
         resource, key = own, "name"
+    if kind and resource is None:
+        return _by_row(kind, several=narrowing.several)
     return names(resource, *filter(None, [key]), several=narrowing.several) if resource else None
 
 
@@ -85,6 +111,22 @@ def of_field(name: str) -> Completer | None:
     noun = name.removesuffix("_id")
     resource = KINDS.get(noun) or _of_row(noun)
     return names(resource) if resource else None
+
+
+def of_kind(noun: str, *, several: bool = False) -> Completer:
+    """Complete names of things of this kind. `several`: the word is a list, a,b."""
+    resource = KINDS.get(noun)
+    return names(resource, several=several) if resource else _by_row(noun, several=several)
+
+
+def _by_row(noun: str, *, several: bool) -> Completer:
+    """Complete names of what is made from a kind's row, which is read when something is completed, and not before."""
+
+    def complete(ctx: typer.Context, incomplete: str) -> list[str]:
+        resource = _of_row(noun)
+        return names(resource, several=several)(ctx, incomplete) if resource else []
+
+    return complete
 
 
 def _of_row(noun: str) -> Resource | None:

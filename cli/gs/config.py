@@ -8,9 +8,10 @@ from cli.gs.call import Call
 from cli.gs.columns import bare
 from cli.gs.completion import names
 from cli.gs.options import command
-from cli.gs.output import Format, write
+from cli.gs.output import Format
 from cli.gs.problems import Missing
 from cli.gs.resources import SETTING
+from cli.terminal import write
 
 app = typer.Typer()
 

@@ -1,15 +1,14 @@
 """gs instance log and vnc: the console and the display of a guest."""
 
-import sys
 from typing import Annotated
 
 import typer
 
 from cli.gs.call import Call
 from cli.gs.options import command
-from cli.gs.output import write
 from cli.gs.resources import INSTANCE
 from cli.gs.standard import argument
+from cli.terminal import Verbatim, on_terminal, write
 
 Which = Annotated[str, argument(INSTANCE)]
 FOLLOW_PAUSE = 1.0  # seconds
@@ -54,7 +53,8 @@ def vnc(call: Call, which: Which) -> None:
 
 
 def safe(text: str) -> str:
-    """Return a guest's output without control characters, which could control the terminal; unchanged for a file."""
-    if not sys.stdout.isatty():
-        return text
+    """Return a guest's output without control characters, which could control the terminal; unchanged for a file, which
+    is to have what the guest wrote."""
+    if not on_terminal():
+        return Verbatim(text)
     return "".join(each for each in text.replace("\r\n", "\n") if each.isprintable() or each in "\n\t")

@@ -7,7 +7,7 @@ import typer
 from cli.gs.call import Call
 from cli.gs.completion import words
 from cli.gs.options import command
-from cli.gs.resources import DEAD
+from cli.gs.resources import DEAD, kinds
 from cli.gs.standard import argument
 from cli.gs.synonyms import SynonymGroup
 
@@ -25,7 +25,10 @@ def list_all(
             "--status", help="Only in this status: dead, retried or dropped.", autocompletion=words(lambda: STATUSES)
         ),
     ] = None,
-    kind: Annotated[str | None, typer.Option("--kind", help="Only records for this kind, such as instance.")] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option("--kind", help="Only records for this kind, such as instance.", autocompletion=words(kinds)),
+    ] = None,
     subject: Annotated[str | None, typer.Option("--subject", help="Only records for this aggregate: KIND/ID.")] = None,
     limit: Annotated[int | None, typer.Option("--limit", "-l", min=1, help="List at most this many.")] = None,
     marker: Annotated[str | None, typer.Option("--marker", help="List only what follows this ID.")] = None,

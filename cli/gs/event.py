@@ -1,21 +1,24 @@
 """gs event: list, follow and export the events of the log."""
 
 import json
-from pathlib import Path
+from contextlib import nullcontext
 from typing import Annotated, Any
 
 import typer
 
 from cli.gs import dead
 from cli.gs.call import Call
-from cli.gs.columns import moment, plain, printable
-from cli.gs.completion import names
+from cli.gs.columns import moment, plain
+from cli.gs.completion import closed, files, names
+from cli.gs.new_file import NewFile
 from cli.gs.options import command
-from cli.gs.output import Format, one, write
-from cli.gs.parsing import moment_of
-from cli.gs.problems import Usage
+from cli.gs.output import Format, escaped_json, one
+from cli.gs.parsing import time_of
 from cli.gs.resources import EVENT, INSTANCE, TASK, TIME
-from cli.gs.standard import add_list, add_show, narrowing_options, signed
+from cli.gs.standard import add_list, add_show, fields_of, narrowing_options, signed
+from cli.terminal import write
+from domain.core.paths import pick
+from domain.core.text import printable
 
 app = typer.Typer()
 
@@ -32,8 +35,8 @@ def follow(call: Call, start: str | None, **given: str | None) -> None:
     from cli.gs.sse import follow as stream
 
     # A time such as 10m is counted from now, not from the time at which a connection breaks.
-    times = {name: moment_of(text) for name in ("since", "until") if (text := given[name])}
-    params = {"from": start, **given, **times}
+    times = {name: time_of(text, fixed=True) for name in ("since", "until") if (text := given[name])}
+    params = {"from": start, **given, **times, "fields": fields_of(call, EVENT)}
     last = ""
     try:
         for sent in stream(call.client, "/events/stream", params):
@@ -49,6 +52,7 @@ START = typer.Option(
     "--from",
     metavar="beginning|now|ID",
     help="Where to begin: now, unless --since is given; the ID for the next run is printed at the end.",
+    autocompletion=closed("beginning", "now"),
 )
 signed(follow, [("start", Annotated[str | None, START], None), *narrowing_options(EVENT.narrowings, EVENT)])
 command(app)(follow)
@@ -56,7 +60,7 @@ command(app)(follow)
 
 def _print(call: Call, data: str) -> None:
     if call.options.raw:
-        write(data + "\n")
+        write(escaped_json(data) + "\n")
         return
     try:
         event = json.loads(data)
@@ -71,10 +75,10 @@ def _line(event: dict[str, Any], call: Call) -> str:
     if call.options.form is Format.TABLE and not call.options.fields:
         said = [moment(event.get("time")), *(plain(event.get(field)) for field in ("type", "subject", "actor"))]
         data = event.get("data")
-        return "  ".join([*said, printable(json.dumps(data, ensure_ascii=False)) if data else ""]).rstrip() + "\n"
+        return printable("  ".join([*said, json.dumps(data, ensure_ascii=False) if data else ""])).rstrip() + "\n"
     if call.options.form in (Format.JSON, Format.TABLE):
-        shown = {field: event.get(field) for field in call.options.fields} if call.options.fields else event
-        return json.dumps(shown, ensure_ascii=False) + "\n"
+        shown = {field: pick(event, field) for field in call.options.fields} if call.options.fields else event
+        return escaped_json(json.dumps(shown, ensure_ascii=False)) + "\n"
     text = one(event, call.options.fields, call.options.form)
     if call.options.form is Format.CSV:
         return text.partition("\n")[2]
@@ -94,22 +98,21 @@ def export(
     subject: Annotated[str | None, typer.Option("--subject", help="All events of this aggregate: KIND/ID.")] = None,
     until: Annotated[str | None, typer.Option("--until", help=f"Leave out later events: {TIME}.")] = None,
     file: Annotated[
-        str | None, typer.Option("--file", metavar="FILE", help="Write to this file instead of printing.")
+        str | None,
+        typer.Option("--file", metavar="FILE", help="Write to this file instead of printing.", autocompletion=files()),
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file, if it exists.")] = False,
 ) -> None:
     """Export an incident as one file: events, and the history of everything they touched, to be replayed in a test."""
     if sum(each is not None for each in (task, instance, subject)) != 1:
         raise typer.BadParameter("Exactly one of --task, --instance and --subject is needed.")
-    if file is not None and Path(file).exists():
-        raise Usage(f"{file} exists already.", "Name another file, or remove it.")
-    answer = call.client.get("/events/export", task=task, instance=instance, subject=subject, until=until)
-    if file is None:
-        write(answer.text)
-        return
-    try:
-        Path(file).write_text(answer.text, encoding="utf-8")
-    except OSError as error:
-        raise Usage(f"{file} cannot be written: {error.strerror}.") from error
+    last = time_of(until) if until else until
+    with NewFile(file, force=force) if file is not None else nullcontext() as opened:
+        answer = call.client.get("/events/export", task=task, instance=instance, subject=subject, until=last)
+        if opened is None:
+            write(escaped_json(answer.text))
+            return
+        opened.write(answer.text.encode())
     events = answer.items("events")
     touched = len({event["subject"] for event in events})
     call.note(f"{len(events)} events of {touched} aggregates are in {file}.")

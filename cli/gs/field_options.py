@@ -13,9 +13,9 @@ import typer
 from annotated_types import Ge, Le
 from pydantic.fields import FieldInfo
 
-from cli.gs.completion import of_field
+from cli.gs.completion import Completer, of_field, of_kind
 from cli.gs.parsing import pairs, size, words
-from domain.core.fields import BYTES
+from domain.core.fields import BYTES, reference, several
 
 
 def parameter_of(name: str, field: FieldInfo, *, needed: bool) -> inspect.Parameter:
@@ -26,12 +26,12 @@ def parameter_of(name: str, field: FieldInfo, *, needed: bool) -> inspect.Parame
     kind, _ = _form(name, field)
     flag = f"--{name.replace('_', '-')}"
     option = typer.Option(
-        f"{flag}/--no-{flag[2:]}" if kind is bool and field.default is True else flag,
+        f"{flag}/--no-{flag[2:]}" if kind is bool and field.default is not False else flag,
         help=field.description,
         metavar=_metavar(field),
         min=_bound(field, Ge) if kind is not str else None,
         max=_bound(field, Le) if kind is not str else None,
-        autocompletion=of_field(name),
+        autocompletion=_completer(name, field),
         show_default=_default(name, field),
     )
     return inspect.Parameter(
@@ -54,13 +54,24 @@ def _form(name: str, field: FieldInfo) -> tuple[Any, Callable[[Any], Any]]:
         return str, size
     if kind == dict[str, str]:
         return list[str], pairs
-    if get_origin(kind) in (list, tuple) and get_args(kind)[0] is str:
+    if get_origin(kind) in (list, tuple) and _plain(get_args(kind)[0]) is str:
         return list[str], words
     if kind in (bool, int, float, str) or get_origin(kind) is Literal:
         return kind, lambda value: value
     if isinstance(kind, type) and issubclass(kind, StrEnum):
         return kind, str
     raise TypeError(f"gs can make no option of the field {name}: {field.annotation}")
+
+
+def _plain(kind: Any) -> Any:
+    """Return a type without what is declared about its values."""
+    return get_args(kind)[0] if get_origin(kind) is Annotated else kind
+
+
+def _completer(name: str, field: FieldInfo) -> Completer | None:
+    """Return what completes the field: names of what it refers to, or of what it is called after."""
+    mark = reference(field)
+    return of_kind(mark.kind, several=several(field)) if mark else of_field(name)
 
 
 def _bare(field: FieldInfo) -> Any:

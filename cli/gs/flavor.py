@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.gs.call import Call
+from cli.gs.completion import closed
 from cli.gs.options import command
 from cli.gs.parsing import one_name, pairs, size, words
 from cli.gs.resources import FLAVOR
@@ -15,11 +16,20 @@ app = typer.Typer()
 
 Core = Annotated[int | None, typer.Option("--core", min=1, help="Number of virtual CPUs.")]
 Memory = Annotated[str | None, typer.Option("--memory", help="Memory in bytes, or with K, M, G, T or P.")]
-Mode = Annotated[str | None, typer.Option("--mode", help="CPU mode: strict or prefer.")]
+Mode = Annotated[
+    str | None, typer.Option("--mode", help="CPU mode: strict or prefer.", autocompletion=closed("strict", "prefer"))
+]
 MultiQueue = Annotated[
     int | None, typer.Option("--multi_queue", min=0, help="Number of queues of a network interface.")
 ]
-Policy = Annotated[str | None, typer.Option("--policy", help="CPU policy: Shared, Dedicated or Default.")]
+Policy = Annotated[
+    str | None,
+    typer.Option(
+        "--policy",
+        help="CPU policy: Shared, Dedicated or Default.",
+        autocompletion=closed("Shared", "Dedicated", "Default"),
+    ),
+]
 Spec = Annotated[list[str] | None, typer.Option("--spec", help='Extra specs: "K"="V","K2"="V2".')]
 Which = Annotated[str, argument(FLAVOR)]
 

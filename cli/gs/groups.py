@@ -15,13 +15,13 @@ OTHERS: dict[str, str] = {
     "event": "The log itself: everything that ever happened.",
     "job": "Steps of tasks, as they were sent to hosts.",
     "project": "What each project uses.",
-    "projection": "Read models: how far they are, made anew, compared with the log.",
+    "projection": "Read models: how far they are, made anew, compared.",
     "parked": "What takes no commands until it is released.",
     "port": "Addresses of networks, for instances to come.",
     "scheduler": "What hosts are chosen by, and how an instance was placed.",
     "task": "Accepted commands that take time.",
 }
-ROW = re.compile(r'^KIND = Kind\(\n    name="(\w+)",\n    help="([^"\n]+)",$', re.MULTILINE)
+ROW = re.compile(r'^KIND = Kind\(\n    name="([\w-]+)",\n    help="([^"\n]+)",$', re.MULTILINE)
 
 
 def of_kinds() -> Iterator[tuple[str, str]]:

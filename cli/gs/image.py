@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.gs.call import Call
+from cli.gs.completion import files
 from cli.gs.options import command
 from cli.gs.parsing import one_name
 from cli.gs.problems import Usage
@@ -26,7 +27,10 @@ add_story(app, IMAGE)
 @command(app, writes=True)
 def create(
     call: Call,
-    file: Annotated[Path, typer.Option("--file", help="File with the disk image: qcow2 or raw.")],
+    file: Annotated[
+        Path,
+        typer.Option("--file", metavar="FILE", help="File with the disk image: qcow2 or raw.", autocompletion=files()),
+    ],
     argument: Annotated[str | None, typer.Argument(metavar="NAME", help="Name of the image, or --name.")] = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of the image.")] = None,
     description: Annotated[str | None, typer.Option("--description", help="Description of the image.")] = None,

@@ -4,14 +4,14 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.gs import boot, console
+from cli.gs import boot, console, interfaces
 from cli.gs.call import Call
 from cli.gs.columns import Column
 from cli.gs.options import command
 from cli.gs.parking import add_release
 from cli.gs.parsing import pairs
 from cli.gs.problems import Missing
-from cli.gs.resources import INNER_STATUS, INSTANCE, INTERFACE, MIGRATION, Narrowing
+from cli.gs.resources import INNER_STATUS, INSTANCE, MIGRATION, Narrowing
 from cli.gs.standard import add_diff, add_history, add_list, add_show, argument
 from cli.gs.why import add_why
 
@@ -66,12 +66,7 @@ def update(
     call.written(INSTANCE, call.client.write("PATCH", INSTANCE.path(ident), body), ident)
 
 
-@command(app, shows=INTERFACE)
-def interface_list(call: Call, which: Which) -> None:
-    """List an instance's network interfaces."""
-    call.table(call.client.get(INSTANCE.path(call.ident(INSTANCE, which), "interfaces")), INTERFACE)
-
-
+interfaces.add(app)
 add_list(app, MIGRATION, name="migration-list")
 console.add(app)
 add_history(app, INSTANCE)

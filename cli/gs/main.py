@@ -8,20 +8,37 @@ import atexit
 import gc
 import importlib
 import importlib.util
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
 from typing import Annotated, Any, cast
 
 import typer
 import typer.main
 from typer.core import TyperGroup
+from typer.exceptions import TyperException
 
-from cli.gs.groups import GROUPS
+from cli.gs.groups import GROUPS, OTHERS
 from cli.gs.options import command
 from cli.gs.synonyms import SynonymGroup
 from cli.gs.version import own, version
+from cli.terminal import UNREAD, OutputLost, echo, silence
+from domain.core.text import printable
 
 LATER = {"instance": "verbs"}
 """A second module of a group, imported only for commands that the first has not: the verbs are made from the domain,
 whose import takes longer than most requests."""
+OF_ROW = "of_kind"
+"""The module that makes a group's commands from the kind's row: for what the group's own modules have not."""
+
+
+@cache
+def _commands(module: str, group: str) -> Mapping[str, Any]:
+    """Return the commands that a module has for a group, by name. They are made once a process, since Typer reads every
+    signature for them."""
+    found = importlib.import_module(f"cli.gs.{module}")
+    app = found.app if hasattr(found, "app") else found.app_of(group)
+    return cast(TyperGroup, typer.main.get_command(app)).commands
 
 
 class LazyGroup(SynonymGroup):
@@ -29,15 +46,13 @@ class LazyGroup(SynonymGroup):
 
     def __init__(self, name: str, help: str) -> None:
         super().__init__(name=name, help=help, no_args_is_help=True)
-        self._modules = [name, LATER[name]] if name in LATER else [name]
+        module = name.replace("-", "_")
+        own = [module] if importlib.util.find_spec(f"cli.gs.{module}") is not None else []
+        self._modules = [*own, LATER.get(name, OF_ROW)] if name not in OTHERS else own
 
     def _load(self) -> None:
-        name = self._modules.pop(0)
-        if importlib.util.find_spec(f"cli.gs.{name}") is not None:
-            app = importlib.import_module(f"cli.gs.{name}").app
-        else:
-            app = importlib.import_module("cli.gs.of_kind").app_of(name)
-        self.commands.update(cast(TyperGroup, typer.main.get_command(app)).commands)
+        found = _commands(self._modules.pop(0), str(self.name))
+        self.commands.update({name: each for name, each in found.items() if name not in self.commands})
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of the commands, in the order of the modules."""
@@ -57,12 +72,61 @@ class Root(SynonymGroup):
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
+        self._debug = False
         for name, text in GROUPS.items():
             self.add_command(LazyGroup(name, text))
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of the groups in alphabetical order."""
         return sorted(self.commands)
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """Parse the options before the group's name; a mistake in them ends the program as any other does."""
+        self._debug = "--debug" in args
+        with _in_a_line(self._debug):
+            for arg in args:
+                if not _is_unicode(arg):
+                    raise typer.BadParameter(f"{arg} is not UTF-8.")
+            return super().make_context(info_name, args, parent, **extra)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command. However it ends, the user sees a line at most, and the exit status says the rest."""
+        with _in_a_line(self._debug):
+            return super().invoke(ctx)
+
+
+def _is_unicode(text: str) -> bool:
+    """Return whether a text of the command line was UTF-8; what was not is in it as surrogates."""
+    return not any("\ud800" <= each <= "\udfff" for each in text)
+
+
+@contextmanager
+def _in_a_line(debug: bool) -> Iterator[None]:
+    """Turn whatever is raised into a line for the user and an exit status."""
+    try:
+        yield
+    except (typer.Exit, typer.Abort, EOFError):
+        raise
+    except TyperException as wrong:
+        # It repeats what stood on the command line, which a script may have from anywhere.
+        wrong.message = printable(wrong.message, keep="\n\t")
+        raise
+    except BrokenPipeError as gone:
+        silence()
+        raise typer.Exit(UNREAD) from gone
+    except SystemExit as ended:
+        # How rich ends a program whose output is not read any more.
+        if isinstance(ended.__context__, BrokenPipeError):
+            raise typer.Exit(UNREAD) from ended
+        raise
+    except OutputLost as lost:
+        echo(f"Error: The answer cannot be printed: {lost}.", err=True)
+        silence()
+        raise typer.Exit(1) from lost
+    except Exception as error:
+        from cli.failures import failed
+
+        raise typer.Exit(failed("gs", error, debug=debug)) from error
 
 
 app = typer.Typer(

@@ -25,11 +25,16 @@ def create(
     argument: Annotated[str | None, typer.Argument(metavar="NAME", help="Name of the network, or --name.")] = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of the network.")] = None,
     description: Annotated[str | None, typer.Option("--description", help="Description of the network.")] = None,
+    external: Annotated[
+        bool, typer.Option("--external", help="Let its guests reach what is outside of it, through their host.")
+    ] = False,
 ) -> None:
     """Create a network, a range of addresses for instances."""
     body: dict[str, Any] = {"name": one_name(argument, name), "cidr": cidr}
     if description is not None:
         body["description"] = description
+    if external:
+        body["external"] = True
     call.written(NETWORK, call.client.write("POST", NETWORK.path(), body))
 
 

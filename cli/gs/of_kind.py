@@ -14,9 +14,9 @@ from cli.gs.call import Call, Outcomes
 from cli.gs.columns import Column
 from cli.gs.field_options import parameter_of, sent
 from cli.gs.options import command
-from cli.gs.parsing import one_name
+from cli.gs.parsing import one_name, range_of
 from cli.gs.problems import Failed, GsError
-from cli.gs.resources import BY_NAME, BY_PROJECT, CREATED, ID, KINDS, NAME, Narrowing, Resource
+from cli.gs.resources import AGE, BY_NAME, BY_PROJECT, ID, KINDS, NAME, Narrowing, Resource
 from cli.gs.standard import add_list, add_show, argument, article
 from cli.gs.story import add_story
 from domain.aggregates import AGGREGATES
@@ -34,18 +34,20 @@ def resource_of(kind: Kind) -> Resource:
     projects = (BY_PROJECT,) if kind.of_projects else ()
     shown = tuple(Column(field) for field in kind.shown)
     narrowings = (BY_NAME, *map(_narrowing, kind.filters), *projects)
-    return Resource(kind.name, kind.plural, (ID, NAME, *status, *shown, CREATED), narrowings=narrowings)
+    columns = (ID, NAME, *status, *shown, AGE)
+    return Resource(kind.name, kind.plural, columns, narrowings=narrowings, deletable=True)
 
 
 def _narrowing(each: ListFilter) -> Narrowing:
     flag = f"--{each.field.replace('_', '-')}"
     return Narrowing(
         flag,
-        f"{each.help[0].upper()}{each.help[1:]}.",
+        f"Only {each.help}.",
         each.field,
-        of=each.refers,
+        of=f"{each.refers}.name" if each.by_name else each.refers,
         known=(lambda: each.values) if each.values else None,
         several=each.several,
+        read=range_of if each.form == "range" else None,
     )
 
 

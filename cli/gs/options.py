@@ -101,7 +101,7 @@ def command(
         common = _common(writes, shows)
 
         def run(ctx: typer.Context, **given: Any) -> None:
-            _run(function, ctx, {each: given.pop(each) for each in common}, given)
+            _run(function, ctx, {each: given.pop(each) for each in common} | {"writes": writes}, given)
 
         kind = inspect.Parameter.KEYWORD_ONLY
         parameters = [
@@ -128,6 +128,9 @@ def _run(function: Callable[..., None], ctx: typer.Context, common: dict[str, An
 
     fields = tuple(filter(None, (each.strip() for each in common.pop("fields").split(","))))
     options = CommandOptions(fields=fields, **common)
+    chosen = ctx.get_parameter_source("form")
+    if options.raw and chosen is not None and chosen.name == "COMMANDLINE" and options.form is not Format.JSON:
+        raise typer.BadParameter(f"--json and -o {options.form} contradict one another: choose one of them.")
 
     began = time.monotonic()
 
@@ -140,9 +143,11 @@ def _run(function: Callable[..., None], ctx: typer.Context, common: dict[str, An
     try:
         function(call, **given)
     except GsError as problem:
+        call.tell_secrets()
         report(problem)
         raise typer.Exit(problem.exit_status) from problem
     except KeyboardInterrupt as stop:
         raise typer.Exit(130) from stop
     finally:
+        call.tell_secrets()
         call.close()

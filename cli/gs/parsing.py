@@ -1,15 +1,23 @@
 """Parsers of sizes, pairs, lists and texts as people type them. All raise typer.BadParameter, which is wrong usage."""
 
 import re
-from datetime import UTC, datetime, timedelta
+import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import typer
 
+from domain.core import times
+
 UNITS = {unit: 1024**power for power, unit in enumerate("KMGTP", start=1)}
 SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGTP]?)(?:i?B)?", re.IGNORECASE)
-AGO = re.compile(r"(\d{1,9})([smhd])")
-LENGTHS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+PLACE = re.compile(r"[A-Za-z][\w.-]*[/:]\d+[/:]\d+")
+FILE_NAME = re.compile(
+    r"(~|\.{1,2}|[A-Za-z]:)?[/\\].*"  # begins as a path does
+    r"|[\w.+-]+[/\\]\S*"  # one word with a slash
+    r"|[\w+-]+(\.[\w+-]+)*\.[A-Za-z]\w{0,9}"  # or with a suffix
+)
+"""Texts that are meant as the name of a file."""
 PAIR = re.compile(r"""\s*("[^"]*"|[^=,"]+?)\s*=\s*("[^"]*"|[^,]*)(?:,|$)""")
 
 
@@ -47,31 +55,67 @@ def words(texts: list[str] | None) -> list[str] | None:
     return [word.strip() for text in texts for word in text.split(",")]
 
 
+def time_of(text: str, *, fixed: bool = False) -> str:
+    """Return a time as the service takes it; one without zone is in the zone of this terminal.
+
+    One that is counted from now is left to the service's clock, unless it is to be `fixed`.
+    """
+    try:
+        time = times.parsed(text, datetime.now(UTC), datetime.astimezone)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r}: {error}.") from error
+    return text if times.is_relative(text) and not fixed else time.isoformat().replace("+00:00", "Z")
+
+
 def moment_of(text: str) -> str:
-    """Return the moment of a time such as 10m ago; other texts unchanged, for the service to parse."""
-    if ago := AGO.fullmatch(text):
-        try:
-            return (datetime.now(UTC) - timedelta(**{LENGTHS[ago[2]]: int(ago[1])})).isoformat()
-        except OverflowError as error:
-            raise typer.BadParameter(f"{text!r} is too long ago.") from error
-    return text
+    """Return a time, or a place on the log, as the service takes it."""
+    return text if PLACE.fullmatch(text) else time_of(text)
+
+
+def range_of(text: str) -> str:
+    """Return a range of times, FROM,TO, as the service takes it; one end may be empty."""
+    try:
+        times.parsed_range(text, datetime.now(UTC), datetime.astimezone)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r}: {error}.") from error
+    return ",".join(time_of(each) if each.strip() else "" for each in text.split(","))
 
 
 def text_or_file(given: str) -> str:
-    """Return the text of the file with this name (`@NAME` must be one), otherwise the text itself."""
+    """Return the text of the file with this name, otherwise the text itself, as bytes_or_file() has it."""
+    try:
+        return bytes_or_file(given).decode()
+    except UnicodeDecodeError as error:
+        raise typer.BadParameter(f"{given.removeprefix('@')} is not UTF-8 text.") from error
+
+
+def bytes_or_file(given: str) -> bytes:
+    """Return the bytes of the file with this name, otherwise those of the text itself.
+
+    `@NAME` must be a file, and `@-` is standard input. So must be what looks like the name of a file, since a mistyped
+    one would be taken for the text.
+    """
+    if given == "@-":
+        return sys.stdin.buffer.read()
     explicit = given.startswith("@")
     path = Path(given[1:] if explicit else given)
+    if explicit or _is_file(path):
+        try:
+            return path.read_bytes()
+        except (OSError, ValueError) as error:
+            why = (error.strerror if isinstance(error, OSError) else None) or str(error)
+            raise typer.BadParameter(f"{path} cannot be read: {why}.") from error
+    if FILE_NAME.fullmatch(given):
+        raise typer.BadParameter(f"There is no file {given}. A text that looks like a file's name is taken from @-.")
+    return given.encode()
+
+
+def _is_file(path: Path) -> bool:
+    """Return whether there is something to read; a pipe, such as <(…) of a shell, is as good as a file."""
     try:
-        if not explicit and not path.is_file():
-            return given
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise typer.BadParameter(f"{path} is not UTF-8 text.") from error
-    except (OSError, ValueError) as error:
-        if explicit:
-            raise typer.BadParameter(f"{path} cannot be read: {error}") from error
-        # A text may be no possible file name at all: too long, or with a null character.
-        return given
+        return path.exists() and not path.is_dir()
+    except (OSError, ValueError):  # a text may be no possible file name at all: too long, or with a null character
+        return False
 
 
 def one_name(argument: str | None, option: str | None) -> str:

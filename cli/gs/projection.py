@@ -1,12 +1,10 @@
 """gs projection: the read models, how far they are behind the log, and runs on all of them."""
 
-import sys
 from typing import Annotated, Any
 
 import typer
 
 from cli.gs.call import Call
-from cli.gs.columns import printable
 from cli.gs.options import command
 from cli.gs.problems import Failed, TimedOut
 from cli.gs.resources import PROJECTION, RUN
@@ -88,7 +86,7 @@ def _ended(call: Call, ident: str) -> dict[str, Any]:
         line = _progress(run)
         if line != told:
             told = line
-            print(printable(line), file=sys.stderr, flush=True)
+            call.note(line)
         call.client.pause(pause)
         pause = min(pause * GROWTH, LONGEST_PAUSE)
 

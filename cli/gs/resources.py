@@ -6,7 +6,9 @@ Why a table: list, show and delete of every group are made from a row here, so t
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from cli.gs.columns import Column, bytes_in_words, count, place, used_of_total
+from cli.gs.columns import Column, age, bytes_in_words, count, place, used_of_capacity
+from cli.gs.parsing import range_of, time_of
+from domain.core.times import FORMS
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,8 @@ class Narrowing:
     """Function that returns the words of its completion."""
     several: bool = False
     """Whether the option takes a list: a,b."""
+    read: Callable[[str], str] | None = None
+    """Function that checks what was given, and returns it as the service takes it."""
 
     @property
     def name(self) -> str:
@@ -48,6 +52,10 @@ class Resource:
     """The fields that identify a resource, if they are not its name and its id."""
     route: str = ""
     """Path of the kind on the service, if it is not its plural."""
+    deletable: bool = False
+    """Whether the service keeps what was deleted, and lists it if asked to."""
+    sorts: bool = True
+    """Whether the service sorts its list by a field that is named."""
 
     @property
     def known_by(self) -> tuple[str, ...]:
@@ -59,10 +67,12 @@ class Resource:
         return "/".join(("", self.route or self.plural, *filter(None, (ident, *below))))
 
 
-TIME = "a moment (ISO 8601, or Unix seconds), or how long ago (90s, 10m, 3h, 2d)"
+TIME = f"{FORMS}; without zone, in this terminal's"
+RANGE = "FROM,TO, of which one may be empty; each as --at takes it"
 ID, NAME, CREATED = Column("id"), Column("name"), Column("created")
+AGE = Column("created", "age", age)
 PROJECT = Column("project_id", "project")
-BY_NAME = Narrowing("--name", "Only with this name.")
+BY_NAME = Narrowing("--name", "Only with this name; * stands for anything: 'web*'.")
 BY_PROJECT = Narrowing("--project-id", "Only of this project.", of="project")
 ENABLED = Narrowing("--status", "Only in this status: enabled or disabled.", known=lambda: ("enabled", "disabled"))
 BY_INSTANCE = Narrowing("--instance", "Only of this instance (name or ID).", of="instance")
@@ -85,6 +95,13 @@ def _actions() -> Iterable[str]:
     return ACTIONS
 
 
+def kinds() -> Iterable[str]:
+    """Return the names of the kinds of aggregates."""
+    from domain.aggregates import AGGREGATES
+
+    return AGGREGATES
+
+
 def _migration_statuses() -> Iterable[str]:
     from domain.instance.migration import MigrationStatus
 
@@ -102,6 +119,7 @@ INSTANCE = Resource(
         Column("flavor.name", "flavor"),
         Column("image.name", "image"),
         Column("host.name", "host"),
+        AGE,
     ),
     long=(Column("zone"), Column("key_name", "key"), PROJECT, Column("user_id", "user"), CREATED, Column("updated")),
     narrowings=(
@@ -116,13 +134,11 @@ INSTANCE = Resource(
         Narrowing("--zone", "Only in this zone.", of="zone.name"),
         BY_PROJECT,
         Narrowing("--user-id", "Only of this user."),
-        Narrowing("--create-date", "Only created between from,to: Unix seconds; one of them may be empty."),
-        Narrowing("--update-date", "Only changed between from,to: Unix seconds; one of them may be empty."),
-        Narrowing(
-            "--at",
-            "What was there then (ISO 8601, Unix seconds, or how long ago: 10m), as the other options say it was.",
-        ),
+        Narrowing("--create-date", f"Only created between two times: {RANGE}.", read=range_of),
+        Narrowing("--update-date", f"Only changed between two times: {RANGE}.", read=range_of),
+        Narrowing("--at", f"What was there then, as the other options say it was: {TIME}.", read=time_of),
     ),
+    deletable=True,
 )
 DONE = (ID, NAME, Column("status"), Column("task_id", "task"), Column("command_id", "command"))
 """Columns of an instance whose task was not waited for."""
@@ -139,24 +155,34 @@ FLAVOR = Resource(
         Column("mode"),
         Column("multi_queue"),
         Column("extra"),
+        AGE,
     ),
     narrowings=(
         BY_NAME,
         Narrowing("--live_resize", "Only flavors that an instance can be live-resized to.", switch=True),
     ),
+    deletable=True,
 )
 IMAGE = Resource(
     "image",
     "images",
-    (ID, NAME, Column("format"), Column("size"), Column("virtual_size"), Column("arch"), CREATED),
+    (ID, NAME, Column("format"), Column("size"), Column("virtual_size"), Column("arch"), AGE),
     narrowings=(BY_NAME, BY_PROJECT),
+    deletable=True,
 )
-KEYPAIR = Resource("keypair", "keypairs", (ID, NAME, Column("fingerprint"), CREATED), narrowings=(BY_NAME, BY_PROJECT))
+KEYPAIR = Resource(
+    "keypair",
+    "keypairs",
+    (ID, NAME, Column("fingerprint"), AGE),
+    narrowings=(BY_NAME, BY_PROJECT),
+    deletable=True,
+)
 NETWORK = Resource(
     "network",
     "networks",
-    (ID, NAME, Column("cidr"), Column("segment"), Column("ports"), CREATED),
+    (ID, NAME, Column("cidr"), Column("segment"), Column("ports"), AGE),
     narrowings=(BY_NAME, BY_PROJECT),
+    deletable=True,
 )
 PORT = Resource(
     "port",
@@ -169,12 +195,14 @@ PORT = Resource(
         Column("mac"),
         Column("instance_id", "instance"),
         Column("keep"),
+        AGE,
     ),
     narrowings=(
         BY_NAME,
         Narrowing("--network", "Only of this network (name or ID).", of="network"),
         BY_INSTANCE,
         Narrowing("--ip", "Only with this address."),
+        Narrowing("--security-group", "Only in this security group (name or ID).", of="security-group"),
         BY_PROJECT,
     ),
 )
@@ -189,9 +217,10 @@ HOST = Resource(
         Column("status"),
         Column("health"),
         Column("instances"),
-        Column("vcpus", form=used_of_total),
+        Column("vcpus", form=used_of_capacity),
         Column("memory"),
         Column("disk"),
+        AGE,
     ),
     narrowings=(
         BY_NAME,
@@ -206,7 +235,13 @@ HOST = Resource(
         ),
     ),
 )
-ZONE = Resource("zone", "zones", (ID, NAME, Column("cell"), Column("description"), CREATED), narrowings=(BY_NAME,))
+ZONE = Resource(
+    "zone",
+    "zones",
+    (ID, NAME, Column("cell"), Column("description"), AGE),
+    narrowings=(BY_NAME,),
+    deletable=True,
+)
 TASK = Resource(
     "task",
     "tasks",
@@ -218,7 +253,7 @@ TASK = Resource(
         Column("steps_done", "done"),
         Column("steps", "of", count),
         Column("instance_name", "instance"),
-        Column("accepted"),
+        Column("accepted", "age", age),
         Column("finished"),
     ),
     narrowings=(
@@ -240,7 +275,7 @@ JOB = Resource(
         Column("host_name", "host"),
         Column("attempt"),
         Column("task_id", "task"),
-        Column("dispatched"),
+        Column("dispatched", "age", age),
         Column("finished"),
     ),
     narrowings=(
@@ -262,7 +297,7 @@ MIGRATION = Resource(
         Column("status"),
         Column("source_name", "from"),
         Column("destination_name", "to"),
-        Column("created"),
+        AGE,
         Column("updated"),
     ),
     narrowings=(
@@ -283,11 +318,11 @@ EVENT = Resource(
         Narrowing("--actor", "Only caused by this user."),
         BY_PROJECT,
         Narrowing("--task", "Only events that this task led to.", of="task"),
-        Narrowing("--since", f"Only events since this time: {TIME}."),
-        Narrowing("--until", f"Only events until this time: {TIME}."),
+        Narrowing("--since", f"Only events since this time: {TIME}.", read=time_of),
+        Narrowing("--until", f"Only events until this time: {TIME}.", read=time_of),
     ),
     named=False,
-    selects=False,
+    sorts=False,
 )
 WEBHOOK = Resource(
     "webhook",
@@ -301,8 +336,10 @@ WEBHOOK = Resource(
         Column("delivery.behind", "behind"),
         Column("delivery.failures", "failures"),
         Column("reason"),
+        AGE,
     ),
     narrowings=(BY_NAME, ENABLED, BY_PROJECT),
+    deletable=True,
 )
 CHANGE = Resource("change", "changes", (Column("field"), Column("old"), Column("new")), named=False, selects=False)
 CAUSE = Resource(
@@ -342,7 +379,7 @@ LOAD = Resource(
         Column("refusals"),
         Column("hosts_used", "hosts used"),
         Column("hosts", "of"),
-        Column("vcpus", form=used_of_total),
+        Column("vcpus", form=used_of_capacity),
         Column("memory"),
         Column("disk"),
         Column("largest_flavor", "largest flavor"),
@@ -378,19 +415,14 @@ PLACED = Resource(
     ),
     named=False,
 )
-INTERFACE = Resource(
-    "interface",
-    "interfaces",
-    (Column("index"), Column("network_name", "network"), Column("ip"), Column("mac"), Column("port_id", "port")),
-    named=False,
-)
 PARKED = Resource(
     "parked aggregate",
     "parked",
     (ID, Column("since"), Column("why"), Column("place")),
-    narrowings=(Narrowing("--kind", "Only of this kind, such as instance."),),
+    narrowings=(Narrowing("--kind", "Only of this kind, such as instance.", known=kinds),),
     named=False,
     selects=False,
+    sorts=False,
 )
 CELL = Resource(
     "cell",
@@ -399,7 +431,7 @@ CELL = Resource(
         Column("name", "cell"),
         Column("hosts"),
         Column("instances"),
-        Column("vcpus", form=used_of_total),
+        Column("vcpus", form=used_of_capacity),
         Column("memory"),
         Column("disk"),
         Column("partition"),

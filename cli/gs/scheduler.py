@@ -7,12 +7,26 @@ import typer
 
 from cli.gs.call import Call
 from cli.gs.columns import place
+from cli.gs.completion import files
 from cli.gs.options import command
 from cli.gs.output import Format
+from cli.gs.parsing import time_of
 from cli.gs.policy import read_policy
 from cli.gs.problems import Usage
-from cli.gs.resources import FILTER, FILTERED, HOST_SCORE, INSTANCE, LOAD, MOVE, PLACED, SCORE, SIMULATED_HOST, WEIGHT
-from cli.gs.standard import TIME, argument
+from cli.gs.resources import (
+    FILTER,
+    FILTERED,
+    HOST_SCORE,
+    INSTANCE,
+    LOAD,
+    MOVE,
+    PLACED,
+    SCORE,
+    SIMULATED_HOST,
+    TIME,
+    WEIGHT,
+)
+from cli.gs.standard import argument
 
 app = typer.Typer()
 
@@ -85,6 +99,7 @@ def simulate(
             metavar="FILE",
             help="YAML or JSON with filters (a list), weights and ratios (by name); the rest is the present policy.",
             show_default=False,
+            autocompletion=files(),
         ),
     ],
     begin: Annotated[
@@ -99,7 +114,8 @@ def simulate(
     ] = None,
 ) -> None:
     """Compare placements under another policy with the actual ones. Nothing is changed."""
-    body = {"policy": read_policy(policy), "from": begin, "to": end, "limit": limit}
+    times = {"from": time_of(begin), "to": time_of(end) if end else end}
+    body = {"policy": read_policy(policy), **times, "limit": limit}
     answer = call.client.write("POST", "/scheduler/simulate", {key: value for key, value in body.items() if value})
     if call.options.raw or call.options.form is not Format.TABLE or call.options.fields:
         call.show_answer(answer)

@@ -72,7 +72,7 @@ def follow(client: Client, path: str, params: dict[str, Any]) -> Iterator[Sent]:
                         return
         except Unreachable as problem:
             why = str(problem)
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             client.deadline.check()
             why = str(error) or type(error).__name__
             if isinstance(error, httpx.ReadTimeout):

@@ -14,17 +14,35 @@ from cli.gs.columns import Column
 from cli.gs.completion import names, narrowed
 from cli.gs.options import command
 from cli.gs.output import Format
+from cli.gs.parsing import moment_of
 from cli.gs.problems import GsError
-from cli.gs.resources import CHANGE, EVENT, Narrowing, Resource
+from cli.gs.resources import CHANGE, EVENT, TIME, Narrowing, Resource
 
 Choose = Callable[[dict[str, Any]], tuple[Column, ...]]
 """A function that returns the columns which a list command's own switches add."""
-TIME = "a moment (ISO 8601, or Unix seconds), or how long ago (90s, 10m, 3h, 2d)"
-MOMENT = "a moment (ISO 8601, or Unix seconds), how long ago (90s, 10m, 3h, 2d), or topic/partition/offset"
+MOMENT = f"{TIME}; or topic/partition/offset"
+ONLY, ALSO = "only", "also"
+"""Whether a list has what is deleted."""
 
 PAGE: tuple[tuple[str, Any, Any], ...] = (
     ("limit", Annotated[int | None, typer.Option("--limit", "-l", min=1, help="List at most this many.")], None),
     ("marker", Annotated[str | None, typer.Option("--marker", help="List only what follows this ID.")], None),
+)
+SORT: tuple[tuple[str, Any, Any], ...] = (
+    (
+        "sort",
+        Annotated[
+            str | None,
+            typer.Option(
+                "--sort", metavar="FIELD", help="Sort by this field; -FIELD turns the order round; -created by default."
+            ),
+        ],
+        None,
+    ),
+)
+DELETED: tuple[tuple[str, Any, Any], ...] = (
+    ("deleted", Annotated[bool, typer.Option("--deleted", help="List only what is deleted.")], False),
+    ("every", Annotated[bool, typer.Option("--all", help="List what is deleted, too.")], False),
 )
 SKIP: tuple[tuple[str, Any, Any], ...] = (
     ("skip", Annotated[int | None, typer.Option("--skip", "-s", min=0, help="Leave out this many first.")], None),
@@ -46,29 +64,49 @@ def add_list(
         own = {each.name: given.pop(each.name) for each in switches}
         if resource.long:
             own["long"] = given.pop("long")
-        query: dict[str, Any] = {name: "true" if value is True else value for name, value in given.items()}
-        if resource.selects:
-            # The service leaves out whole fields; a part of one, FIELD.PART, is picked here.
-            query["fields"] = ",".join(dict.fromkeys(each.partition(".")[0] for each in call.options.fields))
+        among = _among(given) if resource.deletable else None
+        query: dict[str, Any] = {
+            name: read[name](value) if value and name in read else "true" if value is True else value
+            for name, value in given.items()
+        }
+        query |= {"deleted": among, "fields": fields_of(call, resource)}
         answer = call.client.get(resource.path(), **query)
         while query.get("at") and not answer.items(resource.plural) and answer.get("next"):
             # A page at a moment may be empty although more follow.
             answer = call.client.get(resource.path(), **query | {"marker": answer.get("next")})
         more = (resource.long if own.get("long") else ()) + (choose(own) if choose else ())
+        more += (Column("deleted"),) if among else ()
         call.table(answer, resource, resource.columns + more)
 
     options = narrowing_options([*resource.narrowings, *switches], resource)
+    read = {each.name: each.read for each in resource.narrowings if each.read is not None}
+    options += [*(DELETED if resource.deletable else ()), *(SORT if resource.sorts else ())]
     if resource.long:
         options.append(("long", Annotated[bool, typer.Option("--long", help="Show more columns.")], False))
     signed(run, [*options, *PAGE, *(SKIP if skip else ())])
     command(app, name, help=f"List {resource.plural}.", shows=resource)(run)
 
 
+def _among(given: dict[str, Any]) -> str | None:
+    """Take the switches that say whether a list has what is deleted, and return the parameter that they become."""
+    deleted, every = given.pop("deleted"), given.pop("every")
+    if deleted and every:
+        raise typer.BadParameter("--deleted does not go with --all.")
+    return ONLY if deleted else ALSO if every else None
+
+
+def fields_of(call: Call, resource: Resource) -> str | None:
+    """Return the parameter by which the service leaves out all fields but those that --fields names, if it can."""
+    return ",".join(call.options.fields) or None if resource.selects else None
+
+
 def add_show(app: typer.Typer, resource: Resource, *, past: bool = False) -> None:
     """Add the command `show`; with `past`, it has an option to show an earlier moment."""
 
     def run(call: Call, which: str, at: str | None = None) -> None:
-        call.show_answer(call.client.get(resource.path(call.ident(resource, which)), at=at))
+        moment = moment_of(at) if at else at
+        path = resource.path(call.ident(resource, which))
+        call.show_answer(call.client.get(path, at=moment, fields=fields_of(call, resource)))
 
     options: list[tuple[str, Any, Any]] = [("which", Annotated[str, argument(resource)], inspect.Parameter.empty)]
     if past:
@@ -96,7 +134,8 @@ def add_diff(app: typer.Typer, resource: Resource) -> None:
     """Add the command `diff` to a group."""
 
     def run(call: Call, which: str, begin: str, end: str | None) -> None:
-        answer = call.client.get(resource.path(call.ident(resource, which), "diff"), **{"from": begin, "to": end})
+        moments = {"from": moment_of(begin), "to": moment_of(end) if end else end}
+        answer = call.client.get(resource.path(call.ident(resource, which), "diff"), **moments)
         if call.options.form is Format.TABLE:
             call.table(answer, CHANGE)
         else:

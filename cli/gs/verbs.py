@@ -5,14 +5,17 @@ row `hard-X` is the switch `--hard` of X.
 """
 
 import inspect
+import sys
 from typing import Annotated, Any
 
 import typer
 
 from cli.gs.call import Call, Outcomes
+from cli.gs.columns import plain
 from cli.gs.field_options import parameter_of, sent
 from cli.gs.options import command
-from cli.gs.problems import Failed, GsError, Missing
+from cli.gs.output import Format
+from cli.gs.problems import Failed, GsError, Missing, Refused
 from cli.gs.resources import DONE, INSTANCE
 from cli.gs.standard import argument
 from domain.core.fields import user_fields
@@ -24,6 +27,9 @@ HARD = "hard-"
 SOFT_DELETED = frozenset({VmState.SOFT_DELETED})
 AMONG_DELETED: dict[str, str] = {"deleted": "true", "status": VmState.SOFT_DELETED}
 """Parameters of a list of instances that shows those which can be restored."""
+GONE = SOFT_DELETED | {VmState.DELETED}
+OF_DELETED = ("id", "name", "status", "deleted", "purge_at")
+"""Fields of a deleted instance that a table shows."""
 
 app = typer.Typer()
 
@@ -34,10 +40,13 @@ def add(app: typer.Typer, action: InstanceAction, hard: InstanceAction | None) -
 
     def run(call: Call, which: list[str], **given: Any) -> None:
         chosen, fields = (hard, of_hard) if hard and given.pop("hard") else (action, own)
+        sure = given.pop("yes", True)
         body = sent({**of_hard, **own}, given)
         if strange := body.keys() - fields.keys():
             flag = f"--{min(strange).replace('_', '-')}"
             raise typer.BadParameter(f"{flag} does not go {'with' if chosen is hard else 'without'} --hard.")
+        if chosen.ends is VmState.DELETED and not sure:
+            must_be_wanted(call, which, chosen)
         act(call, which, chosen.name, body)
 
     kind = inspect.Parameter.KEYWORD_ONLY
@@ -49,6 +58,9 @@ def add(app: typer.Typer, action: InstanceAction, hard: InstanceAction | None) -
     if hard:
         note = Annotated[bool, typer.Option("--hard", help=hard.help)]
         parameters.append(inspect.Parameter("hard", kind, default=False, annotation=note))
+    if VmState.DELETED in (action.ends, hard and hard.ends):
+        sure = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before something is deleted for good.")]
+        parameters.append(inspect.Parameter("yes", kind, default=False, annotation=sure))
     for name, field in {**of_hard, **own}.items():
         needed = field.is_required() and (hard is None or name in own.keys() & of_hard.keys())
         parameters.append(parameter_of(name, field, needed=needed))
@@ -65,6 +77,25 @@ def _ident(call: Call, text: str, action: InstanceAction) -> str:
             if not action.begins >= SOFT_DELETED:
                 raise
     return call.ident(INSTANCE, text, **AMONG_DELETED)
+
+
+def must_be_wanted(call: Call, which: list[str], action: InstanceAction) -> None:
+    """Say what would be deleted for good, and ask whether that is wanted, if somebody can answer. Raises Refused."""
+    if not at_terminal():
+        return
+    for text in which:
+        found = call.client.get(INSTANCE.path(_ident(call, text, action)))
+        addresses = plain(found.get("addresses"))
+        host = (found.get("host") or {}).get("name") or "no host"
+        call.note(f"{found.get('name')} ({found.get('id')}): {found.get('status')}, on {host}, addresses {addresses}")
+    question = "Delete it for good?" if len(which) == 1 else f"Delete these {len(which)} for good?"
+    if not typer.confirm(question, err=True):
+        raise Refused("Nothing was deleted.")
+
+
+def at_terminal() -> bool:
+    """Return whether somebody can read a question, and answer it."""
+    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr))
 
 
 def act(call: Call, which: list[str], verb: str, body: dict[str, Any]) -> None:
@@ -94,7 +125,7 @@ def act(call: Call, which: list[str], verb: str, body: dict[str, Any]) -> None:
             tasks[ident] = Started(said["task_id"], text)
     well = True
     if call.options.wait:
-        well = _wait(call, answers, tasks, alone=len(which) == 1)
+        well = _wait(call, answers, tasks, alone=len(which) == 1, gone=ACTIONS[verb].ends in GONE)
     else:
         call.leave([started.task_id for started in tasks.values()])
         documents = [{"id": ident, **said} for ident, said in answers.items()]
@@ -104,7 +135,7 @@ def act(call: Call, which: list[str], verb: str, body: dict[str, Any]) -> None:
         raise Failed
 
 
-def _wait(call: Call, answers: dict[str, Any], tasks: dict[str, Any], *, alone: bool) -> bool:
+def _wait(call: Call, answers: dict[str, Any], tasks: dict[str, Any], *, alone: bool, gone: bool) -> bool:
     ended, well = call.finish(list(tasks.values()))
     failed = {ident for ident, task in zip(tasks, ended, strict=True) if task["status"] != "finished"}
     shown = []
@@ -112,7 +143,9 @@ def _wait(call: Call, answers: dict[str, Any], tasks: dict[str, Any], *, alone: 
         if ident in failed:
             continue
         after = tasks[ident].task_id if ident in tasks else said.get("command_id")
-        shown.append(call.found(INSTANCE, ident, after=after) or {"id": ident, "status": "deleted"})
+        document = call.found(INSTANCE, ident, after=after) or {"id": ident, "status": "deleted"}
+        brief = gone and call.options.form is Format.TABLE and not (call.options.raw or call.options.fields)
+        shown.append({name: document[name] for name in OF_DELETED if document.get(name)} if brief else document)
     call.instances(shown, alone=alone)
     return well
 

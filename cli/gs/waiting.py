@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from cli.gs.client import Client
-from cli.gs.columns import bytes_in_words, printable
+from cli.gs.columns import bytes_in_words
 from cli.gs.problems import Refused, of_answer
 from cli.gs.resources import TASK
+from cli.terminal import echo
+from domain.core.text import printable
 
 ENDED = frozenset({"finished", "failed", "cancelled"})
 FIRST_PAUSE = 0.1  # seconds; grows, so that quick tasks are told quickly and slow ones cost little
@@ -51,7 +53,7 @@ class LineTeller:
             line = progress(started, task)
             if self._last.get(started.task_id) != line:
                 self._last[started.task_id] = line
-                print(f"{line}, {seconds:.0f} s", file=sys.stderr, flush=True)
+                echo(f"{line}, {seconds:.0f} s", err=True)
 
 
 class LiveTeller:
@@ -65,7 +67,7 @@ class LiveTeller:
         from rich.text import Text
 
         running = [(started, task) for started, task in seen if task["status"] not in ENDED]
-        lines = [f"{progress(started, task)}, {seconds:.0f} s" for started, task in running[:LINES]]
+        lines = [printable(f"{progress(started, task)}, {seconds:.0f} s") for started, task in running[:LINES]]
         if len(running) > LINES:
             lines.append(f"and {len(running) - LINES} more")
         self._status.update(Text("\n".join(lines)))
@@ -74,7 +76,7 @@ class LiveTeller:
 @contextmanager
 def teller() -> Iterator[Teller]:
     """Return the display that fits standard error, a terminal or not."""
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         yield LineTeller()
         return
     from rich.console import Console
@@ -86,7 +88,7 @@ def teller() -> Iterator[Teller]:
 def progress(started: Started, task: Document) -> str:
     """Return the progress of a task, such as `web-1: boot: CreateDisk (4 of 8)`."""
     status, steps = str(task["status"]), task.get("steps") or []
-    said = [printable(started.label), str(task.get("action") or "task")]
+    said = [started.label, str(task.get("action") or "task")]
     if status in ENDED or status == "queued":
         return ": ".join((*said, status))
     step = str(task.get("step") or "") or "between steps"
@@ -155,11 +157,13 @@ def fault_lines(started: Started, task: Document) -> list[str]:
     where = f" at step {fault['step']}" if fault.get("step") else ""
     how = "was cancelled" if task["status"] == "cancelled" else "failed"
     why = f": {fault['message']} ({fault['code']})" if fault else ""
-    lines = [printable(f"{started.label}: {task.get('action', 'task')} {how}{where}{why}")]
+    lines = [f"{started.label}: {task.get('action', 'task')} {how}{where}{why}"]
     details = fault.get("details") or {}
     if details:
         said = ", ".join(f"{name} {value}" for name, value in details.items())
-        lines.append(printable(f"Hosts left after each filter: {said}" if fault["code"] == "no-valid-host" else said))
+        lines.append(f"Hosts left after each filter: {said}" if fault["code"] == "no-valid-host" else said)
     if undo := task.get("undo_fault"):
-        lines.append(printable(f"Undoing it failed too: {undo['message']} ({undo['code']})"))
-    return lines
+        lines.append(f"Undoing it failed too: {undo['message']} ({undo['code']})")
+    if hint := fault.get("hint"):
+        lines.append(f"Hint: {hint}")
+    return [printable(line) for line in lines]

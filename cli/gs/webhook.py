@@ -5,9 +5,9 @@ from typing import Annotated, Any
 import typer
 
 from cli.gs.call import Call
-from cli.gs.completion import narrowed
+from cli.gs.completion import closed, narrowed
 from cli.gs.options import command
-from cli.gs.parsing import moment_of, one_name, words
+from cli.gs.parsing import one_name, time_of, words
 from cli.gs.problems import Failed, Refused
 from cli.gs.resources import BY_PROJECT, EVENT, TIME, WEBHOOK, Narrowing
 from cli.gs.standard import add_delete, add_list, add_show, argument
@@ -34,7 +34,13 @@ Actor = Annotated[Text, _option("--actor")]
 OfProject = Annotated[Text, _option("--project-id")]
 Task = Annotated[Text, _option("--task")]
 Start = Annotated[
-    Text, typer.Option("--from", metavar="beginning|now|ID", help="Where to begin; an ID as gs event follow prints it.")
+    Text,
+    typer.Option(
+        "--from",
+        metavar="beginning|now|ID",
+        help="Where to begin; an ID as gs event follow prints it.",
+        autocompletion=closed("beginning", "now"),
+    ),
 ]
 Since = Annotated[Text, typer.Option("--since", help=f"Where to begin: {TIME}.")]
 Description = Annotated[Text, typer.Option("--description", help="Description of the webhook.")]
@@ -129,7 +135,7 @@ def _wanted(types: list[str] | None, subject: Text, actor: Text, project_id: Tex
 
 
 def _place(start: Text, since: Text) -> dict[str, Any]:
-    return {"from": start, "since": moment_of(since) if since else None}
+    return {"from": start, "since": time_of(since, fixed=True) if since else None}
 
 
 def _given(body: dict[str, Any]) -> dict[str, Any]:
@@ -143,6 +149,8 @@ def _told_once(call: Call, answer: Any, needed: str, ident: str = "") -> None:
             f"{needed}, but the answer with its secret was lost, and it is told once.",
             "gs webhook update --new-secret makes another.",
         )
+    if secret:
+        call.only_now("secret", secret)
     call.written(WEBHOOK, answer, ident, extra={"secret": secret} if secret else None)
     if secret:
         call.note("The secret is shown only now: the receiver checks signatures with it.")

@@ -9,9 +9,10 @@ import typer
 
 from cli.gs.call import Call
 from cli.gs.options import command
-from cli.gs.output import Format, write
+from cli.gs.output import Format, escaped_json
 from cli.gs.resources import CAUSE, Resource
 from cli.gs.standard import argument, article, signed
+from cli.terminal import write
 
 
 class Graph(StrEnum):
@@ -55,9 +56,10 @@ def drawn(chain: dict[str, Any], graph: Graph) -> str:
     """Return the chain as the text of a graph (https://graphviz.org/doc/info/lang.html, https://mermaid.js.org)."""
     numbers = {step["id"]: f"e{number}" for number, step in enumerate(chain["steps"])}
     nodes = [(numbers[step["id"]], f"{step['subject'].partition('/')[0]}: {step['says']}") for step in chain["steps"]]
-    edges = [(numbers[edge["from"]], numbers[edge["to"]]) for edge in chain["edges"]]
+    ends = [(edge["from"], edge["to"]) for edge in chain["edges"]]
+    edges = [(numbers[begin], numbers[end]) for begin, end in ends if begin in numbers and end in numbers]
     if graph is Graph.DOT:
-        lines = [f"  {name} [label={json.dumps(text, ensure_ascii=False)}];" for name, text in nodes]
+        lines = [f"  {name} [label={escaped_json(json.dumps(text, ensure_ascii=False))}];" for name, text in nodes]
         lines += [f"  {begin} -> {end};" for begin, end in edges]
         return "digraph why {\n  node [shape=box];\n" + "\n".join(lines) + "\n}\n"
     lines = [f'  {name}["{_escaped(text)}"]' for name, text in nodes]

@@ -5,6 +5,8 @@ with its values filled in. A class says its category, which `api/http/problems.p
 is a class and nothing else.
 """
 
+from collections.abc import Sequence
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, ClassVar
 
@@ -25,6 +27,8 @@ class Category(StrEnum):
     """The caller is not known."""
     FORBIDDEN = "forbidden"
     """The caller is known and may not do this."""
+    MISDIRECTED = "misdirected"
+    """The request is meant for somebody else."""
     NOT_ALLOWED = "not_allowed"
     """The thing exists and has no such method."""
     TOO_LARGE = "too_large"
@@ -44,10 +48,13 @@ class GoStackError(Exception):
     """An error has occurred."""
 
     code: ClassVar[str] = "error"
-    hint: ClassVar[str] = ""
+    hint: str = ""
+    """Advice for the user; an error may have advice of its own, instead of its class's."""
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, *, hint: str = "", **values: Any) -> None:
         self.values = values
+        if hint:
+            self.hint = hint
         text = " ".join((type(self).__doc__ or "").split())
         super().__init__(text.format(**values))
 
@@ -75,6 +82,11 @@ class NotFound(Refusal):
 
     code = "not-found"
     category = Category.NOT_FOUND
+
+
+def deleted_at(at: datetime | None) -> str:
+    """Return the hint for a thing that was there until this time; empty for one that is not deleted."""
+    return f"It was deleted at {at:%Y-%m-%dT%H:%M:%SZ}." if at else ""
 
 
 class NotThereThen(Refusal):
@@ -111,6 +123,14 @@ class WrongStatus(Refusal):
     category = Category.CONFLICT
 
 
+class NeverRan(Refusal):
+    """{kind} {id} never ran, so there is nothing to {action}."""
+
+    code = "never-ran"
+    category = Category.CONFLICT
+    hint = "Its fault says why (gs instance show). Delete it (gs instance delete) and boot again."
+
+
 class TaskRunning(Refusal):
     """{kind} {id} is busy: task {task} ({action}) has run since {since}."""
 
@@ -139,6 +159,12 @@ class InUse(Refusal):
 
     code = "in-use"
     category = Category.CONFLICT
+
+
+def some_of(holders: Sequence[str], most: int = 3) -> str:
+    """Return what uses a thing, in words: the first few, and how many more there are."""
+    told = ", ".join(holders[:most])
+    return f"{told} and {len(holders) - most} more" if len(holders) > most else told
 
 
 class Invalid(Refusal):
@@ -231,6 +257,21 @@ class HasLocalVolumes(Refusal):
     hint = "Detach them first (gs instance detach-volume)."
 
 
+class InterfaceNotAttached(Refusal):
+    """Instance {id} has no network interface with port {port}."""
+
+    code = "interface-not-attached"
+    category = Category.CONFLICT
+    hint = "Its interfaces, with their ports: gs instance interface-list."
+
+
+class TooManyInterfaces(Refusal):
+    """Instance {id} has {most} network interfaces, which is the most that one can have."""
+
+    code = "too-many-interfaces"
+    category = Category.CONFLICT
+
+
 class PortBusy(Refusal):
     """Port {id} belongs to instance {device} already."""
 
@@ -294,6 +335,17 @@ FAULTS: dict[str, str] = {
     "no-valid-host": "The scheduler found no host.",
 }
 """Code of a fault that is no refusal of a command -> its meaning."""
+
+FAULT_HINTS: dict[str, str] = {
+    "deadline-passed": "Look whether its host is up (gs host list).",
+    "image-unavailable": "Look whether the image's file is in the store; if not, create the image again from its file.",
+    "checksum-mismatch": "Create the image again from its file.",
+    "image-unsafe": "Use another image: this one's file is not what its format says, or refers to other files.",
+    "disk-too-small": "Ask for a larger root disk.",
+    "no-address-left": "Use another network, or delete ports (gs port list).",
+    "network-overlaps": "Use a network with another range of addresses.",
+}
+"""Code of a fault -> what helps; refusals say it themselves, where they know."""
 
 
 def refusals() -> dict[str, type[Refusal]]:

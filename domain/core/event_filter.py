@@ -29,7 +29,9 @@ UNREADABLE = (ValueError, KeyError, AttributeError, TypeError, RecursionError)
 reader of the log skips such a record; one that failed on it would fail again after every start."""
 _TYPE = re.compile(r"[a-z0-9.*-]+")
 _VERSIONED = re.compile(r"(\.v[0-9]+|\*)$")
-_SUBJECT = re.compile(r"[a-z-]{1,40}/[!-~]{1,80}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+SUBJECT = r"[a-z-]{1,40}/[!-~]{1,80}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+"""Pattern of a subject."""
+_SUBJECT = re.compile(SUBJECT)
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ def is_one_of(name: str, types: Sequence[str]) -> bool:
 def whole_types(given: Sequence[str]) -> tuple[str, ...]:
     """Return names and patterns as they are compared: `instance.*` becomes `gostack.instance.*`, and `task.accepted`
     becomes `gostack.task.accepted.v*`. Raises ValueError, which says what is allowed."""
+    given = [each.lower() for each in given]
     for each in given:
         if not _TYPE.fullmatch(each) or len(each) > LONGEST_TYPE or each.count("*") > MOST_STARS:
             raise ValueError(f"it must be {TYPES_ALLOWED}")
@@ -91,7 +94,9 @@ def whole_types(given: Sequence[str]) -> tuple[str, ...]:
 
 
 def checked_subject(given: str) -> str:
-    """Return the subject as it was passed. Raises ValueError, which says what is allowed."""
-    if not _SUBJECT.fullmatch(given):
+    """Return the subject, its kind in lower case. Raises ValueError, which says what is allowed."""
+    kind, slash, ident = given.partition("/")
+    subject = f"{kind.lower()}{slash}{ident}"
+    if not _SUBJECT.fullmatch(subject):
         raise ValueError(f"it must be {SUBJECT_ALLOWED}")
-    return given
+    return subject

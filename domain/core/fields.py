@@ -6,7 +6,7 @@ and what is encrypted follows from the message's, so what either has to know of 
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final, get_args
+from typing import Annotated, Any, Final, get_args, get_origin
 
 from pydantic import BaseModel, Field
 from pydantic.fields import FieldInfo
@@ -58,12 +58,18 @@ PLAIN: Final[Any] = _Plain()
 """Marks a text that says nothing of a person, where the field's name could: `name: Annotated[str, PLAIN]` of a job."""
 
 
+LONGEST_REFERENCE = 255
+"""Characters of an id or a name that stands for something else, at most."""
+
+
 @dataclass(frozen=True)
 class Refers:
-    """Marks a field that refers to something of this kind, for which people write its id or its name.
+    """Marks a field that refers to something of this kind, for which people write its id or its name: an aggregate, or
+    a part of one that the API lists, such as a port.
 
     A field that is a text holds the id, and nothing where it is empty; one that is a model holds the thing as it was
-    when it was asked for, so that a later change of it changes nothing, and nothing where it is None.
+    when it was asked for, so that a later change of it changes nothing, and nothing where it is None. One that is a
+    tuple of either holds several, each once.
     """
 
     kind: str
@@ -71,7 +77,7 @@ class Refers:
 
 def user_fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
     """Return the fields of a model that a user may set, by name, in the order in which the class has them. A field that
-    holds the thing it refers to is a text there, the thing's id or name."""
+    holds the thing it refers to is a text there, the thing's id or name; one that holds several is several texts."""
     return {
         name: _by_name(field) if holds(field) else field
         for name, field in model.model_fields.items()
@@ -80,14 +86,24 @@ def user_fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
 
 
 def bounds(field: FieldInfo) -> list[Any]:
-    """Return what is declared about a field's values, without the marks that only say whether a text is personal."""
-    return [each for each in field.metadata if each is not PLAIN and not isinstance(each, Personal)]
+    """Return the limits of a field's values, without the marks that say what a text is, or what it refers to."""
+    return [each for each in field.metadata if each is not PLAIN and not isinstance(each, (Personal, Refers))]
+
+
+def several(field: FieldInfo) -> bool:
+    """Return whether a field holds several values, of any number."""
+    return get_origin(field.annotation) in (tuple, list)
+
+
+def reference(field: FieldInfo) -> Refers | None:
+    """Return the mark of a field that refers to something; None of any other."""
+    return next((mark for mark in field.metadata if isinstance(mark, Refers)), None)
 
 
 def holds(field: FieldInfo) -> type[BaseModel] | None:
     """Return the class of the thing that a referring field holds; None for a field that holds an id, or does not
     refer."""
-    if not any(isinstance(mark, Refers) for mark in field.metadata):
+    if reference(field) is None:
         return None
     kinds = get_args(field.annotation) or (field.annotation,)
     return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
@@ -95,13 +111,15 @@ def holds(field: FieldInfo) -> type[BaseModel] | None:
 
 def references(model: type[BaseModel]) -> dict[str, Refers]:
     """Return the fields of a model that refer to something, by name."""
-    return {
-        name: mark for name, field in model.model_fields.items() for mark in field.metadata if isinstance(mark, Refers)
-    }
+    return {name: mark for name, field in model.model_fields.items() if (mark := reference(field)) is not None}
 
 
 def _by_name(field: FieldInfo) -> FieldInfo:
-    limits: dict[str, Any] = {"min_length": 1, "max_length": 255, "description": field.description}
-    made: Any = Field(**limits) if field.is_required() else Field(None, **limits)
-    shape: Any = str if field.is_required() else str | None
-    return FieldInfo.from_annotated_attribute(shape, made)
+    text: Any = Annotated[str, Field(min_length=1, max_length=LONGEST_REFERENCE)]
+    given: dict[str, Any] = {"description": field.description}
+    if several(field):
+        shape: Any = Annotated[tuple[text, ...], reference(field), *bounds(field)]
+        return FieldInfo.from_annotated_attribute(shape, Field(**given) if field.is_required() else Field((), **given))
+    given |= {"min_length": 1, "max_length": LONGEST_REFERENCE}
+    shape = Annotated[str if field.is_required() else str | None, reference(field)]
+    return FieldInfo.from_annotated_attribute(shape, Field(**given) if field.is_required() else Field(None, **given))

@@ -48,7 +48,7 @@ class Topic(StrEnum):
 class Model(BaseModel):
     """A value that is never changed, only replaced. Unknown fields are ignored, so that an older reader survives."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True, hide_input_in_errors=True)
 
     def but(self, **changes: Any) -> Self:
         """Return a copy with these fields replaced; the new values are not validated.
@@ -111,6 +111,12 @@ def type_name(kind: str, class_name: str, revision: int) -> str:
             rest = own[:start] + own[start + len(of_kind) :]
             break
     return f"gostack.{kind}.{'-'.join(rest or own)}.v{revision}"
+
+
+def plain_name(name: str) -> str:
+    """Return the name of a message as people say it, `hard-reboot` for `gostack.instance.hard-reboot.v1`; any other
+    name as it is."""
+    return name.split(".")[-2] if name.startswith("gostack.") else name
 
 
 class Key(NamedTuple):
@@ -243,10 +249,10 @@ class Outcome:
     """Index of an event -> its attribution, where that is not the record's."""
 
 
+@lru_cache(1 << 14, typed=True)
 def derived_id(cause: str, *names: object) -> str:
-    """Return an id that is the same for the same cause and names: UUID version 5 (RFC 9562).
-
-    Raises ValueError where the cause is no UUID.
+    """Return an id that is the same for the same cause and names: UUID version 5 (RFC 9562). Cached, since the ids of a
+    task's jobs are asked for at each answer. Raises ValueError where the cause is no UUID.
     """
     if len(cause) != 36:
         raise ValueError(f"{cause!r} is no UUID")

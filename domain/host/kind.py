@@ -1,7 +1,7 @@
 """The row of hosts in the table of kinds."""
 
-from domain.host.state import Host, evolve
-from domain.kind import DecidedBy, Kind
+from domain.host.state import Host, HostHealth, evolve
+from domain.kind import DecidedBy, Kind, ListFilter
 
 KIND = Kind(
     name="host",
@@ -10,4 +10,8 @@ KIND = Kind(
     evolve=evolve,
     decider="domain.scheduling.decider",
     decided_by=DecidedBy.SCHEDULER,
+    filters=(
+        ListFilter("zone", "in this zone", refers="zone", by_name=True),
+        ListFilter("health", "in one of these states of health", several=True, values=tuple(HostHealth)),
+    ),
 )

@@ -37,6 +37,10 @@ class RegisterHost(HostCommand):
     cell: str = DEFAULT_CELL
     inventory: Inventory
     endpoint: str = ""
+    uplink: str = ""
+    """IPv4 address at which the host's guest networks are reached by other hosts; empty where it has none."""
+    tunnel_key: str = ""
+    """WireGuard's public key, by which other hosts encrypt what they send there; empty where nothing is encrypted."""
 
 
 class EnableHost(HostCommand):
@@ -106,6 +110,17 @@ class HostRegistered(HostEvent):
     endpoint: str
     partition: int
     epoch: int
+    at: datetime
+
+
+class HostUplinkChanged(HostEvent):
+    """The host's guest networks are reached at this address by other hosts, encrypted for this public key; empty: at
+    none, without encryption."""
+
+    revision = 2
+
+    uplink: str
+    tunnel_key: str = ""
     at: datetime
 
 

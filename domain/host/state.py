@@ -19,6 +19,7 @@ from domain.host.messages import (
     HostHeard,
     HostRegistered,
     HostSuspected,
+    HostUplinkChanged,
     HostZoneAssigned,
     Inventory,
 )
@@ -56,6 +57,10 @@ class Host(Model):
     """The host's cell, which never changes: only one scheduler decides for a host."""
     inventory: Inventory
     endpoint: str = ""
+    uplink: str = ""
+    """IPv4 address at which the host's guest networks are reached by other hosts."""
+    tunnel_key: str = ""
+    """WireGuard's public key, by which other hosts encrypt what they send there; empty where nothing is encrypted."""
     partition: int
     epoch: int
     enabled: bool = True
@@ -88,8 +93,10 @@ class Host(Model):
 
     def used(self) -> dict[str, int]:
         """Return the reserved amount of each resource, by its name."""
+        if not self.claims:
+            return dict.fromkeys(RESOURCES, 0)
         columns = zip(*map(_AMOUNTS, self.claims.values()), strict=True)
-        return dict.fromkeys(RESOURCES, 0) | dict(zip(RESOURCES, map(sum, columns), strict=False))
+        return dict(zip(RESOURCES, map(sum, columns), strict=True))
 
     @property
     def due_at(self) -> datetime | None:
@@ -119,6 +126,8 @@ def evolve(now: Host | None, event: Event, subject_id: str) -> Host:
     if now is None:
         raise TypeError(f"{event.type_name} cannot be the first event of host {subject_id}")
     match event:
+        case HostUplinkChanged():
+            return now.but(uplink=event.uplink, tunnel_key=event.tunnel_key, updated=event.at)
         case HostEnabled():
             return now.but(enabled=True, why_disabled="", enable_at=None, updated=event.at)
         case HostDisabled():

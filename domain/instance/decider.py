@@ -6,13 +6,15 @@ answer for ever.
 
 from domain.core.errors import AlreadyExists
 from domain.core.messages import Behalf, Decision, Envelope
+from domain.core.names import must_be_name
 from domain.host.reports import GuestObserved
+from domain.instance import telling
 from domain.instance.action import InstanceCommand
 from domain.instance.actions import ACTIONS
 from domain.instance.actions.lifecycle.boot import BOOT, BootInstance
 from domain.instance.actions.lifecycle.delete import HARD_DELETE, HardDeleteInstance
 from domain.instance.actions.lifecycle.update import UpdateInstance
-from domain.instance.events import InstanceCreated, InstancePowerChanged, InstanceUpdated
+from domain.instance.events import InstanceCreated, InstancePowerChanged, InstanceSecondPowerChanged, InstanceUpdated
 from domain.instance.evolve import evolve
 from domain.instance.placement import react, renewed
 from domain.instance.state import Instance, VmState
@@ -22,6 +24,8 @@ from domain.tasks.action import TaskRules
 from domain.tasks.decide import accept, act, alive, concerns_tasks, decision_of
 from domain.tasks.draft import Draft
 from domain.tasks.events import DeadlinePassed
+from domain.tasks.job import Where
+from domain.tasks.messages import JobsAnswered
 
 RULES = TaskRules(
     kind="instance",
@@ -52,18 +56,23 @@ def decide(now: Instance | None, envelope: Envelope) -> Decision:
             act(draft, RULES, command, envelope)
         case GuestObserved() as observed:
             _observed(draft, observed, envelope)
+        case JobsAnswered(task_id=telling.NO_TASK) as answer:
+            telling.not_told(draft, answer)
         case DeadlinePassed(due_id=due_id) if now is not None and due_id == now.id:
             _purge(draft, envelope)
         case other:
             if not concerns_tasks(draft, RULES, envelope):
                 raise TypeError(f"{other.type_name} is nothing an instance decides")
     _settle(draft, envelope)
-    return decision_of(draft, envelope, RULES)
+    decision = decision_of(draft, envelope, RULES)
+    decision.outgoing += telling.told_anew(draft, envelope)
+    return decision
 
 
 def _boot(draft: Draft[Instance], command: BootInstance, envelope: Envelope) -> None:
     if draft.after is not None:
         raise AlreadyExists(kind="instance", id=draft.id)
+    must_be_name(command.name)
     given = {name: getattr(command, name) for name in BootInstance.model_fields}
     draft.emit(InstanceCreated(project=envelope.project, owner=envelope.actor, created=envelope.time, **given))
     accept(draft, RULES, BOOT, command, envelope)
@@ -76,6 +85,8 @@ def _update(draft: Draft[Instance], command: UpdateInstance, envelope: Envelope)
         for name in UpdateInstance.model_fields
         if (value := getattr(command, name)) is not None and value != getattr(instance, name)
     }
+    if "name" in changed:
+        must_be_name(changed["name"])
     if changed:
         draft.emit(InstanceUpdated(at=envelope.time, **changed))
 
@@ -89,21 +100,26 @@ def _purge(draft: Draft[Instance], envelope: Envelope) -> None:
 
 def _observed(draft: Draft[Instance], observed: GuestObserved, envelope: Envelope) -> None:
     instance = draft.after
-    if instance is None or instance.host is None or _host_works(instance):
+    if instance is None or _host_works(instance, observed.host_id):
         return
-    if instance.host.id != observed.host_id or observed.epoch < instance.host.epoch:
-        return
-    if instance.power is observed.power:
-        return
-    # What a task makes of the instance is known at its end.
-    vm_state = instance.vm_state if instance.task else seen_as(instance.vm_state, observed.power)
-    draft.emit(InstancePowerChanged(power=observed.power, vm_state=vm_state, at=envelope.time))
+    for where in Where:
+        host, _ = instance.held(where)
+        if host is None or host.id != observed.host_id or observed.epoch < host.epoch:
+            continue
+        if instance.power_at(where) is observed.power:
+            continue
+        if where is Where.THERE:
+            draft.emit(InstanceSecondPowerChanged(power=observed.power, at=envelope.time))
+            continue
+        # What a task makes of the instance is known at its end.
+        vm_state = instance.vm_state if instance.task else seen_as(instance.vm_state, observed.power)
+        draft.emit(InstancePowerChanged(power=observed.power, vm_state=vm_state, at=envelope.time))
 
 
-def _host_works(instance: Instance) -> bool:
-    """Return whether a host's agent is at work on the instance: then its answer says what the power is."""
+def _host_works(instance: Instance, host_id: str) -> bool:
+    """Return whether that host's agent is at work on the instance: then its answer says what the power is there."""
     dispatch = instance.task.dispatch if instance.task else None
-    return dispatch is not None and dispatch.host is not None and not dispatch.held
+    return dispatch is not None and dispatch.host is not None and dispatch.host.id == host_id and not dispatch.held
 
 
 def _settle(draft: Draft[Instance], envelope: Envelope) -> None:

@@ -21,7 +21,7 @@ class InstanceEvent(Event):
 class InstanceCreated(InstanceEvent, InstanceSpec):
     """The instance exists from now on; nothing runs yet."""
 
-    revision = 2
+    revision = 3
     project: str
     owner: Annotated[str, PERSONAL_OF_ACTOR]
     created: datetime
@@ -48,6 +48,13 @@ class InstancePowerChanged(InstanceEvent):
 
     power: Power
     vm_state: VmState
+    at: datetime
+
+
+class InstanceSecondPowerChanged(InstanceEvent):
+    """The hypervisor of the instance's second host reported another power state of the guest there."""
+
+    power: Power
     at: datetime
 
 

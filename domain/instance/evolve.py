@@ -17,10 +17,12 @@ from domain.instance.events import (
     InstancePurgeScheduled,
     InstanceRebuilt,
     InstanceRescued,
+    InstanceSecondPowerChanged,
     InstanceUpdated,
 )
 from domain.instance.state import Instance
 from domain.tasks.events import TaskEvent
+from domain.tasks.job import Where
 from domain.tasks.subject import evolve_task
 
 
@@ -43,8 +45,10 @@ def evolve(now: Instance | None, event: Event, subject_id: str) -> Instance:
         case InstanceHostnameChanged():
             return now.but(hostname=event.hostname, updated=event.at)
         case InstancePowerChanged():
-            unsettled = now.task is not None
-            return now.but(power=event.power, vm_state=event.vm_state, unsettled=unsettled, updated=event.at)
+            seen = now.observed(event.power, Where.HERE, unsettled=now.task is not None)
+            return seen.but(vm_state=event.vm_state, updated=event.at)
+        case InstanceSecondPowerChanged():
+            return now.observed(event.power, Where.THERE, unsettled=now.task is not None).but(updated=event.at)
         case InstanceHostRenewed():
             return now.renewed(event.host_id, event.epoch)
         case InstanceCellChanged():

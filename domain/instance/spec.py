@@ -34,3 +34,5 @@ class InstanceSpec(Model):
     password_ref: str = ""
     user_data_ref: str = ""
     nics: tuple[Nic, ...] = ()
+    launch_index: int = 0
+    """Place of the instance among those of one boot, from 0."""

@@ -43,9 +43,11 @@ class OtherHost(Model):
     claim: str
     """Id of the claim that reserves its resources there."""
     nics: tuple[Nic, ...] = ()
-    """Network interfaces as they are there: the host's own address in a network differs. Empty until known."""
+    """Network interfaces as they are there. Empty until known."""
     power: Power = Power.NONE
     """Power state that the hypervisor there last reported."""
+    unsettled: bool = False
+    """Whether that was seen while a task ran, as it is of the instance's own host."""
 
 
 class Instance(InstanceSpec, PlacedSubject):
@@ -108,14 +110,34 @@ class Instance(InstanceSpec, PlacedSubject):
             return self
         left = None
         if self.host is not None:
-            left = OtherHost(host=self.host, claim=self.claim, nics=self.nics, power=self.power)
-        return self.but(host=other.host, claim=other.claim, nics=other.nics, incoming=left, power=power, updated=at)
+            left = OtherHost(
+                host=self.host, claim=self.claim, nics=self.nics, power=self.power, unsettled=self.unsettled
+            )
+        return self.but(
+            host=other.host,
+            claim=other.claim,
+            nics=other.nics,
+            incoming=left,
+            power=power,
+            unsettled=other.unsettled,
+            updated=at,
+        )
+
+    def power_at(self, where: Where) -> Power:
+        """Return the power state that the hypervisor there last reported."""
+        if where is Where.HERE:
+            return self.power
+        return self.incoming.power if self.incoming else Power.NONE
 
     def seen(self, power: Power, where: Where) -> "Instance":
+        """Return the instance with the power state that the hypervisor there reported as a job's result."""
+        return self.observed(power, where, unsettled=False)
+
+    def observed(self, power: Power, where: Where, unsettled: bool) -> "Instance":
         """Return the instance with the power state that the hypervisor there reported."""
         if where is Where.HERE:
-            return self.but(power=power, unsettled=False)
-        return self.but(incoming=self.incoming.but(power=power)) if self.incoming else self
+            return self.but(power=power, unsettled=unsettled)
+        return self.but(incoming=self.incoming.but(power=power, unsettled=unsettled)) if self.incoming else self
 
     def renewed(self, host_id: str, epoch: int) -> "Instance":
         """Return the instance with the new epoch of a host that has registered again."""
@@ -127,6 +149,10 @@ class Instance(InstanceSpec, PlacedSubject):
     def with_nic(self, index: int, nic: Nic) -> "Instance":
         """Return the instance with the network interface at this index replaced."""
         return self.but(nics=(*self.nics[:index], nic, *self.nics[index + 1 :]))
+
+    def without_nic(self, port_id: str) -> "Instance":
+        """Return the instance without the network interface of this port."""
+        return self.but(nics=tuple(each for each in self.nics if each.port_id != port_id))
 
     def with_nic_there(self, index: int, nic: Nic) -> "Instance":
         """Return the instance with a network interface as it is on the second host."""
@@ -145,6 +171,11 @@ class Instance(InstanceSpec, PlacedSubject):
     def without_volume(self, volume_id: str) -> "Instance":
         """Return the instance without a volume."""
         return self.but(volumes=tuple(each for each in self.volumes if each.id != volume_id))
+
+    @property
+    def never_made(self) -> bool:
+        """Whether, if it is in error, its boot failed: it never ran, although it was to."""
+        return self.launched is None and not self.only_define
 
     def accepted(self, at: datetime) -> "Instance":
         """Return the instance after a command became a task."""
@@ -180,6 +211,7 @@ class Instance(InstanceSpec, PlacedSubject):
             key_name=self.key_name,
             public_key=self.public_key,
             config_drive=self.config_drive,
+            launch_index=self.launch_index,
             password_ref=self.password_ref,
             user_data_ref=self.user_data_ref,
             volumes=self.volumes,

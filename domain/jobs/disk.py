@@ -54,4 +54,5 @@ class DeleteRescueDisk(HostJob):
 
 
 class WriteConfigDrive(HostJob):
-    """Write the config drive: the ISO image from which the guest reads its name, keys and network."""
+    """Write what the guest is told about itself, its name, keys, metadata and network: for the metadata service, and on
+    the config drive of a guest that has one."""

@@ -85,8 +85,13 @@ class RebuildGuest(HostJob):
     image: ImageRef
 
 
+class TellGuest(HostJob):
+    """Write what the guest is told about itself by the record as it is now; success where it was told nothing yet, and
+    some other job is to do so."""
+
+
 class ChangeHostname(HostJob):
-    """Write the guest's config drive with another host name; the guest reads it when it is started again."""
+    """Write what the guest is told about itself with another host name; the guest reads it when it is started again."""
 
     hostname: str
 

@@ -23,7 +23,7 @@ class NetworkPortCommand(Command):
 
 
 class PrepareNetworkPort(NetworkPortCommand):
-    """Prepare a second host for the port's guest: the host gets an address of its own in the network."""
+    """Prepare a second host for the port's guest."""
 
 
 class UnprepareNetworkPort(NetworkPortCommand):
@@ -56,7 +56,7 @@ class PreparePort(_PortJob):
     """Have the NIC's network ready on the other host, beside the one that the guest is on."""
 
     def message(self, subject: Any, task: Task, reply: Reply, where: Where) -> tuple[Key, Message]:
-        """Return the command that requests an address for the second host."""
+        """Return the command that prepares the second host."""
         return self._ask(PrepareNetworkPort, subject, reply, where)
 
 
@@ -64,7 +64,7 @@ class UnpreparePort(_PortJob):
     """Have the NIC's network forget the other host."""
 
     def message(self, subject: Any, task: Task, reply: Reply, where: Where) -> tuple[Key, Message]:
-        """Return the command that gives up the second host's address."""
+        """Return the command that forgets the second host."""
         return self._ask(UnprepareNetworkPort, subject, reply, where)
 
 
@@ -97,7 +97,7 @@ class FetchDisk(HostJob):
 
 
 class NicPrepared(Fact):
-    """The second host has an address in this NIC's network."""
+    """The NIC's network is prepared for the second host."""
 
     fact: Literal["nic-prepared"] = "nic-prepared"
     nic: int

@@ -1,7 +1,7 @@
 """Decisions of a network: which port has which address."""
 
-import ipaddress
 from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv4Network
 
 from domain.core.errors import (
     AddressTaken,
@@ -11,31 +11,58 @@ from domain.core.errors import (
     NoAddressLeft,
     NotFound,
     PortBusy,
+    deleted_at,
+    some_of,
 )
+from domain.core.mac import usual
 from domain.core.messages import Decision, Envelope, Event, Outgoing, Topic
+from domain.core.names import must_be_name
 from domain.guest_spec import Nic
-from domain.jobs.migration import MoveNetworkPort, NetworkPortCommand, NicPrepared, UnprepareNetworkPort
-from domain.jobs.network import BindNetworkPort, PortBound, PortUnbound, UnbindNetworkPort
+from domain.jobs.migration import (
+    MoveNetworkPort,
+    NetworkPortCommand,
+    NicPrepared,
+    PrepareNetworkPort,
+    UnprepareNetworkPort,
+)
+from domain.jobs.network import BindNetworkPort, PortBound, UnbindNetworkPort
 from domain.network.evolve import evolve
 from domain.network.messages import (
     CreateNetwork,
     CreatePort,
     DeleteNetwork,
     DeletePort,
-    HostAddressGiven,
+    GatewayGiven,
     HostAddressReturned,
     NetworkCreated,
     NetworkDeleted,
+    NetworkUpdated,
     PortBoundToInstance,
     PortCreated,
     PortDeleted,
     PortFreed,
     PortPrepared,
     PortUnprepared,
+    PortUpdated,
+    UpdateNetwork,
+    UpdatePort,
 )
-from domain.network.state import LARGEST, SMALLEST, Network, Port, mac_of
+from domain.network.state import LARGEST, SMALLEST, AddressPair, Network, Port, PortOptions, derived_from, mac_of
 from domain.tasks.job import Fact
 from domain.tasks.messages import JobResult, JobsAnswered, Reply
+
+SPECIAL = {
+    "this network": IPv4Network("0.0.0.0/8"),
+    "loopback": IPv4Network("127.0.0.0/8"),
+    "the link, and of the metadata service": IPv4Network("169.254.0.0/16"),
+    "multicast": IPv4Network("224.0.0.0/4"),
+    "no use yet, and of broadcast": IPv4Network("240.0.0.0/4"),
+}
+"""Ranges that no host may have an address in (RFC 6890), by what their addresses are for."""
+
+
+NEED_GATEWAY = (CreatePort, BindNetworkPort, PrepareNetworkPort, MoveNetworkPort)
+"""Commands that take an address, or put a guest onto a host: before them the network must have a gateway."""
 
 
 def decide(now: Network | None, envelope: Envelope) -> Decision:
@@ -45,29 +72,54 @@ def decide(now: Network | None, envelope: Envelope) -> Decision:
     if isinstance(envelope.data, CreateNetwork):
         if now is not None:
             raise AlreadyExists(kind="network", id=network_id)
-        return Decision([_created(envelope.data, envelope)])
+        created = _created(envelope.data, envelope)
+        return Decision([created, GatewayGiven(ip=str(evolve(None, created, network_id).block[1]))])
     if now is None or now.deleted is not None:
         if isinstance(envelope.data, UnprepareNetworkPort):
             return Decision([], [_answer(envelope.data.reply, "UnpreparePort")])
         if isinstance(envelope.data, UnbindNetworkPort):
-            return Decision([], [_answer(envelope.data.reply, "UnbindPort", PortUnbound(nic=envelope.data.nic))])
-        raise NotFound(kind="network", id=network_id)
+            return Decision([], [_answer(envelope.data.reply, "UnbindPort", envelope.data.outcome())])
+        raise NotFound(kind="network", id=network_id, hint=deleted_at(now.deleted if now else None))
+    before = _gateway_events(now) if isinstance(envelope.data, NEED_GATEWAY) else []
+    for event in before:
+        now = evolve(now, event, network_id)
+    decision = _decide(now, envelope)
+    return Decision([*before, *decision.events], decision.outgoing) if before and decision.events else decision
+
+
+def _gateway_events(network: Network) -> list[Event]:
+    """Return what gives a gateway to a network that an earlier release made: an address that a host had there, since
+    its guests know that as theirs, or a free one. Raises NoAddressLeft."""
+    if network.gateway:
+        return []
+    returned: list[Event] = [HostAddressReturned(host_id=host, ip=ip) for host, ip in sorted(network.hosts.items())]
+    ip = min(network.hosts.values(), key=IPv4Address, default="") or _free(network)
+    return [*returned, GatewayGiven(ip=ip)]
+
+
+def _decide(now: Network, envelope: Envelope) -> Decision:
     match envelope.data:
+        case UpdateNetwork() as command:
+            return _updated(now, command, envelope)
         case DeleteNetwork():
             if now.ports:
-                raise InUse(kind="Network", id=now.id, user=f"{len(now.ports)} ports")
+                raise _in_use(now)
             return Decision([NetworkDeleted(at=envelope.time)])
         case CreatePort() as command:
             if command.port_id in now.ports:
                 raise AlreadyExists(kind="port", id=command.port_id)
-            ip, before = _address(now, command.ip)
-            return Decision([*before, _port(command.port_id, ip, envelope, keep=True, name=command.name)])
+            if command.name:
+                must_be_name(command.name)
+            return Decision([_wanted(now, command, envelope)])
+        case UpdatePort() as command:
+            return _port_updated(now, command)
         case DeletePort(port_id=port_id):
             port = now.ports.get(port_id)
             if port is None:
                 raise NotFound(kind="port", id=port_id)
             if port.instance_id:
-                raise InUse(kind="Port", id=port_id, user=f"instance {port.instance_id}")
+                hint = f"gs instance show {port.instance_id} shows it, also while it is soft-deleted."
+                raise InUse(kind="Port", id=port_id, user=f"instance {port.instance_id}", hint=hint)
             return Decision([PortDeleted(port_id=port_id)])
         case BindNetworkPort() as bind:
             return _bind(now, bind, envelope)
@@ -79,26 +131,105 @@ def decide(now: Network | None, envelope: Envelope) -> Decision:
             raise TypeError(f"{other.type_name} is nothing a network decides")
 
 
+def _wanted(now: Network, command: CreatePort, envelope: Envelope) -> PortCreated:
+    """Return the creation of a port as a user asks for it. Raises Invalid, AddressTaken, NoAddressLeft."""
+    options = {name: getattr(command, name) for name in PortOptions.model_fields}
+    options["allowed_pairs"] = tuple(map(_pair, command.allowed_pairs))
+    return PortCreated(
+        port_id=command.port_id,
+        name=command.name,
+        ip=(ip := _address(now, command.ip)),
+        project=envelope.project,
+        keep=True,
+        mac=_own_mac(now, command.mac, ip),
+        created=envelope.time,
+        **options,
+    )
+
+
+def _port_updated(now: Network, command: UpdatePort) -> Decision:
+    port = now.ports.get(command.port_id)
+    if port is None:
+        raise NotFound(kind="port", id=command.port_id)
+    changes = {name: value for name, value in command if name != "port_id" and value is not None}
+    if "allowed_pairs" in changes:
+        changes["allowed_pairs"] = tuple(map(_pair, changes["allowed_pairs"]))
+    changes = {name: value for name, value in changes.items() if value != getattr(port, name)}
+    if changes.get("name"):
+        must_be_name(changes["name"])
+    return Decision([PortUpdated(port_id=port.id, **changes)] if changes else [])
+
+
+def _pair(pair: AddressPair) -> AddressPair:
+    """Return the pair in its usual form. Raises Invalid."""
+    try:
+        block = IPv4Network(pair.cidr)
+    except ValueError as wrong:
+        raise Invalid(field="allowed_pairs", value=pair.cidr, allowed=f"an IPv4 address or range ({wrong})") from wrong
+    return AddressPair(cidr=str(block), mac=usual(pair.mac, "allowed_pairs") if pair.mac else "")
+
+
+def _own_mac(now: Network, mac: str, ip: str) -> str:
+    """Return the MAC address that a user chose for the port of an address, in its usual form.
+
+    Raises Invalid, AddressTaken.
+    """
+    if not mac:
+        return ""
+    wanted = usual(mac, "mac")
+    for port in now.ports.values():
+        if mac_of(now, port) == wanted:
+            raise AddressTaken(id=now.id, ip=wanted, port=port.id)
+    if (of := derived_from(now, wanted)) not in ("", ip):
+        # The next port with that address would have the same.
+        allowed = f"it is the MAC address of {of} in this network: another one, or that address with it"
+        raise Invalid(field="mac", value=mac, allowed=allowed)
+    return wanted
+
+
+def _in_use(network: Network) -> InUse:
+    """Return the refusal that names the ports of a network, the oldest first, and whose they are."""
+    ports = sorted(network.ports.values(), key=lambda port: (port.created, port.id))
+    holders = [
+        f"{port.name or port.id} ({f'instance {port.instance_id}' if port.instance_id else 'free'})" for port in ports
+    ]
+    return InUse(
+        kind="Network",
+        id=network.id,
+        user=f"{len(ports)} {'port' if len(ports) == 1 else 'ports'}: {some_of(holders)}",
+        hint=f"All of them: gs port list --network {network.id}. A soft-deleted instance keeps its ports until it is "
+        "purged (gs instance list --deleted).",
+    )
+
+
+def _updated(now: Network, command: UpdateNetwork, envelope: Envelope) -> Decision:
+    changes = {name: value for name, value in command if value not in (None, getattr(now, name))}
+    if "name" in changes:
+        must_be_name(changes["name"])
+    return Decision([NetworkUpdated(at=envelope.time, **changes)] if changes else [])
+
+
 def _created(command: CreateNetwork, envelope: Envelope) -> NetworkCreated:
     try:
-        block = ipaddress.IPv4Network(command.cidr)
+        block = IPv4Network(command.cidr)
     except ValueError as wrong:
         raise Invalid(field="cidr", value=command.cidr, allowed=f"an IPv4 network is needed ({wrong})") from wrong
     if not LARGEST <= block.prefixlen <= SMALLEST:
         raise Invalid(field="cidr", value=command.cidr, allowed=f"its prefix must be /{LARGEST} to /{SMALLEST}")
+    for what, special in SPECIAL.items():
+        if block.overlaps(special):
+            allowed = f"it must be outside of {special}, the addresses of {what}"
+            raise Invalid(field="cidr", value=command.cidr, allowed=allowed)
+    must_be_name(command.name)
     return NetworkCreated(
         project=envelope.project,
         name=command.name,
         cidr=command.cidr,
         description=command.description,
         segment=command.segment,
+        external=command.external,
         created=envelope.time,
     )
-
-
-def _port(port_id: str, ip: str, envelope: Envelope, *, keep: bool, name: str = "", project: str = "") -> PortCreated:
-    project = project or envelope.project
-    return PortCreated(port_id=port_id, name=name, ip=ip, project=project, keep=keep, created=envelope.time)
 
 
 def _bind(now: Network, bind: BindNetworkPort, envelope: Envelope) -> Decision:
@@ -114,26 +245,27 @@ def _bind(now: Network, bind: BindNetworkPort, envelope: Envelope) -> Decision:
     if port is None:
         if bind.keep_port:
             raise NotFound(kind="port", id=bind.port_id)
-        ip, before = _address(now, bind.ip, bind.host_id)
-        for event in before:
-            emit(event)
-        emit(_port(bind.port_id, ip, envelope, keep=False, project=bind.project))
+        made = PortCreated(
+            port_id=bind.port_id,
+            ip=(ip := _address(now, bind.ip)),
+            project=bind.project or envelope.project,
+            keep=False,
+            mac=_own_mac(now, bind.mac, ip),
+            security_groups=bind.security_groups,
+            created=envelope.time,
+        )
+        emit(made)
     elif port.instance_id not in ("", bind.instance_id):
         raise PortBusy(id=port.id, device=port.instance_id)
-    if bind.host_id and bind.host_id not in after.hosts:
-        ip, before = _address(after, "", bind.host_id)
-        for event in before:
-            emit(event)
-        emit(HostAddressGiven(host_id=bind.host_id, ip=ip))
     port = after.ports[bind.port_id]
     if (port.instance_id, port.host_id) != (bind.instance_id, bind.host_id):
         emit(PortBoundToInstance(port_id=port.id, instance_id=bind.instance_id, host_id=bind.host_id))
-    fact = PortBound(nic=bind.nic, port=_nic(after, port, bind.host_id))
+    fact = PortBound(nic=bind.nic, port=_nic(after, port))
     return Decision(events, [_answer(bind.reply, "BindPort", fact)])
 
 
-def _nic(network: Network, port: Port, host_id: str) -> Nic:
-    """Return a port as the NIC of a guest on this host."""
+def _nic(network: Network, port: Port) -> Nic:
+    """Return a port as the NIC of a guest."""
     return Nic(
         network_id=network.id,
         network_name=network.name,
@@ -141,15 +273,14 @@ def _nic(network: Network, port: Port, host_id: str) -> Nic:
         keep_port=port.keep,
         ip=port.ip,
         prefix=network.block.prefixlen,
-        mac=mac_of(network, port.ip),
-        gateway=network.hosts.get(host_id, ""),
+        mac=mac_of(network, port),
+        gateway=network.gateway,
         segment=network.segment,
     )
 
 
 def _moving(now: Network, command: NetworkPortCommand) -> Decision:
-    """Return the events and answers for a port whose instance moves between hosts. Raises NotFound, PortBusy,
-    NoAddressLeft."""
+    """Return the events and answers for a port whose instance moves between hosts. Raises NotFound, PortBusy."""
     port = now.ports.get(command.port_id)
     if isinstance(command, UnprepareNetworkPort):
         gone = [PortUnprepared(port_id=port.id)] if port is not None and port.also_on else []
@@ -159,12 +290,6 @@ def _moving(now: Network, command: NetworkPortCommand) -> Decision:
     if port.instance_id != command.instance_id:
         raise PortBusy(id=port.id, device=port.instance_id)
     events: list[Event] = []
-    after = now
-    if command.host_id not in now.hosts:
-        ip, events = _address(now, "", command.host_id)
-        events = [*events, HostAddressGiven(host_id=command.host_id, ip=ip)]
-        for event in events:
-            after = evolve(after, event, now.id)
     if isinstance(command, MoveNetworkPort):
         if port.host_id != command.host_id:
             events.append(
@@ -173,14 +298,14 @@ def _moving(now: Network, command: NetworkPortCommand) -> Decision:
         return Decision(events, [_answer(command.reply, "MovePort")])
     if port.also_on != command.host_id:
         events.append(PortPrepared(port_id=port.id, host_id=command.host_id))
-    fact = NicPrepared(nic=command.nic, port=_nic(after, port, command.host_id))
+    fact = NicPrepared(nic=command.nic, port=_nic(now, port))
     return Decision(events, [_answer(command.reply, "PreparePort", fact)])
 
 
 def _unbind(now: Network, unbind: UnbindNetworkPort) -> Decision:
-    answer = _answer(unbind.reply, "UnbindPort", PortUnbound(nic=unbind.nic))
+    answer = _answer(unbind.reply, "UnbindPort", unbind.outcome())
     port = now.ports.get(unbind.port_id)
-    if port is None:
+    if port is None and not unbind.port_id:
         bound = (each for each in now.ports.values() if each.instance_id == unbind.instance_id)
         port = min(bound, key=lambda each: (each.created, each.id), default=None)
     if port is None or port.instance_id not in ("", unbind.instance_id):
@@ -196,18 +321,9 @@ def _answer(reply: Reply, name: str, *facts: Fact) -> Outgoing:
     return Outgoing(Topic.RESULTS, reply.key, message)
 
 
-def _address(network: Network, wanted: str, host_id: str = "") -> tuple[str, list[Event]]:
-    """Return this address, or any free one where none is requested, and the events that must free it first: a host
-    without guests on the network gives its own address back, unless the guest comes to that host."""
-    try:
-        return (_given(network, wanted) if wanted else _free(network)), []
-    except (AddressTaken, NoAddressLeft):
-        used = {host_id, *(each for port in network.ports.values() for each in (port.host_id, port.also_on))}
-        idle = sorted(host for host, ip in network.hosts.items() if host not in used and wanted in ("", ip))
-        if not idle:
-            raise
-        ip = network.hosts[idle[0]]
-        return ip, [HostAddressReturned(host_id=idle[0], ip=ip)]
+def _address(network: Network, wanted: str) -> str:
+    """Return this address, or any free one where none is requested. Raises Invalid, AddressTaken, NoAddressLeft."""
+    return _given(network, wanted) if wanted else _free(network)
 
 
 def _candidates(network: Network) -> Iterator[str]:
@@ -215,7 +331,7 @@ def _candidates(network: Network) -> Iterator[str]:
     usable = size - 2
     for step in range(usable):
         index = 1 + (network.hint - 1 + step) % usable
-        yield str(ipaddress.IPv4Address(base + index))
+        yield str(IPv4Address(base + index))
 
 
 def _free(network: Network) -> str:
@@ -227,12 +343,14 @@ def _free(network: Network) -> str:
 
 def _given(network: Network, ip: str) -> str:
     try:
-        address = ipaddress.IPv4Address(ip)
+        address = IPv4Address(ip)
     except ValueError as wrong:
         raise Invalid(field="ip", value=ip, allowed="an IPv4 address is needed") from wrong
     edges = (network.block.network_address, network.block.broadcast_address)
     if address not in network.block or address in edges:
         raise Invalid(field="ip", value=ip, allowed=f"it must be a host address in {network.cidr}")
+    if ip == network.gateway:
+        raise Invalid(field="ip", value=ip, allowed=f"it must be another one than the gateway's of {network.cidr}")
     if owner := network.taken.get(ip):
         raise AddressTaken(id=network.id, ip=ip, port=owner)
     return ip

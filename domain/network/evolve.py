@@ -1,19 +1,24 @@
 """The fold of a network: its state after an event."""
 
+from typing import Any
+
 from domain.core.messages import Event
 from domain.network.messages import (
+    GatewayGiven,
     HostAddressGiven,
     HostAddressReturned,
     NetworkCreated,
     NetworkDeleted,
+    NetworkUpdated,
     PortBoundToInstance,
     PortCreated,
     PortDeleted,
     PortFreed,
     PortPrepared,
     PortUnprepared,
+    PortUpdated,
 )
-from domain.network.state import Network, Port, address_index
+from domain.network.state import GATEWAY, Network, Port, address_index
 
 
 def evolve(now: Network | None, event: Event, subject_id: str) -> Network:
@@ -27,45 +32,44 @@ def evolve(now: Network | None, event: Event, subject_id: str) -> Network:
             cidr=event.cidr,
             description=event.description,
             segment=event.segment,
+            external=event.external,
             created=event.created,
         )
     if now is None:
         raise TypeError(f"{event.type_name} cannot be the first event of network {subject_id}")
     match event:
+        case NetworkUpdated(at=at):
+            changes = {name: value for name, value in event if name != "at" and value is not None}
+            return now.but(updated=at, **changes)
         case NetworkDeleted():
             return now.but(deleted=event.at, updated=event.at)
         case PortCreated():
-            port = Port(
-                id=event.port_id,
-                name=event.name,
-                ip=event.ip,
-                project=event.project,
-                keep=event.keep,
-                created=event.created,
-            )
+            given = {name: value for name, value in event if name not in ("port_id", "mac")}
+            port = Port(id=event.port_id, own_mac=event.mac, **given)
             return now.but(
                 ports=now.ports.set(port.id, port),
                 taken=now.taken.set(port.ip, port.id),
                 hint=address_index(now, port.ip) + 1,
             )
+        case PortUpdated():
+            changes = {name: value for name, value in event if name != "port_id" and value is not None}
+            return _port(now, event.port_id, **changes)
         case PortBoundToInstance():
             port = now.ports[event.port_id]
             # A guest that moves leaves the host where it was as the second one.
             also_on = port.host_id if port.also_on == event.host_id else port.also_on
-            bound = port.but(instance_id=event.instance_id, host_id=event.host_id, also_on=also_on)
-            return now.but(ports=now.ports.set(bound.id, bound))
+            return _port(now, event.port_id, instance_id=event.instance_id, host_id=event.host_id, also_on=also_on)
         case PortPrepared():
-            prepared = now.ports[event.port_id].but(also_on=event.host_id)
-            return now.but(ports=now.ports.set(prepared.id, prepared))
+            return _port(now, event.port_id, also_on=event.host_id)
         case PortUnprepared():
-            alone = now.ports[event.port_id].but(also_on="")
-            return now.but(ports=now.ports.set(alone.id, alone))
+            return _port(now, event.port_id, also_on="")
         case PortFreed():
-            free = now.ports[event.port_id].but(instance_id="", host_id="", also_on="")
-            return now.but(ports=now.ports.set(free.id, free))
+            return _port(now, event.port_id, instance_id="", host_id="", also_on="")
         case PortDeleted():
             gone = now.ports[event.port_id]
             return now.but(ports=now.ports.delete(gone.id), taken=now.taken.delete(gone.ip))
+        case GatewayGiven():
+            return now.but(gateway=event.ip, taken=now.taken.set(event.ip, GATEWAY))
         case HostAddressGiven():
             return now.but(
                 hosts={**now.hosts, event.host_id: event.ip},
@@ -79,3 +83,9 @@ def evolve(now: Network | None, event: Event, subject_id: str) -> Network:
             )
         case _:
             raise TypeError(f"{event.type_name} is no event of a network")
+
+
+def _port(now: Network, port_id: str, **changes: Any) -> Network:
+    """Return the network with a port that has changed."""
+    changed = now.ports[port_id].but(**changes)
+    return now.but(ports=now.ports.set(port_id, changed))

@@ -2,7 +2,7 @@
 
 from domain.kind import Kind
 from domain.network.evolve import evolve
-from domain.network.messages import DeleteNetwork
+from domain.network.messages import DeleteNetwork, UpdateNetwork
 from domain.network.state import Network
 
 KIND = Kind(
@@ -10,6 +10,7 @@ KIND = Kind(
     help="Networks of instances.",
     state=Network,
     evolve=evolve,
+    update=UpdateNetwork,
     delete=DeleteNetwork,
     decider="domain.network.decider",
 )

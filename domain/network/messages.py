@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Annotated, ClassVar
 
 from domain.core.fields import PERSONAL
-from domain.core.messages import Command, Event
+from domain.core.messages import Command, Event, Model
+from domain.network.state import AddressPair, PortOptions
 
 
 class NetworkCommand(Command):
@@ -24,6 +25,16 @@ class CreateNetwork(NetworkCommand):
     cidr: str
     description: Annotated[str, PERSONAL] = ""
     segment: int
+    external: bool = False
+
+
+class UpdateNetwork(NetworkCommand):
+    """Change a network's name, description or way out; fields that are left out stay as they are."""
+
+    name: Annotated[str | None, PERSONAL] = None
+    description: Annotated[str | None, PERSONAL] = None
+    external: bool | None = None
+    """Whether guests reach what is outside of the network, through their host, which they are seen as."""
 
 
 class DeleteNetwork(NetworkCommand):
@@ -32,12 +43,30 @@ class DeleteNetwork(NetworkCommand):
     relieves: ClassVar[bool] = True
 
 
-class CreatePort(NetworkCommand):
+class CreatePort(NetworkCommand, PortOptions):
     """Create a port: an address of the network, reserved for an instance."""
 
     port_id: str
     name: Annotated[str, PERSONAL] = ""
     ip: str = ""
+    mac: str = ""
+
+
+class PortChanges(Model):
+    """Fields of a port that may change; one that is None stays as it is, and an empty name is none."""
+
+    name: Annotated[str | None, PERSONAL] = None
+    security_groups: tuple[str, ...] | None = None
+    port_security: bool | None = None
+    allowed_pairs: tuple[AddressPair, ...] | None = None
+    egress_kbit: int | None = None
+    ingress_kbit: int | None = None
+
+
+class UpdatePort(NetworkCommand, PortChanges):
+    """Change a port; fields that are None stay as they are, and an empty name takes the name away."""
+
+    port_id: str
 
 
 class DeletePort(NetworkCommand):
@@ -57,12 +86,27 @@ class NetworkEvent(Event):
 class NetworkCreated(NetworkEvent):
     """The network exists, with this block of addresses."""
 
+    revision = 2
+
     project: str
     name: Annotated[str, PERSONAL]
     cidr: str
     description: Annotated[str, PERSONAL] = ""
     segment: int
+    external: bool = False
+    """Whether its guests reach what is outside of it."""
     created: datetime
+
+
+class NetworkUpdated(NetworkEvent):
+    """The network changed; a field that is None stays as it was."""
+
+    revision = 2
+
+    name: Annotated[str | None, PERSONAL] = None
+    description: Annotated[str | None, PERSONAL] = None
+    external: bool | None = None
+    at: datetime
 
 
 class NetworkDeleted(NetworkEvent):
@@ -71,8 +115,10 @@ class NetworkDeleted(NetworkEvent):
     at: datetime
 
 
-class PortCreated(NetworkEvent):
+class PortCreated(NetworkEvent, PortOptions):
     """The port exists and its address is taken."""
+
+    revision = 2
 
     port_id: str
     name: Annotated[str, PERSONAL] = ""
@@ -80,7 +126,17 @@ class PortCreated(NetworkEvent):
     project: str
     keep: bool
     """Whether the port stays when its instance is deleted."""
+    mac: str = ""
+    """MAC address that the port's user chose; empty: the one that follows from the port's IP address."""
     created: datetime
+
+
+class PortUpdated(NetworkEvent, PortChanges):
+    """The port changed; a field that is None stays as it was, and an empty name is none."""
+
+    revision = 2
+
+    port_id: str
 
 
 class PortBoundToInstance(NetworkEvent):
@@ -116,15 +172,21 @@ class PortDeleted(NetworkEvent):
     port_id: str
 
 
+class GatewayGiven(NetworkEvent):
+    """The network has this address for its gateway: the same on every host, where DHCP, DNS and metadata answer."""
+
+    ip: str
+
+
 class HostAddressGiven(NetworkEvent):
-    """A host got an address of its own in the network, from which it serves DHCP and routes."""
+    """A host got an address of its own in the network. Written by earlier releases, before networks had gateways."""
 
     host_id: str
     ip: str
 
 
 class HostAddressReturned(NetworkEvent):
-    """A host without guests on the network gave its address back, for others to use."""
+    """A host gave back the address that an earlier release had given it."""
 
     host_id: str
     ip: str

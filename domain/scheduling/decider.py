@@ -3,10 +3,11 @@
 All of it passes through one stream in order, so claims never race. Claims are facts of their host.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from domain.core.errors import AlreadyExists, HostGone, InUse, NotFound, OtherCell
+from domain.core.errors import AlreadyExists, HostGone, InUse, NotFound, OtherCell, deleted_at, some_of
 from domain.core.messages import (
     Envelope,
     Event,
@@ -16,6 +17,7 @@ from domain.core.messages import (
     Topic,
     named_id,
 )
+from domain.core.names import must_be_name
 from domain.guest_spec import HostRef
 from domain.host.messages import (
     AssignZone,
@@ -29,6 +31,7 @@ from domain.host.messages import (
     HostHeard,
     HostRegistered,
     HostSuspected,
+    HostUplinkChanged,
     HostZoneAssigned,
     PlacementRefused,
     RegisterHost,
@@ -36,11 +39,12 @@ from domain.host.messages import (
 )
 from domain.host.state import Host, HostHealth
 from domain.jobs.scheduling import Placed, PlaceInstance, Released, ReleaseInstance
+from domain.named import exists, heir_of
 from domain.scheduling.policy import Policy, choose, refusal
 from domain.scheduling.table import HostTable
 from domain.tasks.events import DeadlinePassed
 from domain.tasks.messages import JobError, JobResult, JobsAnswered, Reply
-from domain.zone import CreateZone, DeleteZone, Zone, ZoneCreated, ZoneDeleted
+from domain.zone import RULES, CreateZone, DeleteZone, UpdateZone, Zone, ZoneCreated, ZoneDeleted
 
 
 @dataclass(frozen=True)
@@ -53,31 +57,34 @@ class Cell:
     partitions: int
 
 
+Zones = Callable[[str], Zone | None]
+"""Returns a zone by its id, deleted or not, or None."""
+
+
 def zone_id(name: str) -> str:
-    """Return the id of a zone, which is derived from its name."""
+    """Return the id of the first zone of a name, derived from the name; each later one's follows from that before."""
     return named_id("zone", name)
 
 
-def decide(envelope: Envelope, subject: Any, zone_of: Any, cell: Cell) -> Outcome:
-    """Return the events and answers that follow from a record. `subject` is the state of the envelope's subject;
-    `zone_of` returns a zone by its name, deleted or not, or None. Raises a Refusal."""
+def decide(envelope: Envelope, subject: Any, zones: Zones, cell: Cell) -> Outcome:
+    """Return the events and answers that follow from a record. `subject` is the state of the envelope's subject.
+    Raises a Refusal."""
     match envelope.data:
         case PlaceInstance() as request:
             return _place(request, cell)
         case ReleaseInstance() as release:
             return _release(release, cell)
-        case CreateZone() | DeleteZone():
-            return _zone(envelope, subject, cell)
+        case CreateZone() | UpdateZone() | DeleteZone():
+            return _zone(envelope, subject, zones, cell)
         case RegisterHost() as register:
-            return _register(envelope, register, subject, zone_of, cell)
+            return _register(envelope, register, subject, zones, cell)
         case _:
-            return _host(envelope, subject, zone_of)
+            return _host(envelope, subject, zones)
 
 
-def _register(envelope: Envelope, register: RegisterHost, host: Host | None, zone_of: Any, cell: Cell) -> Outcome:
+def _register(envelope: Envelope, register: RegisterHost, host: Host | None, zones: Zones, cell: Cell) -> Outcome:
     if host is not None and host.cell != cell.name:
         raise OtherCell(kind="Host", id=host.name, cell=host.cell)
-    zone = _own_zone(zone_of(register.zone), cell.name) if host is None else None
     partition = host.partition if host else cell.table.least_used_partition(cell.partitions)
     registered = HostRegistered(
         name=register.name,
@@ -90,13 +97,20 @@ def _register(envelope: Envelope, register: RegisterHost, host: Host | None, zon
         at=envelope.time,
     )
     outcome = Outcome(events=[(envelope.subject, registered)])
-    if host is None and (zone is None or zone.deleted):
-        made = ZoneCreated(name=register.zone, cell=cell.name, description="made by its first host", at=envelope.time)
-        outcome.events.append((Key("zone", zone_id(register.zone)), made))
+    if (register.uplink, register.tunnel_key) != ((host.uplink, host.tunnel_key) if host else ("", "")):
+        changed = HostUplinkChanged(uplink=register.uplink, tunnel_key=register.tunnel_key, at=envelope.time)
+        outcome.events.append((envelope.subject, changed))
+    if host is None:
+        ident, zone = _called(register.zone, zones, cell.name)
+        if zone is None:
+            made = ZoneCreated(
+                name=register.zone, cell=cell.name, description="made by its first host", at=envelope.time
+            )
+            outcome.events.append((Key("zone", ident), made))
     return outcome
 
 
-def _host(envelope: Envelope, host: Host | None, zone_of: Any) -> Outcome:
+def _host(envelope: Envelope, host: Host | None, zones: Zones) -> Outcome:
     if host is None:
         raise HostGone(id=envelope.subject.id)
     event: Event | None = None
@@ -110,8 +124,7 @@ def _host(envelope: Envelope, host: Host | None, zone_of: Any) -> Outcome:
             due = host.enable_at is not None and envelope.time >= host.enable_at
             event = HostEnabled(at=envelope.time) if due else None
         case AssignZone(zone=zone):
-            found = _own_zone(zone_of(zone), host.cell)
-            if found is None or found.deleted:
+            if _called(zone, zones, host.cell)[1] is None:
                 raise NotFound(kind="zone", id=zone)
             event = None if host.zone == zone else HostZoneAssigned(zone=zone, at=envelope.time)
         case SuspectHost():
@@ -123,29 +136,36 @@ def _host(envelope: Envelope, host: Host | None, zone_of: Any) -> Outcome:
     return Outcome(events=[(envelope.subject, event)] if event else [])
 
 
-def _own_zone(zone: Zone | None, cell: str) -> Zone | None:
-    """Return the zone. Raises OtherCell: a name belongs to its cell for ever, since other cells do not follow its
-    changes."""
-    if zone is not None and zone.cell != cell:
-        raise OtherCell(kind="Zone", id=zone.name, cell=zone.cell)
-    return zone
+def _called(name: str, zones: Zones, cell: str) -> tuple[str, Zone | None]:
+    """Return the zone that has this name, and its id; without one, the id that the next has. Raises OtherCell: a name
+    belongs to its cell for ever, since other cells do not follow its changes."""
+    ident = zone_id(name)
+    while (zone := zones(ident)) is not None:
+        if zone.cell != cell:
+            raise OtherCell(kind="Zone", id=name, cell=zone.cell)
+        if exists(zone):
+            break
+        ident = heir_of(ident)
+    return ident, zone
 
 
-def _zone(envelope: Envelope, zone: Zone | None, cell: Cell) -> Outcome:
-    alive = zone is not None and zone.deleted is None
+def _zone(envelope: Envelope, zone: Zone | None, zones: Zones, cell: Cell) -> Outcome:
     if isinstance(envelope.data, CreateZone):
-        if alive:
+        if exists(zone) or _called(envelope.data.name, zones, cell.name) != (envelope.subject.id, None):
             raise AlreadyExists(kind="zone", id=envelope.data.name)
-        _own_zone(zone, cell.name)
+        must_be_name(envelope.data.name)
         created = ZoneCreated(
             name=envelope.data.name, cell=cell.name, description=envelope.data.description, at=envelope.time
         )
         return Outcome(events=[(envelope.subject, created)])
-    if zone is None or not alive:
-        raise NotFound(kind="zone", id=envelope.subject.id)
-    members = [host.name for host in cell.table.hosts.values() if host.zone == zone.name]
+    if zone is None or not exists(zone):
+        raise NotFound(kind="zone", id=envelope.subject.id, hint=deleted_at(zone.deleted if zone else None))
+    if isinstance(envelope.data, UpdateZone):
+        return Outcome(events=[(envelope.subject, event) for event in RULES.decide(zone, envelope).events])
+    members = sorted(host.name for host in cell.table.hosts.values() if host.zone == zone.name)
     if members:
-        raise InUse(kind="Zone", id=zone.name, user=f"{len(members)} hosts ({', '.join(sorted(members)[:3])})")
+        user = f"{len(members)} hosts: {some_of(members)}"
+        raise InUse(kind="Zone", id=zone.name, user=user, hint=f"All of them: gs host list --zone {zone.name}.")
     return Outcome(events=[(envelope.subject, ZoneDeleted(at=envelope.time))])
 
 

@@ -61,9 +61,9 @@ def weigh(request: Demand, table: HostTable, policy: Policy) -> Weighed:
     mask = np.ones(len(table), dtype=np.bool_)
     counts = []
     for each in policy.filters:
-        mask = mask & each.mask(request, table, rows)
-        counts.append(FilterCount(filter=each.name, left=int(mask.sum())))
-    left = np.flatnonzero(mask)
+        mask &= each.mask(request, table, rows)
+        counts.append(FilterCount(filter=each.name, left=int(np.count_nonzero(mask))))
+    (left,) = mask.nonzero()
     scores = np.zeros(len(left))
     for weigher, weight in policy.weighers:
         scores += weight * scaled(weigher.vector(table, rows)[left])
@@ -99,7 +99,7 @@ def ordered(scores: Vector, ranks: npt.NDArray[np.int64], most: int) -> list[int
     found = []
     # So few are wanted that looking through all for each costs less than sorting them.
     for _ in range(min(most, len(scores))):
-        tied = np.flatnonzero(left == left.max())
+        (tied,) = (left == left.max()).nonzero()
         found.append(int(tied[ranks[tied].argmin()]))
         left[found[-1]] = -np.inf
     return found

@@ -91,8 +91,9 @@ class HostTable:
         self.ready[row] = host.enabled and host.health is HostHealth.UP
         self.zone[row] = code(host.zone)
         self.arch[row] = code(host.inventory.arch)
-        for name, used in host.used().items():
-            self.free[name][row] = getattr(host.inventory, name) * getattr(self._ratios, name) - used
+        used = host.used()
+        for name, column in self.free.items():
+            column[row] = getattr(host.inventory, name) * getattr(self._ratios, name) - used[name]
 
     @property
     def ranks(self) -> npt.NDArray[np.int64]:

@@ -41,7 +41,7 @@ class Action(Generic[S]):
     stuck: str | None = None
     """Status when a step behind the pivot is given up; None: in error."""
     needs_host: bool = True
-    """Whether some step needs the aggregate's host."""
+    """Whether it needs what the aggregate has on a host: refused where that was never made, or is gone."""
     passes: bool = False
     """Whether it is accepted while other tasks run: those are stopped and undone first."""
     alone: bool = False

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from domain.core.errors import NoSuchTask, NotFound, TaskRunning, WrongStatus
+from domain.core.errors import NeverRan, NoSuchTask, NotFound, TaskRunning, WrongStatus, deleted_at
 from domain.core.messages import Command, Decision, Envelope
 from domain.tasks.action import Action, TaskRules
 from domain.tasks.attribution import behalf_of
@@ -39,14 +39,14 @@ def decision_of(draft: Draft[S], envelope: Envelope, rules: TaskRules[S]) -> Dec
             decision.behalf[number] = behalf
         message = outgoing(rules.kind, after, event)
         if message is not None:
-            decision.outgoing.append(replace(message, behalf=behalf))
+            decision.outgoing.append(replace(message, behalf=behalf) if behalf else message)
     return decision
 
 
 def alive(draft: Draft[S], rules: TaskRules[S]) -> S:
     """Return the aggregate. Raises NotFound where it does not exist, or no more."""
     if draft.after is None or draft.after.current_status in rules.gone:
-        raise NotFound(kind=rules.kind, id=draft.id)
+        raise NotFound(kind=rules.kind, id=draft.id, hint=deleted_at(getattr(draft.after, "deleted", None)))
     return draft.after
 
 
@@ -78,6 +78,8 @@ def act(draft: Draft[S], rules: TaskRules[S], command: Command, envelope: Envelo
     if _waits(draft, rules, action, command, envelope):
         return
     status = subject.current_status
+    if action.needs_host and status == rules.error and (subject.never_made or subject.host_at(Where.HERE) is None):
+        raise NeverRan(kind=rules.kind.capitalize(), id=subject.id, action=action.name)
     if status not in action.begins | action.already:
         _wrong_status(subject, rules, action, rules.status(subject), allowed_statuses(action.begins))
     action.check(subject, command)

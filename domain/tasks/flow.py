@@ -7,6 +7,7 @@ may be the pivot: before it the task can be undone, after it it only goes forwar
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 from domain.tasks.job import Job, Where
@@ -36,6 +37,19 @@ class Step(Generic[S]):
         if (self.undo is None) == (self.no_undo == ""):
             raise TypeError(f"step {self.job.__name__}: name its undo, or say why it has none")
 
+    @cached_property
+    def without_args(self) -> PlannedStep:
+        """The step as it stands in every plan where its job has no arguments."""
+        undo = self.undo.__name__ if self.undo else None
+        return PlannedStep(name=self.job.__name__, undo=undo, on=self.on, pivot=self.pivot)
+
+    def planned(self, args: dict[str, Any]) -> PlannedStep:
+        """Return the step as it stands in a plan with these arguments of its job."""
+        if not args:
+            return self.without_args
+        # As they are read back: a plan that is stored is the same plan.
+        return self.without_args.but(args=self.job.model_validate(args).model_dump(mode="json", exclude_unset=True))
+
 
 @dataclass(frozen=True)
 class Flow(Generic[S]):
@@ -47,13 +61,9 @@ class Flow(Generic[S]):
 
     def plan(self, subject: S, command: Any) -> Plan:
         """Return the plan for this command on this aggregate."""
-        planned = []
-        for step in self.steps:
-            for given in step.each(subject, command) if step.each else iter(({},)):
-                undo = step.undo.__name__ if step.undo else None
-                # As they are read back: a plan that is stored is the same plan.
-                args = step.job.model_validate(given).model_dump(mode="json", exclude_unset=True) if given else {}
-                planned.append(PlannedStep(name=step.job.__name__, undo=undo, args=args, on=step.on, pivot=step.pivot))
+        planned = [
+            step.planned(args) for step in self.steps for args in (step.each(subject, command) if step.each else ({},))
+        ]
         return Plan(flow=self.name, version=self.version, steps=tuple(planned))
 
 

@@ -53,6 +53,12 @@ class TaskSubject(Model):
         guests."""
         return None
 
+    @property
+    def never_made(self) -> bool:
+        """Whether its creation failed, so that there is nothing for a verb to work on. To be overridden by aggregates
+        that stay when it fails."""
+        return False
+
     def accepted(self, at: datetime) -> Self:
         """Return the aggregate after a command became a task. May be overridden."""
         return self

@@ -168,7 +168,7 @@ def answered(draft: Draft[S], rules: TaskRules[S], answer: JobsAnswered, at: dat
                 task_id=task.id,
                 direction=dispatch.direction,
                 steps=dispatch.steps[: len(good)],
-                jobs=tuple(result.name for result in good),
+                jobs=tuple(call.name for call in expected[: len(good)]),
                 facts=tuple(fact for result in good for fact in result.facts),
             )
         )

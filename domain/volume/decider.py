@@ -2,6 +2,7 @@
 
 from domain.core.errors import AlreadyExists, InUse, VolumeElsewhere, WrongStatus
 from domain.core.messages import Decision, Envelope, Outgoing, Topic
+from domain.core.names import must_be_name
 from domain.guest_spec import AttachedVolume
 from domain.jobs.volume import (
     ReleaseFromInstance,
@@ -53,7 +54,7 @@ def decide(now: Volume | None, envelope: Envelope) -> Decision:
             alive(draft, RULES)
             _update(draft, command, envelope)
         case DeleteVolume() if now is not None and now.instance_id:
-            raise InUse(kind="Volume", id=now.id, user=f"instance {now.instance_id}")
+            raise _in_use(now)
         case VolumeCommand() as command:
             act(draft, RULES, command, envelope)
         case ReserveForInstance() as command:
@@ -71,6 +72,7 @@ def decide(now: Volume | None, envelope: Envelope) -> Decision:
 def _create(draft: Draft[Volume], command: CreateVolume, envelope: Envelope) -> None:
     if draft.after is not None:
         raise AlreadyExists(kind="volume", id=draft.id)
+    must_be_name(command.name)
     created = VolumeCreated(
         project=envelope.project,
         name=command.name,
@@ -91,6 +93,8 @@ def _update(draft: Draft[Volume], command: UpdateVolume, envelope: Envelope) -> 
         for name in UpdateVolume.model_fields
         if (value := getattr(command, name)) is not None and value != getattr(volume, name)
     }
+    if "name" in changed:
+        must_be_name(changed["name"])
     if changed:
         draft.emit(VolumeUpdated(at=envelope.time, **changed))
 
@@ -104,10 +108,15 @@ def _reserve(draft: Draft[Volume], command: ReserveForInstance, envelope: Envelo
     return _answer(command.reply, ReserveVolume.__name__, granted)
 
 
+def _in_use(volume: Volume) -> InUse:
+    hint = f"gs instance show {volume.instance_id} shows it, also while it is soft-deleted."
+    return InUse(kind="Volume", id=volume.id, user=f"instance {volume.instance_id}", hint=hint)
+
+
 def _require_free(volume: Volume, host_id: str) -> None:
     """Raise the Refusal that says why an instance on this host cannot have the volume."""
     if volume.instance_id:
-        raise InUse(kind="Volume", id=volume.id, user=f"instance {volume.instance_id}")
+        raise _in_use(volume)
     if volume.tasks or volume.became is not VolumeStatus.AVAILABLE:
         running = ACTIONS.get(volume.task.action) if volume.task else None
         raise WrongStatus(

@@ -18,7 +18,7 @@ KIND = Kind(
     update=UpdateVolume,
     delete=DeleteVolume,
     filters=(
-        ListFilter("status", "in one of these statuses", several=True, values=STATUSES),
+        ListFilter("status", "in one of these statuses", several=True, values=STATUSES, tells_deleted=True),
         ListFilter("host_id", "on this host (name or id)", refers="host"),
         ListFilter("instance_id", "of this instance (name or id)", refers="instance"),
     ),

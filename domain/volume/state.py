@@ -51,6 +51,11 @@ class Volume(PlacedSubject):
         used = self.became is VolumeStatus.AVAILABLE and self.instance_id
         return VolumeStatus.IN_USE if used else self.became
 
+    @property
+    def never_made(self) -> bool:
+        """Whether it has no place on a host, since its creation failed."""
+        return self.became is VolumeStatus.ERROR and self.host is None
+
     def resources(self) -> Resources:
         """Return the resources that the volume needs of a host: its size, even where its file is smaller yet."""
         return Resources(disk=self.size)

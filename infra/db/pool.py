@@ -14,6 +14,8 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from infra.process.error_text import text_of
+
 IDLE_SECONDS = 1.0
 OPTIONS = "-c statement_timeout=10000"
 MOST_WAITING = 1000
@@ -81,4 +83,4 @@ class Connections:
             async with self._pool.connection() as connection:
                 yield connection
         except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
-            raise self._away(str(error)) from error
+            raise self._away(text_of(error)) from error

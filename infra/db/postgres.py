@@ -15,6 +15,7 @@ from infra.db.outbox import pack, unpack
 from infra.db.pool import CONNECTION_TIMEOUTS
 from infra.db.write_store import AggregateWrite, Conflict, Due, Move, Opened, StoredAggregate, WriteStoreUnavailable
 from infra.log.log import TopicPartition
+from infra.process.error_text import named, text_of
 
 # A position moves only from where this step believes it to be: no row moved means that another worker owns the
 # partition, or that the records were done already.
@@ -254,7 +255,7 @@ class PostgresWriteStore:
             except (psycopg.OperationalError, psycopg.InterfaceError, TimeoutError) as error:
                 if self._connection is not None:
                     await self._connection.close()
-                raise WriteStoreUnavailable(str(error) or repr(error)) from error
+                raise WriteStoreUnavailable(text_of(error) or named(error)) from error
 
     def _sql(self, text: str) -> bytes:
         return _in_schema(text, self._schema)
@@ -336,7 +337,7 @@ class PostgresWriteStore:
             except (psycopg.OperationalError, psycopg.InterfaceError, TimeoutError) as error:
                 if self._forgetter is not None:
                     await self._forgetter.close()
-                raise WriteStoreUnavailable(str(error) or repr(error)) from error
+                raise WriteStoreUnavailable(text_of(error) or named(error)) from error
 
     async def due(self, now: datetime, most: int, sure: bool = False) -> list[Due]:
         """Return deadlines that passed before `now`, oldest first; with `sure`, by the database's clock, too.

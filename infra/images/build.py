@@ -9,36 +9,18 @@ for file, as the guest's root file system.
 """
 
 import argparse
-import hashlib
-import json
-import os
 import re
-import shutil
-import struct
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
+from infra.images import disk
 from infra.images.archive import Archive
+from infra.images.disk import ToolMissing
 from infra.images.packages import Package, PackageUnknown, fetch, look_up, unpack
 
 HERE = Path(__file__).parent
 GUEST = HERE / "guest"
-MBR = Path("/usr/lib/syslinux/mbr/mbr.bin")
-
-# What has to be on the machine that builds, and the package that brings it.
-TOOLS = {
-    "apt-get": "apt",
-    "dpkg-deb": "dpkg",
-    "mkfs.vfat": "dosfstools",
-    "mcopy": "mtools",
-    "syslinux": "syslinux",
-    "qemu-img": "qemu-utils",
-}
-# Only recommended by syslinux, so an installation that keeps to dependencies goes without.
-MBR_PACKAGE = "syslinux-common"
 
 KERNEL = "linux-image-cloud-amd64"
 SHELL = "busybox-static"
@@ -54,16 +36,8 @@ MODULES = (
     "isofs", "vfat", "nls_cp437", "nls_ascii", "nls_utf8",
 )  # fmt: skip
 
-SECTOR = 512
-FIRST_SECTOR = 2048
 DISK_SIZE = 64 << 20
-FAT16_LBA, ACTIVE = 0x0E, 0x80
 LARGEST_IMAGE = 40 << 20
-TOOL_TIMEOUT = 120  # seconds
-
-
-class ToolMissing(Exception):
-    """A program that the build needs is not installed."""
 
 
 class ImageTooLarge(Exception):
@@ -94,40 +68,22 @@ def build(output: Path, force: bool = False) -> bool:
 
     Raises ToolMissing, PackageUnknown, ImageTooLarge, and CalledProcessError when a tool fails.
     """
-    _require_tools()
+    disk.require(disk.TOOLS)
     output = output.absolute()
     packages = _packages()
-    stamp, content = output.with_name(output.name + ".stamp"), _stamp(packages)
-    if not force and output.exists() and stamp.exists() and stamp.read_text() == content:
-        return False
 
-    output.parent.mkdir(parents=True, exist_ok=True)
-    cache = output.parent / "build-cache"
-    with tempfile.TemporaryDirectory(dir=output.parent, prefix="build-") as name:
-        work = Path(name)
+    def make(work: Path) -> Path:
         kernel, shell, agent = work / "kernel", work / "shell", work / "agent"
         for package in packages:
             into = {packages[0].name: kernel, SHELL: shell}.get(package.name, agent)
-            unpack(fetch(package, cache), into)
+            unpack(fetch(package, output.parent / "build-cache"), into)
         image = work / "image.qcow2"
         _write_disk(work, next(kernel.glob("boot/vmlinuz-*")), _initial_file_system(kernel, shell, agent), image)
         if image.stat().st_size > LARGEST_IMAGE:
             raise ImageTooLarge(f"The image has grown to {image.stat().st_size} bytes; {LARGEST_IMAGE} are allowed.")
-        # The stamp last: an image without one is built again.
-        stamp.unlink(missing_ok=True)
-        image.replace(output)
-        stamp.write_text(content)
-    return True
+        return image
 
-
-def _require_tools() -> None:
-    # mkfs.vfat and others are outside the path of an ordinary user.
-    os.environ["PATH"] = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
-    missing = {package for tool, package in TOOLS.items() if shutil.which(tool) is None}
-    if not MBR.exists():
-        missing.add(MBR_PACKAGE)
-    if missing:
-        raise ToolMissing(f"Missing tools; install them with: apt-get install {' '.join(sorted(missing))}")
+    return disk.build_unless_same(output, disk.stamp(_sources(), packages), force, make)
 
 
 def _packages() -> list[Package]:
@@ -137,18 +93,9 @@ def _packages() -> list[Package]:
     return look_up([concrete, SHELL, *AGENT])
 
 
-def _stamp(packages: list[Package]) -> str:
-    """Describe what an image is built from now: a digest of the sources, and the versions of the packages."""
-    sources = hashlib.sha256()
-    for path in _sources():
-        sources.update(f"{path.relative_to(HERE)}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
-    versions = {package.name: package.version for package in packages}
-    return json.dumps({"sources": sources.hexdigest(), "packages": versions}, indent=2) + "\n"
-
-
-def _sources() -> Iterator[Path]:
-    yield from sorted(path for path in HERE.iterdir() if path.suffix in {".py", ".cfg"})
-    yield from _guest_files()
+def _sources() -> list[Path]:
+    """The files that decide what is in the image."""
+    return [*(HERE / name for name in ("archive.py", "build.py", "disk.py", "syslinux.cfg")), *_guest_files()]
 
 
 def _guest_files() -> list[Path]:
@@ -171,10 +118,10 @@ def _initial_file_system(kernel: Path, shell: Path, agent: Path) -> bytes:
     busybox = shell / "bin/busybox"
     archive.file("bin/busybox", busybox.read_bytes(), 0o755)
     archive.link("init", "bin/busybox")
-    for applet in _output(str(busybox), "--list-full").split():
+    for applet in disk.output(str(busybox), "--list-full").split():
         archive.link(applet, "/bin/busybox")
 
-    modules = _modules_in_order(kernel)
+    modules = disk.modules_in_order(kernel, MODULES)
     for module in modules:
         archive.file(f"lib/modules/{module.name}", module.read_bytes())
     archive.file("lib/modules/order", "".join(f"{module.stem}\n" for module in modules).encode())
@@ -183,31 +130,12 @@ def _initial_file_system(kernel: Path, shell: Path, agent: Path) -> bytes:
     return archive.compressed()
 
 
-def _modules_in_order(kernel: Path) -> list[Path]:
-    """The modules' files and those of all that they need, each after what it needs."""
-    # The kernel takes - and _ in a module's name for the same.
-    files = {path.stem.replace("-", "_"): path for path in kernel.glob("lib/modules/**/*.ko")}
-    ordered: dict[str, Path] = {}
-
-    def add(name: str) -> None:
-        if name in ordered:
-            return
-        found = re.search(rb"\0depends=([^\0]*)\0", files[name].read_bytes())
-        for needed in found[1].decode().replace("-", "_").split(",") if found and found[1] else ():
-            add(needed)
-        ordered[name] = files[name]
-
-    for name in MODULES:
-        add(name)
-    return list(ordered.values())
-
-
 def _add_guest_agent(archive: Archive, agent: Path) -> None:
     """The agent and the libraries that its own loader finds for it among the unpacked packages."""
     program = agent / "usr/sbin/qemu-ga"
     loader = next(agent.glob("lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"))
     folders = f"{agent}/lib/x86_64-linux-gnu:{agent}/usr/lib/x86_64-linux-gnu"
-    listing = _output(str(loader), "--library-path", folders, "--list", str(program))
+    listing = disk.output(str(loader), "--library-path", folders, "--list", str(program))
     archive.file("usr/sbin/qemu-ga", program.read_bytes(), 0o755)
     archive.file("lib64/ld-linux-x86-64.so.2", loader.read_bytes(), 0o755)
     for library, path in re.findall(r"(\S+) => (\S+) \(", listing):
@@ -218,33 +146,9 @@ def _write_disk(work: Path, kernel: Path, initial: bytes, image: Path) -> None:
     """A disk with one FAT partition that starts the kernel, as a compressed qcow2 file."""
     raw, initrd = work / "disk.raw", work / "initrd.gz"
     initrd.write_bytes(initial)
-    with raw.open("wb") as disk:
-        disk.write(_boot_record())
-        disk.truncate(DISK_SIZE)
-    offset = FIRST_SECTOR * SECTOR
-    blocks = (DISK_SIZE - offset) // 1024
-    _output("mkfs.vfat", "-F", "16", "-n", "GOSTACK", "--offset", str(FIRST_SECTOR), str(raw), str(blocks))
-    for source, name in ((kernel, "vmlinuz"), (initrd, "initrd.gz"), (HERE / "syslinux.cfg", "syslinux.cfg")):
-        _output("mcopy", "-i", f"{raw}@@{offset}", str(source), f"::{name}")
-    _output("syslinux", "--install", "--offset", str(offset), str(raw))
-    _output("qemu-img", "convert", "-c", "-O", "qcow2", str(raw), str(image))
-
-
-def _boot_record() -> bytes:
-    """The first sector: the program that starts the active partition, and a table of one partition."""
-    # The three-byte addresses by cylinder, head and sector are out of range, which says to go by sector numbers.
-    nowhere = b"\xfe\xff\xff"
-    sectors = DISK_SIZE // SECTOR - FIRST_SECTOR
-    partition = struct.pack("<B3sB3sII", ACTIVE, nowhere, FAT16_LBA, nowhere, FIRST_SECTOR, sectors)
-    return MBR.read_bytes()[:440].ljust(446, b"\0") + partition.ljust(64, b"\0") + b"\x55\xaa"
-
-
-def _output(*command: str) -> str:
-    """Run a tool, and return its standard output. Raises CalledProcessError."""
-    # mtools refuses a partition whose geometry does not match the disk's, which says nothing about a file.
-    environment = {**os.environ, "MTOOLS_SKIP_CHECK": "1", "LC_ALL": "C.UTF-8"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=TOOL_TIMEOUT, check=True, env=environment)
-    return done.stdout
+    table = disk.partitions([(disk.FAT16_LBA, DISK_SIZE - disk.FIRST_SECTOR * disk.SECTOR)])
+    disk.make(raw, table, {"vmlinuz": kernel, "initrd.gz": initrd, "syslinux.cfg": HERE / "syslinux.cfg"})
+    disk.output("qemu-img", "convert", "-c", "-O", "qcow2", str(raw), str(image))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ must not need root. apt already knows the mirrors, the signatures and the versio
 """
 
 import os
+import platform
 import re
 import subprocess
 import tempfile
@@ -69,6 +70,23 @@ def fetch(package: Package, cache: Path) -> Path:
         # Moved only when complete: an interrupted download must not be taken for a package.
         arrived = next(Path(arriving).glob(pattern))
         return arrived.rename(cache / arrived.name)
+
+
+def release() -> str:
+    """Return the code name of this machine's Debian release."""
+    return platform.freedesktop_os_release()["VERSION_CODENAME"]
+
+
+def sources(apt: Path = Path("/etc/apt")) -> list[Path]:
+    """Return the files that say where this machine has the packages of its release from.
+
+    Those of other publishers are left out, which name the release otherwise: where one of them is away, or has no such
+    release, the others are enough. Where no file names the release, all are returned.
+    """
+    further = sorted([*apt.glob("sources.list.d/*.list"), *apt.glob("sources.list.d/*.sources")])
+    found = [path for path in (apt / "sources.list", *further) if path.exists()]
+    named = re.compile(rf"(?<![\w-]){re.escape(release())}(?!\w)")
+    return [path for path in found if named.search(path.read_text(errors="replace"))] or found
 
 
 def unpack(deb: Path, into: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from infra.local import checks
 from infra.local.cluster import API_PORT, Cluster, Options
+from infra.local.containers import run_beside_docker
 from infra.local.demo import build_image, demo
 from infra.local.layout import Layout
 from infra.local.process import Failure, tail
@@ -23,6 +24,7 @@ COMMANDS = {
     "logs": "what it said",
     "clean": "stop it and forget its data",
     "demo": "start it and boot a guest",
+    "containers": "run a command where Docker has the images that tests ask for",
 }
 
 
@@ -60,6 +62,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
             command.add_argument("-f", "--follow", action="store_true", help="go on as it grows")
         if name == "clean":
             command.add_argument("--all", action="store_true", help="what was fetched and built, too")
+        if name == "containers":
+            command.add_argument("line", nargs=argparse.REMAINDER, help="the command to run")
     return parser.parse_args(arguments)
 
 
@@ -77,11 +81,17 @@ def _do(chosen: argparse.Namespace, layout: Layout, progress: ProgressLine) -> N
             say(Cluster(layout, Options.of(layout)).status())
         case "logs":
             _logs(chosen, Cluster(layout, Options.of(layout)))
+        case "containers":
+            run_beside_docker(chosen.line, layout, progress)
 
 
 def _logs(chosen: argparse.Namespace, cluster: Cluster) -> None:
     if chosen.part and chosen.follow:
-        subprocess.run(["tail", "-n", "100", "-F", cluster.log_of(chosen.part)], check=False)
+        command = ["tail", "-n", "100", "-F", str(cluster.log_of(chosen.part))]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, errors="replace") as following:
+            assert following.stdout is not None
+            for line in following.stdout:
+                say(line.removesuffix("\n"))
     else:
         say(cluster.logs(chosen.part))
 

@@ -1,5 +1,6 @@
 """The user that servers run as: PostgreSQL refuses root, and only guests and networks need it."""
 
+import fcntl
 import os
 import pwd
 import subprocess
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 NAME = "gostack"
+NOBODY = "nobody"
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,11 @@ def _from(entry: pwd.struct_passwd) -> Account:
     return Account(entry.pw_name, entry.pw_uid, entry.pw_gid, entry.pw_dir)
 
 
+def named(name: str) -> Account:
+    """Return the account of this name. Raises KeyError where there is none."""
+    return _from(pwd.getpwnam(name))
+
+
 def current() -> Account:
     """Return the account that this process runs as."""
     return _from(pwd.getpwuid(os.geteuid()))
@@ -80,7 +87,7 @@ def invoker() -> Account:
     name = os.environ.get("SUDO_USER")
     if os.geteuid() != 0 or not name or name == "root":
         return current()
-    return _from(pwd.getpwnam(name))
+    return named(name)
 
 
 def unprivileged() -> Account:
@@ -91,9 +98,19 @@ def unprivileged() -> Account:
     person = invoker()
     if person.uid != 0:
         return person
+    # Several processes may ask at once, and two useradds at once leave a user whom neither of them named.
+    etc = os.open("/etc", os.O_RDONLY)
     try:
-        return _from(pwd.getpwnam(NAME))
+        fcntl.flock(etc, fcntl.LOCK_EX)
+        return _created()
+    finally:
+        os.close(etc)
+
+
+def _created() -> Account:
+    try:
+        return named(NAME)
     except KeyError:
         command = ["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent"]
         subprocess.run([*command, "--shell", "/usr/sbin/nologin", NAME], check=True, capture_output=True, text=True)
-        return _from(pwd.getpwnam(NAME))
+        return named(NAME)

@@ -16,10 +16,10 @@ from functools import partial
 from pathlib import Path
 
 from infra.local import checks
-from infra.local.account import Account, current, unprivileged
+from infra.local.account import NOBODY, Account, current, named, unprivileged
 from infra.local.hosts import AGENT_PORT, MOST, OWNER, SLOW, UPLINK, Bridge, LocalHost, existing, forget_pins
 from infra.local.kafka import Kafka, jars
-from infra.local.layout import KEPT_BY_CLEAN, Layout
+from infra.local.layout import KEPT_BY_CLEAN, LOG_MODE, Layout
 from infra.local.postgres import Postgres
 from infra.local.process import Failure, end, marked, run, tail, wait_until
 from infra.local.progress import ProgressLine, warn
@@ -85,6 +85,13 @@ class Cluster:
         reads = account.may_read(self.layout.project / "infra", self.layout.venv / "bin" / "python")
         return account, account if reads else current()
 
+    def _metadata_user(self, account: Account) -> str:
+        """Return the user for the process that speaks with guests: one that can read nothing of the cluster's, where
+        that can read the project."""
+        stranger = named(NOBODY)
+        reads = stranger.may_read(self.layout.project / "infra", self.layout.venv / "bin" / "python")
+        return (stranger if reads else account).name
+
     def _postgres(self, account: Account) -> Postgres:
         reachable = account.may_enter(self.layout.project)
         directory = self.layout.data / "postgres" if reachable else self.layout.aside / "postgres"
@@ -103,7 +110,8 @@ class Cluster:
             Program(name, (self.layout.program("gostack"), name), self.layout.work, account, config) for name in WORKERS
         ]
         for host in self.hosts:
-            programs += host.programs({**agents, "GOSTACK_LOG__BOOTSTRAP": kafka.hosts})
+            own = {"GOSTACK_LOG__BOOTSTRAP": kafka.hosts, "GOSTACK_AGENT__METADATA_USER": self._metadata_user(account)}
+            programs += host.programs({**agents, **own})
         if self.options.simulated:
             simulated = {
                 "GOSTACK_AGENT__DRIVER": "simulated",
@@ -197,11 +205,16 @@ class Cluster:
         for directory in (layout.data, layout.cache, layout.logs, layout.data / "hosts"):
             directory.mkdir(exist_ok=True)
         account.own(layout.work)
-        account.own(layout.images, 0o755)
+        account.own(layout.images)
         layout.secrets.mkdir(exist_ok=True)
-        layout.secrets.chmod(0o750)
         if checks.is_root():
-            os.chown(layout.secrets, 0, account.gid)
+            for directory in (layout.secrets, layout.logs):
+                os.chown(directory, 0, account.gid)
+        layout.secrets.chmod(0o750)
+        # A file in it gets its group: under sudo the logs are the caller's to read.
+        layout.logs.chmod(0o2750)
+        for log in layout.logs.iterdir():
+            log.chmod(LOG_MODE)
 
     def _configure(self, account: Account, postgres: Postgres) -> None:
         """Write the settings and the secrets; what is secret is made once and then kept."""
@@ -225,11 +238,16 @@ class Cluster:
             "db": {"dsn": postgres.dsn},
             "api": listen,
             "worker": {"instance": "local"},
+            "networks": {"reserved": str(self.bridge.subnet), "floating": str(self.bridge.floating)},
             # To be tried on this machine, where whoever reaches the API reaches all else, too.
             "webhooks": {"allow_private": True},
             "metrics": metrics,
         }
-        agent: Sections = {"agent": {"control": f"http://{for_hosts}:{API_HOSTS_PORT}"}, "metrics": metrics}
+        told: dict[str, str | int | Path] = {"control": f"http://{for_hosts}:{API_HOSTS_PORT}"}
+        if self.hosts:
+            # Kafka and the API for hosts are there, and believe whoever has a host's address.
+            told["closed"] = f"{self.bridge.address}/32"
+        agent: Sections = {"agent": told, "metrics": metrics}
         account.write(layout.config, _toml({**log, **api, **shared}))
         # Agents are told nothing of the database: they have no business there.
         account.write(layout.agent_config, _toml({**log, **shared, **agent}))
@@ -275,6 +293,7 @@ class Cluster:
         with progress.part(name, "done"):
             line = [self.layout.program("gostack"), *command]
             done = run(line, account=account, environment=settings, directory=self.layout.work, check=False)
+            log.touch(mode=LOG_MODE)
             with log.open("a") as file:
                 file.write(done.stdout + done.stderr)
             if done.returncode != 0:
@@ -400,6 +419,16 @@ def _program(server: Server, stop_signal: str) -> Program:
         stop_signal=stop_signal,
         stop_wait=int(server.stop_timeout),
     )
+
+
+def durability() -> str:
+    """Return a sentence on how durable the log is; empty where the API does not know."""
+    try:
+        with urllib.request.urlopen(f"http://{LOOPBACK}:{API_PORT}/readyz", timeout=10) as answer:
+            found = json.load(answer)["durability"]
+    except (urllib.error.URLError, OSError):
+        return ""
+    return str(found["summary"]) if found else ""
 
 
 def _api_ready() -> bool:

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from infra.local.account import invoker
-from infra.local.cluster import API_PORT, Cluster
+from infra.local.cluster import API_PORT, Cluster, durability
 from infra.local.layout import Layout
 from infra.local.process import Failure, run, wait_until
 from infra.local.progress import ProgressLine, say
@@ -17,7 +17,12 @@ from infra.local.server import LOOPBACK
 READY = "gostack-guest: ready"
 NAME = "demo-1"
 IMAGE, FLAVOR, NETWORK, KEYPAIR = "tiny", "tiny", "demo", "demo"
+PAGE = """#!/bin/sh
+echo "This page comes from $(hostname), a guest of GoStack." >/www/index.html
+"""
+"""User data of the guest: the page that the image's own server has at port 80."""
 BOOT_TIMEOUT = 180.0
+REACHED_TIMEOUT = 120.0
 NOT_FOUND = 3
 BLANK = 1 << 20
 
@@ -72,12 +77,20 @@ def demo(cluster: Cluster, progress: ProgressLine) -> None:
     with progress.phase("boot"):
         wanted = ("--flavor", FLAVOR, "--image", IMAGE, "--network", NETWORK)
         with progress.part(name, "active"):
-            if not _runs(visitor, name):
-                visitor.gs("instance", "boot", "--name", name, *wanted, "--wait", timeout=BOOT_TIMEOUT)
+            status = _status(visitor, name)
+            if not status:
+                boot = ("instance", "boot", "--name", name, *wanted, "--user-data", PAGE, "--wait")
+                visitor.gs(*boot, timeout=BOOT_TIMEOUT)
+            elif status == "stopped":
+                # `make down` ended it.
+                visitor.gs("instance", "start", name, "--wait", timeout=BOOT_TIMEOUT)
+        address = "" if simulated else _floating(visitor, name)
         if not simulated:
             with progress.part("guest"):
                 _wait_for_guest(visitor, name)
-    _show(visitor, name, simulated)
+            with progress.part(address, "answers"):
+                _wait_for_answer(address)
+    _show(visitor, name, address)
 
 
 def _wait_for_hosts(visitor: Visitor, cluster: Cluster, progress: ProgressLine) -> None:
@@ -96,11 +109,17 @@ def _first_agent(cluster: Cluster) -> str:
 def _register(visitor: Visitor, layout: Layout, progress: ProgressLine) -> None:
     image = ("image", "create", "--name", IMAGE, "--file", str(layout.guest_image))
     flavor = ("flavor", "create", "--name", FLAVOR, "--core", "1", "--memory", "128M")
-    network = ("network", "create", "--name", NETWORK, "--cidr", "10.20.0.0/24")
+    network = ("network", "create", "--name", NETWORK, "--cidr", "10.20.0.0/24", "--external")
     for kind, name, command in (("image", IMAGE, image), ("flavor", FLAVOR, flavor), ("network", NETWORK, network)):
         with progress.part(f"{kind} {name}"):
             if not visitor.knows(kind, name):
                 visitor.gs(*command)
+            elif kind == "network":
+                # One that a demonstration of an earlier release made has no way out.
+                visitor.gs("network", "update", name, "--external")
+    with progress.part("group default"):
+        for permitted in (("--protocol", "icmp"), ("--protocol", "tcp", "--ports", "80")):
+            visitor.gs("security-group", "rule-add", "default", *permitted)
     with progress.part(f"keypair {KEYPAIR}"):
         if not visitor.knows("keypair", KEYPAIR):
             made = visitor.gs("keypair", "create", "--name", KEYPAIR)
@@ -115,9 +134,29 @@ def _keep_private(path: Path, text: str) -> None:
         os.chown(path, owner.uid, owner.gid)
 
 
-def _runs(visitor: Visitor, name: str) -> bool:
-    """Return whether an active instance of this name exists, such as one of an earlier demonstration."""
-    return name in visitor.gs("instance", "list", "--name", name, "--status", "active", "-o", "value")
+def _status(visitor: Visitor, name: str) -> str:
+    """Return the status of the instance of this name, such as one of an earlier demonstration; empty where none is."""
+    found = json.loads(visitor.gs("instance", "list", "--name", name, "-o", "json"))
+    return str(found[0]["status"]) if found else ""
+
+
+def _floating(visitor: Visitor, name: str) -> str:
+    """Return the floating address of an instance, which is given one where it has none."""
+    (nic,) = json.loads(visitor.gs("instance", "show", name, "-o", "json"))["nics"]
+    led = json.loads(visitor.gs("floating-ip", "list", "--port-id", nic["port_id"], "-o", "json"))
+    if led:
+        return str(led[0]["name"])
+    made = json.loads(visitor.gs("floating-ip", "create", "-o", "json"))
+    visitor.gs("floating-ip", "associate", made["name"], name)
+    return str(made["name"])
+
+
+def _wait_for_answer(address: str) -> None:
+    def answers() -> bool:
+        return run(["ping", "-c", "1", "-W", "1", address], check=False, timeout=10).returncode == 0
+
+    if not wait_until(answers, REACHED_TIMEOUT, pause=0.5):
+        raise Failure(address, f"does not answer a ping within {REACHED_TIMEOUT:.0f} s; see docs/networks.md")
 
 
 def _wait_for_guest(visitor: Visitor, name: str) -> None:
@@ -129,7 +168,9 @@ def _wait_for_guest(visitor: Visitor, name: str) -> None:
         time.sleep(0.5)
 
 
-def _show(visitor: Visitor, name: str, simulated: bool) -> None:
+def _show(visitor: Visitor, name: str, address: str) -> None:
+    """Show what there is now; `address` is the guest's floating one, empty where the guest is simulated."""
+    simulated = not address
     say("")
     say(visitor.gs("instance", "list").rstrip())
     if not simulated:
@@ -138,6 +179,8 @@ def _show(visitor: Visitor, name: str, simulated: bool) -> None:
         say("\n".join(f"  | {line}" for line in console[-8:]))
     addresses = json.loads(visitor.gs("instance", "show", name, "-o", "json"))["addresses"]
     say(f"\n{name} is {'simulated' if simulated else 'running'}" + (f" at {', '.join(addresses)}" if addresses else ""))
+    if address:
+        say(f"\nFrom this machine it is reached at {address}:\n  ping -c 3 {address}\n  curl http://{address}/")
     say("\nWhat to type next:")
     for command, meaning in (
         (f"gs instance show {name}", "all there is to know about it"),
@@ -149,3 +192,5 @@ def _show(visitor: Visitor, name: str, simulated: bool) -> None:
     ):
         path = f".venv/bin/{command}" if command.startswith("gs") else command
         say(f"  {path:<84} # {meaning}")
+    if told := durability():
+        say(f"\nThe log has {told} (docs/operations.md, Replicas).")

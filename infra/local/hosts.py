@@ -90,6 +90,11 @@ class Bridge:
         """The machine's own address on the bridge."""
         return str(self.subnet[1])
 
+    @property
+    def floating(self) -> ipaddress.IPv4Network:
+        """The floating addresses: a quarter of the subnet, in which neither the machine nor a host has its own."""
+        return list(self.subnet.subnets(prefixlen_diff=2))[2]
+
     def host_address(self, number: int) -> str:
         """Return the address of a host's uplink."""
         return str(self.subnet[FIRST_ADDRESS + number])
@@ -111,8 +116,7 @@ class Bridge:
             raise Failure("bridge", f"{self.subnet} is in use ({taken[0].strip()}): `make up SUBNET=10.98.0.0/24`")
         OWNER.parent.mkdir(parents=True, exist_ok=True)
         OWNER.write_text(f"{layout.project}\n")
-        # Without snooping every multicast frame reaches every host, as VXLAN's flooding needs.
-        run(["ip", "link", "add", BRIDGE, "mtu", str(MTU), "type", "bridge", "mcast_snooping", "0"])
+        run(["ip", "link", "add", BRIDGE, "mtu", str(MTU), "type", "bridge"])
         run(["ip", "address", "add", f"{self.address}/{self.subnet.prefixlen}", "dev", BRIDGE])
         run(["ip", "link", "set", BRIDGE, "up"])
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
 KEPT_BY_CLEAN = "cache"
+LOG_MODE = 0o640
+"""Permissions of a log: names, addresses and errors in it are nobody else's business."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from domain.core.text import printable
+
 
 class ProgressLine:
     """Prints a line for each part that starts, and keeps how long each phase took."""
@@ -42,10 +44,15 @@ class ProgressLine:
 
 
 def say(text: str) -> None:
-    """Print a line to standard output at once."""
-    print(text, flush=True)
+    """Print lines to standard output at once; what would control the terminal is escaped: logs have foreign text."""
+    print(_printable_lines(text), flush=True)
 
 
 def warn(text: str) -> None:
-    """Print a line to standard error at once."""
-    print(text, file=sys.stderr, flush=True)
+    """Print lines to standard error at once, escaped as say() does."""
+    print(_printable_lines(text), file=sys.stderr, flush=True)
+
+
+def _printable_lines(text: str) -> str:
+    # A tab only moves to the right; columns of other programs' output rely on it.
+    return "\n".join("\t".join(map(printable, line.split("\t"))) for line in text.split("\n"))

@@ -1,6 +1,7 @@
 """A server process that can be started, stopped, killed and started again: by the cluster's supervisor or by a test."""
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -15,16 +16,34 @@ from infra.local.process import Failure, alive, descendants, tail, wait_until
 LOOPBACK = "127.0.0.1"
 
 
+_PORTS = range(20_000, 30_000)
+"""Below 32768, from which Linux takes a port for each connection that goes out (net.ipv4.ip_local_port_range)."""
+
+
 def free_port() -> int:
-    """Return a TCP port of the loopback address on which nothing listens now."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
+    """Return a TCP port of the loopback address on which nothing listens now.
+
+    It stays this process's own until it ends: a server may be started there much later, and stopped and started again,
+    while other processes ask for ports. Raises OSError when every port is taken.
+    """
+    for port in random.sample(_PORTS, len(_PORTS)):
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            # A name in the abstract namespace of sockets is held by one process, and is free again when it ends.
+            claim.bind(f"\0gostack-port-{port}")
+            with socket.socket() as probe:
+                probe.bind((LOOPBACK, port))
+        except OSError:
+            claim.close()
+            continue
+        # The descriptor stays open until the process ends, and the claim with it.
+        claim.detach()
         return port
+    raise OSError(f"no TCP port from {_PORTS.start} to {_PORTS.stop - 1} is free")
 
 
 class Server(ABC):
-    """A server with a data directory of its own, which never runs as root."""
+    """A server with a data directory of its own, which does not run as root unless `account` says so."""
 
     name: str
     start_timeout = 60.0

@@ -63,11 +63,10 @@ class Need:
     always: bool = False
 
 
+JAVA = ("openjdk-17-jre-headless", "openjdk-21-jre-headless", "default-jre-headless")
 NEEDS = (
     Need(("postgresql",), "state and read models", _postgres, always=True),
-    Need(
-        ("openjdk-17-jre-headless", "openjdk-21-jre-headless", "default-jre-headless"), "Kafka runs on it", _java, True
-    ),
+    Need(JAVA, "Kafka runs on it", _java, always=True),
     Need(("maven",), "fetches Kafka's jars", _program("mvn"), always=True),
     Need(("python3-venv",), "the project's environment", lambda: bool(_pythons(headers=False)), always=True),
     Need(("iproute2",), "networks of the hosts", _program("ip"), always=True),
@@ -84,9 +83,14 @@ NEEDS = (
     Need(("libvirt-clients",), "looks at the guests", _program("virsh")),
     Need(("qemu-system-x86",), "runs the guests", _program("qemu-system-x86_64")),
     Need(("qemu-utils",), "disk images", _program("qemu-img")),
+    Need(("iproute2",), "joins the guests' networks", _program("bridge")),
+    Need(("util-linux",), "services of the guests' networks", _program("unshare", "nsenter", "setpriv")),
     Need(("iputils-ping",), "checks the hosts' network", _program("ping")),
     Need(("nftables",), "filters the guests' networks", _program("nft")),
+    Need(("conntrack",), "ends connections that are permitted no more", _program("conntrack")),
     Need(("dnsmasq-base",), "gives the guests addresses", _program("dnsmasq")),
+    Need(("wireguard-tools",), "encrypts what guests send from host to host", _program("wg")),
+    Need(("wireguard-go",), "the same, where the kernel cannot", _program("wireguard-go")),
     Need(("busybox-static",), "the tiny guest", _program("busybox")),
     Need(("cpio",), "the tiny guest", _program("cpio")),
     Need(("syslinux",), "the tiny guest", _program("syslinux")),
@@ -94,7 +98,13 @@ NEEDS = (
     Need(("mtools",), "the tiny guest", _program("mcopy")),
     Need(("dosfstools",), "the tiny guest", _program("mkfs.vfat")),
     Need(("fdisk",), "the tiny guest", _program("sfdisk")),
+    Need(("mmdebstrap",), "the Debian guest of the tests", _program("mmdebstrap")),
+    Need(("e2fsprogs",), "the Debian guest of the tests", _program("mke2fs")),
 )
+# Where tests run against containers, and only there.
+DOCKER = Need(("docker-cli", "docker.io"), "talks to Docker", _program("docker"), always=True)
+DOCKERD = Need(("docker.io",), "runs containers", _program("dockerd"), always=True)
+MMDEBSTRAP = Need(("mmdebstrap",), "makes the containers' Debian", _program("mmdebstrap"), always=True)
 
 
 def _version(python: str) -> tuple[int, int] | None:
@@ -124,9 +134,9 @@ def _pythons(headers: bool) -> list[str]:
     ]
 
 
-def missing() -> list[Need]:
+def missing(needs: Sequence[Need] = NEEDS) -> list[Need]:
     """Return the needs that this machine lacks."""
-    return [need for need in NEEDS if not need.found()]
+    return [need for need in needs if not need.found()]
 
 
 @contextmanager
@@ -146,21 +156,26 @@ def _as_root() -> list[str]:
     return [] if is_root() else ["sudo"]
 
 
-def _available(package: str) -> bool:
+def available(packages: Sequence[str]) -> str:
+    """Return the first of the packages that this release of the system has; where it has none, the first of all."""
+    return next(filter(_is_available, packages), packages[0])
+
+
+def _is_available(package: str) -> bool:
     return "Candidate: (none)" not in (said := run(["apt-cache", "policy", package]).stdout) and "Candidate:" in said
 
 
 def _install(needs: Sequence[Need]) -> None:
     apt = [*_as_root(), "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y"]
     run([*apt, "update"], timeout=600)
-    packages = [next(filter(_available, need.packages), need.packages[0]) for need in needs]
+    packages = [available(need.packages) for need in needs]
     with _nothing_gets_started():
         run([*apt, "install", "--no-install-recommends", *packages], timeout=1800)
 
 
-def system_packages(progress: ProgressLine) -> None:
-    """Install what the machine lacks, or print what to do. Raises Failure where the cluster needs it."""
-    lacking = missing()
+def system_packages(progress: ProgressLine, needs: Sequence[Need] = NEEDS) -> None:
+    """Install what the machine lacks, or print what to do. Raises Failure where it cannot do without."""
+    lacking = missing(needs)
     if not lacking:
         return
     say("This machine lacks:")
@@ -175,7 +190,7 @@ def system_packages(progress: ProgressLine) -> None:
         return
     with progress.part("packages", "installed"):
         _install(lacking)
-    still = missing()
+    still = missing(needs)
     if still:
         _go_on_without(still, f"Installing did not bring all of it; as root: {command}")
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from infra.local.account import Account
 from infra.local.checks import is_root
-from infra.local.layout import Layout
+from infra.local.layout import LOG_MODE, Layout
 from infra.local.process import MARK, Failure, run, wait_until
 
 LONGEST_SOCKET_PATH = 107
@@ -51,6 +51,8 @@ class Program:
             "stopwaitsecs": str(self.stop_wait),
             # Nothing that a part started for itself may outlive it and hold its ports.
             "killasgroup": "true",
+            # Not supervisord's own: hypervisors read what an API or an agent has made for them.
+            "umask": "022",
             "redirect_stderr": "true",
             "stdout_logfile": str(logs / f"{self.name}.log"),
             "stdout_logfile_maxbytes": "10MB",
@@ -128,6 +130,8 @@ class Supervisor:
             "pidfile": str(self._layout.data / "supervisord.pid"),
             "directory": str(self._layout.data),
             "minfds": "4096",
+            # So that nobody else reads the logs, which are supervisord's files.
+            "umask": "027",
             "environment": f'{MARK}="{self._layout.data}",PYTHONUNBUFFERED="1"',
         }
         if is_root():
@@ -145,6 +149,8 @@ class Supervisor:
         self._socket.unlink(missing_ok=True)
         # Given here too, since settings in the file reach its children but not its own environment.
         mark = {MARK: str(self._layout.data)}
+        # It opens its own log before it has its umask.
+        self._layout.log("supervisord").touch(mode=LOG_MODE)
         run([self._layout.program("supervisord"), "-c", str(self._settings)], environment=mark, timeout=30)
         if not wait_until(self.runs, 10):
             raise Failure("supervisord", "does not answer", self._layout.log("supervisord"))

@@ -17,9 +17,10 @@ from aiokafka.errors import KafkaError, OutOfOrderSequenceNumber
 
 from domain.core.messages import FILLER_HEADERS, Record
 from infra.log.client_shutdown import end_consumer, end_producer
+from infra.log.durability import Durability
 from infra.log.fetch_batching import GATHERED_BYTES, LONGEST_MS, FetchBatching
 from infra.log.log import LogUnavailable, Positions, Reader, TopicPartition
-from infra.log.topics import TOPICS, keep_times, partition_of
+from infra.log.topics import TOPICS, durability, keep_times, partition_of
 
 MAX_RECORD = 1 << 20
 MAX_BATCH = 1 << 18
@@ -29,6 +30,7 @@ COMMITTED = "read_committed"
 MAX_FETCH = 8 << 20
 PEEK_BYTES = 16 << 10
 PEEK_MS = 500
+DURABILITY_SECONDS = 60.0
 AGAIN_SECONDS = 0.5
 """Seconds after a failed attempt to connect in which no other is made."""
 
@@ -83,6 +85,9 @@ class KafkaLog:
         self._asker: AIOKafkaConsumer | None = None
         self._peeker: AIOKafkaConsumer | None = None
         self._peeking = asyncio.Lock()
+        self._looking = asyncio.Lock()
+        self._durability: tuple[float, Durability | None] | None = None
+        """When it was looked up, in seconds of time.monotonic(), and what it was."""
         self._ending: set[asyncio.Task[None]] = set()
         self._failed: tuple[float, str] | None = None
         """When the last attempt to connect failed, in seconds of time.monotonic(), and why."""
@@ -261,6 +266,17 @@ class KafkaLog:
             raise LogUnavailable(str(error)) from error
         finally:
             await admin.close()
+
+    async def durability(self) -> Durability | None:
+        """Return how durable the log is, looked up once a minute. Raises LogUnavailable."""
+        async with self._looking:
+            if self._durability is None or time.monotonic() - self._durability[0] > DURABILITY_SECONDS:
+                try:
+                    async with asyncio.timeout(self._timeout):
+                        self._durability = (time.monotonic(), await durability(self._bootstrap))
+                except (KafkaError, TimeoutError, OSError) as error:
+                    raise LogUnavailable(f"{self._bootstrap}: {error!r}") from error
+            return self._durability[1]
 
     async def close(self) -> None:
         """Close all connections to the log."""

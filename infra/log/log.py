@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from domain.core.messages import Record
+from infra.log.durability import Durability
 
 
 class TopicPartition(NamedTuple):
@@ -83,6 +84,11 @@ class Log(Protocol):
 
     async def trim(self, positions: Positions) -> None:
         """Delete the records before these offsets, as retention would. Raises LogUnavailable."""
+
+    async def durability(self) -> Durability | None:
+        """Return how durable the log is, as it was at most a minute ago; None where it has no topics yet.
+
+        Raises LogUnavailable."""
 
     async def close(self) -> None:
         """Close all connections to the log."""

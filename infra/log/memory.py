@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from domain.core.messages import FILLER_HEADERS, Record
+from infra.log.durability import ONE_REPLICA, Durability
 from infra.log.log import Positions, Reader, TopicPartition
 from infra.log.topics import TOPICS, partition_of
 
@@ -26,6 +27,8 @@ class MemoryLog:
         self._firsts: dict[TopicPartition, int] = defaultdict(int)
         self._keep_times = False
         self._arrived = asyncio.Event()
+        self.pretends: Durability | None = ONE_REPLICA
+        """The durability that it tells; nothing else depends on it."""
         self.size = 0
         """How many records were ever appended, over all partitions."""
 
@@ -81,6 +84,10 @@ class MemoryLog:
         """Delete the records before these offsets."""
         for each, offset in positions.items():
             self._firsts[each] = max(self._firsts[each], offset)
+
+    async def durability(self) -> Durability | None:
+        """Return the durability that the log pretends to have."""
+        return self.pretends
 
     async def close(self) -> None:
         """Do nothing: there is no connection to close."""

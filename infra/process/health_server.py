@@ -4,31 +4,29 @@ Why a thread: a process whose event loop hangs still answers /metrics, and its /
 touches nothing that the process works with: it reads the HealthState, which the event loop has written.
 """
 
+import asyncio
 import json
+import socket
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from prometheus_client import make_wsgi_app
-from prometheus_client.exposition import ThreadingWSGIServer
+from prometheus_client import make_asgi_app
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from infra.process.error_text import text_of
+from infra.process.http_server import EmbeddedServer, embedded_server
 from infra.process.loops import every
 from infra.process.metrics import REGISTRY
+from infra.process.settings import Http
 
 if TYPE_CHECKING:
     from infra.log.lag import Lags
 
 SLACK = 4
 """A process is no longer ready when its last successful measurement is older than so many periods."""
-
-
-class QuietRequestHandler(WSGIRequestHandler):
-    """A handler that writes no log line for a request: monitoring asks every few seconds."""
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Write no log line for a request."""
 
 
 class HealthState:
@@ -77,27 +75,24 @@ async def measure_health(
         try:
             health.succeeded(await look())
         except away as error:
-            health.failed(str(error))
+            health.failed(text_of(error))
             raise
 
     await every(health.every, run, name="health", failures=away)
 
 
-Start = Callable[[str, list[tuple[str, str]]], Any]
-
-
-def health_app(health: HealthState) -> Callable[[dict[str, Any], Start], Iterable[bytes]]:
-    """Make the WSGI application (PEP 3333) that answers /metrics, /healthz and /readyz.
+def health_app(health: HealthState) -> ASGIApp:
+    """Make the ASGI application that answers /metrics, /healthz and /readyz.
 
     /readyz answers 503 with the problem where the process is not ready. /healthz answers 200 as long as it answers."""
-    metrics: Any = make_wsgi_app(REGISTRY)
+    metrics: ASGIApp = make_asgi_app(REGISTRY)
 
-    def serve(environ: dict[str, Any], start: Start) -> Iterable[bytes]:
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         problem = ""
-        match environ.get("PATH_INFO"):
+        match scope["path"]:
             case "/metrics":
-                found: Iterable[bytes] = metrics(environ, start)
-                return found
+                await metrics(scope, receive, send)
+                return
             case "/healthz":
                 body: dict[str, Any] = {"status": "ok"}
             case "/readyz":
@@ -105,21 +100,26 @@ def health_app(health: HealthState) -> Callable[[dict[str, Any], Start], Iterabl
                 body = {"status": "not ready", "problem": problem} if problem else {"status": "ready"}
                 body["lag"] = {name: each._asdict() for name, each in health.lags.items()}
             case _:
-                start("404 Not Found", [("Content-Type", "text/plain")])
-                return [b"/metrics, /healthz or /readyz\n"]
-        start("503 Service Unavailable" if problem else "200 OK", [("Content-Type", "application/json")])
-        return [json.dumps(body).encode() + b"\n"]
+                await PlainTextResponse("/metrics, /healthz or /readyz\n", 404)(scope, receive, send)
+                return
+        answer = Response(json.dumps(body) + "\n", 503 if problem else 200, media_type="application/json")
+        await answer(scope, receive, send)
 
     return serve
 
 
-def start_health_server(address: str, port: int, health: HealthState) -> WSGIServer | None:
-    """Start the health server in a thread; it serves until the process ends or its shutdown() is called.
+def start_health_server(
+    address: str, port: int, health: HealthState, limits: Http | None = None
+) -> EmbeddedServer | None:
+    """Start the health server in a thread with an event loop of its own; it serves until the process ends or its
+    `should_exit` is set. `limits` are those of its connections; None is the defaults.
 
     Returns the server, or None where `port` is 0, which means none. Raises OSError where the port cannot be bound.
     """
     if not port:
         return None
-    server = make_server(address, port, health_app(health), ThreadingWSGIServer, handler_class=QuietRequestHandler)
-    threading.Thread(target=server.serve_forever, name="health-server", daemon=True).start()
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    listener = socket.create_server((address, port), family=family)
+    server = embedded_server(health_app(health), name="health", limits=limits)
+    threading.Thread(target=lambda: asyncio.run(server.serve([listener])), name="health-server", daemon=True).start()
     return server

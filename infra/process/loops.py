@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from infra.process import metrics
+from infra.process.error_text import named, text_of
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ async def every(
             await work()
             result = "success"
         except failures as error:
-            problem, result = str(error) or repr(error), "failure"
+            problem, result = text_of(error) or named(error), "failure"
         except asyncio.CancelledError:
             result = "cancelled"
             raise

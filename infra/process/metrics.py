@@ -130,6 +130,14 @@ REQUEST_SECONDS = _histogram(
 OVERLOADS = _counter(
     "gostack_api_overloads_total", "api", "requests answered 429 because a bound was reached, by bound", "bound"
 )
+HTTP_REFUSED = _counter(
+    "gostack_http_refused_total",
+    EVERYONE,
+    "connections that an HTTP server of the process closed because a limit of the section `http` was passed, or the "
+    "request was no HTTP; `why` is the code that was answered, where anything was",
+    "server",
+    "why",
+)
 LOAD = _gauge("gostack_api_load", "api", "the load that a bound limits, over all API processes", "bound")
 VERDICTS_AWAITED = _gauge("gostack_api_verdicts_awaited", "api", "commands whose verdict requests are waiting for")
 WEBHOOK_ATTEMPTS = _counter(

@@ -26,6 +26,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from domain.core.messages import Envelope
 from infra.process import log_context, metrics
+from infra.process.error_text import named
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor
@@ -164,8 +165,13 @@ def current(made: Span, end: bool = False) -> Iterator[None]:
     if made._span is None:
         yield
         return
-    with trace.use_span(made._span, end_on_exit=end, record_exception=False):
-        yield
+    with trace.use_span(made._span, end_on_exit=end, record_exception=False, set_status_on_exception=False):
+        try:
+            yield
+        except Exception as error:
+            # The library would take the exception's whole text.
+            made.fail(named(error))
+            raise
 
 
 def followed(traceparent: str) -> bool:

@@ -40,16 +40,15 @@ class Encryption:
         """Make a new random key."""
         return cls(Fernet.generate_key())
 
-    def encrypt(self, value: str) -> bytes:
+    def encrypt(self, clear: bytes) -> bytes:
         """Encrypt a value. Raises ValueError where it is longer than LONGEST bytes."""
-        clear = value.encode()
         if len(clear) > LONGEST:
             raise ValueError(f"a secret may have {LONGEST} bytes, not {len(clear)}")
         return self._fernet.encrypt(clear)
 
-    def decrypt(self, encrypted: bytes) -> str:
+    def decrypt(self, encrypted: bytes) -> bytes:
         """Decrypt a value. Raises cryptography.fernet.InvalidToken where it was encrypted with another key."""
-        return self._fernet.decrypt(encrypted).decode()
+        return self._fernet.decrypt(encrypted)
 
     def digest(self, value: str) -> str:
         """Return the HMAC-SHA256 of a value under a key derived from this one, in hexadecimal."""

@@ -11,6 +11,7 @@ import psycopg
 from psycopg import AsyncConnection
 
 from infra.db.pool import CONNECTION_TIMEOUTS
+from infra.process.error_text import text_of
 from infra.secrets.secrets import SecretsUnavailable
 
 NEXT = "select nextval('network_segments')"
@@ -60,7 +61,7 @@ class PostgresSegments:
                 rows = await connection.execute(text, values)
                 row = await rows.fetchone()
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            raise SecretsUnavailable(str(error)) from error
+            raise SecretsUnavailable(text_of(error)) from error
         return int(row[0]) if row else 0
 
     async def next(self) -> int:

@@ -9,7 +9,7 @@ import base64
 import logging
 import secrets
 import ssl
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -18,10 +18,13 @@ import orjson
 from standardwebhooks.webhooks import Webhook
 
 from domain.core.messages import Record
+from infra.process.error_text import named, text_of
 from infra.webhooks.ssrf_guard import GuardedBackend, NotAllowed
 
 logger = logging.getLogger(__name__)
 
+USER_AGENT = "gostack-webhooks"
+"""User-Agent of every request to an endpoint, by which GoStack's API knows and refuses them."""
 MEDIA_TYPE = "application/cloudevents+json"
 SECRET_PREFIX = "whsec_"
 SECRET_BYTES = 32
@@ -92,17 +95,25 @@ def cloud_event(record: Record) -> tuple[str, bytes]:
 class Sender:
     """Sends events to endpoints, over a pool of connections."""
 
-    def __init__(self, timeout: float, *, allow_private: bool, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        timeout: float,
+        *,
+        allow_private: bool,
+        own_ports: Collection[int] = (),
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         """Make a sender without connections.
 
         `timeout` is how many seconds an attempt may take. `tls` holds the certificates to trust; None is the system's.
-        `allow_private` lets endpoints have addresses that are not of the public internet."""
+        `allow_private` lets endpoints have addresses that are not of the public internet, but for the ports
+        `own_ports` of this machine."""
         self._timeout = timeout
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=tls or ssl.create_default_context(),
             max_connections=MOST_CONNECTIONS,
             keepalive_expiry=IDLE_SECONDS,
-            network_backend=GuardedBackend(allow_private=allow_private),
+            network_backend=GuardedBackend(allow_private=allow_private, own_ports=own_ports),
         )
 
     async def send(self, url: str, ident: str, body: bytes, keys: Sequence[str], now: datetime) -> SendResult:
@@ -113,7 +124,7 @@ class Sender:
             signed = [Webhook(key).sign(ident, now, body.decode()) for key in keys]
             headers = [
                 ("Content-Type", MEDIA_TYPE),
-                ("User-Agent", "gostack-webhooks"),
+                ("User-Agent", USER_AGENT),
                 ("webhook-id", ident),
                 ("webhook-timestamp", str(int(now.timestamp()))),
                 ("webhook-signature", " ".join(signed)),
@@ -127,11 +138,11 @@ class Sender:
         except NotAllowed as error:
             return SendResult(0, str(error))
         except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.UnsupportedProtocol, OSError) as error:
-            return SendResult(0, str(error)[:500] or type(error).__name__)
+            return SendResult(0, text_of(error)[:500] or named(error))
         except Exception as error:
             # An unexpected exception must not end the deliveries to other endpoints: it counts as a failed attempt.
             logger.exception("sending the event failed in an unexpected way")
-            return SendResult(0, f"{type(error).__name__}: {error}"[:500])
+            return SendResult(0, named(error)[:500])
 
     async def close(self) -> None:
         """Close all connections to endpoints."""

@@ -1,14 +1,15 @@
 """A guard against server-side request forgery (SSRF): webhooks reach no address of GoStack's own network.
 
-Only the operator can allow that. Why the check is made at the connection, and not when a webhook is created: a name may
-have another address tomorrow, so the address that was checked is the one that is connected to. Addresses that are not
-of the public internet are refused (the special registries of RFC 6890), also where a public one has one embedded.
+Only the operator can allow that, and not even the operator for GoStack's own servers, which would then be commanded by
+them. Why the check is made at the connection, and not only when a webhook is created: a name may have another address
+tomorrow, so the address that was checked is the one that is connected to. Addresses that are not of the public internet
+are refused (the special registries of RFC 6890), also where a public one has one embedded.
 """
 
 import asyncio
 import ipaddress
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable
 from urllib.parse import SplitResult, urlsplit
 
 import httpcore
@@ -22,7 +23,26 @@ URL_ALLOWED = (
     f"user, password or fragment, of {LONGEST_URL} printable characters at most"
 )
 NOT_PUBLIC = "it is no address of the public internet, and webhooks.allow_private is off"
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+OWN = "it is an address of GoStack's own"
+GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
+"""The IPv6 addresses that are given out to anybody on the internet. Outside of it are loopback, unique local,
+link-local, site-local (fec0::/10) and multicast addresses, segment routing (5f00::/16), and those in which an IPv4
+address stands (::/96, ::ffff:0:0:0/96), of which two kinds are judged by it: mapped ones (::ffff:0:0/96) and NAT64."""
+NAT64 = ipaddress.ip_network("64:ff9b::/96")
+NOT_FOR_THE_INTERNET = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            "3fff::/20",  # for documentation (RFC 9637), which this Python may not know yet
+            "2002::/16",  # 6to4: an IPv4 address stands in it, and no relay is left (RFC 7526)
+            "192.88.99.0/24",  # those relays
+            # Azure gives every machine its agent and its name server here: it is registered as public, but answers
+            # inside a machine of theirs only, as the metadata services of other clouds do at link-local addresses.
+            "168.63.129.16/32",
+        ),
+    )
+)
+"""Addresses that look public and are not."""
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 SocketOption = tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]
@@ -32,8 +52,10 @@ class NotAllowed(Exception):
     """The host has no address that webhooks may be sent to."""
 
 
-def checked_url(url: str, *, allow_private: bool) -> SplitResult:
-    """Parse and check the URL of an endpoint. Raises ValueError, whose text says what is allowed."""
+def checked_url(url: str, *, allow_private: bool, own_ports: Collection[int] = ()) -> SplitResult:
+    """Parse and check the URL of an endpoint, which may not lead to one of `own_ports` of this machine.
+
+    Raises ValueError, whose text says what is allowed."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -51,27 +73,37 @@ def checked_url(url: str, *, allow_private: bool) -> SplitResult:
         or not _is_host_name(parts.hostname)
     ):
         raise ValueError(URL_ALLOWED)
-    literal = _literal(parts.hostname)
-    if not allow_private and (parts.hostname == "localhost" or (literal is not None and not is_public(literal))):
+    literal = ipaddress.IPv4Address("127.0.0.1") if parts.hostname == "localhost" else _literal(parts.hostname)
+    if literal is not None and not allow_private and not is_public(literal):
         raise ValueError(f"{parts.hostname}: {NOT_PUBLIC}")
+    if literal is not None and (port or PORTS[parts.scheme]) in own_ports and is_of_this_machine(literal):
+        raise ValueError(f"{parts.netloc}: {OWN}")
     return parts
 
 
 def is_public(address: Address) -> bool:
     """Return whether an address is of the public internet, and embeds no address that is not."""
-    return address.is_global and not address.is_multicast and all(map(is_public, _embedded(address)))
-
-
-def _embedded(address: Address) -> Iterator[Address]:
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped is not None:
-            yield address.ipv4_mapped
-        if address.sixtofour is not None:
-            yield address.sixtofour
-        if address.teredo is not None:
-            yield from address.teredo
-        if address in _NAT64:
-            yield ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+            return is_public(address.ipv4_mapped)
+        if address in NAT64:
+            return is_public(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+        if address not in GLOBAL_UNICAST:
+            return False
+    elif address.is_multicast:
+        return False
+    return address.is_global and not any(address in each for each in NOT_FOR_THE_INTERNET)
+
+
+def is_of_this_machine(address: Address) -> bool:
+    """Return whether an address is one of this machine's: only those can be bound to."""
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((str(address), 0))
+        except OSError:
+            return False
+    return True
 
 
 def _is_host_name(name: str) -> bool:
@@ -92,8 +124,9 @@ def _literal(host: str) -> Address | None:
 class GuardedBackend(httpcore.AsyncNetworkBackend):
     """A network backend for httpcore that connects to allowed addresses only."""
 
-    def __init__(self, *, allow_private: bool) -> None:
+    def __init__(self, *, allow_private: bool, own_ports: Collection[int] = ()) -> None:
         self._allow_private = allow_private
+        self._own_ports = frozenset(own_ports)
         self._network = httpcore.AnyIOBackend()
 
     async def connect_tcp(
@@ -107,6 +140,8 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         """Connect to the first allowed address of the host that answers. Raises NotAllowed, httpcore.ConnectError."""
         problem: Exception = NotAllowed(f"{host}: {NOT_PUBLIC}")
         for address in (await self._addresses(host, port))[:MOST_ADDRESSES]:
+            if port in self._own_ports and is_of_this_machine(address):
+                raise NotAllowed(f"{host}: {OWN}")
             try:
                 return await self._network.connect_tcp(str(address), port, timeout, local_address, socket_options)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:

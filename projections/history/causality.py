@@ -19,9 +19,10 @@ from domain.host.messages import (
     HostHeard,
     HostRegistered,
     HostSuspected,
+    HostUplinkChanged,
     HostZoneAssigned,
 )
-from domain.network.messages import NetworkCreated, NetworkDeleted
+from domain.network.messages import GatewayGiven, NetworkCreated, NetworkDeleted, NetworkUpdated
 from domain.parking import AggregateParked, AggregateReleased
 from domain.tasks.events import (
     StepsDispatched,
@@ -32,8 +33,8 @@ from projections.history.time_travel import entries
 from projections.store.port import HistoryEntry, HistoryQuery, Store
 
 LASTING: dict[str, tuple[type[Event], ...]] = {
-    "host": (HostRegistered, HostEnabled, HostDisabled, HostZoneAssigned, HostSuspected, HostHeard),
-    "network": (NetworkCreated, NetworkDeleted),
+    "host": (HostRegistered, HostUplinkChanged, HostEnabled, HostDisabled, HostZoneAssigned, HostSuspected, HostHeard),
+    "network": (NetworkCreated, GatewayGiven, NetworkUpdated, NetworkDeleted),
 }
 """By kind that many instances share: the events that say what the host or network is. What each instance holds there is
 part of that instance's story."""
@@ -166,6 +167,8 @@ def _linked(found: Sequence[HistoryEntry], subject: Key) -> Iterator[CausalStep]
     """Yield, as causal steps, the events that belong to the subject: its own, and those that these led to elsewhere."""
     made: dict[str, str] = {}
     """Id of a record -> id of the event that led to the record."""
+    begun: dict[str, str] = {}
+    """Id of a record that no event led to, as a user's command -> id of the subject's first event that it led to."""
     last = ""
     belongs: set[str] = set()
     causes: dict[str, str] = {}
@@ -178,6 +181,10 @@ def _linked(found: Sequence[HistoryEntry], subject: Key) -> Iterator[CausalStep]
                 before = last
             causes[entry.causation] = before
         after = causes[entry.causation]
+        if not after and entry.subject == subject:
+            # One decision makes several events: they follow its first, or nothing would tell that they belong together.
+            after = begun.get(entry.causation, "")
+            begun.setdefault(entry.causation, entry.id)
         if entry.subject != subject and after not in belongs:
             continue
         belongs.add(entry.id)

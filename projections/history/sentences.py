@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from domain.core.messages import Event
+from domain.core.messages import Event, plain_name
 from domain.host.messages import (
     HostClaimMade,
     HostClaimReleased,
@@ -12,11 +12,18 @@ from domain.host.messages import (
     HostHeard,
     HostRegistered,
     HostSuspected,
+    HostUplinkChanged,
     HostZoneAssigned,
     PlacementRefused,
 )
-from domain.instance.events import InstanceCellChanged, InstanceCreated, InstancePowerChanged
+from domain.instance.events import (
+    InstanceCellChanged,
+    InstanceCreated,
+    InstancePowerChanged,
+    InstanceSecondPowerChanged,
+)
 from domain.network.messages import (
+    GatewayGiven,
     HostAddressGiven,
     NetworkCreated,
     NetworkDeleted,
@@ -63,7 +70,7 @@ def describe(entry: HistoryEntry, event: Event) -> str:
             return f"{_were(event.jobs)} {'done' if event.direction is Direction.FORWARD else 'undone'}."
         case StepFailed():
             undo = f"; {len(event.to_undo)} steps are undone now" if event.to_undo else ""
-            return f"{event.fault.step or 'A step'} failed: {event.fault.message}{undo}"
+            return f"{plain_name(event.fault.step) or 'A step'} failed: {event.fault.message}{undo}"
         case TaskCancelRequested():
             return f"{event.by} wants the task stopped and undone."
         case TaskFinished():
@@ -88,10 +95,14 @@ def describe(entry: HistoryEntry, event: Event) -> str:
             return "The network prepared the port for a second host, to which the instance moves."
         case PortUnprepared():
             return "The network gave up the port's preparation for a second host."
+        case GatewayGiven():
+            return f"The network's gateway has the address {event.ip} on every host."
         case HostAddressGiven():
             return f"The network gave the host the address {event.ip}."
         case InstanceCellChanged():
             return f"Cell {event.before} has no host for it ({event.why}); cell {event.cell} is asked next."
+        case InstanceSecondPowerChanged():
+            return f"The hypervisor of its second host says that the guest there is {event.power}."
         case InstancePowerChanged():
             return f"The hypervisor says that the guest is {event.power}: the instance is {event.vm_state}."
         case NetworkCreated():
@@ -107,7 +118,7 @@ def describe(entry: HistoryEntry, event: Event) -> str:
         case AggregateReleased():
             return f"{entry.actor} released it: it takes commands again."
         case CommandRefused():
-            return f"{entry.actor}'s {event.command} was refused: {event.message}"
+            return f"{entry.actor}'s {plain_name(event.command)} was refused: {event.message}"
         case HostEvent():
             return _of_host(entry, event)
         case _:
@@ -119,6 +130,9 @@ def _of_host(entry: HistoryEntry, event: HostEvent) -> str:
         case HostRegistered():
             again = f" (epoch {event.epoch})" if event.epoch > 1 else ""
             return f"Its agent registered it as {event.name}, in zone {event.zone} of cell {event.cell}{again}."
+        case HostUplinkChanged():
+            how = ", encrypted" if event.tunnel_key else ""
+            return f"Other hosts reach its guest networks at {event.uplink or 'no address'}{how}."
         case HostEnabled():
             return f"{entry.actor} enabled it: new instances may be placed on it."
         case HostDisabled():
@@ -139,4 +153,4 @@ def _by_docstring(event: Event) -> str:
 
 
 def _were(jobs: Sequence[str]) -> str:
-    return f"{', '.join(jobs)} {'was' if len(jobs) == 1 else 'were'}"
+    return f"{', '.join(map(plain_name, jobs))} {'was' if len(jobs) == 1 else 'were'}"

@@ -13,6 +13,7 @@ import uvloop
 
 from domain import catalog
 from infra.log.kafka import KafkaLog
+from infra.process.error_text import named
 from infra.process.logging import set_up
 from infra.process.loops import every
 from infra.process.settings import Settings
@@ -91,7 +92,7 @@ async def carry_out(settings: Settings, ident: str) -> None:
                 problems = await _differences(settings, report)
     except Exception as failure:
         logger.exception("%s %s failed", run.kind, ident)
-        error = f"{type(failure).__name__}: {failure}"[:1000]
+        error = named(failure)[:1000]
     finally:
         beating.cancel()
     await runs.report_progress(ident, _now(), *progress)

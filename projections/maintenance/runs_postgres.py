@@ -11,6 +11,7 @@ from psycopg.errors import UniqueViolation
 from psycopg.rows import dict_row
 
 from infra.db.pool import CONNECTION_TIMEOUTS
+from infra.process.error_text import text_of
 from projections.maintenance.runs import LOST, MOST_PROBLEMS, SILENCE, Run, RunUnderWay
 from projections.store.port import StoreUnavailable
 from projections.views.view import UnknownMarker
@@ -45,7 +46,7 @@ class PostgresRuns:
                 yield connection
         except psycopg.Error as error:
             # Of whatever kind: one that only reads, until another has taken over, says so by an error of its own.
-            raise StoreUnavailable(str(error)) from error
+            raise StoreUnavailable(text_of(error)) from error
 
     async def request(self, run: Run) -> None:
         """Store a new run. Raises RunUnderWay, StoreUnavailable."""

@@ -27,6 +27,7 @@ from domain.dead import Dead
 from domain.dead import evolve as evolve_dead
 from infra.log.log import Log, Positions, TopicPartition
 from infra.log.records import records
+from infra.process.error_text import text_of
 from projections.maintenance.progress import ProgressReport, ignore_progress
 from projections.projector import entry
 from projections.store.port import LONG_AGO, Frozen, HistoryEntry, Milestone, Snapshot, Store
@@ -254,7 +255,7 @@ async def _fold(folded: FoldedLog, log: Log, ends: Positions, report: ProgressRe
         try:
             folded.take(record, from_record(record))
         except UnknownMessage as error:
-            unreadable[Key("dead", named_id("dead", record.place))] = str(error)
+            unreadable[Key("dead", named_id("dead", record.place))] = text_of(error)
     # To its very end: an event is laid aside before the read models are past it, and may not be theirs yet.
     async for record in records(log, Topic.DEAD):
         if said := read_dead(record):
@@ -328,7 +329,7 @@ def _differ_in_state(found: Findings, name: str, actual: bytes, expected: Any) -
     try:
         kept = type(expected).model_validate_json(actual)
     except ValueError as error:
-        found.add(f"{name}: it cannot be read: {str(error)[:LONGEST]}")
+        found.add(f"{name}: it cannot be read: {text_of(error)[:LONGEST]}")
         return
     if kept != expected:
         _differ(found, name, kept.model_dump(), expected.model_dump())

@@ -1,6 +1,6 @@
 """Read models in memory: the twin of PostgreSQL's, for fast tests."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -26,6 +26,7 @@ from projections.store.port import (
 from projections.store.postgres import FOUND_AT_MOST
 from projections.views.table import VIEWS
 from projections.views.view import (
+    CREATED,
     Condition,
     Either,
     Found,
@@ -165,13 +166,16 @@ class MemoryStore:
         return [_found(row) for row in self._select(view, conditions)][:FOUND_AT_MOST]
 
     async def page(self, view: str, query: Query) -> Page:
-        """Return a page of documents, newest first. Raises UnknownMarker."""
+        """Return a page of documents in the query's order. Raises UnknownMarker."""
         rows = self._select(view, query.where)
         if query.marker:
             marker = self._rows[view].get(query.marker)
             if marker is None:
                 raise UnknownMarker(query.marker)
-            rows = [row for row in rows if (row.created, row.id) < (marker.created, marker.id)]
+            in_order = _sorted([*(row for row in rows if row is not marker), marker], query)
+            rows = in_order[in_order.index(marker) + 1 :]
+        else:
+            rows = _sorted(rows, query)
         rows = rows[query.skip :]
         shown = rows[: query.limit]
         return Page(
@@ -237,6 +241,16 @@ class MemoryStore:
     def _select(self, view: str, conditions: Sequence[Condition | Either]) -> list[Row]:
         rows = [row for row in self._rows[view].values() if all(each.holds(row) for each in conditions)]
         return sorted(rows, key=lambda row: (row.created, row.id), reverse=True)
+
+
+def _sorted(rows: Iterable[Row], query: Query) -> list[Row]:
+    """Return rows in the order of a query."""
+    in_order = sorted(rows, key=lambda row: (row.created, row.id), reverse=True)
+    if query.sort == CREATED:
+        in_order.reverse()
+    elif query.sort:
+        in_order.sort(key=lambda row: row.value(query.sort))
+    return in_order[::-1] if query.reverse and query.sort else in_order
 
 
 def _number(doc: dict[str, Any], path: Sequence[str]) -> int:

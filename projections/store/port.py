@@ -199,7 +199,7 @@ class Store(Protocol):
         """
 
     async def page(self, view: str, query: Query) -> Page:
-        """Return a page of documents, newest first. Raises UnknownMarker, StoreUnavailable."""
+        """Return a page of documents in the query's order. Raises UnknownMarker, StoreUnavailable."""
 
     async def count(self, view: str) -> int:
         """Return the number of rows of a view. Raises StoreUnavailable."""

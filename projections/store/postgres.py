@@ -26,7 +26,7 @@ from projections.store.port import (
     StoreUnavailable,
 )
 from projections.store.schema import SCHEMA, in_schema
-from projections.store.sql_filters import Conditions, alternatives, of_history, of_view
+from projections.store.sql_filters import Conditions, alternatives, of_history, of_view, order_of
 from projections.store.statements import (
     ENSURE,
     ENTRY,
@@ -294,13 +294,15 @@ class PostgresStore:
             return [Found(ident, version, doc.encode()) for ident, version, doc in await rows.fetchall()]
 
     async def page(self, view: str, query: Query) -> Page:
-        """Return a page of documents, newest first. Raises UnknownMarker, StoreUnavailable."""
+        """Return a page of documents in the query's order. Raises UnknownMarker, StoreUnavailable."""
         shape = VIEWS[view]
+        order = order_of(shape, query)
         after: tuple[Any, ...] | None = None
         async with self._connections.lend() as connection:
             if query.marker:
                 rows = await connection.execute(
-                    sql.SQL("select created, id from {} where id = %s").format(self._table(shape)), (query.marker,)
+                    sql.SQL("select {} from {} where id = %s").format(order.columns, self._table(shape)),
+                    (query.marker,),
                 )
                 after = await rows.fetchone()
                 if after is None:
@@ -309,16 +311,16 @@ class PostgresStore:
             for conditions in alternatives(shape, query.where):
                 filters = of_view(conditions)
                 if after is not None:
-                    filters.add("(created, id) < (%s, %s)", *after)
+                    order.add_after(filters, *after)
                 parts.append(
-                    sql.SQL("(select created, id, doc from {} {} order by created desc, id desc limit %s)").format(
-                        self._table(shape), filters.clause
+                    sql.SQL("(select {}, doc from {} {} order by {} limit %s)").format(
+                        order.columns, self._table(shape), filters.clause, order.clause(order.by)
                     )
                 )
                 values += [*filters.values, query.limit + 1 + query.skip]
             rows = await connection.execute(
-                sql.SQL("select id, doc from ({}) as p order by created desc, id desc limit %s offset %s").format(
-                    sql.SQL(" union all ").join(parts)
+                sql.SQL("select id, doc from ({}) as p order by {} limit %s offset %s").format(
+                    sql.SQL(" union all ").join(parts), order.clause("sorted")
                 ),
                 [*values, query.limit + 1, query.skip],
             )

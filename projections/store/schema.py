@@ -142,14 +142,22 @@ def analyze_statements(schema: str) -> dict[str, sql.Composed]:
 def _indexes(view: View, schema: str) -> Iterator[sql.Composed]:
     order = sql.SQL("created desc, id desc")
     indexes: list[tuple[str, sql.Composed]] = [("order", sql.SQL("({})").format(order))]
+    former: list[str] = []
     for column in view.columns:
-        if column.indexed:
+        if column.indexed and column.patterns:
+            text = "({} text_pattern_ops, {})"
+            indexes.append((f"{column.name}_pattern", sql.SQL(text).format(sql.Identifier(column.name), order)))
+            # Of an earlier release, in the database's own order of texts: no beginning is looked up in that.
+            former.append(column.name)
+        elif column.indexed:
             text = "using gin ({})" if column.type == "text[]" else "({}, {})"
             indexes.append((column.name, sql.SQL(text).format(sql.Identifier(column.name), order)))
     for name, how in indexes:
         yield sql.SQL("create index if not exists {} on {} {}").format(
             sql.Identifier(f"{view.name}_{name}"), sql.Identifier(schema, view.name), how
         )
+    for name in former:
+        yield sql.SQL("drop index if exists {}").format(sql.Identifier(schema, f"{view.name}_{name}"))
 
 
 def in_schema(text: str, schema: str) -> sql.Composed:

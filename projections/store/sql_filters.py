@@ -2,15 +2,18 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from psycopg import sql
 
 from projections.store.port import HistoryQuery, kinds_and_id
-from projections.views.view import Condition, Either, View
+from projections.views.view import CREATED, Condition, Either, Query, View
 
 MOST_ALTERNATIVES = 16
 OPERATORS = {"=": "=", "!=": "<>", ">=": ">=", "<=": "<="}
+LAST_CHARACTER = "\U0010ffff"
+"""No character of any text comes after it."""
 
 
 class Conditions:
@@ -56,7 +59,7 @@ def of_history(query: HistoryQuery) -> tuple[Conditions, Conditions, sql.SQL]:
         rest.add("at <= %s", query.until)
     if query.types:
         names = [each for each in query.types if "*" not in each]
-        patterns = [_like(each) for each in query.types if "*" in each]
+        patterns = [like(each) for each in query.types if "*" in each]
         other.add("(type = any(%s) or type like any(%s))", names, patterns)
     if query.actor:
         other.add("actor = %s", query.actor)
@@ -68,7 +71,7 @@ def of_history(query: HistoryQuery) -> tuple[Conditions, Conditions, sql.SQL]:
     return driving, other, sql.SQL('partition, "offset"' if query.subject else 'at, partition, "offset"')
 
 
-def _like(pattern: str) -> str:
+def like(pattern: str) -> str:
     """Turn a pattern with * into one for SQL's like."""
     return re.sub(r"([\\%_])", r"\\\1", pattern).replace("*", "%")
 
@@ -99,8 +102,64 @@ def of_view(conditions: Iterable[Condition | Either]) -> Conditions:
         column = sql.Identifier(each.column)
         if each.operator == "in":
             whole.add(sql.SQL("{} = any(%s)").format(column), each.value)
+        elif each.operator == "like":
+            whole.add(sql.SQL("{} like %s").format(column), like(each.value))
+            if beginning := each.value.partition("*")[0]:
+                # What the index is searched by: a pattern alone says nothing while it is a parameter.
+                limits = sql.SQL("{0} ~>=~ %s and {0} ~<=~ %s").format(column)
+                whole.add(limits, beginning, beginning + LAST_CHARACTER)
         elif each.operator == "contains":
             whole.add(sql.SQL("{} @> array[%s]").format(column), each.value)
         else:
             whole.add(sql.SQL("{} {} %s").format(column, sql.SQL(OPERATORS[each.operator])), each.value)
     return whole
+
+
+@dataclass(frozen=True)
+class RowOrder:
+    """The order of a page's rows, as an index has it, forwards or backwards."""
+
+    by: str
+    """Column that goes before the time of creation; empty: none does."""
+    comparison: tuple[str, str]
+    """Operators by which a value of that column comes later, and no earlier."""
+    ascending: bool
+    """Whether, of rows with the same value, the oldest comes first."""
+    using: str
+    """How SQL says the order of that column."""
+
+    @property
+    def columns(self) -> sql.Composable:
+        """Return the columns that the order needs."""
+        own = sql.SQL(", {} as sorted").format(sql.Identifier(self.by)) if self.by else sql.SQL("")
+        return sql.SQL("created, id{}").format(own)
+
+    def clause(self, by: str) -> sql.Composable:
+        """Return the clause of SQL, where the column that goes first has this name."""
+        time = sql.SQL("created, id" if self.ascending else "created desc, id desc")
+        return sql.SQL("{} {}, {}").format(sql.Identifier(by), sql.SQL(self.using), time) if self.by else time
+
+    def add_after(self, conditions: Conditions, created: Any, ident: str, value: Any = None) -> None:
+        """Add the condition that a row comes after the one with these values."""
+        later = sql.SQL("(created, id) > (%s, %s)" if self.ascending else "(created, id) < (%s, %s)")
+        if not self.by:
+            conditions.add(later, created, ident)
+            return
+        column = sql.Identifier(self.by)
+        beyond, not_before = (sql.SQL(each) for each in self.comparison)
+        # The first alone is what the index is searched by.
+        conditions.add(sql.SQL("{} {} %s").format(column, not_before), value)
+        conditions.add(sql.SQL("({} {} %s or {})").format(column, beyond, later), value, created, ident)
+
+
+def order_of(view: View, query: Query) -> RowOrder:
+    """Return the order of a query's rows."""
+    if query.sort in ("", CREATED):
+        # Sorted by creation, the oldest come first, and turned round the newest: which they are, unless sorted.
+        return RowOrder("", ("", ""), ascending=query.sort == CREATED and not query.reverse, using="")
+    column = view.column(query.sort)
+    bytewise = "~" if column is not None and column.patterns else ""
+    sign = "<" if query.reverse else ">"
+    beyond, not_before = f"{bytewise}{sign}{bytewise}", f"{bytewise}{sign}={bytewise}"
+    first = f"{bytewise}{'>' if query.reverse else '<'}{bytewise}"
+    return RowOrder(query.sort, (beyond, not_before), ascending=query.reverse, using=f"using {first}")

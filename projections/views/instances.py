@@ -5,6 +5,7 @@ from typing import Any
 
 from domain.instance.state import Instance
 from domain.instance.status import status
+from projections.views import faults
 from projections.views.view import Change, Row, View, ViewColumn, aggregate
 
 
@@ -47,7 +48,7 @@ def document(instance: Instance, version: int) -> dict[str, Any]:
         ],
         "volumes": [{"id": volume.id, "name": volume.name, "size": volume.size} for volume in instance.volumes],
         "addresses": [nic.ip for nic in instance.nics if nic.ip],
-        "fault": instance.fault.model_dump() if instance.fault else None,
+        "fault": faults.document(instance.fault, "instance", instance),
         "created": instance.created,
         "updated": instance.updated,
         "launched": instance.launched,
@@ -95,7 +96,7 @@ INSTANCES = View(
     rows=rows,
     about=aggregate,
     columns=(
-        ViewColumn("name", indexed=True),
+        ViewColumn("name", indexed=True, patterns=True),
         ViewColumn("project", indexed=True, fixed=True),
         ViewColumn("owner", fixed=True),
         ViewColumn("status", indexed=True),

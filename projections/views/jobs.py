@@ -9,6 +9,7 @@ from domain.tasks.events import StepFailed, StepProgressed, StepsDispatched, Ste
 from domain.tasks.job import JOBS, AggregateJob, HostJob, Job
 from domain.tasks.subject import TaskSubject
 from domain.tasks.task import Dispatch, Progress, Task, job_id, job_name
+from projections.views import faults
 from projections.views.view import Change, Row, View, ViewColumn
 
 
@@ -88,7 +89,7 @@ def _rows(
         ident, name = job_id(task, dispatch.direction, step), job_name(task.plan, dispatch.direction, step)
         of_host = issubclass(JOBS[name], HostJob)
         host = (dispatch.host or subject.host_at(task.plan.steps[step].on)) if of_host else None
-        fault = failed.fault.model_dump() if failed and failed.step == step else None
+        fault = faults.document(failed.fault, key.kind, subject) if failed and failed.step == step else None
         ended = status in ("finished", "failed", "skipped")
         instance_id = key.id if key.kind == "instance" else ""
         doc = {

@@ -4,8 +4,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from domain.core.messages import Event
-from domain.network.messages import PortBoundToInstance, PortCreated, PortDeleted, PortFreed
+from domain.network.messages import PortBoundToInstance, PortCreated, PortDeleted, PortFreed, PortUpdated
 from domain.network.state import Network, Port, mac_of
+from domain.security_group import default_id
 from projections.views.view import Change, Row, View, ViewColumn, aggregate
 
 
@@ -26,6 +27,7 @@ def network_rows(change: Change) -> Iterable[Row]:
             "project_id": network.project,
             "cidr": network.cidr,
             "segment": network.segment,
+            "external": network.external,
             "ports": len(network.ports),
             "created": network.created,
             "updated": network.updated,
@@ -45,7 +47,12 @@ def port_document(network: Network, port: Port, version: int) -> dict[str, Any]:
         "network_name": network.name,
         "ip": port.ip,
         "prefix": network.block.prefixlen,
-        "mac": mac_of(network, port.ip),
+        "mac": mac_of(network, port),
+        "security_group_ids": port.security_groups or (default_id(port.project),),
+        "port_security": port.port_security,
+        "allowed_pairs": [{"cidr": pair.cidr, "mac": pair.mac} for pair in port.allowed_pairs],
+        "egress_kbit": port.egress_kbit,
+        "ingress_kbit": port.ingress_kbit,
         "instance_id": port.instance_id,
         "host_id": port.host_id,
         "keep": port.keep,
@@ -57,7 +64,7 @@ def port_document(network: Network, port: Port, version: int) -> dict[str, Any]:
 def port_rows(change: Change) -> Iterable[Row]:
     """Yield the row of the port that the event is about."""
     event: Event | Any = change.envelope.data
-    if not isinstance(event, (PortCreated, PortBoundToInstance, PortFreed)):
+    if not isinstance(event, (PortCreated, PortUpdated, PortBoundToInstance, PortFreed)):
         return
     network: Network = change.after
     port = network.ports.get(event.port_id)
@@ -73,6 +80,7 @@ def port_rows(change: Change) -> Iterable[Row]:
             "network_id": network.id,
             "instance_id": port.instance_id,
             "ip": port.ip,
+            "security_groups": list(port.security_groups or (default_id(port.project),)),
         },
         doc=port_document(network, port, change.version),
     )
@@ -90,20 +98,21 @@ NETWORKS = View(
     kinds=frozenset({"network"}),
     rows=network_rows,
     about=aggregate,
-    columns=(ViewColumn("name", indexed=True), ViewColumn("project"), ViewColumn("deleted", "boolean")),
+    columns=(ViewColumn("name", indexed=True, patterns=True), ViewColumn("project"), ViewColumn("deleted", "boolean")),
 )
 
 PORTS = View(
     name="ports",
     kinds=frozenset({"network"}),
-    events=frozenset({PortCreated, PortBoundToInstance, PortFreed, PortDeleted}),
+    events=frozenset({PortCreated, PortUpdated, PortBoundToInstance, PortFreed, PortDeleted}),
     rows=port_rows,
     gone=port_gone,
     columns=(
-        ViewColumn("name", indexed=True),
+        ViewColumn("name", indexed=True, patterns=True),
         ViewColumn("project"),
         ViewColumn("network_id", indexed=True),
         ViewColumn("instance_id", indexed=True),
         ViewColumn("ip", indexed=True),
+        ViewColumn("security_groups", "text[]", indexed=True, otherwise="{}"),
     ),
 )

@@ -3,14 +3,17 @@
 from collections.abc import Iterable
 from typing import Any
 
-from domain.kind import Kind
+from domain.kind import FilterType, Kind
 from domain.tasks.placed import PlacedSubject
 from domain.tasks.subject import TaskSubject
+from projections.views import faults
 from projections.views.view import Change, Row, View, ViewColumn, aggregate
 
 OF_TASKS = frozenset(TaskSubject.model_fields) - {"id"}
 OF_PLACES = frozenset({"host", "claim", "wanted_host"})
 """Fields of an aggregate with a place on a host that its document shows in another form, or not at all."""
+NOTHING: dict[FilterType, str] = {"text": "", "bigint": "0", "boolean": "false", "timestamptz": "epoch", "text[]": "{}"}
+"""Values of a column in rows that were written before the kind had its filter; a rebuild replaces them."""
 
 
 def view_of(kind: Kind) -> View:
@@ -29,13 +32,19 @@ def view_of(kind: Kind) -> View:
                 "name": doc["name"],
                 "project": doc.get("project_id", ""),
                 "deleted": doc["deleted"] is not None,
-                **{each.field: doc[each.field] for each in kind.filters},
+                **{each.column: doc[each.column] for each in kind.filters},
             },
             doc={**doc, "version": change.version},
         )
 
-    own = tuple(ViewColumn(each.field, each.type, indexed=True) for each in kind.filters)
-    columns = (ViewColumn("name", indexed=True), ViewColumn("project"), ViewColumn("deleted", "boolean"), *own)
+    # A filter that a later release has needs its column in tables that are there already.
+    own = (ViewColumn(each.column, each.type, indexed=True, otherwise=NOTHING[each.type]) for each in kind.filters)
+    columns = (
+        ViewColumn("name", indexed=True, patterns=True),
+        ViewColumn("project"),
+        ViewColumn("deleted", "boolean"),
+        *own,
+    )
     return View(name=kind.plural, kinds=frozenset({kind.name}), rows=rows, columns=columns, about=aggregate)
 
 
@@ -49,6 +58,8 @@ def _document(kind: Kind, now: Any) -> dict[str, Any]:
     if kind.with_tasks:
         task = now.task or now.queued
         action = kind.actions.get(now.task.action) if now.task else None
+        if "fault" in doc:
+            doc["fault"] = faults.document(now.fault, kind.name, now)
         doc["status"] = (action.during if action else "") or now.current_status
         doc["task"] = {"id": task.id, "action": task.action, "step": task.current_step} if task else None
     if isinstance(now, PlacedSubject):

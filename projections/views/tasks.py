@@ -7,6 +7,7 @@ from domain.aggregates import WITH_TASKS
 from domain.tasks.events import TaskAccepted, TaskEvent, TaskFailed, TaskFinished
 from domain.tasks.subject import TaskSubject
 from domain.tasks.task import Direction, Fault, Task
+from projections.views import faults
 from projections.views.view import Change, Row, View, ViewColumn
 
 
@@ -79,8 +80,8 @@ def row(change: Change, task: Task, status: str, fault: Fault | None, finished: 
         "progress": task.progress.model_dump(exclude={"at"}) if task.progress else None,
         "attempt": task.dispatch.attempt if task.dispatch else 0,
         "deadline": task.dispatch.deadline if task.dispatch else None,
-        "fault": fault.model_dump() if fault else None,
-        "undo_fault": task.undo_fault.model_dump() if task.undo_fault else None,
+        "fault": faults.document(fault, change.key.kind, change.after),
+        "undo_fault": faults.document(task.undo_fault, change.key.kind, change.after),
         "cancelled_by": task.cancelled_by,
         "accepted": task.accepted,
         "finished": finished,

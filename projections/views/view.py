@@ -4,6 +4,7 @@ Why documents: a page of a list is read as it is sent. Documents are not put tog
 at any depth. A view is a file: its columns, and a pure function from a change to its rows.
 """
 
+import re
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +14,8 @@ from domain.core.frozen import frozen
 from domain.core.messages import Envelope, Event, Key
 
 ColumnType = Literal["text", "bigint", "boolean", "timestamptz", "text[]"]
+CREATED = "created"
+"""Name of the column that every view has, and by which lists are sorted unless another is named."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,9 @@ class ViewColumn:
     """Value of the column in rows of an earlier release, which did not have the column."""
     fixed: bool = False
     """Whether a row's value never changes, so that it is today what it was at any moment."""
+    patterns: bool = False
+    """Whether texts are found by their beginnings, too: its index has them in the order of their characters' codes,
+    whatever the database's own order of texts is."""
 
 
 @frozen
@@ -39,6 +45,12 @@ class Row:
     columns: dict[str, Any]
     doc: dict[str, Any]
     """The document, as orjson takes it: moments are left as they are, and written in ISO 8601."""
+
+    def value(self, column: str) -> Any:
+        """Return the value of a column, of those that every view has, too."""
+        if column == "id":
+            return self.id
+        return self.created if column == CREATED else self.columns[column]
 
 
 @frozen
@@ -79,6 +91,8 @@ class View:
     """Returns the ids of the rows that a change removes."""
     events: frozenset[type[Event]] = frozenset()
     """Types of events that change the view; empty where any event may."""
+    bounded: bool = False
+    """Whether there are so few rows that they can be sorted by a column without an index."""
     about: Callable[[Change], Hashable | None] | None = None
     """Returns what a change's rows are about, or None for a change without rows. Of several changes about the same
     thing, the last alone makes the row, whatever came between. Without this function, every change makes its rows."""
@@ -87,6 +101,12 @@ class View:
     def rising(self) -> bool:
         """Say whether a row of the same id replaces one of a lower version, and no row is ever removed."""
         return self.about is not None and self.gone is _nothing
+
+    @property
+    def sorted_by(self) -> tuple[str, ...]:
+        """Return the columns that a list can be sorted by, the time of creation first."""
+        own = (each.name for each in self.columns if (each.indexed or self.bounded) and not each.type.endswith("[]"))
+        return (CREATED, *own)
 
     def column(self, name: str) -> ViewColumn | None:
         """Return the column of that name, or None."""
@@ -98,12 +118,12 @@ def aggregate(change: Change) -> str | None:
     return change.key.id if change.after is not None else None
 
 
-Operator = Literal["=", "in", "!=", ">=", "<=", "contains"]
+Operator = Literal["=", "in", "!=", ">=", "<=", "contains", "like"]
 
 
 @dataclass(frozen=True)
 class Condition:
-    """A column compared with a value (a list for `in`)."""
+    """A column compared with a value (a list for `in`, a text in which * stands for anything for `like`)."""
 
     column: str
     operator: Operator
@@ -111,7 +131,7 @@ class Condition:
 
     def holds(self, row: Row) -> bool:
         """Say whether the condition is true for this row."""
-        value: Any = row.created if self.column == "created" else row.columns[self.column]
+        value = row.value(self.column)
         match self.operator:
             case "=":
                 return bool(value == self.value)
@@ -125,6 +145,9 @@ class Condition:
                 return bool(value <= self.value)
             case "contains":
                 return self.value in value
+            case "like":
+                parts = map(re.escape, self.value.split("*"))
+                return re.fullmatch(".*".join(parts), value, re.DOTALL) is not None
 
 
 @dataclass(frozen=True)
@@ -140,9 +163,13 @@ class Either:
 
 @dataclass(frozen=True)
 class Query:
-    """A query for a page: the newest first, `limit` rows after the row with the id `marker`."""
+    """A query for a page: the newest first unless sorted otherwise, `limit` rows after the row with the id `marker`."""
 
     where: tuple[Condition | Either, ...] = ()
+    sort: str = ""
+    """Column by which rows are sorted, those with the same value the newest first; empty: the newest first."""
+    reverse: bool = False
+    """Whether the order that `sort` names is turned round, also among rows with the same value."""
     limit: int = 50
     marker: str = ""
     skip: int = 0

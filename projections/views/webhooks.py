@@ -38,7 +38,7 @@ WEBHOOKS = View(
     kinds=frozenset({"webhook"}),
     rows=_rows,
     columns=(
-        ViewColumn("name", indexed=True),
+        ViewColumn("name", indexed=True, patterns=True),
         ViewColumn("project"),
         ViewColumn("status"),
         ViewColumn("deleted", "boolean"),

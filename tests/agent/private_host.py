@@ -13,7 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from xml.etree import ElementTree as ET
@@ -64,16 +64,36 @@ def directory() -> Iterator[Path]:
         yield Path(name)
 
 
-class PrivateHost:
+class Machine:
+    """A network namespace, as a machine that others reach by a wire."""
+
+    def __init__(self) -> None:
+        self.name = f"gst{uuid.uuid4().hex[:6]}"
+        subprocess.run(["ip", "netns", "add", self.name], check=True)
+
+    def close(self) -> None:
+        """Remove it."""
+        subprocess.run(["ip", "netns", "del", self.name], check=True)
+
+    def run(self, *command: str, check: bool = True, timeout: float = 30) -> subprocess.CompletedProcess[str]:
+        """Run a program in the network namespace."""
+        within = ["ip", "netns", "exec", self.name, *command]
+        return subprocess.run(within, check=check, timeout=timeout, text=True, capture_output=True)
+
+    def ip(self, *arguments: str) -> str:
+        """Run `ip` in the namespace."""
+        return self.run("ip", *arguments).stdout
+
+
+class PrivateHost(Machine):
     """A running libvirt in namespaces of its own."""
 
     def __init__(self, directory: Path) -> None:
-        self.name = f"gst{uuid.uuid4().hex[:6]}"
+        super().__init__()
         self.directory = directory
         directory.mkdir(parents=True, exist_ok=True)
         self.socket = directory / "root/run/libvirt/libvirt-sock"
         self.uri = f"qemu+unix:///system?socket={self.socket}"
-        subprocess.run(["ip", "netns", "add", self.name], check=True)
         self.ip("link", "set", "lo", "up")
         self._host_uuid = str(uuid.uuid4())
         self._daemon: subprocess.Popen[bytes] | None = None
@@ -83,14 +103,13 @@ class PrivateHost:
             self.close()
             raise
 
-    def ip(self, *arguments: str) -> str:
-        """Run `ip` in the namespace."""
-        return self.run("ip", *arguments).stdout
+    def bridge(self, *arguments: str) -> str:
+        """Run `bridge` in the namespace."""
+        return self.run("bridge", *arguments).stdout
 
-    def run(self, *command: str, check: bool = True, timeout: float = 30) -> subprocess.CompletedProcess[str]:
-        """Run a program in the network namespace."""
-        within = ["ip", "netns", "exec", self.name, *command]
-        return subprocess.run(within, check=check, timeout=timeout, text=True, capture_output=True)
+    def nft(self, *arguments: str) -> str:
+        """Run `nft` in the namespace."""
+        return self.run("nft", *arguments).stdout
 
     def executor(self) -> ThreadPoolExecutor:
         """Threads that live in the namespace."""
@@ -111,14 +130,24 @@ class PrivateHost:
 
     def serials(self, instance_id: str) -> list[str]:
         """The serial numbers of the guest's disks: of those that it has now and will have when it starts again."""
+        return [disk.text or "" for disk in self._devices(instance_id, "disk/serial")]
+
+    def interfaces(self, instance_id: str) -> int:
+        """How many network interfaces the guest has now and will have when it starts again."""
+        return len(self._devices(instance_id, "interface"))
+
+    def _devices(self, instance_id: str, path: str) -> list[ET.Element]:
         connection = libvirt.open(self.uri)
         try:
             domain = connection.lookupByUUIDString(instance_id)
-            found = [_serials(domain.XMLDesc(flags)) for flags in (0, libvirt.VIR_DOMAIN_XML_INACTIVE)]
+            now, later = (
+                ET.fromstring(domain.XMLDesc(flags)).findall(f"devices/{path}")
+                for flags in (0, libvirt.VIR_DOMAIN_XML_INACTIVE)
+            )
         finally:
             connection.close()
-        assert found[0] == found[1], "what it has now is not what it will have"
-        return found[0]
+        assert [each.text for each in now] == [each.text for each in later], "what it has now is not what it will have"
+        return now
 
     def damage_saved_memory(self, instance_id: str) -> None:
         """Cut off half of what was saved of a suspended guest."""
@@ -140,7 +169,8 @@ class PrivateHost:
         """The daemon comes back, in the namespaces in which virtlogd still is."""
         again = ["libvirtd", "-p", str(self.directory / "libvirtd.pid")]
         with (self.directory / "daemons.log").open("ab") as log:
-            self._daemon = subprocess.Popen(["nsenter", *self._namespaces(), *again], stderr=log)
+            # A test may have the agent's umask, with which dnsmasq could not read what the daemon writes for it.
+            self._daemon = subprocess.Popen(["nsenter", *self._namespaces(), *again], stderr=log, umask=0o022)
         self._await_daemon()
 
     def close(self) -> None:
@@ -149,7 +179,13 @@ class PrivateHost:
         self._await(lambda: not self._signal(signal.SIGKILL))
         if self._daemon is not None:
             self._daemon.wait(END_TIMEOUT)
-        subprocess.run(["ip", "netns", "del", self.name], check=True)
+        # The services of guest networks are in namespaces of their own.
+        own = f"={self.directory}/".encode()
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with suppress(OSError):
+                if own in path.read_bytes():
+                    os.kill(int(path.parent.name), signal.SIGKILL)
+        super().close()
 
     def _start(self) -> None:
         command = ["ip", "netns", "exec", self.name, "unshare", "--mount", "--uts", "sh", "-c", SCRIPT, "host"]
@@ -196,10 +232,6 @@ class PrivateHost:
         return True
 
 
-def _serials(xml: str) -> list[str]:
-    return [each.text or "" for each in ET.fromstring(xml).findall("devices/disk/serial")]
-
-
 class Wire:
     """A bridge that joins hosts, as a switch would."""
 
@@ -211,7 +243,7 @@ class Wire:
         ):
             subprocess.run(["ip", *arguments], check=True)
 
-    def plug(self, host: PrivateHost, address: str) -> str:
+    def plug(self, host: Machine, address: str) -> str:
         """Give the host an interface on it; the interface's name there."""
         outer = f"gsv{uuid.uuid4().hex[:6]}"
         for command in (

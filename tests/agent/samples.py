@@ -33,7 +33,7 @@ def in_store(store: Path, file: Path, name: str = "image") -> ImageRef:
     )
 
 
-def a_nic(number: int = 10, network: str = NETWORK, gateway: str = GATEWAY, segment: int = 0) -> Nic:
+def a_nic(number: int = 10, network: str = NETWORK, gateway: str = GATEWAY, segment: int = 1) -> Nic:
     """A NIC whose address ends with the number."""
     return Nic(
         network_id=network,

@@ -8,11 +8,12 @@ import pytest
 
 from agent.drivers.driver import Secrets
 from agent.drivers.libvirt import config_drive, guest_metadata
-from domain.guest_spec import ImageRef
-from tests.agent.samples import a_guest
+from agent.drivers.network.routes import routes
+from domain.guest_spec import ImageRef, Nic
+from tests.agent.samples import a_guest, a_nic
 
 IMAGE = ImageRef(id="i-1", name="tiny", checksum="ab" * 32, format="qcow2", size=1, virtual_size=1)
-SECRETS = Secrets(password="geheim", user_data="#!/bin/sh\necho hello\n")
+SECRETS = Secrets(password="geheim", user_data=b"#!/bin/sh\necho hello\n")
 GUEST = a_guest(IMAGE, metadata={"role": "wéb"}, key_name="laptop", public_key="ssh-ed25519 AAAA me")
 DOCUMENTS = guest_metadata.documents(GUEST, SECRETS, 1450)
 
@@ -67,9 +68,46 @@ def test_a_guest_is_told_who_it_is() -> None:
     assert network["networks"][0]["type"] == "ipv4_dhcp"
 
 
+def test_a_guest_is_told_of_each_network_and_by_dhcp_alike() -> None:
+    nics = (a_nic(10), a_nic(11, "7f1c1f0a-3c7e-4b8a-9d53-0a1b2c3d4e5f", "10.43.0.1", 2))
+    found = json.loads(guest_metadata.documents(a_guest(IMAGE, nics), Secrets(), 1450)["network_data.json"])
+    assert [(each["ethernet_mac_address"], each["mtu"]) for each in found["links"]] == [(nic.mac, 1450) for nic in nics]
+    for nic, link, network in zip(nics, found["links"], found["networks"], strict=True):
+        assert (network["link"], network["network_id"], network["type"]) == (link["id"], nic.network_id, "ipv4_dhcp")
+        assert network["services"] == [{"type": "dns", "address": nic.gateway}]
+        assert network["routes"] == [
+            {"network": "169.254.169.254", "netmask": "255.255.255.255", "gateway": nic.gateway}
+        ], "there is no way out, and so no default route"
+    assert [each["address"] for each in found["services"]] == ["10.41.0.1", "10.43.0.1"]
+    unbound = guest_metadata.documents(a_guest(IMAGE, (Nic(network_id="n"),)), Secrets(), 1450)["network_data.json"]
+    assert json.loads(unbound)["networks"][0]["routes"] == json.loads(unbound)["services"] == []
+
+
+def test_a_network_that_leads_out_has_a_default_route() -> None:
+    assert [str(route.to) for route in routes("10.41.0.1", leads_out=True)] == ["169.254.169.254/32", "0.0.0.0/0"]
+    assert routes("", leads_out=True) == ()
+
+
+def test_cloud_init_is_given_the_password_and_the_operators_configuration_after_it() -> None:
+    def told(secrets: Secrets, vendor: dict[str, Any] | None) -> Any:
+        found = guest_metadata.documents(GUEST, secrets, 1450, vendor).get("vendor_data.json")
+        return found and json.loads(found)
+
+    own = '#cloud-config\n{"password": "geheim", "chpasswd": {"expire": false}}\n'
+    assert told(SECRETS, None) == {"cloud-init": own}
+    assert told(SECRETS, {"region": "east"}) == {"region": "east", "cloud-init": own}
+    assert told(SECRETS, {"cloud-init": "#!/bin/sh\n"}) == {"cloud-init": [own, "#!/bin/sh\n"]}
+    assert told(SECRETS, {"cloud-init": ["#!/bin/sh\n", "#cloud-config\n"]})["cloud-init"][1:] == [
+        "#!/bin/sh\n",
+        "#cloud-config\n",
+    ]
+    assert told(Secrets(), None) is None
+    assert told(Secrets(), {"cloud-init": "#!/bin/sh\n"}) == {"cloud-init": "#!/bin/sh\n"}
+
+
 def test_nothing_is_made_up_for_a_guest_without_secrets() -> None:
     found = guest_metadata.documents(a_guest(IMAGE), Secrets(), 1500)
-    assert "user_data" not in found
+    assert list(found) == ["meta_data.json", "network_data.json"]
     assert not {"admin_pass", "public_keys"} & set(json.loads(found["meta_data.json"]))
 
 

@@ -7,7 +7,7 @@ from agent.drivers.libvirt import xml
 from agent.drivers.libvirt.instance_files import InstanceFiles
 from agent.drivers.libvirt.xml import Machine
 from domain.guest_spec import AttachedVolume, GuestSpec, ImageRef
-from tests.agent.samples import NETWORK, a_guest, a_nic
+from tests.agent.samples import a_guest, a_nic
 
 IMAGE = ImageRef(id="i-1", name="tiny", checksum="ab" * 32, format="qcow2", size=1, virtual_size=1)
 FILES = InstanceFiles(Path("/state/instances/x"))
@@ -31,6 +31,13 @@ def attributes(root: ET.Element, path: str) -> dict[str, str]:
     found = root.find(path)
     assert found is not None, path
     return dict(found.attrib)
+
+
+def test_a_guest_knows_in_which_form_its_metadata_comes() -> None:
+    root = xml_of(a_guest(IMAGE))
+    assert attributes(root, "os/smbios") == {"mode": "sysinfo"}
+    assert root.findtext("sysinfo/system/entry[@name='product']") == "OpenStack Compute"
+    assert xml_of(a_guest(IMAGE.but(arch="aarch64"))).find("sysinfo") is None
 
 
 def test_a_guest_is_named_after_its_instance() -> None:
@@ -99,7 +106,8 @@ def test_a_nic_has_its_address_its_packet_size_and_its_queues() -> None:
     first, second = root.findall("devices/interface")
     assert attributes(first, "mac") == {"address": "52:54:00:00:00:0a"}
     assert attributes(second, "mac") == {"address": "52:54:00:00:00:0b"}
-    assert attributes(first, "source") == {"network": f"gsn-{NETWORK[:8]}"}
+    assert attributes(first, "source") == {"bridge": "gsb-1"}
+    assert attributes(first, "target") == {"dev": "gst-000001-000a"}
     assert attributes(first, "mtu") == {"size": "1450"}
     assert attributes(first, "driver") == {"queues": "2"}
     assert xml_of(a_guest(IMAGE)).find("devices/interface/driver") is None
@@ -142,7 +150,7 @@ def test_volumes_are_disks_behind_the_others_and_are_found_by_their_serial_numbe
 
 def test_a_definition_tells_its_networks_and_whether_its_agent_listens() -> None:
     text = xml.domain_xml(a_guest(IMAGE), FILES, cached, volume_file, EMULATED, "p")
-    assert xml.networks(text) == [f"gsn-{NETWORK[:8]}"]
+    assert xml.segments(text) == [1]
     assert not xml.agent_connected(text)
     running = text.replace('name="org.qemu.guest_agent.0"', 'name="org.qemu.guest_agent.0" state="connected"')
     assert xml.agent_connected(running)

@@ -52,6 +52,12 @@ def code(answer: httpx.Response) -> str:
     return cast(str, answer.json()["code"])
 
 
+async def test_a_simulated_host_keeps_no_networks(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/v1/hosts/h-1/networks")
+    assert (answer.status_code, answer.json()) == (200, None)
+    assert code(await client.get("/v1/hosts/h-3/networks")) == "host-unknown"
+
+
 @pytest.mark.parametrize("given", ["", "Bearer ", "Bearer other", "Basic shared", "shared"])
 async def test_nobody_is_admitted_without_the_token(client: httpx.AsyncClient, guest: GuestSpec, given: str) -> None:
     answer = await client.get(path(guest, "console"), headers={"Authorization": given})

@@ -28,12 +28,13 @@ from domain.jobs.guest import (
     RescueGuest,
     StartGuest,
     StopGuest,
+    TellGuest,
     UndefineGuest,
     UnrescueGuest,
 )
 from domain.jobs.image import DiscardUpload, DiskUploaded, UploadDisk
 from domain.jobs.migration import FetchDisk
-from domain.jobs.network import PlugPorts, UnplugPorts
+from domain.jobs.network import AttachInterface, DetachInterface, PlugPorts, UnplugPorts
 from domain.jobs.volume import AttachVolume, CreateVolumeFile, DeleteVolumeFile, DetachVolume
 from domain.tasks.job import JOBS, Fact, HostJob, Job
 from tests.agent.samples import a_guest
@@ -51,11 +52,14 @@ LIFE: tuple[tuple[Job, Power | None], ...] = (
     (PlugPorts(), None),
     (DefineGuest(), Power.SHUTDOWN),
     (ChangeHostname(hostname="other"), None),
+    (TellGuest(), None),
     (StartGuest(), Power.RUNNING),
     (RebootGuest(), Power.RUNNING),
     (CreateVolumeFile(volume_id=VOLUME.id, size=VOLUME.size), None),
     (AttachVolume(volume_id=VOLUME.id), None),
     (DetachVolume(volume_id=VOLUME.id), None),
+    (AttachInterface(nic=0), None),
+    (DetachInterface(nic=0), None),
     (DeleteVolumeFile(volume_id=VOLUME.id), None),
     (StopGuest(), Power.SHUTDOWN),
     (StartGuest(), Power.RUNNING),
@@ -91,10 +95,11 @@ class Told(SimulatedDriver):
 
     def __init__(self) -> None:
         super().__init__()
-        self.told: list[Secrets | None] = []
+        self.wrote: list[Secrets] = []
 
-    async def write_config_drive(self, guest: GuestSpec, secrets: Secrets | None) -> None:
-        self.told.append(secrets)
+    async def write_config_drive(self, guest: GuestSpec, secrets: Secrets) -> None:
+        self.wrote.append(secrets)
+        await super().write_config_drive(guest, secrets)
 
 
 def context(driver: SimulatedDriver, elsewhere: SimulatedDriver | None = None) -> Context:
@@ -194,30 +199,49 @@ async def test_what_undoes_works_where_nothing_was_done(job: Job) -> None:
     await do(job, a_guest(IMAGE), context(SimulatedDriver()))
 
 
+async def unavailable(guest: GuestSpec) -> Secrets:
+    raise DriverError("secret-unavailable", "nobody answers")
+
+
 async def test_a_drive_holds_the_guests_secrets() -> None:
     driver = Told()
     await do(WriteConfigDrive(), a_guest(IMAGE, password_ref="r-1"), context(driver))
-    assert driver.told == [Secrets(password="of r-1")]
+    assert driver.wrote == [Secrets(password="of r-1")]
 
 
-@pytest.mark.parametrize(("config_drive", "told"), [(True, 0), (False, 1)])
-async def test_a_guest_without_a_drive_is_told_by_the_metadata_service(config_drive: bool, told: int) -> None:
+async def test_a_guest_that_was_told_nothing_here_is_told_nothing_anew() -> None:
     driver = Told()
-    await do(DefineGuest(), a_guest(IMAGE, config_drive=config_drive), context(driver))
-    assert len(driver.told) == told
+    await do(TellGuest(), a_guest(IMAGE), Context(driver=driver, secrets=unavailable))
+    assert driver.wrote == []
+
+
+@pytest.mark.parametrize("config_drive", [True, False])
+@pytest.mark.parametrize(
+    "job",
+    [DefineGuest(), RebuildGuest(image=IMAGE), RescueGuest(image=IMAGE), UnrescueGuest(), TellGuest()],
+    ids=lambda job: type(job).__name__,
+)
+async def test_a_guest_that_is_defined_is_told_what_the_record_says_with_the_secrets_that_it_was_told(
+    job: Job, config_drive: bool
+) -> None:
+    driver, guest = Told(), a_guest(IMAGE, password_ref="r-1", config_drive=config_drive)
+    for before in (PrepareImage(), CreateDisk(), WriteConfigDrive(), DefineGuest()):
+        await do(before, guest, context(driver))
+    assert driver.wrote == [Secrets(password="of r-1")] * 2
+    later = Context(driver=driver, secrets=unavailable)
+    await do(job, guest.but(metadata={"role": "db"}, name="other"), later)
+    told = driver._guests[guest.id].told
+    assert (told["name"], told["metadata"], told["password"]) == ("other", {"role": "db"}, "of r-1")
 
 
 @pytest.mark.parametrize("job", [DefineGuest(), WriteConfigDrive()])
-async def test_a_guest_whose_secrets_are_forgotten_is_told_anew_without_them(job: Job) -> None:
+async def test_a_guest_whose_secrets_are_forgotten_is_told_the_rest(job: Job) -> None:
     async def forgotten(guest: GuestSpec) -> Secrets:
         raise DriverError(DriverFault.SECRET_GONE, "it was told once")
 
-    async def unavailable(guest: GuestSpec) -> Secrets:
-        raise DriverError("secret-unavailable", "nobody answers")
-
     driver = Told()
     await do(job, a_guest(IMAGE, config_drive=False), Context(driver=driver, secrets=forgotten))
-    assert driver.told == [None]
+    assert driver.wrote == [Secrets()]
     with pytest.raises(DriverError, match="nobody answers"):
         await do(job, a_guest(IMAGE, config_drive=False), Context(driver=driver, secrets=unavailable))
 

@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 VOLUME = AttachedVolume(id="5f0d3a52-8f0e-4c57-9d1f-2f6c2f3a9b10", size=1 << 20)
 RECEIVING = ("libvirt-disk-received",)
 TAKING_APART = (
-    "libvirt-volume-released",
+    "libvirt-device-released",
     "libvirt-destroyed",
     "libvirt-undefined",
     "libvirt-half-unplugged",

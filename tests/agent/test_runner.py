@@ -228,31 +228,37 @@ async def test_a_job_that_failed_is_done_again_when_it_is_asked_for_again() -> N
 
 async def test_a_fault_of_the_program_fails_the_job_and_not_the_host(caplog: pytest.LogCaptureFixture) -> None:
     async with working(Bench()) as bench:
-        bench.driver.errors["CreateDisk"] = ZeroDivisionError("oops")
-        failed, unknown, other = (
+        bench.driver.errors["CreateDisk"] = ZeroDivisionError("/state/oops")
+        bench.driver.errors["StopGuest"] = OSError(28, "No space left on device", "/state/disk.qcow2")
+        failed, full, unknown, other = (
             dispatch(1, 1, "PrepareImage", "CreateDisk"),
+            dispatch(4, 1, "StopGuest"),
             dispatch(2, 1, "Teleport"),
             dispatch(3, 1, "PrepareImage"),
         )
-        answers = await bench.answered_all(failed, unknown, other)
+        answers = await bench.answered_all(failed, full, unknown, other)
     assert [outcomes(each)[-1] for each in answers] == [
         ("CreateDisk", "job-failed"),
+        ("StopGuest", "job-failed"),
         ("Teleport", "job-failed"),
         ("PrepareImage", ""),
     ]
-    error = answers[0].results[-1].error
-    assert error is not None
-    assert error.message == "ZeroDivisionError: oops"
-    assert caplog.records
+    told = [each.results[-1].error.message for each in answers[:2] if each.results[-1].error is not None]
+    assert told == [
+        "CreateDisk failed (ZeroDivisionError); the log of the host's agent says why.",
+        "StopGuest failed (No space left on device); the log of the host's agent says why.",
+    ]
+    assert "/state/oops" in caplog.text
 
 
-async def test_a_job_that_needs_a_guest_and_has_none_fails() -> None:
+async def test_a_job_that_needs_a_guest_and_has_none_fails(caplog: pytest.LogCaptureFixture) -> None:
     async with working(Bench()) as bench:
         (answer,) = await bench.answered_all(dispatch(1, 1, "StartGuest", guest=None))
     assert outcomes(answer) == [("StartGuest", "job-failed")]
     error = answer.results[0].error
     assert error is not None
-    assert error.message == "TypeError: StartGuest is for a guest, and was given none"
+    assert error.message == "StartGuest failed (TypeError); the log of the host's agent says why."
+    assert "StartGuest is for a guest, and was given none" in caplog.text
 
 
 async def test_arguments_that_are_no_jobs_fail_it() -> None:

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from agent.drivers.driver import DriverError, DriverFault
+from agent.drivers.simulated.driver import SimulatedDriver
 from agent.host.registration import NotRegistered, job_positions
 from agent.runner.journal import Journal
 from agent.runner.runner import HostIdentity
 from domain.core.messages import Key, Record, Topic, from_record, named_id
 from domain.guest_spec import Power
-from domain.host.messages import HostRegistered
+from domain.host.messages import HostRegistered, HostUplinkChanged
 from domain.host.reports import GuestObserved, Heartbeat
 from domain.instance.actions.power.stop import StopInstance
 from domain.network.messages import CreateNetwork
@@ -48,6 +49,22 @@ async def test_a_host_registers_with_what_it_has_and_learns_who_it_is(site: Site
         (event,) = site.said(Topic.EVENTS, HostRegistered)
         assert (event.zone, event.endpoint) == ("z1", "http://agent")
         assert event.inventory == await site.drivers["h1"].inventory()
+
+
+async def test_a_host_tells_where_its_networks_are_reached_and_by_which_key(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def uplink(_: SimulatedDriver) -> str:
+        return "10.2.0.11"
+
+    async def key(_: SimulatedDriver) -> str:
+        return "key"
+
+    monkeypatch.setattr(SimulatedDriver, "uplink_address", uplink)
+    monkeypatch.setattr(SimulatedDriver, "tunnel_key", key)
+    async with site.working():
+        (event,) = site.said(Topic.EVENTS, HostUplinkChanged)
+    assert (event.uplink, event.tunnel_key) == ("10.2.0.11", "key")
 
 
 async def test_a_host_that_the_scheduler_will_not_have_says_why(site: Site) -> None:

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.drivers.driver import DriverError
-from agent.drivers.simulated.driver import CONSOLE_MOST, SimulatedDriver
+from agent.drivers.driver import DriverError, Secrets
+from agent.drivers.simulated.driver import SimulatedDriver
+from agent.drivers.simulated.guest import CONSOLE_MOST
 from domain.guest_spec import GuestSpec, ImageRef, Power
 from infra.process.settings import Agent, Settings
 from tests.agent.samples import a_guest
@@ -84,6 +85,7 @@ async def test_a_host_with_a_file_has_its_guests_after_its_process_ended(tmp_pat
     first = SimulatedDriver(path=tmp_path / "host.db")
     await first.open(ignore)
     guest, gone = await built(first), await built(first)
+    await first.write_config_drive(guest, Secrets("geheim", b"#!/bin/sh"))
     await first.undefine(gone.id)
     await first.delete_disk(gone.id)
     if closed:
@@ -92,6 +94,7 @@ async def test_a_host_with_a_file_has_its_guests_after_its_process_ended(tmp_pat
     await second.open(ignore)
     assert await second.guests() == {guest.id: Power.RUNNING}
     assert b"ready" in await second.console_log(guest.id, 100)
+    assert (await second.told(guest.id), await second.told(gone.id)) == (Secrets("geheim", b"#!/bin/sh"), None)
     await second.create_disk(guest)
     await second.close()
     await first.close()

@@ -12,10 +12,13 @@ from typing import Any
 from unittest.mock import patch
 
 import httpx
+import orjson
 from fastapi import FastAPI
+from opentelemetry.trace import TracerProvider
 
 from api.app import routed, serve
 from api.hosts.agent_client import Agents
+from api.http.caller_guard import OwnNames
 from api.services import Services
 from api.writes.admission import Admission
 from api.writes.image_store import ImageStore
@@ -43,6 +46,20 @@ GAP = re.compile(r"\{[^}]*\}")
 """In an operation's path."""
 UNFORESEEN = 500
 """A fault of ours, of which nothing is promised."""
+GOLDEN = Path(__file__).parents[2] / "docs" / "openapi.json"
+
+
+def _reviewed() -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = orjson.loads(GOLDEN.read_bytes())
+    except orjson.JSONDecodeError as error:
+        raise ValueError("this is no description: python -m api.description > docs/openapi.json") from error
+    return found
+
+
+DESCRIBED = _reviewed()
+"""The description as it was reviewed. One test holds it to the routes; the others read it, since to make it takes as
+long as a hundred requests."""
 
 
 @dataclass
@@ -96,6 +113,11 @@ class Api:
         answer = await self.http.delete(f"/v1{path}", headers=_headers(headers))
         assert answer.status_code == status, answer.text
         return answer.json()
+
+    def floating(self, ranges: str = "192.0.2.0/28") -> None:
+        """Let there be floating addresses."""
+        settings = self.services.settings
+        settings.networks = settings.networks.model_copy(update={"floating": ranges})
 
     async def furnish(self) -> None:
         """A host, a flavor `small`, an image `tiny`, a network `lan`."""
@@ -156,8 +178,8 @@ def _headers(given: dict[str, str]) -> dict[str, str]:
 class Declared:
     """What the description of the API says that its operations answer: tests are answered nothing else by them."""
 
-    def __init__(self, app: FastAPI) -> None:
-        paths = app.openapi()["paths"]
+    def __init__(self) -> None:
+        paths = DESCRIBED["paths"]
         # Of two that fit, the one with fewer gaps is meant.
         self._operations = [
             (re.compile(GAP.sub("[^/]+", path)), operations)
@@ -209,14 +231,12 @@ async def serving(directory: Path, **api_settings: Any) -> AsyncIterator[Api]:
         sender=sender,
         deciding=deciding,
     )
-    max_body = settings.api.max_body
-    # Where requests are traced, the application keeps the tracer of its first.
-    app = routed(max_body) if traces.on() else _routed(max_body)
+    app = application(settings.api.max_body)
     serve(app, services)
     await verdicts.open()
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    watched = {"response": [_declared(app).must_have]}
-    client = httpx.AsyncClient(transport=transport, base_url="http://api.test", event_hooks=watched)
+    watched = {"response": [_declared().must_have]}
+    client = httpx.AsyncClient(transport=transport, base_url="http://localhost", event_hooks=watched)
     async with world.running(), behind(verdicts.run(), secret_cleanup.run(), admission.run()), client as http:
         yield Api(http, app, world, services, door)
     await services.agents.close()
@@ -224,14 +244,20 @@ async def serving(directory: Path, **api_settings: Any) -> AsyncIterator[Api]:
 
 
 @cache
-def _declared(app: FastAPI) -> Declared:
-    return Declared(app)
+def _declared() -> Declared:
+    return Declared()
+
+
+def application(max_body: int) -> FastAPI:
+    """The routes, for services of one's own. FastAPI works them out at an application's first requests, which takes
+    longer than most tests."""
+    return _routed(max_body, traces.provider())
 
 
 @cache
-def _routed(max_body: int) -> FastAPI:
-    """FastAPI works out its routes at an application's first requests, which takes longer than most tests."""
-    return routed(max_body)
+def _routed(max_body: int, provider: TracerProvider | None) -> FastAPI:
+    """Where requests are traced, the application keeps the tracer of its first."""
+    return routed(max_body, OwnNames())
 
 
 @asynccontextmanager

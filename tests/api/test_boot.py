@@ -1,13 +1,18 @@
 """Booting through the API: the way of a boot, and everything that can stand in it."""
 
 import asyncio
+import base64
+import gzip
 import struct
 import uuid
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from api.writes import told_once
 from api.writes.boot import GIB, NOT_YET
+from api.writes.secret_sweep import sweep
 from domain.core.messages import Key, Topic, named_id
 from domain.instance.events import InstanceCreated
 from tests.api.api import MIB, Api
@@ -23,7 +28,7 @@ async def test_a_boot_is_a_task_and_the_instance_runs(api: Api) -> None:
     assert instance["status"] == "active"
     assert instance["hostname"] == "web-server"
     assert instance["host"]["name"] == "h1"
-    assert instance["addresses"] == ["10.0.0.1"]
+    assert instance["addresses"] == ["10.0.0.2"]
     assert instance["disk"] == 1000
     assert instance["flavor"]["name"] == "small"
     assert instance["config_drive"] is True
@@ -118,6 +123,14 @@ async def test_count_boots_so_many_with_one_correlation(api: Api) -> None:
     assert {task["id"] for task in tasks["tasks"]} == {each["task_id"] for each in given["instances"]}
     hostnames = {instance["hostname"] for instance in (await api.get("/instances"))["instances"]}
     assert hostnames == {"web-1", "web-2", "web-3"}
+    guests = [each.guest for each in api.world.agents.taken if each.guest]
+    assert {guest.name: guest.launch_index for guest in guests} == {"web-1": 0, "web-2": 1, "web-3": 2}
+
+
+async def test_a_single_instance_is_the_first_of_its_boot(api: Api) -> None:
+    await api.boot("web")
+    await api.world.settle()
+    assert {each.guest.launch_index for each in api.world.agents.taken if each.guest} == {0}
 
 
 async def test_the_same_key_is_the_same_boot(api: Api) -> None:
@@ -128,17 +141,34 @@ async def test_the_same_key_is_the_same_boot(api: Api) -> None:
     assert again == first
     await api.world.answer_late()
     await _password_is_forgotten(api)
-    later = await api.boot(headers={"Idempotency-Key": "k1"})
-    assert later["task_id"] == first["task_id"]
-    assert "admin_password" not in later
+    assert await api.boot(headers={"Idempotency-Key": "k1"}) == first, "with the password, for a day"
     assert len((await api.get("/instances"))["instances"]) == 1
+
+
+async def test_a_password_is_told_for_a_day_and_to_its_own_request_only(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(told_once, "KEPT_FOR", timedelta(0))
+    first = await api.boot(headers={"Idempotency-Key": "k1"})
+    await api.ended(first["task_id"])
+    await _password_is_forgotten(api)
+    later = await api.boot(headers={"Idempotency-Key": "k1"})
+    assert "admin_password" in first
+    assert later == {name: value for name, value in first.items() if name != "admin_password"}
+    assert await sweep(api.services) == 0
+    assert await api.world.secrets.expire() == 0, "a sweep has deleted what has expired"
+    monkeypatch.undo()
+    given = await api.boot("mine", password="my own", headers={"Idempotency-Key": "k2"})
+    await api.ended(given["task_id"])
+    assert "admin_password" not in await api.boot("mine", password="my own", headers={"Idempotency-Key": "k2"})
+    assert "admin_password" in await api.boot("other", headers={"Idempotency-Key": "k1", "X-GoStack-Project": "shop"})
 
 
 async def test_the_same_key_for_several_is_the_same_boot(api: Api) -> None:
     first = await api.boot(headers={"Idempotency-Key": "k1"}, count=3)
     await api.world.settle()
     again = await api.boot(headers={"Idempotency-Key": "k1"}, count=3)
-    assert again["instances"] == first["instances"]
+    assert again == first
     assert len((await api.get("/instances"))["instances"]) == 3
 
 
@@ -193,6 +223,30 @@ async def test_what_is_not_supported_yet_is_refused_by_name(api: Api, field: str
     refused = await api.boot(status=422, **{field: value})
     assert refused["code"] == "not-supported-yet"
     assert refused["values"]["field"] == field
+    assert api.world.log.all(Topic.JOBS) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (
+            {"pci_types": [""]},
+            "pci_types is not supported yet: virtual functions (VF) are parts of network cards with SR",
+        ),
+        ({"pci_types": ["type-VF"]}, "and no host has such a card: each interface is a virtio one"),
+        (
+            {"pf_names": ["ens1f0"]},
+            "pf_names is not supported yet: physical functions (PF) are whole network cards with",
+        ),
+        ({"pf_names": ["ens1f0"], "pci_types": ["type-VF"]}, "and no host has such a card"),
+    ],
+)
+async def test_interfaces_of_network_cards_are_refused_and_it_is_said_what_is_missing(
+    api: Api, body: dict[str, Any], said: str
+) -> None:
+    refused = await api.boot(status=422, **body)
+    assert refused["code"] == "not-supported-yet"
+    assert said in refused["detail"]
     assert api.world.log.all(Topic.JOBS) == []
 
 
@@ -323,7 +377,7 @@ async def test_an_instance_is_asked_for_in_the_cell_of_its_zone_or_host_or_in_al
         assert created.cells == ("east",)
     first = set()
     for number in range(12):
-        booted = await api.booted(f"any-{number}")
+        booted = await api.booted(f"any-{number}", headers=keyed(number))
         (created,) = [e for e in api.world.events(Key("instance", booted["id"])) if isinstance(e, InstanceCreated)]
         assert set(created.cells) == {"default", "east"}
         assert booted["host"]["name"] == {"default": "h1", "east": "h2"}[created.cells[0]]
@@ -331,12 +385,17 @@ async def test_an_instance_is_asked_for_in_the_cell_of_its_zone_or_host_or_in_al
     assert first == {"default", "east"}
 
 
+def keyed(number: int) -> dict[str, str]:
+    """The order of the cells is drawn from the command's id: by a key it is the same in every run."""
+    return {"Idempotency-Key": f"boot-{number}"}
+
+
 async def test_where_one_cell_is_full_the_other_has_room(api: Api) -> None:
     await api.world.host("h2", zone="east", cell="east", vcpus=1)
     api.services.admission.cells = {"default": 1, "east": 1}
     await api.post("/flavors", {"name": "wide", "core": 5, "memory": 64 * MIB})
     for number in range(8):
-        booted = await api.booted(f"wide-{number}", flavor="wide")
+        booted = await api.booted(f"wide-{number}", flavor="wide", headers=keyed(number))
         assert booted["host"]["name"] == "h1"
     told = [
         [(each["cell"], each["host"] and each["host"]["name"]) for each in found["placements"]]
@@ -381,3 +440,30 @@ async def test_an_empty_body_is_malformed(api: Api) -> None:
     answer = await api.http.post("/v1/instances", content=b"", headers={"Content-Type": "application/json"})
     assert answer.status_code == 422
     assert answer.json()["errors"] == [{"field": "body", "message": "is needed"}]
+
+
+@pytest.mark.parametrize(
+    "content", [b"#!/bin/sh\r\necho\r\n", gzip.compress(b"#!/bin/sh\n", mtime=0), "grüezi".encode(), b"x" * 65536]
+)
+async def test_user_data_is_given_byte_by_byte(api: Api, content: bytes) -> None:
+    api.world.agents.silent.add("StartGuest")
+    await api.boot(user_data=base64.encodebytes(content).decode(), user_data_encoding="base64")
+    await api.world.settle()
+    guest = api.world.agents.taken[-1].guest
+    assert guest is not None
+    assert await api.world.secrets.get_bytes(guest.user_data_ref) == content
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("no base64!", "base64"), ("YQ", "base64"), ("ä", "base64"), (base64.b64encode(b"x" * 65537).decode(), "65536")],
+)
+async def test_user_data_that_is_no_base64_or_too_much(api: Api, text: str, said: str) -> None:
+    refused = await api.boot(status=422, user_data=text, user_data_encoding="base64")
+    (wrong,) = refused["errors"]
+    assert wrong["field"] == "user_data"
+    assert said in wrong["message"]
+    assert text[:40] not in str(refused)
+    assert (await api.boot(status=422, user_data="x", user_data_encoding="rot13"))["errors"][0]["field"] == (
+        "user_data_encoding"
+    )

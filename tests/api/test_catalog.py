@@ -1,10 +1,12 @@
 """Flavors, images, keypairs and zones through the API."""
 
+import asyncio
 import hashlib
 import shutil
 import struct
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key
@@ -34,7 +36,8 @@ async def test_a_flavors_life(empty: Api) -> None:
     assert (await empty.get("/flavors"))["flavors"] == []
     assert (await empty.delete("/flavors/small", 404))["code"] == "not-found"
     again = await empty.post("/flavors", {"name": "small", "core": 3, "memory": GIB})
-    assert (again["id"], again["core"]) == (flavor["id"], 3)
+    assert (again["id"] != flavor["id"], again["core"], again["version"]) == (True, 3, 1)
+    assert (await empty.get("/flavors/small"))["id"] == again["id"]
 
 
 async def test_a_flavors_name_is_its_own(empty: Api) -> None:
@@ -164,23 +167,86 @@ async def test_what_is_no_public_key(empty: Api, wrong: str) -> None:
     assert (refused["code"], refused["values"]["field"]) == ("invalid", "public_key")
 
 
-async def test_a_keypair_that_is_made_tells_its_private_key_once(empty: Api) -> None:
+async def test_a_keypair_that_is_made_tells_its_private_key_in_its_own_answer(empty: Api) -> None:
     made = await empty.post("/keypairs", {"name": "me"}, Idempotency_Key="k")
     private = load_ssh_private_key(made["private_key"].encode(), None)
     assert private.public_key()
     assert "PRIVATE" not in (await empty.http.get("/v1/keypairs/me")).text
-    again = await empty.post("/keypairs", {"name": "me"}, Idempotency_Key="k")
-    assert again["public_key"] == made["public_key"]
-    assert "private_key" not in again
+    assert await empty.post("/keypairs", {"name": "me"}, Idempotency_Key="k") == made
+    assert "private_key" not in await empty.post("/keypairs", {"name": "me"}, 409, Idempotency_Key="other")
+
+
+async def test_a_keypair_whose_verdict_did_not_come_in_time_has_one_private_key(empty: Api) -> None:
+    empty.world.stopped.add("engine")
+    first, second = [await empty.post("/keypairs", {"name": "me"}, 202, Idempotency_Key="k") for _ in range(2)]
+    assert first["private_key"] == second["private_key"]
+    empty.world.stopped.clear()
+    await empty.world.settle()
+    public = (await empty.get("/keypairs/me"))["public_key"]
+    assert ssh_keys.public_key_of(first["private_key"], "me") == public
 
 
 @pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="there is no ssh-keygen here to compare with")
 def test_fingerprints_are_as_ssh_keygen_prints_them(tmp_path: Path) -> None:
     file = tmp_path / "key.pub"
-    _, public = ssh_keys.new_pair("me")
+    public = ssh_keys.public_key_of(ssh_keys.new_private_key(), "me")
     file.write_text(public)
     said = subprocess.run(["ssh-keygen", "-lf", str(file)], capture_output=True, text=True, check=True).stdout
     assert ssh_keys.fingerprint(public) in said
+
+
+CREATED_AGAIN = {
+    "flavors": {"name": "small", "core": 1, "memory": GIB},
+    "keypairs": {"name": "small", "public_key": KEY},
+    "zones": {"name": "small"},
+}
+
+
+@pytest.mark.parametrize(("kind", "body"), CREATED_AGAIN.items())
+async def test_what_is_made_under_a_name_that_is_free_again_is_another_thing(
+    empty: Api, kind: str, body: dict[str, Any]
+) -> None:
+    ids = []
+    for number in range(3):
+        made = await empty.post(f"/{kind}", body, Idempotency_Key=f"k{number}")
+        ids.append(made["id"])
+        assert made["version"] == 1
+        assert (await empty.get(f"/{kind}/small"))["id"] == made["id"]
+        assert (await empty.post(f"/{kind}", body, 409))["code"] == "already-exists"
+        assert (await empty.post(f"/{kind}", body, Idempotency_Key=f"k{number}"))["id"] == made["id"]
+        assert (await empty.delete(f"/{kind}/small"))["id"] == made["id"]
+        assert (await empty.post(f"/{kind}", body, Idempotency_Key=f"k{number}"))["id"] == made["id"]
+        await empty.get(f"/{kind}/small", 404)
+    assert len(set(ids)) == 3
+    gone = (await empty.get(f"/{kind}", name="small", deleted=True))[kind]
+    assert [each["id"] for each in gone] == ids[::-1]
+
+
+@pytest.mark.parametrize(("kind", "body"), CREATED_AGAIN.items())
+async def test_of_two_requests_for_a_name_that_is_free_again_one_is_refused(
+    empty: Api, kind: str, body: dict[str, Any]
+) -> None:
+    await empty.post(f"/{kind}", body)
+    await empty.delete(f"/{kind}/small")
+    answers = await asyncio.gather(*(empty.http.post(f"/v1/{kind}", json=body) for _ in range(3)))
+    assert sorted(each.status_code for each in answers) == [201, 409, 409]
+
+
+async def test_two_flavors_made_at_once_under_the_first_name_of_another_are_not_both_made(empty: Api) -> None:
+    await empty.post("/flavors", CREATED_AGAIN["flavors"])
+    await empty.patch("/flavors/small", {"name": "renamed"})
+    body = CREATED_AGAIN["flavors"]
+    answers = await asyncio.gather(*(empty.http.post("/v1/flavors", json=body) for _ in range(2)))
+    assert sorted(each.status_code for each in answers) == [201, 409]
+
+
+async def test_instances_of_a_flavor_are_not_those_of_another_that_has_its_name(api: Api) -> None:
+    await api.booted("old")
+    await api.delete("/flavors/small")
+    await api.post("/flavors", {"name": "small", "core": 1, "memory": 512 * MIB})
+    await api.booted("new")
+    named = (await api.get("/instances", flavor_ids="small"))["instances"]
+    assert [each["name"] for each in named] == ["new"]
 
 
 async def test_zones_and_their_hosts(empty: Api) -> None:

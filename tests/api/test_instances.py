@@ -6,6 +6,7 @@ import pytest
 
 from domain.core.errors import FAULTS
 from domain.instance.actions import ACTIONS
+from domain.tasks.messages import JobError
 from tests.api.api import Api
 
 
@@ -147,16 +148,35 @@ async def test_hard_delete_takes_it_apart(api: Api) -> None:
     assert (await api.delete(f"/instances/{instance['id']}", 404))["code"] == "not-found"
 
 
-async def test_an_instance_in_error_is_deleted_only_when_that_is_ignored(api: Api) -> None:
+async def test_an_instance_whose_boot_failed_says_what_to_do_and_only_that_is_possible(api: Api) -> None:
     await api.delete("/networks/lan")
     await api.post("/hosts/h1/actions/disable", {"reason": "test"}, 200)
-    given = await api.boot("web")
+    given = await api.boot("it's web")
     task = await api.ended(given["task_id"])
     assert task["fault"]["code"] in FAULTS
+    hint = task["fault"]["hint"]
+    assert hint.startswith("Filter enabled-and-up left no host: look at the hosts (gs host list)")
+    assert hint.endswith("""Delete it and boot again: gs instance delete 'it'"'"'s web'""")
+    before = await api.get(f"/instances/{given['id']}")
+    assert before["fault"] == task["fault"]
+    (job,) = (await api.get("/jobs", task=task["id"]))["jobs"]
+    assert job["fault"]["hint"] in hint
+    for verb in ("start", "stop", "reset", "hard-reboot", "rescue", "rebuild"):
+        refused = await api.post(f"/instances/{given['id']}/actions/{verb}", status=409)
+        assert (refused["code"], "gs instance delete" in refused["hint"]) == ("never-ran", True)
+    assert await api.get(f"/instances/{given['id']}") == before
+    await api.ended((await api.delete(f"/instances/{given['id']}", 202))["task_id"])
+    assert (await api.get(f"/instances/{given['id']}"))["status"] == "soft_deleted"
+
+
+async def test_an_instance_in_error_on_a_host_is_deleted_only_when_that_is_ignored(api: Api) -> None:
+    await api.booted("web")
+    api.world.agents.failures["StartGuest"] = JobError(code="job-failed", message="no")
+    await api.ended((await api.post("/instances/web/actions/hard-reboot", status=202))["task_id"])
+    assert (await api.get("/instances/web"))["status"] == "error"
     refused = await api.delete("/instances/web", 409)
     assert (refused["code"], refused["hint"][:4]) == ("error-needs-ignore", "Look")
     await api.ended((await api.delete("/instances/web?ignore=true", 202))["task_id"])
-    assert (await api.get(f"/instances/{given['id']}"))["status"] == "soft_deleted"
 
 
 async def test_the_console_is_the_hosts(api: Api) -> None:
@@ -197,15 +217,16 @@ async def test_what_an_agent_refuses_is_said(api: Api, status: int, code: str, a
 
 async def test_interfaces(api: Api) -> None:
     instance = await api.booted("web")
-    assert (await api.get("/instances/web/interfaces"))["interfaces"] == instance["nics"]
-    assert (await api.get("/instances/web/interfaces", fields="ip"))["interfaces"] == [{"ip": "10.0.0.1"}]
+    listed = (await api.get("/instances/web/interfaces"))["interfaces"]
+    assert [{name: each[name] for name in instance["nics"][0]} for each in listed] == instance["nics"]
+    assert (await api.get("/instances/web/interfaces", fields="ip"))["interfaces"] == [{"ip": "10.0.0.2"}]
     assert (await api.get("/instances/web/interfaces", 422, fields="speed"))["code"] == "invalid"
 
 
 async def test_history_in_pages(api: Api) -> None:
     instance = await api.booted("web")
     whole = (await api.get("/instances/web/history", limit=1000))["events"]
-    assert whole[0]["type"] == "gostack.instance.created.v2"
+    assert whole[0]["type"] == "gostack.instance.created.v3"
     assert whole[-1]["type"] == "gostack.task.finished.v2"
     assert [event["version"] for event in whole] == list(range(1, instance["version"] + 1))
     paged: list[Any] = []
@@ -257,6 +278,6 @@ async def test_every_filter(api: Api) -> None:
     for dates, count in ((f"{seconds - 60},{seconds + 60}", 2), (f",{seconds - 60}", 0), (f"{seconds + 60},", 0)):
         for name in ("create_date", "update_date"):
             assert len((await api.get("/instances", **{name: dates}))["instances"]) == count, (name, dates)
-    assert (await api.get("/instances", 422, create_date="yesterday"))["errors"][0]["field"] == "create_date"
+    assert (await api.get("/instances", 422, create_date="yesterday"))["values"]["field"] == "create_date"
     assert (await api.get("/instances", 422, colour="red"))["errors"][0]["field"] == "colour"
     assert web["name"] == "web"

@@ -128,3 +128,49 @@ async def test_a_fault_of_our_own_says_which_request_it_was(
     assert line["request"] == "POST /v1/zones"
     assert line["command"]
     assert "inner detail" in line["exception"]
+
+
+SURROGATE = "\\ud800"
+"""As it stands in JSON: half of a pair of surrogates, which no encoder takes."""
+REFUSED = [
+    f'{{"name": "a{SURROGATE}", "image": "tiny", "flavor": "small", "password": "{PASSWORD}"}}',
+    f'{{"name": "a{SURROGATE}", "password": "{PASSWORD}", "user_data": "{USER_DATA}"}}',
+    f'{{"name": "a", "passwrod": "{PASSWORD}", "user-data": "{USER_DATA}"}}',
+    f'{{"name": "a", "password": ["{PASSWORD}"], "user_data": {{"x": "{USER_DATA}"}}}}',
+    f'{{"name": "a", "image": "tiny", "flavor": "small", "password": "{PASSWORD}\\u0000"}}',
+    f'{{"name": "a", "image": "tiny", "flavor": "small", "description": "{SURROGATE}", "password": "{PASSWORD}"}}',
+    f'["{PASSWORD}", "{USER_DATA}"]',
+    f'{{"password": "{PASSWORD}", "user_data": "{USER_DATA}"',
+]
+"""Bodies that a boot refuses, or cannot take, all with secrets."""
+
+
+@pytest.mark.parametrize("body", REFUSED)
+@pytest.mark.parametrize("key", ["", "key-1"])
+async def test_what_is_refused_is_not_logged(tmp_path: Path, said: Said, body: str, key: str) -> None:
+    async with whole(tmp_path) as api:
+        headers = {"Content-Type": "application/json"} | ({"Idempotency-Key": key} if key else {})
+        answer = await api.http.post("/v1/instances", content=body.encode(), headers=headers)
+        assert answer.status_code >= 400
+    logged = said.json.getvalue() + said.text.getvalue()
+    assert logged
+    for secret in (PASSWORD, USER_DATA):
+        assert secret not in logged
+
+
+async def test_a_path_forges_no_line(tmp_path: Path, said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+    forged = "2026-11-29T00:00:00.000000Z ERROR api.problems FORGED"
+
+    async def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("out of order\n" + forged)
+
+    async with whole(tmp_path) as api:
+        for name in ("get", "find"):
+            monkeypatch.setattr(api.world.store, name, broken)
+        path = "/v1/instances/x%0a" + forged.replace(" ", "%20") + "%1b%5b31m%c2%9b"
+        assert (await api.http.get(path)).status_code == 500
+        monkeypatch.undo()
+    assert "FORGED" in said.text.getvalue()
+    for text in (said.text.getvalue(), said.json.getvalue()):
+        assert not any(line.startswith(forged[:20]) for line in text.split("\n"))
+        assert all(line.isprintable() for line in text.split("\n"))

@@ -64,7 +64,16 @@ async def test_a_port_in_use_stays(api: Api) -> None:
 
 async def test_a_network_without_addresses_left(api: Api) -> None:
     await api.post("/networks", {"name": "few", "cidr": "10.5.0.0/29"})
-    for _ in range(6):
+    for _ in range(5):
         await api.post("/ports", {"network": "few"})
     refused = await api.post("/ports", {"network": "few"}, 409)
     assert refused["code"] == "no-address-left"
+
+
+async def test_a_range_that_the_operator_reserves_is_refused(api: Api) -> None:
+    settings = api.services.settings
+    settings.networks = settings.networks.model_copy(update={"reserved": "10.97.0.0/24, 192.0.2.0/24"})
+    for cidr in ("10.97.0.0/24", "10.97.0.64/26", "10.97.0.0/16"):
+        refused = await api.post("/networks", {"name": "greedy", "cidr": cidr}, 422)
+        assert "outside of 10.97.0.0/24" in refused["detail"], cidr
+    await api.post("/networks", {"name": "beside", "cidr": "10.97.1.0/24"})

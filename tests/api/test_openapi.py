@@ -1,9 +1,7 @@
 """The OpenAPI description: as it was reviewed, and complete."""
 
-from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 from pydantic import TypeAdapter
 
@@ -21,9 +19,9 @@ from api.resources import images
 from api.resources.images import BlobDocument
 from domain.aggregates import AGGREGATES
 from projections.views.table import VIEWS
+from tests.api.api import DESCRIBED, GOLDEN
 
-GOLDEN = Path(__file__).parents[2] / "docs" / "openapi.json"
-SCHEMA: dict[str, Any] = orjson.loads(described())
+SCHEMA = DESCRIBED
 OPERATIONS = [
     pytest.param(operation, id=f"{method} {path}")
     for path, operations in SCHEMA["paths"].items()
@@ -48,7 +46,11 @@ def test_every_operation_is_described_with_examples(operation: dict[str, Any]) -
     assert good
     for answer in good:
         assert all("example" in content for content in answer["content"].values())
-    assert "503" in operation["responses"]
+    assert {"422", "503"} <= set(operation["responses"])
+    if any(each["name"] == "after" for each in operation.get("parameters", ())):
+        assert "504" in operation["responses"]
+    if "application/json" in operation.get("requestBody", {}).get("content", {}):
+        assert {"400", "413"} <= set(operation["responses"])
 
 
 def test_every_example_fits_its_shape() -> None:

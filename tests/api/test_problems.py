@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from api.http.problems import STATUS, status_of
 from domain.core.errors import Category, Refusal, refusals
 from infra.log.log import LogUnavailable
 from projections.store.port import StoreUnavailable
-from tests.api.api import Api, serving
+from tests.api.api import DESCRIBED, GAP, Api, serving
 
 MEMBERS = {"type", "title", "status", "detail", "code", "hint", "values", "instance"}
 
@@ -111,8 +112,16 @@ async def test_unknown_routes_and_methods(empty: Api, method: str, path: str, st
     answer = await empty.http.request(method, path)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert set(answer.json()) == MEMBERS
-    if status == 405:
-        assert answer.headers["Allow"]
+
+
+async def test_a_method_that_is_not_allowed_is_told_all_that_are(empty: Api) -> None:
+    paths = DESCRIBED["paths"]
+    for path in paths:
+        filled = GAP.sub("instance", path)
+        answer = await empty.http.request("TRACE", filled)
+        fitting = [other for other in paths if re.fullmatch(GAP.sub("[^/]+", other), filled)]
+        allowed = sorted({method.upper() for other in fitting for method in paths[other]})
+        assert (answer.status_code, answer.headers["Allow"]) == (405, ", ".join(allowed)), path
 
 
 @pytest.mark.parametrize("content", [b"{", b"{'a': 1}", b'{"name": "\xff"}'])

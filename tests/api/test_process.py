@@ -14,8 +14,9 @@ from typing import Any
 import httpx
 import pytest
 
+from infra.local.server import free_port
 from tests.harness.collector import Collected, Collector, receiving
-from tests.real.cluster import SERVICES, Cluster, free_port, running
+from tests.real.cluster import SERVICES, Cluster, running
 
 pytestmark = pytest.mark.real
 ROOT = Path(__file__).parents[2]

@@ -12,9 +12,12 @@ from api.hosts.agent_api import create_internal_app
 from api.serve import raise_segments
 from api.writes.secret_sweep import NEVER_BOOTED, SETTLED, sweep
 from domain.core.messages import Record
+from domain.host.messages import SuspectHost
+from infra.log.durability import Durability, Replication
 from infra.log.log import LogUnavailable
 from projections.store.port import StoreUnavailable
 from tests.api.api import TOKEN, Api
+from tests.harness.agents import host_key
 from tests.harness.nonsense import NONSENSE
 
 
@@ -30,8 +33,35 @@ async def test_alive_and_ready(empty: Api) -> None:
         "lag_seconds": 0.0,
         "waiting": {"engine": 0, "scheduler": 0},
         "waiting_seconds": {"engine": 0.0, "scheduler": 0.0},
+        "durability": {
+            "brokers": 1,
+            "replicas": 1,
+            "min_insync": 1,
+            "in_sync": 1,
+            "may_be_away": 0,
+            "may_be_lost": 0,
+            "summary": "1 replica on 1 broker: a record is lost with the disk of its broker, and none is taken while "
+            "that broker is away",
+        },
         "problems": [],
     }
+
+
+async def test_readiness_tells_how_durable_the_log_is(empty: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    await empty.world.settle()
+    empty.world.log.pretends = Durability.of({"events": Replication(3, 2, 3), "jobs": Replication(3, 2, 3)}, brokers=3)
+    told = (await empty.http.get("/readyz")).json()["durability"]
+    assert (told["replicas"], told["may_be_away"], told["may_be_lost"]) == (3, 1, 1)
+    empty.world.log.pretends = Durability.of({"events": Replication(1, 2, 1)}, brokers=3)
+    low = await empty.http.get("/readyz")
+    assert (low.status_code, low.json()["durability"]["may_be_away"]) == (200, -1)
+
+    async def not_allowed() -> None:
+        raise LogUnavailable("TopicAuthorizationFailed")
+
+    monkeypatch.setattr(empty.world.log, "durability", not_allowed)
+    unknown = await empty.http.get("/readyz")
+    assert (unknown.status_code, unknown.json()["durability"], unknown.json()["log"]) == (200, None, "ok")
 
 
 async def test_not_ready_says_which_part(empty: Api, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,8 +130,12 @@ async def test_version_and_config(empty: Api) -> None:
     empty.services.settings.db = empty.services.settings.db.model_copy(
         update={"dsn": "postgresql://gostack:hunter2@db.example:5432/gostack"}
     )
+    empty.services.settings.images = empty.services.settings.images.model_copy(
+        update={"store": "https://reader:hunter2@store.example/images"}
+    )
     rows = {row["name"]: row for row in (await empty.get("/config"))["settings"]}
     assert rows["api.port"]["value"] == 7480
+    assert rows["images.store"]["value"] == "https://***@store.example/images"
     assert set(rows["api.port"]) == {"name", "value", "origin", "description"}
     assert "hunter2" not in str(rows)
     assert "db.example" in rows["db.dsn"]["value"]
@@ -130,9 +164,53 @@ async def test_agents_fetch_secrets_and_images(empty: Api, internal: httpx.Async
     assert (await internal.get("/internal/v1/images/..%2Fsecret")).status_code in (404, 422)
 
 
+async def test_agents_are_told_where_the_hosts_networks_are_reached(empty: Api, internal: httpx.AsyncClient) -> None:
+    async def told() -> list[str]:
+        await empty.world.settle()
+        found: list[str] = (await internal.get("/internal/v1/uplinks")).json()["uplinks"]
+        return found
+
+    assert await told() == []
+    await empty.world.host("h1", uplink="10.2.0.11")
+    await empty.world.host("h2", uplink="10.2.0.12")
+    await empty.world.host("alone")
+    assert await told() == ["10.2.0.11", "10.2.0.12"]
+    assert (await empty.get("/hosts/h1"))["uplink"] == "10.2.0.11"
+    await empty.world.host("h1", uplink="10.2.0.21")
+    await empty.world.host("h2")
+    assert await told() == ["10.2.0.21"]
+
+
+async def test_agents_are_told_by_which_keys_hosts_encrypt(empty: Api, internal: httpx.AsyncClient) -> None:
+    async def told() -> dict[str, str]:
+        await empty.world.settle()
+        found: dict[str, str] = (await internal.get("/internal/v1/uplinks")).json()["keys"]
+        return found
+
+    await empty.world.host("h1", uplink="10.2.0.11", tunnel_key="one")
+    await empty.world.host("h2", uplink="10.2.0.12")
+    assert await told() == {"10.2.0.11": "one"}
+    assert (await empty.get("/hosts/h1"))["tunnel_key"] == "one"
+    assert (await empty.get("/hosts/h2"))["tunnel_key"] == ""
+    await empty.world.host("h1", uplink="10.2.0.11", tunnel_key="two")
+    assert await told() == {"10.2.0.11": "two"}
+    # Made anew by another name: the one that is not there any more has no say, whatever happens to it.
+    await empty.world.host("again", uplink="10.2.0.11", tunnel_key="three")
+    assert await told() == {"10.2.0.11": "three"}
+    await empty.world.send(host_key("h1"), SuspectHost())
+    assert await told() == {"10.2.0.11": "three"}
+    await empty.world.host("again", uplink="10.2.0.21", tunnel_key="three")
+    await empty.world.host("moved", uplink="10.2.0.31", tunnel_key="three")
+    assert await told() == {"10.2.0.11": "two", "10.2.0.31": "three"}
+    await empty.world.host("h1")
+    await empty.world.host("moved", uplink="10.2.0.31")
+    await empty.world.host("again", uplink="10.2.0.21")
+    assert await told() == {}
+
+
 @pytest.mark.parametrize("shown", ["", "Bearer wrong", f"Basic {TOKEN}", TOKEN, "Bearer "])
 async def test_nobody_else_fetches_anything(internal: httpx.AsyncClient, shown: str) -> None:
-    for path in ("/internal/v1/secrets/ref", f"/internal/v1/images/{'0' * 64}"):
+    for path in ("/internal/v1/uplinks", "/internal/v1/secrets/ref", f"/internal/v1/images/{'0' * 64}"):
         answer = await internal.get(path, headers={"Authorization": shown})
         assert (answer.status_code, answer.json()["code"]) == (401, "not-authorized")
 

@@ -25,6 +25,8 @@ MAKE: dict[str, dict[str, Any]] = {
     "zone": {"name": "east", "description": "the east wing"},
     "network": {"name": "lan", "cidr": "10.0.0.0/24"},
 }
+FOLLOWS = {"network": ("gostack.network.gateway-given.v1",)}
+"""Types of the events that stand beside the one that creates a thing."""
 
 
 @pytest.mark.parametrize("kind", MAKE)
@@ -34,10 +36,11 @@ async def test_a_kind_made_of_its_row(empty: Api, kind: str) -> None:
     place = f"/{view}/{made['name']}"
     assert [each["id"] for each in (await empty.get(f"/{view}", name=made["name"]))[view]] == [made["id"]]
     began = await empty.get(f"{place}/history")
-    assert [each["type"] for each in began["events"]] == [f"gostack.{kind}.created.v{began['events'][0]['type'][-1]}"]
-    at = "{topic}/{partition}/{offset}".format(**began["events"][0]["place"])
+    types = [each["type"] for each in began["events"]]
+    assert types == [f"gostack.{kind}.created.v{types[0][-1]}", *FOLLOWS.get(kind, ())]
+    at = "{topic}/{partition}/{offset}".format(**began["events"][-1]["place"])
     why = await empty.get(f"{place}/why")
-    assert [step["type"] for step in why["steps"]][-1] == began["events"][0]["type"]
+    assert [step["type"] for step in why["steps"]][-1] == types[-1]
     gone = await empty.delete(place)
     assert gone["deleted"]
     by_id = f"/{view}/{made['id']}"
@@ -85,7 +88,7 @@ def test_the_routes_of_a_kind_follow_from_its_row(described: dict[str, Any]) -> 
     }
     narrowed = {each["name"]: each for each in described["paths"]["/boxes"]["get"]["parameters"]}
     assert {"name", "project_id", "zone", "power", "deleted", "limit"} <= narrowed.keys()
-    assert narrowed["power"]["description"] == "in one of these"
+    assert narrowed["power"]["description"] == "in one of these, separated by commas"
 
 
 def test_a_request_has_the_fields_of_its_command(described: dict[str, Any]) -> None:
@@ -107,10 +110,10 @@ def test_a_request_has_the_fields_of_its_command(described: dict[str, Any]) -> N
         (Unique.PROJECT, ("b", "p"), ("b", "p")),
     ],
 )
-def test_where_names_are_unique_they_make_the_id(
+def test_where_names_are_unique_they_make_the_first_id(
     unique: Unique, first: tuple[str, str], second: tuple[str, str]
 ) -> None:
     kind = replace(BOX, unique=unique)
-    assert standard.unique_id(kind, *first) == standard.unique_id(kind, *second) != ""
-    assert (standard.unique_id(kind, "b", "other") == standard.unique_id(kind, *first)) == (unique is Unique.EVERYWHERE)
-    assert standard.unique_id(BOX, *first) == ""
+    assert standard.first_id(kind, *first) == standard.first_id(kind, *second) != ""
+    assert (standard.first_id(kind, "b", "other") == standard.first_id(kind, *first)) == (unique is Unique.EVERYWHERE)
+    assert standard.first_id(BOX, *first) == ""

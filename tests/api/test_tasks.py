@@ -82,3 +82,21 @@ async def test_done_but_not_projected_tells_the_id(api: Api) -> None:
     api.world.stopped.add("projector")
     made = await api.post("/flavors", {"name": "new", "core": 1, "memory": 1 << 30})
     assert set(made) == {"command_id", "id"}
+
+
+async def test_no_step_has_the_name_of_a_message(api: Api) -> None:
+    await api.post("/networks", {"name": "tiny", "cidr": "10.9.0.0/29"})
+    shown = []
+    for number in range(6):
+        given = await api.boot(f"web-{number}", network="tiny")
+        task = await api.ended(given["task_id"])
+        history = await api.get(f"/tasks/{task['id']}/history", limit=1000)
+        shown += [
+            *(task["steps"], task["step"], task["fault"]),
+            (await api.get(f"/instances/{given['id']}"))["fault"],
+            *(each["name"] for each in (await api.get("/jobs", task=task["id"]))["jobs"]),
+            *(each["says"] for each in (await api.get(f"/tasks/{task['id']}/why"))["steps"]),
+            *(each["data"].get("jobs") for each in history["events"]),
+        ]
+    assert (task["fault"]["step"], task["fault"]["code"]) == ("BindPort", "no-address-left")
+    assert [each for each in shown if "gostack." in str(each)] == []

@@ -83,7 +83,7 @@ async def test_a_difference_between_two_moments(api: Api) -> None:
     found = await api.get("/instances/web/diff", **{"from": begin, "to": end})
     changes: dict[str, Any] = {each["field"]: (each["old"], each["new"]) for each in found["changes"]}
     assert changes["status"] == ("building", "active")
-    assert changes["addresses"] == ([], ["10.0.0.1"])
+    assert changes["addresses"] == ([], ["10.0.0.2"])
     assert "name" not in changes
     assert (found["from"], found["to"]["at"]) == ({"at": begin, "version": 1}, end)
     assert (await api.get("/instances/web/diff", **{"from": begin}))["changes"] == found["changes"]
@@ -141,12 +141,13 @@ async def test_why_a_network_is_as_it_is(api: Api) -> None:
     made = await api.post("/networks", {"name": "back", "cidr": "10.9.0.0/24"}, X_GoStack_Actor="ann")
     await api.booted("web", network="back")
     asked = "ann asked for network back (10.9.0.0/24), and it exists from now on."
-    assert [each["says"] for each in (await api.get("/networks/back/why"))["steps"]] == [asked]
+    gateway = "The network's gateway has the address 10.9.0.1 on every host."
+    assert [each["says"] for each in (await api.get("/networks/back/why"))["steps"]] == [asked, gateway]
     await api.delete("/instances/web?hard=true", 202)
     await api.world.settle()
     await api.delete("/networks/back", 200, X_GoStack_Actor="bob")
     says = [each["says"] for each in (await api.get(f"/networks/{made['id']}/why"))["steps"]]
-    assert says == [asked, "bob deleted it."]
+    assert says == [asked, gateway, "bob deleted it."]
     assert (await api.get("/networks/none/why", 404))["code"] == "not-found"
 
 
@@ -209,7 +210,7 @@ async def test_why_tells_that_it_is_parked_and_what_to_do(api: Api) -> None:
     assert parked["place"] in says
     assert "ZeroDivisionError: boom" in says
     assert f"gs instance release {web['id']}" in says
-    assert refused.startswith("admin's gostack.instance.stop.v1 was refused: ")
+    assert refused.startswith("admin's stop was refused: ")
     await api.post(f"/parked/instance/{web['id']}/release", {}, 200, X_GoStack_Actor="ann")
     await api.world.settle()
     steps = (await api.get("/instances/web/why"))["steps"]
@@ -226,7 +227,7 @@ async def test_why_a_host_or_a_network_tells_that_it_is_parked(api: Api, kind: s
     await api.world.log.publish([to_record(about, Topic.EVENTS)])
     await api.world.settle()
     says = [each["says"] for each in (await api.get(f"/{kind}s/{thing['name']}/why"))["steps"]]
-    assert len(says) == 2
+    assert len(says) == {"host": 2, "network": 3}[kind]
     assert "gostack.commands:3:41 could not be applied (boom)" in says[-1]
     assert f"gs {kind} release {thing['id']}" in says[-1]
 

@@ -16,9 +16,14 @@ from tests.harness.whole import ended, whole
 ON_THE_HOST = {
     "job PrepareImage": {"hypervisor prepare_image": {}},
     "job CreateDisk": {"hypervisor create_disk": {}},
-    "job WriteConfigDrive": {"hypervisor write_config_drive": {}},
+    "job WriteConfigDrive": {"hypervisor told": {}, "hypervisor write_config_drive": {}},
     "job PlugPorts": {"hypervisor plug": {}},
-    "job DefineGuest": {"hypervisor define": {}, "hypervisor power": {}},
+    "job DefineGuest": {
+        "hypervisor told": {},
+        "hypervisor write_config_drive": {},
+        "hypervisor define": {},
+        "hypervisor power": {},
+    },
     "job StartGuest": {"hypervisor start": {}, "hypervisor power": {}},
     "send job.jobs-answered": {
         "decide job.jobs-answered": {"project task.steps-finished": {}, "project task.finished": {}}
@@ -34,7 +39,6 @@ PLACED = {
         "decide network.bind-port": {
             "send job.jobs-answered": {"decide job.jobs-answered": BOUND},
             "project network.port-created": {},
-            "project network.host-address-given": {},
             "project network.port-bound-to-instance": {},
         }
     },

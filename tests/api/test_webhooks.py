@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from starlette.types import Receive, Scope, Send
 
 from api.reads import stream_cursor
 from api.resources.webhooks import OWNER
@@ -15,7 +16,9 @@ from commands.reconcilers.webhooks import Courier, Deliverer, DeliveryParts
 from domain.core.messages import Topic
 from infra.log.recent import Recent
 from tests.api.api import Api, behind
-from tests.harness.receiver import REFUSED, TAKEN, Receiver, is_signed, receiving
+from tests.api.served import on_a_socket
+from tests.harness.receiver import REFUSED, SILENT, TAKEN, Receiver, is_signed, receiving
+from tests.harness.waiting import until
 
 FAR = "https://hooks.example.com/gostack"
 
@@ -72,7 +75,7 @@ async def test_a_secret_is_told_once_and_stands_nowhere(api: Api) -> None:
     secret = answer.json()["secret"]
     assert secret.startswith("whsec_")
     again = await api.http.post("/v1/webhooks", json={"name": "hook", "url": FAR}, headers={"Idempotency-Key": "k"})
-    assert again.json().get("secret") is None
+    assert again.json()["secret"] == secret, "to the same request, for a day"
     assert again.json()["id"] == answer.json()["id"]
     renewed = await api.patch("/webhooks/hook", {"new_secret": True})
     assert renewed["secret"] not in ("", secret)
@@ -175,6 +178,39 @@ async def test_a_test_says_what_the_endpoint_said(api: Api, receiver: Receiver) 
     await api.post("/webhooks/none/test", {}, 404)
 
 
+async def test_tests_under_way_are_bounded(api: Api, receiver: Receiver) -> None:
+    receiver.answer = lambda message: SILENT
+    await api.post("/webhooks", {"name": "hook", "url": receiver.url})
+    api.app.state.webhook_tests.most = 3
+    testing = [asyncio.create_task(api.http.post("/v1/webhooks/hook/test")) for _ in range(10)]
+    await until(lambda: sum(task.done() for task in testing) == 7)
+    refused = [task.result() for task in testing if task.done()]
+    assert {(each.status_code, each.json()["code"]) for each in refused} == {(429, "overloaded")}
+    receiver.let_go.set()
+    answers = await asyncio.gather(*testing)
+    assert sorted(each.status_code for each in answers) == [200] * 3 + [429] * 7
+    assert len(receiver.got) == 3
+    assert api.app.state.webhook_tests.now == 0
+
+
+async def test_a_webhook_to_the_api_itself_does_not_multiply(api: Api) -> None:
+    refused = await api.post("/webhooks", {"name": "hook", "url": "http://127.0.0.1:7480/v1/webhooks/hook/test"}, 422)
+    assert refused["values"]["field"] == "url"
+    assert "GoStack's own" in refused["detail"]
+    asked: list[str] = []
+
+    async def counted(scope: Scope, receive: Receive, send: Send) -> None:
+        asked.append(scope["path"])
+        await api.app(scope, receive, send)
+
+    # At a port that no setting names, as behind a proxy.
+    async with on_a_socket(counted) as url:
+        await api.post("/webhooks", {"name": "hook", "url": f"{url}/v1/webhooks/hook/test"})
+        told = await api.post("/webhooks/hook/test", {}, 200)
+        assert (told["delivered"], told["status"]) == (False, 403)
+    assert len(asked) == 1
+
+
 async def test_a_disabled_webhook_says_why_and_is_retried(api: Api, receiver: Receiver) -> None:
     api.services.settings.webhooks = api.services.settings.webhooks.model_copy(
         update={"attempts": 2, "first_pause": 0.001}
@@ -254,7 +290,7 @@ async def shown_as(api: Api, holds: Callable[[Any], bool]) -> Any:
         ({"url": "http://localhost/"}, "url", "allow_private"),
         ({"url": "http://169.254.169.254/"}, "url", "allow_private"),
         ({"name": ""}, "name", "at least"),
-        ({"wanted": {"types": ["A"]}}, "wanted.types", "such as instance.*"),
+        ({"wanted": {"types": ["a b"]}}, "wanted.types", "such as instance.*"),
         ({"wanted": {"types": ["a"] * 17}}, "wanted.types", "16 of them"),
         ({"wanted": {"subject": "web"}}, "wanted.subject", "KIND/ID"),
         ({"wanted": {"type": "x"}}, "wanted.type", "no such field"),

@@ -89,6 +89,11 @@ class Load:
         ):
             async with self._session.post(path, json=body) as answer:
                 answer.raise_for_status()
+                created = await answer.json()
+            # The verdict may come later than the answer, and boots look names up in the read models.
+            if late := created.get("command_id"):
+                async with self._session.get(path, params={"after": late}) as answer:
+                    answer.raise_for_status()
 
     async def _tail(self, started: asyncio.Event) -> None:
         bounds = await self._log.bounds([Topic.EVENTS])

@@ -14,6 +14,7 @@ from typing import Any
 
 import aiohttp
 
+from domain.core.cells import DEFAULT_CELL
 from domain.guest_spec import FlavorRef, HostRef, ImageRef, Nic, Power
 from domain.instance.state import Instance, VmState
 from projections.store.port import ProjectionBatch
@@ -76,8 +77,18 @@ def row(number: int) -> Row:
     return Row(id=now.id, version=12, created=now.created, columns=columns, doc=doc)
 
 
+def host_row(number: int) -> Row:
+    """The row of a host of the instances, by whose name a list is narrowed: a name that nothing has is refused."""
+    name = f"host-{number}"
+    columns = {"name": name, "zone": "", "cell": DEFAULT_CELL, "enabled": False, "health": "suspect"}
+    return Row(str(uuid.UUID(int=number)), 1, NOW, columns, {"id": str(uuid.UUID(int=number)), "name": name})
+
+
 async def fill(store: PostgresStore, first: int, upto: int) -> None:
-    """Rows of these numbers."""
+    """Rows of these numbers, and of the hosts that they name."""
+    hosts = ProjectionBatch()
+    hosts.rows["hosts"] = {each.id: each for each in map(host_row, range(HOSTS))}
+    await store.apply(hosts)
     for start in range(first, upto, FILL):
         batch = ProjectionBatch()
         batch.rows["instances"] = {each.id: each for each in map(row, range(start, min(start + FILL, upto)))}

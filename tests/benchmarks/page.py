@@ -15,6 +15,7 @@ from tests.benchmarks.processes import spread
 ROOT = Path(__file__).parents[2]
 MEASURED = ROOT / ".gostack" / "bench"
 KEPT = ROOT / "docs" / "performance"
+RELEASES = KEPT / "releases"
 RUNS = KEPT / "runs"
 TEXT = Path(__file__).with_name("page.md")
 PAGE = ROOT / "docs" / "performance.md"
@@ -181,6 +182,22 @@ def every(runs: Sequence[Figures]) -> str:
     return _table(head, rows)
 
 
+def beside(measurements: Sequence[Figures]) -> str:
+    """The measurements of this release beside an earlier one, each figure with the least and the most of its turns."""
+    rows = [
+        [
+            name,
+            f"`{each['before']}` {figure['before']:,.4g}",
+            f"`{each['now']}` {figure['now']:,.4g}",
+            f"{figure['now_of_before']:.3f} ({figure['from']:.2f} to {figure['to']:.2f})",
+            str(figure["turns"]),
+        ]
+        for each in measurements
+        for name, figure in each["figures"].items()
+    ]
+    return _table(["what", "before", "now", "now / before", "turns"], rows)
+
+
 def _to_copy(rebuild: Figures) -> float:
     rate: float = rebuild["events_per_second"]["median"] / rebuild["copy_and_index_events_per_second"]["median"]
     return rate
@@ -311,6 +328,7 @@ def page(runs: Sequence[Figures], measured: Figures) -> str:
         peer=peer(bench),
         others=others(bench),
         runs=every(runs),
+        beside=beside([json.loads(each.read_text()) for each in sorted(RELEASES.glob("*.json"))]),
         curve=curve(points),
         memory=memory(points),
     )

@@ -185,6 +185,7 @@ def main() -> None:
     assert catalog.MESSAGES
     result: dict[str, Any] = {
         "at": datetime.now(UTC).isoformat(),
+        "commit": _commit(),
         "machine": {"cpus": os.cpu_count(), "python": platform.python_version(), "kernel": platform.release()},
     }
     if {"boots", "pages"} & set(arguments.only):
@@ -212,6 +213,12 @@ def main() -> None:
             _write(result)
     show(json.loads(_write(result)))
     print(f"written: {WRITTEN.relative_to(Path.cwd()) if WRITTEN.is_relative_to(Path.cwd()) else WRITTEN}")
+
+
+def _commit() -> str:
+    """The short name of the commit that this is."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short=7", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def _write(result: dict[str, Any]) -> str:

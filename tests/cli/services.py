@@ -8,14 +8,18 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-import uvicorn
-
+from infra.process.http_server import EmbeddedServer, embedded_server
 from tests.api.api import Api, serving
 from tests.harness.world import World
 from tests.real.cluster import running
 
 PATIENCE = 30.0
-SLOW = {"GOSTACK_AGENT__LATENCY": "0.3", "GOSTACK_WEBHOOKS__ALLOW_PRIVATE": "true"}
+FLOATING = "192.0.2.8/29"
+SLOW = {
+    "GOSTACK_AGENT__LATENCY": "0.3",
+    "GOSTACK_WEBHOOKS__ALLOW_PRIVATE": "true",
+    "GOSTACK_NETWORKS__FLOATING": FLOATING,
+}
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class Thread:
         self._socket = socket.create_server(("127.0.0.1", 0))
         self._ready = threading.Event()
         self._problem: BaseException | None = None
-        self._server: uvicorn.Server | None = None
+        self._server: EmbeddedServer | None = None
         self._thread = threading.Thread(target=self._run)
         self.api: Api | None = None
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
@@ -67,11 +71,10 @@ class Thread:
 
     async def _serve(self) -> None:
         async with serving(self._directory) as self.api:
+            self.api.floating(FLOATING)
             for name in ("h1", "h2"):
                 await self.api.world.host(name)
-            self._server = uvicorn.Server(
-                uvicorn.Config(self.api.app, log_config=None, access_log=False, lifespan="off")
-            )
+            self._server = embedded_server(self.api.app)
             self._ready.set()
             await self._server.serve([self._socket])
 

@@ -102,13 +102,17 @@ def test_the_life_of_an_instance(gs: User) -> None:
         ("restore", "active"),
     ):
         assert gs("instance", *words.split(), "life", "-f", "status", "-o", "value") == f"{status}\n"
+        (interface,) = gs.json("instance", "interface-list", "life")
+        assert interface["ip"] == booted["addresses"][0], "also while it is soft-deleted"
+    assert "There is no instance nobody" in gs.fails(3, "instance", "interface-list", "nobody")
     assert gs("instance", "log", "life").count("\n") > 1
     assert gs("instance", "log", "life", "--length", "1").count("\n") == 1
     assert gs.json("instance", "vnc", "life").keys() == {"host", "port", "password", "valid_seconds"}
     assert gs.json("instance", "interface-list", "life")[0]["ip"] == booted["addresses"][0]
+    assert "SECURITY GROUPS" in gs("instance", "interface-list", "life", "--long")
     assert gs.json("instance", "update", "life", "--description", "new", "--metadata", "c=3")["metadata"] == {"c": "3"}
     types = [each["type"] for each in gs.json("instance", "history", "life", "-l", "1000")]
-    assert types[0] == "gostack.instance.created.v2"
+    assert types[0] == "gostack.instance.created.v3"
     assert "not deleted" in gs.fails(3, "instance", "show-deleted", booted["id"])
     assert gs("instance", "delete", "--hard", "life", "-f", "status", "-o", "value") == "deleted\n"
     assert gs.json("instance", "show-deleted", "life")["id"] == booted["id"]
@@ -127,8 +131,8 @@ def test_an_incident_is_written_to_a_file(gs: User, tmp_path: Path) -> None:
     assert "exists already" in gs.fails(2, "event", "export", "--task", task, "--file", str(file))
     assert Incident.of(gs("event", "export", "--instance", "noted")).subjects == [Key("instance", ident)]
     gs.fails(2, "event", "export")
-    assert "gostack.instance.created.v2" in gs("event", "list", "--type", "instance.*", "--subject", ident)
-    assert "such as instance.*" in gs.fails(1, "event", "list", "--type", "A")
+    assert "gostack.instance.created.v3" in gs("event", "list", "--type", "instance.*", "--subject", ident)
+    assert "instance.*" in gs.fails(1, "event", "list", "--type", "A")
 
 
 def test_a_webhook_from_its_secret_to_its_end(gs: User) -> None:
@@ -224,7 +228,7 @@ def test_lists_are_narrowed_and_paged(gs: User) -> None:
         ("--ip", gs.json("instance", "show", "listed")["addresses"][0]),
     ):
         assert ident in [each["id"] for each in gs.json("instance", "list", *words)], words
-    assert gs.json("instance", "list", "--key-name", "nothing") == []
+    assert "no keypair nothing" in gs.fails(3, "instance", "list", "--key-name", "nothing")
     first = json.loads(gs("instance", "list", "-l", "1", "--json"))
     assert first["next"] == first["instances"][0]["id"]
     assert first["instances"][0]["id"] not in gs("instance", "list", "--marker", first["next"])
@@ -241,7 +245,6 @@ def test_what_is_not_supported_is_refused_by_name(gs: User) -> None:
     for words in (
         ("--group", "a,b"),
         ("--dedicated_to", "x"),
-        ("--security-group-ids", "a"),
         ("--pci-types", ""),
         ("--pf-names", "a"),
         ("--is-pgpu-install",),
@@ -260,8 +263,16 @@ def test_no_valid_host_tells_every_filter(gs: User) -> None:
     said = gs.fails(1, "instance", "boot", "--name", "huge", "--flavor", "huge", "--image", "tiny", "--network", "lan")
     assert "(no-valid-host)" in said
     assert "memory 0" in said
-    assert "error-needs-ignore" in gs.fails(1, "instance", "delete", "huge")
-    gs("instance", "delete", "--hard", "--ignore", "huge")
+    hint = "Filter memory left no host: use a flavor with less memory, or delete instances. "
+    hint += "Delete it and boot again: gs instance delete huge"
+    assert said.endswith(f"Hint: {hint}\n")
+    assert hint in " ".join(gs("instance", "show", "huge").split())
+    for verb in ("start", "stop", "reset", "rescue"):
+        assert "never ran" in gs.fails(1, "instance", verb, "huge")
+    assert gs.json("instance", "show", "huge")["fault"]["hint"] == hint
+    gs("instance", "delete", "huge")
+    assert "deleted" in gs("instance", "show-deleted", "huge")
+    gs("instance", "delete", "--hard", gs.json("instance", "show-deleted", "huge")["id"])
     assert (
         gs.json("task", "list", "--status", "failed", "--action", "boot", "-f", "fault")[0]["fault"]["step"] == "Place"
     )
@@ -327,6 +338,12 @@ def test_keypairs(gs: User, tmp_path: Path) -> None:
     assert gs.json(*BOOT, "--name", "keyed", "--key-name", "brought")["key_name"] == "brought"
     gs("keypair", "delete", "made", "alone", "brought")
     assert gs.json("keypair", "list") == []
+    again = tmp_path / "again"
+    gs("keypair", "create", "made", "--private-key", str(again))
+    assert gs.json("keypair", "show", "made")["deleted"] is None
+    assert again.read_text() != private.read_text()
+    assert gs("keypair", "create", "alone").startswith("-----BEGIN OPENSSH PRIVATE KEY-----")
+    gs("keypair", "delete", "made", "alone")
 
 
 def test_images(gs: User, tmp_path: Path) -> None:
@@ -335,7 +352,10 @@ def test_images(gs: User, tmp_path: Path) -> None:
     made = gs.json("image", "create", "--name", "other", "--file", str(file), "--arch", "aarch64")
     assert (made["format"], made["arch"], made["size"]) == ("raw", "aarch64", 4096)
     assert {each["name"] for each in gs.json("image", "list")} == {"tiny", "other"}
-    gs("image", "delete", "other")
+    changed = gs.json("image", "update", "other", "--name", "another", "--description", "x", "--arch", "x86_64")
+    assert (changed["name"], changed["description"], changed["arch"]) == ("another", "x", "x86_64")
+    gs.fails(2, "image", "update", "another")
+    gs("image", "delete", "another")
     gs.fails(2, "image", "create", "--name", "none", "--file", "/nowhere")
 
 
@@ -348,9 +368,36 @@ def test_networks_and_ports(gs: User) -> None:
     assert gs.json("port", "show", "db")["instance_id"] == booted["id"]
     assert "in-use" in gs.fails(1, "network", "delete", "backend")
     gs("instance", "delete", "--hard", "db")
-    gs("port", "delete", "db")
-    gs("network", "delete", "backend")
+    assert gs.json("port", "update", "db", "--name", "cache")["name"] == "cache"
+    assert gs.json("network", "update", "backend", "--name", "inner", "--description", "")["name"] == "inner"
+    assert "like an ID" in gs.fails(1, "network", "update", "inner", "--name", port["id"])
+    gs("port", "delete", "cache")
+    gs("network", "delete", "inner")
     assert "cidr" in gs.fails(1, "network", "create", "bad", "--cidr", "10.0.0.1/24")
+
+
+def test_floating_addresses(gs: User) -> None:
+    gs("network", "create", "dmz", "--cidr", "10.31.0.0/24")
+    port = gs.json("port", "create", "--network", "dmz", "--name", "door")
+    made = gs.json("floating-ip", "create", "192.0.2.9")
+    assert "192.0.2.8/29" in gs.fails(1, "floating-ip", "create", "192.0.2.7")
+    assert gs.json("floating-ip", "create")["name"] != made["name"]
+    said = gs.fails(1, "floating-ip", "associate", "192.0.2.9", "--port", "door")
+    assert "Network dmz has no way out" in said
+    gs("network", "update", "dmz", "--external")
+    assert "--port is needed" in gs.fails(2, "floating-ip", "associate", "192.0.2.9")
+    assert gs.json("floating-ip", "associate", "192.0.2.9", "--port", "door")["port_id"] == port["id"]
+    assert [each["id"] for each in gs.json("floating-ip", "list", "--network", "dmz")] == [made["id"]]
+    assert "gs floating-ip disassociate 192.0.2.9" in gs.fails(1, "floating-ip", "delete", "192.0.2.9")
+    assert gs.json("floating-ip", "disassociate", "192.0.2.9")["port_id"] == ""
+    gs("instance", "boot", "--name", "led", "--flavor", "small", "--image", "tiny", "--ports", "door")
+    assert gs.json("floating-ip", "associate", "192.0.2.9", "led")["port_id"] == port["id"]
+    gs("instance", "delete", "--hard", "led")
+    gs("port", "delete", "door")
+    assert gs.json("floating-ip", "show", "192.0.2.9")["port_id"] == port["id"]
+    gs("floating-ip", "disassociate", "192.0.2.9")
+    gs("floating-ip", "delete", "192.0.2.9")
+    assert gs.json("network", "update", "dmz", "--no-external")["external"] is False
 
 
 def test_hosts_and_zones(gs: User) -> None:
@@ -364,6 +411,7 @@ def test_hosts_and_zones(gs: User) -> None:
     assert gs.json(*BOOT, "--name", "eastern", "--zone", "east", "--host", name)["host"]["name"] == name
     assert "in-use" in gs.fails(1, "zone", "delete", "east")
     assert gs.json("zone", "remove-host", "east", name)["zone"] == "default"
+    assert gs.json("zone", "update", "east", "--description", "the west wing")["description"] == "the west wing"
     gs("zone", "delete", "east")
     assert [each["name"] for each in gs.json("zone", "list")] == ["default"]
 
@@ -392,7 +440,7 @@ def test_any_moment_again(gs: User) -> None:
     first, last = ("/".join(str(part) for part in each["place"].values()) for each in (events[0], events[-1]))
     assert gs.json("instance", "show", "past", "--at", first)["status"] == "building"
     assert gs.json("instance", "show", "past", "--at", last) == gs.json("instance", "show", "past")
-    assert "invalid" in gs.fails(1, "instance", "show", "past", "--at", "yesterday")
+    assert "how long ago" in gs.fails(2, "instance", "show", "past", "--at", "yesterday")
     assert "not-there-then" in gs.fails(3, "instance", "show", "past", "--at", "9000d")
     lines = gs("instance", "diff", "past", "--from", first).splitlines()
     assert lines[0].split() == ["FIELD", "OLD", "NEW"]
@@ -450,3 +498,34 @@ def test_the_program_itself(gs: User) -> None:
     done = subprocess.run(command, capture_output=True, text=True, env={"GS_API": gs.url}, check=True)
     assert done.stdout == "1\n"
     assert "> GET" in done.stderr
+
+
+def test_what_is_deleted_is_said_in_a_few_lines(gs: User) -> None:
+    for name, words, status in (("brief", (), "soft_deleted"), ("gone", ("--hard", "--yes"), "deleted")):
+        gs(*BOOT, "--name", name)
+        shown = gs("instance", "delete", name, *words)
+        rows = dict(line.split(maxsplit=1) for line in shown.splitlines())
+        assert (rows["name"], rows["status"], len(rows) <= 6) == (name, status, True)
+
+
+def test_every_edge_of_a_graph_leads_between_nodes_that_are_there(gs: User) -> None:
+    gs(*BOOT, "--name", "graph")
+    gs("instance", "stop", "graph")
+    tasks = [each["id"] for each in gs.json("task", "list", "--instance", "graph")]
+    for words in (("instance", "why", "graph"), *(("task", "why", each) for each in tasks)):
+        for form, arrow in (("dot", " -> "), ("mermaid", " --> ")):
+            lines = [line.strip(" ;") for line in gs(*words, "--graph", form).splitlines()]
+            edges = [line.split(arrow) for line in lines if arrow in line]
+            nodes = {line.split("[")[0].strip() for line in lines if "[" in line and arrow not in line} - {"node"}
+            assert {end for edge in edges for end in edge} == nodes
+            assert len(nodes - {end for _, end in edges}) == 1
+
+
+def test_user_data_goes_as_it_is(gs: User, tmp_path: Path) -> None:
+    file = tmp_path / "user-data.gz"
+    file.write_bytes(b"\x1f\x8b\x08\0\xff" * 100)
+    assert gs.json(*BOOT, "--name", "zipped", "--user-data", str(file))["status"] == "active"
+    assert "There is no file" in gs.fails(2, *BOOT, "--name", "typo", "--user-data", "/nonexistent")
+    gs.fails(3, "instance", "show", "typo")
+    file.write_bytes(bytes(1 + (64 << 10)))
+    assert "65536" in gs.fails(1, *BOOT, "--name", "large", "--user-data", f"@{file}")

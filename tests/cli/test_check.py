@@ -10,7 +10,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from cli.check import INVARIANTS, AgentSilent, CheckedParts, HostedGuest, Report, check, domains, guests_by_http, usage
+from cli.agents import AgentSilent, HostedGuest, Networks, guests_by_http, without_networks
+from cli.check import INVARIANTS, CheckedParts, Report, check, domains, usage
 from domain.core.messages import (
     Command,
     Envelope,
@@ -32,6 +33,7 @@ from domain.instance.actions.power.stop import StopInstance
 from domain.instance.state import Instance
 from domain.tasks.events import CancelTask
 from infra.db.write_store import Due, StoredAggregate
+from infra.log.durability import ONE_REPLICA, Durability, Replication
 from infra.log.log import TopicPartition
 from infra.log.topics import partition_of
 from projections.projector import READS, Projector, VersionGap
@@ -59,7 +61,12 @@ async def world() -> World:
     return made
 
 
-async def checked(world: World, guests: Mapping[str, Mapping[str, str]] | None = None, epoch: int = 0) -> Report:
+async def checked(
+    world: World,
+    guests: Mapping[str, Mapping[str, str]] | None = None,
+    epoch: int = 0,
+    networks: Networks = without_networks,
+) -> Report:
     """What is found; the hypervisors run what the instances say, or what is given, all since this epoch."""
     rows = [
         Instance.model_validate_json(row.state) for row in (await world.engine_write_store.all("instance")).values()
@@ -73,7 +80,7 @@ async def checked(world: World, guests: Mapping[str, Mapping[str, str]] | None =
         return {ident: HostedGuest(power, epoch) for ident, power in told.items()}
 
     write_stores = {"engine": world.engine_write_store, "scheduler": world.scheduler_write_store}
-    return await check(CheckedParts(world.log, world.store, write_stores, running, world.clock))
+    return await check(CheckedParts(world.log, world.store, write_stores, running, world.clock, networks))
 
 
 def broken(report: Report) -> dict[str, list[str]]:
@@ -97,6 +104,14 @@ async def test_a_world_that_is_well(world: World) -> None:
     assert (broken(report), report.moving) == ({}, "")
     assert set(report.problems) == {each.__name__ for each in INVARIANTS}
     assert len(report.seen.decided) == 5
+
+
+async def test_it_tells_how_durable_the_log_is_and_finds_no_fault_with_it(world: World) -> None:
+    assert (await checked(world)).seen.durability == ONE_REPLICA
+    world.log.pretends = Durability.of({"events": Replication(3, 2, 3)}, brokers=3)
+    report = await checked(world)
+    assert str(report.seen.durability).startswith("3 replicas on 3 brokers, 2 or more in sync")
+    assert broken(report) == {}
 
 
 async def test_what_is_on_its_way_is_no_mistake(world: World) -> None:

@@ -28,14 +28,19 @@ FLAGS: dict[str, list[str]] = {
         *("--ip", "--key-name", "-l", "--limit", "--long", "--marker", "--name", "--project-id", "-s", "--skip"),
         *("--status", "--update-date", "--user-id", "--zone"),
     ],
-    "instance delete": ["--hard", "--ignore"],
+    "instance delete": ["--hard", "--ignore", "--yes"],
     "instance reboot": ["--hard"],
     "instance reset": ["--root-device-id"],
     "flavor list": ["-f", "--fields", "-l", "--limit", "-s", "--skip", "--live_resize"],
     "flavor create": ["--core", "--memory", "--mode", "--multi_queue", "--name", "--policy", "--spec"],
     "flavor update": ["--core", "--memory", "--mode", "--multi_queue", "--name", "--policy"],
     "host disable": ["--reason"],
-    "keypair create": ["--public-key"],
+    "keypair create": ["--public-key", "--private-key", "--force"],
+    "image update": ["--name", "--description", "--arch"],
+    "network update": ["--name", "--description", "--external", "--no-external"],
+    "port update": ["--name"],
+    "zone update": ["--description"],
+    "event export": ["--file", "--force"],
     "image create": ["--name", "--file"],
     "event follow": ["--from"],
 }
@@ -44,11 +49,12 @@ COMMANDS = {
     + " ".join(name for name in ACTIONS if not name.startswith("hard-")),
     "flavor": "list create update show history diff why release delete add-extra delete-extra",
     "keypair": "list show history diff why release create delete",
-    "image": "list show history diff why release create delete",
-    "network": "list show history diff why release create delete",
-    "port": "list show create delete",
+    "image": "list show history diff why release create update delete",
+    "network": "list show history diff why release create update delete",
+    "port": "list show create update delete",
+    "floating-ip": "list show history diff why release create delete associate disassociate",
     "host": "list show history diff why release enable disable",
-    "zone": "list show history diff why release create delete add-host remove-host",
+    "zone": "list show history diff why release create update delete add-host remove-host",
     "task": "list show history diff why wait cancel",
     "job": "list show",
     "event": "list show follow export dead",
@@ -166,13 +172,17 @@ def test_wrong_usage_is_told_apart(words: str, gs: Gs) -> None:
     assert gs(*words.split()).exit_code == 2
 
 
+DOMAIN = ("domain.aggregates", "domain.kind", "domain.instance", "domain.core.messages", "domain.core.choices")
+"""What takes long to import; how times and paths are written does not."""
+
+
 @pytest.mark.parametrize(
     ("words", "spared"),
     [
-        ("--help", ("domain", "httpx")),
-        ("version", ("domain", "rich.table", "rich.console")),
-        ("flavor list", ("domain",)),
-        ("instance list", ("domain",)),
+        ("--help", (*DOMAIN, "httpx")),
+        ("version", (*DOMAIN, "rich.table", "rich.console")),
+        ("flavor list", DOMAIN),
+        ("instance list", DOMAIN),
     ],
 )
 def test_what_a_command_does_not_need_costs_it_nothing(words: str, spared: tuple[str, ...]) -> None:

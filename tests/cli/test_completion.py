@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -57,10 +58,12 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             "network create lan --cidr 10.20.0.0/24",
             "keypair create ann-key -o json",
             "port create --network lan --name door",
+            "security-group create shop",
             "webhook create hook --url http://127.0.0.1:9/x",
             "instance boot --flavor small --image tiny --network lan --name web",
             "instance boot --flavor small --image tiny --network lan --name gone",
             "instance delete gone",
+            "floating-ip create 192.0.2.9",
         ):
             done = CliRunner(env={"GS_API": service.url, "GS_ACTOR": "ann"}).invoke(app, words.split())
             assert done.exit_code == 0, done.output
@@ -76,6 +79,9 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         ("gs instance show x", []),
         ("gs instance show-deleted ", ["gone"]),
         ("gs instance stop ", ["web"]),
+        ("gs instance attach-interface web --port d", ["door"]),
+        ("gs instance attach-interface web --security-group-ids shop,d,s", []),
+        ("gs instance attach-interface web --security-group-ids d,s", ["d,shop"]),
         ("gs instance restore ", ["gone"]),
         ("gs vm rm w", ["web"]),
         ("gs server create --flavor s", ["small", "snail"]),
@@ -92,6 +98,11 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         ("gs instance list --name w", ["web"]),
         ("gs event follow --task nothing", []),
         ("gs webhook show ", ["hook"]),
+        ("gs floating-ip show 192", ["192.0.2.9"]),
+        ("gs floating-ip associate ", ["192.0.2.9"]),
+        ("gs floating-ip associate 192.0.2.9 we", ["web"]),
+        ("gs floating-ip associate 192.0.2.9 --port do", ["door"]),
+        ("gs floating-ip disassociate 1", ["192.0.2.9"]),
         ("gs zone add-host default h", ["h1", "h2"]),
         ("gs zone create east --cell ", ["default"]),
         ("gs project usage a", ["admin"]),
@@ -141,10 +152,39 @@ def test_fields_are_those_that_the_service_and_the_tables_have(url: str) -> None
         ("gs instance sh", ["show", "show-deleted"]),
         ("gs vm l", ["list", "log"]),
         ("gs ve", ["version"]),
+        ("gs flavor create x --policy ", ["Shared", "Dedicated", "Default"]),
+        ("gs flavor update x --mode s", ["strict"]),
+        ("gs instance boot --sourceType ", ["local"]),
+        ("gs event follow --from b", ["beginning"]),
+        ("gs parked list --kind ins", ["instance"]),
+        ("gs event dead list --kind key", ["keypair"]),
+        ("gs job list -o y", ["yaml"]),
+        ("gs instance why x --graph d", ["dot"]),
         ("gs nothing show x", []),
     ],
 )
 def test_statuses_and_commands_need_no_service(line: str, words: list[str]) -> None:
+    assert completed(line) == words
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("gs keypair create x --private-key ", ["keys/", "user-data"]),
+        ("gs keypair create x --public-key keys/", ["keys/a.pub"]),
+        ("gs instance boot --user-data us", ["user-data"]),
+        ("gs instance boot --user-data @keys/a", ["@keys/a.pub"]),
+        ("gs image create --file ./u", ["./user-data"]),
+        ("gs scheduler simulate --policy k", ["keys/"]),
+        ("gs event export --file .h", [".hidden"]),
+        ("gs event export --file /nowhere/at/all/", []),
+    ],
+)
+def test_names_of_files(line: str, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "keys").mkdir()
+    for name in ("keys/a.pub", "user-data", ".hidden", "$(reboot)"):
+        (tmp_path / name).write_text("")
+    monkeypatch.chdir(tmp_path)
     assert completed(line) == words
 
 
@@ -153,6 +193,8 @@ def test_whatever_takes_a_name_or_id_is_completed(words: str) -> None:
     for each in leaf(words).params:
         assert isinstance(each, (TyperArgument, TyperOption))
         said = (each.help or "").lower()
+        if "file" in said.split() and "FILE" in str(each.metavar):
+            assert each._custom_shell_complete, f"{words} {each.opts}"
         if "name or id" in said or "names or ids" in said or said == "id." or {"--status", "--fields"} & set(each.opts):
             assert each._custom_shell_complete, f"{words} {each.opts}"
 

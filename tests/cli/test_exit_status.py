@@ -1,8 +1,12 @@
 """Exit statuses, names for IDs, and errors in one or two lines."""
 
+import gzip
+from pathlib import Path
+
 import httpx
 import pytest
 
+from api.writes.boot import BootBody
 from tests.cli.conftest import Gs, Service, problem
 
 
@@ -36,9 +40,12 @@ def test_a_name_serves_where_an_id_does(gs: Gs, service: Service) -> None:
 
 def test_a_name_of_nothing(gs: Gs, service: Service) -> None:
     service.on("GET /v1/flavors", {"flavors": []})
+    service.on("GET /v1/flavors/small", problem("not-found", 404, "There is no flavor small.", "Did you mean smaller?"))
     shown = gs("flavor", "show", "small")
     assert shown.exit_code == 3
-    assert shown.stderr == "Error: There is no flavor small.\nHint: gs flavor list shows all flavors.\n"
+    assert shown.stderr == "Error: There is no flavor small. (not-found)\nHint: Did you mean smaller?\n"
+    shown = gs("flavor", "show", "a/b")
+    assert (shown.exit_code, shown.stderr.splitlines()[-1]) == (3, "Hint: gs flavor list shows all flavors.")
 
 
 def test_a_name_of_several_lists_them(gs: Gs, service: Service) -> None:
@@ -84,6 +91,21 @@ def test_a_switch_may_be_written_with_its_value(gs: Gs, service: Service) -> Non
     ):
         assert gs(*boot, *words).exit_code == 0
         assert httpx.Response(200, content=service.asked[-1].content).json() == {"flavor": ident} | expected
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"a: 1\r\nb: 2\r\n\r", gzip.compress(b"#cloud-config\n", mtime=0), "grüezi\n".encode(), b"\0", b"\xef\xbb\xbfx"],
+)
+def test_user_data_is_the_bytes_of_the_file(gs: Gs, service: Service, tmp_path: Path, content: bytes) -> None:
+    ident = "aaaaaaaa-0000-0000-0000-000000000000"
+    service.on("POST /v1/instances", {"instances": []}, status=202)
+    file = tmp_path / "user-data"
+    file.write_bytes(content)
+    boot = ("instance", "boot", "--flavor", ident, "--no-wait", "--user-data", str(file))
+    assert gs(*boot).exit_code == 0
+    body = httpx.Response(200, content=service.asked[-1].content).json()
+    assert BootBody.model_validate({**body, "image": ident}).user_data_bytes == content
 
 
 def test_more_pages_are_told_of(gs: Gs, service: Service) -> None:

@@ -2,15 +2,15 @@
 
 import inspect
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import pytest
 import typer
-from pydantic import Field
+from pydantic import Field, ValidationError
 from typer import BadParameter
 from typer.testing import CliRunner, Result
 
-from api.resources.instances import _fields as body_of
+from api.standard import body_of
 from cli.gs.field_options import parameter_of, sent
 from domain.core.fields import BYTES, OPERATORS_ONLY, Refers, user_fields
 from domain.core.messages import Model
@@ -32,6 +32,7 @@ class Wish(Model):
     grace: float = Field(60.0, ge=0)
     force: bool = False
     keep: bool = True
+    loud: bool | None = None
     way: Way = Way.LIVE
     mode: Literal["a", "b"] | None = None
     host_id: str | None = None
@@ -55,6 +56,11 @@ def body(*words: str) -> Any:
     app.command()(run)
     done = CliRunner(env={"COLUMNS": "200"}).invoke(app, list(words))
     return found[0] if found else done
+
+
+def test_what_may_stay_as_it_is_can_be_switched_on_and_off() -> None:
+    assert body("--size", "2", "--loud") == {"size": 2, "loud": True}
+    assert body("--size", "2", "--no-loud") == {"size": 2, "loud": False}
 
 
 def test_only_what_was_given_is_sent() -> None:
@@ -115,6 +121,46 @@ def test_what_a_field_holds_of_something_else_is_asked_for_by_id_or_name() -> No
     assert [parameter_of(name, field, needed=False).name for name, field in fields.items()] == list(fields)
 
 
+class Several(Model):
+    """What refers to several things at once."""
+
+    groups: Annotated[
+        tuple[Annotated[str, Field(min_length=1)], ...], Refers("security-group"), Field(max_length=2)
+    ] = ()
+    """Who may come in."""
+    flavors: Annotated[tuple[FlavorRef, ...], Refers("flavor"), Field(max_length=3)]
+    images: Annotated[tuple[ImageRef, ...], Refers("image")] = ()
+
+
+def test_several_things_are_asked_for_by_ids_or_names() -> None:
+    fields = user_fields(Several)
+    assert [field.is_required() for field in fields.values()] == [False, True, False]
+    assert sent(fields, {"groups": ["a,b", "c"], "flavors": ["small,large"]}) == {
+        "groups": ["a", "b", "c"],
+        "flavors": ["small", "large"],
+    }
+    assert [parameter_of(name, field, needed=False).name for name, field in fields.items()] == list(fields)
+    taken = body_of(cast(Any, Several), "SeveralBody")
+    assert taken.model_validate({"flavors": ["small"]}).model_dump() == {
+        "groups": (),
+        "flavors": ("small",),
+        "images": (),
+    }
+    for wrong in ({"flavors": ["a"] * 4}, {"flavors": [""]}, {"flavors": ["x" * 256]}, {"flavors": "small"}, {}):
+        with pytest.raises(ValidationError):
+            taken.model_validate(wrong)
+    with pytest.raises(ValidationError):
+        taken.model_validate({"flavors": ["a"], "groups": ["a"] * 3})
+
+
+def test_a_text_that_refers_to_something_has_a_greatest_length() -> None:
+    class Reference(Model):
+        host: Annotated[str, Refers("host")] = ""
+
+    with pytest.raises(ValidationError):
+        body_of(cast(Any, Reference), "ReferenceBody").model_validate({"host": "x" * 2000})
+
+
 def test_bytes_are_written_with_a_unit() -> None:
     class Disk(Model):
         size: Annotated[int, BYTES]
@@ -136,11 +182,14 @@ def test_a_type_that_no_option_can_hold_is_named() -> None:
 @pytest.mark.parametrize("verb", [name for name, action in ACTIONS.items() if action.begins])
 def test_gs_and_the_api_take_the_same_of_a_verb_and_say_the_same_of_it(verb: str) -> None:
     fields = user_fields(ACTIONS[verb].command)
-    assert fields.keys() == body_of(ACTIONS[verb]).model_fields.keys()
+    assert fields.keys() == body_of(ACTIONS[verb].command, verb).model_fields.keys()
     command = f"instance {verb.removeprefix('hard-')}"
     assert {f"--{name.replace('_', '-')}" for name in fields} <= names(command)
     said = {each.name: each.help for each in leaf(command).params}
     for name, field in fields.items():
         assert field.description
         assert said[name] == field.description
-        assert body_of(ACTIONS[verb]).model_json_schema()["properties"][name]["description"] == field.description
+        assert (
+            body_of(ACTIONS[verb].command, verb).model_json_schema()["properties"][name]["description"]
+            == field.description
+        )

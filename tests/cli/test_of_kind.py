@@ -56,7 +56,7 @@ def test_the_groups_are_those_of_the_rows() -> None:
 def test_a_list_has_the_rows_columns_and_filters(box: Any, service: Service) -> None:
     service.on("GET /v1/boxes", {"boxes": [DOC], "next": None})
     shown = box("list", "--zone", "east", "--project-id", "p")
-    assert shown.stdout.splitlines()[0].split() == ["ID", "NAME", "STATUS", "MEMORY", "CREATED"]
+    assert shown.stdout.splitlines()[0].split() == ["ID", "NAME", "STATUS", "MEMORY", "AGE"]
     assert dict(service.asked[0].url.params).items() >= {"zone": "east", "project_id": "p"}.items()
 
 

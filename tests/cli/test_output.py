@@ -9,8 +9,9 @@ import pytest
 import yaml
 from rich.cells import cell_len
 
-from cli.gs.columns import Column, bytes_in_words, flat, moment, pick, plain
+from cli.gs.columns import Column, bytes_in_words, flat, moment, pairs_in_words, plain
 from cli.gs.output import Format, many, one
+from domain.core.paths import pick
 
 DOCUMENTS: list[dict[str, Any]] = [
     {
@@ -49,13 +50,13 @@ def test_nothing_is_cut_where_nobody_looks() -> None:
     assert long in many([{"id": long}], [Column("id")], Format.TABLE, whole=True)
 
 
-def test_machines_get_raw_and_whole_values() -> None:
+def test_machines_get_whole_values() -> None:
     assert json.loads(many(DOCUMENTS, COLUMNS, Format.JSON, whole=True)) == DOCUMENTS
     assert yaml.safe_load(many(DOCUMENTS, COLUMNS, Format.YAML, whole=True)) == DOCUMENTS
     rows = list(csv.reader(io.StringIO(many(DOCUMENTS, COLUMNS, Format.CSV, whole=True))))
     assert rows[0] == ["id", "name", "memory", "flavor.name", "note", "ips"]
-    assert rows[1] == ["1", "web", str(4 << 30), "small", "", '["10.0.0.2", "::1"]']
-    assert rows[2][4] == DOCUMENTS[1]["note"]
+    assert rows[1] == ["1", "web", str(4 << 30), "small", "", "10.0.0.2,::1"]
+    assert rows[2][4] == "a,b\n\\x1b[31mred"
     assert many(DOCUMENTS[:1], COLUMNS[:2], Format.VALUE, whole=True) == "1\tweb\n"
 
 
@@ -74,9 +75,13 @@ def test_one_document_in_every_format(form: Format) -> None:
 
 
 def test_parts_of_a_document_are_rows() -> None:
-    host = {"vcpus": {"total": 8, "used": 2}, "memory": {"total": 4 << 30, "used": 1 << 30}, "nics": [{"ip": "a"}]}
+    host = {
+        "vcpus": {"total": 8, "capacity": 32, "used": 2},
+        "memory": {"total": 4 << 30, "used": 1 << 30},
+        "nics": [{"ip": "a"}],
+    }
     assert flat({"host": host, "extra": {"hw:x": "1"}}) == {
-        "host.vcpus": "2 of 8",
+        "host.vcpus": "2 of 32",
         "host.memory": "1G of 4G",
         "host.nics.0": "ip=a",
         "extra.hw:x": "1",
@@ -91,3 +96,9 @@ def test_values_in_words() -> None:
     assert [plain(each) for each in values] == ["-", "-", "-", "-", "yes", "no", "0"]
     assert pick({"a.b": 1, "a": {"b": 2}}, "a.b") == 1
     assert pick({"a": {"b.c": 2}}, "a.b.c") == 2
+
+
+def test_further_addresses_are_written_as_the_option_takes_them() -> None:
+    pairs = [{"cidr": "10.0.0.9/32", "mac": ""}, {"cidr": "10.0.1.0/24", "mac": "52:54:00:00:00:01"}]
+    assert pairs_in_words(pairs) == "10.0.0.9/32,10.0.1.0/24@52:54:00:00:00:01"
+    assert (pairs_in_words([]), pairs_in_words(None)) == ("-", "-")

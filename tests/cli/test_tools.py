@@ -1,5 +1,6 @@
 """`gostack`'s tools, where what they need is not there: one line says what, another where it is looked for."""
 
+import json
 import os
 import subprocess
 import sys
@@ -8,9 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from aiokafka.errors import NodeNotReadyError
 from psycopg.errors import DeadlockDetected
 
 from cli import gostack as tools
+from infra.log import topics
+from tests.infra.test_durability import SeveralBrokers
 
 NOWHERE = {"GOSTACK_LOG__BOOTSTRAP": "127.0.0.1:1", "GOSTACK_DB__DSN": "postgresql://nobody@127.0.0.1:1/none"}
 PROJECT = Path(__file__).parents[2]
@@ -29,6 +33,7 @@ class Done:
 
     status: object
     stderr: str
+    stdout: str = ""
 
 
 @pytest.fixture
@@ -45,7 +50,8 @@ def tool(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
         monkeypatch.setattr(tools, "set_up", lambda *about: None)
         with pytest.raises(SystemExit) as ended:
             tools.main()
-        return Done(ended.value.code, capsys.readouterr().err)
+        told = capsys.readouterr()
+        return Done(ended.value.code, told.err, told.out)
 
     return run
 
@@ -112,3 +118,44 @@ def test_what_the_database_itself_refused_is_not_taken_for_its_absence(monkeypat
     monkeypatch.setattr(sys, "argv", ["gostack", "db", "migrate"])
     with pytest.raises(DeadlockDetected):
         tools.main()
+
+
+def test_other_replicas_of_existing_topics_are_planned_in_a_file(
+    monkeypatch: pytest.MonkeyPatch, elsewhere: Path, tool: Callable[..., Done]
+) -> None:
+    brokers = SeveralBrokers(brokers=3)
+    monkeypatch.setattr(topics, "AIOKafkaAdminClient", brokers)
+    bootstrap = {"GOSTACK_LOG__BOOTSTRAP": "broker.example:9092"}
+    first = tool("topics", "apply", **bootstrap)
+    assert first.status == 0
+    assert "the log: 1 replica on 3 brokers: a record is lost with the disk of its broker" in first.stdout
+    more = tool("topics", "apply", "--replicas", "3", **bootstrap)
+    assert more.status == 3
+    assert "kafka-reassign-partitions.sh --bootstrap-server broker.example:9092" in more.stdout
+    planned = json.loads((elsewhere / "reassignment.json").read_text())["partitions"]
+    assert {len(each["replicas"]) for each in planned} == {3}
+    brokers.replicas = dict.fromkeys(brokers.replicas, 3)
+    done = tool("topics", "apply", "--replicas", "3", **bootstrap)
+    assert done.status == 0
+    assert "1 broker may be away" in done.stdout
+    refused = tool("topics", "apply", "--replicas", "4", **bootstrap)
+    assert refused.status == 1
+    assert "4 replicas need as many brokers, and there are 3" in refused.stderr
+
+
+@pytest.mark.parametrize("error", [NodeNotReadyError("node 3"), TimeoutError("late")])
+def test_a_broker_that_is_gone_is_told_as_a_log_that_is_not_reached(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, tool: Callable[..., Done]
+) -> None:
+    async def gone(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(topics, "apply", gone)
+    done = tool("topics", "apply")
+    assert done.status == 4
+    assert str(error) in done.stderr
+
+
+def test_what_a_tool_prints_controls_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    tools._say("one\ntwo \x1b[31m \x9b \u202e")
+    assert capsys.readouterr().out == "one\ntwo \\x1b[31m \\x9b \\u202e\n"

@@ -13,7 +13,7 @@ from domain.guest_spec import Nic, Power
 from domain.host.reports import GuestObserved
 from domain.instance.actions.lifecycle.delete import DeleteInstance, HardDeleteInstance
 from domain.instance.actions.power.stop import StopInstance
-from domain.network.messages import CreateNetwork, HostAddressGiven, PortCreated
+from domain.network.messages import CreateNetwork, PortCreated
 from domain.tasks.events import (
     StepsDispatched,
     TaskAccepted,
@@ -103,7 +103,6 @@ async def test_a_claim_and_an_address_that_a_second_attempt_gives_are_the_projec
     await site.world.pass_time(31)
     (port,) = [each.data for each in site.events() if isinstance(each.data, PortCreated)]
     assert port.project == "acme"
-    assert any(isinstance(each.data, HostAddressGiven) for each in site.events())
     assert kinds(site.events()) == {"instance", "host", "network"}
     assert {behalf(each) for each in site.since()} == {ANN}
 

@@ -13,6 +13,7 @@ from tests.contract.test_driver import Subject, build, real_host, subject
 
 __all__ = ["real_host", "subject"]
 """Fixtures."""
+UNTOLD = Secrets()
 
 
 async def taken(content: DiskContent) -> bytes:
@@ -21,7 +22,7 @@ async def taken(content: DiskContent) -> bytes:
         return b"".join([chunk async for chunk in chunks])
 
 
-def given(content: bytes, size: int = 0, then: BaseException | None = None, told: str = "") -> DiskContent:
+def given(content: bytes, size: int = 0, then: BaseException | None = None, told: Secrets = UNTOLD) -> DiskContent:
     """A disk that comes in two pieces, said to be `size` bytes; `then` happens behind them."""
 
     async def chunks() -> AsyncGenerator[bytes, None]:
@@ -54,25 +55,25 @@ async def test_a_disk_can_be_read_and_received_again(subject: Subject, times: in
         assert caught.value.code == "disk-missing"
 
 
-@pytest.mark.parametrize("user_data", ["", "#!/bin/sh\necho grüezi\n"])
-async def test_what_a_guest_is_told_goes_with_its_disk(subject: Subject, user_data: str) -> None:
-    first, second = a_guest(subject.image), a_guest(subject.image)
+@pytest.mark.parametrize("config_drive", [True, False])
+@pytest.mark.parametrize("user_data", [b"", "#!/bin/sh\r\necho grüezi\n".encode(), b"\x1f\x8b\x08\0\xff"])
+async def test_what_a_guest_is_told_goes_with_its_disk_and_is_gone_with_it(
+    subject: Subject, user_data: bytes, config_drive: bool
+) -> None:
+    first, second = (a_guest(subject.image, config_drive=config_drive) for _ in range(2))
+    secrets = Secrets("geheim", user_data)
     await subject.driver.prepare_image(subject.image)
     await subject.driver.create_disk(first)
-    assert await told_with(subject, first) == ""
-    await subject.driver.write_config_drive(first, Secrets("geheim", user_data))
+    assert await subject.driver.told(first.id) is None
+    await subject.driver.write_config_drive(first, secrets)
     content = await subject.driver.read_disk(first.id)
-    await subject.driver.receive_disk(second, given(await taken(content), told=content.user_data))
-    assert await told_with(subject, second) == user_data
-    await subject.driver.write_config_drive(second, None)
-    assert await told_with(subject, second) == user_data
-
-
-async def told_with(subject: Subject, guest: GuestSpec) -> str:
-    """What goes along with the guest's disk."""
-    content = await subject.driver.read_disk(guest.id)
-    await content.chunks.aclose()
-    return content.user_data
+    assert content.told == secrets
+    await subject.driver.receive_disk(second, given(await taken(content), told=content.told))
+    for _ in range(2):
+        assert await subject.driver.told(second.id) == secrets
+        await subject.driver.write_config_drive(second.but(metadata={"role": "db"}), secrets)
+    await subject.driver.delete_disk(second.id)
+    assert await subject.driver.told(second.id) is None
 
 
 async def test_a_disk_in_use_is_not_read(subject: Subject) -> None:

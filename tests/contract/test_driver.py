@@ -19,7 +19,7 @@ from tests.agent import private_host
 from tests.agent.samples import MEBI, a_guest, a_nic, an_image
 
 PATIENCE = 10.0
-SECRETS = Secrets(password="geheim", user_data="#!/bin/sh\n")
+SECRETS = Secrets(password="geheim", user_data=b"#!/bin/sh\n")
 
 
 @dataclass
@@ -34,6 +34,8 @@ class Subject:
     changed: asyncio.Queue[str]
     serials: Callable[[str], list[str]]
     """Of the volumes that a guest has."""
+    interfaces: Callable[[str], int]
+    """How many network interfaces a guest has."""
     kept: Callable[[str], list[Path]] = lambda instance_id: []
     """The files that there are of an instance."""
 
@@ -56,7 +58,8 @@ async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
         simulated = SimulatedDriver()
         await simulated.open(changed.put)
         first, second = an_image(tmp_path), an_image(tmp_path, name="other")
-        yield Subject(simulated, first, second, simulated.power_off_by_itself, changed, simulated.serials)
+        ends, serials, interfaces = simulated.power_off_by_itself, simulated.serials, simulated.interfaces
+        yield Subject(simulated, first, second, ends, changed, serials, interfaces)
         await simulated.close()
         return
     from agent.drivers.libvirt.driver import LibvirtDriver
@@ -74,7 +77,8 @@ async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
     def kept(instance_id: str) -> list[Path]:
         return sorted((state / "instances").glob(f"{instance_id}*/**/*"))
 
-    yield Subject(driver, an_image(store), an_image(store, name="other"), end, changed, host.serials, kept)
+    first, second = an_image(store), an_image(store, name="other")
+    yield Subject(driver, first, second, end, changed, host.serials, host.interfaces, kept)
     for instance_id in await driver.guests():
         await driver.undefine(instance_id)
     await driver.unplug(a_guest(an_image(store)))
@@ -412,7 +416,7 @@ async def test_a_guest_that_runs_has_a_volume_until_it_lets_go_of_it(
         subject.driver.clinging.add(guest.id)
     else:
         # A guest that stays in its firmware hears nobody.
-        monkeypatch.setattr("agent.drivers.libvirt.volumes.RELEASE", 1.0)
+        monkeypatch.setattr("agent.drivers.libvirt.devices.RELEASE", 1.0)
     await subject.driver.start(guest.id)
     for _ in range(times):
         await subject.driver.attach_volume(guest.id, volume)
@@ -427,6 +431,56 @@ async def test_a_guest_that_runs_has_a_volume_until_it_lets_go_of_it(
     for _ in range(times):
         await subject.driver.detach_volume(guest.id, volume.id)
     assert subject.serials(guest.id) == []
+
+
+SECOND = a_nic(11, "7a2c1f0a-3c7e-4b8a-9d53-0a1b2c3d4e5f", "10.43.0.1")
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_guest_that_is_off_has_the_interfaces_that_it_will_have(subject: Subject, times: int) -> None:
+    guest = await build(subject)
+    more = guest.but(nics=(*guest.nics, SECOND))
+    for _ in range(times):
+        await subject.driver.attach_interface(more, SECOND)
+    assert subject.interfaces(guest.id) == 2
+    await subject.driver.start(guest.id)
+    assert subject.interfaces(guest.id) == 2
+    await subject.driver.stop(guest.id, 0.3)
+    for _ in range(times):
+        await subject.driver.detach_interface(more, SECOND)
+    assert subject.interfaces(guest.id) == 1
+    await subject.driver.start(guest.id)
+    await subject.driver.undefine(guest.id)
+    await subject.driver.detach_interface(more, SECOND)
+    with pytest.raises(DriverError) as caught:
+        await subject.driver.attach_interface(a_guest(guest.image, (SECOND,)), SECOND)
+    assert caught.value.code == "guest-unknown"
+    await subject.driver.unplug(more)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_guest_that_runs_has_an_interface_until_it_lets_go_of_it(
+    subject: Subject, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guest = await build(subject)
+    more = guest.but(nics=(*guest.nics, SECOND))
+    if isinstance(subject.driver, SimulatedDriver):
+        subject.driver.clinging.add(guest.id)
+    else:
+        monkeypatch.setattr("agent.drivers.libvirt.devices.RELEASE", 1.0)
+    await subject.driver.start(guest.id)
+    for _ in range(times):
+        await subject.driver.attach_interface(more, SECOND)
+    assert subject.interfaces(guest.id) == 2
+    for _ in range(times):
+        with pytest.raises(DriverError) as caught:
+            await subject.driver.detach_interface(more, SECOND)
+        assert caught.value.code == "interface-not-released"
+    assert subject.interfaces(guest.id) == 2
+    await subject.driver.stop(guest.id, 0.3)
+    for _ in range(times):
+        await subject.driver.detach_interface(more, SECOND)
+    assert subject.interfaces(guest.id) == 1
 
 
 async def test_what_nobody_knows_cannot_be_attached(subject: Subject) -> None:

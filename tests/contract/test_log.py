@@ -9,10 +9,11 @@ import pytest
 from aiokafka.partitioner import DefaultPartitioner
 
 from domain.core.messages import Record, Topic
+from infra.log.durability import ONE_REPLICA
 from infra.log.kafka import KafkaLog
 from infra.log.log import Log, TopicPartition
 from infra.log.memory import MemoryLog
-from infra.log.topics import TOPICS, PartitionCountDiffers, apply, keep_times, partition_of
+from infra.log.topics import TOPICS, PartitionCountDiffers, ReplicasImpossible, apply, keep_times, partition_of
 
 
 @pytest.fixture(params=["memory", pytest.param("kafka", marks=pytest.mark.real)])
@@ -226,13 +227,30 @@ async def test_applying_topics_again_changes_nothing_and_another_count_is_refuse
 ) -> None:
     bootstrap = real_servers.bootstrap  # type: ignore[attr-defined]
     await apply(bootstrap)
-    assert all(line.endswith("as declared") for line in await apply(bootstrap))
+    assert all(line.endswith("as declared") for line in (await apply(bootstrap)).lines)
     await keep_times(bootstrap, True, [Topic.DEAD])
-    astray = [line for line in await apply(bootstrap) if not line.endswith("as declared")]
+    astray = [line for line in (await apply(bootstrap)).lines if not line.endswith("as declared")]
     assert astray == ["gostack.dead: mended"]
-    assert all(line.endswith("as declared") for line in await apply(bootstrap))
+    assert all(line.endswith("as declared") for line in (await apply(bootstrap)).lines)
     from dataclasses import replace
 
     monkeypatch.setitem(TOPICS, Topic.DEAD, replace(TOPICS[Topic.DEAD], partitions=2))
     with pytest.raises(PartitionCountDiffers, match=r"gostack\.dead has 1 partitions"):
         await apply(bootstrap)
+
+
+async def test_the_log_tells_how_durable_it_is(log: Log) -> None:
+    assert await log.durability() == ONE_REPLICA
+
+
+@pytest.mark.real
+async def test_more_replicas_than_brokers_are_refused(real_servers: object) -> None:
+    bootstrap = real_servers.bootstrap  # type: ignore[attr-defined]
+    await apply(bootstrap)
+    with pytest.raises(ReplicasImpossible, match="3 replicas need as many brokers, and there is 1"):
+        await apply(bootstrap, replicas=3)
+    with pytest.raises(ReplicasImpossible, match="of 1 replicas there are never 2 in sync"):
+        await apply(bootstrap, min_insync=2)
+    done = await apply(bootstrap, replicas=1)
+    assert (done.plan, done.durability) == ({}, ONE_REPLICA)
+    assert all(line.endswith("as declared") for line in done.lines)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import aiohttp
 import pytest
 
-from agent.drivers.driver import DiskContent, DriverError
+from agent.drivers.driver import DiskContent, DriverError, Secrets
 from agent.drivers.simulated.driver import SimulatedDriver
 from agent.host.endpoint import endpoint
 from agent.outside.disk_stream import HttpOtherHosts, sealed, unsealed
@@ -30,11 +30,11 @@ class Stored(SimulatedDriver):
     """A host whose disks are large, and may break while they are read."""
 
     breaks = False
-    user_data = ""
+    told_there = Secrets()
 
     async def read_disk(self, instance_id: str) -> DiskContent:
         await super().read_disk(instance_id)
-        return DiskContent(len(BIG), self._big(), self.user_data)
+        return DiskContent(len(BIG), self._big(), self.told_there)
 
     async def _big(self) -> AsyncGenerator[bytes, None]:
         for start in range(0, len(BIG), 1 << 16):
@@ -49,7 +49,7 @@ class Subject:
     driver: Stored
     guest: GuestSpec
     at: str
-    told: str = ""
+    told: Secrets | None = None
 
     async def fetch(self, host_id: str = HOST, instance_id: str = "") -> tuple[int, bytes]:
         """The disk's size, and all of it."""
@@ -57,7 +57,7 @@ class Subject:
             self.others.disk(self.at, host_id, instance_id or self.guest.id) as content,
             aclosing(content.chunks) as chunks,
         ):
-            self.told = content.user_data
+            self.told = content.told
             return content.size, b"".join([chunk async for chunk in chunks])
 
 
@@ -81,11 +81,14 @@ async def subject(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
     await serving
 
 
-@pytest.mark.parametrize("user_data", ["", "#!/bin/sh\necho grüezi\n" * 5000])
-async def test_a_disk_comes_whole(subject: Subject, user_data: str) -> None:
-    subject.driver.user_data = user_data
+@pytest.mark.parametrize(
+    "secrets",
+    [Secrets(), Secrets("päßword: x", "#!/bin/sh\necho grüezi\n".encode() * 5000), Secrets("", b"\x1f\x8b\0\xff")],
+)
+async def test_a_disk_comes_whole(subject: Subject, secrets: Secrets) -> None:
+    subject.driver.told_there = secrets
     assert await subject.fetch() == (len(BIG), BIG)
-    assert subject.told == user_data
+    assert subject.told == secrets
 
 
 @pytest.mark.parametrize("wrong", ["guest-on", "disk-missing", "host-unknown"])

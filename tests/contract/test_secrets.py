@@ -58,6 +58,15 @@ async def test_what_is_put_is_got_until_it_is_forgotten(store: SecretStore) -> N
     assert await store.get("c") == "other"
 
 
+async def test_what_is_no_text_is_kept_byte_by_byte(store: SecretStore) -> None:
+    for ref, value in (("a", b"\x1f\x8b\0\xff"), ("b", b""), ("c", "grüezi\r\n".encode())):
+        assert await store.put_bytes(ref, "one", value) == value
+        assert await store.put_bytes(ref, "one", b"another") == value
+        assert await store.get_bytes(ref) == value
+    assert await store.get("c") == "grüezi\r\n"
+    assert await store.get_bytes("none") is None
+
+
 async def test_one_of_several_is_dropped(store: SecretStore) -> None:
     await store.put("one", "i", "a")
     await store.put("two", "i", "b")
@@ -76,6 +85,20 @@ async def test_a_secret_has_a_bound(store: SecretStore) -> None:
     await store.put("a", "one", "x" * LONGEST)
     with pytest.raises(ValueError, match="may have"):
         await store.put("b", "one", "x" * (LONGEST + 1))
+
+
+async def test_a_secret_with_a_time_to_live_is_kept_so_long_and_no_longer(store: SecretStore) -> None:
+    assert await store.put("a", "one", "for an hour", timedelta(hours=1)) == "for an hour"
+    assert await store.put("a", "one", "another", timedelta(hours=1)) == "for an hour"
+    assert await store.put("b", "one", "for no time", timedelta(0)) == "for no time"
+    await store.put("c", "two", "until it is forgotten")
+    await store.forget(["one"])
+    assert (await store.get("a"), await store.get("b")) == ("for an hour", None)
+    assert await store.held(datetime.now(UTC) + timedelta(hours=2), 10) == ["two"]
+    assert (await store.expire(), await store.expire()) == (1, 0)
+    assert (await store.get("a"), await store.get("c")) == ("for an hour", "until it is forgotten")
+    await store.drop("a")
+    assert await store.get("a") is None
 
 
 async def test_held_names_each_instance_once_longest_first(store: SecretStore) -> None:
@@ -122,7 +145,7 @@ async def test_the_database_holds_nothing_readable_and_another_key_opens_nothing
 def test_a_key_file_must_hold_a_key(tmp_path: Path) -> None:
     file = tmp_path / "key"
     file.write_bytes(Fernet.generate_key() + b"\n")
-    assert Encryption.from_file(str(file)).decrypt(Encryption.from_file(str(file)).encrypt("x")) == "x"
+    assert Encryption.from_file(str(file)).decrypt(Encryption.from_file(str(file)).encrypt(b"x")) == b"x"
     for wrong in (b"short", b"AAAA"):
         file.write_bytes(wrong)
         with pytest.raises(KeyInvalid):

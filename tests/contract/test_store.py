@@ -34,6 +34,7 @@ from projections.store.port import (
 )
 from projections.store.postgres import PostgresStore
 from projections.store.schema import SCHEMA, create_tables
+from projections.store.sql_filters import of_view, order_of
 from projections.views.table import VIEWS
 from projections.views.view import (
     Condition,
@@ -958,3 +959,109 @@ async def test_a_projector_that_holds_a_table_gets_the_others_while_tables_are_b
                 projector.execute(locked(table))
             projector.commit()
             await making
+
+
+# Orders and patterns of names
+
+
+async def pages(store: Store, sort: str, reverse: bool = False, limit: int = 2, *where: Condition) -> list[str]:
+    """Ids on all pages of instances, one after the other."""
+    found: list[str] = []
+    marker = ""
+    while True:
+        query = Query(where=where, sort=sort, reverse=reverse, limit=limit, marker=marker)
+        page = await store.page("instances", query)
+        found += [orjson.loads(doc)["id"] for doc in page.docs]
+        if not page.more:
+            return found
+        marker = page.last_id
+
+
+async def test_pages_in_the_order_of_a_column(store: Store) -> None:
+    names = {"1": "b", "2": "a", "3": "B", "4": "ä", "5": "a", "6": "a_c", "7": "aB"}
+    await keep(store, *(row(ident, name=name, seconds=int(ident)) for ident, name in names.items()))
+    in_order = ["3", "5", "2", "7", "6", "1", "4"]
+    for limit in (1, 2, 3, 10):
+        assert await pages(store, "name", limit=limit) == in_order
+        assert await pages(store, "name", reverse=True, limit=limit) == in_order[::-1]
+        assert await pages(store, "created", limit=limit) == sorted(names)
+        assert await pages(store, "created", reverse=True, limit=limit) == sorted(names, reverse=True)
+
+
+async def test_an_order_within_several_values_of_a_column(store: Store) -> None:
+    statuses = ("active", "error", "active", "stopped", "error", "active")
+    await keep(store, *(row(str(n), status=status, seconds=n) for n, status in enumerate(statuses)))
+    some = Condition("status", "in", ["active", "error"])
+    assert await pages(store, "status", False, 2, some) == ["5", "2", "0", "4", "1"]
+    assert await pages(store, "status", True, 2, some) == ["1", "4", "0", "2", "5"]
+    assert await pages(store, "name", False, 2, some) == ["0", "1", "2", "4", "5"]
+
+
+async def test_a_marker_of_an_order_need_not_match(store: Store) -> None:
+    await keep(store, row("1", name="a"), row("2", name="b", status="error"), row("3", name="c"))
+    active = Condition("status", "=", "active")
+    assert await ids(store, active, sort="name", marker="2") == ["3"]
+    assert await ids(store, active, sort="name", reverse=True, marker="2") == ["1"]
+
+
+async def test_names_by_a_pattern(store: Store) -> None:
+    names = ("web-1", "web-2", "Web", "we%b", "we_b", "we\\b", "db-web", "w", "line\nweb")
+    await keep(store, *(row(str(n), name=name) for n, name in enumerate(names)))
+
+    async def found(pattern: str) -> set[str]:
+        return {names[int(ident)] for ident in await ids(store, Condition("name", "like", pattern))}
+
+    assert await found("web*") == {"web-1", "web-2"}
+    assert await found("*web") == {"db-web", "line\nweb"}
+    assert await found("*web*") == {"web-1", "web-2", "db-web", "line\nweb"}
+    assert await found("we%*") == {"we%b"}
+    assert await found("we_*") == {"we_b"}
+    assert await found("we\\*") == {"we\\b"}
+    assert await found("w*1") == {"web-1"}
+    assert await found("w*") == set(names) - {"Web", "db-web", "line\nweb"}
+    assert await found("[a-z]*") == set()
+    assert await found("*") == set(names)
+
+
+@pytest.mark.real
+def test_tables_of_an_earlier_release_get_the_columns_and_indexes_of_this_one(dsn: str) -> None:
+    schema = "older"
+
+    def indexes(connection: psycopg.Connection[Any]) -> set[str]:
+        rows = connection.execute("select indexname from pg_indexes where schemaname = %s", (schema,))
+        return {name for (name,) in rows}
+
+    create_tables(dsn, schema)
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("alter table older.volumes drop column instance_id")
+        connection.execute("drop index older.volumes_name_pattern")
+        connection.execute("create index volumes_name on older.volumes (name, created desc, id desc)")
+        connection.execute(
+            "insert into older.volumes (id, version, created, doc, name, project, deleted, status, host_id) "
+            "values ('v', 1, now(), '{}', 'n', 'p', false, 'available', '')"
+        )
+        create_tables(dsn, schema)
+        assert connection.execute("select instance_id from older.volumes").fetchall() == [("",)]
+        found = indexes(connection)
+        assert {"volumes_name_pattern", "volumes_instance_id", "volumes_order"} <= found
+        assert "volumes_name" not in found
+        connection.execute("drop schema older cascade")
+
+
+@pytest.mark.real
+def test_a_beginning_and_an_order_of_names_are_read_off_the_index(dsn: str) -> None:
+    with psycopg.connect(dsn) as connection:
+        connection.execute("set local enable_seqscan = off")
+        connection.execute("set local enable_sort = off")
+        connection.execute("set local enable_bitmapscan = off")
+        view, prefix = VIEWS["instances"], Query((Condition("name", "like", "web*"),), sort="name")
+        for reverse in (False, True):
+            order = order_of(view, replace(prefix, reverse=reverse))
+            filters = of_view(prefix.where)
+            query = sql.SQL("explain select id from {} {} order by {} limit 10").format(
+                sql.Identifier(SCHEMA, "instances"), filters.clause, order.clause(order.by)
+            )
+            plan = " ".join(line for (line,) in connection.execute(query, filters.values))
+            assert "instances_name_pattern" in plan
+            assert "Index Cond" in plan
+            assert "Sort" not in plan

@@ -23,6 +23,7 @@ from domain.tasks.events import DeadlinePassed
 from domain.tasks.messages import JobError, JobResult, JobsAnswered
 from domain.tasks.task import Direction, Task, calls
 from tests.harness.answers import HOST as HOST
+from tests.harness.answers import SECOND_HOST as SECOND_HOST
 from tests.harness.answers import facts_of
 from tests.harness.incident import Incident
 from tests.harness.samples import NETWORK as NETWORK
@@ -110,7 +111,16 @@ class Scenario:
             results.append(JobResult(job_id=call.job_id, name=call.name, error=error, facts=facts))
             if error:
                 break
-        return JobsAnswered(task_id=task.id, dispatch_id=dispatch.id, host_id=HOST.id, epoch=1, results=tuple(results))
+        host = dispatch.host or HOST
+        return JobsAnswered(task_id=task.id, dispatch_id=dispatch.id, host_id=host.id, epoch=1, results=tuple(results))
+
+    def under_way(self) -> list[str]:
+        """The jobs that are on their way, by name."""
+        dispatch = self.now.task.dispatch if self.now and self.now.task else None
+        assert self.now is not None
+        assert self.now.task is not None
+        assert dispatch is not None
+        return [call.name for call in calls(self.now.task, dispatch.steps, dispatch.direction)]
 
     def settle(self, fails: Fails = never) -> "Scenario":
         """Answer until nothing is on its way."""

@@ -3,7 +3,7 @@
 Write one down with `gs event export --task ID --file tests/incidents/NAME.json`.
 """
 
-from domain.core.errors import ErrorNeedsIgnore, WrongStatus
+from domain.core.errors import NeverRan
 from domain.host.state import Host
 from domain.instance.actions.lifecycle.delete import DeleteInstance
 from domain.instance.actions.power.start import StartInstance
@@ -25,10 +25,9 @@ def test_a_boot_that_failed_left_nothing_behind() -> None:
     assert not network.ports
 
 
-def test_after_a_boot_that_failed_only_a_delete_that_ignores_it_goes() -> None:
+def test_after_a_boot_that_failed_only_a_delete_goes() -> None:
     web = Scenario.given(Incident.kept("boot-failed"))
-    web.refused(StartInstance(), WrongStatus)
-    web.refused(DeleteInstance(), ErrorNeedsIgnore)
-    web.send(DeleteInstance(ignore=True)).settle()
+    web.refused(StartInstance(), NeverRan)
+    web.send(DeleteInstance()).settle()
     assert web.now is not None
     assert web.now.vm_state is VmState.SOFT_DELETED

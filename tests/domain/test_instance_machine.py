@@ -4,6 +4,7 @@ its events tell all of it."""
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -11,8 +12,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from domain.core.errors import Refusal, WrongStatus
+from domain.core.errors import ErrorNeedsIgnore, NeverRan, Refusal
 from domain.core.messages import (
+    Command,
     Envelope,
     Event,
     Key,
@@ -25,15 +27,14 @@ from domain.guest_spec import Nic, Power
 from domain.host.reports import GuestObserved
 from domain.instance.actions import ACTIONS
 from domain.instance.actions.lifecycle.delete import DeleteInstance, HardDeleteInstance
-from domain.instance.actions.lifecycle.reset import ResetInstance
 from domain.instance.actions.lifecycle.restore import RestoreInstance
 from domain.instance.actions.lifecycle.update import UpdateInstance
-from domain.instance.actions.power.reboot import HardRebootInstance, RebootInstance
-from domain.instance.actions.power.start import StartInstance
+from domain.instance.actions.power.reboot import HardRebootInstance
 from domain.instance.actions.power.stop import StopInstance
 from domain.instance.evolve import evolve
 from domain.instance.state import Instance, VmState
 from domain.instance.status import STATUSES
+from domain.tasks.action import Action
 from domain.tasks.decide import MOST_BESIDE
 from domain.tasks.events import (
     CancelTask,
@@ -49,7 +50,7 @@ from domain.tasks.job import Where
 from domain.tasks.messages import JobCall, JobError, JobProgressed, JobStarted
 from domain.tasks.task import Direction, Task, calls
 from tests.domain.instances import HOST, NETWORK, START, Fails, Scenario, boot_command
-from tests.harness.samples import samples
+from tests.harness.samples import sample, samples
 
 COMMANDS = st.sampled_from([each.command for each in ACTIONS.values() if not each.creates]).flatmap(samples)
 ERRORS = [
@@ -303,8 +304,8 @@ TestInstance.settings = settings(
 )
 
 
-def fails_at(wrong: str) -> Fails:
-    return lambda name, direction: JobError(code="job-failed", message=name) if name == wrong else None
+def fails_at(*wrong: str) -> Fails:
+    return lambda name, direction: JobError(code="job-failed", message=name) if name in wrong else None
 
 
 def unplaced() -> Scenario:
@@ -316,14 +317,40 @@ def unplaced() -> Scenario:
     return story
 
 
-def test_an_instance_without_a_host_is_not_rebooted_and_says_why() -> None:
-    refusal = unplaced().refused(HardRebootInstance(), WrongStatus)
-    assert "host" in str(refusal)
+NEEDS_A_GUEST = [action for action in ACTIONS.values() if action.needs_host]
 
 
-def test_an_instance_without_a_host_is_not_started_or_rebooted_after_stop_or_reset_either() -> None:
-    unplaced().send(StopInstance()).refused(StartInstance(), WrongStatus)
-    unplaced().send(ResetInstance()).refused(RebootInstance(), WrongStatus)
+def half_undone() -> Scenario:
+    """An instance whose boot failed and could not be undone: something of it is on its host."""
+    story = Scenario().send(boot_command()).settle(fails_at("DefineGuest", "DeleteDisk", "UndefineGuest"))
+    assert story.now is not None
+    assert story.now.host is not None
+    return story
+
+
+@pytest.mark.parametrize("left", [unplaced, half_undone])
+@pytest.mark.parametrize("action", NEEDS_A_GUEST, ids=lambda action: action.name)
+def test_what_never_ran_does_nothing_but_be_deleted(left: Callable[[], Scenario], action: Action[Instance]) -> None:
+    story = left()
+    before = story.now
+    refusal = story.refused(sample(action.command), NeverRan)
+    assert f"nothing to {action.name}" in str(refusal)
+    assert story.now == before, "its fault is still there"
+    assert before is not None
+    assert before.launched is None
+
+
+def test_what_ran_and_is_in_error_is_saved_by_the_verbs_that_can() -> None:
+    story = Scenario().send(boot_command(only_define=True)).settle().send(HardRebootInstance())
+    story.settle(fails_at("StartGuest"))
+    assert (story.status, story.now and story.now.launched) == ("error", None)
+    assert story.send(HardRebootInstance()).settle().status == "active"
+
+
+@pytest.mark.parametrize("command", [DeleteInstance(), HardDeleteInstance()])
+def test_an_error_is_evidence_only_where_something_is_on_a_host(command: Command) -> None:
+    half_undone().refused(command, ErrorNeedsIgnore)
+    assert unplaced().send(command).settle().status in ("soft_deleted", "deleted")
 
 
 def test_an_instance_without_a_host_can_be_deleted_restored_and_deleted_for_good() -> None:

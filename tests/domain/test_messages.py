@@ -70,7 +70,7 @@ def values(annotation: Any) -> st.SearchStrategy[Any]:
         return models(annotation)
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Annotated:
-        return values(arguments[0])
+        return of_field(FieldInfo.from_annotation(annotation))
     if origin is Literal:
         return st.sampled_from(arguments)
     if origin in (types.UnionType, typing.Union):

@@ -1,7 +1,7 @@
 """Tables: written in one order whoever writes them, and read again as what they were."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -20,6 +20,7 @@ def test_what_is_left_at_its_default_is_not_written() -> None:
     assert Held.model_validate_json("{}") == Held()
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(max_size=4), st.integers(), max_size=40))
 def test_a_table_is_written_sorted_and_read_again(numbers: dict[str, int]) -> None:
     held = Held.model_validate({"numbers": numbers})

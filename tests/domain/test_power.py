@@ -6,6 +6,7 @@ from domain.guest_spec import Power
 from domain.host.reports import GuestObserved
 from domain.instance.actions.lifecycle.delete import DeleteInstance
 from domain.instance.actions.lifecycle.restore import RestoreInstance
+from domain.instance.actions.placement.migrate import ConfirmMigration, MigrateInstance, RevertMigration
 from domain.instance.actions.power.pause import PauseInstance, UnpauseInstance
 from domain.instance.actions.power.reboot import HardRebootInstance
 from domain.instance.actions.power.stop import StopInstance
@@ -15,11 +16,11 @@ from domain.instance.state import VmState
 from domain.tasks.events import CancelTask
 from domain.tasks.messages import JobError
 from domain.tasks.task import Direction
-from tests.domain.instances import HOST, Scenario
+from tests.domain.instances import HOST, SECOND_HOST, Scenario
 
 
-def seen(power: Power) -> GuestObserved:
-    return GuestObserved(host_id=HOST.id, epoch=1, power=power)
+def seen(power: Power, there: bool = False) -> GuestObserved:
+    return GuestObserved(host_id=(SECOND_HOST if there else HOST).id, epoch=1, power=power)
 
 
 def paused() -> Scenario:
@@ -131,3 +132,44 @@ def test_what_is_seen_of_a_guest_while_nobody_on_its_host_works_counts_when_the_
     assert (scenario.now.vm_state, scenario.now.power) == (VmState.ACTIVE, Power.CRASHED)
     scenario.answer(lambda name, direction: JobError(code="not-found", message="no such volume", ran=False))
     assert (scenario.now.task, scenario.now.vm_state, scenario.now.unsettled) == (None, VmState.STOPPED, False)
+
+
+def migrating(until: str) -> Scenario:
+    """An instance that moves, where the job of that name is on its way."""
+    scenario = Scenario().booted().send(MigrateInstance())
+    while until not in scenario.under_way():
+        scenario.answer()
+    return scenario
+
+
+@pytest.mark.parametrize("power", [Power.CRASHED, Power.SHUTDOWN])
+def test_a_guest_that_ends_at_its_new_host_before_the_move_is_over_is_seen_off(power: Power) -> None:
+    """The agent there says it once, while the network is asked to move the port."""
+    scenario = migrating("MovePort").send(seen(power, there=True))
+    assert now(scenario) == (VmState.ACTIVE, Power.SHUTDOWN), "its own host's guest was stopped for the move"
+    scenario.settle()
+    assert now(scenario) == (VmState.RESIZED, power)
+    scenario.send(ConfirmMigration()).settle()
+    assert now(scenario) == (VmState.STOPPED, power)
+
+
+def test_a_guest_that_ends_while_the_host_it_came_from_works_is_seen_off() -> None:
+    scenario = Scenario().booted().send(MigrateInstance()).settle().send(ConfirmMigration())
+    assert scenario.under_way() == ["UndefineGuest"]
+    scenario.send(seen(Power.CRASHED, there=True)).settle()
+    assert now(scenario) == (VmState.STOPPED, Power.CRASHED)
+
+
+def test_a_guest_that_ends_at_the_host_it_goes_back_to_is_seen_off() -> None:
+    scenario = Scenario().booted().send(MigrateInstance()).settle().send(RevertMigration())
+    while scenario.under_way() != ["UndefineGuest"]:
+        scenario.answer()
+    scenario.send(seen(Power.CRASHED)).settle()
+    assert scenario.now is not None
+    assert (*now(scenario), scenario.now.unsettled) == (VmState.STOPPED, Power.CRASHED, False)
+
+
+def test_what_a_job_makes_of_the_guest_at_the_other_host_is_not_seen_twice() -> None:
+    scenario = migrating("StartGuest")
+    before = scenario.now
+    assert scenario.send(seen(Power.SHUTDOWN, there=True)).now is before

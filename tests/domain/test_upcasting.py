@@ -28,6 +28,7 @@ from domain.host.messages import (
     HostClaimReleased,
     HostDisabled,
     HostRegistered,
+    HostUplinkChanged,
     Inventory,
     PlacementRefused,
     PlacementReport,
@@ -36,6 +37,7 @@ from domain.instance.actions.lifecycle.update import UpdateInstance
 from domain.instance.events import InstanceCreated
 from domain.jobs.network import BindNetworkPort, UnbindNetworkPort
 from domain.jobs.scheduling import Placed, PlaceInstance, ReleaseInstance
+from domain.network.messages import NetworkCreated, NetworkUpdated, PortCreated, PortUpdated
 from domain.tasks.events import StepsDispatched, StepsFinished, TaskAccepted, TaskFailed, TaskFinished, TaskPlanned
 from domain.tasks.messages import DispatchHostJobs, JobCall, Reply
 from domain.tasks.task import Direction, Dispatch, Fault, Task
@@ -163,6 +165,10 @@ WRITTEN: dict[str, tuple[dict[str, Any], Message]] = {
         ),
     ),
     "gostack.instance.created.v1": (CREATED, InstanceCreated.model_validate({**CREATED, "cells": []})),
+    "gostack.instance.created.v2": (
+        {**CREATED, "cells": ["c"]},
+        InstanceCreated.model_validate({**CREATED, "cells": ["c"], "launch_index": 0}),
+    ),
     "gostack.task.accepted.v1": (
         {"task_id": "t", "task": TASK, "queued": True},
         TaskAccepted(task_id="t", task=Task.model_validate({**TASK, "correlation": ""}), queued=True),
@@ -212,10 +218,27 @@ WRITTEN: dict[str, tuple[dict[str, Any], Message]] = {
             report=PlacementReport.model_validate(REPORT),
         ),
     ),
+    "gostack.network.created.v1": (
+        {"project": "p", "name": "lan", "cidr": "10.0.0.0/24", "segment": 1, "created": AT},
+        NetworkCreated(project="p", name="lan", cidr="10.0.0.0/24", segment=1, created=datetime.fromisoformat(AT)),
+    ),
+    "gostack.network.updated.v1": (
+        {"name": "wan", "at": AT},
+        NetworkUpdated(name="wan", at=datetime.fromisoformat(AT)),
+    ),
+    "gostack.network.port-created.v1": (
+        {"port_id": "p1", "ip": "10.0.0.2", "project": "p", "keep": True, "created": AT},
+        PortCreated(port_id="p1", ip="10.0.0.2", project="p", keep=True, created=datetime.fromisoformat(AT)),
+    ),
+    "gostack.network.port-updated.v1": ({"port_id": "p1", "name": ""}, PortUpdated(port_id="p1", name="")),
     "gostack.host.claim-released.v1": ({"instance_id": "i"}, HostClaimReleased(claim_id="i", instance_id="i")),
     "gostack.host.disabled.v1": (
         {"why": "w", "at": AT},
         HostDisabled(why="w", until=None, at=datetime.fromisoformat(AT)),
+    ),
+    "gostack.host.uplink-changed.v1": (
+        {"uplink": "10.2.0.11", "at": AT},
+        HostUplinkChanged(uplink="10.2.0.11", tunnel_key="", at=datetime.fromisoformat(AT)),
     ),
     "gostack.scheduling.placement-refused.v3": (
         {**DEMAND, "cell": "c", "report": REPORT},

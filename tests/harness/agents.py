@@ -93,10 +93,22 @@ def host_key(name: str) -> Key:
 
 
 def registration(
-    name: str, zone: str = "default", endpoint: str = "", vcpus: int = 16, cell: str = DEFAULT_CELL
+    name: str,
+    zone: str = "default",
+    endpoint: str = "",
+    vcpus: int = 16,
+    cell: str = DEFAULT_CELL,
+    uplink: str = "",
+    tunnel_key: str = "",
 ) -> RegisterHost:
     """What a host's agent says when it starts."""
     inventory = Inventory(vcpus=vcpus, memory=64 * GIB, disk=1024 * GIB)
     return RegisterHost(
-        name=name, zone=zone, cell=cell, inventory=inventory, endpoint=endpoint or f"http://{name}.test"
+        name=name,
+        zone=zone,
+        cell=cell,
+        inventory=inventory,
+        endpoint=endpoint or f"http://{name}.test",
+        uplink=uplink,
+        tunnel_key=tunnel_key,
     )

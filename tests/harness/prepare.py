@@ -3,10 +3,12 @@
 from collections.abc import Callable
 
 from domain.core.messages import Command, Key
+from domain.instance.actions.network.interfaces import AttachInstanceInterface, DetachInstanceInterface, PortRef
 from domain.instance.actions.storage.volumes import AttachInstanceVolume, DetachInstanceVolume
+from domain.network.messages import CreatePort
 from domain.volume import decider
 from domain.volume.actions import CreateVolume
-from tests.harness.samples import BY_KIND, sample
+from tests.harness.samples import BY_KIND, NETWORK, sample
 from tests.harness.stage import Stage
 from tests.harness.walk import Walk, Walked
 
@@ -25,9 +27,18 @@ def volume_attached(kind: Walked, stage: Stage) -> Walk:
     return Walk(kind, stage).send(sample(AttachInstanceVolume)).settle()
 
 
+def interface_attached(kind: Walked, stage: Stage) -> Walk:
+    """Give the instance one more interface, with a port that was there before."""
+    port_id = BY_KIND["port"][0]
+    stage.send(Key("network", NETWORK), CreatePort(port_id=port_id))
+    port = PortRef(id=port_id, network_id=NETWORK)
+    return Walk(kind, stage).send(AttachInstanceInterface(port=port)).settle()
+
+
 PREPARE: dict[type[Command], Prepare] = {
     AttachInstanceVolume: volume_beside,
     DetachInstanceVolume: volume_attached,
+    DetachInstanceInterface: interface_attached,
 }
 
 

@@ -27,11 +27,16 @@ BY_NAME: dict[str, Any] = {
     "name": "web",
     # What asks for a word more gets it: without, the verb is refused and nothing is tried.
     "ignore": True,
+    "network": NETWORK,
     "size": 1 << 30,
     "nics": (Nic(network_id=NETWORK, network_name="lan"),),
 }
 """Field -> its value, in whichever command."""
-BY_KIND: dict[str, tuple[str, ...]] = {"volume": tuple(str(uuid.UUID(int=200 + number)) for number in range(3))}
+BY_KIND: dict[str, tuple[str, ...]] = {
+    "security-group": tuple(str(uuid.UUID(int=400 + number)) for number in range(2)),
+    "volume": tuple(str(uuid.UUID(int=200 + number)) for number in range(3)),
+    "port": tuple(str(uuid.UUID(int=300 + number)) for number in range(2)),
+}
 """Kind that a field without a default refers to -> ids that it may have; the first, where nothing is chosen."""
 BY_TYPE: dict[Any, Any] = {str: "sample", int: 1, float: 1.0, bool: True, FlavorRef: FLAVOR, ImageRef: IMAGE}
 """Type of a field without a default -> its value."""

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
@@ -42,14 +43,35 @@ class Spans:
         return found
 
 
+class _Handed(SpanProcessor):
+    """Hands a span that ends to those who collect at that time."""
+
+    def __init__(self) -> None:
+        self.to: list[SimpleSpanProcessor] = []
+
+    def on_end(self, span: ReadableSpan) -> None:
+        for each in self.to:
+            each.on_end(span)
+
+
+@cache
+def _sampling(share: float) -> tuple[TracerProvider, _Handed]:
+    """One provider for all tests: an application keeps that of its first request, and takes long to make."""
+    provider = TracerProvider(sampler=ParentBasedTraceIdRatio(share), shutdown_on_exit=False)
+    handed = _Handed()
+    provider.add_span_processor(handed)
+    return provider, handed
+
+
 @contextmanager
 def collected(sample: float = 1.0) -> Iterator[Spans]:
     """This process makes spans, for the time of a block."""
     spans = Spans()
-    provider = TracerProvider(sampler=ParentBasedTraceIdRatio(sample), shutdown_on_exit=False)
-    provider.add_span_processor(SimpleSpanProcessor(spans.exporter))
+    provider, handed = _sampling(sample)
+    handed.to.append(SimpleSpanProcessor(spans.exporter))
     traces.use(provider)
     try:
         yield spans
     finally:
         traces.use(None)
+        handed.to.pop()

@@ -28,7 +28,7 @@ from domain.core.messages import (
 from domain.host.messages import Inventory, RegisterHost
 from domain.host.state import Host
 from domain.network.messages import CreateNetwork
-from domain.scheduling.decider import Cell, zone_id
+from domain.scheduling.decider import Cell
 from domain.scheduling.decider import decide as decide_in_cell
 from domain.scheduling.policy import DEFAULT
 from domain.scheduling.table import HostTable, Ratios
@@ -113,7 +113,7 @@ class Stage:
         key = envelope.subject
         now = self.states.get(key)
         if key.kind in ("cell", "host", "zone"):
-            return decide_in_cell(envelope, now, lambda name: self.states.get(Key("zone", zone_id(name))), self.cell)
+            return decide_in_cell(envelope, now, lambda ident: self.states.get(Key("zone", ident)), self.cell)
         decide = self.others[key.kind][0] if key.kind in self.others else DECIDERS[key.kind].decide
         decision = decide(now, envelope)
         assert decide(now, envelope) == decision, "deciding twice gives the same"

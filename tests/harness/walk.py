@@ -34,6 +34,8 @@ from tests.harness.stage import Decide, Stage
 
 MOST_RECORDS = 2000
 """After so many, what does not end never will."""
+READ_BACK: set[int] = set()
+"""Hashes of states that were written and read back the same: walks of one verb have most of theirs in common."""
 
 
 class Fate(Enum):
@@ -152,6 +154,8 @@ class Walk:
                 self.send(data)
         elif isinstance(data, AbortJobs):
             self.aborts.append(data)
+        elif isinstance(data, DispatchHostJobs) and not data.task_id:
+            self._at_host(data, ())
         elif isinstance(data, DispatchHostJobs):
             steps = self._steps(data.task_id, tuple(call.job_id for call in data.jobs))
             self._interrupted(steps)
@@ -232,7 +236,10 @@ class Walk:
             assert now.due_id in [task.dispatch.id for task in now.tasks if task.dispatch]
         else:
             assert now.queued is None, "what waits for nothing has begun"
-        assert type(now).model_validate_json(now.model_dump_json(exclude_defaults=True)) == now
+        text = now.model_dump_json(exclude_defaults=True)
+        if hash(text) not in READ_BACK:
+            assert type(now).model_validate_json(text) == now
+            READ_BACK.add(hash(text))
 
     # What a test asks when it has ended
 
@@ -285,7 +292,8 @@ class Walk:
         if hasattr(now, "nics"):
             networks = [each for each in self.stage.states.values() if isinstance(each, Network)]
             ports = {port.id for each in networks for port in each.ports.values() if port.instance_id == now.id}
-            known_ports = {nic.port_id for nic in now.nics if nic.port_id}
+            # A port that outlives the instance stays named when it is given back, without its address.
+            known_ports = {nic.port_id for nic in now.nics if nic.ip}
             assert ports <= known_ports if unsure else ports == known_ports
         if hasattr(now, "volumes"):
             volumes = [each for each in self.stage.states.values() if isinstance(each, Volume)]

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from agent.drivers.driver import Driver, Secrets
+from agent.drivers.driver import Driver, DriverError, DriverFault, Secrets
 from agent.drivers.simulated.driver import SimulatedDriver
 from agent.jobs import Outside
 from agent.outside.other_hosts import OtherHostsInMemory
@@ -56,12 +56,16 @@ async def whole(directory: Path, drivers: Mapping[str, Driver] | None = None) ->
 
 
 def secrets_from(kept: MemorySecrets) -> Callable[[GuestSpec], Any]:
-    """What a guest is to be told."""
+    """What a guest is to be told, as long as it is kept."""
+
+    async def value(ref: str) -> bytes:
+        found = await kept.get_bytes(ref) if ref else b""
+        if found is None:
+            raise DriverError(DriverFault.SECRET_GONE, f"the secret {ref} was deleted")
+        return found
 
     async def secrets(guest: GuestSpec) -> Secrets:
-        password = await kept.get(guest.password_ref) if guest.password_ref else None
-        user_data = await kept.get(guest.user_data_ref) if guest.user_data_ref else None
-        return Secrets(password=password or "", user_data=user_data or "")
+        return Secrets(password=(await value(guest.password_ref)).decode(), user_data=await value(guest.user_data_ref))
 
     return secrets
 

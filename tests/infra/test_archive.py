@@ -64,6 +64,7 @@ def written(directory: Path, some: Sequence[Record], before: bytes = b"") -> tup
 # The format
 
 
+@settings(deadline=None)
 @given(found)
 def test_a_record_is_read_from_a_line_as_it_was(record: Record) -> None:
     line = encode(record)

@@ -1,5 +1,7 @@
 """Lines: what a process says is one JSON object a line, or a line for people, whoever says it."""
 
+import asyncio
+import gc
 import io
 import json
 import logging
@@ -12,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from fastapi.exceptions import RequestValidationError
 
 from infra.process import log_context
 from infra.process import logging as process_logging
@@ -26,11 +29,12 @@ class Terminal(io.StringIO):
 def as_before() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level, hook, thread_hook = root.handlers[:], root.level, sys.excepthook, threading.excepthook
+    unraisable = sys.unraisablehook
     levels = {name: logging.getLogger(name).level for name in (*process_logging.OWN, "uvicorn")}
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
-    sys.excepthook, threading.excepthook = hook, thread_hook
+    sys.excepthook, threading.excepthook, sys.unraisablehook = hook, thread_hook, unraisable
     logging.captureWarnings(False)
     for name, was in levels.items():
         logging.getLogger(name).setLevel(was)
@@ -76,14 +80,80 @@ def test_an_error_is_a_field_and_bounded() -> None:
     assert len(line["exception"]) < process_logging.LONGEST + 100
 
 
-@pytest.mark.parametrize("text", ["two\nlines", "a \ud800 lone surrogate", "nul \0", "\u2028"])
-def test_whatever_is_said_is_one_line(text: str) -> None:
+CONTROLLING = {
+    "two\nlines": r"two\nlines",
+    "\r2026-01-01 ERROR forged": r"\r2026-01-01 ERROR forged",
+    "a \ud800 lone surrogate": r"a \ud800 lone surrogate",
+    "nul \0": r"nul \x00",
+    "\x1b[31mred\x07": r"\x1b[31mred\x07",
+    "c1 \x9b31m\x7f": r"c1 \x9b31m\x7f",
+    "\u2028\u2029": r"\u2028\u2029",
+    "\u202egnp.exe\u2066": r"\u202egnp.exe\u2066",
+}
+"""Text that would control a terminal or forge a line, and what is written of it."""
+
+
+@pytest.mark.parametrize(("text", "written"), CONTROLLING.items())
+@pytest.mark.parametrize("format", ["json", "text"])
+def test_whatever_is_said_is_one_line_that_controls_nothing(format: Any, text: str, written: str) -> None:
     stream = io.StringIO()
-    process_logging.set_up("agent", "json", "info", stream)
+    process_logging.set_up("agent", format, "info", stream)
     with log_context.bound(host=text):
         logging.getLogger("agent").error("%s", text)
-    (line,) = said(stream)
-    assert line["message"] == line["host"] == text
+        logging.getLogger("agent").error(text)
+    for line in stream.getvalue().removesuffix("\n").split("\n"):
+        assert line.isprintable()
+        if format == "json":
+            assert json.loads(line)["message"] == json.loads(line)["host"] == written
+        else:
+            assert line.endswith(f" ERROR agent {written} [host={written}]")
+
+
+@pytest.mark.parametrize(("text", "written"), CONTROLLING.items())
+@pytest.mark.parametrize("format", ["json", "text"])
+def test_a_traceback_keeps_its_own_line_breaks_alone(format: Any, text: str, written: str) -> None:
+    stream = io.StringIO()
+    process_logging.set_up("agent", format, "info", stream)
+    try:
+        raise ValueError(text)
+    except ValueError:
+        logging.getLogger("agent").exception("failed")
+    told = said(stream)[0]["exception"] if format == "json" else stream.getvalue().removesuffix("\n")
+    lines = told.split("\n")
+    assert len(lines) > 3
+    assert all(map(str.isprintable, lines))
+    assert lines[-1] == f"ValueError: {written}"
+
+
+@pytest.mark.parametrize("words", ["refused: %s", "refused: %r"])
+def test_an_exception_among_the_values_says_no_more_than_it_may(words: str) -> None:
+    stream = io.StringIO()
+    process_logging.set_up("agent", "json", "info", stream)
+    given = {"type": "missing", "loc": ("body", "flavor"), "input": {"password": "S3cret"}}
+    error = RequestValidationError([given])
+    logging.getLogger("agent").error(words, error)
+    logging.getLogger("agent").error("%(why)s", {"why": error})
+    logging.getLogger("agent").error(error)
+    assert "S3cret" not in stream.getvalue()
+    assert all("body.flavor: missing" in line["message"] for line in said(stream))
+
+
+async def test_a_task_that_nobody_waited_for_does_not_say_what_it_was_given() -> None:
+    stream = io.StringIO()
+    process_logging.set_up("api", "text", "info", stream)
+
+    given = {"type": "missing", "loc": ("body",), "input": {"password": "S3cret"}}
+
+    async def refuses() -> None:
+        raise RequestValidationError([given])
+
+    task = asyncio.create_task(refuses())
+    await asyncio.wait([task])
+    del task
+    gc.collect()
+    assert "Task exception was never retrieved" in stream.getvalue()
+    assert "was refused: body: missing" in stream.getvalue()
+    assert "S3cret" not in stream.getvalue()
 
 
 def test_a_line_written_wrongly_is_not_lost() -> None:

@@ -73,7 +73,7 @@ def test_the_status_keeps_the_problem_of_a_failure_and_the_last_success() -> Non
 def test_a_failure_without_a_text_is_a_problem_too() -> None:
     status = LoopStatus()
     run(1.0, script(iter([Away()]), []), status=status)
-    assert status.problem == "Away()"
+    assert status.problem == "Away"
 
 
 def test_any_other_exception_ends_the_loop() -> None:

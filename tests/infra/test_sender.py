@@ -172,6 +172,23 @@ async def test_what_is_not_public_is_not_connected_to(receiver: Receiver) -> Non
     assert receiver.got == []
 
 
+async def test_no_port_of_its_own_is_connected_to_by_whatever_name(receiver: Receiver) -> None:
+    port = int(receiver.url.split(":")[2].partition("/")[0])
+    sender = Sender(PATIENT, allow_private=True, own_ports={port}, tls=TRUSTING_NOBODY)
+    for host in ("127.0.0.1", "localhost", "127.0.0.2", "0.0.0.0", "[::ffff:127.0.0.1]", "2130706433", "127.1"):
+        url = f"http://{host}:{port}/hook"
+        outcome = await sender.send(url, *cloud_event(RECORD), [new_secret()], datetime.now(UTC))
+        assert (outcome.status, outcome.error.partition(": ")[2]) == (0, "it is an address of GoStack's own"), host
+    await sender.close()
+    assert receiver.got == []
+    for host in ("127.0.0.1", "localhost", "0.0.0.0", "[::1]", "127.9.9.9"):
+        with pytest.raises(ValueError, match="GoStack's own"):
+            checked_url(f"http://{host}:{port}/", allow_private=True, own_ports={port})
+    with pytest.raises(ValueError, match="GoStack's own"):
+        checked_url("http://127.0.0.1", allow_private=True, own_ports={80})
+    checked_url("http://192.0.2.1:7480/", allow_private=True, own_ports={7480})
+
+
 async def test_the_address_that_was_checked_is_the_one_that_is_connected_to(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -222,6 +239,28 @@ async def test_the_address_that_was_checked_is_the_one_that_is_connected_to(
         ("::ffff:10.0.0.1", False),
         ("2002:7f00:1::", False),
         ("64:ff9b::7f00:1", False),
+        ("64:ff9b::808:808", True),
+        ("::ffff:8.8.8.8", True),
+        ("::127.0.0.1", False),
+        ("::8.8.8.8", False),
+        ("::ffff:0:127.0.0.1", False),
+        ("::ffff:0:8.8.8.8", False),
+        ("fec0::1", False),
+        ("3fff::1", False),
+        ("3fff:fff::1", False),
+        ("5f00::1", False),
+        ("2001:db8::1", False),
+        ("2001::1", False),
+        ("2002:808:808::1", False),
+        ("64:ff9b:1::808:808", False),
+        ("100::1", False),
+        ("192.88.99.1", False),
+        ("168.63.129.16", False),
+        ("::ffff:168.63.129.16", False),
+        ("64:ff9b::a83f:8110", False),
+        ("168.63.129.17", True),
+        ("100.100.100.200", False),
+        ("fd00:ec2::254", False),
     ],
 )
 def test_which_addresses_are_public(address: str, public: bool) -> None:

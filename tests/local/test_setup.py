@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from infra.images.build import MBR_PACKAGE, TOOLS
+from infra.images.debian import TOOLS
+from infra.images.disk import MBR_PACKAGE
 from infra.local import kafka
 from infra.local.setup import NEEDS
 

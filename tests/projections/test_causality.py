@@ -17,6 +17,7 @@ from domain.network.messages import (
     PortFreed,
     PortPrepared,
     PortUnprepared,
+    PortUpdated,
 )
 from projections.history import causality as chains
 from projections.history.causality import LASTING, explain
@@ -82,6 +83,7 @@ def test_every_event_says_what_a_thing_is_or_what_instances_hold_there(kind: str
         PortFreed,
         PortPrepared,
         PortUnprepared,
+        PortUpdated,
         PortDeleted,
         HostAddressGiven,
         HostAddressReturned,

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -17,17 +16,12 @@ from cryptography.fernet import Fernet
 
 from infra.local.kafka import Kafka
 from infra.local.postgres import Postgres
+from infra.local.server import free_port
 from tests.servers import scratch
 
-PATIENCE = 60.0
+PATIENCE = 180.0
 TREE = Path(__file__).parents[2]
 SERVICES = ("engine", "scheduler", "timers", "webhooks", "projector", "api", "agent")
-
-
-def free_port() -> int:
-    """A TCP port nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 class Process:
@@ -122,6 +116,8 @@ class Cluster:
         secrets.mkdir()
         (secrets / "key").write_bytes(Fernet.generate_key())
         (secrets / "token").write_text("token-of-this-test")
+        for secret in secrets.iterdir():
+            secret.chmod(0o600)
         hosts_port = free_port()
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("GOSTACK_")},
@@ -200,7 +196,26 @@ class Cluster:
                 if condition():  # type: ignore[operator]
                     return
             time.sleep(0.2)
-        raise TimeoutError(f"{what}: not within {patience} s\n{self.last_words()}")
+        # The summary of a run repeats the message for each test: the logs stand once, in what the failed test printed.
+        print(self.last_words())
+        raise TimeoutError(f"{what}: not within {patience} s; {self._not_ready()}")
+
+    def _not_ready(self) -> str:
+        """Which processes do not say that they are ready, and the last error or warning that each logged."""
+        found = []
+        for name, port in self.watched.items():
+            try:
+                answer = httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=5)
+                said = "" if answer.is_success else f"{answer.status_code} {answer.text[:200]}"
+            except httpx.HTTPError as error:
+                said = type(error).__name__
+            if said:
+                found.append(f"{name} is not ready: {said}, {self._last_error(name)}")
+        return "; ".join(found) or "every process is ready"
+
+    def _last_error(self, name: str) -> str:
+        lines = (self.directory / f"{name}.log").read_text(errors="replace").splitlines()
+        return next((line[:400] for line in reversed(lines) if "rror" in line or "warning" in line), "no error logged")
 
     def check(self, patience: float = 30.0) -> None:
         """All is as it must be. Raises AssertionError with what is not, or not at rest after so many seconds."""

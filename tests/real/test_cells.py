@@ -8,7 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.real.cluster import Cluster, Process, free_port, running
+from infra.local.server import free_port
+from tests.real.cluster import Cluster, Process, running
 from tests.real.page import steps
 from tests.real.test_crashes import boot, instances, prepare
 

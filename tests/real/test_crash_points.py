@@ -70,7 +70,7 @@ def test_a_process_dies_at(cluster: Cluster, point: str, tmp_path: Path) -> None
     def ours() -> dict[str, object]:
         return {str(each["id"]): each["status"] for each in instances(cluster.url) if str(each["name"]) in names}
 
-    cluster.wait("all are active", lambda: ours() == dict.fromkeys(ids, "active"), 90)
+    cluster.wait("all are active", lambda: ours() == dict.fromkeys(ids, "active"))
     with httpx.Client(base_url=cluster.url, timeout=30) as api:
         for ident in ids:
             key = str(uuid.uuid4())
@@ -80,6 +80,6 @@ def test_a_process_dies_at(cluster: Cluster, point: str, tmp_path: Path) -> None
                 return answer.status_code == 202
 
             cluster.wait(f"{ident} is asked to be deleted", deleted)
-    cluster.wait("all are gone", lambda: ours() == {}, 90)
+    cluster.wait("all are gone", lambda: ours() == {})
     cluster.wait("it died there", lambda: all(mark.exists() for mark in marks))
     cluster.check()

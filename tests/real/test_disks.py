@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.local.process import Failure
+from infra.local.process import Failure, wait_until
 from infra.local.server import Server
 from tests.real.cluster import Cluster, running
 from tests.real.test_absences import SETTINGS, through
@@ -92,10 +92,17 @@ def fill(server: Server) -> None:
             time.sleep(0.2)
     finally:
         filler.unlink()
+    assert wait_until(lambda: stays_ready(server), PATIENCE), f"{server.name} does not come back"
+
+
+def stays_ready(server: Server) -> bool:
+    """Whether it answers now, and still does seconds later: what had no room may end only after a while."""
     for _ in range(10):
         revive(server)
+        if not server.ready():
+            return False
         time.sleep(1)
-    assert server.ready()
+    return True
 
 
 def revive(server: Server) -> None:

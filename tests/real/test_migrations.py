@@ -12,8 +12,9 @@ from typing import Any
 import httpx
 import pytest
 
+from infra.local.server import free_port
 from infra.process.failpoints import VARIABLE
-from tests.real.cluster import Cluster, Process, free_port, running
+from tests.real.cluster import Cluster, Process, running
 from tests.real.test_crashes import boot, prepare
 
 pytestmark = pytest.mark.real

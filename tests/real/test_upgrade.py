@@ -11,7 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.real.cluster import TREE, Cluster, Process, free_port, running
+from infra.local.server import free_port
+from tests.real.cluster import TREE, Cluster, Process, running
 from tests.real.page import done, steps
 from tests.real.test_crashes import boot, instances, prepare
 
@@ -164,7 +165,7 @@ def test_what_an_earlier_release_left_is_read(earlier: Path) -> None:
         def statuses() -> dict[str, str]:
             return {str(each["id"]): str(each["status"]) for each in instances(cluster.url)}
 
-        cluster.wait("all are active", lambda: all(statuses().get(ident) == "active" for ident in booted), 120)
+        cluster.wait("all are active", lambda: all(statuses().get(ident) == "active" for ident in booted))
         cluster.wait("five have failed", lambda: all(statuses().get(ident) == "error" for ident in failed))
         for ident in booted[:10]:
             assert api.delete(f"/instances/{ident}", params={"hard": "true"}).status_code == 202

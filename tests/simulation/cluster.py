@@ -21,7 +21,8 @@ from api.services import Services
 from api.writes.admission import Admission
 from api.writes.command_bus import CommandOutcome, CommandRequest, carry_out
 from api.writes.verdicts import CommandVerdict, Verdicts
-from cli.check import CheckedParts, HostedGuest, Report, look
+from cli.agents import HostedGuest
+from cli.check import CheckedParts, Report, look
 from commands.engine import EngineRules
 from commands.processor import Overtaken, Processor
 from commands.reconcilers.liveness import LivenessMonitor

@@ -79,6 +79,7 @@ def test_a_clock_that_jumps_ahead_has_nothing_forgotten_that_may_come_again(seed
 
 
 def test_what_is_old_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the timers look for the first time: a long keeping would only be a long wait."""
     forgotten = []
 
     async def prune(write_store: MemoryWriteStore, now: datetime, keep: timedelta) -> int:
@@ -87,7 +88,8 @@ def test_what_is_old_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
 
     whole = MemoryWriteStore.prune
     monkeypatch.setattr(MemoryWriteStore, "prune", prune)
-    assert run([Action("boot"), Action("wait", 0, INBOX_KEEP + 1200)], 1).problems == ()
+    monkeypatch.setattr("tests.simulation.cluster.INBOX_KEEP", 60.0)
+    assert run([Action("boot"), Action("wait", 0, 700)], 1).problems == ()
     assert sum(forgotten) > 5
 
 
@@ -100,8 +102,9 @@ def test_much_happens_in_them() -> None:
 
 
 def test_a_seed_makes_the_same_history_in_every_process() -> None:
-    seed = Random(7).randrange(1 << 20)
-    code = f"from tests.simulation.history import run, script; print(run(script({seed}), {seed}).mark)"
+    seeds = Random(7).sample(range(1 << 20), 3)
+    marked = f"[run(script(seed), seed).mark for seed in {seeds}]"
+    code = f"from tests.simulation.history import run, script; print({marked})"
     marks = {
         subprocess.run(
             [sys.executable, "-c", code],
@@ -111,7 +114,7 @@ def test_a_seed_makes_the_same_history_in_every_process() -> None:
             text=True,
             check=True,
         ).stdout
-        for salt in ("1", "2", "3")
+        for salt in ("1", "2")
     }
     assert len(marks) == 1
-    assert marks == {run(script(seed), seed).mark + "\n"}
+    assert marks == {f"{[run(script(seed), seed).mark for seed in seeds]}\n"}

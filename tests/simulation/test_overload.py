@@ -11,7 +11,7 @@ import httpx
 import orjson
 import pytest
 
-from api.app import create_app
+from api.app import serve
 from api.hosts.agent_client import Agents
 from api.services import Services
 from api.writes.admission import LONGEST_WAIT, SHORTEST_WAIT, UNDER_WAY, Admission
@@ -30,6 +30,7 @@ from infra.webhooks.sender import Sender
 from projections.history.replay import ThreadReplays
 from projections.maintenance.runs_memory import MemoryRuns
 from projections.views.view import Condition
+from tests.api.api import application
 from tests.domain.instances import NETWORK
 from tests.simulation.cluster import Cluster
 from tests.simulation.history import _id, _rest
@@ -86,7 +87,7 @@ class Offered:
             self.accepted[gone["command_id"]] = told["id"]
 
 
-def serve(cluster: Cluster, directory: Path) -> Services:
+def services_beside(cluster: Cluster, directory: Path) -> Services:
     """An API beside these processes."""
     settings = Settings()
     settings.api = settings.api.model_copy(update=LIMITS)
@@ -126,7 +127,9 @@ async def overload(directory: Path, seed: int, kills: tuple[str, ...]) -> tuple[
     await cluster.send(_id(random), Key("image", _id(random)), image)
     while not await cluster.store.count("flavors") * await cluster.store.count("images"):
         await cluster.log.wait(1)
-    services = serve(cluster, directory)
+    services = services_beside(cluster, directory)
+    app = application(services.settings.api.max_body)
+    serve(app, services)
     await services.verdicts.open()
     behind = [asyncio.create_task(each) for each in (services.verdicts.run(), services.admission.run())]
     most = 0
@@ -139,8 +142,8 @@ async def overload(directory: Path, seed: int, kills: tuple[str, ...]) -> tuple[
             await asyncio.sleep(SEEN_EVERY)
 
     behind.append(asyncio.create_task(watch()))
-    transport = httpx.ASGITransport(create_app(services))
-    async with httpx.AsyncClient(transport=transport, base_url="http://api.test", timeout=None) as http:
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=None) as http:
         offered = Offered(http)
         clients = [asyncio.create_task(offered.boot_and_perhaps_delete(number)) for number in range(BOOTS)]
         for name in kills:

@@ -115,7 +115,8 @@ class LibvirtCapture(LibvirtDiskTransfer):
                     return False
             said = (await process.stderr.read()).decode(errors="replace")
             if await process.wait() != 0:
-                raise DriverError(DriverFault.HOST_COMMAND_FAILED, f"qemu-img: {said.strip()[:500]}")
+                message = "qemu-img failed on the host; the log of the host's agent says why"
+                raise DriverError(DriverFault.HOST_COMMAND_FAILED, message, said.strip()[:500])
         finally:
             with suppress(ProcessLookupError):
                 process.kill()

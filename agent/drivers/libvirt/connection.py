@@ -18,6 +18,7 @@ from typing import TypeVar
 import libvirt
 
 from agent.drivers.driver import DriverError, DriverFault
+from infra.process.error_text import text_of
 
 ATTEMPTS = 3
 PAUSE = 0.2
@@ -27,6 +28,8 @@ KEEPALIVE_INTERVAL, KEEPALIVE_COUNT = 5, 3
 LOST = {libvirt.VIR_ERR_RPC, libvirt.VIR_ERR_NO_CONNECT, libvirt.VIR_ERR_INVALID_CONN}
 ONLY_ON_PAPER = {libvirt.VIR_DOMAIN_EVENT_DEFINED, libvirt.VIR_DOMAIN_EVENT_UNDEFINED}
 """Events that say nothing of a guest's power."""
+
+REFUSED = "the hypervisor refused it; the log of the host's agent says why"
 
 logger = logging.getLogger(__name__)
 
@@ -70,8 +73,12 @@ class Connection:
             return work(connection)
         except libvirt.libvirtError as problem:
             if problem.get_error_code() in LOST or not _alive(connection):
-                raise DriverError(DriverFault.HYPERVISOR_UNREACHABLE, f"{self._uri}: {problem}") from problem
-            raise DriverError(DriverFault.HYPERVISOR_REFUSED, str(problem)) from problem
+                raise self._unreachable(problem) from problem
+            raise DriverError(DriverFault.HYPERVISOR_REFUSED, REFUSED, text_of(problem)) from problem
+
+    def _unreachable(self, problem: Exception) -> DriverError:
+        inside = f"{self._uri}: {text_of(problem)}"
+        return DriverError(DriverFault.HYPERVISOR_UNREACHABLE, "the hypervisor does not answer", inside)
 
     def _connected(self) -> libvirt.virConnect:
         with self._lock:
@@ -92,7 +99,7 @@ class Connection:
                 return connection
             except libvirt.libvirtError as problem:
                 if attempt == ATTEMPTS:
-                    raise DriverError(DriverFault.HYPERVISOR_UNREACHABLE, f"{self._uri}: {problem}") from problem
+                    raise self._unreachable(problem) from problem
             time.sleep(PAUSE)
         raise AssertionError("the last attempt returns or raises")
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from agent.drivers import host_command
-from agent.drivers.driver import DiskContent, DriverError, DriverFault
+from agent.drivers.driver import DiskContent, DriverError, DriverFault, Secrets
 from agent.drivers.libvirt import guest_metadata
-from agent.drivers.libvirt.disks import LibvirtDisks
+from agent.drivers.libvirt.disks import LibvirtDisks, told_by
 from agent.drivers.libvirt.power import OFF, LibvirtPower
 from domain.guest_spec import GuestSpec
 from infra.process import failpoints
@@ -35,8 +35,8 @@ class LibvirtDiskTransfer(LibvirtDisks, LibvirtPower):
             size = await self._copying(lambda: path.stat().st_size)
         except FileNotFoundError as missing:
             raise DriverError(DriverFault.DISK_MISSING, f"instance {instance_id} has no disk here") from missing
-        told = await self._copying(lambda: guest_metadata.kept(self._files.instance(instance_id).told))
-        return DiskContent(size, self._file(path), guest_metadata.secrets_of(told).user_data)
+        told = await self._copying(lambda: told_by(self._files.instance(instance_id)))
+        return DiskContent(size, self._file(path), told or Secrets())
 
     async def receive_disk(self, guest: GuestSpec, content: DiskContent) -> None:
         """Write the file beside, put it on this host's image, and rename it."""
@@ -49,8 +49,7 @@ class LibvirtDiskTransfer(LibvirtDisks, LibvirtPower):
                 raise DriverError(DriverFault.IMAGE_UNAVAILABLE, f"image {guest.image.name!r} is not on this host")
             # The path of the image below is the other host's.
             host_command.run("qemu-img", "rebase", "-u", "-F", guest.image.format, "-b", str(cached), str(part))
-            if content.user_data:
-                guest_metadata.keep_user_data(files.told, content.user_data)
+            guest_metadata.keep_secrets(files.told, content.told)
             failpoints.point("libvirt-disk-received")
             part.replace(files.disk)
 

@@ -1,10 +1,14 @@
 """The files of a guest on its host's disk: its image in the cache, its root disk, and what it is told about itself."""
 
+from dataclasses import replace
 from pathlib import Path
+
+from pycdlib.pycdlibexception import PyCdlibException
 
 from agent.drivers.driver import Secrets
 from agent.drivers.libvirt import config_drive, guest_metadata, root_disk
 from agent.drivers.libvirt.host import LibvirtHost
+from agent.drivers.libvirt.instance_files import InstanceFiles
 from domain.guest_spec import GuestSpec, ImageRef
 from infra.process import failpoints
 
@@ -76,22 +80,39 @@ class LibvirtDisks(LibvirtHost):
         """Remove the file of the rescue disk."""
         await self._connection.run(lambda: self._files.instance(instance_id).rescue_disk.unlink(missing_ok=True))
 
-    async def write_config_drive(self, guest: GuestSpec, secrets: Secrets | None) -> None:
+    async def write_config_drive(self, guest: GuestSpec, secrets: Secrets) -> None:
         """Write the metadata documents and, where the guest wants one, the ISO image with them."""
         files = self._files.instance(guest.id)
 
         def work() -> None:
             files.make()
-            told = secrets or guest_metadata.secrets_of({**guest_metadata.kept(files.told), **_on(files.config_drive)})
-            documents = guest_metadata.documents(guest, told, self._networks.uplink.mtu())
+            mtu = self._networks.uplink.mtu()
+            documents = guest_metadata.documents(guest, secrets, mtu, self._vendor_data)
             if guest.config_drive:
-                config_drive.write(files.config_drive, documents)
-                documents = guest_metadata.without_password(documents)
-            guest_metadata.keep(files.told, documents)
+                if documents != _on(files.config_drive):
+                    config_drive.write(files.config_drive, documents)
+                # Only the guest's root can read the drive, the service any user of it.
+                documents = guest_metadata.documents(guest, replace(secrets, password=""), mtu, self._vendor_data)
+            if documents != guest_metadata.kept(files.told):
+                guest_metadata.keep(files.told, documents)
 
         await self._connection.run(work)
 
+    async def told(self, instance_id: str) -> Secrets | None:
+        """Read the documents that were kept, and the config drive, which has the password."""
+        files = self._files.instance(instance_id)
+        return await self._connection.run(lambda: told_by(files))
+
+
+def told_by(files: InstanceFiles) -> Secrets | None:
+    """Return the secrets in the documents that an instance's files have; None where they have none. Raises OSError."""
+    documents = {**guest_metadata.kept(files.told), **_on(files.config_drive)}
+    return guest_metadata.secrets_of(documents) if documents else None
+
 
 def _on(drive: Path) -> dict[str, bytes]:
-    """The documents on a config drive, whose password the metadata service does not have; none where there is none."""
-    return config_drive.read(drive) if drive.exists() else {}
+    """The documents on a config drive; none where there is none, or it cannot be read: then it is written anew."""
+    try:
+        return config_drive.read(drive) if drive.exists() else {}
+    except PyCdlibException:
+        return {}

@@ -6,28 +6,47 @@ service, so images that run elsewhere run here.
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from agent.drivers.driver import Secrets
-from domain.guest_spec import GuestSpec
+from agent.drivers.network.routes import Route, routes
+from domain.guest_spec import GuestSpec, Nic
 
 META_DATA = "meta_data.json"
 NETWORK_DATA = "network_data.json"
 USER_DATA = "user_data"
+VENDOR_DATA = "vendor_data.json"
+VENDOR_DATA2 = "vendor_data2.json"
+NAMES = (META_DATA, NETWORK_DATA, USER_DATA, VENDOR_DATA, VENDOR_DATA2)
+CLOUD_INIT = "cloud-init"
+"""Name of the part of vendor data that cloud-init takes: its configuration or a script, or a list of them."""
+OF_OPERATOR = "static"
+"""Under which name of the second form of vendor data the operator's stands, as OpenStack has it."""
 
 
-def documents(guest: GuestSpec, secrets: Secrets, mtu: int) -> dict[str, bytes]:
-    """Document name -> content, of all that `openstack/latest/` has. `mtu`: bytes of the guest's networks."""
+def documents(
+    guest: GuestSpec, secrets: Secrets, mtu: int, vendor: Mapping[str, Any] | None = None
+) -> dict[str, bytes]:
+    """Document name -> content, of all that `openstack/latest/` has.
+
+    `mtu`: bytes of the guest's networks; `vendor`: the operator's vendor data, for all guests; None: there is none.
+    """
     found = {META_DATA: _json(_meta_data(guest, secrets)), NETWORK_DATA: _json(_network_data(guest, mtu))}
     if secrets.user_data:
-        found[USER_DATA] = secrets.user_data.encode()
+        found[USER_DATA] = secrets.user_data
+    if vendor is not None or secrets.password:
+        found[VENDOR_DATA] = _compact(_with_password(vendor or {}, secrets.password))
+    if vendor is not None:
+        found[VENDOR_DATA2] = _compact({OF_OPERATOR: vendor})
     return found
 
 
 def keep(directory: Path, found: dict[str, bytes]) -> None:
     """Keep the documents for the metadata service, for its eyes only. Raises OSError."""
     directory.mkdir(mode=0o700, exist_ok=True)
-    for name in (META_DATA, NETWORK_DATA, USER_DATA):
+    for name in NAMES:
         if name not in found:
             (directory / name).unlink(missing_ok=True)
             continue
@@ -38,28 +57,21 @@ def keep(directory: Path, found: dict[str, bytes]) -> None:
         fresh.replace(directory / name)
 
 
-def keep_user_data(directory: Path, user_data: str) -> None:
-    """Keep what came from the guest's host before, until all documents are written. Raises OSError."""
-    keep(directory, {USER_DATA: user_data.encode()})
+def keep_secrets(directory: Path, secrets: Secrets) -> None:
+    """Keep what the guest was told on the host before, until all documents are written. Raises OSError."""
+    found = {META_DATA: _json({"admin_pass": secrets.password} if secrets.password else {})}
+    keep(directory, found | ({USER_DATA: secrets.user_data} if secrets.user_data else {}))
 
 
 def kept(directory: Path) -> dict[str, bytes]:
     """Read the documents that were kept for the metadata service; none where nothing was. Raises OSError."""
-    names = (META_DATA, NETWORK_DATA, USER_DATA)
-    return {name: (directory / name).read_bytes() for name in names if (directory / name).exists()}
+    return {name: (directory / name).read_bytes() for name in NAMES if (directory / name).exists()}
 
 
 def secrets_of(found: dict[str, bytes]) -> Secrets:
     """Tell the secrets that stand in these documents."""
     meta = json.loads(found.get(META_DATA, b"{}"))
-    return Secrets(password=meta.get("admin_pass", ""), user_data=found.get(USER_DATA, b"").decode())
-
-
-def without_password(found: dict[str, bytes]) -> dict[str, bytes]:
-    """The documents for a guest that has a config drive: only its root can read that, the service any user of it."""
-    meta = json.loads(found[META_DATA])
-    meta.pop("admin_pass", None)
-    return {**found, META_DATA: _json(meta)}
+    return Secrets(password=meta.get("admin_pass", ""), user_data=found.get(USER_DATA, b""))
 
 
 def _meta_data(guest: GuestSpec, secrets: Secrets) -> dict[str, object]:
@@ -69,7 +81,7 @@ def _meta_data(guest: GuestSpec, secrets: Secrets) -> dict[str, object]:
         "hostname": guest.hostname,
         "local_hostname": guest.hostname,
         "project_id": guest.project,
-        "launch_index": 0,
+        "launch_index": guest.launch_index,
         "meta": guest.metadata,
         "devices": [],
     }
@@ -83,21 +95,56 @@ def _meta_data(guest: GuestSpec, secrets: Secrets) -> dict[str, object]:
 
 
 def _network_data(guest: GuestSpec, mtu: int) -> dict[str, object]:
-    links, networks = [], []
-    for index, nic in enumerate(guest.nics):
-        link = {
-            "id": f"nic{index}",
-            "vif_id": nic.port_id,
-            "type": "bridge",
-            "ethernet_mac_address": nic.mac,
-            "mtu": mtu,
+    links = [
+        {"id": f"nic{index}", "vif_id": nic.port_id, "type": "bridge", "ethernet_mac_address": nic.mac, "mtu": mtu}
+        for index, nic in enumerate(guest.nics)
+    ]
+    networks = [
+        {
+            "id": f"network{index}",
+            "network_id": nic.network_id,
+            "link": f"nic{index}",
+            "type": "ipv4_dhcp",
+            "routes": [_route(route) for route in routes(nic.gateway)],
+            "services": _name_servers(nic),
         }
-        links.append(link)
-        networks.append(
-            {"id": f"network{index}", "network_id": nic.network_id, "link": link["id"], "type": "ipv4_dhcp"}
-        )
-    return {"links": links, "networks": networks, "services": []}
+        for index, nic in enumerate(guest.nics)
+    ]
+    # All name servers once more in one place: some readers look there alone.
+    services = {each["address"]: each for nic in guest.nics for each in _name_servers(nic)}
+    return {"links": links, "networks": networks, "services": list(services.values())}
+
+
+def _route(route: Route) -> dict[str, str]:
+    return {
+        "network": str(route.to.network_address),
+        "netmask": str(route.to.netmask),
+        "gateway": route.gateway,
+    }
+
+
+def _name_servers(nic: Nic) -> list[dict[str, str]]:
+    """The network's own, at its gateway; none where that is not known."""
+    return [{"type": "dns", "address": nic.gateway}] if nic.gateway else []
+
+
+def _with_password(vendor: Mapping[str, Any], password: str) -> dict[str, Any]:
+    """The operator's vendor data, by which cloud-init gives the image's own user the password, too: of `admin_pass` it
+    takes no notice."""
+    if not password:
+        return dict(vendor)
+    config = {"password": password, "chpasswd": {"expire": False}}
+    own = f"#cloud-config\n{json.dumps(config)}\n"
+    others = vendor.get(CLOUD_INIT) or []
+    # The later ones win: the operator's.
+    parts = [own, *([others] if isinstance(others, str) else others)]
+    return {**vendor, CLOUD_INIT: parts if len(parts) > 1 else own}
 
 
 def _json(value: object) -> bytes:
     return json.dumps(value, indent=1, ensure_ascii=False).encode()
+
+
+def _compact(value: object) -> bytes:
+    # The operator's may be deep: indented, it would grow by its depth for each line.
+    return json.dumps(value, ensure_ascii=False).encode()

@@ -5,22 +5,24 @@ import logging
 import os
 import platform
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
+from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import libvirt
 
 from agent.drivers.driver import DriverError, DriverFault, Watcher
-from agent.drivers.libvirt import kvm, xml
+from agent.drivers.libvirt import kvm, vendor_data, xml
 from agent.drivers.libvirt.connection import Connection
 from agent.drivers.libvirt.image_cache import ImageCache
 from agent.drivers.libvirt.instance_files import HostFiles
 from agent.drivers.network.guest_networks import GuestNetworks
 from domain.host.messages import Inventory
 from infra.process import log_context
+from infra.process.ranges import ranges
 from infra.process.settings import Settings
 
 COPIES = 2
@@ -44,16 +46,24 @@ class LibvirtHost:
         token: str = "",
         address: str = "127.0.0.1",
         uplink: str = "",
+        closed: Iterable[IPv4Network] = (),
+        host_id: str = "",
         executor: Executor | None = None,
+        vendor_data: Mapping[str, Any] | None = None,
+        encrypt: bool = False,
     ) -> None:
         """`state`: directory for disks and cached images; `store`, `token`: where images come from (ImageCache);
-        `address`: where displays listen; `uplink`: the interface to other hosts, empty where there are none."""
+        `address`: where displays listen; `uplink`: the interface to other hosts, empty where there are none; `closed`:
+        ranges that no guest reaches by its network's way out; `host_id`: the id that the host is registered under;
+        `vendor_data`: what the operator tells all guests (guest_metadata.documents); `encrypt`: whether what guests
+        send to other hosts is encrypted."""
+        self._vendor_data = vendor_data
         self._files = HostFiles(state.absolute())
         self._address = address
         self._executor = executor or ThreadPoolExecutor(8, thread_name_prefix="libvirt")
         self._copiers = ThreadPoolExecutor(COPIES, thread_name_prefix="images")
         self._images = ImageCache(self._files.cache, store, token, self._copiers)
-        self._networks = GuestNetworks(uplink)
+        self._networks = GuestNetworks(state.absolute() / "networks", uplink, closed, host_id, encrypt)
         self._connection = Connection(uri, self._executor, self._on_change, self._on_reboot)
         self._kvm = kvm.usable()
         self._cache = "none"
@@ -65,8 +75,8 @@ class LibvirtHost:
         self._reboots: dict[str, int] = {}
 
     @classmethod
-    def of(cls, settings: Settings, token: str = "") -> Self:
-        """The driver that the settings describe; `token` is the one between API and agents."""
+    def of(cls, settings: Settings, token: str = "", host_id: str = "") -> Self:
+        """The driver that the settings describe; `token` is the one between API and agents, `host_id` the host's."""
         agent = settings.agent
         executor = ThreadPoolExecutor(agent.parallel + 2, thread_name_prefix="libvirt")
         return cls(
@@ -76,14 +86,18 @@ class LibvirtHost:
             token=token,
             address=agent.address,
             uplink=agent.uplink,
+            closed=ranges(agent.closed),
+            host_id=host_id,
             executor=executor,
+            vendor_data=vendor_data.read(agent.vendor_data),
+            encrypt=agent.encrypt,
         )
 
     async def open(self, watcher: Watcher) -> None:
         """Connect, have the networks of defined guests running, and call the watcher from now on."""
         self._loop = asyncio.get_running_loop()
         await self._connection.run(self._prepare)
-        await self._connection.call(self._networks.repair)
+        await self._connection.run(self._networks.repair)
         self._probe = asyncio.create_task(self._learn_capabilities())
         self._pump = asyncio.create_task(self._tell(watcher))
 

@@ -19,6 +19,7 @@ import httpx
 from agent.drivers.driver import DriverError, DriverFault
 from agent.drivers.libvirt.qcow2 import read_header
 from domain.guest_spec import ImageRef
+from infra.process.error_text import text_of
 
 CHUNK = 1 << 20
 ANSWER_TIMEOUT = 30.0
@@ -113,9 +114,8 @@ class ImageCache:
                 target.flush()
                 os.fsync(target.fileno())
         except (OSError, httpx.HTTPError, httpx.InvalidURL) as problem:
-            raise DriverError(
-                DriverFault.IMAGE_UNAVAILABLE, f"image {image.name!r} ({image.checksum}): {problem}"
-            ) from problem
+            message = f"image {image.name!r} ({image.checksum}) could not be fetched from the image store"
+            raise DriverError(DriverFault.IMAGE_UNAVAILABLE, message, text_of(problem)) from problem
         return digest.hexdigest()
 
     @property

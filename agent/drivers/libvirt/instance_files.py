@@ -2,11 +2,14 @@
 
 Why names in one place: three parties read them (the driver, the hypervisor, the metadata service), and an instance is
 gone when its directory is.
+
+Files are for the agent's user alone (its umask is set in agent/compose.py), and libvirt hands a guest's disks to the
+user that runs guests for as long as the guest runs.
 """
 
-import ipaddress
 import shutil
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,13 +51,13 @@ class InstanceFiles:
         return self.directory / "metadata"
 
     def make(self) -> None:
-        """Make the directory. Others may pass through it: the hypervisor runs guests as a user of its own."""
-        self.directory.mkdir(mode=0o711, parents=True, exist_ok=True)
+        """Make the directory of the instance."""
+        _make_passable(self.directory)
 
 
 @dataclass(frozen=True)
 class HostFiles:
-    """The files of a host: instances, cached images, and whose each address is."""
+    """The files of a host: instances, volumes and cached images."""
 
     state: Path
 
@@ -64,23 +67,31 @@ class HostFiles:
         return self.state / "cache"
 
     @property
-    def _addresses(self) -> Path:
-        return self.state / "addresses"
+    def _instances(self) -> Path:
+        return self.state / "instances"
+
+    @property
+    def _volumes(self) -> Path:
+        return self.state / "volumes"
 
     def instance(self, instance_id: str) -> InstanceFiles:
         """The files of an instance. Raises ValueError for an id that is no UUID: it becomes part of a path."""
-        return InstanceFiles(self.state / "instances" / str(uuid.UUID(instance_id)))
+        return InstanceFiles(self._instances / str(uuid.UUID(instance_id)))
 
     def volume(self, volume_id: str) -> Path:
         """The file of a volume. Raises ValueError for an id that is no UUID: it becomes part of a path."""
-        return self.state / "volumes" / f"{uuid.UUID(volume_id)}.qcow2"
+        return self._volumes / f"{uuid.UUID(volume_id)}.qcow2"
 
     def make(self) -> None:
         """Make the host's directories where they are missing."""
-        self.state.mkdir(mode=0o755, parents=True, exist_ok=True)
-        for directory in (self.cache, self.state / "instances"):
-            directory.mkdir(mode=0o711, exist_ok=True)
-        self._addresses.mkdir(mode=0o700, exist_ok=True)
+        if not self.state.exists():
+            _make_passable(self.state)
+        for directory in (self.cache, self._instances, self._volumes):
+            _make_passable(directory)
+        # Earlier releases let everybody read disks.
+        for disk in (*self._instances.glob("*/*.qcow2"), *self._volumes.glob("*.qcow2")):
+            with suppress(FileNotFoundError):
+                disk.chmod(0o600)
 
     def remove(self, instance_id: str) -> None:
         """Remove all of an instance."""
@@ -88,21 +99,8 @@ class HostFiles:
         if directory.exists():
             shutil.rmtree(directory)
 
-    def give_address(self, ip: str, instance_id: str) -> None:
-        """Note whose an address is on this host."""
-        path = self._addresses / str(ipaddress.IPv4Address(ip))
-        fresh = path.with_suffix(".new")
-        fresh.write_text(instance_id)
-        fresh.replace(path)
 
-    def take_address(self, ip: str, instance_id: str) -> None:
-        """Forget it, unless it is another's by now."""
-        if self.owner(ip) == instance_id:
-            (self._addresses / str(ipaddress.IPv4Address(ip))).unlink(missing_ok=True)
-
-    def owner(self, ip: str) -> str:
-        """The instance that has the address on this host; empty where none has. Raises ValueError for no address."""
-        try:
-            return (self._addresses / str(ipaddress.IPv4Address(ip))).read_text()
-        except FileNotFoundError:
-            return ""
+def _make_passable(directory: Path) -> None:
+    """Make a directory that others may pass through, and not list: the hypervisor runs guests as a user of its own."""
+    directory.mkdir(parents=True, exist_ok=True)
+    directory.chmod(0o711)

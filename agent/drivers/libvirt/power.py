@@ -16,6 +16,7 @@ from agent.drivers.libvirt import xml
 from agent.drivers.libvirt.host import GONE, LibvirtHost, look_up, unknown
 from domain.guest_spec import Power
 from infra.process import failpoints
+from infra.process.error_text import text_of
 
 POLL = 0.2
 """Seconds between looks at a guest that was asked to power off."""
@@ -174,7 +175,7 @@ class LibvirtPower(LibvirtHost):
             saved = bool(domain.hasManagedSaveImage())
             if only_saved and not saved:
                 raise DriverError(DriverFault.GUEST_OFF, f"nothing was saved of guest {instance_id}")
-            self._networks.ensure(connection, xml.networks(domain.XMLDesc()))
+            self._networks.ensure(xml.segments(domain.XMLDesc()))
             failpoints.point("libvirt-starting")
             _create(domain, saved)
             failpoints.point("libvirt-started")
@@ -215,7 +216,7 @@ class LibvirtPower(LibvirtHost):
             if problem.code != DriverFault.HYPERVISOR_REFUSED:
                 raise
             # It may have gone off in between, or be deaf: there is a next time, and the plug.
-            logger.info("the guest could not be asked: %s", problem)
+            logger.info("the guest could not be asked: %s", problem.for_operators())
 
 
 def turn_off(domain: libvirt.virDomain) -> None:
@@ -235,7 +236,8 @@ def _create(domain: libvirt.virDomain, saved: bool) -> None:
             return
         if saved and domain.hasManagedSaveImage():
             # Starting it without would lose what somebody meant to keep: that is not decided here.
-            raise DriverError(DriverFault.SAVED_MEMORY_UNUSABLE, str(problem)) from problem
+            message = "the hypervisor cannot go on from the memory that it saved of the guest"
+            raise DriverError(DriverFault.SAVED_MEMORY_UNUSABLE, message, text_of(problem)) from problem
         raise
 
 

@@ -44,4 +44,5 @@ def _require_overlay_of(cached: Path, disk: Path) -> None:
     printed = host_command.run("qemu-img", "info", "-U", "--output=json", str(disk))
     backing = json.loads(printed or "{}").get("backing-filename", "")
     if backing != str(cached):
-        raise DriverError(DriverFault.DISK_DIFFERS, f"{disk} is there already, on {backing or 'no image'}")
+        inside = f"{disk} is on {backing or 'no image'}"
+        raise DriverError(DriverFault.DISK_DIFFERS, "the instance has a disk already, of another image", inside)

@@ -11,7 +11,7 @@ from string import ascii_lowercase
 from xml.etree import ElementTree as ET
 
 from agent.drivers.libvirt.instance_files import InstanceFiles
-from agent.drivers.network.xml import network_name
+from agent.drivers.network.record import bridge_name, segment_of, tap_name
 from domain.guest_spec import AttachedVolume, GuestSpec, ImageRef, Nic
 
 NAMESPACE = "urn:gostack:instance"
@@ -21,6 +21,8 @@ PREFIX = "gs-"
 AGENT_CHANNEL = "org.qemu.guest_agent.0"
 SPARE_PORTS = 16
 """PCI devices that can be attached to a guest while it runs."""
+PRODUCT = "OpenStack Compute"
+"""Product that a guest's firmware says it is: cloud images know by it in which form their metadata comes."""
 STATS_PERIOD = 10
 """Seconds between a guest's reports on its memory."""
 
@@ -104,10 +106,23 @@ def disk_of(xml: str, serial: str) -> str | None:
     return next((ET.tostring(disk, encoding="unicode") for disk in found), None)
 
 
-def networks(xml: str) -> list[str]:
-    """The names of the networks that a definition plugs the guest into."""
-    found = (source.get("network") for source in ET.fromstring(xml).findall("devices/interface/source"))
-    return [name for name in found if name]
+def interface_xml(guest: GuestSpec, nic: Nic, machine: Machine) -> str:
+    """A network interface of the guest."""
+    devices = ET.Element("devices")
+    _interface(devices, guest, nic, machine)
+    return ET.tostring(devices[0], encoding="unicode")
+
+
+def interface_of(xml: str, mac: str) -> str | None:
+    """The network interface with this MAC address, as a definition has it; None where it has none."""
+    found = ET.fromstring(xml).iterfind(f"devices/interface/mac[@address='{mac}']/..")
+    return next((ET.tostring(interface, encoding="unicode") for interface in found), None)
+
+
+def segments(xml: str) -> list[int]:
+    """The segments of the networks that a definition plugs the guest into."""
+    found = (source.get("bridge", "") for source in ET.fromstring(xml).findall("devices/interface/source"))
+    return [segment for name in found if (segment := segment_of(name)) is not None]
 
 
 def agent_connected(xml: str) -> bool:
@@ -135,6 +150,12 @@ def _system(domain: ET.Element, guest: GuestSpec) -> None:
     system = ET.SubElement(domain, "os")
     _text(system, "type", "hvm", arch=guest.image.arch, machine="q35" if _x86(guest) else "virt")
     ET.SubElement(system, "boot", {"dev": "hd"})
+    if _x86(guest):
+        # Without a config drive cloud-init asks the metadata service only of a machine that says that it has one.
+        ET.SubElement(system, "smbios", {"mode": "sysinfo"})
+        information = ET.SubElement(ET.SubElement(domain, "sysinfo", {"type": "smbios"}), "system")
+        for name, value in (("manufacturer", "GoStack"), ("product", PRODUCT)):
+            _text(information, "entry", value, name=name)
     features = ET.SubElement(domain, "features")
     ET.SubElement(features, "acpi")
     if _x86(guest):
@@ -185,8 +206,9 @@ def _config_drive(devices: ET.Element, files: InstanceFiles) -> None:
 
 
 def _interface(devices: ET.Element, guest: GuestSpec, nic: Nic, machine: Machine) -> None:
-    interface = ET.SubElement(devices, "interface", {"type": "network"})
-    ET.SubElement(interface, "source", {"network": network_name(nic.network_id)})
+    interface = ET.SubElement(devices, "interface", {"type": "bridge"})
+    ET.SubElement(interface, "source", {"bridge": bridge_name(nic.segment)})
+    ET.SubElement(interface, "target", {"dev": tap_name(nic.segment, nic.ip, nic.prefix)})
     ET.SubElement(interface, "mac", {"address": nic.mac})
     ET.SubElement(interface, "model", {"type": "virtio"})
     if guest.flavor.multi_queue > 1:

@@ -1,53 +1,158 @@
-"""The packets that a guest may send to its host, and that networks do not reach each other through it.
+"""The frames that a guest may send, and those that may cross from one host to another.
 
-Why needed: each network has an address of the host in it, so without rules every guest could speak to all that
-listens on the host, and the host would carry packets from one project's network to another's.
+Why by bridge port: a guest writes whatever it likes into a frame; the port that the frame came in by is the host's own
+knowledge. A port's MAC and addresses are in sets, so that the rules are the same however many guests there are.
 """
+
+from collections.abc import Iterable
 
 from agent.drivers import host_command
+from agent.drivers.network.record import NetworkRecord
+from agent.drivers.network.security import zone_of
+from agent.drivers.network.vxlan import PORT as VXLAN_PORT
+from domain.core.mac import GATEWAY_OCTET
 
-METADATA_ADDRESS = "169.254.169.254"
 TABLE = "gostack"
+CHAINS = (
+    *("inet input", "inet output", "inet prerouting", "inet forward"),
+    *("bridge from_guest", "bridge prerouting", "bridge forward", "bridge input"),
+)
+"""Family and name of each chain, all of which have rules."""
+GATEWAY_MACS = f"& ff:00:00:00:00:00 == {GATEWAY_OCTET:02x}:00:00:00:00:00"
 
-# The set has the pairs of a bridge and itself: where frames that stay on a bridge pass the packet filter, they may.
-# Declared, then emptied of rules, then filled: applying it again changes nothing, and the set keeps its elements.
+# Declared, then emptied of rules, then filled: applying it again changes nothing, and the sets keep their elements.
+# Nothing reaches the host's own IP stack from a bridge: DHCP, DNS and metadata answer in a namespace behind a port.
 _RULES = f"""
 table inet {TABLE} {{
-  set same {{ typeof iifname . oifname; }}
-  chain forward {{ type filter hook forward priority filter; }}
-  chain input {{ type filter hook input priority filter; }}
+  set hosts {{ type ipv4_addr; }}
+  map zones {{ typeof iifname : ct zone; }}
+  chain input {{ type filter hook input priority 0; }}
+  chain output {{ type filter hook output priority 0; }}
+  chain prerouting {{ type filter hook prerouting priority -300; }}
+  chain forward {{ type filter hook forward priority 0; }}
 }}
-flush chain inet {TABLE} forward
 flush chain inet {TABLE} input
+flush chain inet {TABLE} output
+flush chain inet {TABLE} prerouting
+flush chain inet {TABLE} forward
 table inet {TABLE} {{
+  chain input {{
+    udp dport {VXLAN_PORT} ip saddr != @hosts counter drop
+    udp dport {VXLAN_PORT} meta nfproto ipv6 counter drop
+  }}
+  chain output {{
+    udp dport {VXLAN_PORT} meta nfproto ipv6 counter drop
+  }}
+  chain prerouting {{
+    ct zone set iifname map @zones
+  }}
   chain forward {{
-    iifname . oifname @same accept
-    iifname "gsb-*" drop
-    oifname "gsb-*" drop
+    iifname "gsb-*" ct state established,related accept
+    iifname "gsb-*" meta mark & 3 == 3 accept
+    iifname "gsb-*" counter drop
+  }}
+}}
+table bridge {TABLE} {{
+  set macs {{ typeof iifname . ether saddr; }}
+  set ips {{ typeof iifname . ether saddr . ip saddr; }}
+  set arps {{ typeof iifname . arp saddr ether . arp saddr ip; }}
+  set open {{ type ifname; }}
+  set pairs {{ typeof iifname . ether saddr . ip saddr; flags interval; }}
+  set pair_arps {{ typeof iifname . arp saddr ether . arp saddr ip; flags interval; }}
+  chain from_guest {{ }}
+  chain prerouting {{ type filter hook prerouting priority -300; }}
+  chain forward {{ type filter hook forward priority 0; }}
+  chain input {{ type filter hook input priority 0; }}
+}}
+flush chain bridge {TABLE} from_guest
+flush chain bridge {TABLE} prerouting
+flush chain bridge {TABLE} forward
+flush chain bridge {TABLE} input
+table bridge {TABLE} {{
+  chain from_guest {{
+    iifname @open accept
+    ether type arp iifname . arp saddr ether . arp saddr ip @pair_arps accept
+    ether type arp iifname . ether saddr @macs iifname . arp saddr ether . arp saddr ip @arps accept
+    ether type arp iifname . ether saddr @macs arp saddr ip 0.0.0.0 accept
+    ether type ip udp sport 67 counter drop
+    ether type ip iifname . ether saddr . ip saddr @ips accept
+    ether type ip iifname . ether saddr . ip saddr @pairs accept
+    ether type ip iifname . ether saddr @macs ip saddr 0.0.0.0 udp sport 68 udp dport 67 accept
+    counter drop
+  }}
+  chain prerouting {{
+    iifname "gst-*" goto from_guest
+    iifname "gsx-*" ether saddr {GATEWAY_MACS} counter drop
+    iifname "gsx-*" udp sport 67 counter drop
+  }}
+  chain forward {{
+    oifname "gsx-*" ether daddr {GATEWAY_MACS} drop
+    oifname "gsx-*" udp dport 67 drop
+    iifname "gsd-*" oifname "gsx-*" drop
   }}
   chain input {{
-    iifname != "gsb-*" accept
-    ct state established,related accept
-    udp dport {{ 53, 67 }} accept
-    tcp dport 53 accept
-    ip daddr {METADATA_ADDRESS} tcp dport 80 accept
-    icmp type echo-request accept
-    drop
+    iifname {{ "gst-*", "gsx-*", "gsd-*" }} counter drop
   }}
 }}
 """
 
 
-def guard() -> None:
-    """Have the rules. Raises DriverError "host-command-failed"."""
-    host_command.run("nft", "-f", "-", given=_RULES)
+def guard(uplinks: Iterable[str], tunnel: str = "") -> None:
+    """Have the rules, and take frames of guest networks from the hosts at these addresses and from no others; where
+    `tunnel` names a device, by that alone, and send none by another.
+
+    Raises DriverError "host-command-failed".
+    """
+    known = ", ".join(sorted(uplinks))
+    hosts = [f"flush set inet {TABLE} hosts"]
+    hosts += [f"add element inet {TABLE} hosts {{ {known} }}"] if known else []
+    for chain, way in (("input", "iifname"), ("output", "oifname")) if tunnel else ():
+        hosts.append(f'add rule inet {TABLE} {chain} udp dport {VXLAN_PORT} {way} != "{tunnel}" counter drop')
+    host_command.run("nft", "-f", "-", given="\n".join([_RULES, *hosts]))
 
 
-def admit(bridge: str) -> None:
-    """Let frames pass that stay on this bridge. Raises DriverError "host-command-failed"."""
-    host_command.run("nft", "add", "element", "inet", TABLE, "same", f'{{ "{bridge}" . "{bridge}" }}')
+def admit(record: NetworkRecord) -> None:
+    """Let the network's guests send what is their own, and have its connections tracked apart from those of other
+    networks, whose ranges may be the same.
+
+    Raises DriverError "host-command-failed".
+    """
+    _run(_zone("add", record), *_elements("add", record))
 
 
-def forget(bridge: str) -> None:
-    """The bridge is gone."""
-    host_command.run("nft", "delete", "element", "inet", TABLE, "same", f'{{ "{bridge}" . "{bridge}" }}', fails=(1,))
+def forget(record: NetworkRecord) -> None:
+    """Let the network's guests send nothing; where they could not, nothing changes."""
+    # What is not there cannot be deleted; added before, it is there.
+    _run(*_elements("add", record), *_elements("delete", record))
+
+
+def leave(record: NetworkRecord) -> None:
+    """Track connections of a network that the host does not have any more as those of no network.
+
+    Raises DriverError "host-command-failed".
+    """
+    # What is not there cannot be deleted; added before, it is there.
+    _run(_zone("add", record), _zone("delete", record))
+
+
+def _run(*commands: str) -> None:
+    host_command.run("nft", "-f", "-", given="\n".join(commands) + "\n")
+
+
+def _zone(verb: str, record: NetworkRecord) -> str:
+    return f'{verb} element inet {TABLE} zones {{ "{record.bridge}" : {zone_of(record.segment)} }}'
+
+
+def elements(record: NetworkRecord) -> dict[str, list[tuple[str, ...]]]:
+    """Return what the sets have of the network: the name of a set -> its elements, the host's end of an interface
+    first."""
+    entries = [(record.tap(each), each.mac, each.ip) for each in record.entries]
+    return {"macs": [(tap, mac) for tap, mac, _ in entries], "ips": [*entries], "arps": [*entries]}
+
+
+def _elements(verb: str, record: NetworkRecord) -> Iterable[str]:
+    if not record.entries:
+        return
+    for name, found in elements(record).items():
+        listed = ", ".join(" . ".join((f'"{tap}"', *rest)) for tap, *rest in found)
+        yield f"{verb} element bridge {TABLE} {name} {{ {listed} }}"

@@ -1,153 +1,305 @@
-"""The guest networks of a host: a libvirt network each, joined to the same network on other hosts.
+"""The guest networks of a host, each an island: a bridge without an address of the host, joined to the same network on
+other hosts, with services in a namespace of their own.
 
-Why repaired before every use: libvirt makes bridges anew after a restart of the host and knows nothing of our port in
-them, and finding that out costs a few milliseconds.
+Why repaired before every use: a host that was restarted has none of this, and finding out what is missing costs a few
+milliseconds.
 """
 
+import logging
+import socket
 import threading
 from collections import defaultdict
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from ipaddress import IPv4Network
 from pathlib import Path
+from typing import Protocol
 
-import libvirt
-
-from agent.drivers.driver import DriverError, DriverFault
-from agent.drivers.network import firewall, vxlan
-from agent.drivers.network.xml import (
-    PREFIX,
-    Entry,
-    NetworkFacts,
-    network_name,
-    network_xml,
-    read_network,
-)
+from agent.drivers import host_command
+from agent.drivers.driver import DriverError
+from agent.drivers.network import firewall, resolvers, security, survey, vxlan
+from agent.drivers.network.namespace import there
+from agent.drivers.network.record import Entry, NetworkRecord, NetworkRecords
+from agent.drivers.network.security import SecurityGroups
+from agent.drivers.network.services import NetworkServices
+from agent.drivers.network.tunnel import Tunnel
+from agent.drivers.network.ways_out import Way, WaysOut
 from domain.guest_spec import GuestSpec, Nic
+from domain.network.on_host import AddressOnHost, HostDifference, HostNetworks, NetworkOnHost
+from domain.network.port_settings import HostPorts
+from infra.process import failpoints
 
-UPDATED = libvirt.VIR_NETWORK_UPDATE_AFFECT_CONFIG | libvirt.VIR_NETWORK_UPDATE_AFFECT_LIVE
-ADD = libvirt.VIR_NETWORK_UPDATE_COMMAND_ADD_LAST
-DELETE = libvirt.VIR_NETWORK_UPDATE_COMMAND_DELETE
-HOST_ENTRY = libvirt.VIR_NETWORK_SECTION_IP_DHCP_HOST
+logger = logging.getLogger(__name__)
+
+
+MOST_TOLD = 500
+"""Differences that are told at once."""
+
+
+class MetadataSockets(Protocol):
+    """The part of the agent that answers what guests ask of the metadata service."""
+
+    def add(self, segment: int, listening: socket.socket) -> None:
+        """Take over the socket of a network, in place of an earlier one."""
+
+    def remove(self, segment: int) -> None:
+        """Close the socket of a network, where there is one."""
+
+
+class NobodyAnswers:
+    """Takes no sockets: for a host without a metadata service."""
+
+    def add(self, segment: int, listening: socket.socket) -> None:
+        """Close the socket, since nobody answers on it."""
+        listening.close()
+
+    def remove(self, segment: int) -> None:
+        """Do nothing, since there is no socket."""
 
 
 class GuestNetworks:
-    """Every method blocks, is safe to run twice, and raises libvirt's errors as they are, and DriverError."""
+    """Every method blocks, is safe to run twice, and raises DriverError and OSError."""
 
-    def __init__(self, uplink: str) -> None:
-        """`uplink`: the interface to other hosts; empty where there are none."""
-        self.uplink = vxlan.Uplink(uplink)
+    def __init__(
+        self,
+        directory: Path,
+        uplink: str,
+        closed: Iterable[IPv4Network] = (),
+        host_id: str = "",
+        encrypt: bool = False,
+    ) -> None:
+        """`directory`: for what the host keeps of its networks; `uplink`: the interface to other hosts, empty where
+        there are none; `closed`: ranges that no guest reaches by its network's way out; `host_id`: this
+        host's, by which it knows whether it is the one to answer at a port's floating addresses; `encrypt`: whether
+        what goes to other hosts is encrypted."""
+        self.tunnel = Tunnel(directory, encrypt and bool(uplink))
+        self.uplink = vxlan.Uplink(uplink, encrypted=self.tunnel.encrypts)
+        self.records = NetworkRecords(directory)
+        self.answers: MetadataSockets = NobodyAnswers()
         # Two guests of one network must not both find it missing, nor one leave it while another comes.
-        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._locks: defaultdict[int, threading.Lock] = defaultdict(threading.Lock)
+        self._listening: set[int] = set()
+        self._hosts: Mapping[str, str] = self.records.hosts()
+        self._reached: Mapping[str, str] | None = None
+        """The hosts that frames are sent to; None before the first repair."""
+        self._security = SecurityGroups(self.records)
+        self._host_id = host_id
+        self._ways = WaysOut(self.uplink, directory, closed)
 
-    def repair(self, connection: libvirt.virConnect) -> None:
-        """Have all that is defined running and joined."""
-        firewall.guard()
-        for network in connection.listAllNetworks():
-            if network.name().startswith(PREFIX):
-                with self._locks[network.name()]:
-                    facts = read_network(network.XMLDesc(libvirt.VIR_NETWORK_XML_INACTIVE))
-                    self._run(network, facts)
-                    # libvirt may have started it by itself, with the host.
-                    _settle(facts.bridge)
+    def repair(self) -> None:
+        """Have every network that the host keeps a record of."""
+        firewall.guard(self._hosts, self.tunnel.name)
+        own = self.uplink.address()
+        reached = self.tunnel.reached({each: key for each, key in self._hosts.items() if each != own})
+        self._reached = reached
+        for record in list(self.records.all()):
+            with self._locks[record.segment]:
+                self._have(record)
+        self._security.renew()
+        self._let_out()
+        # At last, since the guests of one host reach each other without it.
+        self.tunnel.have(own, self.uplink.device_mtu() if own else 0, reached)
 
-    def ensure(self, connection: libvirt.virConnect, names: list[str]) -> None:
-        """Have these networks running and joined; one that is not defined is left to fail."""
-        for name in names:
-            with self._locks[name]:
-                network = _found(connection.networkLookupByName, name)
-                if network is not None:
-                    self._run(network, read_network(network.XMLDesc(libvirt.VIR_NETWORK_XML_INACTIVE)))
+    def ports(self) -> tuple[str, list[tuple[str, str, str]]]:
+        """Return the version of what is known of the guests' ports, and each port's network, address and instance."""
+        found = [(each.id, entry.ip, entry.instance_id) for each in self.records.all() for entry in each.entries]
+        return self._security.version, found
 
-    def plug(self, connection: libvirt.virConnect, guest: GuestSpec) -> None:
-        """Have the guest's networks with its addresses in them. DriverError "network-overlaps"."""
+    def know_ports(self, settings: HostPorts) -> None:
+        """Let the ports have these settings, and their networks a way out or none, from now on."""
+        self._security.know(settings)
+        self._let_out()
+
+    def know_hosts(self, hosts: Mapping[str, str]) -> None:
+        """Join every network to those of these hosts, address -> public key of the tunnel, and to no others, from now
+        on; have again what somebody took away, ways out as the host's routes and name servers are now, and the limits
+        of bandwidth of guests that have started since."""
+        self._security.limit()
+        if hosts == self._hosts and self._reached is not None:
+            try:
+                self._mend()
+            finally:
+                self._let_out()
+            return
+        self.records.keep_hosts(hosts)
+        self._hosts = hosts
+        self.repair()
+
+    def told(self) -> HostNetworks:
+        """Return the networks that the host keeps, and how what it has differs from that."""
+        records, found = self._differences(survey.look())
+        return HostNetworks(
+            networks=tuple(
+                NetworkOnHost(
+                    id=each.id,
+                    segment=each.segment,
+                    addresses=tuple(AddressOnHost(ip=e.ip, mac=e.mac, instance_id=e.instance_id) for e in each.entries),
+                )
+                for each in records
+            ),
+            differences=tuple(found[:MOST_TOLD]),
+            more=max(0, len(found) - MOST_TOLD),
+        )
+
+    def _differences(self, seen: survey.Survey) -> tuple[list[NetworkRecord], list[HostDifference]]:
+        records = list(self.records.all())
+        serving = frozenset(each.segment for each in records if self._services(each.segment).pid())
+        wanted = survey.NetworksWanted(
+            records, frozenset(self._hosts), self._security.taps(), serving, bool(self.uplink.name)
+        )
+        found = list(survey.differences(seen, wanted))
+        if not self.tunnel.stands(self._reached or {}):
+            found.append(HostDifference(what=f"tunnel {self.tunnel.name}", missing=True))
+        return records, found
+
+    def _mend(self) -> None:
+        """Have again what somebody took away; what is too much stays, and is told. One network's failure keeps no other
+        from being mended."""
+        missing = self._missing(survey.look())
+        if of_all := missing.get(0):
+            logger.warning(
+                "what all networks of this host have in common is made again, which lacks: %s", ", ".join(of_all)[:500]
+            )
+            self.repair()
+            missing = self._missing(survey.look())
+        failed: DriverError | OSError | None = None
+        for segment in sorted(missing.keys() - {0}):
+            try:
+                self._mend_one(segment)
+            except (DriverError, OSError) as error:
+                failed = error
+        if any(what.endswith(security.TABLE) for each in missing.values() for what in each):
+            self._security.renew()
+        if failed is not None:
+            raise failed
+
+    def _mend_one(self, segment: int) -> None:
+        with self._locks[segment]:
+            seen = survey.look()
+            record = self.records.get(segment)
+            # What a guest that comes or goes had half of, it has now.
+            if record is not None and (lacks := self._missing(seen).get(segment)):
+                logger.warning("network %s is mended, which lacks: %s", record.id, ", ".join(lacks)[:500])
+                self._have(record)
+                survey.rejoin(record, seen)
+
+    def _missing(self, seen: survey.Survey) -> dict[int, list[str]]:
+        """Return what is missing, by the segment of its network; 0: what belongs to no one network."""
+        found: dict[int, list[str]] = {}
+        for each in self._differences(seen)[1]:
+            if each.missing:
+                found.setdefault(each.segment, []).append(each.what)
+        return found
+
+    def ensure(self, segments: Iterable[int]) -> None:
+        """Have these networks; one of which there is no record is left to fail."""
+        for segment in segments:
+            with self._locks[segment]:
+                record = self.records.get(segment)
+                if record is not None:
+                    self._have(record)
+
+    def plug(self, guest: GuestSpec) -> None:
+        """Have the guest's networks, and let it send from its addresses in them."""
         for nic in guest.nics:
-            with self._locks[network_name(nic.network_id)]:
-                self._plug(connection, guest, nic)
+            with self._locks[nic.segment]:
+                before = self.records.get(nic.segment) or NetworkRecord.of(nic)
+                record = before.having(Entry(nic.mac, nic.ip, guest.hostname, guest.id))
+                self.records.put(record)
+                failpoints.point("libvirt-half-plugged")
+                self._have(record)
+                self._security.came(record.tap(record.entries[-1]), guest.id)
 
-    def unplug(self, connection: libvirt.virConnect, guest: GuestSpec) -> None:
+    def unplug(self, guest: GuestSpec) -> None:
         """Take the guest's addresses away, and networks that have none left."""
         for nic in guest.nics:
-            with self._locks[network_name(nic.network_id)]:
-                network = _look_up(connection, nic)
-                if network is not None:
-                    self._unplug(network, nic)
+            with self._locks[nic.segment]:
+                self._unplug(guest, nic)
 
-    def _plug(self, connection: libvirt.virConnect, guest: GuestSpec, nic: Nic) -> None:
-        network = _look_up(connection, nic)
-        if network is None:
-            firewall.guard()
-            xml = network_xml(nic, [Entry(nic.mac, nic.ip, guest.hostname)], self.uplink.mtu())
-            network = connection.networkDefineXML(xml)
-            try:
-                self._run(network, read_network(xml))
-            except Exception:
-                # Else it would stand in the way of the next attempt, which may bring another address.
-                with suppress(libvirt.libvirtError):
-                    network.undefine()
-                raise
+    def owner(self, segment: int, ip: str) -> Entry | None:
+        """Return who has an address in a network on this host; None where nobody has it."""
+        record = self.records.get(segment)
+        return next((each for each in record.entries if each.ip == ip), None) if record else None
+
+    def neighbour(self, segment: int, ip: str) -> str:
+        """Return the MAC address from which a guest of the network sends as this address; empty where unknown."""
+        pid = self._services(segment).pid()
+        try:
+            lines = Path(f"/proc/{pid}/net/arp").read_text().splitlines()[1:]
+        except OSError:
+            return ""
+        return next((fields[3] for line in lines if (fields := line.split())[0] == ip), "")
+
+    def _let_out(self) -> None:
+        """Have the ways out of the networks that are to have one, and name servers asked where there is one."""
+        self._ways.have(self._wanted_ways, frozenset(self._hosts))
+
+    def _wanted_ways(self) -> Iterator[Way]:
+        external = frozenset(self._security.known.external)
+        # A host without a way out is not asked for what only a way out needs.
+        mtu, asked = (self.uplink.mtu(), resolvers.servers()) if external else (0, ())
+        for record in list(self.records.all()):
+            with self._locks[record.segment]:
+                services = self._services(record.segment)
+                is_external = record.id in external
+                services.lead(record, is_external, asked if is_external else ())
+                if is_external and (pid := services.pid()):
+                    yield Way(record.segment, record.interface.network, pid, mtu, self._floating(record))
+
+    def _floating(self, record: NetworkRecord) -> tuple[tuple[str, str], ...]:
+        """Return the floating addresses that lead to guests of this host, with each guest's address."""
+        guests = {entry.ip: entry.instance_id for entry in record.entries}
+        return tuple(
+            (address, port.ip)
+            for port in self._security.known.ports
+            if port.network_id == record.id
+            and port.host_id == self._host_id
+            and guests.get(port.ip) == port.instance_id
+            for address in port.floating
+        )
+
+    def _unplug(self, guest: GuestSpec, nic: Nic) -> None:
+        before = self.records.get(nic.segment)
+        if before is None:
             return
-        facts = read_network(network.XMLDesc(libvirt.VIR_NETWORK_XML_INACTIVE))
-        self._run(network, facts)
-        wanted = _entry(guest, nic, facts)
-        for entry in facts.entries:
-            if entry == wanted:
-                return
-            if nic.mac == entry.mac or nic.ip == entry.ip:
-                network.update(DELETE, HOST_ENTRY, -1, entry.xml(), UPDATED)
-        network.update(ADD, HOST_ENTRY, -1, wanted.xml(), UPDATED)
-
-    def _unplug(self, network: libvirt.virNetwork, nic: Nic) -> None:
-        facts = read_network(network.XMLDesc(libvirt.VIR_NETWORK_XML_INACTIVE))
-        others = [entry for entry in facts.entries if entry.mac != nic.mac]
-        if not others:
-            if network.isActive():
-                network.destroy()
-            network.undefine()
-            vxlan.leave(facts.bridge)
-            firewall.forget(facts.bridge)
+        gone = [each for each in before.entries if each.mac == nic.mac and each.instance_id == guest.id]
+        if not gone:
             return
-        for entry in facts.entries:
-            if entry.mac == nic.mac:
-                live = libvirt.VIR_NETWORK_UPDATE_AFFECT_LIVE if network.isActive() else 0
-                flags = libvirt.VIR_NETWORK_UPDATE_AFFECT_CONFIG | live
-                network.update(DELETE, HOST_ENTRY, -1, entry.xml(), flags)
+        firewall.forget(NetworkRecord(before.id, before.segment, before.gateway, before.prefix, tuple(gone)))
+        record = before.without(nic.mac)
+        failpoints.point("libvirt-half-unplugged")
+        if record.entries:
+            self.records.put(record)
+            self._have(record)
+            return
+        self.answers.remove(record.segment)
+        self._listening.discard(record.segment)
+        self._services(record.segment).end()
+        vxlan.leave(record.segment)
+        host_command.run("ip", "link", "del", "dev", record.bridge, fails=(1,))
+        self.records.remove(record.segment)
+        firewall.leave(record)
+        self._security.renew()
 
-    def _run(self, network: libvirt.virNetwork, facts: NetworkFacts) -> None:
-        if not network.isActive():
-            # A device that outlived its bridge is in no bridge any more.
-            vxlan.leave(facts.bridge)
-            try:
-                network.create()
-            except libvirt.libvirtError as problem:
-                if "already in use" in str(problem):
-                    raise DriverError(DriverFault.NETWORK_OVERLAPS, str(problem)) from problem
-                raise
-            network.setAutostart(True)
-            _settle(facts.bridge)
-        self.uplink.join(facts.bridge, facts.segment)
+    def _have(self, record: NetworkRecord) -> None:
+        mtu = self.uplink.mtu()
+        new = not there(record.bridge)
+        if new:
+            firewall.guard(self._hosts, self.tunnel.name)
+            # It has no address, and the host's own IPv6 is not to give it one.
+            host_command.run("ip", "link", "add", record.bridge, "mtu", str(mtu), "type", "bridge", "stp_state", "0")
+            # Its packets alone pass the rules of the IP family, where connections are tracked.
+            host_command.run("ip", "link", "set", record.bridge, "type", "bridge", "nf_call_iptables", "1")
+            Path(f"/proc/sys/net/ipv6/conf/{record.bridge}/disable_ipv6").write_text("1")
+            host_command.run("ip", "link", "set", "dev", record.bridge, "up")
+        firewall.admit(record)
+        self.uplink.join(record.bridge, record.segment, frozenset(self._reached or ()))
+        services = self._services(record.segment)
+        if services.have(record, mtu) or record.segment not in self._listening:
+            self.answers.add(record.segment, services.metadata_socket())
+            self._listening.add(record.segment)
+        if new:
+            # Its guests may ask its services from now on, and have what was permitted before the host was restarted.
+            self._security.renew()
 
-
-def _look_up(connection: libvirt.virConnect, nic: Nic) -> libvirt.virNetwork | None:
-    return _found(connection.networkLookupByUUIDString, nic.network_id)
-
-
-def _found(look: Callable[[str], libvirt.virNetwork], name: str) -> libvirt.virNetwork | None:
-    try:
-        return look(name)
-    except libvirt.libvirtError as problem:
-        if problem.get_error_code() == libvirt.VIR_ERR_NO_NETWORK:
-            return None
-        raise
-
-
-def _entry(guest: GuestSpec, nic: Nic, facts: NetworkFacts) -> Entry:
-    # libvirt takes a name once a network; who comes later is told its name by its metadata alone.
-    taken = {entry.name for entry in facts.entries if entry.mac != nic.mac}
-    return Entry(nic.mac, nic.ip, "" if guest.hostname in taken else guest.hostname)
-
-
-def _settle(bridge: str) -> None:
-    firewall.admit(bridge)
-    # Every host has the metadata service's address: without this each would answer for it on the joined network, and
-    # a guest could end up asking a host that does not know it.
-    Path(f"/proc/sys/net/ipv4/conf/{bridge}/arp_ignore").write_text("1")
+    def _services(self, segment: int) -> NetworkServices:
+        return NetworkServices(self.records.directory(segment), segment)

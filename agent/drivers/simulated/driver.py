@@ -10,51 +10,24 @@ import random
 import sqlite3
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager, closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Self
 
 from agent.drivers.driver import DiskContent, DriverError, DriverFault, Progress, Secrets, VncAddress, Watcher
-from domain.guest_spec import AttachedVolume, GuestSpec, ImageRef, Power, serial_of
+from agent.drivers.simulated.guest import SimulatedGuest, kept_form
+from domain.guest_spec import AttachedVolume, GuestSpec, ImageRef, Nic, Power, serial_of
 from domain.host.messages import Inventory
+from domain.network.on_host import HostNetworks
+from domain.network.port_settings import HostPorts
 from domain.tasks.job import JOBS
 from infra.process.settings import Settings
 
-CONSOLE_MOST = 16 << 10
-"""Bytes of console that are kept of a guest."""
 PIECE = 16
 """Bytes of a disk that are read at once."""
 FIRST_DISPLAY = 5900
 ROOMY = Inventory(vcpus=64, memory=256 << 30, disk=4 << 40, arch="x86_64", hypervisor="simulated")
 OFF = {Power.NONE, Power.SHUTDOWN, Power.CRASHED}
-
-
-@dataclass
-class SimulatedGuest:
-    """A guest as the simulated hypervisor remembers it."""
-
-    disk: str = ""
-    """Checksum of the image that its disk was made of; empty where it has none."""
-    old_disk: str = ""
-    """Checksum of the image that the disk was made of that was put aside; empty where none was."""
-    rescue_disk: str = ""
-    """Checksum of the image that its rescue disk was made of; empty where it has none."""
-    rescued: bool = False
-    """Whether the guest boots from its rescue disk."""
-    power: str = Power.NONE
-    hostname: str = ""
-    addresses: tuple[str, ...] = ()
-    volumes: tuple[str, ...] = ()
-    """Ids of the volumes that it has as disks."""
-    boots: int = 0
-    user_data: str = ""
-    """The user data that the guest was given."""
-    console: str = ""
-
-    @property
-    def defined(self) -> bool:
-        """The hypervisor knows it."""
-        return self.power != Power.NONE
 
 
 class SimulatedDriver:
@@ -134,7 +107,7 @@ class SimulatedDriver:
         had = self._guests.get(instance_id)
         if had is not None:
             had.disk, had.old_disk, had.rescue_disk, had.console = "", "", "", ""
-            had.user_data = ""
+            had.user_data, had.told = "", {}
             self._keep(instance_id)
 
     async def replace_disk(self, guest: GuestSpec) -> None:
@@ -184,7 +157,7 @@ class SimulatedDriver:
         if had.power not in OFF:
             raise DriverError(DriverFault.GUEST_ON, f"guest {instance_id} uses its disk")
         content = f"{had.disk} {had.boots}".encode()
-        return DiskContent(len(content), _in_pieces(content), had.user_data)
+        return DiskContent(len(content), _in_pieces(content), had.secrets or Secrets())
 
     async def receive_disk(self, guest: GuestSpec, content: DiskContent) -> None:
         """Note what came, once it is whole."""
@@ -197,7 +170,7 @@ class SimulatedDriver:
             raise DriverError(DriverFault.IMAGE_UNAVAILABLE, f"image {guest.image.name!r} is not on this host")
         checksum, _, boots = came.decode().partition(" ")
         had = self._guests.setdefault(guest.id, SimulatedGuest())
-        had.disk, had.boots, had.user_data = checksum, int(boots), content.user_data
+        had.disk, had.boots, had.told = checksum, int(boots), kept_form(content.told)
         self._keep(guest.id)
 
     @asynccontextmanager
@@ -212,12 +185,23 @@ class SimulatedDriver:
         async with aclosing(_in_pieces(content)) as chunks:
             yield DiskContent(len(content), chunks)
 
-    async def write_config_drive(self, guest: GuestSpec, secrets: Secrets | None) -> None:
+    async def write_config_drive(self, guest: GuestSpec, secrets: Secrets) -> None:
         """Note what the guest is told."""
+        named = {"name": guest.name, "hostname": guest.hostname, "public_key": guest.public_key}
+        told = {**kept_form(secrets), **named, "metadata": guest.metadata, "macs": [nic.mac for nic in guest.nics]}
+        had = self._guests.get(guest.id)
+        if had is not None and had.told == told:
+            return
         await self._pass("WriteConfigDrive")
-        if secrets is not None and guest.id in self._guests:
-            self._guests[guest.id].user_data = secrets.user_data
+        had = self._guests.get(guest.id)
+        if had is not None:
+            had.told = told
             self._keep(guest.id)
+
+    async def told(self, instance_id: str) -> Secrets | None:
+        """The secrets in what was noted."""
+        had = self._guests.get(instance_id)
+        return had.secrets if had is not None else None
 
     async def create_volume(self, volume_id: str, size: int) -> None:
         """Note that the volume is here."""
@@ -257,6 +241,28 @@ class SimulatedDriver:
         guest.volumes = tuple(each for each in guest.volumes if each != volume_id)
         self._keep(instance_id)
 
+    async def uplink_address(self) -> str:
+        """There are no networks to be reached."""
+        return ""
+
+    async def tunnel_key(self) -> str:
+        """There is nothing to be encrypted."""
+        return ""
+
+    async def know_hosts(self, hosts: Mapping[str, str]) -> None:
+        """There are no networks to be joined."""
+
+    async def ports(self) -> tuple[str, list[tuple[str, str, str]]]:
+        """There are no networks, and so no ports."""
+        return "", []
+
+    async def know_ports(self, settings: HostPorts) -> None:
+        """There are no ports to be secured."""
+
+    async def networks(self) -> HostNetworks | None:
+        """There are no networks, and no records of any."""
+        return None
+
     async def plug(self, guest: GuestSpec) -> None:
         """There are no networks: a guest that is defined has its addresses."""
         await self._pass("PlugPorts")
@@ -264,6 +270,27 @@ class SimulatedDriver:
     async def unplug(self, guest: GuestSpec) -> None:
         """There are no networks."""
         await self._pass("UnplugPorts")
+
+    async def attach_interface(self, guest: GuestSpec, nic: Nic) -> None:
+        """Note that the guest has the address."""
+        await self._pass("AttachInterface")
+        had, address = self._known(guest.id), f"{nic.ip}/{nic.prefix}"
+        if address not in had.addresses:
+            had.addresses = (*had.addresses, address)
+            self._keep(guest.id)
+
+    async def detach_interface(self, guest: GuestSpec, nic: Nic) -> None:
+        """Note that the guest does not have the address: it lets go at once, unless it clings."""
+        await self._pass("DetachInterface")
+        had, address = self._guests.get(guest.id), f"{nic.ip}/{nic.prefix}"
+        if had is None or address not in had.addresses:
+            return
+        if guest.id in self.clinging and had.power not in OFF:
+            raise DriverError(
+                DriverFault.INTERFACE_NOT_RELEASED, f"guest {guest.id} did not let go of its network interface"
+            )
+        had.addresses = tuple(each for each in had.addresses if each != address)
+        self._keep(guest.id)
 
     async def define(self, guest: GuestSpec) -> None:
         """Note what the guest would say of itself."""
@@ -295,7 +322,7 @@ class SimulatedDriver:
             raise DriverError(DriverFault.HYPERVISOR_REFUSED, f"guest {instance_id} has no disk")
         else:
             guest.power = Power.RUNNING
-            _boot(guest)
+            guest.boot()
         self._keep(instance_id)
 
     async def stop(self, instance_id: str, grace: float) -> None:
@@ -303,7 +330,7 @@ class SimulatedDriver:
         await self._pass("StopGuest")
         guest = self._guests.get(instance_id)
         if guest is not None and guest.power not in OFF:
-            _end(guest)
+            guest.end()
             self._keep(instance_id)
 
     async def reboot(self, instance_id: str, grace: float) -> None:
@@ -311,7 +338,7 @@ class SimulatedDriver:
         await self._pass("RebootGuest")
         guest = self._known(instance_id)
         guest.power = Power.RUNNING
-        _boot(guest)
+        guest.boot()
         self._keep(instance_id)
 
     async def pause(self, instance_id: str) -> None:
@@ -371,11 +398,15 @@ class SimulatedDriver:
         """The serial numbers of the volumes that the guest has."""
         return [serial_of(volume_id) for volume_id in self._known(instance_id).volumes]
 
+    def interfaces(self, instance_id: str) -> int:
+        """How many network interfaces the guest has."""
+        return len(self._known(instance_id).addresses)
+
     async def power_off_by_itself(self, instance_id: str, power: Power = Power.SHUTDOWN) -> None:
         """As when somebody in the guest turns it off, or it crashes: no job asked for it, and the watcher hears."""
         guest = self._known(instance_id)
         if guest.power not in OFF:
-            _end(guest)
+            guest.end()
         guest.power = power
         self._keep(instance_id)
         if self._watcher is not None:
@@ -436,24 +467,6 @@ async def _in_pieces(content: bytes) -> AsyncGenerator[bytes, None]:
     for start in range(0, len(content), PIECE):
         await asyncio.sleep(0)
         yield content[start : start + PIECE]
-
-
-def _boot(guest: SimulatedGuest) -> None:
-    guest.boots += 1
-    lines = [f"hostname={guest.hostname}"]
-    lines += [f"address={address} dev=eth{number}" for number, address in enumerate(guest.addresses)]
-    lines += [f"boots={guest.boots}", "ready"]
-    _say(guest, lines)
-
-
-def _end(guest: SimulatedGuest) -> None:
-    guest.power = Power.SHUTDOWN
-    _say(guest, ["powering off"])
-
-
-def _say(guest: SimulatedGuest, lines: list[str]) -> None:
-    said = "".join(f"gostack-guest: {line}\n" for line in lines)
-    guest.console = (guest.console + said)[-CONSOLE_MOST:]
 
 
 def _open(path: Path) -> sqlite3.Connection:

@@ -22,6 +22,20 @@ POM = HERE / "pom.xml"
 LOGGING = HERE / "log4j2.properties"
 ANSWER_LIMIT = 1 << 20
 
+ONE_BROKER = {
+    "auto.create.topics.enable": "false",
+    "group.initial.rebalance.delay.ms": "0",
+    "default.replication.factor": "1",
+    "min.insync.replicas": "1",
+    "offsets.topic.replication.factor": "1",
+    "offsets.topic.num.partitions": "4",
+    "transaction.state.log.replication.factor": "1",
+    "transaction.state.log.min.isr": "1",
+    "share.coordinator.state.topic.replication.factor": "1",
+    "share.coordinator.state.topic.min.isr": "1",
+}
+"""The settings of a cluster that has one broker, in a container too."""
+
 METADATA = 3  # the protocol's number of this request, and the version of it that is asked for
 METADATA_VERSION = 1
 
@@ -78,6 +92,8 @@ class Kafka(Server):
     """A broker and its controller in one process, on the loopback address and, for the hosts, on one more."""
 
     name = "kafka"
+    start_timeout = 180.0
+    """After a kill it reads each partition again, two at a time, before it answers."""
 
     def __init__(
         self,
@@ -149,16 +165,7 @@ class Kafka(Server):
             "listener.security.protocol.map": plain,
             "inter.broker.listener.name": "LOCAL",
             "log.dirs": str(data),
-            "auto.create.topics.enable": "false",
-            "group.initial.rebalance.delay.ms": "0",
-            "default.replication.factor": "1",
-            "min.insync.replicas": "1",
-            "offsets.topic.replication.factor": "1",
-            "offsets.topic.num.partitions": "4",
-            "transaction.state.log.replication.factor": "1",
-            "transaction.state.log.min.isr": "1",
-            "share.coordinator.state.topic.replication.factor": "1",
-            "share.coordinator.state.topic.min.isr": "1",
+            **ONE_BROKER,
             # A killed broker is let in again when its old session is over: a restart after a crash waits for that.
             "broker.session.timeout.ms": "4000",
             "broker.heartbeat.interval.ms": "500",

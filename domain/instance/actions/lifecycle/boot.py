@@ -20,6 +20,16 @@ from domain.tasks.flow import Flow, Step
 class BootInstance(InstanceCommand, InstanceSpec):
     """Boot a new instance."""
 
+    security_groups: tuple[str, ...] = ()
+    """Ids of the groups of ports that are made for it; none: the default group of its project."""
+
+
+def with_groups(instance: Instance, command: Any) -> Iterator[dict[str, Any]]:
+    """Yield each interface, with the security groups of a port that is made for it."""
+    groups = {"security_groups": list(command.security_groups)} if command.security_groups else {}
+    for nic in each_nic(instance, command):
+        yield {**nic, **groups}
+
 
 def unless_only_defined(instance: Instance, command: Any) -> Iterator[dict[str, Any]]:
     """Yield a step to start the guest, unless the request only defines it."""
@@ -48,7 +58,7 @@ BOOT = InstanceAction(
         1,
         (
             Step(Place, undo=Release),
-            Step(BindPort, undo=UnbindPort, each=each_nic),
+            Step(BindPort, undo=UnbindPort, each=with_groups),
             Step(PrepareImage, no_undo="the host's image cache is shared, and cleans itself"),
             Step(CreateDisk, undo=DeleteDisk),
             Step(WriteConfigDrive, no_undo="it goes with the disk", each=with_config_drive),

@@ -40,7 +40,7 @@ class DeleteInstance(InstanceCommand):
 
     relieves: ClassVar[bool] = True
     ignore: bool = False
-    """Delete the instance even if it is in error."""
+    """Delete the instance even if it is in error and on a host."""
     keep_for: Annotated[float, OPERATORS_ONLY] = 86400.0
     """Seconds until the instance is purged."""
 
@@ -50,12 +50,13 @@ class HardDeleteInstance(InstanceCommand):
 
     relieves: ClassVar[bool] = True
     ignore: bool = False
-    """Delete the instance even if it is in error."""
+    """Delete the instance even if it is in error and on a host."""
 
 
 def error_only_if_ignored(instance: Instance, command: DeleteInstance | HardDeleteInstance) -> None:
-    """Raise ErrorNeedsIgnore for an instance in error, which may be evidence, unless the command ignores that."""
-    if instance.vm_state is VmState.ERROR and not command.ignore:
+    """Raise ErrorNeedsIgnore for an instance in error that has something on a host, which may be evidence, unless the
+    command ignores that."""
+    if instance.vm_state is VmState.ERROR and instance.host is not None and not command.ignore:
         raise ErrorNeedsIgnore(id=instance.id)
 
 

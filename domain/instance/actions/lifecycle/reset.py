@@ -28,7 +28,6 @@ RESET = InstanceAction(
     begins=ANY_BUT_DELETED - {VmState.SOFT_DELETED, VmState.ACTIVE, VmState.BUILDING, VmState.RESCUED},
     already=frozenset({VmState.ACTIVE}),
     ends=VmState.ACTIVE,
-    needs_host=False,
     check=root_disk_as_it_is,
     flow=Flow("reset", 1, ()),
 )

@@ -1,4 +1,4 @@
-"""restore: a soft-deleted instance comes back as it was. StartGuest, if it ran."""
+"""restore: a soft-deleted instance comes back as it was. PlugPorts · TellGuest · StartGuest, if it ran."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from domain.instance.action import InstanceAction, InstanceCommand
 from domain.instance.state import Instance, VmState
 from domain.instance.states import STATES
-from domain.jobs.guest import StartGuest, StopGuest
+from domain.jobs.guest import StartGuest, StopGuest, TellGuest
 from domain.jobs.network import PlugPorts
 from domain.tasks.flow import Flow, Step
 
@@ -37,9 +37,10 @@ RESTORE = InstanceAction(
     needs_host=False,
     flow=Flow(
         "restore",
-        1,
+        2,
         (
             Step(PlugPorts, no_undo="networks without a running guest do no harm", each=if_it_ran),
+            Step(TellGuest, no_undo="the record says what it is told", each=if_it_ran),
             Step(StartGuest, undo=StopGuest, each=if_it_ran),
         ),
     ),

@@ -1,8 +1,11 @@
-"""start: run a stopped instance. PlugPorts · StartGuest. The networks are made again: the host may have restarted."""
+"""start: run a stopped instance. PlugPorts · TellGuest · StartGuest.
+
+The networks are made again, since the host may have restarted, and the guest is told what its record says by now.
+"""
 
 from domain.instance.action import InstanceAction, InstanceCommand
 from domain.instance.state import VmState
-from domain.jobs.guest import StartGuest, StopGuest
+from domain.jobs.guest import StartGuest, StopGuest, TellGuest
 from domain.jobs.network import PlugPorts
 from domain.tasks.flow import Flow, Step
 
@@ -20,9 +23,10 @@ START = InstanceAction(
     during="starting",
     flow=Flow(
         "start",
-        1,
+        2,
         (
             Step(PlugPorts, no_undo="networks without a running guest do no harm"),
+            Step(TellGuest, no_undo="the record says what it is told"),
             Step(StartGuest, undo=StopGuest),
         ),
     ),

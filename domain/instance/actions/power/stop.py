@@ -1,14 +1,11 @@
 """stop: ask the guest to power off, and turn it off when it does not. StopGuest."""
 
-from collections.abc import Iterator
-from typing import Any
-
 from pydantic import Field
 
 from domain.instance.action import InstanceAction, InstanceCommand
-from domain.instance.state import Instance, VmState
+from domain.instance.state import VmState
 from domain.jobs.guest import StartGuest, StopGuest
-from domain.tasks.flow import Flow, Step
+from domain.tasks.flow import Flow, Step, fields
 
 
 class StopInstance(InstanceCommand):
@@ -18,12 +15,6 @@ class StopInstance(InstanceCommand):
     """Seconds that the guest has to power off by itself."""
 
 
-def with_grace(instance: Instance, command: StopInstance) -> Iterator[dict[str, Any]]:
-    """Yield a step with the command's grace period, where there is a host."""
-    if instance.host is not None:
-        yield {"grace": command.grace}
-
-
 STOP = InstanceAction(
     name="stop",
     command=StopInstance,
@@ -31,6 +22,5 @@ STOP = InstanceAction(
     already=frozenset({VmState.STOPPED}),
     ends=VmState.STOPPED,
     during="stopping",
-    needs_host=False,
-    flow=Flow("stop", 1, (Step(StopGuest, undo=StartGuest, each=with_grace),)),
+    flow=Flow("stop", 1, (Step(StopGuest, undo=StartGuest, each=fields("grace")),)),
 )

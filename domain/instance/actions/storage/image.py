@@ -17,9 +17,7 @@ from domain.tasks.flow import Flow, Step, fields
 class CreateInstanceImage(InstanceCommand):
     """Make an image of an instance's root disk, from which others can be booted; the instance goes on meanwhile."""
 
-    name: Annotated[str, PERSONAL] = Field(
-        min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+$", description="the image's name"
-    )
+    name: Annotated[str, PERSONAL] = Field(min_length=1, max_length=255, description="the image's name")
     description: Annotated[str, PERSONAL] = Field("", max_length=1024)
     """The description of the image."""
 

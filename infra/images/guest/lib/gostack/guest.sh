@@ -29,5 +29,5 @@ report_disk() {
 # a network that is slow to appear is no reason for a guest to stay unreachable.
 dhcp() {
     ip link set dev "$1" up
-    udhcpc -b -t 4 -T 2 -A 20 -i "$1" -s /lib/gostack/lease -O mtu -x "hostname:$(hostname)" >/dev/null 2>&1 </dev/null
+    udhcpc -b -t 4 -T 2 -A 20 -i "$1" -s /lib/gostack/lease -O mtu -O staticroutes -x "hostname:$(hostname)" >/dev/null 2>&1 </dev/null
 }

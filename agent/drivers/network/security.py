@@ -1,0 +1,326 @@
+"""Security groups on a host: which new connections cross its bridges.
+
+How, where the bridge family of nftables cannot track connections: as a frame crosses a bridge, its port and its
+destination's port are known, and the rules of their groups set two bits of its mark, for what the sender may open and
+for what the receiver may be opened. The same packet then passes the IP family's forward hook (br_netfilter, switched on
+for these bridges alone), where connections are tracked: what belongs to one passes, what has both bits begins one, and
+all else is dropped. What is not known here, a port or a group, permits nothing.
+"""
+
+import ipaddress
+import json
+import logging
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from agent.drivers import host_command
+from agent.drivers.driver import DriverError
+from agent.drivers.network import bandwidth
+from agent.drivers.network.record import NetworkRecord, NetworkRecords
+from domain.network.port_settings import HostPorts, PortSettings
+from domain.security_group import Protocol, RuleDirection, SecurityRule
+
+logger = logging.getLogger(__name__)
+
+TABLE = "gostack_groups"
+EGRESS, INGRESS = 1, 2
+"""Bits of a packet's mark: the sender may open the connection, the receiver may be opened."""
+PRIORITY = -190
+"""Before br_netfilter's hook on a bridge's forwarding (-1), which hands the packet to the IP family's."""
+SIDES = ((RuleDirection.EGRESS, "out", EGRESS, "daddr"), (RuleDirection.INGRESS, "in", INGRESS, "saddr"))
+
+
+@dataclass(frozen=True)
+class SecuredPort:
+    """A guest's interface on this host, with the settings of its port."""
+
+    tap: str
+    segment: int
+    mac: str
+    settings: PortSettings
+
+    @property
+    def place(self) -> tuple[int, str]:
+        """Segment of the port's network, and its address there."""
+        return self.segment, self.settings.ip
+
+
+class SecurityGroups:
+    """Applies what is known of ports; every method blocks and raises DriverError "host-command-failed"."""
+
+    def __init__(self, records: NetworkRecords) -> None:
+        self._records = records
+        self._lock = threading.Lock()
+        self._known = records.ports()
+        self._applied: dict[str, str] = {}
+        """Tap -> id of the instance whose permissions it has."""
+        self._permitted: dict[tuple[int, str], frozenset[tuple[object, ...]]] = {}
+        """Segment and address -> all that was permitted there when rules were last applied."""
+
+    @property
+    def version(self) -> str:
+        """The version of what is known."""
+        return self._known.version
+
+    @property
+    def known(self) -> HostPorts:
+        """The settings of ports that are known."""
+        return self._known
+
+    def know(self, settings: HostPorts) -> None:
+        """Apply these settings, and keep them."""
+        with self._lock:
+            if settings != self._known:
+                self._records.keep_ports(settings)
+                self._known = settings
+            elif self._applied == _owners(self._ports(self._records.all())):
+                return
+            self._apply()
+
+    def renew(self) -> None:
+        """Apply what is known to the ports that there are now."""
+        with self._lock:
+            self._apply()
+
+    def limit(self) -> None:
+        """Have the limits of bandwidth on the interfaces that there are now."""
+        with self._lock:
+            bandwidth.apply(_limits(self._ports(self._records.all())))
+
+    def came(self, tap: str, instance_id: str) -> None:
+        """Take from an interface what an earlier one of the same name was permitted."""
+        if self._applied.get(tap, instance_id) != instance_id:
+            self.renew()
+
+    def taps(self) -> frozenset[str]:
+        """Return the host's ends of the interfaces of which the ports' settings are known."""
+        with self._lock:
+            return frozenset(port.tap for port in self._ports(self._records.all()))
+
+    def _ports(self, records: Iterable[NetworkRecord]) -> Iterator[SecuredPort]:
+        known = {(each.network_id, each.ip): each for each in self._known.ports}
+        for record in records:
+            for entry in record.entries:
+                found = known.get((record.id, entry.ip))
+                if found is not None and found.instance_id == entry.instance_id:
+                    yield SecuredPort(record.tap(entry), record.segment, entry.mac, found)
+
+    def _apply(self) -> None:
+        records = list(self._records.all())
+        ports = list(self._ports(records))
+        groups = {ident for port in ports for ident in port.settings.security_groups}
+        rules = {ident: rules for ident in groups if (rules := self._known.groups.get(ident))}
+        counts = counted()
+        given = script(ports, records, rules, self._known.members, counts)
+        try:
+            host_command.run("nft", "-f", "-", given=given)
+        except DriverError as error:
+            sound = {ident: tuple(filter(_can_be_applied, each)) for ident, each in rules.items()}
+            if sound == rules:
+                raise
+            logger.error("rules of security groups that this host cannot apply are left out: %s", error)
+            host_command.run("nft", "-f", "-", given=script(ports, records, sound, self._known.members, counts))
+        permitted = {port.place: self._permissions(port) for port in ports}
+        _end_connections(
+            place for place, before in self._permitted.items() if before - permitted.get(place, frozenset())
+        )
+        bandwidth.apply(_limits(ports))
+        self._permitted = permitted
+        self._applied = _owners(ports)
+
+    def _permissions(self, port: SecuredPort) -> frozenset[tuple[object, ...]]:
+        if not port.settings.port_security:
+            return frozenset({("all",)})
+        found: set[tuple[object, ...]] = set()
+        for group in port.settings.security_groups:
+            for rule in self._known.groups.get(group, ()):
+                others = self._known.members.get(rule.remote_group, {}).get(port.settings.network_id, ()) or (
+                    rule.cidr,
+                )
+                found |= {(*rule.permission, other) for other in others}
+        return frozenset(found)
+
+
+def _owners(ports: Iterable[SecuredPort]) -> dict[str, str]:
+    return {port.tap: port.settings.instance_id for port in ports}
+
+
+def script(
+    ports: Iterable[SecuredPort],
+    records: Iterable[NetworkRecord],
+    groups: Mapping[str, Iterable[SecurityRule]],
+    members: Mapping[str, Mapping[str, Iterable[str]]],
+    counts: Mapping[str, tuple[int, int]],
+) -> str:
+    """Return the commands for nft that put these rules in place of the present ones, in one transaction.
+
+    `counts` are packets and bytes that each rule has permitted so far, by its id.
+    """
+    ports, records = list(ports), list(records)
+    networks = {
+        (group, port.segment): port.settings.network_id for port in ports for group in port.settings.security_groups
+    }
+    lines = [f"table bridge {TABLE} {{ }}", f"delete table bridge {TABLE}", f"table bridge {TABLE} {{"]
+    for rule in (each for rules in groups.values() for each in rules):
+        packets, size = counts.get(rule.id, (0, 0))
+        lines.append(f"  counter r-{rule.id} {{ packets {packets} bytes {size} }}")
+    named = {rule.remote_group for rules in groups.values() for rule in rules if rule.remote_group}
+    for segment, network_id in sorted({(segment, network) for (_, segment), network in networks.items()}):
+        for group in sorted(named):
+            lines.append(_set(f"m-{group}-{segment}", "ipv4_addr", members.get(group, {}).get(network_id, ())))
+    for group in sorted({group for group, _ in networks}):
+        lines += _chains(f"g-{group}", 0, (rule for rule in groups.get(group, ()) if not rule.remote_group))
+    for group, segment in sorted(networks):
+        # Whom a group has as members differs from network to network; all else is the same in each, and is there once.
+        lines += _chains(f"g-{group}-{segment}", segment, (rule for rule in groups.get(group, ()) if rule.remote_group))
+    lines += [*_per_port(ports), *_FORWARD.format(services=_services(records), priority=PRIORITY).splitlines(), "}"]
+    return "\n".join([*lines, *_beside(ports)]) + "\n"
+
+
+def _chains(name: str, segment: int, rules: Iterable[SecurityRule]) -> Iterator[str]:
+    """Yield a chain with these rules for each direction."""
+    rules = list(rules)
+    for direction, side, bit, other in SIDES:
+        yield f"  chain {name}-{side} {{"
+        for rule in rules:
+            if rule.direction is direction:
+                match = _match(rule, segment, other)
+                yield f"    {match} counter name r-{rule.id} meta mark set meta mark | {bit} return"
+        yield "  }"
+
+
+_FORWARD = """\
+  {services}
+  chain forward {{
+    type filter hook forward priority {priority};
+    ether type != ip accept
+    meta mark set meta mark & 0xfffffffc
+    iifname != "gst-*" meta mark set meta mark | 1
+    oifname != "gst-*" meta mark set meta mark | 2
+    oifname . ip daddr @services meta mark set meta mark | 1
+    oifname "gsd-*" udp sport 68 udp dport 67 meta mark set meta mark | 1
+    iifname "gsd-*" udp sport 67 udp dport 68 meta mark set meta mark | 2
+    iifname . ip saddr @services ip protocol icmp meta mark set meta mark | 2
+    iifname vmap @from
+    oifname vmap @to
+  }}"""
+
+
+def _per_port(ports: Iterable[SecuredPort]) -> Iterator[str]:
+    """Yield a chain a port and direction, and the maps that lead to them."""
+    ports = list(ports)
+    for port in ports:
+        for _, side, bit, _ in SIDES:
+            yield f"  chain p-{port.tap}-{side} {{"
+            if not port.settings.port_security:
+                yield f"    meta mark set meta mark | {bit}"
+            else:
+                for group in port.settings.security_groups:
+                    yield f"    jump g-{group}-{side}"
+                    yield f"    jump g-{group}-{port.segment}-{side}"
+            yield "  }"
+    for name, side in (("from", "out"), ("to", "in")):
+        jumps = [f'"{port.tap}" : jump p-{port.tap}-{side}' for port in ports]
+        elements = f" elements = {{ {', '.join(jumps)} }}" if jumps else ""
+        yield f"  map {name} {{ type ifname : verdict;{elements} }}"
+
+
+def _services(records: Iterable[NetworkRecord]) -> str:
+    """Return the set of what each network's own services answer at, which every guest may use."""
+    places = [
+        f'"gsd-{record.segment}" . {address}' for record in records for address in (record.gateway, "169.254.169.254")
+    ]
+    elements = f" elements = {{ {', '.join(places)} }}" if places else ""
+    return f"set services {{ typeof oifname . ip daddr;{elements} }}"
+
+
+def _beside(ports: Iterable[SecuredPort]) -> Iterator[str]:
+    """Yield the commands that renew what a guest may send from besides its own addresses (see firewall)."""
+    ports = list(ports)
+    yield from (f"flush set bridge gostack {name}" for name in ("open", "pairs", "pair_arps"))
+    unsecured = ", ".join(f'"{port.tap}"' for port in ports if not port.settings.port_security)
+    if unsecured:
+        yield f"add element bridge gostack open {{ {unsecured} }}"
+    elements = ", ".join(
+        f'"{port.tap}" . {mac} . {block}' for port in ports for mac, blocks in _pairs(port).items() for block in blocks
+    )
+    if elements:
+        yield f"add element bridge gostack pairs {{ {elements} }}"
+        yield f"add element bridge gostack pair_arps {{ {elements} }}"
+
+
+def _limits(ports: Iterable[SecuredPort]) -> list[bandwidth.Limit]:
+    return [
+        bandwidth.Limit(port.tap, port.settings.egress_kbit, port.settings.ingress_kbit)
+        for port in ports
+        if port.settings.egress_kbit or port.settings.ingress_kbit
+    ]
+
+
+def _pairs(port: SecuredPort) -> dict[str, list[ipaddress.IPv4Network]]:
+    """Return the port's further addresses by MAC address; ranges that overlap are one, as nftables wants them."""
+    found: dict[str, list[ipaddress.IPv4Network]] = {}
+    for pair in port.settings.allowed_pairs:
+        found.setdefault(pair.mac or port.mac, []).append(ipaddress.IPv4Network(pair.cidr))
+    return {mac: list(ipaddress.collapse_addresses(blocks)) for mac, blocks in found.items()}
+
+
+def _set(name: str, kind: str, elements: Iterable[str]) -> str:
+    listed = ", ".join(elements)
+    return f"  set {name} {{ type {kind};{f' elements = {{ {listed} }}' if listed else ''} }}"
+
+
+def _match(rule: SecurityRule, segment: int, other: str) -> str:
+    """Return what a packet of a connection that the rule permits looks like; `other`: the header field that has the
+    other side's address."""
+    parts = []
+    if rule.remote_group:
+        parts.append(f"ip {other} @m-{rule.remote_group}-{segment}")
+    elif rule.cidr not in ("", "0.0.0.0/0"):
+        parts.append(f"ip {other} {rule.cidr}")
+    if rule.protocol is Protocol.ICMP:
+        parts.append("ip protocol icmp")
+    elif rule.protocol is not Protocol.ANY:
+        ports = f"{rule.port_min}-{rule.port_max}" if rule.port_max else "0-65535"
+        parts.append(f"{rule.protocol.value} dport {ports}")
+    return " ".join(parts)
+
+
+def _can_be_applied(rule: SecurityRule) -> bool:
+    """Return whether the host takes the rule, which is tried by itself and not applied."""
+    alone = _without_group(rule)
+    tried = f"table bridge {TABLE}_tried {{\n  chain c {{\n    {_match(alone, 0, 'saddr')} counter\n  }}\n}}\n"
+    if host_command.run("nft", "-c", "-f", "-", given=tried, fails=(1,)) is not None:
+        return True
+    logger.error("rule %s cannot be applied on this host: %s", rule.id, _match(rule, 0, "saddr"))
+    return False
+
+
+def _without_group(rule: SecurityRule) -> SecurityRule:
+    """Return the rule with a range in place of the group that it names, whose set is not there when it is tried."""
+    return rule.but(remote_group="", cidr="192.0.2.0/24") if rule.remote_group else rule
+
+
+def counted() -> dict[str, tuple[int, int]]:
+    """Return how many packets and bytes each rule has permitted on this host, by the rule's id."""
+    printed = host_command.run("nft", "-j", "list", "counters", "table", "bridge", TABLE, fails=(1,))
+    found = (each.get("counter") for each in json.loads(printed or "{}").get("nftables", ()))
+    return {
+        each["name"].removeprefix("r-"): (each["packets"], each["bytes"])
+        for each in found
+        if each is not None and each["name"].startswith("r-")
+    }
+
+
+def _end_connections(places: Iterable[tuple[int, str]]) -> None:
+    """Forget the connections of these addresses, each given with its network's segment, so that what goes on of them is
+    judged anew by the rules."""
+    lines = [f"-D -w {zone_of(segment)} {side} {ip}" for segment, ip in places for side in ("--orig-src", "--orig-dst")]
+    if lines:
+        host_command.run("conntrack", "-R", "-", given="\n".join(lines) + "\n", fails=(1,))
+
+
+def zone_of(segment: int) -> int:
+    """Return the connection tracking zone of a network, 16 bits: ranges repeat from network to network."""
+    return segment % 65535 + 1

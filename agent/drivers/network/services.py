@@ -1,0 +1,257 @@
+"""The services of a network on a host: DHCP and DNS at the gateway's address, in a network namespace of their own.
+
+Why a namespace each: two networks may have the same range, and the host's routing table must know neither. The
+namespace is held by its dnsmasq, and is gone with it, with the pair of devices that leads into the bridge.
+"""
+
+import os
+import select
+import signal
+import socket
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from agent.drivers import host_command
+from agent.drivers.driver import DriverError, DriverFault
+from agent.drivers.network import namespace
+from agent.drivers.network.namespace import there
+from agent.drivers.network.record import NetworkRecord
+from agent.drivers.network.routes import METADATA_ADDRESS, routes
+
+ACCOUNT = "dnsmasq"
+DOMAIN = "internal"
+"""Domain of the guests' names. With it no name is a word that dnsmasq takes for something else: `ignore`, `infinite` or
+`60` would be one."""
+METADATA_PORT = 80
+BACKLOG = 128
+INSIDE = "net"
+END_SECONDS = 5.0
+LEASE = "10m"
+"""How long a lease lasts: after half of it, guests hear that their network leads out by now."""
+
+_SCRIPT = """
+set -e
+echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6
+echo 0 >/proc/sys/net/ipv4/ip_forward
+ip -batch - <<END
+link set lo up
+link add {inside} address {mac} mtu {mtu} type veth peer name {outside} mtu {mtu} netns {host}
+address add {gateway} dev {inside}
+address add {metadata}/32 dev {inside}
+link set {inside} up
+END
+exec "$@"
+"""
+
+
+def outside_name(segment: int) -> str:
+    """Return the name of the device by which the services are a port of the network's bridge."""
+    return f"gsd-{segment}"
+
+
+def way_out_name(segment: int) -> str:
+    """Return the name of the host's end of the network's way out."""
+    return f"gso-{segment}"
+
+
+class NetworkServices:
+    """DHCP, DNS and the metadata socket of one network."""
+
+    def __init__(self, directory: Path, segment: int) -> None:
+        """`directory`: for the files of the network's dnsmasq."""
+        self._directory = directory
+        self._segment = segment
+        self._pid_file = directory / "dnsmasq.pid"
+        self._hosts = directory / "hosts"
+        self._servers = directory / "resolv.conf"
+        self._routes = directory / "routes"
+
+    def pid(self) -> int:
+        """Return the process id of the running dnsmasq; 0 where none runs."""
+        try:
+            pid = int(self._pid_file.read_text())
+        except (OSError, ValueError):
+            return 0
+        return pid if f"--pid-file={self._pid_file}" in _command_of(pid) else 0
+
+    def have(self, record: NetworkRecord, mtu: int) -> bool:
+        """Have them run, as this release has them, and know the network's guests; return whether they were started just
+        now.
+
+        Raises DriverError "host-command-failed", OSError.
+        """
+        if not self._routes.exists():
+            self.lead(record, False, ())
+        before, now = self._told(), _lines(record)
+        self._tell(now)
+        pid = self.pid()
+        if pid and there(outside_name(self._segment)):
+            # Told of one guest less, dnsmasq keeps the lease, and refuses the address to the next guest that has it.
+            if not set(before) <= set(now) or _command_of(pid) != self._command(record, mtu):
+                self._restart(pid, record, mtu)
+            elif before != now:
+                os.kill(pid, signal.SIGHUP)
+            self._plug(record.bridge)
+            return False
+        self.end()
+        self._start(record, mtu)
+        self._plug(record.bridge)
+        return True
+
+    def lead(self, record: NetworkRecord, out: bool, servers: Iterable[str]) -> None:
+        """Have guests told by DHCP that the network leads `out`, or not, and names that are no guest's asked of these
+        servers, of none where there are none. Raises OSError."""
+        files = {
+            self._routes: _options(record, out),
+            self._servers: "".join(f"nameserver {each}\n" for each in servers),
+        }
+        changed = {path: text for path, text in files.items() if _read(path) != text}
+        for path, text in changed.items():
+            _write(path, text)
+        if changed and (pid := self.pid()):
+            os.kill(pid, signal.SIGHUP)
+
+    def end(self) -> None:
+        """End them; where they have ended, nothing changes. Raises DriverError "host-command-failed"."""
+        self._end_process()
+        # The namespace ends its devices a moment after its last process: their names must be free now.
+        for name in (outside_name(self._segment), way_out_name(self._segment)):
+            host_command.run("ip", "link", "del", "dev", name, fails=(1,))
+
+    def _end_process(self) -> None:
+        with suppress(ProcessLookupError):
+            if pid := self.pid():
+                handle = os.pidfd_open(pid)
+                try:
+                    # Whose number it is now: the process may have ended before it was held.
+                    if self.pid() == pid:
+                        _end(handle)
+                finally:
+                    os.close(handle)
+
+    def _restart(self, pid: int, record: NetworkRecord, mtu: int) -> None:
+        """Start dnsmasq anew in the namespace that is there: connections that lead out through it go on."""
+        held = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            self._end_process()
+            host_command.run("nsenter", f"--net=/proc/{os.getpid()}/fd/{held}", *self._command(record, mtu))
+        finally:
+            os.close(held)
+        self._must_run()
+
+    def metadata_socket(self) -> socket.socket:
+        """Open a socket for the metadata service, at its address in the namespace. Raises OSError."""
+        with namespace.of_process(self.pid()):
+            opened = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            # The agent before this one may not have closed its own yet.
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            opened.bind((METADATA_ADDRESS, METADATA_PORT))
+            opened.listen(BACKLOG)
+        except OSError:
+            opened.close()
+            raise
+        return opened
+
+    def _start(self, record: NetworkRecord, mtu: int) -> None:
+        script = _SCRIPT.format(
+            inside=INSIDE,
+            outside=outside_name(self._segment),
+            mac=record.gateway_mac,
+            mtu=mtu,
+            host=namespace.own(),
+            gateway=record.interface,
+            metadata=METADATA_ADDRESS,
+        )
+        host_command.run("unshare", "--net", "sh", "-c", script, "services", *self._command(record, mtu))
+        self._must_run()
+
+    def _must_run(self) -> None:
+        if not self.pid():
+            raise DriverError(DriverFault.HOST_COMMAND_FAILED, "dnsmasq ended when it was started", str(self._pid_file))
+
+    def _command(self, record: NetworkRecord, mtu: int) -> list[str]:
+        network = record.interface.network
+        return [
+            "dnsmasq",
+            "--conf-file=/dev/null",
+            f"--pid-file={self._pid_file}",
+            f"--user={ACCOUNT}",
+            f"--interface={INSIDE}",
+            "--except-interface=lo",
+            "--bind-interfaces",
+            # The names that it knows are the guests'; others are asked of servers only where there is a way out.
+            "--no-hosts",
+            f"--resolv-file={self._servers}",
+            "--no-poll",
+            f"--domain={DOMAIN}",
+            f"--local=/{DOMAIN}/",
+            "--domain-needed",
+            "--bogus-priv",
+            f"--dhcp-range={network.network_address},static,{network.netmask},{LEASE}",
+            f"--dhcp-hostsfile={self._hosts}",
+            f"--dhcp-optsfile={self._routes}",
+            # Else it says no to guests of other hosts that renew, since it holds itself for the only server.
+            "--dhcp-ignore=tag:!known",
+            f"--dhcp-lease-max={network.num_addresses}",
+            "--leasefile-ro",
+            "--dhcp-authoritative",
+            "--no-ping",
+            f"--dhcp-option=option:mtu,{mtu}",
+        ]
+
+    def _plug(self, bridge: str) -> None:
+        host_command.run("ip", "link", "set", "dev", outside_name(self._segment), "master", bridge, "up")
+
+    def _told(self) -> list[str]:
+        return _read(self._hosts).splitlines()
+
+    def _tell(self, lines: list[str]) -> None:
+        _write(self._hosts, "".join(f"{line}\n" for line in lines))
+
+
+def _end(handle: int) -> None:
+    """End a process, and return once it is over and its sockets are closed, which its command line is gone before."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        signal.pidfd_send_signal(handle, number)
+        if select.select([handle], [], [], END_SECONDS)[0]:
+            return
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return ""
+
+
+def _write(path: Path, text: str) -> None:
+    """Put a file there at once, for dnsmasq, which reads it again as the user that it runs as."""
+    fresh = path.with_name(f"{path.name}.new")
+    fresh.write_text(text)
+    fresh.chmod(0o644)
+    fresh.replace(path)
+
+
+def _options(record: NetworkRecord, out: bool) -> str:
+    """Return the options of DHCP by which guests are told their routes."""
+    told = [f"{route.to},{route.gateway}" for route in routes(record.gateway, out)]
+    # By itself it names its own address as the router. A client that knows routes takes no router (RFC 3442).
+    router = f"option:router,{record.gateway}" if out else "option:router"
+    return f"{router}\noption:classless-static-route,{','.join(told)}\n"
+
+
+def _lines(record: NetworkRecord) -> list[str]:
+    return [
+        ",".join([each.mac, each.ip, *([f"{each.name}.{DOMAIN}"] if each.name else [])])
+        for each in sorted(record.entries, key=lambda each: each.mac)
+    ]
+
+
+def _command_of(pid: int) -> list[str]:
+    """Return the command line of a process; empty where it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")[:-1]
+    except OSError:
+        return []

@@ -1,0 +1,38 @@
+"""The answer of a host's agent about the networks on it, for the check of all parts against each other."""
+
+from domain.core.messages import Model
+
+
+class AddressOnHost(Model):
+    """An address that a guest of the host has, as the host keeps it."""
+
+    ip: str
+    mac: str
+    instance_id: str
+
+
+class NetworkOnHost(Model):
+    """A network of which the host has guests."""
+
+    id: str
+    segment: int
+    addresses: tuple[AddressOnHost, ...] = ()
+
+
+class HostDifference(Model):
+    """A part of a network that a host should have and does not have, or has and should not."""
+
+    segment: int = 0
+    """The network's segment; 0 for what belongs to no one network."""
+    what: str
+    missing: bool
+    """Whether it is missing; otherwise it is too much."""
+
+
+class HostNetworks(Model):
+    """The networks that a host keeps, and how what it has differs from that."""
+
+    networks: tuple[NetworkOnHost, ...] = ()
+    differences: tuple[HostDifference, ...] = ()
+    more: int = 0
+    """How many differences there are besides those that are listed."""

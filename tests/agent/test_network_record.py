@@ -1,0 +1,72 @@
+"""What a host keeps of its guest networks, and the names that follow from it."""
+
+from pathlib import Path
+
+import pytest
+
+from agent.drivers.network import vxlan
+from agent.drivers.network.record import Entry, NetworkRecord, NetworkRecords, bridge_name, segment_of, tap_name
+from agent.drivers.network.services import outside_name
+from tests.agent.samples import a_nic
+
+LARGEST = 0xFFFFFF
+FIRST = Entry("52:54:00:00:00:0a", "10.41.0.10", "web", "one")
+SECOND = Entry("52:54:00:00:00:0b", "10.41.0.11", "web", "two")
+
+
+def test_what_is_kept_is_read_again(tmp_path: Path) -> None:
+    records = NetworkRecords(tmp_path / "networks")
+    assert list(records.all()) == []
+    record = NetworkRecord.of(a_nic(segment=70000)).having(FIRST)
+    records.put(record)
+    records.put(NetworkRecord.of(a_nic(segment=7)))
+    assert records.get(70000) == record
+    assert [each.segment for each in records.all()] == [7, 70000]
+    for _ in range(2):
+        records.remove(70000)
+    assert records.get(70000) is None
+    assert [path.name for path in (tmp_path / "networks").iterdir()] == ["7"]
+
+
+def test_an_entry_takes_the_place_of_what_has_its_mac_or_its_address() -> None:
+    record = NetworkRecord.of(a_nic()).having(FIRST).having(SECOND)
+    assert [each.name for each in record.entries] == ["web", ""], "a name is one address's"
+    again = record.having(Entry(FIRST.mac, "10.41.0.12", "web", "one"))
+    assert {(each.mac, each.ip) for each in again.entries} == {(FIRST.mac, "10.41.0.12"), (SECOND.mac, SECOND.ip)}
+    assert record.having(Entry("52:54:00:00:00:0c", FIRST.ip, "new", "three")).entries[-1].name == "new"
+    assert record.without(FIRST.mac).without(FIRST.mac).entries == (record.entries[1],)
+
+
+@pytest.mark.parametrize("segment", [1, 70000, LARGEST])
+def test_names_of_devices_fit_into_the_kernel_and_are_another_networks_never(segment: int) -> None:
+    names = [make(segment) for make in (bridge_name, outside_name, vxlan.device_name)]
+    names.append(tap_name(segment, "10.41.255.254", 16))
+    assert all(len(name) <= 15 for name in names), names
+    assert not set(names) & {bridge_name(segment - 1), outside_name(segment - 1), tap_name(segment - 1, "10.0.0.1", 24)}
+    assert segment_of(bridge_name(segment)) == segment
+
+
+@pytest.mark.parametrize("name", ["", "gsb-", "gsb-x", "br0", "gsx-7"])
+def test_another_bridge_is_no_networks(name: str) -> None:
+    assert segment_of(name) is None
+
+
+def test_a_gateway_has_a_mac_of_its_network_that_no_guest_has() -> None:
+    macs = {NetworkRecord.of(a_nic(segment=each)).gateway_mac for each in (1, 70000, LARGEST)}
+    assert len(macs) == 3
+    assert all(mac.startswith("56:") for mac in macs)
+
+
+def test_the_hosts_that_are_known_are_kept(tmp_path: Path) -> None:
+    records = NetworkRecords(tmp_path / "networks")
+    assert records.hosts() == {}
+    records.keep_hosts({"10.0.0.2": "key", "10.0.0.1": ""})
+    assert records.hosts() == {"10.0.0.1": "", "10.0.0.2": "key"}
+    assert list(records.all()) == []
+    # As an earlier release kept them.
+    (tmp_path / "networks" / "hosts.json").write_text('["10.0.0.1", "10.0.0.2"]')
+    assert records.hosts() == {"10.0.0.1": "", "10.0.0.2": ""}
+
+
+def test_a_host_without_an_uplink_has_whole_packets() -> None:
+    assert vxlan.Uplink("").mtu() == 1500

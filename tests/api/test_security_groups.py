@@ -1,0 +1,87 @@
+"""Security groups, and the settings of ports that hosts ask for, through the API."""
+
+from typing import Any
+
+import pytest
+
+from api.hosts.port_settings import PortSettingsReader
+from domain.network.port_settings import HostPorts
+from domain.security_group import default_id
+from tests.api.api import Api
+
+
+async def settings(api: Api, *ports: dict[str, Any]) -> HostPorts:
+    reader = PortSettingsReader(api.services.store)
+    return await reader.read((port["network_id"], port["ip"]) for port in ports)
+
+
+async def test_a_group_its_rules_and_who_is_in_it(api: Api) -> None:
+    group = await api.post("/security-groups", {"name": "web", "description": "what the world may reach"})
+    assert [rule["direction"] for rule in group["rules"].values()] == ["egress"]
+    body = {"protocol": "tcp", "port_min": 443}
+    changed = await api.post("/security-groups/web/rules", body)
+    (rule,) = (each for each in changed["rules"].values() if each["direction"] == "ingress")
+    assert (rule["port_min"], rule["port_max"], rule["cidr"]) == (443, 443, "0.0.0.0/0")
+    assert (await api.post("/security-groups/web/rules", body, 200))["already"] is True
+    await api.post("/ports", {"network": "lan", "name": "db", "security_group_ids": ["web", "default"]})
+    port = await api.get("/ports/db")
+    assert port["security_group_ids"] == [group["id"], default_id("admin")]
+    assert [each["name"] for each in (await api.get("/ports", security_group="web"))["ports"]] == ["db"]
+    refused = await api.delete("/security-groups/web", 409)
+    assert port["id"] in refused["detail"]
+    await api.patch("/ports/db", {"security_group_ids": []})
+    after = await api.delete(f"/security-groups/web/rules/{rule['id']}")
+    assert rule["id"] not in after["rules"]
+    await api.delete("/security-groups/web")
+    assert (await api.delete("/security-groups/default", 409))["code"] == "default-group"
+
+
+async def test_the_default_group_is_there_with_the_first_network(api: Api) -> None:
+    group = await api.get("/security-groups/default")
+    assert group["id"] == default_id("admin")
+    assert {rule["remote_group"] for rule in group["rules"].values()} == {"", group["id"]}
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"direction": "sideways"}, "direction"),
+        ({"protocol": "sctp"}, "protocol"),
+        ({"port_min": 70000, "protocol": "tcp"}, "port_min"),
+        ({"cidr": "nonsense"}, "cidr"),
+        ({"remote_group": "nobody"}, "nobody"),
+    ],
+)
+async def test_a_rule_that_is_none_is_refused_by_its_field(api: Api, body: dict[str, Any], field: str) -> None:
+    refused = await api.post("/security-groups/default/rules", body, 404 if field == "nobody" else 422)
+    assert field in str(refused)
+
+
+async def test_what_hosts_are_told_changes_with_ports_and_groups(api: Api) -> None:
+    here = await api.post("/ports", {"network": "lan", "name": "here"})
+    there = await api.post("/ports", {"network": "lan", "name": "there", "security_group_ids": ["default"]})
+    known = await settings(api, here)
+    default = default_id("admin")
+    (port,) = known.ports
+    assert port.security_groups == (default,)
+    assert known.members == {default: {here["network_id"]: tuple(sorted((here["ip"], there["ip"])))}}
+    assert (await settings(api, here)).version == known.version
+    await api.post("/security-groups/default/rules", {"protocol": "icmp"})
+    more = await settings(api, here)
+    assert more.version != known.version
+    assert len(more.groups[default]) == len(known.groups[default]) + 1
+    await api.patch("/ports/here", {"port_security": False, "allowed_pairs": [{"cidr": "10.9.0.0/24"}]})
+    (port,) = (await settings(api, here)).ports
+    assert not port.port_security
+    assert port.allowed_pairs[0].cidr == "10.9.0.0/24"
+    assert (await settings(api)).ports == ()
+
+
+async def test_an_instance_has_the_groups_that_it_was_booted_with(api: Api) -> None:
+    group = await api.post("/security-groups", {"name": "web"})
+    body = {"name": "a", "flavor": "small", "image": "tiny", "network": "lan", "security_group_ids": ["web"]}
+    await api.post("/instances", body, 202)
+    await api.world.settle()
+    ports = (await api.get("/ports", instance="a"))["ports"]
+    assert [port["security_group_ids"] for port in ports] == [[group["id"]]]
+    assert "nobody" in str(await api.post("/instances", {**body, "security_group_ids": ["nobody"]}, 404))
