@@ -134,7 +134,15 @@ class MemoryStore:
         return max(held, key=attrgetter("version"), default=None)
 
     async def apply(self, batch: ProjectionBatch) -> None:
-        """Write the whole batch, with the positions. Raises NotMoved."""
+        """Write the whole batch, with the positions.
+
+        Raises:
+            NotMoved: a position is not where the batch begins.
+            KeyError: a row lacks a column of its view, as a statement of PostgreSQL would lack a value.
+        """
+        for name, rows in batch.rows.items():
+            for row in rows.values():
+                _has_all_columns(name, row)
         wrong = [each for each, start in batch.start.items() if self._positions.get(each, 0) != start]
         if wrong:
             raise NotMoved(f"{len(wrong)} of {len(batch.start)} positions were not where expected")
@@ -266,6 +274,13 @@ def _order(entry: HistoryEntry) -> tuple[datetime | int, ...]:
 
 def _order_of_log(entry: HistoryEntry) -> tuple[datetime | int, ...]:
     return entry.partition, entry.offset
+
+
+def _has_all_columns(view: str, row: Row) -> None:
+    """Raise KeyError where the row lacks a column of its view."""
+    for column in VIEWS[view].columns:
+        if column.name not in row.columns:
+            raise KeyError(f"{view}: {column.name}")
 
 
 def _found(row: Row) -> Found:

@@ -107,7 +107,14 @@ def row(ident: str, version: int = 1, seconds: float = 0, **columns: Any) -> Row
 
 
 def port(ident: str, version: int = 1) -> Row:
-    columns = {"name": "", "project": "p", "network_id": "n", "instance_id": "", "ip": "10.0.0.1"}
+    columns = {
+        "name": "",
+        "project": "p",
+        "network_id": "n",
+        "instance_id": "",
+        "ip": "10.0.0.1",
+        "security_groups": [],
+    }
     return Row(id=ident, version=version, created=NOW, columns=columns, doc={"id": ident})
 
 
