@@ -44,8 +44,7 @@ def evolve(now: Network | None, event: Event, subject_id: str) -> Network:
         case NetworkDeleted():
             return now.but(deleted=event.at, updated=event.at)
         case PortCreated():
-            given = {name: value for name, value in event if name not in ("port_id", "mac")}
-            port = Port(id=event.port_id, own_mac=event.mac, **given)
+            port = Port(id=event.port_id, own_mac=event.mac, **{name: getattr(event, name) for name in _CREATED})
             return now.but(
                 ports=now.ports.set(port.id, port),
                 taken=now.taken.set(port.ip, port.id),
@@ -83,6 +82,9 @@ def evolve(now: Network | None, event: Event, subject_id: str) -> Network:
             )
         case _:
             raise TypeError(f"{event.type_name} is no event of a network")
+
+
+_CREATED = [name for name in PortCreated.model_fields if name in Port.model_fields]
 
 
 def _port(now: Network, port_id: str, **changes: Any) -> Network:

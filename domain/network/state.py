@@ -103,7 +103,7 @@ def mac_of(network: Network, port: Port) -> str:
 def derived_mac(network: Network, ip: str) -> str:
     """Return the MAC address that follows from an IP address, unique in the network because that is: locally
     administered (IEEE 802, bit 2 of the first octet), then 16 bits of the segment, then the low 24 of the address."""
-    low = int(IPv4Address(ip)) & 0xFFFFFF
+    low = _number(ip) & 0xFFFFFF
     return bytes((0x52, *network.segment.to_bytes(3, "big")[1:], *low.to_bytes(3, "big"))).hex(":")
 
 
@@ -121,4 +121,10 @@ def derived_from(network: Network, mac: str) -> str:
 
 def address_index(network: Network, ip: str) -> int:
     """Return how far an address lies from the network's first."""
-    return int(IPv4Address(ip)) - int(network.block.network_address)
+    return _number(ip) - int(network.block.network_address)
+
+
+@lru_cache(1 << 14)
+def _number(ip: str) -> int:
+    """Return an address as a number; cached, since each row of a port needs it."""
+    return int(IPv4Address(ip))

@@ -1,12 +1,13 @@
 """Jobs: every step that was sent, to whom, how often, and how it ended."""
 
 from collections.abc import Hashable, Iterable, Mapping
+from functools import cache
 from typing import Any
 
 from domain.aggregates import WITH_TASKS
 from domain.core.messages import Key
 from domain.tasks.events import StepFailed, StepProgressed, StepsDispatched, StepsFinished, StepStarted, TaskEvent
-from domain.tasks.job import JOBS, AggregateJob, HostJob, Job
+from domain.tasks.job import JOBS, AggregateJob, HostJob
 from domain.tasks.subject import TaskSubject
 from domain.tasks.task import Dispatch, Progress, Task, job_id, job_name
 from projections.views import faults
@@ -66,8 +67,10 @@ def _before(change: Change) -> tuple[Task, Dispatch] | None:
     return (task, task.dispatch) if task is not None and task.dispatch is not None and not task.dispatch.held else None
 
 
-def _target(kind: type[Job]) -> str:
-    """Return who does a job: host, aggregate or scheduler."""
+@cache
+def _target(name: str) -> str:
+    """Return who does a job of this name: host, aggregate or scheduler."""
+    kind = JOBS[name]
     if issubclass(kind, HostJob):
         return "host"
     return "aggregate" if issubclass(kind, AggregateJob) else "scheduler"
@@ -87,8 +90,8 @@ def _rows(
         if status is None:
             continue
         ident, name = job_id(task, dispatch.direction, step), job_name(task.plan, dispatch.direction, step)
-        of_host = issubclass(JOBS[name], HostJob)
-        host = (dispatch.host or subject.host_at(task.plan.steps[step].on)) if of_host else None
+        target = _target(name)
+        host = (dispatch.host or subject.host_at(task.plan.steps[step].on)) if target == "host" else None
         fault = faults.document(failed.fault, key.kind, subject) if failed and failed.step == step else None
         ended = status in ("finished", "failed", "skipped")
         instance_id = key.id if key.kind == "instance" else ""
@@ -97,7 +100,7 @@ def _rows(
             "name": name,
             "status": status,
             "direction": dispatch.direction,
-            "target": _target(JOBS[name]),
+            "target": target,
             "host_id": host.id if host else "",
             "host_name": host.name if host else "",
             "task_id": task.id,

@@ -61,6 +61,13 @@ def port_document(network: Network, port: Port, version: int) -> dict[str, Any]:
     }
 
 
+def about_port(change: Change) -> str:
+    """Return the id of the port that the event is about."""
+    event: Event | Any = change.envelope.data
+    ident: str = event.port_id
+    return ident
+
+
 def port_rows(change: Change) -> Iterable[Row]:
     """Yield the row of the port that the event is about."""
     event: Event | Any = change.envelope.data
@@ -107,6 +114,7 @@ PORTS = View(
     events=frozenset({PortCreated, PortUpdated, PortBoundToInstance, PortFreed, PortDeleted}),
     rows=port_rows,
     gone=port_gone,
+    about=about_port,
     columns=(
         ViewColumn("name", indexed=True, patterns=True),
         ViewColumn("project"),
