@@ -63,7 +63,7 @@ def port_document(network: Network, port: Port, version: int) -> dict[str, Any]:
 
 def about_port(change: Change) -> str:
     """Return the id of the port that the event is about."""
-    event: Event | Any = change.envelope.data
+    event: Any = change.envelope.data
     ident: str = event.port_id
     return ident
 
