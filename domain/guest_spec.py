@@ -9,7 +9,9 @@ from typing import Annotated
 
 from pydantic import Field
 
+from domain.core import ipv6
 from domain.core.fields import PERSONAL, PLAIN
+from domain.core.ipv6 import Ipv6Mode
 from domain.core.messages import Model
 
 
@@ -78,6 +80,19 @@ class Nic(Model):
     """Address of the network's gateway, where DHCP, DNS and metadata answer."""
     segment: int = 0
     """VXLAN network identifier, 24 bits."""
+    cidr6: str = ""
+    """The network's IPv6 range; empty where it has none."""
+    ipv6_mode: Ipv6Mode = Ipv6Mode.SLAAC
+
+    @property
+    def ip6(self) -> str:
+        """The interface's IPv6 address; empty where its network has no range, or its port is not bound."""
+        return ipv6.address_of(self.cidr6, self.mac)
+
+    @property
+    def gateway6(self) -> str:
+        """The IPv6 address of the network's gateway, where DHCPv6 and DNS answer; empty without a range."""
+        return ipv6.gateway_of(self.cidr6)
 
 
 def serial_of(volume_id: str) -> str:

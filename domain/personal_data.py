@@ -27,7 +27,7 @@ NEVER_PERSONAL: dict[str, str] = {
     "parts of the operator's machinery: cells, zones, hosts and where they are reached": """
         cell cells destination_name endpoint source_name tunnel_key uplink zone
     """,
-    "addresses inside a virtual network": "cidr gateway ip mac own_mac",
+    "addresses inside a virtual network": "cidr cidr6 gateway ip mac own_mac",
     "places, traces and sums of bytes": "cause_place checksum place traceparent written",
     "the project, which says whose key it is": "project",
 }

@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
-from ipaddress import IPv4Network
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from domain.core.errors import AlreadyExists, Category, Invalid, NotFound, Refusal
 from domain.core.fields import OPERATORS_ONLY, PERSONAL, Refers
+from domain.core.ipv6 import LONGEST, any_range
 from domain.core.messages import Command, Decision, Envelope, Event, Model, derived_id, named_id
 from domain.kind import Kind, Unique
 from domain.named import Named
@@ -26,7 +26,8 @@ MOST_GROUPS = 16
 """Groups that one port can be in."""
 MOST_RULES = 200
 """Rules that one group can have."""
-EVERYWHERE = "0.0.0.0/0"
+EVERYWHERE = ""
+"""The range of all addresses, IPv4 and IPv6. Rules of an earlier release have 0.0.0.0/0, which is IPv4 alone."""
 
 
 class RuleDirection(StrEnum):
@@ -43,6 +44,7 @@ class Protocol(StrEnum):
     TCP = "tcp"
     UDP = "udp"
     ICMP = "icmp"
+    """ICMP of IPv4, and ICMPv6."""
 
 
 class SecurityRule(Model):
@@ -56,9 +58,9 @@ class SecurityRule(Model):
     port_max: int = 0
     """Last port of the range."""
     cidr: str = ""
-    """The other side's addresses; empty where a group is named."""
+    """The other side's addresses, of IPv4 or of IPv6; empty: all of both, or those of the group that is named."""
     remote_group: str = ""
-    """Id of the group that the other side has to be in; empty where a range is named."""
+    """Id of the group that the other side has to be in; empty: it need not be in one."""
 
     @property
     def permission(self) -> tuple[Any, ...]:
@@ -113,13 +115,14 @@ class AddSecurityGroupRule(SecurityGroupCommand):
     direction: RuleDirection = RuleDirection.INGRESS
     """Whether connections to the members are permitted (ingress) or such as they open (egress)."""
     protocol: Protocol = Protocol.ANY
-    """Protocol that is permitted: any, tcp, udp or icmp."""
+    """Protocol that is permitted: any, tcp, udp or icmp, which is ICMPv6 for IPv6."""
     port_min: Annotated[int, Field(ge=0, le=65535)] = 0
     """First port that is permitted, of tcp or udp; every port unless given."""
     port_max: Annotated[int, Field(ge=0, le=65535)] = 0
     """Last port that is permitted; the first one unless given."""
-    cidr: Annotated[str, Field(max_length=18)] = ""
-    """Addresses of the other side, as 10.0.0.0/8; every address unless this or a group is given."""
+    cidr: Annotated[str, Field(max_length=LONGEST)] = ""
+    """Addresses of the other side, as 10.0.0.0/8 or 2001:db8::/32; every address of IPv4 and IPv6 unless this or a
+    group is given."""
     remote_group: Annotated[str, Refers("security-group"), Field(max_length=255)] = ""
     """The group that the other side has to be in (name or ID), on the same network."""
 
@@ -292,7 +295,7 @@ def _rule(command: AddSecurityGroupRule) -> SecurityRule:
     values: Mapping[str, Any] = {
         "port_min": command.port_min,
         "port_max": command.port_max or command.port_min,
-        "cidr": "" if command.remote_group else _range(command.cidr or EVERYWHERE),
+        "cidr": _range(command.cidr) if command.cidr else EVERYWHERE,
     }
     low, high = values["port_min"], values["port_max"]
     if high and command.protocol not in (Protocol.TCP, Protocol.UDP):
@@ -308,11 +311,10 @@ def _rule(command: AddSecurityGroupRule) -> SecurityRule:
 
 def _range(cidr: str) -> str:
     try:
-        return str(IPv4Network(cidr))
+        return str(any_range(cidr))
     except ValueError as wrong:
-        raise Invalid(
-            field="cidr", value=cidr, allowed=f"an IPv4 range such as 10.0.0.0/8 is needed ({wrong})"
-        ) from wrong
+        allowed = f"a range such as 10.0.0.0/8 or 2001:db8::/32 is needed ({wrong})"
+        raise Invalid(field="cidr", value=cidr, allowed=allowed) from wrong
 
 
 KIND = Kind(

@@ -21,7 +21,7 @@ class InstanceEvent(Event):
 class InstanceCreated(InstanceEvent, InstanceSpec):
     """The instance exists from now on; nothing runs yet."""
 
-    revision = 3
+    revision = 4
     project: str
     owner: Annotated[str, PERSONAL_OF_ACTOR]
     created: datetime

@@ -1,7 +1,8 @@
 """Decisions of a network: which port has which address."""
 
 from collections.abc import Iterator
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
+from typing import Any
 
 from domain.core.errors import (
     AddressTaken,
@@ -14,6 +15,7 @@ from domain.core.errors import (
     deleted_at,
     some_of,
 )
+from domain.core.ipv6 import any_range, network_range
 from domain.core.mac import usual
 from domain.core.messages import Decision, Envelope, Event, Outgoing, Topic
 from domain.core.names import must_be_name
@@ -134,7 +136,7 @@ def _decide(now: Network, envelope: Envelope) -> Decision:
 def _wanted(now: Network, command: CreatePort, envelope: Envelope) -> PortCreated:
     """Return the creation of a port as a user asks for it. Raises Invalid, AddressTaken, NoAddressLeft."""
     options = {name: getattr(command, name) for name in PortOptions.model_fields}
-    options["allowed_pairs"] = tuple(map(_pair, command.allowed_pairs))
+    options["allowed_pairs"] = tuple(_pair(now, each) for each in command.allowed_pairs)
     return PortCreated(
         port_id=command.port_id,
         name=command.name,
@@ -153,19 +155,23 @@ def _port_updated(now: Network, command: UpdatePort) -> Decision:
         raise NotFound(kind="port", id=command.port_id)
     changes = {name: value for name, value in command if name != "port_id" and value is not None}
     if "allowed_pairs" in changes:
-        changes["allowed_pairs"] = tuple(map(_pair, changes["allowed_pairs"]))
+        changes["allowed_pairs"] = tuple(_pair(now, each) for each in changes["allowed_pairs"])
     changes = {name: value for name, value in changes.items() if value != getattr(port, name)}
     if changes.get("name"):
         must_be_name(changes["name"])
     return Decision([PortUpdated(port_id=port.id, **changes)] if changes else [])
 
 
-def _pair(pair: AddressPair) -> AddressPair:
+def _pair(network: Network, pair: AddressPair) -> AddressPair:
     """Return the pair in its usual form. Raises Invalid."""
     try:
-        block = IPv4Network(pair.cidr)
+        block = any_range(pair.cidr)
     except ValueError as wrong:
-        raise Invalid(field="allowed_pairs", value=pair.cidr, allowed=f"an IPv4 address or range ({wrong})") from wrong
+        allowed = f"an IPv4 or IPv6 address or range is needed ({wrong})"
+        raise Invalid(field="allowed_pairs", value=pair.cidr, allowed=allowed) from wrong
+    if isinstance(block, IPv6Network) and not network.cidr6:
+        allowed = "an IPv4 address or range is needed, since the network has no IPv6 range"
+        raise Invalid(field="allowed_pairs", value=pair.cidr, allowed=allowed)
     return AddressPair(cidr=str(block), mac=usual(pair.mac, "allowed_pairs") if pair.mac else "")
 
 
@@ -203,10 +209,24 @@ def _in_use(network: Network) -> InUse:
 
 
 def _updated(now: Network, command: UpdateNetwork, envelope: Envelope) -> Decision:
-    changes = {name: value for name, value in command if value not in (None, getattr(now, name))}
+    given: dict[str, Any] = {name: value for name, value in command if value is not None}
+    if given.get("cidr6"):
+        given["cidr6"] = _range6(given["cidr6"])
+    changes = {name: value for name, value in given.items() if value != getattr(now, name)}
     if "name" in changes:
         must_be_name(changes["name"])
+    if now.cidr6 and now.ports and ("cidr6" in changes or "ipv6_mode" in changes):
+        # Guests have addresses in it, learned as it says.
+        raise _in_use(now)
     return Decision([NetworkUpdated(at=envelope.time, **changes)] if changes else [])
+
+
+def _range6(text: str) -> str:
+    """Return an IPv6 range in its usual form. Raises Invalid."""
+    try:
+        return str(network_range(text))
+    except ValueError as wrong:
+        raise Invalid(field="cidr6", value=text, allowed=str(wrong)) from wrong
 
 
 def _created(command: CreateNetwork, envelope: Envelope) -> NetworkCreated:
@@ -228,6 +248,8 @@ def _created(command: CreateNetwork, envelope: Envelope) -> NetworkCreated:
         description=command.description,
         segment=command.segment,
         external=command.external,
+        cidr6=_range6(command.cidr6) if command.cidr6 else "",
+        ipv6_mode=command.ipv6_mode,
         created=envelope.time,
     )
 
@@ -276,6 +298,8 @@ def _nic(network: Network, port: Port) -> Nic:
         mac=mac_of(network, port),
         gateway=network.gateway,
         segment=network.segment,
+        cidr6=network.cidr6,
+        ipv6_mode=network.ipv6_mode,
     )
 
 

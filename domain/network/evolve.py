@@ -33,6 +33,8 @@ def evolve(now: Network | None, event: Event, subject_id: str) -> Network:
             description=event.description,
             segment=event.segment,
             external=event.external,
+            cidr6=event.cidr6,
+            ipv6_mode=event.ipv6_mode,
             created=event.created,
         )
     if now is None:

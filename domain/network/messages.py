@@ -6,7 +6,10 @@ A port belongs to its network's stream: an address is unique only if one writer 
 from datetime import datetime
 from typing import Annotated, ClassVar
 
+from pydantic import Field
+
 from domain.core.fields import PERSONAL
+from domain.core.ipv6 import LONGEST, Ipv6Mode
 from domain.core.messages import Command, Event, Model
 from domain.network.state import AddressPair, PortOptions
 
@@ -26,15 +29,21 @@ class CreateNetwork(NetworkCommand):
     description: Annotated[str, PERSONAL] = ""
     segment: int
     external: bool = False
+    cidr6: str = ""
+    ipv6_mode: Ipv6Mode = Ipv6Mode.SLAAC
 
 
 class UpdateNetwork(NetworkCommand):
-    """Change a network's name, description or way out; fields that are left out stay as they are."""
+    """Change a network's name, description, way out or IPv6 range; fields that are left out stay as they are."""
 
     name: Annotated[str | None, PERSONAL] = None
     description: Annotated[str | None, PERSONAL] = None
     external: bool | None = None
     """Whether guests reach what is outside of the network, through their host, which they are seen as."""
+    cidr6: Annotated[str | None, Field(max_length=LONGEST)] = None
+    """IPv6 range, a /64; one that a network with ports has stays as it is, and an empty text takes it away."""
+    ipv6_mode: Ipv6Mode | None = None
+    """How guests learn their IPv6 addresses, slaac or dhcpv6; it stays while a network with an IPv6 range has ports."""
 
 
 class DeleteNetwork(NetworkCommand):
@@ -86,7 +95,7 @@ class NetworkEvent(Event):
 class NetworkCreated(NetworkEvent):
     """The network exists, with this block of addresses."""
 
-    revision = 2
+    revision = 3
 
     project: str
     name: Annotated[str, PERSONAL]
@@ -95,17 +104,22 @@ class NetworkCreated(NetworkEvent):
     segment: int
     external: bool = False
     """Whether its guests reach what is outside of it."""
+    cidr6: str = ""
+    """IPv6 range; empty: its guests have no IPv6."""
+    ipv6_mode: Ipv6Mode = Ipv6Mode.SLAAC
     created: datetime
 
 
 class NetworkUpdated(NetworkEvent):
     """The network changed; a field that is None stays as it was."""
 
-    revision = 2
+    revision = 3
 
     name: Annotated[str | None, PERSONAL] = None
     description: Annotated[str | None, PERSONAL] = None
     external: bool | None = None
+    cidr6: str | None = None
+    ipv6_mode: Ipv6Mode | None = None
     at: datetime
 
 

@@ -6,6 +6,7 @@ that was away asks for the state, not for what it missed.
 
 from collections.abc import Iterable
 
+from domain.core.ipv6 import Ipv6Mode
 from domain.core.messages import Model
 from domain.network.state import PortOptions
 from domain.security_group import EVERYWHERE, RuleDirection, SecurityRule
@@ -24,6 +25,13 @@ class PortSettings(PortOptions):
     """Floating addresses that lead to the port."""
 
 
+class Ipv6Range(Model):
+    """The IPv6 range of a network."""
+
+    cidr: str
+    mode: Ipv6Mode = Ipv6Mode.SLAAC
+
+
 class HostPorts(Model):
     """Settings of the ports that a host asked for, with the rules of their security groups."""
 
@@ -31,11 +39,15 @@ class HostPorts(Model):
     """Changes whenever anything else here does."""
     external: tuple[str, ...] = ()
     """Ids of the networks that have a way out."""
+    ranges6: dict[str, Ipv6Range] = {}
+    """Id of a network that has an IPv6 range -> the range."""
     ports: tuple[PortSettings, ...] = ()
     groups: dict[str, tuple[SecurityRule, ...]] = {}
     """Id of a security group -> its rules."""
     members: dict[str, dict[str, tuple[str, ...]]] = {}
     """Id of a security group that a rule names -> id of a network -> addresses that its members have there."""
+    members6: dict[str, dict[str, tuple[str, ...]]] = {}
+    """The same with their IPv6 addresses."""
 
 
 def all_permitted(ports: Iterable[tuple[str, str, str]]) -> HostPorts:

@@ -6,6 +6,7 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Annotated
 
 from domain.core.fields import PERSONAL
+from domain.core.ipv6 import Ipv6Mode
 from domain.core.messages import Model
 from domain.core.persistent_map import EMPTY, Table
 
@@ -22,7 +23,7 @@ class AddressPair(Model):
     """Addresses that a port may send from besides its own."""
 
     cidr: str
-    """The IPv4 addresses, as 10.0.0.5/32 or a range."""
+    """The IPv4 or IPv6 addresses, as 10.0.0.5/32 or a range."""
     mac: str = ""
     """MAC address that they are sent from; empty: the port's own."""
 
@@ -59,7 +60,7 @@ class Port(PortOptions):
 
 
 class Network(Model):
-    """A virtual network with a block of IPv4 addresses."""
+    """A virtual network with a block of IPv4 addresses, and perhaps a range of IPv6 addresses."""
 
     id: str
     project: str
@@ -69,6 +70,9 @@ class Network(Model):
     segment: int
     external: bool = False
     """Whether guests reach what is outside of the network, through their host."""
+    cidr6: str = ""
+    """IPv6 range; empty: its guests have no IPv6."""
+    ipv6_mode: Ipv6Mode = Ipv6Mode.SLAAC
     created: datetime
     updated: datetime
     deleted: datetime | None = None

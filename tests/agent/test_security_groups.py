@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -73,7 +74,8 @@ class Guest(Inside):
         self.served: list[socket.socket] = []
 
     def listens(self, port: int = PORT) -> None:
-        self.served.append(self.do(socket.create_server, ("0.0.0.0", port)))
+        everywhere = partial(socket.create_server, family=socket.AF_INET6, dualstack_ipv6=True)
+        self.served.append(self.do(everywhere, ("::", port)))
 
     def opens(self, to: str, port: int = PORT) -> socket.socket | None:
         """The connection; None where nobody answers within a second."""
@@ -114,8 +116,10 @@ class Host(Inside):
         assert record is not None
         return next(each for each in record.entries if each.ip == nic.ip)
 
-    def boots(self, number: int, network: str = NETWORK, segment: int = 8101, **fields: Any) -> Guest:
-        nic = a_nic(number, network, GATEWAY, segment)
+    def boots(
+        self, number: int, network: str = NETWORK, segment: int = 8101, *, of_nic: Any = None, **fields: Any
+    ) -> Guest:
+        nic = a_nic(number, network, GATEWAY, segment).but(**(of_nic or {}))
         spec = a_guest(IMAGE, (nic,), hostname=f"g{number}-{uuid.uuid4().hex[:6]}", **fields)
         self.do(self.networks.plug, spec)
         guest = Guest(self, spec)
@@ -158,11 +162,21 @@ def two_hosts(place: Path) -> Iterator[tuple[Host, Host]]:
 def settings(*ports: tuple[Guest, tuple[str, ...]], version: str = "1", **groups: Any) -> HostPorts:
     """What hosts know: which groups these guests are in, and the groups' rules."""
     members: dict[str, dict[str, tuple[str, ...]]] = {}
+    members6: dict[str, dict[str, tuple[str, ...]]] = {}
     for guest, wanted in ports:
         for group in wanted:
             within = members.setdefault(group, {})
             within[guest.nic.network_id] = (*within.get(guest.nic.network_id, ()), guest.ip)
-    return HostPorts(version=version, ports=tuple(port(*each) for each in ports), groups=groups, members=members)
+            if guest.nic.ip6:
+                within6 = members6.setdefault(group, {})
+                within6[guest.nic.network_id] = (*within6.get(guest.nic.network_id, ()), guest.nic.ip6)
+    return HostPorts(
+        version=version,
+        ports=tuple(port(*each) for each in ports),
+        groups=groups,
+        members=members,
+        members6=members6,
+    )
 
 
 def port(guest: Guest, groups: tuple[str, ...], **more: Any) -> PortSettings:

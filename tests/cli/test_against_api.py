@@ -112,7 +112,7 @@ def test_the_life_of_an_instance(gs: User) -> None:
     assert "SECURITY GROUPS" in gs("instance", "interface-list", "life", "--long")
     assert gs.json("instance", "update", "life", "--description", "new", "--metadata", "c=3")["metadata"] == {"c": "3"}
     types = [each["type"] for each in gs.json("instance", "history", "life", "-l", "1000")]
-    assert types[0] == "gostack.instance.created.v3"
+    assert types[0] == "gostack.instance.created.v4"
     assert "not deleted" in gs.fails(3, "instance", "show-deleted", booted["id"])
     assert gs("instance", "delete", "--hard", "life", "-f", "status", "-o", "value") == "deleted\n"
     assert gs.json("instance", "show-deleted", "life")["id"] == booted["id"]
@@ -131,7 +131,7 @@ def test_an_incident_is_written_to_a_file(gs: User, tmp_path: Path) -> None:
     assert "exists already" in gs.fails(2, "event", "export", "--task", task, "--file", str(file))
     assert Incident.of(gs("event", "export", "--instance", "noted")).subjects == [Key("instance", ident)]
     gs.fails(2, "event", "export")
-    assert "gostack.instance.created.v3" in gs("event", "list", "--type", "instance.*", "--subject", ident)
+    assert "gostack.instance.created.v4" in gs("event", "list", "--type", "instance.*", "--subject", ident)
     assert "instance.*" in gs.fails(1, "event", "list", "--type", "A")
 
 

@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 
 from domain.core.errors import UnknownMessage
+from domain.core.ipv6 import Ipv6Mode
 from domain.core.messages import (
     MESSAGES,
     Envelope,
@@ -22,7 +23,7 @@ from domain.core.messages import (
     to_record,
 )
 from domain.core.upcasting import UPCASTS, Upcast, upcast
-from domain.guest_spec import GuestSpec, HostRef
+from domain.guest_spec import GuestSpec, HostRef, Nic
 from domain.host.messages import (
     HostClaimMade,
     HostClaimReleased,
@@ -35,7 +36,7 @@ from domain.host.messages import (
 )
 from domain.instance.actions.lifecycle.update import UpdateInstance
 from domain.instance.events import InstanceCreated
-from domain.jobs.network import BindNetworkPort, UnbindNetworkPort
+from domain.jobs.network import BindNetworkPort, PortBound, UnbindNetworkPort
 from domain.jobs.scheduling import Placed, PlaceInstance, ReleaseInstance
 from domain.network.messages import NetworkCreated, NetworkUpdated, PortCreated, PortUpdated
 from domain.tasks.events import StepsDispatched, StepsFinished, TaskAccepted, TaskFailed, TaskFinished, TaskPlanned
@@ -169,6 +170,12 @@ WRITTEN: dict[str, tuple[dict[str, Any], Message]] = {
         {**CREATED, "cells": ["c"]},
         InstanceCreated.model_validate({**CREATED, "cells": ["c"], "launch_index": 0}),
     ),
+    "gostack.instance.created.v3": (
+        {**CREATED, "cells": ["c"], "launch_index": 1, "nics": [{"network_id": "n"}]},
+        InstanceCreated.model_validate(
+            {**CREATED, "cells": ["c"], "launch_index": 1, "nics": [{"network_id": "n", "cidr6": ""}]}
+        ),
+    ),
     "gostack.task.accepted.v1": (
         {"task_id": "t", "task": TASK, "queued": True},
         TaskAccepted(task_id="t", task=Task.model_validate({**TASK, "correlation": ""}), queued=True),
@@ -225,6 +232,23 @@ WRITTEN: dict[str, tuple[dict[str, Any], Message]] = {
     "gostack.network.updated.v1": (
         {"name": "wan", "at": AT},
         NetworkUpdated(name="wan", at=datetime.fromisoformat(AT)),
+    ),
+    "gostack.network.created.v2": (
+        {"project": "p", "name": "lan", "cidr": "10.0.0.0/24", "segment": 1, "external": True, "created": AT},
+        NetworkCreated(
+            project="p",
+            name="lan",
+            cidr="10.0.0.0/24",
+            segment=1,
+            external=True,
+            cidr6="",
+            ipv6_mode=Ipv6Mode.SLAAC,
+            created=datetime.fromisoformat(AT),
+        ),
+    ),
+    "gostack.network.updated.v2": (
+        {"external": True, "at": AT},
+        NetworkUpdated(external=True, cidr6=None, ipv6_mode=None, at=datetime.fromisoformat(AT)),
     ),
     "gostack.network.port-created.v1": (
         {"port_id": "p1", "ip": "10.0.0.2", "project": "p", "keep": True, "created": AT},
@@ -322,6 +346,22 @@ WRITTEN: dict[str, tuple[dict[str, Any], Message]] = {
             steps=(0,),
             jobs=("Place",),
             facts=(Placed(host=HostRef(id="h", name="h", partition=1, epoch=1)),),
+        ),
+    ),
+    "gostack.task.steps-finished.v2": (
+        {
+            "task_id": "t",
+            "direction": "forward",
+            "steps": [0],
+            "jobs": ["BindPort"],
+            "facts": [{"fact": "port-bound", "nic": 0, "port": {"network_id": "n", "ip": "10.0.0.2"}}],
+        },
+        StepsFinished(
+            task_id="t",
+            direction=Direction.FORWARD,
+            steps=(0,),
+            jobs=("BindPort",),
+            facts=(PortBound(nic=0, port=Nic(network_id="n", ip="10.0.0.2", cidr6="")),),
         ),
     ),
 }

@@ -10,6 +10,7 @@ import socket
 import threading
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Protocol
@@ -107,7 +108,20 @@ class GuestNetworks:
     def know_ports(self, settings: HostPorts) -> None:
         """Let the ports have these settings, and their networks a way out or none, from now on."""
         self._security.know(settings)
+        self._have_ranges(settings)
         self._let_out()
+
+    def _have_ranges(self, settings: HostPorts) -> None:
+        """Have the IPv6 ranges that networks got after guests were here."""
+        for segment, found in [
+            (each.segment, settings.ranges6[each.id]) for each in self.records.all() if each.id in settings.ranges6
+        ]:
+            with self._locks[segment]:
+                before = self.records.get(segment)
+                if before is not None and (after := before.with_range(found.cidr, found.mode)) != before:
+                    self.records.put(after)
+                    self._have(after)
+                    self._security.renew()
 
     def know_hosts(self, hosts: Mapping[str, str]) -> None:
         """Join every network to those of these hosts, address -> public key of the tunnel, and to no others, from now
@@ -204,6 +218,7 @@ class GuestNetworks:
             with self._locks[nic.segment]:
                 before = self.records.get(nic.segment) or NetworkRecord.of(nic)
                 record = before.having(Entry(nic.mac, nic.ip, guest.hostname, guest.id))
+                record = record.with_range(nic.cidr6, nic.ipv6_mode)
                 self.records.put(record)
                 failpoints.point("libvirt-half-plugged")
                 self._have(record)
@@ -264,7 +279,7 @@ class GuestNetworks:
         gone = [each for each in before.entries if each.mac == nic.mac and each.instance_id == guest.id]
         if not gone:
             return
-        firewall.forget(NetworkRecord(before.id, before.segment, before.gateway, before.prefix, tuple(gone)))
+        firewall.forget(replace(before, entries=tuple(gone)))
         record = before.without(nic.mac)
         failpoints.point("libvirt-half-unplugged")
         if record.entries:
@@ -287,10 +302,11 @@ class GuestNetworks:
             firewall.guard(self._hosts, self.tunnel.name)
             # It has no address, and the host's own IPv6 is not to give it one.
             host_command.run("ip", "link", "add", record.bridge, "mtu", str(mtu), "type", "bridge", "stp_state", "0")
-            # Its packets alone pass the rules of the IP family, where connections are tracked.
-            host_command.run("ip", "link", "set", record.bridge, "type", "bridge", "nf_call_iptables", "1")
             Path(f"/proc/sys/net/ipv6/conf/{record.bridge}/disable_ipv6").write_text("1")
             host_command.run("ip", "link", "set", "dev", record.bridge, "up")
+        # Its packets alone pass the rules of the IP family, where connections are tracked.
+        passes = ("nf_call_iptables", "1", "nf_call_ip6tables", "1")
+        host_command.run("ip", "link", "set", record.bridge, "type", "bridge", *passes)
         firewall.admit(record)
         self.uplink.join(record.bridge, record.segment, frozenset(self._reached or ()))
         services = self._services(record.segment)

@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, replace
 from ipaddress import IPv4Interface
 from pathlib import Path
 
+from domain.core import ipv6
+from domain.core.ipv6 import Ipv6Mode
 from domain.core.mac import GATEWAY_OCTET
 from domain.guest_spec import Nic
 from domain.network.port_settings import NOTHING_KNOWN, HostPorts
@@ -42,11 +44,15 @@ class NetworkRecord:
     gateway: str
     prefix: int
     entries: tuple[Entry, ...] = ()
+    cidr6: str = ""
+    """IPv6 range; empty: no IPv6 of a guest passes."""
+    ipv6_mode: Ipv6Mode = Ipv6Mode.SLAAC
 
     @classmethod
     def of(cls, nic: Nic) -> "NetworkRecord":
         """Return the network of a NIC, with nobody in it."""
-        return cls(str(uuid.UUID(nic.network_id)), nic.segment, nic.gateway, nic.prefix)
+        ident = str(uuid.UUID(nic.network_id))
+        return cls(ident, nic.segment, nic.gateway, nic.prefix, (), nic.cidr6, nic.ipv6_mode)
 
     @property
     def interface(self) -> IPv4Interface:
@@ -62,6 +68,20 @@ class NetworkRecord:
     def gateway_mac(self) -> str:
         """MAC address of the gateway: the same on every host, and begun by an octet that no guest's begins with."""
         return bytes((GATEWAY_OCTET, *self.segment.to_bytes(3, "big"), 0, 1)).hex(":")
+
+    @property
+    def gateways6(self) -> tuple[str, ...]:
+        """The gateway's IPv6 addresses, that of the link last; none without a range."""
+        return (ipv6.gateway_of(self.cidr6), ipv6.link_local(self.gateway_mac)) if self.cidr6 else ()
+
+    def ip6(self, entry: Entry) -> str:
+        """Return the IPv6 address of a guest; empty without a range."""
+        return ipv6.address_of(self.cidr6, entry.mac)
+
+    def with_range(self, cidr6: str, mode: Ipv6Mode) -> "NetworkRecord":
+        """Return the network with this IPv6 range; without one, as it is: a guest that knows of none may have been
+        specified before the network got it."""
+        return replace(self, cidr6=cidr6, ipv6_mode=mode) if cidr6 else self
 
     def tap(self, entry: Entry) -> str:
         """Name of the host's end of a guest's interface."""
@@ -129,7 +149,10 @@ class NetworkRecords:
             found = json.loads((self.directory(segment) / NETWORK).read_text())
         except FileNotFoundError:
             return None
-        return NetworkRecord(**{**found, "entries": tuple(Entry(**each) for each in found["entries"])})
+        entries = tuple(Entry(**each) for each in found["entries"])
+        # An earlier release knew no IPv6.
+        mode = Ipv6Mode(found.get("ipv6_mode", Ipv6Mode.SLAAC))
+        return NetworkRecord(**{**found, "entries": entries, "ipv6_mode": mode})
 
     def put(self, record: NetworkRecord) -> None:
         """Keep the network. Raises OSError."""

@@ -4,22 +4,24 @@ How, where the bridge family of nftables cannot track connections: as a frame cr
 destination's port are known, and the rules of their groups set two bits of its mark, for what the sender may open and
 for what the receiver may be opened. The same packet then passes the IP family's forward hook (br_netfilter, switched on
 for these bridges alone), where connections are tracked: what belongs to one passes, what has both bits begins one, and
-all else is dropped. What is not known here, a port or a group, permits nothing.
+all else is dropped. What is not known here, a port or a group, permits nothing. By what IPv6 needs to find neighbours
+(RFC 4861, RFC 2710) no connection begins, so it passes without a rule.
 """
 
-import ipaddress
 import json
 import logging
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 
 from agent.drivers import host_command
 from agent.drivers.driver import DriverError
 from agent.drivers.network import bandwidth
 from agent.drivers.network.record import NetworkRecord, NetworkRecords
+from agent.drivers.network.routes import METADATA_ADDRESS
 from domain.network.port_settings import HostPorts, PortSettings
-from domain.security_group import Protocol, RuleDirection, SecurityRule
+from domain.security_group import EVERYWHERE, Protocol, RuleDirection, SecurityRule
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +31,8 @@ EGRESS, INGRESS = 1, 2
 PRIORITY = -190
 """Before br_netfilter's hook on a bridge's forwarding (-1), which hands the packet to the IP family's."""
 SIDES = ((RuleDirection.EGRESS, "out", EGRESS, "daddr"), (RuleDirection.INGRESS, "in", INGRESS, "saddr"))
+FAMILIES = (("ip", "m", "ipv4_addr"), ("ip6", "m6", "ipv6_addr"))
+"""For each version of IP its name, how the names of sets of groups' members begin, and the type of their elements."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +43,12 @@ class SecuredPort:
     segment: int
     mac: str
     settings: PortSettings
+    ip6: str = ""
+    """Its IPv6 address; empty where its network has no range."""
 
     @property
     def place(self) -> tuple[int, str]:
-        """Segment of the port's network, and its address there."""
+        """Segment of the port's network, and its IPv4 address there."""
         return self.segment, self.settings.ip
 
 
@@ -55,8 +61,9 @@ class SecurityGroups:
         self._known = records.ports()
         self._applied: dict[str, str] = {}
         """Tap -> id of the instance whose permissions it has."""
-        self._permitted: dict[tuple[int, str], frozenset[tuple[object, ...]]] = {}
-        """Segment and address -> all that was permitted there when rules were last applied."""
+        self._permitted: dict[tuple[int, str], tuple[str, frozenset[tuple[object, ...]]]] = {}
+        """Segment and IPv4 address -> the IPv6 address, and all that was permitted there when rules were last
+        applied."""
 
     @property
     def version(self) -> str:
@@ -104,7 +111,7 @@ class SecurityGroups:
             for entry in record.entries:
                 found = known.get((record.id, entry.ip))
                 if found is not None and found.instance_id == entry.instance_id:
-                    yield SecuredPort(record.tap(entry), record.segment, entry.mac, found)
+                    yield SecuredPort(record.tap(entry), record.segment, entry.mac, found, record.ip6(entry))
 
     def _apply(self) -> None:
         records = list(self._records.all())
@@ -112,7 +119,8 @@ class SecurityGroups:
         groups = {ident for port in ports for ident in port.settings.security_groups}
         rules = {ident: rules for ident in groups if (rules := self._known.groups.get(ident))}
         counts = counted()
-        given = script(ports, records, rules, self._known.members, counts)
+        members = (self._known.members, self._known.members6)
+        given = script(ports, records, rules, members, counts)
         try:
             host_command.run("nft", "-f", "-", given=given)
         except DriverError as error:
@@ -120,10 +128,14 @@ class SecurityGroups:
             if sound == rules:
                 raise
             logger.error("rules of security groups that this host cannot apply are left out: %s", error)
-            host_command.run("nft", "-f", "-", given=script(ports, records, sound, self._known.members, counts))
-        permitted = {port.place: self._permissions(port) for port in ports}
+            host_command.run("nft", "-f", "-", given=script(ports, records, sound, members, counts))
+        permitted = {port.place: (port.ip6, self._permissions(port)) for port in ports}
         _end_connections(
-            place for place, before in self._permitted.items() if before - permitted.get(place, frozenset())
+            (segment, each)
+            for (segment, ip), (ip6, before) in self._permitted.items()
+            if before - permitted.get((segment, ip), ("", frozenset()))[1]
+            for each in (ip, ip6)
+            if each
         )
         bandwidth.apply(_limits(ports))
         self._permitted = permitted
@@ -135,9 +147,9 @@ class SecurityGroups:
         found: set[tuple[object, ...]] = set()
         for group in port.settings.security_groups:
             for rule in self._known.groups.get(group, ()):
-                others = self._known.members.get(rule.remote_group, {}).get(port.settings.network_id, ()) or (
-                    rule.cidr,
-                )
+                known = (self._known.members, self._known.members6)
+                members = [each.get(rule.remote_group, {}).get(port.settings.network_id, ()) for each in known]
+                others = (*members[0], *members[1]) or (rule.cidr,)
                 found |= {(*rule.permission, other) for other in others}
         return frozenset(found)
 
@@ -150,12 +162,13 @@ def script(
     ports: Iterable[SecuredPort],
     records: Iterable[NetworkRecord],
     groups: Mapping[str, Iterable[SecurityRule]],
-    members: Mapping[str, Mapping[str, Iterable[str]]],
+    members: Sequence[Mapping[str, Mapping[str, Iterable[str]]]],
     counts: Mapping[str, tuple[int, int]],
 ) -> str:
     """Return the commands for nft that put these rules in place of the present ones, in one transaction.
 
-    `counts` are packets and bytes that each rule has permitted so far, by its id.
+    `members` are the groups' addresses in each network, those of IPv4 first, then those of IPv6; `counts` are packets
+    and bytes that each rule has permitted so far, by its id.
     """
     ports, records = list(ports), list(records)
     networks = {
@@ -168,13 +181,14 @@ def script(
     named = {rule.remote_group for rules in groups.values() for rule in rules if rule.remote_group}
     for segment, network_id in sorted({(segment, network) for (_, segment), network in networks.items()}):
         for group in sorted(named):
-            lines.append(_set(f"m-{group}-{segment}", "ipv4_addr", members.get(group, {}).get(network_id, ())))
+            for (_, begins, kind), known in zip(FAMILIES, members, strict=True):
+                lines.append(_set(f"{begins}-{group}-{segment}", kind, known.get(group, {}).get(network_id, ())))
     for group in sorted({group for group, _ in networks}):
         lines += _chains(f"g-{group}", 0, (rule for rule in groups.get(group, ()) if not rule.remote_group))
     for group, segment in sorted(networks):
         # Whom a group has as members differs from network to network; all else is the same in each, and is there once.
         lines += _chains(f"g-{group}-{segment}", segment, (rule for rule in groups.get(group, ()) if rule.remote_group))
-    lines += [*_per_port(ports), *_FORWARD.format(services=_services(records), priority=PRIORITY).splitlines(), "}"]
+    lines += [*_per_port(ports), *_forward(records), "}"]
     return "\n".join([*lines, *_beside(ports)]) + "\n"
 
 
@@ -185,26 +199,42 @@ def _chains(name: str, segment: int, rules: Iterable[SecurityRule]) -> Iterator[
         yield f"  chain {name}-{side} {{"
         for rule in rules:
             if rule.direction is direction:
-                match = _match(rule, segment, other)
-                yield f"    {match} counter name r-{rule.id} meta mark set meta mark | {bit} return"
+                for match in _matches(rule, segment, other):
+                    yield f"    {match} counter name r-{rule.id} meta mark set meta mark | {bit} return"
         yield "  }"
 
 
+NEIGHBOURS = (
+    *("nd-router-solicit", "nd-router-advert", "nd-neighbor-solicit", "nd-neighbor-advert"),
+    *("mld-listener-query", "mld-listener-report", "mld-listener-done", "mld2-listener-report"),
+)
 _FORWARD = """\
-  {services}
+{services}
   chain forward {{
     type filter hook forward priority {priority};
-    ether type != ip accept
+    ether type != {{ ip, ip6 }} accept
     meta mark set meta mark & 0xfffffffc
+    icmpv6 type {{ {neighbours} }} meta mark set meta mark | 3 accept
     iifname != "gst-*" meta mark set meta mark | 1
     oifname != "gst-*" meta mark set meta mark | 2
     oifname . ip daddr @services meta mark set meta mark | 1
+    oifname . ip6 daddr @services6 meta mark set meta mark | 1
     oifname "gsd-*" udp sport 68 udp dport 67 meta mark set meta mark | 1
     iifname "gsd-*" udp sport 67 udp dport 68 meta mark set meta mark | 2
+    oifname "gsd-*" ether type ip6 udp sport 546 udp dport 547 meta mark set meta mark | 1
+    iifname "gsd-*" ether type ip6 udp sport 547 udp dport 546 meta mark set meta mark | 2
     iifname . ip saddr @services ip protocol icmp meta mark set meta mark | 2
+    iifname . ip6 saddr @services6 meta l4proto ipv6-icmp meta mark set meta mark | 2
     iifname vmap @from
     oifname vmap @to
   }}"""
+
+
+def _forward(records: Iterable[NetworkRecord]) -> list[str]:
+    """Return the chain that every packet passes which crosses a bridge, and its sets."""
+    return _FORWARD.format(
+        services=_services(records), neighbours=", ".join(NEIGHBOURS), priority=PRIORITY
+    ).splitlines()
 
 
 def _per_port(ports: Iterable[SecuredPort]) -> Iterator[str]:
@@ -227,27 +257,49 @@ def _per_port(ports: Iterable[SecuredPort]) -> Iterator[str]:
 
 
 def _services(records: Iterable[NetworkRecord]) -> str:
-    """Return the set of what each network's own services answer at, which every guest may use."""
-    places = [
-        f'"gsd-{record.segment}" . {address}' for record in records for address in (record.gateway, "169.254.169.254")
-    ]
-    elements = f" elements = {{ {', '.join(places)} }}" if places else ""
-    return f"set services {{ typeof oifname . ip daddr;{elements} }}"
+    """Return the sets of what each network's own services answer at, which every guest may use."""
+    records = list(records)
+    return "\n".join(
+        _places(name, field, ((f"gsd-{each.segment}", ip) for each in records for ip in addresses(each)))
+        for name, field, addresses in (
+            ("services", "ip", lambda record: (record.gateway, METADATA_ADDRESS)),
+            ("services6", "ip6", lambda record: record.gateways6),
+        )
+    )
+
+
+def _places(name: str, field: str, places: Iterable[tuple[str, str]]) -> str:
+    listed = ", ".join(f'"{device}" . {ip}' for device, ip in places)
+    return f"  set {name} {{ typeof oifname . {field} daddr;{f' elements = {{ {listed} }}' if listed else ''} }}"
 
 
 def _beside(ports: Iterable[SecuredPort]) -> Iterator[str]:
     """Yield the commands that renew what a guest may send from besides its own addresses (see firewall)."""
     ports = list(ports)
-    yield from (f"flush set bridge gostack {name}" for name in ("open", "pairs", "pair_arps"))
+    names = ("open", "pairs", "pair_arps", "pairs6", "pair_targets6")
+    yield from (f"flush set bridge gostack {name}" for name in names)
     unsecured = ", ".join(f'"{port.tap}"' for port in ports if not port.settings.port_security)
     if unsecured:
         yield f"add element bridge gostack open {{ {unsecured} }}"
-    elements = ", ".join(
-        f'"{port.tap}" . {mac} . {block}' for port in ports for mac, blocks in _pairs(port).items() for block in blocks
-    )
-    if elements:
-        yield f"add element bridge gostack pairs {{ {elements} }}"
-        yield f"add element bridge gostack pair_arps {{ {elements} }}"
+    pairs = [
+        (f'"{port.tap}" . {mac}', block) for port in ports for mac, blocks in _pairs(port).items() for block in blocks
+    ]
+    pairs4 = [f"{sender} . {block}" for sender, block in pairs if isinstance(block, IPv4Network)]
+    pairs6 = [(sender, block) for sender, block in pairs if isinstance(block, IPv6Network)]
+    for name, listed in (
+        ("pairs", pairs4),
+        ("pair_arps", pairs4),
+        ("pairs6", [f"{sender} . {block}" for sender, block in pairs6]),
+        ("pair_targets6", [f"{sender} . {_targets(block)}" for sender, block in pairs6]),
+    ):
+        if listed:
+            yield f"add element bridge gostack {name} {{ {', '.join(listed)} }}"
+
+
+def _targets(block: IPv6Network) -> str:
+    """Return a range of IPv6 as what neighbour discovery is about."""
+    first, last = (hex(int(each)) for each in (block[0], block[-1]))
+    return first if first == last else f"{first}-{last}"
 
 
 def _limits(ports: Iterable[SecuredPort]) -> list[bandwidth.Limit]:
@@ -258,12 +310,17 @@ def _limits(ports: Iterable[SecuredPort]) -> list[bandwidth.Limit]:
     ]
 
 
-def _pairs(port: SecuredPort) -> dict[str, list[ipaddress.IPv4Network]]:
+def _pairs(port: SecuredPort) -> dict[str, list[IPv4Network | IPv6Network]]:
     """Return the port's further addresses by MAC address; ranges that overlap are one, as nftables wants them."""
-    found: dict[str, list[ipaddress.IPv4Network]] = {}
+    found: dict[str, tuple[list[IPv4Network], list[IPv6Network]]] = {}
     for pair in port.settings.allowed_pairs:
-        found.setdefault(pair.mac or port.mac, []).append(ipaddress.IPv4Network(pair.cidr))
-    return {mac: list(ipaddress.collapse_addresses(blocks)) for mac, blocks in found.items()}
+        of_4, of_6 = found.setdefault(pair.mac or port.mac, ([], []))
+        block = ip_network(pair.cidr)
+        if isinstance(block, IPv4Network):
+            of_4.append(block)
+        elif port.ip6:
+            of_6.append(block)
+    return {mac: [*collapse_addresses(of_4), *collapse_addresses(of_6)] for mac, (of_4, of_6) in found.items()}
 
 
 def _set(name: str, kind: str, elements: Iterable[str]) -> str:
@@ -271,29 +328,33 @@ def _set(name: str, kind: str, elements: Iterable[str]) -> str:
     return f"  set {name} {{ type {kind};{f' elements = {{ {listed} }}' if listed else ''} }}"
 
 
-def _match(rule: SecurityRule, segment: int, other: str) -> str:
-    """Return what a packet of a connection that the rule permits looks like; `other`: the header field that has the
-    other side's address."""
-    parts = []
+def _matches(rule: SecurityRule, segment: int, other: str) -> list[str]:
+    """Return what packets of a connection that the rule permits look like, of which each is one or the other; `other`:
+    the header field that has the other side's address."""
     if rule.remote_group:
-        parts.append(f"ip {other} @m-{rule.remote_group}-{segment}")
-    elif rule.cidr not in ("", "0.0.0.0/0"):
-        parts.append(f"ip {other} {rule.cidr}")
+        others = [f"{family} {other} @{begins}-{rule.remote_group}-{segment}" for family, begins, _ in FAMILIES]
+    elif rule.cidr == EVERYWHERE:
+        others = [""]
+    else:
+        others = [f"{'ip6' if ':' in rule.cidr else 'ip'} {other} {rule.cidr}"]
+    if rule.protocol is Protocol.ANY:
+        return others
     if rule.protocol is Protocol.ICMP:
-        parts.append("ip protocol icmp")
-    elif rule.protocol is not Protocol.ANY:
+        wanted = "meta l4proto { icmp, ipv6-icmp }"
+    else:
         ports = f"{rule.port_min}-{rule.port_max}" if rule.port_max else "0-65535"
-        parts.append(f"{rule.protocol.value} dport {ports}")
-    return " ".join(parts)
+        wanted = f"{rule.protocol.value} dport {ports}"
+    return [f"{each} {wanted}".strip() for each in others]
 
 
 def _can_be_applied(rule: SecurityRule) -> bool:
     """Return whether the host takes the rule, which is tried by itself and not applied."""
     alone = _without_group(rule)
-    tried = f"table bridge {TABLE}_tried {{\n  chain c {{\n    {_match(alone, 0, 'saddr')} counter\n  }}\n}}\n"
+    lines = "".join(f"    {match} counter\n" for match in _matches(alone, 0, "saddr"))
+    tried = f"table bridge {TABLE}_tried {{\n  chain c {{\n{lines}  }}\n}}\n"
     if host_command.run("nft", "-c", "-f", "-", given=tried, fails=(1,)) is not None:
         return True
-    logger.error("rule %s cannot be applied on this host: %s", rule.id, _match(rule, 0, "saddr"))
+    logger.error("rule %s cannot be applied on this host: %s", rule.id, ", ".join(_matches(rule, 0, "saddr")))
     return False
 
 

@@ -1,4 +1,5 @@
-"""The services of a network on a host: DHCP and DNS at the gateway's address, in a network namespace of their own.
+"""The services of a network on a host: DHCP, DNS and router advertisements from the gateway's address, in a network
+namespace of their own.
 
 Why a namespace each: two networks may have the same range, and the host's routing table must know neither. The
 namespace is held by its dnsmasq, and is gone with it, with the pair of devices that leads into the bridge.
@@ -18,6 +19,7 @@ from agent.drivers.network import namespace
 from agent.drivers.network.namespace import there
 from agent.drivers.network.record import NetworkRecord
 from agent.drivers.network.routes import METADATA_ADDRESS, routes
+from domain.core.ipv6 import PREFIX, Ipv6Mode
 
 ACCOUNT = "dnsmasq"
 DOMAIN = "internal"
@@ -29,6 +31,10 @@ INSIDE = "net"
 END_SECONDS = 5.0
 LEASE = "10m"
 """How long a lease lasts: after half of it, guests hear that their network leads out by now."""
+LEASE6 = "1h"
+"""How long a guest keeps an IPv6 address that it hears no more of."""
+ADVERTISE_SECONDS = 60
+"""Between two router advertisements that nobody asked for."""
 
 _SCRIPT = """
 set -e
@@ -41,8 +47,20 @@ address add {gateway} dev {inside}
 address add {metadata}/32 dev {inside}
 link set {inside} up
 END
-exec "$@"
 """
+# No duplicate is looked for: the same addresses are on every host.
+_SCRIPT6 = """
+set -e
+cd /proc/sys/net/ipv6/conf/{inside}
+echo 0 >accept_ra
+echo 0 >accept_dad
+echo 0 >forwarding
+ip link set {inside} addrgenmode none
+echo 0 >disable_ipv6
+{addresses}
+cd /
+"""
+_RUN = 'exec "$@"\n'
 
 
 def outside_name(segment: int) -> str:
@@ -135,7 +153,8 @@ class NetworkServices:
         held = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         try:
             self._end_process()
-            host_command.run("nsenter", f"--net=/proc/{os.getpid()}/fd/{held}", *self._command(record, mtu))
+            within = ("nsenter", f"--net=/proc/{os.getpid()}/fd/{held}")
+            host_command.run(*within, "sh", "-c", _script6(record) + _RUN, "services", *self._command(record, mtu))
         finally:
             os.close(held)
         self._must_run()
@@ -164,6 +183,7 @@ class NetworkServices:
             gateway=record.interface,
             metadata=METADATA_ADDRESS,
         )
+        script += _script6(record) + _RUN
         host_command.run("unshare", "--net", "sh", "-c", script, "services", *self._command(record, mtu))
         self._must_run()
 
@@ -194,11 +214,12 @@ class NetworkServices:
             f"--dhcp-optsfile={self._routes}",
             # Else it says no to guests of other hosts that renew, since it holds itself for the only server.
             "--dhcp-ignore=tag:!known",
-            f"--dhcp-lease-max={network.num_addresses}",
+            f"--dhcp-lease-max={network.num_addresses * (2 if record.cidr6 else 1)}",
             "--leasefile-ro",
             "--dhcp-authoritative",
             "--no-ping",
             f"--dhcp-option=option:mtu,{mtu}",
+            *_options6(record, mtu),
         ]
 
     def _plug(self, bridge: str) -> None:
@@ -242,11 +263,35 @@ def _options(record: NetworkRecord, out: bool) -> str:
     return f"{router}\noption:classless-static-route,{','.join(told)}\n"
 
 
-def _lines(record: NetworkRecord) -> list[str]:
+def _script6(record: NetworkRecord) -> str:
+    """Return the commands by which the gateway has its IPv6 addresses; none without a range."""
+    if not record.cidr6:
+        return ""
+    addresses = "\n".join(f"ip address replace {ip}/{PREFIX} dev {INSIDE} nodad" for ip in record.gateways6)
+    return _SCRIPT6.format(inside=INSIDE, addresses=addresses)
+
+
+def _options6(record: NetworkRecord, mtu: int) -> list[str]:
+    """Return the options of dnsmasq by which guests learn their IPv6 addresses."""
+    if not record.cidr6:
+        return []
+    first = record.cidr6.partition("/")[0]
+    how = "ra-names" if record.ipv6_mode is Ipv6Mode.SLAAC else "static"
     return [
-        ",".join([each.mac, each.ip, *([f"{each.name}.{DOMAIN}"] if each.name else [])])
-        for each in sorted(record.entries, key=lambda each: each.mac)
+        "--enable-ra",
+        # A router that none can go by has a lifetime of 0: the network has no way out by IPv6.
+        f"--ra-param={INSIDE},mtu:{mtu},{ADVERTISE_SECONDS},0",
+        f"--dhcp-range={first},{how},{PREFIX},{LEASE6}",
     ]
+
+
+def _lines(record: NetworkRecord) -> list[str]:
+    lines = []
+    for each in sorted(record.entries, key=lambda each: each.mac):
+        ip6, name = record.ip6(each), each.name
+        parts = (each.mac, each.ip, f"[{ip6}]" if ip6 else "", f"{name}.{DOMAIN}" if name else "")
+        lines.append(",".join(filter(None, parts)))
+    return lines
 
 
 def _command_of(pid: int) -> list[str]:

@@ -81,7 +81,7 @@ def differences(survey: Survey, wanted: NetworksWanted) -> Iterator[HostDifferen
         segment = _segment(name)
         if segment not in segments or (name.startswith("gst-") and name not in taps):
             yield HostDifference(segment=segment, what=f"device {name}", missing=False)
-    expected: dict[str, dict[str, int]] = {"macs": {}, "ips": {}, "arps": {}, ZONES: {}}
+    expected: dict[str, dict[str, int]] = {name: {} for name in (*firewall.SETS, ZONES)}
     for record in wanted.records:
         expected[ZONES][record.bridge] = record.segment
         for name, found in firewall.elements(record).items():
@@ -102,6 +102,8 @@ def _devices(survey: Survey, wanted: NetworksWanted, record: NetworkRecord) -> I
             yield HostDifference(segment=record.segment, what=what, missing=True)
         elif "UP" not in link.get("flags", ()):
             yield HostDifference(segment=record.segment, what=f"{what} that is up", missing=True)
+        elif kind == "bridge" and not _judged(link):
+            yield HostDifference(segment=record.segment, what=f"{what} that hands packets to rules", missing=True)
         elif master and link.get("master") != master:
             yield HostDifference(segment=record.segment, what=f"{what} on bridge {master}", missing=True)
     for tap in sorted(map(record.tap, record.entries)):
@@ -110,6 +112,12 @@ def _devices(survey: Survey, wanted: NetworksWanted, record: NetworkRecord) -> I
             yield HostDifference(segment=record.segment, what=f"device {tap} on bridge {record.bridge}", missing=True)
     if record.segment not in wanted.serving:
         yield HostDifference(segment=record.segment, what="dnsmasq", missing=True)
+
+
+def _judged(bridge: Mapping[str, Any]) -> bool:
+    """Return whether what crosses the bridge passes the rules of the IP family, of IPv4 and of IPv6."""
+    info = bridge.get("linkinfo", {}).get("info_data", {})
+    return bool(info.get("nf_call_iptables") and info.get("nf_call_ip6tables"))
 
 
 def _of_set(survey: Survey, name: str, expected: Mapping[str, int]) -> Iterator[HostDifference]:
