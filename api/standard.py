@@ -219,9 +219,13 @@ def add_create(
 
 
 def add_update(
-    router: APIRouter, resource: ApiResource, body: type[Strict] | None = None, example: Mapping[str, Any] | None = None
+    router: APIRouter,
+    resource: ApiResource,
+    body: type[Strict] | None = None,
+    example: Mapping[str, Any] | None = None,
+    complete: Complete | None = None,
 ) -> None:
-    """Add the route `PATCH /KINDS/{ref}`."""
+    """Add the route `PATCH /KINDS/{ref}`, as `add_create` adds its own."""
     kind = _kind(resource)
     command = kind.update
     assert command is not None
@@ -229,7 +233,10 @@ def add_update(
 
     async def run(services: ServicesDep, context: RequestContextDep, ref: str, body: Any) -> Response:
         """Fields that are not given keep their values. If-Match is honoured."""
-        return await send_command(services, context, resource, ref, command(**body.model_dump()))
+        values = body.model_dump()
+        if complete is not None:
+            values |= await complete(services, context, values)
+        return await send_command(services, context, resource, ref, command(**values))
 
     first = next(name for name in fields.model_fields if name in resource.example)
     shown = dict(example) if example is not None else {first: resource.example[first]}

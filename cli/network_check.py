@@ -29,6 +29,7 @@ def networks(seen: "Observations") -> Iterator[str]:
         told = seen.networks.get(host.id)
         if told is not None:
             yield from _differences(host, told, known)
+            yield from _ranges(host, told, known)
             yield from _missing(host, told, known, instances)
             yield from _too_much(host, told, known, instances)
     for name in seen.untold:
@@ -44,6 +45,15 @@ def _differences(host: Host, told: HostNetworks, known: Mapping[str, Network]) -
         yield f"host {host.name}, {of}: {each.what} is {'missing' if each.missing else 'too much'}"
     if told.more:
         yield f"host {host.name}: {told.more} differences more"
+
+
+def _ranges(host: Host, told: HostNetworks, known: Mapping[str, Network]) -> Iterator[str]:
+    """Yield the networks of which the host keeps another IPv6 range than the log has."""
+    for each in told.networks:
+        network = known.get(each.id)
+        if network is not None and network.cidr6 != each.cidr6:
+            had = each.cidr6 or "none"
+            yield f"host {host.name}, network {each.id}: IPv6 range is {network.cidr6 or 'none'}, and is kept as {had}"
 
 
 def _missing(

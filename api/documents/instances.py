@@ -35,8 +35,10 @@ class NicDocument(Document):
     port_id: str
     ip: str
     prefix: int
+    ip6: str
     mac: str
     gateway: str
+    gateway6: str
 
 
 class VolumeOf(Document):

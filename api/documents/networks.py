@@ -4,13 +4,15 @@ from api.documents.document import Document
 
 
 class NetworkDocument(Document):
-    """A network: a range of IPv4 addresses on a segment of its own."""
+    """A network: a range of IPv4 addresses, and perhaps one of IPv6, on a segment of its own."""
 
     id: str
     name: str
     description: str
     project_id: str
     cidr: str
+    cidr6: str
+    ipv6_mode: str
     segment: int
     external: bool
     ports: int
@@ -37,6 +39,7 @@ class PortDocument(Document):
     network_name: str
     ip: str
     prefix: int
+    ip6: str
     mac: str
     security_group_ids: list[str]
     port_security: bool

@@ -10,7 +10,7 @@ import orjson
 from cachetools import LRUCache
 
 from api.reads.queries import every_document
-from domain.network.port_settings import HostPorts, PortSettings
+from domain.network.port_settings import HostPorts, Ipv6Range, PortSettings
 from domain.security_group import DEFAULT, SecurityRule, default_id, first_rules
 from projections.store.port import Store
 from projections.views.view import Condition
@@ -28,7 +28,9 @@ class NetworkPorts:
     ids: Mapping[str, str]
     """Address of a port -> its id."""
     members: Mapping[str, tuple[str, ...]]
-    """Id of a security group -> addresses of its members."""
+    """Id of a security group -> IPv4 addresses of its members."""
+    members6: Mapping[str, tuple[str, ...]]
+    """Id of a security group -> IPv6 addresses of its members."""
     defaults: frozenset[str]
     """Ids of the groups `default` of the ports' projects."""
 
@@ -67,14 +69,16 @@ class PortSettingsReader:
         return HostPorts(
             version=hashlib.sha256(orjson.dumps(versions)).hexdigest(),
             external=tuple(external),
+            ranges6={
+                ident: Ipv6Range(cidr=cidr6, mode=each["ipv6_mode"])
+                for ident, each in networks.items()
+                # A document of an earlier release has none.
+                if (cidr6 := each.get("cidr6"))
+            },
             ports=tuple(ports),
             groups=groups,
-            members={
-                group: {
-                    network: each.members[group] for network, each in sorted(known.items()) if group in each.members
-                }
-                for group in sorted(named)
-            },
+            members=_members(named, {network: each.members for network, each in known.items()}),
+            members6=_members(named, {network: each.members6 for network, each in known.items()}),
         )
 
     async def _groups(
@@ -106,6 +110,7 @@ class PortSettingsReader:
         by_ip: dict[str, PortSettings] = {}
         ids: dict[str, str] = {}
         members: dict[str, list[str]] = {}
+        members6: dict[str, list[str]] = {}
         defaults: set[str] = set()
         async for doc in every_document(self._store, "ports", Condition("network_id", "=", network_id)):
             default = default_id(doc["project_id"])
@@ -115,8 +120,9 @@ class PortSettingsReader:
             defaults.add(default)
             for group in groups:
                 members.setdefault(group, []).append(doc["ip"])
-        sorted_members = {group: tuple(sorted(ips)) for group, ips in members.items()}
-        made = NetworkPorts(version, by_ip, ids, sorted_members, frozenset(defaults))
+                if ip6 := doc.get("ip6"):
+                    members6.setdefault(group, []).append(ip6)
+        made = NetworkPorts(version, by_ip, ids, _sorted(members), _sorted(members6), frozenset(defaults))
         self._ports[network_id] = made
         return made
 
@@ -124,3 +130,17 @@ class PortSettingsReader:
         unique = sorted(set(idents))
         found = every_document(self._store, view, Condition("id", "in", unique))
         return [doc async for doc in found] if unique else []
+
+
+def _members(
+    named: Iterable[str], networks: Mapping[str, Mapping[str, tuple[str, ...]]]
+) -> dict[str, dict[str, tuple[str, ...]]]:
+    """Return, for each of these groups, the addresses of its members in each network that has any."""
+    return {
+        group: {network: members[group] for network, members in sorted(networks.items()) if group in members}
+        for group in sorted(named)
+    }
+
+
+def _sorted(members: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, ...]]:
+    return {group: tuple(sorted(ips)) for group, ips in members.items()}

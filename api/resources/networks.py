@@ -1,7 +1,8 @@
 """Networks: ranges of addresses for instances."""
 
 import ipaddress
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Body
 from pydantic import Field, field_validator
@@ -10,15 +11,17 @@ from starlette.responses import Response
 from api import standard
 from api.documents.networks import NetworkDocument
 from api.http.names import Name
-from api.http.request_context import RequestContextDep, ServicesDep
+from api.http.request_context import RequestContext, RequestContextDep, ServicesDep
 from api.openapi import describe, examples
 from api.reads.queries import Strict
 from api.resource import of_kind
+from api.services import Services
 from api.writes import command_bus
 from api.writes.command_bus import CommandRequest
 from api.writes.command_responses import CREATED, answer
 from api.writes.default_group import ensure_default_group
 from domain.core.errors import Invalid
+from domain.core.ipv6 import LONGEST, PREFIX, Ipv6Mode, any_range, network_range
 from domain.core.messages import Key, derived_id
 from domain.network.kind import KIND
 from domain.network.messages import CreateNetwork
@@ -37,6 +40,8 @@ class NetworkBody(Strict):
     cidr: str = Field(max_length=18, description=f"IPv4 address range with a prefix of /{LARGEST} to /{SMALLEST}")
     description: str = Field("", max_length=1024)
     external: bool = Field(False, description="whether guests reach what is outside of the network, through their host")
+    cidr6: str = Field("", max_length=LONGEST, description=f"IPv6 address range, a /{PREFIX}; none unless given")
+    ipv6_mode: Ipv6Mode = Field(Ipv6Mode.SLAAC, description="how guests learn their IPv6 addresses")
 
     @field_validator("cidr")
     @classmethod
@@ -48,6 +53,11 @@ class NetworkBody(Strict):
         if not LARGEST <= block.prefixlen <= SMALLEST:
             raise ValueError(f"its prefix must be /{LARGEST} to /{SMALLEST}")
         return str(block)
+
+    @field_validator("cidr6")
+    @classmethod
+    def _is_network6(cls, value: str) -> str:
+        return str(network_range(value)) if value else ""
 
 
 @router.post(
@@ -63,10 +73,8 @@ async def create_network(
 ) -> Response:
     """The network gets a segment of its own, so several networks may have the same addresses."""
 
-    if taken := services.settings.networks.reserved_range(ipaddress.IPv4Network(body.cidr)):
-        raise Invalid(
-            field="cidr", value=body.cidr, allowed=f"it must be outside of {taken}, which the operator reserves"
-        )
+    _must_be_free(services, "cidr", body.cidr)
+    _must_be_free(services, "cidr6", body.cidr6)
 
     async def make_command() -> CommandRequest:
         await ensure_default_group(services, context)
@@ -77,13 +85,33 @@ async def create_network(
             description=body.description,
             segment=segment,
             external=body.external,
+            cidr6=body.cidr6,
+            ipv6_mode=body.ipv6_mode,
         )
         return CommandRequest(Key("network", derived_id(context.command_id, "network")), command)
 
     return await answer(services, await command_bus.carry_out(services, context, make_command), VIEW, done=CREATED)
 
 
-standard.add_all(router, RESOURCE, "why", "delete")
+def _must_be_free(services: Services, field: str, cidr: str) -> None:
+    """Refuse a range that the operator reserves. Raises Invalid."""
+    if cidr and (taken := services.settings.networks.reserved_range(any_range(cidr))):
+        allowed = f"it must be outside of {taken}, which the operator reserves"
+        raise Invalid(field=field, value=cidr, allowed=allowed)
+
+
+async def _checked(services: Services, context: RequestContext, given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Refuse an IPv6 range that no network may have, or that the operator reserves. Raises Invalid."""
+    if cidr6 := given.get("cidr6"):
+        try:
+            _must_be_free(services, "cidr6", str(network_range(cidr6)))
+        except ValueError as wrong:
+            raise Invalid(field="cidr6", value=cidr6, allowed=str(wrong)) from wrong
+    return {}
+
+
+standard.add_all(router, RESOURCE, "why", "delete", "update")
+standard.add_update(router, RESOURCE, complete=_checked)
 standard.add_why(
     router,
     RESOURCE,

@@ -21,6 +21,7 @@ from api.services import Services
 from api.writes import command_bus
 from api.writes.command_bus import CommandRequest
 from api.writes.command_responses import CREATED, answer
+from domain.core.ipv6 import LONGEST
 from domain.core.messages import Key, derived_id
 from domain.kind import ListFilter
 from domain.network.messages import CreatePort, DeletePort, NetworkCommand, UpdatePort
@@ -59,7 +60,11 @@ Ingress = Annotated[
 class PairBody(Strict):
     """Addresses that a port may send from besides its own."""
 
-    cidr: str = Field(min_length=1, max_length=18, description="an IPv4 address or a range")
+    cidr: str = Field(
+        min_length=1,
+        max_length=LONGEST,
+        description="an address or a range, of IPv6 where the network has an IPv6 range",
+    )
     mac: str = Field(
         "", max_length=17, description="the MAC address that they are sent from; the port's own unless given"
     )

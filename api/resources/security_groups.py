@@ -73,7 +73,7 @@ EXAMPLE: dict[str, Any] = {
             "protocol": "tcp",
             "port_min": 443,
             "port_max": 443,
-            "cidr": "0.0.0.0/0",
+            "cidr": "",
             "remote_group": "",
         }
     },

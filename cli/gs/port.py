@@ -37,8 +37,8 @@ Pairs = Annotated[
     typer.Option(
         "--allowed-pairs",
         metavar="CIDR[@MAC],…",
-        help="Addresses that the guest may send from besides its own: 10.0.0.9,10.0.1.0/24@52:54:00:00:00:01; an empty "
-        "text takes them away.",
+        help="Addresses that the guest may send from besides its own: 10.0.0.9,10.0.1.0/24@52:54:00:00:00:01,fd00::9; "
+        "an empty text takes them away.",
     ),
 ]
 Egress = Annotated[

@@ -125,7 +125,7 @@ INSTANCE = Resource(
     narrowings=(
         BY_NAME,
         by_status(_instance_statuses),
-        Narrowing("--ip", "Only with this address."),
+        Narrowing("--ip", "Only with this IPv4 address."),
         Narrowing("--host-id", "Only on this host (name or ID).", of="host"),
         Narrowing("--host-name", "Only on the host with this name.", of="host.name"),
         Narrowing("--flavor-ids", "Only of these flavors (names or IDs): a,b.", of="flavor", several=True),
@@ -180,7 +180,7 @@ KEYPAIR = Resource(
 NETWORK = Resource(
     "network",
     "networks",
-    (ID, NAME, Column("cidr"), Column("segment"), Column("ports"), AGE),
+    (ID, NAME, Column("cidr"), Column("cidr6"), Column("segment"), Column("ports"), AGE),
     narrowings=(BY_NAME, BY_PROJECT),
     deletable=True,
 )
@@ -192,6 +192,7 @@ PORT = Resource(
         NAME,
         Column("network_name", "network"),
         Column("ip"),
+        Column("ip6"),
         Column("mac"),
         Column("instance_id", "instance"),
         Column("keep"),

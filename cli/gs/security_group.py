@@ -50,7 +50,8 @@ def rule_add(
         str | None, typer.Option("--ports", metavar="N|N-M", help="Ports of tcp or udp; every port unless given.")
     ] = None,
     cidr: Annotated[
-        str | None, typer.Option("--cidr", help="Addresses of the other side, as 10.0.0.0/8; every one unless given.")
+        str | None,
+        typer.Option("--cidr", help="Addresses of the other side, as 10.0.0.0/8 or ::/0; every one unless given."),
     ] = None,
     remote_group: Annotated[
         str | None,

@@ -16,6 +16,8 @@ class NetworkOnHost(Model):
 
     id: str
     segment: int
+    cidr6: str = ""
+    """The IPv6 range that the host knows of."""
     addresses: tuple[AddressOnHost, ...] = ()
 
 

@@ -10,7 +10,7 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,7 +23,7 @@ from pydantic_settings import (
 )
 
 from domain.core.names import wrong_with
-from infra.process.ranges import checked_ranges, ranges
+from infra.process.ranges import any_ranges, checked_any_ranges, checked_ranges
 
 CONFIG_VARIABLE = "GOSTACK_CONFIG"
 PREFIX = "GOSTACK_"
@@ -191,19 +191,19 @@ class Scheduling(Section):
 class Networks(Section):
     """The networks of guests."""
 
-    reserved: Annotated[str, AfterValidator(checked_ranges)] = Field(
+    reserved: Annotated[str, AfterValidator(checked_any_ranges)] = Field(
         "",
-        description="IPv4 ranges, comma separated, that no network may overlap: those of the hosts' uplinks and of "
-        "services that guests are to reach one day; those of floating addresses are reserved, too",
+        description="IPv4 and IPv6 ranges, comma separated, that no network may overlap: those of the hosts' uplinks "
+        "and of services that guests are to reach one day; those of floating addresses are reserved, too",
     )
     floating: Annotated[str, AfterValidator(checked_ranges)] = Field(
         "", description="IPv4 ranges, comma separated, of floating addresses: of the uplinks' wire, or routed to it"
     )
 
-    def reserved_range(self, block: IPv4Network) -> IPv4Network | None:
+    def reserved_range(self, block: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network | None:
         """Return a reserved range, or one of floating addresses, that overlaps this one; None where none does."""
-        taken = (*ranges(self.reserved), *ranges(self.floating))
-        return next((each for each in taken if each.overlaps(block)), None)
+        taken = (*any_ranges(self.reserved), *any_ranges(self.floating))
+        return next((each for each in taken if each.version == block.version and each.overlaps(block)), None)
 
 
 class Images(Section):

@@ -41,13 +41,15 @@ def document(instance: Instance, version: int) -> dict[str, Any]:
                 "port_id": nic.port_id,
                 "ip": nic.ip,
                 "prefix": nic.prefix,
+                "ip6": nic.ip6,
                 "mac": nic.mac,
                 "gateway": nic.gateway,
+                "gateway6": nic.gateway6,
             }
             for index, nic in enumerate(instance.nics)
         ],
         "volumes": [{"id": volume.id, "name": volume.name, "size": volume.size} for volume in instance.volumes],
-        "addresses": [nic.ip for nic in instance.nics if nic.ip],
+        "addresses": [each for nic in instance.nics for each in (nic.ip, nic.ip6) if each],
         "fault": faults.document(instance.fault, "instance", instance),
         "created": instance.created,
         "updated": instance.updated,

@@ -3,8 +3,16 @@
 from collections.abc import Iterable
 from typing import Any
 
+from domain.core.ipv6 import address_of
 from domain.core.messages import Event
-from domain.network.messages import PortBoundToInstance, PortCreated, PortDeleted, PortFreed, PortUpdated
+from domain.network.messages import (
+    NetworkUpdated,
+    PortBoundToInstance,
+    PortCreated,
+    PortDeleted,
+    PortFreed,
+    PortUpdated,
+)
 from domain.network.state import Network, Port, mac_of
 from domain.security_group import default_id
 from projections.views.view import Change, Row, View, ViewColumn, aggregate
@@ -26,6 +34,8 @@ def network_rows(change: Change) -> Iterable[Row]:
             "description": network.description,
             "project_id": network.project,
             "cidr": network.cidr,
+            "cidr6": network.cidr6,
+            "ipv6_mode": network.ipv6_mode if network.cidr6 else "",
             "segment": network.segment,
             "external": network.external,
             "ports": len(network.ports),
@@ -47,6 +57,7 @@ def port_document(network: Network, port: Port, version: int) -> dict[str, Any]:
         "network_name": network.name,
         "ip": port.ip,
         "prefix": network.block.prefixlen,
+        "ip6": address_of(network.cidr6, mac_of(network, port)),
         "mac": mac_of(network, port),
         "security_group_ids": port.security_groups or (default_id(port.project),),
         "port_security": port.port_security,
@@ -69,15 +80,20 @@ def about_port(change: Change) -> str:
 
 
 def port_rows(change: Change) -> Iterable[Row]:
-    """Yield the row of the port that the event is about."""
+    """Yield the rows of the ports that the event is about: of one, or of all where the network gets an IPv6 range."""
     event: Event | Any = change.envelope.data
-    if not isinstance(event, (PortCreated, PortUpdated, PortBoundToInstance, PortFreed)):
-        return
     network: Network = change.after
-    port = network.ports.get(event.port_id)
-    if port is None:
+    if isinstance(event, (PortCreated, PortUpdated, PortBoundToInstance, PortFreed)):
+        found = [network.ports.get(event.port_id)]
+    elif isinstance(event, NetworkUpdated) and event.cidr6 is not None:
+        found = list(network.ports.values())
+    else:
         return
-    yield Row(
+    yield from (_port_row(network, port, change) for port in found if port is not None)
+
+
+def _port_row(network: Network, port: Port, change: Change) -> Row:
+    return Row(
         id=port.id,
         version=change.version,
         created=port.created,
@@ -111,7 +127,7 @@ NETWORKS = View(
 PORTS = View(
     name="ports",
     kinds=frozenset({"network"}),
-    events=frozenset({PortCreated, PortUpdated, PortBoundToInstance, PortFreed, PortDeleted}),
+    events=frozenset({NetworkUpdated, PortCreated, PortUpdated, PortBoundToInstance, PortFreed, PortDeleted}),
     rows=port_rows,
     gone=port_gone,
     about=about_port,

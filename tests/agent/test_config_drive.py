@@ -9,6 +9,7 @@ import pytest
 from agent.drivers.driver import Secrets
 from agent.drivers.libvirt import config_drive, guest_metadata
 from agent.drivers.network.routes import routes
+from domain.core.ipv6 import Ipv6Mode
 from domain.guest_spec import ImageRef, Nic
 from tests.agent.samples import a_guest, a_nic
 
@@ -81,6 +82,19 @@ def test_a_guest_is_told_of_each_network_and_by_dhcp_alike() -> None:
     assert [each["address"] for each in found["services"]] == ["10.41.0.1", "10.43.0.1"]
     unbound = guest_metadata.documents(a_guest(IMAGE, (Nic(network_id="n"),)), Secrets(), 1450)["network_data.json"]
     assert json.loads(unbound)["networks"][0]["routes"] == json.loads(unbound)["services"] == []
+
+
+@pytest.mark.parametrize(("mode", "kind"), [("slaac", "ipv6_slaac"), ("dhcpv6", "ipv6_dhcpv6-stateful")])
+def test_a_guest_is_told_how_it_learns_its_ipv6_address(mode: str, kind: str) -> None:
+    nics = (a_nic(10), a_nic(11, "7f1c1f0a-3c7e-4b8a-9d53-0a1b2c3d4e5f", "10.43.0.1", 2))
+    six = nics[1].but(cidr6="fd00:1::/64", ipv6_mode=Ipv6Mode(mode))
+    guest = a_guest(IMAGE, (nics[0], six))
+    found = json.loads(guest_metadata.documents(guest, Secrets(), 1450)["network_data.json"])
+    assert [each["type"] for each in found["networks"]] == ["ipv4_dhcp", "ipv4_dhcp", kind]
+    last = found["networks"][2]
+    assert (last["link"], last["network_id"]) == ("nic1", six.network_id)
+    assert (last["ip_address"], last["netmask"]) == ("fd00:1::5054:ff:fe00:b", "ffff:ffff:ffff:ffff::")
+    assert last["routes"] == [], "there is no way out by IPv6"
 
 
 def test_a_network_that_leads_out_has_a_default_route() -> None:

@@ -14,6 +14,7 @@ from agent.compose import follow_ports
 from agent.drivers.simulated.driver import SimulatedDriver
 from domain.host.messages import Inventory
 from domain.network.port_settings import HostPorts
+from domain.security_group import EVERYWHERE
 from infra.local.server import LOOPBACK, free_port
 
 PORTS = [("network", "10.0.0.2", "instance")]
@@ -100,6 +101,6 @@ async def test_under_an_api_of_an_earlier_release_everything_is_permitted_as_it_
     assert (settings.network_id, settings.ip, settings.instance_id) == PORTS[0]
     (group,) = settings.security_groups
     assert {rule.direction: rule.cidr for rule in driver.heard[0].groups[group]} == {
-        "ingress": "0.0.0.0/0",
-        "egress": "0.0.0.0/0",
+        "ingress": EVERYWHERE,
+        "egress": EVERYWHERE,
     }

@@ -1,5 +1,6 @@
 """What a host keeps of its guest networks, and the names that follow from it."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from agent.drivers.network import vxlan
 from agent.drivers.network.record import Entry, NetworkRecord, NetworkRecords, bridge_name, segment_of, tap_name
 from agent.drivers.network.services import outside_name
+from domain.core.ipv6 import Ipv6Mode
 from tests.agent.samples import a_nic
 
 LARGEST = 0xFFFFFF
@@ -26,6 +28,21 @@ def test_what_is_kept_is_read_again(tmp_path: Path) -> None:
         records.remove(70000)
     assert records.get(70000) is None
     assert [path.name for path in (tmp_path / "networks").iterdir()] == ["7"]
+
+
+def test_a_record_of_an_earlier_release_has_no_ipv6_range(tmp_path: Path) -> None:
+    records = NetworkRecords(tmp_path)
+    six = NetworkRecord.of(a_nic().but(cidr6="fd00:1::/64", ipv6_mode=Ipv6Mode.DHCPV6)).having(FIRST)
+    records.put(six)
+    assert records.get(1) == six
+    assert (six.ip6(FIRST), six.gateways6[0]) == ("fd00:1::5054:ff:fe00:a", "fd00:1::1")
+    assert six.with_range("", Ipv6Mode.SLAAC) == six, "a guest of before the range takes it from nobody"
+    path = records.directory(1) / "network.json"
+    kept = json.loads(path.read_text())
+    path.write_text(json.dumps({name: each for name, each in kept.items() if name not in ("cidr6", "ipv6_mode")}))
+    before = records.get(1)
+    assert before == NetworkRecord.of(a_nic()).having(FIRST)
+    assert (before.ip6(FIRST), before.gateways6) == ("", ())
 
 
 def test_an_entry_takes_the_place_of_what_has_its_mac_or_its_address() -> None:

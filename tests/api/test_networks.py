@@ -77,3 +77,37 @@ async def test_a_range_that_the_operator_reserves_is_refused(api: Api) -> None:
         refused = await api.post("/networks", {"name": "greedy", "cidr": cidr}, 422)
         assert "outside of 10.97.0.0/24" in refused["detail"], cidr
     await api.post("/networks", {"name": "beside", "cidr": "10.97.1.0/24"})
+
+
+async def test_a_networks_ipv6_range_and_the_addresses_in_it(api: Api) -> None:
+    made = await api.post("/networks", {"name": "six", "cidr": "10.6.0.0/24", "cidr6": "FD00:6::/64"})
+    assert (made["cidr6"], made["ipv6_mode"]) == ("fd00:6::/64", "slaac")
+    port = await api.post("/ports", {"network": "six", "mac": "52:54:00:12:34:56", "name": "db"})
+    assert port["ip6"] == "fd00:6::5054:ff:fe12:3456"
+    instance = await api.booted("db", port="db")
+    (nic,) = instance["nics"]
+    assert (nic["ip6"], nic["gateway6"]) == (port["ip6"], "fd00:6::1")
+    assert instance["addresses"] == [port["ip"], port["ip6"]]
+    found = await api.get("/instances", ip="fd00:6:0::5054:00ff:fe12:3456")
+    assert [each["name"] for each in found["instances"]] == ["db"]
+    (interface,) = (await api.get("/instances/db/interfaces"))["interfaces"]
+    assert interface["ip6"] == port["ip6"]
+    assert (await api.patch("/networks/six", {"cidr6": "fd00:7::/64"}, 409))["code"] == "in-use"
+
+
+async def test_a_network_that_gets_a_range_has_its_ports_addresses(api: Api) -> None:
+    before = await api.post("/ports", {"network": "lan", "name": "old"})
+    assert (before["ip6"], (await api.get("/networks/lan"))["ipv6_mode"]) == ("", "")
+    changed = await api.patch("/networks/lan", {"cidr6": "fd00:6::/64", "ipv6_mode": "dhcpv6"})
+    assert (changed["cidr6"], changed["ipv6_mode"]) == ("fd00:6::/64", "dhcpv6")
+    assert (await api.get("/ports/old"))["ip6"].startswith("fd00:6::")
+
+
+@pytest.mark.parametrize("cidr6", ["fd00:6::/63", "fe80::/64", "10.0.0.0/24", "::ffff:0:0/96", "six", "fd00:99::/64"])
+async def test_an_ipv6_range_that_is_none_or_reserved(api: Api, cidr6: str) -> None:
+    settings = api.services.settings
+    settings.networks = settings.networks.model_copy(update={"reserved": "10.97.0.0/24, fd00:90::/28"})
+    body = {"name": "six", "cidr": "10.6.0.0/24", "cidr6": cidr6}
+    assert "cidr6" in str(await api.post("/networks", body, 422))
+    assert "cidr6" in str(await api.patch("/networks/lan", {"cidr6": cidr6}, 422))
+    assert (await api.get("/networks/lan"))["cidr6"] == ""

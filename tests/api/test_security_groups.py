@@ -21,7 +21,7 @@ async def test_a_group_its_rules_and_who_is_in_it(api: Api) -> None:
     body = {"protocol": "tcp", "port_min": 443}
     changed = await api.post("/security-groups/web/rules", body)
     (rule,) = (each for each in changed["rules"].values() if each["direction"] == "ingress")
-    assert (rule["port_min"], rule["port_max"], rule["cidr"]) == (443, 443, "0.0.0.0/0")
+    assert (rule["port_min"], rule["port_max"], rule["cidr"]) == (443, 443, "")
     assert (await api.post("/security-groups/web/rules", body, 200))["already"] is True
     await api.post("/ports", {"network": "lan", "name": "db", "security_group_ids": ["web", "default"]})
     port = await api.get("/ports/db")
@@ -55,6 +55,23 @@ async def test_the_default_group_is_there_with_the_first_network(api: Api) -> No
 async def test_a_rule_that_is_none_is_refused_by_its_field(api: Api, body: dict[str, Any], field: str) -> None:
     refused = await api.post("/security-groups/default/rules", body, 404 if field == "nobody" else 422)
     assert field in str(refused)
+
+
+async def test_hosts_are_told_ipv6_ranges_and_the_members_addresses_in_them(api: Api) -> None:
+    six = await api.post("/networks", {"name": "six", "cidr": "10.6.0.0/24", "cidr6": "fd00:6::/64"})
+    port = await api.post("/ports", {"network": "six", "name": "new"})
+    old = await api.post("/ports", {"network": "lan", "name": "old"})
+    known = await settings(api, port, old)
+    assert {ident: (each.cidr, each.mode) for ident, each in known.ranges6.items()} == {
+        six["id"]: ("fd00:6::/64", "slaac")
+    }
+    default = default_id("admin")
+    assert known.members6 == {default: {six["id"]: (port["ip6"],)}}
+    assert known.members[default] == {six["id"]: (port["ip"],), old["network_id"]: (old["ip"],)}
+    await api.patch("/networks/lan", {"cidr6": "fd00:7::/64"})
+    later = await settings(api, port, old)
+    assert later.version != known.version
+    assert later.members6[default][old["network_id"]] == ((await api.get("/ports/old"))["ip6"],)
 
 
 async def test_what_hosts_are_told_changes_with_ports_and_groups(api: Api) -> None:

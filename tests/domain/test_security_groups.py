@@ -44,7 +44,7 @@ def after(*commands: Command, group: str = GROUP, now: SecurityGroup | None = No
 def test_a_group_lets_its_members_out_and_default_lets_them_reach_each_other() -> None:
     web = after(CreateSecurityGroup(name="web"))
     assert web is not None
-    assert [(each.direction, each.cidr) for each in web.rules.values()] == [(RuleDirection.EGRESS, "0.0.0.0/0")]
+    assert [(each.direction, each.cidr) for each in web.rules.values()] == [(RuleDirection.EGRESS, "")]
     ident = default_id("p")
     default = after(CreateSecurityGroup(name=DEFAULT), group=ident)
     assert default is not None
@@ -73,11 +73,17 @@ def test_what_a_rule_says_is_kept_in_one_form() -> None:
         rule(rule_id="b", protocol=Protocol.UDP, port_min=1, port_max=9, cidr="10.0.0.0/8"),
         rule(rule_id="c", remote_group=GROUP),
         # What is permitted already is not added.
-        rule(rule_id="d", protocol=Protocol.TCP, port_min=443, port_max=443, cidr="0.0.0.0/0"),
+        rule(rule_id="d", protocol=Protocol.TCP, port_min=443, port_max=443),
+        # Every address of one family is another permission than every address.
+        rule(rule_id="e", protocol=Protocol.TCP, port_min=443, cidr="0.0.0.0/0"),
+        rule(rule_id="f", protocol=Protocol.TCP, port_min=443, cidr="::/0"),
+        rule(rule_id="g", cidr="2001:DB8::/32"),
     )
     assert group is not None
-    assert group.rules.keys() & {"a", "b", "c", "d"} == {"a", "b", "c"}
-    assert group.rules["a"].permission == ("ingress", "tcp", 443, 443, "0.0.0.0/0", "")
+    assert group.rules.keys() & set("abcdefg") == set("abcefg")
+    assert group.rules["a"].permission == ("ingress", "tcp", 443, 443, "", "")
+    assert group.rules["e"].cidr == "0.0.0.0/0"
+    assert group.rules["g"].cidr == "2001:db8::/32"
     assert group.rules["c"].permission == ("ingress", "any", 0, 0, "", GROUP)
     gone = after(RemoveSecurityGroupRule(rule_id="a"), now=group)
     assert gone is not None
@@ -91,6 +97,8 @@ def test_what_a_rule_says_is_kept_in_one_form() -> None:
     [
         ({"cidr": "10.0.0.0/33"}, "cidr"),
         ({"cidr": "10.0.0.1/8"}, "cidr"),
+        ({"cidr": "2001:db8::1/32"}, "cidr"),
+        ({"cidr": "fe80::%eth0/64"}, "cidr"),
         ({"cidr": "10.0.0.0/8", "remote_group": GROUP}, "cidr"),
         ({"port_min": 80}, "port_min"),
         ({"protocol": Protocol.ICMP, "port_max": 80}, "port_max"),

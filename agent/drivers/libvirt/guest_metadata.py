@@ -7,11 +7,13 @@ service, so images that run elsewhere run here.
 import json
 import os
 from collections.abc import Mapping
+from ipaddress import IPv6Network
 from pathlib import Path
 from typing import Any
 
 from agent.drivers.driver import Secrets
 from agent.drivers.network.routes import Route, routes
+from domain.core.ipv6 import Ipv6Mode
 from domain.guest_spec import GuestSpec, Nic
 
 META_DATA = "meta_data.json"
@@ -20,6 +22,8 @@ USER_DATA = "user_data"
 VENDOR_DATA = "vendor_data.json"
 VENDOR_DATA2 = "vendor_data2.json"
 NAMES = (META_DATA, NETWORK_DATA, USER_DATA, VENDOR_DATA, VENDOR_DATA2)
+IPV6_TYPES = {Ipv6Mode.SLAAC: "ipv6_slaac", Ipv6Mode.DHCPV6: "ipv6_dhcpv6-stateful"}
+"""How guests learn their IPv6 addresses -> what OpenStack calls that."""
 CLOUD_INIT = "cloud-init"
 """Name of the part of vendor data that cloud-init takes: its configuration or a script, or a list of them."""
 OF_OPERATOR = "static"
@@ -109,6 +113,20 @@ def _network_data(guest: GuestSpec, mtu: int) -> dict[str, object]:
             "services": _name_servers(nic),
         }
         for index, nic in enumerate(guest.nics)
+    ]
+    networks += [
+        {
+            "id": f"network{index}-ipv6",
+            "network_id": nic.network_id,
+            "link": f"nic{index}",
+            "type": IPV6_TYPES[nic.ipv6_mode],
+            "ip_address": nic.ip6,
+            "netmask": str(IPv6Network(nic.cidr6).netmask),
+            "routes": [],
+            "services": [],
+        }
+        for index, nic in enumerate(guest.nics)
+        if nic.ip6
     ]
     # All name servers once more in one place: some readers look there alone.
     services = {each["address"]: each for nic in guest.nics for each in _name_servers(nic)}

@@ -30,8 +30,8 @@ TARGET = "@th,64,128"
 
 # Declared, then emptied of rules, then filled: applying it again changes nothing, and the sets keep their elements.
 # Nothing reaches the host's own IP stack from a bridge: DHCP, DNS and metadata answer in a namespace behind a port.
-# What crosses a bridge is judged before br_netfilter, which hands no packet on to hooks at its own priority, 0. There an
-# earlier release had the chain, whose priority cannot be changed.
+# What crosses a bridge is judged before br_netfilter, which hands no packet on to hooks at its own priority, 0. There
+# an earlier release had the chain, whose priority cannot be changed.
 _RULES = f"""
 table bridge {TABLE} {{
   chain forward {{ }}
@@ -117,6 +117,7 @@ table bridge {TABLE} {{
   chain claims6 {{
     icmpv6 type {{ nd-router-advert, nd-redirect, mld-listener-query }} counter drop
     udp sport 547 counter drop
+    meta l4proto != ipv6-icmp return
     icmpv6 type != nd-neighbor-advert return
     iifname . ether saddr . {TARGET} @targets6 return
     iifname . ether saddr . {TARGET} @pair_targets6 return

@@ -146,6 +146,7 @@ class GuestNetworks:
                 NetworkOnHost(
                     id=each.id,
                     segment=each.segment,
+                    cidr6=each.cidr6,
                     addresses=tuple(AddressOnHost(ip=e.ip, mac=e.mac, instance_id=e.instance_id) for e in each.entries),
                 )
                 for each in records

@@ -44,7 +44,7 @@ class SecuredPort:
     mac: str
     settings: PortSettings
     ip6: str = ""
-    """Its IPv6 address; empty where its network has no range."""
+    """IPv6 address of the guest; empty where its network has no range."""
 
     @property
     def place(self) -> tuple[int, str]:
