@@ -6,6 +6,7 @@ from ipaddress import IPv6Address
 
 ALL_NODES, ALL_ROUTERS, DHCP_SERVERS = "ff02::1", "ff02::2", "ff02::1:2"
 NOBODY = "::"
+DESTINATION_OPTIONS = 60
 ROUTER_ADVERT, NEIGHBOUR_SOLICIT, NEIGHBOUR_ADVERT, REDIRECT = 134, 135, 136, 137
 SOLICIT, ADVERTISE, REQUEST, REPLY = 1, 2, 3, 7
 CLIENT_ID, SERVER_ID, IA_NA, IA_ADDRESS, ELAPSED = 1, 2, 3, 5, 8
@@ -53,10 +54,14 @@ def router(mac: str, source: str, prefix: str) -> bytes:
     return frame(mac, source, ALL_NODES, socket.IPPROTO_ICMPV6, icmp(source, ALL_NODES, ROUTER_ADVERT, body))
 
 
-def in_fragments(whole: bytes, first: int = 8) -> list[bytes]:
-    """Return a packet in two fragments, the first with so many bytes of what it carries."""
+def in_fragments(whole: bytes, options: int = 0) -> list[bytes]:
+    """Return a packet in two fragments, the first with 8 bytes: of what it carries, or of so many headers before that,
+    which say nothing."""
     head, payload = whole[:54], whole[54:]
-    found = []
+    for _ in range(options):
+        payload = bytes((head[20], 0, 1, 4, 0, 0, 0, 0)) + payload
+        head = head[:20] + bytes((DESTINATION_OPTIONS,)) + head[21:]
+    first, found = 8, []
     for offset, part, more in ((0, payload[:first], 1), (first, payload[first:], 0)):
         fragment = struct.pack("!BBHI", head[20], 0, offset | more, 7) + part
         length = struct.pack("!H", len(fragment))

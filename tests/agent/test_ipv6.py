@@ -1,6 +1,7 @@
 """IPv6 on real bridges of two hosts: how guests learn their addresses, what they may send, and what groups permit; a
 guest is a network namespace, whose kernel does what a guest's does."""
 
+import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +21,8 @@ from tests.agent.test_security_groups import EACH_OTHER, NETWORK, Guest, Host, h
 
 __all__ = ["hosts"]
 
-pytestmark = [pytest.mark.real, pytest.mark.skipif(bool(missing()), reason=f"a host of its own needs {missing()}")]
+LACKING = missing() or ("" if shutil.which("busybox") else "busybox")
+pytestmark = [pytest.mark.real, pytest.mark.skipif(bool(LACKING), reason=f"a host of its own needs {LACKING}")]
 
 RANGE = "fd00:1::/64"
 GATEWAY6 = "fd00:1::1"
@@ -28,8 +30,11 @@ SEGMENT = 8101
 SIX = {"cidr6": RANGE}
 STATEFUL = {"cidr6": RANGE, "ipv6_mode": Ipv6Mode.DHCPV6}
 PATIENCE = 20.0
+MANAGED = 0x80
+"""Flag of a router's advertisement: addresses are given by DHCPv6."""
 OUT = SecurityRule(id="out", direction=RuleDirection.EGRESS)
 PINGS = SecurityRule(id="pings", protocol=Protocol.ICMP)
+ANYTHING = SecurityRule(id="anything")
 
 
 def until(holds: Callable[[], bool]) -> bool:
@@ -54,10 +59,10 @@ def booted(*wanted: tuple[Host, int]) -> list[Guest]:
     return guests
 
 
-def open_to_all(hosts: tuple[Host, Host], *guests: Guest, **more: Any) -> HostPorts:
-    """Let these guests ping each other."""
-    groups: dict[str, Any] = {"all": (OUT, PINGS)}
-    known = settings(*((each, ("all",)) for each in guests), **groups).but(**more)
+def open_to_all(hosts: tuple[Host, Host], *guests: Guest) -> HostPorts:
+    """Let these guests open whatever they like to each other."""
+    groups: dict[str, Any] = {"all": (OUT, ANYTHING)}
+    known = settings(*((each, ("all",)) for each in guests), **groups)
     tell(hosts, known)
     return known
 
@@ -76,6 +81,16 @@ def hearing(guest: Guest) -> Iterator[list[bytes]]:
             if come[2] != socket.PACKET_OUTGOING:
                 heard.append(frame)
     raw.close()
+
+
+def advertised(guest: Guest) -> tuple[int, int]:
+    """Return the flags and the lifetime of the router that the guest hears when it asks for one."""
+    own = link_local(guest.nic.mac)
+    body = frames6.icmp(own, frames6.ALL_ROUTERS, 133, bytes(4))
+    with hearing(guest) as heard:
+        sends(guest, frames6.frame(guest.nic.mac, own, frames6.ALL_ROUTERS, socket.IPPROTO_ICMPV6, body))
+    (found,) = {(each[59], int.from_bytes(each[60:62], "big")) for each in heard if each[54] == frames6.ROUTER_ADVERT}
+    return found
 
 
 def sends(guest: Guest, *frames: bytes) -> None:
@@ -106,6 +121,10 @@ def test_guests_make_their_addresses_and_reach_each_other(hosts: tuple[Host, Hos
     for guest in (one, far):
         assert guest.pings(GATEWAY6)
         assert "default" not in guest.machine.ip("-6", "route"), "there is no way out"
+        assert advertised(guest) == (0, 0), "neither DHCPv6 nor a way out"
+    two.machine.run("busybox", "udhcpc", "-i", "eth0", "-n", "-q", "-f", "-s", "/bin/true")
+    asked = ("busybox", "nslookup", "-type=aaaa", f"{two.spec.hostname}.internal", GATEWAY6)
+    assert until(lambda: two.nic.ip6 in one.machine.run(*asked, check=False).stdout), "a name has an address of IPv6"
     for host in hosts:
         assert host.do(host.networks.told).differences == ()
         assert counted(host, "prerouting", "ether saddr & ff") == 0, "frames of a gateway cross to another host"
@@ -121,6 +140,7 @@ def test_guests_are_told_their_addresses_by_dhcp(hosts: tuple[Host, Host]) -> No
         assert until(lambda guest=guest: "fd00:1::/64" in guest.machine.ip("-6", "route")), "the router says the prefix"
         own = {link_local(guest.nic.mac)}
         assert until(lambda own=own, guest=guest: addresses(guest) == own), "no address is to be made of it"
+        assert advertised(guest)[0] & MANAGED
         assert guest.do(frames6.leased, guest.nic.mac) == guest.nic.ip6
         guest.machine.ip("address", "add", f"{guest.nic.ip6}/64", "dev", "eth0")
     assert until(lambda: guests[0].pings(guests[1].nic.ip6))
@@ -147,16 +167,17 @@ def test_a_guest_sends_what_is_its_own_and_nothing_else(hosts: tuple[Host, Host]
         frames6.advert(mac, own, stolen),
         frames6.advert(mac, own_link, stolen_link),
         frames6.advert(mac, own, GATEWAY6),
-        *frames6.in_fragments(frames6.advert(mac, own, far.nic.ip6)),
         frames6.solicit(mac, frames6.NOBODY, stolen),
         frames6.solicit(mac, frames6.NOBODY, "fd00:1::dead"),
         frames6.router(mac, own_link, "fd00:bad::"),
-        *frames6.in_fragments(frames6.router(mac, own_link, "fd00:bad::")),
         frames6.frame(mac, own_link, "ff02::1", 58, frames6.icmp(own_link, "ff02::1", frames6.REDIRECT, bytes(36))),
         frames6.frame(mac, own_link, "ff02::1", 58, frames6.icmp(own_link, "ff02::1", 130, bytes(20))),
         frames6.udp(mac, own_link, frames6.ALL_NODES, (547, 546), b"\x07\0\0\x01"),
         echo[own][:12] + b"\x81\x00\x00\x05" + echo[own][12:],
     ]
+    for options in range(3):
+        for hidden in (frames6.advert(mac, own, far.nic.ip6), frames6.router(mac, own_link, "fd00:bad::")):
+            forged += frames6.in_fragments(hidden, options)[:1]
     with hearing(near) as heard_near, hearing(far) as heard_far:
         sends(attacker, *forged)
     for heard in (heard_near, heard_far):
@@ -191,6 +212,8 @@ def test_what_comes_from_another_host_is_no_router_and_no_dhcp_server(hosts: tup
     with hearing(victim) as heard:
         sends(rogue, *forged)
     ours = [each for each in heard if each[6:12].hex(":") == mac or b"\xfd\x00\x0b\xad" in each]
+    # The gateway of the victim's host answers the one who asks, and tells nothing to all.
+    ours += [each for each in heard if each[54] == frames6.NEIGHBOUR_ADVERT and each[:4] == b"\x33\x33\x00\x00"]
     assert ours == []
     assert "fd00:bad" not in victim.machine.ip("-6", "address")
     assert victim.pings(GATEWAY6)

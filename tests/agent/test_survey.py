@@ -61,6 +61,21 @@ def pair(hosts: tuple[Host, Host]) -> tuple[Guest, Guest, Guest]:
     return guests
 
 
+def test_the_chain_of_an_earlier_release_is_replaced(hosts: tuple[Host, Host]) -> None:
+    """It judged what crosses a bridge after br_netfilter, and so most packets not at all."""
+    here, _ = hosts
+    chain = ("chain", "bridge", "gostack", "forward")
+    nft(here, "flush", *chain)
+    nft(here, "delete", *chain)
+    nft(here, "add", *chain, "{ type filter hook forward priority 0; }")
+    nft(here, "add", "rule", *chain[1:], "counter")
+    here.do(here.networks.repair)
+    listed = here.machine.run("nft", "-n", "list", *chain).stdout
+    assert "priority -200" in listed
+    assert 'oifname "gsx-*"' in listed
+    assert "counter" not in listed
+
+
 def test_a_host_that_is_as_it_was_made_differs_in_nothing(hosts: tuple[Host, Host]) -> None:
     here, _ = hosts
     assert [of_host(each) for each in hosts] == [[], []]

@@ -376,6 +376,20 @@ def test_networks_and_ports(gs: User) -> None:
     assert "cidr" in gs.fails(1, "network", "create", "bad", "--cidr", "10.0.0.1/24")
 
 
+def test_a_network_with_an_ipv6_range(gs: User) -> None:
+    made = gs.json("network", "create", "six", "--cidr", "10.32.0.0/24", "--cidr6", "fd00:32::/64")
+    assert (made["cidr6"], made["ipv6_mode"]) == ("fd00:32::/64", "slaac")
+    port = gs.json("port", "create", "--network", "six", "--name", "p6", "--allowed-pairs", "fd00:32::9")
+    assert port["allowed_pairs"] == [{"cidr": "fd00:32::9/128", "mac": ""}]
+    assert port["ip6"] in gs("port", "list")
+    assert "fd00:32::/64" in gs("network", "list")
+    assert "in-use" in gs.fails(1, "network", "update", "six", "--cidr6", "")
+    gs("port", "delete", "p6")
+    changed = gs.json("network", "update", "six", "--cidr6", "fd00:33::/64", "--ipv6-mode", "dhcpv6")
+    assert (changed["cidr6"], changed["ipv6_mode"]) == ("fd00:33::/64", "dhcpv6")
+    gs("security-group", "rule-add", "default", "--protocol", "tcp", "--ports", "22", "--cidr", "::/0")
+
+
 def test_floating_addresses(gs: User) -> None:
     gs("network", "create", "dmz", "--cidr", "10.31.0.0/24")
     port = gs.json("port", "create", "--network", "dmz", "--name", "door")

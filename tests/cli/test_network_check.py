@@ -11,10 +11,12 @@ from aiohttp.test_utils import TestServer
 from agent.drivers.simulated.driver import SimulatedDriver
 from agent.host.endpoint import endpoint
 from cli.agents import AgentSilent, networks_by_http
+from domain.core.messages import Key
 from domain.host.state import Host
 from domain.instance.actions.lifecycle.delete import DeleteInstance, HardDeleteInstance
 from domain.instance.actions.power.stop import StopInstance
 from domain.instance.state import Instance
+from domain.network.messages import UpdateNetwork
 from domain.network.on_host import AddressOnHost, HostDifference, HostNetworks, NetworkOnHost
 from tests.cli.test_check import H1, WEB, broken, checked, state, world
 from tests.domain.instances import NETWORK
@@ -86,6 +88,17 @@ async def test_what_a_host_has_otherwise_than_it_keeps_is_said(world: World) -> 
     told = HostNetworks(differences=(HostDifference(segment=1, what="device gsb-1", missing=False),))
     lines = await found(world, **{here: keeping(address(instance)), other: told})
     assert lines == [f"host {other}, network {NETWORK}: device gsb-1 is too much"]
+
+
+async def test_a_host_that_keeps_another_ipv6_range_is_said(world: World) -> None:
+    instance, here, _ = await home(world)
+    await world.send(Key("network", NETWORK), UpdateNetwork(cidr6="fd00:1::/64"))
+    told = keeping(address(instance))
+    assert await found(world, **{here: told}) == [
+        f"host {here}, network {NETWORK}: IPv6 range is fd00:1::/64, and is kept as none"
+    ]
+    ranged = told.networks[0].but(cidr6="fd00:1::/64")
+    assert await found(world, **{here: told.but(networks=(ranged,))}) == []
 
 
 async def test_what_a_host_keeps_otherwise_than_the_log_says_is_said(world: World) -> None:

@@ -136,7 +136,6 @@ table bridge {TABLE} {{
     oifname "gsx-*" ether type ip6 udp dport 547 drop
     oifname "gsx-*" icmpv6 type nd-router-solicit drop
     iifname "gsd-*" oifname "gsx-*" drop
-    ether type ip6 iifname "gst-*" iifname != @open jump claims6
   }}
   chain input {{
     iifname {{ "gst-*", "gsx-*", "gsd-*" }} counter drop
