@@ -74,8 +74,10 @@ class Guest(Inside):
         self.served: list[socket.socket] = []
 
     def listens(self, port: int = PORT) -> None:
-        everywhere = partial(socket.create_server, family=socket.AF_INET6, dualstack_ipv6=True)
-        self.served.append(self.do(everywhere, ("::", port)))
+        self.served.append(self.do(socket.create_server, ("0.0.0.0", port)))
+
+    def listens6(self, port: int = PORT) -> None:
+        self.served.append(self.do(partial(socket.create_server, family=socket.AF_INET6), ("::", port)))
 
     def opens(self, to: str, port: int = PORT) -> socket.socket | None:
         """The connection; None where nobody answers within a second."""

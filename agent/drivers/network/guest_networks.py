@@ -18,7 +18,7 @@ from typing import Protocol
 from agent.drivers import host_command
 from agent.drivers.driver import DriverError
 from agent.drivers.network import firewall, resolvers, security, survey, vxlan
-from agent.drivers.network.namespace import there
+from agent.drivers.network.namespace import there, without_ipv6
 from agent.drivers.network.record import Entry, NetworkRecord, NetworkRecords
 from agent.drivers.network.security import SecurityGroups
 from agent.drivers.network.services import NetworkServices
@@ -301,9 +301,8 @@ class GuestNetworks:
         new = not there(record.bridge)
         if new:
             firewall.guard(self._hosts, self.tunnel.name)
-            # It has no address, and the host's own IPv6 is not to give it one.
             host_command.run("ip", "link", "add", record.bridge, "mtu", str(mtu), "type", "bridge", "stp_state", "0")
-            Path(f"/proc/sys/net/ipv6/conf/{record.bridge}/disable_ipv6").write_text("1")
+            without_ipv6(record.bridge)
             host_command.run("ip", "link", "set", "dev", record.bridge, "up")
         # Its packets alone pass the rules of the IP family, where connections are tracked.
         passes = ("nf_call_iptables", "1", "nf_call_ip6tables", "1")

@@ -37,6 +37,12 @@ def there(device: str) -> bool:
     return Path("/proc/sys/net/ipv4/conf", device).exists()
 
 
+def without_ipv6(device: str) -> None:
+    """Keep the calling thread's network namespace from an IPv6 address on a device, by which it would ask for routers
+    and neighbours in a network that is the guests' alone. Raises OSError."""
+    Path("/proc/sys/net/ipv6/conf", device, "disable_ipv6").write_text("1")
+
+
 def own() -> Path:
     """Return the path by which other processes find the calling thread's network namespace."""
     return Path("/proc", os.readlink("/proc/thread-self"), "ns/net")

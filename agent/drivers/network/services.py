@@ -223,6 +223,7 @@ class NetworkServices:
         ]
 
     def _plug(self, bridge: str) -> None:
+        namespace.without_ipv6(outside_name(self._segment))
         host_command.run("ip", "link", "set", "dev", outside_name(self._segment), "master", bridge, "up")
 
     def _told(self) -> list[str]:

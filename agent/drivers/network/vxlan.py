@@ -11,6 +11,7 @@ from typing import Any
 
 from agent.drivers import host_command
 from agent.drivers.driver import DriverError, DriverFault
+from agent.drivers.network import namespace
 
 PORT = 4789
 OVERHEAD = 50
@@ -63,7 +64,7 @@ class Uplink:
         """Make the segment's device a port of the bridge, which sends to these addresses; a device that is not as it
         should be is made again.
 
-        Raises DriverError "host-command-failed".
+        Raises DriverError "host-command-failed", OSError.
         """
         if not self.name or not segment:
             return
@@ -81,6 +82,7 @@ class Uplink:
                 "link", "add", "name", name, "mtu", str(mtu), "type", "vxlan", "id", str(segment),
                 *(("dev", below) if below else ()), "local", own, "dstport", str(PORT),
             )  # fmt: skip
+            namespace.without_ipv6(name)
             _ip("link", "set", "dev", name, "master", bridge, "up")
         _send_to(name, hosts - {own})
 
