@@ -5,6 +5,7 @@ its own by SLAAC has the same one that DHCPv6 would tell it.
 """
 
 from enum import StrEnum
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_network
 
 PREFIX = 64
@@ -55,7 +56,7 @@ def any_range(text: str) -> IPv4Network | IPv6Network:
 
 def address_of(cidr6: str, mac: str) -> str:
     """Return the address of a MAC address in a range; empty where there is no range or no MAC address yet."""
-    return _derived(IPv6Network(cidr6), mac) if cidr6 and mac else ""
+    return _derived(_block(cidr6), mac) if cidr6 and mac else ""
 
 
 def link_local(mac: str) -> str:
@@ -66,7 +67,13 @@ def link_local(mac: str) -> str:
 def gateway_of(cidr6: str) -> str:
     """Return the gateway's address in a range, the first one, which follows from no MAC address; empty without a
     range."""
-    return str(IPv6Network(cidr6)[1]) if cidr6 else ""
+    return str(_block(cidr6)[1]) if cidr6 else ""
+
+
+@lru_cache(1024)
+def _block(cidr6: str) -> IPv6Network:
+    """Return the range of this text; cached, since each row of a port needs it."""
+    return IPv6Network(cidr6)
 
 
 def _derived(block: IPv6Network, mac: str) -> str:

@@ -30,8 +30,8 @@ SEGMENT = 8101
 SIX = {"cidr6": RANGE}
 STATEFUL = {"cidr6": RANGE, "ipv6_mode": Ipv6Mode.DHCPV6}
 PATIENCE = 20.0
-MANAGED = 0x80
-"""Flag of a router's advertisement: addresses are given by DHCPv6."""
+MANAGED = 0xC0
+"""Flags of a router's advertisement: addresses, and all else, are told by DHCPv6."""
 OUT = SecurityRule(id="out", direction=RuleDirection.EGRESS)
 PINGS = SecurityRule(id="pings", protocol=Protocol.ICMP)
 ANYTHING = SecurityRule(id="anything")
@@ -50,12 +50,16 @@ def addresses(guest: Guest) -> set[str]:
     return {line.split()[3].partition("/")[0] for line in lines}
 
 
+def gets(guest: Guest, *wanted: str) -> bool:
+    """Wait until these are the guest's addresses."""
+    return until(lambda: addresses(guest) == set(wanted))
+
+
 def booted(*wanted: tuple[Host, int]) -> list[Guest]:
     """Return guests of the network, with the last number of their IPv4 addresses, which have made their addresses."""
     guests = [host.boots(number, of_nic=SIX) for host, number in wanted]
     for guest in guests:
-        own = {guest.nic.ip6, link_local(guest.nic.mac)}
-        assert until(lambda own=own, guest=guest: addresses(guest) == own), (addresses(guest), own)
+        assert gets(guest, guest.nic.ip6, link_local(guest.nic.mac)), addresses(guest)
     return guests
 
 
@@ -137,10 +141,10 @@ def test_guests_are_told_their_addresses_by_dhcp(hosts: tuple[Host, Host]) -> No
     guests = [host.boots(number, of_nic=STATEFUL) for host, number in ((here, 10), (there, 11))]
     open_to_all(hosts, *guests)
     for guest in guests:
-        assert until(lambda guest=guest: "fd00:1::/64" in guest.machine.ip("-6", "route")), "the router says the prefix"
-        own = {link_local(guest.nic.mac)}
-        assert until(lambda own=own, guest=guest: addresses(guest) == own), "no address is to be made of it"
-        assert advertised(guest)[0] & MANAGED
+        assert gets(guest, link_local(guest.nic.mac))
+        assert advertised(guest) == (MANAGED, 0)
+        assert RANGE in guest.machine.ip("-6", "route"), "the router says the prefix"
+        assert addresses(guest) == {link_local(guest.nic.mac)}, "and that no address is to be made of it"
         assert guest.do(frames6.leased, guest.nic.mac) == guest.nic.ip6
         guest.machine.ip("address", "add", f"{guest.nic.ip6}/64", "dev", "eth0")
     assert until(lambda: guests[0].pings(guests[1].nic.ip6))
@@ -226,14 +230,14 @@ def test_without_a_range_no_ipv6_passes_until_the_network_gets_one(hosts: tuple[
     here, there = hosts
     one, two = here.boots(10), there.boots(11)
     known = open_to_all(hosts, one, two)
-    assert until(lambda: addresses(one) == {link_local(one.nic.mac)})
+    assert gets(one, link_local(one.nic.mac))
     assert not one.pings(f"{link_local(two.nic.mac)}%eth0")
     assert one.pings(two.ip)
     later = {NETWORK: Ipv6Range(cidr=RANGE)}
     tell(hosts, known.but(version="2", ranges6=later))
     wanted = [each.nic.but(cidr6=RANGE).ip6 for each in (one, two)]
     for guest, ip6 in zip((one, two), wanted, strict=True):
-        assert until(lambda guest=guest, ip6=ip6: ip6 in addresses(guest)), "a guest that runs hears of it"
+        assert gets(guest, ip6, link_local(guest.nic.mac)), "a guest that runs hears of it"
     assert until(lambda: one.pings(wanted[1]))
     for host in hosts:
         assert host.do(host.networks.told).differences == ()
