@@ -49,6 +49,7 @@ def network_rows(change: Change) -> Iterable[Row]:
 
 def port_document(network: Network, port: Port, version: int) -> dict[str, Any]:
     """Return a port as the fields of its JSON document."""
+    mac = mac_of(network, port)
     return {
         "id": port.id,
         "name": port.name,
@@ -57,8 +58,8 @@ def port_document(network: Network, port: Port, version: int) -> dict[str, Any]:
         "network_name": network.name,
         "ip": port.ip,
         "prefix": network.block.prefixlen,
-        "ip6": address_of(network.cidr6, mac_of(network, port)),
-        "mac": mac_of(network, port),
+        "ip6": address_of(network.cidr6, mac),
+        "mac": mac,
         "security_group_ids": port.security_groups or (default_id(port.project),),
         "port_security": port.port_security,
         "allowed_pairs": [{"cidr": pair.cidr, "mac": pair.mac} for pair in port.allowed_pairs],
@@ -72,9 +73,12 @@ def port_document(network: Network, port: Port, version: int) -> dict[str, Any]:
     }
 
 
-def about_port(change: Change) -> str:
-    """Return the id of the port that the event is about."""
+def about_port(change: Change) -> str | None:
+    """Return the id of the port that the event is about, or of the network where it is about all of its ports; None
+    where it changes none of them."""
     event: Any = change.envelope.data
+    if isinstance(event, NetworkUpdated):
+        return None if event.cidr6 is None else change.key.id
     ident: str = event.port_id
     return ident
 

@@ -49,7 +49,14 @@ from domain.instance.state import Instance
 from domain.instance.status import status
 from domain.keypair import CreateKeypair, DeleteKeypair
 from domain.named import heir_of
-from domain.network.messages import CreateNetwork, CreatePort, DeleteNetwork, DeletePort
+from domain.network.messages import (
+    CreateNetwork,
+    CreatePort,
+    DeleteNetwork,
+    DeletePort,
+    UpdateNetwork,
+    UpdatePort,
+)
 from domain.network.state import Network
 from domain.parking import AggregateParked, AggregateReleased
 from domain.tasks.events import CancelTask
@@ -551,6 +558,30 @@ async def test_a_port_that_is_made_gone_and_made_again_in_one_batch_is_there() -
         await project(store, *batches)
         assert (await document(store, "ports", port.port_id))["ip"] == "10.0.0.3"
         assert await store.count("ports") == 1
+
+
+async def test_the_ports_of_a_network_that_gets_an_ipv6_range_have_addresses_in_it() -> None:
+    world = World()
+    await world.start()
+    await world.send(LAN, CreateNetwork(name="lan", cidr="10.0.0.0/28", segment=1))
+    for command in (
+        CreatePort(port_id=ident(70)),
+        CreatePort(port_id=ident(71)),
+        UpdateNetwork(cidr6="fd00:1::/64"),
+        DeletePort(port_id=ident(71)),
+        UpdateNetwork(name="wan"),
+        UpdatePort(port_id=ident(70), name="db"),
+        CreatePort(port_id=ident(72)),
+    ):
+        await world.send(LAN, command)
+    events = world.log.all(Topic.EVENTS)
+    for batches in ([events], [events[:-3], events[-3:]], [[each] for each in events]):
+        store = MemoryStore()
+        await project(store, *batches)
+        for port in (ident(70), ident(72)):
+            assert (await document(store, "ports", port))["ip6"].startswith("fd00:1::"), port
+        assert (await document(store, "ports", ident(70)))["name"] == "db"
+        assert await store.count("ports") == 2
 
 
 # Verdicts
