@@ -79,7 +79,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         ("gs instance show x", []),
         ("gs instance show-deleted ", ["gone"]),
         ("gs instance stop ", ["web"]),
-        ("gs instance attach-interface web --port d", ["door"]),
+        ("gs instance attach-interface web --port do", ["door"]),
         ("gs instance attach-interface web --security-group-ids shop,d,s", []),
         ("gs instance attach-interface web --security-group-ids d,s", ["d,shop"]),
         ("gs instance restore ", ["gone"]),
