@@ -60,7 +60,7 @@ class Guest(Inside):
         self.host, self.spec, self.nic = host, spec, spec.nics[0]
         self.ip = self.nic.ip
         record = NetworkRecord.of(self.nic)
-        tap = record.tap(host.entry_of(self.nic))
+        self.tap = tap = record.tap(host.entry_of(self.nic))
         mtu = host.do(host.networks.uplink.mtu)
         for command in (
             f"ip -n {host.machine.name} link add {tap} type veth peer name eth0 netns {self.machine.name}",

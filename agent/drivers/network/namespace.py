@@ -9,7 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from agent.drivers import host_command
+
 CLONE_NEWNET = 0x40000000
+NOT_THERE, GOING = 1, 2
+"""`ip` ends with these for a device that is not there, and for one that the kernel takes away meanwhile."""
 
 
 @contextmanager
@@ -35,6 +39,16 @@ def there(device: str) -> bool:
     """Return whether the calling thread's network namespace has a device of this name."""
     # Not /sys/class/net: that has the devices of the namespace in which sysfs was mounted.
     return Path("/proc/sys/net/ipv4/conf", device).exists()
+
+
+def remove(device: str) -> None:
+    """Remove a device; one that is not there, or goes at the same moment with the namespace of its peer, is success.
+
+    Raises DriverError "host-command-failed".
+    """
+    command = ("ip", "link", "del", "dev", device)
+    if host_command.run(*command, fails=(NOT_THERE, GOING)) is None and there(device):
+        host_command.run(*command, fails=(NOT_THERE,))
 
 
 def own() -> Path:

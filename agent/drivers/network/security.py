@@ -17,13 +17,15 @@ from dataclasses import dataclass
 from agent.drivers import host_command
 from agent.drivers.driver import DriverError
 from agent.drivers.network import bandwidth
-from agent.drivers.network.record import NetworkRecord, NetworkRecords
+from agent.drivers.network.record import Entry, NetworkRecord, NetworkRecords
 from domain.network.port_settings import HostPorts, PortSettings
 from domain.security_group import Protocol, RuleDirection, SecurityRule
 
 logger = logging.getLogger(__name__)
 
 TABLE = "gostack_groups"
+RENEWED = (TABLE, *(f"set {name}" for name in ("services", "open", "pairs", "pair_arps")))
+"""Ends of what is said to be missing, where applying what is known of ports makes it again."""
 EGRESS, INGRESS = 1, 2
 """Bits of a packet's mark: the sender may open the connection, the receiver may be opened."""
 PRIORITY = -190
@@ -46,6 +48,10 @@ class SecuredPort:
         return self.segment, self.settings.ip
 
 
+Permitted = dict[tuple[int, str], frozenset[tuple[object, ...]]]
+"""Segment and address -> all that is permitted there."""
+
+
 class SecurityGroups:
     """Applies what is known of ports; every method blocks and raises DriverError "host-command-failed"."""
 
@@ -53,30 +59,44 @@ class SecurityGroups:
         self._records = records
         self._lock = threading.Lock()
         self._known = records.ports()
+        self._before = records.ports_before()
         self._applied: dict[str, str] = {}
         """Tap -> id of the instance whose permissions it has."""
-        self._permitted: dict[tuple[int, str], frozenset[tuple[object, ...]]] = {}
-        """Segment and address -> all that was permitted there when rules were last applied."""
+        self._permitted: Permitted | None = None
+        """Permissions when rules were last applied; None before the first time in this process."""
 
     @property
     def version(self) -> str:
-        """The version of what is known."""
-        return self._known.version
+        """The version of what is in force; empty while a change is not in force everywhere, so that the API tells it
+        again."""
+        return self._known.version if self._before is None else ""
 
     @property
     def known(self) -> HostPorts:
         """The settings of ports that are known."""
         return self._known
 
+    @property
+    def before(self) -> HostPorts | None:
+        """The settings that were in force before a change that is not in force everywhere yet, if there is one."""
+        return self._before
+
     def know(self, settings: HostPorts) -> None:
         """Apply these settings, and keep them."""
         with self._lock:
             if settings != self._known:
                 self._records.keep_ports(settings)
+                self._before = self._records.ports_before()
                 self._known = settings
-            elif self._applied == _owners(self._ports(self._records.all())):
+            elif self._before is None and self._applied == _owners(self._ports(self._records.all())):
                 return
             self._apply()
+
+    def in_force(self) -> None:
+        """Forget what was known before: the present settings are in force everywhere on the host."""
+        with self._lock:
+            self._records.ports_in_force()
+            self._before = None
 
     def renew(self) -> None:
         """Apply what is known to the ports that there are now."""
@@ -88,18 +108,20 @@ class SecurityGroups:
         with self._lock:
             bandwidth.apply(_limits(self._ports(self._records.all())))
 
-    def came(self, tap: str, instance_id: str) -> None:
-        """Take from an interface what an earlier one of the same name was permitted."""
-        if self._applied.get(tap, instance_id) != instance_id:
+    def came(self, record: NetworkRecord, entry: Entry) -> None:
+        """Let an interface that came have what it is known to have, and nothing of an earlier one of the same name."""
+        place = (record.id, entry.ip, entry.instance_id)
+        known = any(place == (each.network_id, each.ip, each.instance_id) for each in self._known.ports)
+        if self._applied.get(record.tap(entry)) != (entry.instance_id if known else None):
             self.renew()
 
-    def taps(self) -> frozenset[str]:
-        """Return the host's ends of the interfaces of which the ports' settings are known."""
+    def ports(self) -> tuple[SecuredPort, ...]:
+        """Return the interfaces of which the ports' settings are known."""
         with self._lock:
-            return frozenset(port.tap for port in self._ports(self._records.all()))
+            return tuple(self._ports(self._records.all()))
 
-    def _ports(self, records: Iterable[NetworkRecord]) -> Iterator[SecuredPort]:
-        known = {(each.network_id, each.ip): each for each in self._known.ports}
+    def _ports(self, records: Iterable[NetworkRecord], settings: HostPorts | None = None) -> Iterator[SecuredPort]:
+        known = {(each.network_id, each.ip): each for each in (settings or self._known).ports}
         for record in records:
             for entry in record.entries:
                 found = known.get((record.id, entry.ip))
@@ -121,25 +143,32 @@ class SecurityGroups:
                 raise
             logger.error("rules of security groups that this host cannot apply are left out: %s", error)
             host_command.run("nft", "-f", "-", given=script(ports, records, sound, self._known.members, counts))
-        permitted = {port.place: self._permissions(port) for port in ports}
-        _end_connections(
+        permitted = self._permissions_of(ports, self._known)
+        if self._permitted is None:
+            # An agent that ended in the middle of a change may have ended no connections.
+            settings = self._before or self._known
+            self._permitted = self._permissions_of(self._ports(records, settings), settings)
+        end_connections(
             place for place, before in self._permitted.items() if before - permitted.get(place, frozenset())
         )
         bandwidth.apply(_limits(ports))
         self._permitted = permitted
         self._applied = _owners(ports)
 
-    def _permissions(self, port: SecuredPort) -> frozenset[tuple[object, ...]]:
-        if not port.settings.port_security:
-            return frozenset({("all",)})
-        found: set[tuple[object, ...]] = set()
-        for group in port.settings.security_groups:
-            for rule in self._known.groups.get(group, ()):
-                others = self._known.members.get(rule.remote_group, {}).get(port.settings.network_id, ()) or (
-                    rule.cidr,
-                )
-                found |= {(*rule.permission, other) for other in others}
-        return frozenset(found)
+    @staticmethod
+    def _permissions_of(ports: Iterable[SecuredPort], settings: HostPorts) -> Permitted:
+        return {port.place: _permissions(port, settings) for port in ports}
+
+
+def _permissions(port: SecuredPort, settings: HostPorts) -> frozenset[tuple[object, ...]]:
+    if not port.settings.port_security:
+        return frozenset({("all",)})
+    found: set[tuple[object, ...]] = set()
+    for group in port.settings.security_groups:
+        for rule in settings.groups.get(group, ()):
+            others = settings.members.get(rule.remote_group, {}).get(port.settings.network_id, ()) or (rule.cidr,)
+            found |= {(*rule.permission, other) for other in others}
+    return frozenset(found)
 
 
 def _owners(ports: Iterable[SecuredPort]) -> dict[str, str]:
@@ -226,28 +255,34 @@ def _per_port(ports: Iterable[SecuredPort]) -> Iterator[str]:
         yield f"  map {name} {{ type ifname : verdict;{elements} }}"
 
 
+def services(record: NetworkRecord) -> list[tuple[str, str]]:
+    """Return the device of a network's own services with each address that they answer at."""
+    return [(f"gsd-{record.segment}", address) for address in (record.gateway, "169.254.169.254")]
+
+
 def _services(records: Iterable[NetworkRecord]) -> str:
     """Return the set of what each network's own services answer at, which every guest may use."""
-    places = [
-        f'"gsd-{record.segment}" . {address}' for record in records for address in (record.gateway, "169.254.169.254")
-    ]
+    places = [f'"{device}" . {address}' for record in records for device, address in services(record)]
     elements = f" elements = {{ {', '.join(places)} }}" if places else ""
     return f"set services {{ typeof oifname . ip daddr;{elements} }}"
 
 
 def _beside(ports: Iterable[SecuredPort]) -> Iterator[str]:
     """Yield the commands that renew what a guest may send from besides its own addresses (see firewall)."""
+    for name, found in beside(ports).items():
+        yield f"flush set bridge gostack {name}"
+        if found:
+            listed = ", ".join(" . ".join((f'"{tap}"', *rest)) for tap, *rest in found)
+            yield f"add element bridge gostack {name} {{ {listed} }}"
+
+
+def beside(ports: Iterable[SecuredPort]) -> dict[str, list[tuple[str, ...]]]:
+    """Return what the sets have of addresses besides the guests' own: the name of a set -> its elements, the host's end
+    of an interface first."""
     ports = list(ports)
-    yield from (f"flush set bridge gostack {name}" for name in ("open", "pairs", "pair_arps"))
-    unsecured = ", ".join(f'"{port.tap}"' for port in ports if not port.settings.port_security)
-    if unsecured:
-        yield f"add element bridge gostack open {{ {unsecured} }}"
-    elements = ", ".join(
-        f'"{port.tap}" . {mac} . {block}' for port in ports for mac, blocks in _pairs(port).items() for block in blocks
-    )
-    if elements:
-        yield f"add element bridge gostack pairs {{ {elements} }}"
-        yield f"add element bridge gostack pair_arps {{ {elements} }}"
+    pairs = [(port.tap, mac, str(block)) for port in ports for mac, blocks in _pairs(port).items() for block in blocks]
+    unsecured: list[tuple[str, ...]] = [(port.tap,) for port in ports if not port.settings.port_security]
+    return {"open": unsecured, "pairs": [*pairs], "pair_arps": [*pairs]}
 
 
 def _limits(ports: Iterable[SecuredPort]) -> list[bandwidth.Limit]:
@@ -313,7 +348,7 @@ def counted() -> dict[str, tuple[int, int]]:
     }
 
 
-def _end_connections(places: Iterable[tuple[int, str]]) -> None:
+def end_connections(places: Iterable[tuple[int, str]]) -> None:
     """Forget the connections of these addresses, each given with its network's segment, so that what goes on of them is
     judged anew by the rules."""
     lines = [f"-D -w {zone_of(segment)} {side} {ip}" for segment, ip in places for side in ("--orig-src", "--orig-dst")]

@@ -117,7 +117,7 @@ class NetworkServices:
         self._end_process()
         # The namespace ends its devices a moment after its last process: their names must be free now.
         for name in (outside_name(self._segment), way_out_name(self._segment)):
-            host_command.run("ip", "link", "del", "dev", name, fails=(1,))
+            namespace.remove(name)
 
     def _end_process(self) -> None:
         with suppress(ProcessLookupError):
