@@ -376,6 +376,14 @@ def test_networks_and_ports(gs: User) -> None:
     assert "cidr" in gs.fails(1, "network", "create", "bad", "--cidr", "10.0.0.1/24")
 
 
+def test_what_rules_of_a_security_group_have_permitted(gs: User) -> None:
+    group = gs.json("security-group", "create", "counted")
+    (rule,) = group["rules"]
+    assert [each["packets"] for each in gs.json("security-group", "counters", "counted")] == [0]
+    assert gs("security-group", "counters", group["id"], "-f", "id,packets,bytes", "-o", "value") == f"{rule}\t0\t0\n"
+    assert "There is no security-group nobody" in gs.fails(3, "security-group", "counters", "nobody")
+
+
 def test_floating_addresses(gs: User) -> None:
     gs("network", "create", "dmz", "--cidr", "10.31.0.0/24")
     port = gs.json("port", "create", "--network", "dmz", "--name", "door")

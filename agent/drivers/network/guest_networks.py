@@ -24,7 +24,7 @@ from agent.drivers.network.services import NetworkServices
 from agent.drivers.network.tunnel import Tunnel
 from agent.drivers.network.ways_out import Way, WaysOut
 from domain.guest_spec import GuestSpec, Nic
-from domain.network.on_host import AddressOnHost, HostDifference, HostNetworks, NetworkOnHost
+from domain.network.on_host import AddressOnHost, HostDifference, HostNetworks, NetworkOnHost, RuleCount
 from domain.network.port_settings import HostPorts
 from infra.process import failpoints
 
@@ -107,6 +107,13 @@ class GuestNetworks:
         """Return the version of what is known of the guests' ports, and each port's network, address and instance."""
         found = [(each.id, entry.ip, entry.instance_id) for each in self.records.all() for entry in each.entries]
         return self._security.version, found
+
+    def counted(self, group: str = "") -> dict[str, RuleCount]:
+        """Return how much each rule of a security group (of all, where none is named) has permitted on this host."""
+        return {
+            rule: RuleCount(packets=packets, bytes=size)
+            for rule, (packets, size) in self._security.counted(group).items()
+        }
 
     def know_ports(self, settings: HostPorts) -> None:
         """Let the ports have these settings, and their networks a way out or none, from now on."""

@@ -115,6 +115,14 @@ class SecurityGroups:
         if self._applied.get(record.tap(entry)) != (entry.instance_id if known else None):
             self.renew()
 
+    def counted(self, group: str = "") -> dict[str, tuple[int, int]]:
+        """Return packets and bytes that each rule of a group has permitted, by the rule's id; of all groups that ports
+        of this host are in, where none is named."""
+        found = counted()
+        if not group:
+            return found
+        return {rule.id: found[rule.id] for rule in self._known.groups.get(group, ()) if rule.id in found}
+
     def ports(self) -> tuple[SecuredPort, ...]:
         """Return the interfaces of which the ports' settings are known."""
         with self._lock:
