@@ -95,7 +95,13 @@ class Disturbed:
         wire = Wire()
         stack.callback(wire.close)
         self.host = Host(place / "h", wire, sorted(UPLINKS)[0], host_id=HOST_ID)
-        stack.callback(self.host.close)
+        stack.callback(self.close)
+
+    def close(self) -> None:
+        """End what outlives an agent, and the host."""
+        for record in self.host.networks.records.all():
+            self.host.do(self.host.networks._services(record.segment).end)
+        self.host.close()
 
     def starts(self, known: HostPorts) -> None:
         """An agent starts, looks at the host, and asks for the settings of the ports."""

@@ -6,7 +6,7 @@ import pytest
 
 from agent.drivers import host_command
 from agent.drivers.driver import DriverError
-from agent.drivers.network import security, vxlan
+from agent.drivers.network import security, services, vxlan
 from agent.drivers.network.record import Entry, NetworkRecord, NetworkRecords, bridge_name, segment_of, tap_name
 from agent.drivers.network.security import SecurityGroups
 from agent.drivers.network.services import outside_name
@@ -123,3 +123,14 @@ def test_files_of_a_network_that_is_removed_are_found(tmp_path: Path) -> None:
     records.keep_hosts({})
     records.directory(8).mkdir()
     assert list(records.half_removed()) == [8]
+
+
+@pytest.mark.parametrize(("before", "after"), [("128", services.MOST_NETWORKS), ("65536", 65536)])
+def test_there_is_room_for_a_dnsmasq_of_each_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str, after: int
+) -> None:
+    monkeypatch.setattr(services, "INOTIFY", tmp_path / "max_user_instances")
+    services.INOTIFY.write_text(f"{before}\n")
+    for _ in range(2):
+        services.make_room()
+    assert int(services.INOTIFY.read_text()) == after

@@ -20,7 +20,7 @@ from agent.drivers.network import firewall, namespace, resolvers, security, surv
 from agent.drivers.network.namespace import there
 from agent.drivers.network.record import Entry, NetworkRecord, NetworkRecords
 from agent.drivers.network.security import SecurityGroups
-from agent.drivers.network.services import NetworkServices
+from agent.drivers.network.services import NetworkServices, make_room
 from agent.drivers.network.tunnel import Tunnel
 from agent.drivers.network.ways_out import Way, WaysOut
 from domain.guest_spec import GuestSpec, Nic
@@ -87,6 +87,7 @@ class GuestNetworks:
 
     def repair(self) -> None:
         """Have every network that the host keeps a record of."""
+        make_room()
         firewall.guard(self._hosts, self.tunnel.name)
         own = self.uplink.address()
         reached = self.tunnel.reached({each: key for each, key in self._hosts.items() if each != own})

@@ -60,6 +60,8 @@ class SecurityGroups:
         self._lock = threading.Lock()
         self._known = records.ports()
         self._before = records.ports_before()
+        self._put: HostPorts | None = None
+        """The settings by which rules were last applied in this process."""
         self._applied: dict[str, str] = {}
         """Tap -> id of the instance whose permissions it has."""
         self._permitted: Permitted | None = None
@@ -88,7 +90,7 @@ class SecurityGroups:
                 self._records.keep_ports(settings)
                 self._before = self._records.ports_before()
                 self._known = settings
-            elif self._before is None and self._applied == _owners(self._ports(self._records.all())):
+            elif settings == self._put and self._applied == _owners(self._ports(self._records.all())):
                 return
             self._apply()
 
@@ -160,7 +162,7 @@ class SecurityGroups:
             place for place, before in self._permitted.items() if before - permitted.get(place, frozenset())
         )
         bandwidth.apply(_limits(ports))
-        self._permitted = permitted
+        self._permitted, self._put = permitted, self._known
         self._applied = _owners(ports)
 
     @staticmethod

@@ -27,6 +27,9 @@ METADATA_PORT = 80
 BACKLOG = 128
 INSIDE = "net"
 END_SECONDS = 5.0
+INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
+MOST_NETWORKS = 16384
+"""Networks for which a host has room."""
 LEASE = "10m"
 """How long a lease lasts: after half of it, guests hear that their network leads out by now."""
 
@@ -53,6 +56,13 @@ def outside_name(segment: int) -> str:
 def way_out_name(segment: int) -> str:
     """Return the name of the host's end of the network's way out."""
     return f"gso-{segment}"
+
+
+def make_room() -> None:
+    """Let as many dnsmasq run as a host may have networks: each holds an instance of inotify, of which the kernel gives
+    a user 128 unless it is told otherwise. Raises OSError."""
+    if int(INOTIFY.read_text()) < MOST_NETWORKS:
+        INOTIFY.write_text(str(MOST_NETWORKS))
 
 
 class NetworkServices:
