@@ -199,7 +199,8 @@ def network(found: Figures) -> str:
     ]
     return (
         f"{streams}\n\n{measured['rounds']} rounds in turn, twice. From the third line of the next table on a host has "
-        f"{many['networks']} networks, {many['ports']} ports and {many['rules']:,} rules.\n\n"
+        f"{many['networks']} networks, {many['ports']} ports and {many['rules']:,} rules. The yardstick, ms: "
+        f"{_spread(measured['yardstick_ms'])}.\n\n"
         f"{_table(['', 'min / median / max', 'the bare commands'], rows)}"
     )
 
