@@ -115,6 +115,9 @@ def two_hosts(encrypt: bool = False) -> Iterator[tuple[Host, Host]]:
         for number, address in enumerate(ADDRESSES):
             host = Host(place / f"h{number}", wire, address, encrypt=encrypt)
             stack.callback(host.close)
+            if encrypt:
+                # Its process outlives an agent, and goes with the device.
+                stack.callback(host.machine.ip, "link", "del", host.networks.tunnel.name)
             made.append(host)
         known = {host.address: host.networks.tunnel.key for host in made}
         for host in made:
