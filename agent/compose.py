@@ -25,9 +25,11 @@ from agent.runner.journal import Journal
 from agent.service import AgentOptions, AgentService
 from domain.core.messages import named_id
 from domain.guest_spec import GuestSpec
+from domain.network.on_host import RuleCount
 from domain.network.port_settings import HostPorts, all_permitted
 from infra.log.kafka import KafkaLog
 from infra.log.log import LogUnavailable
+from infra.process import metrics
 from infra.process.clock import now
 from infra.process.error_text import named
 from infra.process.health_server import HealthState, measure_health, start_health_server
@@ -40,6 +42,8 @@ HOSTS_SECONDS = 5.0
 """Seconds between two looks at which hosts there are."""
 PORTS_SECONDS = 1.0
 """Seconds between two looks at the settings of ports: a change of a security group is in force within two."""
+COUNTERS_SECONDS = 15.0
+"""Seconds between two readings of what rules have permitted, for the metrics."""
 SECRET_SECONDS = 10.0
 """Limit of one request for a secret."""
 SECRET_PATIENCE = 60.0
@@ -150,6 +154,21 @@ async def follow_ports(session: aiohttp.ClientSession, drivers: Iterable[Driver]
     await every(PORTS_SECONDS, follow, name="known-ports", failures=failures)
 
 
+async def count_rules(drivers: Iterable[Driver]) -> None:
+    """Have the metrics say how much each rule of the hosts' security groups has permitted, again and again."""
+    drivers = list(drivers)
+
+    async def count() -> None:
+        found: dict[str, RuleCount] = {}
+        for driver in drivers:
+            for rule, counter in (await driver.rule_counters()).items():
+                found[rule] = found.get(rule, RuleCount()) + counter
+        metrics.RULE_PACKETS.values = {rule: each.packets for rule, each in found.items()}
+        metrics.RULE_BYTES.values = {rule: each.bytes for rule, each in found.items()}
+
+    await every(COUNTERS_SECONDS, count, name="rule-counters", failures=(DriverError, OSError))
+
+
 def metadata_process(settings: Settings, driver: Any) -> MetadataProcess:
     """Make the process that answers the guests of a libvirt driver, which hands it its networks' sockets."""
     agent = settings.agent
@@ -211,6 +230,7 @@ async def agent(settings: Settings) -> None:
     health = HealthState(settings.metrics.every)
     if start_health_server(settings.metrics.listen, settings.metrics.agent, health, settings.http):
         parts.append(partial(measure_health, health, service.look, (LogUnavailable,)))
+        parts.append(partial(count_rules, drivers.values()))
     await run_until_signal(
         *parts, opening=(service.start,), closing=(service.close, session.close, agents.close, log.close)
     )

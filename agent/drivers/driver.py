@@ -13,7 +13,7 @@ from typing import Protocol
 
 from domain.guest_spec import AttachedVolume, GuestSpec, ImageRef, Nic, Power
 from domain.host.messages import Inventory
-from domain.network.on_host import HostNetworks
+from domain.network.on_host import HostNetworks, RuleCount
 from domain.network.port_settings import HostPorts
 
 
@@ -239,6 +239,10 @@ class NetworkDriver(Protocol):
 
     async def know_ports(self, settings: HostPorts) -> None:
         """Let the guests' ports have these settings: security groups, further addresses, limits of bandwidth."""
+
+    async def rule_counters(self, group: str = "") -> Mapping[str, RuleCount]:
+        """Return how much each rule of a security group has permitted since the host has had it, by the rule's id; of
+        all groups where none is named."""
 
     async def networks(self) -> HostNetworks | None:
         """Return the networks that the host keeps, and how what it has of them differs; None where it keeps none."""

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 
 from agent.drivers.driver import Driver, DriverError, DriverFault
 from agent.outside import disk_stream
-from domain.network.on_host import HostNetworks
+from domain.network.on_host import GroupCounters, HostNetworks
 
 logger = logging.getLogger(__name__)
 
@@ -91,9 +91,7 @@ def endpoint(drivers: Mapping[str, Driver], token: str, epochs: Callable[[str], 
         powers = {ident: str(power) for ident, power in (await driver(host_id).guests()).items()}
         return {"guests": powers, "epochs": epochs(host_id)}
 
-    @app.get("/v1/hosts/{host_id}/networks")
-    async def networks(host_id: str) -> HostNetworks | None:
-        return await driver(host_id).networks()
+    _add_networks(app, driver)
 
     @app.get("/v1/hosts/{host_id}/instances/{instance_id}/console")
     async def console(
@@ -116,6 +114,18 @@ def endpoint(drivers: Mapping[str, Driver], token: str, epochs: Callable[[str], 
         )
 
     return app
+
+
+def _add_networks(app: FastAPI, driver: Callable[[str], Driver]) -> None:
+    """Add what a host tells of its networks; `driver` returns the one of a host."""
+
+    @app.get("/v1/hosts/{host_id}/networks")
+    async def networks(host_id: str) -> HostNetworks | None:
+        return await driver(host_id).networks()
+
+    @app.get("/v1/hosts/{host_id}/security-groups/{group_id}/counters")
+    async def counters(host_id: str, group_id: UUID) -> GroupCounters:
+        return GroupCounters(rules=dict(await driver(host_id).rule_counters(str(group_id))))
 
 
 class NoSuchHost(Exception):

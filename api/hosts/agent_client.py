@@ -1,7 +1,7 @@
-"""HTTP client of the hosts' agents, for the two requests that do not go over the log.
+"""HTTP client of the hosts' agents, for the requests that do not go over the log.
 
-The console and the address of a display are no state of an instance: they change by the second, and the address comes
-with a secret.
+The console, the address of a display and the counters of rules are no state of anything: they change by the second, and
+the address comes with a secret.
 """
 
 from typing import Any
@@ -10,6 +10,7 @@ import httpx
 import orjson
 
 from api.http.refusals import AgentRefused, AgentUnreachable, NoHostYet
+from domain.network.on_host import GroupCounters
 from infra.process.error_text import named
 from projections.store.port import Store
 
@@ -38,6 +39,17 @@ class Agents:
         """
         answer = await self._ask("POST", instance, "vnc", {})
         return answer.content
+
+    async def counters(self, host: dict[str, Any], group_id: str) -> GroupCounters:
+        """Return how much the rules of a security group have permitted on a host. Raises AgentUnreachable, also where
+        the agent is of an earlier release."""
+        path = f"/v1/hosts/{host['id']}/security-groups/{group_id}/counters"
+        try:
+            answer = await self._client.get(str(host.get("endpoint", "")).rstrip("/") + path)
+            answer.raise_for_status()
+            return GroupCounters.model_validate_json(answer.content)
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+            raise AgentUnreachable(host=host["name"], why=named(error)) from error
 
     async def _ask(self, method: str, instance: dict[str, Any], what: str, params: dict[str, str]) -> httpx.Response:
         if instance["host"] is None:

@@ -5,7 +5,7 @@ A document is stored as it is sent: a page is its documents joined, and only `fi
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from types import NoneType, UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
@@ -167,7 +167,7 @@ def document(request: Request, found: Found, view: str, fields: Sequence[str] | 
     return Response(only(doc, wanted), 200, headers, JSON)
 
 
-async def every_document(store: Store, view: str, *where: Condition | Either) -> AsyncIterator[dict[str, Any]]:
+async def every_document(store: Store, view: str, *where: Condition | Either) -> AsyncGenerator[dict[str, Any], None]:
     """Yield each document of a view under these conditions, the newest first; the store is asked page by page.
 
     Raises StoreUnavailable.

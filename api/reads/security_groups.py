@@ -1,10 +1,13 @@
 """Security groups by their ids or names."""
 
 from collections.abc import Sequence
+from typing import Any
+
+import orjson
 
 from api.reads import resolve
 from api.services import Services
-from domain.security_group import DEFAULT, default_id
+from domain.security_group import DEFAULT, default_id, first_rules
 
 VIEW = "security-groups"
 
@@ -18,6 +21,15 @@ async def ident(services: Services, ref: str, project: str) -> str:
         return default_id(project)
     found: str = (await resolve.alive(services, VIEW, ref, project))["id"]
     return found
+
+
+async def rules(services: Services, group_id: str) -> list[dict[str, Any]]:
+    """Return the rules of a group, as they are shown; of a default group that nobody has used those that it begins
+    with. Raises StoreUnavailable."""
+    found = await services.store.get(VIEW, group_id)
+    if found is None:
+        return [rule.model_dump(mode="json") for rule in first_rules(group_id, DEFAULT)]
+    return list(orjson.loads(found.doc)["rules"].values())
 
 
 async def idents(services: Services, refs: Sequence[str], project: str) -> tuple[str, ...]:

@@ -3,15 +3,19 @@
 from collections.abc import Callable
 from typing import Annotated, Any
 
+import orjson
 from fastapi import APIRouter, Body
+from pydantic import Field
 from starlette.responses import Response
 
 from api import standard
 from api.documents.document import Document
+from api.hosts import rule_counters
 from api.http.permissions import needs
-from api.http.request_context import RequestContext, RequestContextDep, ServicesDep
+from api.http.request_context import ProjectDep, RequestContext, RequestContextDep, ServicesDep
 from api.openapi import describe, examples
 from api.reads import resolve, security_groups
+from api.reads.queries import JSON
 from api.resource import of_kind
 from api.services import Services
 from api.writes import command_bus
@@ -19,6 +23,7 @@ from api.writes.command_bus import CommandRequest
 from api.writes.command_responses import CREATED, answer
 from domain.core.errors import InUse
 from domain.core.messages import Key, derived_id
+from domain.network.on_host import RuleCount
 from domain.security_group import (
     KIND,
     AddSecurityGroupRule,
@@ -82,11 +87,64 @@ EXAMPLE: dict[str, Any] = {
     "deleted": None,
     "version": 2,
 }
+MOST_NAMED = 100
+"""Hosts that have not answered and are named, at most."""
+
+
+class RuleCounterDocument(SecurityRuleDocument):
+    """A rule with what it has permitted, on the hosts that have answered, since each has had the rule."""
+
+    packets: int = Field(description="packets that the rule was the first of its group to permit")
+    bytes: int = Field(description="bytes of these packets, with their headers")
+
+
+class SecurityGroupCountersDocument(Document):
+    """How much the rules of a security group have permitted."""
+
+    id: str
+    rules: list[RuleCounterDocument]
+    hosts: int = Field(description="hosts with ports of the group that have answered")
+    silent: int = Field(description="hosts that have not answered in time; what they have counted is not in the sums")
+    silent_hosts: list[str] = Field(description=f"names of the hosts that have not answered, {MOST_NAMED} at most")
+    complete: bool = Field(description="whether all hosts that have ports of the group have answered")
+
+
+COUNTERS: dict[str, Any] = {
+    "id": examples.SECURITY_GROUP_ID,
+    "rules": [EXAMPLE["rules"][RULE_ID] | {"packets": 1042, "bytes": 187_560}],
+    "hosts": 2,
+    "silent": 1,
+    "silent_hosts": ["host-3"],
+    "complete": False,
+}
 RESOURCE = of_kind(KIND, SecurityGroupDocument, EXAMPLE, ident=security_groups.ident)
 
 RuleBody = standard.body_of(AddSecurityGroupRule, "SecurityRuleBody")
 
 standard.add_all(router, RESOURCE, "delete")
+
+
+@router.get(
+    f"/{VIEW}/{{ref}}/counters",
+    summary="Read how much each rule of a security group has permitted",
+    responses=describe.answers(200, SecurityGroupCountersDocument, COUNTERS, *describe.NAMED),
+)
+async def read_counters(services: ServicesDep, project: ProjectDep, ref: str) -> Response:
+    """The hosts that have guests in the group are asked. A count begins anew where a host is restarted, or has had no
+    guest of the group for a while."""
+    group_id = await security_groups.ident(services, ref, project)
+    rules = await security_groups.rules(services, group_id)
+    found = await rule_counters.counted(services.store, services.agents, group_id)
+    nothing = RuleCount()
+    document = {
+        "id": group_id,
+        "rules": [rule | found.rules.get(rule["id"], nothing).model_dump() for rule in rules],
+        "hosts": found.hosts,
+        "silent": len(found.silent),
+        "silent_hosts": [host["name"] for host in found.silent[:MOST_NAMED]],
+        "complete": found.whole and not found.silent,
+    }
+    return Response(orjson.dumps(document), media_type=JSON, headers={"Cache-Control": "no-store"})
 
 
 @router.post(

@@ -5,15 +5,32 @@ from typing import Annotated, Any
 import typer
 
 from cli.gs.call import Call
+from cli.gs.columns import Column
 from cli.gs.completion import closed, names
 from cli.gs.of_kind import resource_of
 from cli.gs.options import command
-from cli.gs.resources import KINDS
+from cli.gs.resources import KINDS, Resource
 from cli.gs.standard import argument
 from domain.security_group import DEFAULT, KIND, Protocol, RuleDirection
 
 app = typer.Typer()
 SECURITY_GROUP = KINDS.setdefault(KIND.name, resource_of(KIND))
+RULE = Resource(
+    "rule",
+    "rules",
+    (
+        Column("id"),
+        Column("direction"),
+        Column("protocol"),
+        Column("port_min", "from port"),
+        Column("port_max", "to port"),
+        Column("cidr"),
+        Column("remote_group", "remote group"),
+        Column("packets"),
+        Column("bytes"),
+    ),
+    named=False,
+)
 Which = Annotated[str, argument(SECURITY_GROUP)]
 
 
@@ -69,6 +86,18 @@ def rule_add(
     body |= {key: given for key, given in (("cidr", cidr), ("remote_group", remote_group)) if given is not None}
     path = SECURITY_GROUP.path(ident_of(call, which), "rules")
     call.written(SECURITY_GROUP, call.client.write("POST", path, body))
+
+
+@command(app, shows=RULE)
+def counters(call: Call, which: Which) -> None:
+    """Show how many packets each rule has permitted, summed over the hosts that answer."""
+    answer = call.client.get(SECURITY_GROUP.path(ident_of(call, which), "counters"))
+    if silent := answer.get("silent"):
+        named = ", ".join(answer.get("silent_hosts"))
+        call.note(f"Not in the sums are hosts that have not answered in time, {silent} in all: {named}")
+    elif not answer.get("complete"):
+        call.note("Not in the sums: hosts of some of the group's ports, of which there are too many to look at.")
+    call.table(answer, RULE)
 
 
 @command(app, writes=True)

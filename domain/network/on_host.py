@@ -1,6 +1,25 @@
-"""The answer of a host's agent about the networks on it, for the check of all parts against each other."""
+"""The answers of a host's agent about the networks on it: for the check of all parts against each other, and how often
+rules of security groups have permitted something."""
 
 from domain.core.messages import Model
+
+
+class RuleCount(Model):
+    """Packets that a rule was the first of its group to permit, and their bytes."""
+
+    packets: int = 0
+    bytes: int = 0
+
+    def __add__(self, other: "RuleCount") -> "RuleCount":
+        """Return the sum of both."""
+        return RuleCount(packets=self.packets + other.packets, bytes=self.bytes + other.bytes)
+
+
+class GroupCounters(Model):
+    """How much the rules of a security group have permitted on a host since the host has had them."""
+
+    rules: dict[str, RuleCount] = {}
+    """Id of a rule -> its counter."""
 
 
 class AddressOnHost(Model):

@@ -7,11 +7,14 @@ of these whether anything scrapes it or not.
 The format is Prometheus' (https://prometheus.io/docs/concepts/data_model/): base units, counters end in `_total`.
 """
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily
 from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
 
 REGISTRY = CollectorRegistry()
 ProcessCollector(registry=REGISTRY)
@@ -49,6 +52,29 @@ def _gauge(name: str, processes: str, meaning: str, *labels: str) -> Gauge:
 def _histogram(name: str, processes: str, meaning: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
     METRICS.append(Metric(name, "histogram", labels, processes, meaning))
     return Histogram(name, meaning, labels, registry=REGISTRY, buckets=buckets)
+
+
+class Readings(Collector):
+    """A counter that is counted elsewhere, and read there again and again."""
+
+    def __init__(self, metric: Metric) -> None:
+        """Begin without any reading. `metric` has one label."""
+        self._metric = metric
+        self.values: Mapping[str, float] = {}
+        """The last reading: the label's value -> what was counted. A value that is left out is no series any more."""
+        REGISTRY.register(self)
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """Yield the last reading."""
+        family = CounterMetricFamily(self._metric.name, self._metric.meaning, labels=self._metric.labels)
+        for label, value in self.values.items():
+            family.add_metric([label], value)
+        yield family
+
+
+def _of_rules(name: str, meaning: str) -> Readings:
+    METRICS.append(Metric(name, "counter", ("rule",), "agent", meaning))
+    return Readings(METRICS[-1])
 
 
 WORKERS = "engine, scheduler"
@@ -118,6 +144,14 @@ JOB_SECONDS = _histogram(
     "job", "result",
 )  # fmt: skip
 DISPATCHES = _gauge("gostack_dispatches", "agent", "dispatches that run or wait, over all hosts of this process")
+RULE_PACKETS, RULE_BYTES = (
+    _of_rules(
+        f"gostack_security_group_rule_{what}_total",
+        f"{what} that a rule of a security group was the first of its group to permit on this host, since the host has "
+        "had the rule",
+    )
+    for what in ("packets", "bytes")
+)
 REQUEST_SECONDS = _histogram(
     "gostack_api_request_seconds",
     "api",

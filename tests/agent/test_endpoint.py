@@ -1,5 +1,5 @@
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import cast
 
 import httpx
@@ -9,10 +9,12 @@ from agent.drivers.driver import DriverError, VncAddress
 from agent.drivers.simulated.driver import SimulatedDriver
 from agent.host.endpoint import endpoint
 from domain.guest_spec import GuestSpec, ImageRef
+from domain.network.on_host import RuleCount
 from tests.agent.samples import a_guest
 
 IMAGE = ImageRef(id="i-1", name="tiny", checksum="ab" * 32, format="qcow2", size=1, virtual_size=1)
 TOKEN = "shared"
+GROUP = "7a3f4c52-1d0f-4c57-9d1f-2f6c2f3a9b10"
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}
 
 
@@ -50,6 +52,25 @@ def path(guest: GuestSpec, what: str, host: str = "h-1") -> str:
 def code(answer: httpx.Response) -> str:
     assert answer.headers["content-type"] == "application/problem+json"
     return cast(str, answer.json()["code"])
+
+
+class Counting(SimulatedDriver):
+    async def rule_counters(self, group: str = "") -> Mapping[str, RuleCount]:
+        return {"r-1": RuleCount(packets=2, bytes=120)} if group == GROUP else {}
+
+
+async def test_what_rules_of_a_group_have_permitted_is_told() -> None:
+    app = endpoint({"h-1": Counting(), "h-2": SimulatedDriver()}, TOKEN, lambda host: {})
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://agent", headers=HEADERS) as client:
+        url = "/v1/hosts/{}/security-groups/{}/counters"
+        assert (await client.get(url.format("h-1", GROUP))).json() == {"rules": {"r-1": {"packets": 2, "bytes": 120}}}
+        assert (await client.get(url.format("h-1", uuid.uuid4()))).json() == {"rules": {}}
+        assert (await client.get(url.format("h-2", GROUP))).json() == {"rules": {}}
+        assert code(await client.get(url.format("h-3", GROUP))) == "host-unknown"
+        assert (await client.get(url.format("h-1", "no-id"))).status_code == 422
+        refused = await client.get(url.format("h-1", GROUP), headers={"Authorization": "Bearer other"})
+        assert refused.status_code == 401
 
 
 async def test_a_simulated_host_keeps_no_networks(client: httpx.AsyncClient) -> None:

@@ -8,14 +8,18 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
+from prometheus_client import generate_latest
 
 from agent import compose
 from agent.compose import follow_ports
 from agent.drivers.simulated.driver import SimulatedDriver
 from domain.host.messages import Inventory
+from domain.network.on_host import RuleCount
 from domain.network.port_settings import HostPorts
 from domain.security_group import EVERYWHERE
+from infra.local.process import wait_until
 from infra.local.server import LOOPBACK, free_port
+from infra.process import metrics
 
 PORTS = [("network", "10.0.0.2", "instance")]
 
@@ -104,3 +108,45 @@ async def test_under_an_api_of_an_earlier_release_everything_is_permitted_as_it_
         "ingress": EVERYWHERE,
         "egress": EVERYWHERE,
     }
+
+
+class Counting(SimulatedDriver):
+    """A host whose rules have permitted something."""
+
+    def __init__(self, **packets: int) -> None:
+        super().__init__()
+        self.packets = packets
+
+    async def rule_counters(self, group: str = "") -> dict[str, RuleCount]:
+        return {rule: RuleCount(packets=count, bytes=100 * count) for rule, count in self.packets.items()}
+
+
+async def test_the_metrics_have_what_rules_have_permitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compose, "COUNTERS_SECONDS", 0.01)
+    one, two = Counting(web=3, ssh=1), Counting(web=4)
+
+    def shown() -> set[str]:
+        name = "gostack_security_group_rule_"
+        lines = generate_latest(metrics.REGISTRY).decode().splitlines()
+        return {line.removeprefix(name) for line in lines if line.startswith(name)}
+
+    async def until(line: str) -> None:
+        assert await asyncio.to_thread(wait_until, lambda: line in shown(), 5.0)
+
+    counting = asyncio.create_task(compose.count_rules([one, two]))
+    try:
+        await until('bytes_total{rule="web"} 700.0')
+        assert shown() == {
+            'packets_total{rule="web"} 7.0',
+            'packets_total{rule="ssh"} 1.0',
+            'bytes_total{rule="web"} 700.0',
+            'bytes_total{rule="ssh"} 100.0',
+        }
+        del one.packets["ssh"]
+        one.packets["web"] = 5
+        await until('bytes_total{rule="web"} 900.0')
+        assert not any("ssh" in line for line in shown())
+    finally:
+        counting.cancel()
+        await asyncio.gather(counting, return_exceptions=True)
+        metrics.RULE_PACKETS.values = metrics.RULE_BYTES.values = {}

@@ -5,10 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from agent.drivers.network import vxlan
+from agent.drivers import host_command
+from agent.drivers.driver import DriverError
+from agent.drivers.network import security, services, vxlan
 from agent.drivers.network.record import Entry, NetworkRecord, NetworkRecords, bridge_name, segment_of, tap_name
+from agent.drivers.network.security import SecurityGroups
 from agent.drivers.network.services import outside_name
 from domain.core.ipv6 import Ipv6Mode
+from domain.network.port_settings import HostPorts
 from tests.agent.samples import a_nic
 
 LARGEST = 0xFFFFFF
@@ -87,3 +91,63 @@ def test_the_hosts_that_are_known_are_kept(tmp_path: Path) -> None:
 
 def test_a_host_without_an_uplink_has_whole_packets() -> None:
     assert vxlan.Uplink("").mtu() == 1500
+
+
+def test_a_change_that_is_not_in_force_everywhere_is_known_as_such(tmp_path: Path) -> None:
+    records = NetworkRecords(tmp_path)
+    first, second, third = (HostPorts(version=each) for each in "123")
+    records.keep_ports(first)
+    records.ports_in_force()
+    assert (records.ports(), records.ports_before()) == (first, None)
+    records.keep_ports(second)
+    records.keep_ports(third)
+    assert (records.ports(), records.ports_before()) == (third, first)
+
+
+def test_settings_that_could_not_be_applied_are_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[str] = []
+
+    def run(*command: str, given: str = "", fails: tuple[int, ...] = ()) -> str | None:
+        if fails_now:
+            raise DriverError(host_command.FAILED, "nft failed")
+        ran.append(given)
+        return None
+
+    monkeypatch.setattr(host_command, "run", run)
+    fails_now = True
+    groups = SecurityGroups(NetworkRecords(tmp_path))
+    settings = HostPorts(version="1")
+    with pytest.raises(DriverError):
+        groups.know(settings)
+    assert groups.version == ""
+    fails_now = False
+    assert SecurityGroups(NetworkRecords(tmp_path)).version == "", "by an agent that starts anew, too"
+    groups.know(settings)
+    assert any(security.TABLE in each for each in ran)
+    assert groups.version == ""
+    groups.in_force()
+    assert groups.version == SecurityGroups(NetworkRecords(tmp_path)).version == "1"
+    ran.clear()
+    groups.know(settings)
+    assert ran == []
+
+
+def test_files_of_a_network_that_is_removed_are_found(tmp_path: Path) -> None:
+    records = NetworkRecords(tmp_path)
+    records.put(NetworkRecord.of(a_nic(segment=7)))
+    records.keep_hosts({})
+    records.directory(8).mkdir()
+    assert list(records.half_removed()) == [8]
+
+
+@pytest.mark.parametrize(("before", "after"), [("128", services.MOST_NETWORKS), ("65536", 65536)])
+def test_there_is_room_for_a_dnsmasq_of_each_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str, after: int
+) -> None:
+    monkeypatch.setattr(services, "INOTIFY", tmp_path / "max_user_instances")
+    services.INOTIFY.write_text(f"{before}\n")
+    for _ in range(2):
+        services.make_room()
+    assert int(services.INOTIFY.read_text()) == after

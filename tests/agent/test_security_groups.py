@@ -18,6 +18,7 @@ from agent.drivers.network.guest_networks import GuestNetworks
 from agent.drivers.network.record import NetworkRecord
 from agent.drivers.network.security import TABLE, counted
 from domain.guest_spec import GuestSpec, Nic
+from domain.network.on_host import RuleCount
 from domain.network.port_settings import HostPorts, PortSettings
 from domain.network.state import AddressPair
 from domain.security_group import Protocol, RuleDirection, SecurityRule
@@ -61,7 +62,7 @@ class Guest(Inside):
         self.host, self.spec, self.nic = host, spec, spec.nics[0]
         self.ip = self.nic.ip
         record = NetworkRecord.of(self.nic)
-        tap = record.tap(host.entry_of(self.nic))
+        self.tap = tap = record.tap(host.entry_of(self.nic))
         mtu = host.do(host.networks.uplink.mtu)
         for command in (
             f"ip -n {host.machine.name} link add {tap} type veth peer name eth0 netns {self.machine.name}",
@@ -209,6 +210,31 @@ def test_nothing_is_permitted_until_a_rule_permits_it(hosts: tuple[Host, Host]) 
     # A guest may always ask its network's own services.
     assert server.pings(GATEWAY)
     assert there.do(counted)["web"][0] >= 1
+
+
+def test_what_a_rule_has_permitted_is_counted_and_survives_a_change_of_rules(hosts: tuple[Host, Host]) -> None:
+    here, there = hosts
+    client, server = here.boots(10), there.boots(11)
+    server.listens()
+    groups: dict[str, Any] = {"out": (OUT,), "web": (WEB, PINGS)}
+    tell(hosts, settings((client, ("out",)), (server, ("web",)), **groups))
+    assert here.do(here.networks.counted, "web") == {}
+    assert there.do(there.networks.counted, "web") == dict.fromkeys(("web", "pings"), RuleCount())
+    assert client.pings(server.ip)
+    assert client.reaches(server.ip)
+    before = there.do(there.networks.counted, "web")
+    assert (before["pings"].packets, before["pings"].bytes) == (1, 84)
+    assert before["web"].packets >= 3
+    assert here.do(here.networks.counted)["out"].packets >= 4
+    tell(
+        hosts,
+        settings((client, ("out",)), (server, ("web",)), version="2", **groups | {"web": (PINGS, WEB, EACH_OTHER)}),
+    )
+    assert client.pings(server.ip)
+    after = there.do(there.networks.counted, "web")
+    assert after["pings"].packets == 2
+    assert after["web"] == before["web"]
+    assert after["each-other"] == RuleCount()
 
 
 def test_a_network_s_own_services_need_no_rule(hosts: tuple[Host, Host]) -> None:

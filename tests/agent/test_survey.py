@@ -10,10 +10,28 @@ from typing import Any
 import pytest
 
 from agent.drivers import host_command
+from agent.drivers.network.floating import MARK
+from agent.drivers.network.guest_networks import GuestNetworks
 from agent.drivers.network.services import NetworkServices
+from agent.drivers.network.vxlan import UNKNOWN
 from domain.network.on_host import HostDifference
+from domain.network.state import AddressPair
 from tests.agent.private_host import missing
-from tests.agent.test_security_groups import GATEWAY, OTHER, OUT, PINGS, UPLINKS, Guest, Host, hosts, settings, tell
+from tests.agent.test_security_groups import (
+    GATEWAY,
+    NETWORK,
+    OTHER,
+    OUT,
+    PINGS,
+    UPLINKS,
+    Guest,
+    Host,
+    hosts,
+    port,
+    settings,
+    tell,
+)
+from tests.agent.test_ways_out import soon
 
 __all__ = ["hosts"]
 
@@ -21,7 +39,9 @@ pytestmark = [pytest.mark.real, pytest.mark.skipif(bool(missing()), reason=f"a h
 
 SEGMENT = 8101
 TAP = f"gst-{SEGMENT:06x}-000a"
-MAC = "52:54:00:00:00:0a"
+OPEN = f"gst-{SEGMENT:06x}-000b"
+MAC, OTHER_MAC = "52:54:00:00:00:0a", "52:54:00:00:00:77"
+FLOATING = "10.78.0.130"
 
 
 def nft(host: Host, *words: str) -> None:
@@ -41,11 +61,20 @@ def element(verb: str, family: str, name: str, what: str) -> Callable[[Host], No
     return lambda host: nft(host, verb, "element", *family.split(), name, f"{{ {what} }}")
 
 
-def link(*words: str) -> Callable[[Host], None]:
+def ip(*words: str) -> Callable[[Host], None]:
     def change(host: Host) -> None:
-        host.machine.ip("link", *words)
+        host.machine.ip(*words)
 
     return change
+
+
+def link(*words: str) -> Callable[[Host], None]:
+    return ip("link", *words)
+
+
+def forgets(host: Host, device: str, other: str) -> None:
+    """The VXLAN device does not send to another host any more."""
+    host.machine.run("bridge", "fdb", "del", UNKNOWN, "dev", device, "dst", other)
 
 
 def of_host(host: Host) -> list[HostDifference]:
@@ -53,11 +82,18 @@ def of_host(host: Host) -> list[HostDifference]:
 
 
 def pair(hosts: tuple[Host, Host]) -> tuple[Guest, Guest, Guest]:
-    """Two guests of the first host, and one of the second, which may ping each other."""
+    """Two guests of the first host, and one of the second, which may ping each other; with all that a port and its
+    network may have."""
     here, there = hosts
-    guests = here.boots(10), here.boots(11), there.boots(12)
-    all_of_it: dict[str, Any] = {"all": (OUT, PINGS)}
-    tell(hosts, settings(*((guest, ("all",)) for guest in guests), **all_of_it))
+    guests = one, two, far = here.boots(10), here.boots(11), there.boots(12)
+    groups = settings(*((guest, ("all",)) for guest in guests), all=(OUT, PINGS))
+    pairs = AddressPair(cidr="10.43.0.96/29"), AddressPair(cidr="10.43.0.99/32", mac=OTHER_MAC)
+    ports = (
+        port(one, ("all",), allowed_pairs=pairs, floating=(FLOATING,)),
+        port(two, ("all",), port_security=False),
+        port(far, ("all",), host_id="another"),
+    )
+    tell(hosts, groups.but(ports=ports, external=(NETWORK,)))
     return guests
 
 
@@ -128,6 +164,39 @@ TAKEN: dict[str, tuple[Callable[[Host], None], int, str]] = {
         0,
         "chain bridge prerouting of table gostack",
     ),
+    "filtered": (
+        link("set", f"gsb-{SEGMENT}", "type", "bridge", "nf_call_iptables", "0"),
+        SEGMENT,
+        f"bridge gsb-{SEGMENT} that hands packets to rules",
+    ),
+    "way out": (link("del", f"gso-{SEGMENT}"), SEGMENT, f"way out gso-{SEGMENT}"),
+    "route": (ip("route", "del", FLOATING), SEGMENT, f"route to floating address {FLOATING}"),
+    "answer": (
+        ip("neigh", "del", "proxy", FLOATING, "dev", "up0"),
+        SEGMENT,
+        f"answer at floating address {FLOATING}",
+    ),
+    "other hosts": (
+        lambda host: forgets(host, f"gsx-{SEGMENT}", "10.78.0.2"),
+        SEGMENT,
+        f"host 10.78.0.2 of VXLAN device gsx-{SEGMENT}",
+    ),
+    "open": (element("delete", "bridge gostack", "open", f'"{OPEN}"'), SEGMENT, f"element {OPEN} of set open"),
+    "pairs": (
+        lambda host: nft(host, "flush", "set", "bridge", "gostack", "pairs"),
+        SEGMENT,
+        f"element {TAP} . {MAC} . 10.43.0.96/29 of set pairs",
+    ),
+    "pair_arps": (
+        lambda host: nft(host, "flush", "set", "bridge", "gostack", "pair_arps"),
+        SEGMENT,
+        f"element {TAP} . {OTHER_MAC} . 10.43.0.99 of set pair_arps",
+    ),
+    "services of groups": (
+        element("delete", "bridge gostack_groups", "services", f'"gsd-{SEGMENT}" . {GATEWAY}'),
+        SEGMENT,
+        f"element gsd-{SEGMENT} . {GATEWAY} of set services",
+    ),
     "hosts": (lambda host: nft(host, "flush", "set", "inet", "gostack", "hosts"), 0, "element 10.78.0.1 of set hosts"),
     "all rules": (lambda host: nft(host, "flush", "ruleset"), 0, "chain inet input of table gostack"),
 }
@@ -161,6 +230,17 @@ def test_what_somebody_took_away_is_said_and_is_there_again(hosts: tuple[Host, H
         (element("add", "inet gostack", "zones", '"gsb-77" : 77'), 77, "element gsb-77 of set zones"),
         (element("add", "inet gostack", "hosts", "10.78.0.9"), 0, "element 10.78.0.9 of set hosts"),
         (link("add", "gsb-77", "type", "bridge"), 77, "device gsb-77"),
+        (link("add", "gso-77", "type", "bridge"), 77, "device gso-77"),
+        (
+            element("add", "bridge gostack", "pairs", f'"{TAP}" . {MAC} . 10.44.0.0/16'),
+            SEGMENT,
+            f"element {TAP} . {MAC} . 10.44.0.0/16 of set pairs",
+        ),
+        (
+            ip("neigh", "add", "proxy", "10.78.0.131", "dev", "up0", "protocol", MARK),
+            0,
+            "answer at floating address 10.78.0.131",
+        ),
         (link("add", f"gst-{SEGMENT:06x}-0077", "type", "bridge"), SEGMENT, f"device gst-{SEGMENT:06x}-0077"),
     ],
 )
@@ -172,6 +252,28 @@ def test_what_is_too_much_is_said(
     add(here)
     assert of_host(here) == [HostDifference(segment=segment, what=said, missing=False)]
     assert of_host(there) == []
+
+
+def test_a_host_that_lost_its_power_has_it_all_again(hosts: tuple[Host, Host]) -> None:
+    here, _ = hosts
+    one, two, far = pair(hosts)
+    here.boots(10, OTHER, 8102)
+    known = here.networks._security.known
+    for segment in (SEGMENT, 8102):
+        os.kill(NetworkServices(here.networks.records.directory(segment), segment).pid(), signal.SIGKILL)
+    for name in ("gsb-8101", "gsx-8101", "gsb-8102", "gsx-8102"):
+        here.machine.ip("link", "del", name)
+    nft(here, "flush", "ruleset")
+    here.networks = GuestNetworks(here.directory, here.uplink)
+    here.do(here.networks.repair)
+    for guest in here.guests:
+        # The hypervisor does so when it starts the guest again.
+        here.machine.ip("link", "set", "dev", guest.tap, "master", f"gsb-{guest.nic.segment}", "up")
+    assert of_host(here) == []
+    assert here.networks._security.known == known
+    assert one.pings(GATEWAY)
+    assert soon(one.pings, two.ip)
+    assert soon(far.pings, one.ip)
 
 
 def test_what_cannot_be_mended_of_one_network_keeps_no_other_from_it(hosts: tuple[Host, Host]) -> None:
@@ -205,7 +307,7 @@ def test_a_look_costs_the_same_however_many_networks_there_are(
     monkeypatch.setattr(host_command, "run", counted)
     here.do(here.networks.know_hosts, UPLINKS)
     before = list(ran)
-    assert 1 <= len(before) <= 6
+    assert 1 <= len(before) <= 18
     for number in range(2, 6):
         here.boots(10, f"0f1c1f0a-3c7e-4b8a-9d53-0a1b2c3d4e0{number}", 8200 + number)
     ran.clear()

@@ -1,10 +1,15 @@
 """Security groups, and the settings of ports that hosts ask for, through the API."""
 
+import asyncio
 from typing import Any
 
+import httpx
 import pytest
 
+from api.hosts import rule_counters
+from api.hosts.agent_client import Agents
 from api.hosts.port_settings import PortSettingsReader
+from domain.core.messages import named_id
 from domain.network.port_settings import HostPorts
 from domain.security_group import default_id
 from tests.api.api import Api
@@ -102,3 +107,67 @@ async def test_an_instance_has_the_groups_that_it_was_booted_with(api: Api) -> N
     ports = (await api.get("/ports", instance="a"))["ports"]
     assert [port["security_group_ids"] for port in ports] == [[group["id"]]]
     assert "nobody" in str(await api.post("/instances", {**body, "security_group_ids": ["nobody"]}, 404))
+
+
+def counting(api: Api, counts: dict[str, int | Exception | float]) -> None:
+    """The agents of hosts, by name, that have counted so many packets for each rule, fail, or take so many seconds."""
+    by_id = {named_id("host", name): count for name, count in counts.items()}
+
+    async def door(request: httpx.Request) -> httpx.Response:
+        _, _, _, host, _, group, what = request.url.path.split("/")
+        assert (request.headers["Authorization"], what) == ("Bearer agents-and-api", "counters")
+        count = by_id[host]
+        if isinstance(count, Exception):
+            raise count
+        if isinstance(count, float):
+            await asyncio.sleep(count)
+        rules = (await api.get(f"/security-groups/{group}"))["rules"]
+        return httpx.Response(200, json={"rules": {rule: {"packets": count, "bytes": 60 * count} for rule in rules}})
+
+    api.services.agents = Agents(api.services.store, "agents-and-api", httpx.MockTransport(door))
+
+
+async def test_what_rules_have_permitted_is_summed_over_the_hosts_of_the_group(api: Api) -> None:
+    for name in ("h2", "h3"):
+        await api.world.host(name)
+    await api.post("/security-groups", {"name": "web"})
+    for number, host in enumerate(("h1", "h2", "h2")):
+        await api.ended((await api.boot(f"i{number}", host=host, security_group_ids=["web"]))["task_id"])
+    counting(api, {"h1": 3, "h2": 4, "h3": AssertionError("h3 has no guest of the group")})
+    found = await api.get("/security-groups/web/counters")
+    (rule,) = found["rules"]
+    assert (rule["direction"], rule["packets"], rule["bytes"]) == ("egress", 7, 420)
+    assert (found["hosts"], found["silent"], found["silent_hosts"], found["complete"]) == (2, 0, [], True)
+    assert (await api.get("/security-groups/nobody/counters", 404))["code"] == "not-found"
+
+
+@pytest.mark.parametrize("silent", [httpx.ConnectError("nobody there"), 0.5])
+async def test_hosts_that_do_not_answer_in_time_are_named(
+    api: Api, silent: Exception | float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rule_counters, "DEADLINE", 0.1)
+    await api.world.host("h2")
+    for number, host in enumerate(("h1", "h2")):
+        await api.ended((await api.boot(f"i{number}", host=host))["task_id"])
+    counting(api, {"h1": 5, "h2": silent})
+    found = await api.get("/security-groups/default/counters")
+    assert {rule["packets"] for rule in found["rules"]} == {5}
+    assert (found["hosts"], found["silent"], found["silent_hosts"], found["complete"]) == (1, 1, ["h2"], False)
+
+
+async def test_a_group_without_ports_asks_nobody(api: Api) -> None:
+    await api.post("/security-groups", {"name": "idle"})
+    counting(api, {})
+    found = await api.get("/security-groups/idle/counters")
+    assert [rule["packets"] for rule in found["rules"]] == [0]
+    assert (found["hosts"], found["complete"]) == (0, True)
+
+
+async def test_ports_that_were_not_looked_at_make_the_sums_incomplete(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rule_counters, "MOST_PORTS", 1)
+    for name in ("one", "two"):
+        await api.post("/ports", {"network": "lan", "name": name})
+    counting(api, {})
+    assert (await api.get("/security-groups/default/counters"))["complete"] is False

@@ -1,7 +1,8 @@
 """Prints docs/performance.md and its pictures from what the benchmarks wrote: no figure is copied by hand.
 
 `python -m tests.benchmarks.page` keeps .gostack/bench/latest.json among the runs in docs/performance/runs, takes
-curve.json beside it, and prints the page of the newest run, of the curve and, a line each, of all runs that are kept.
+network.json from it and curve.json beside it, and prints the page of the newest run, of the curve, of networks and, a
+line each, of all runs that are kept.
 """
 
 import json
@@ -148,6 +149,60 @@ def others(bench: Figures) -> str:
             ]
         )
     return _table(["what", "aim", "min / median / max", "beside"], rows)
+
+
+WAYS = {
+    "bare": "a veth pair, a bridge and VXLAN without any rule",
+    "unsecured": "ports without security (`--no-port-security`)",
+    "secured": "security groups and anti-spoofing",
+    "encrypted": "the same, encrypted by wireguard-go or the kernel's WireGuard",
+}
+
+
+def network(found: Figures) -> str:
+    """Networks of guests: a stream from host to host, a port's way, and many of them."""
+    measured: Figures = found["network"]
+    streams = _table(
+        [
+            "a stream of " + f"{measured['stream_seconds']:g} s by",
+            "Gbit/s",
+            "of the bare one's",
+            "Gbit/s, again",
+            "of it",
+        ],
+        [
+            [
+                text,
+                *(_spread(turn[way][key]) for turn in measured["throughput"] for key in ("gbit_per_second", "of_bare")),
+            ]
+            for way, text in WAYS.items()
+            if way in measured["throughput"][0]
+        ],
+    )
+    plug, many = measured["plug"], measured["many"]
+    rows = [
+        [
+            "the first port of a network on a host is plugged, ms",
+            _spread(plug["first_ms"]),
+            _spread(plug["bare_first_ms"]),
+        ],
+        ["one more port, ms", _spread(plug["more_ms"]), _spread(plug["bare_more_ms"])],
+        ["a rule more for a fifth of the ports is in force, ms", _spread(many["change_ms"]), ""],
+        [f"permissions are taken from {many['taken_from']} ports, ms", _spread(many["taken_ms"]), ""],
+        ["a look at all of it, every five seconds, ms", _spread(many["look_ms"]), ""],
+        ["an agent that starts anew has all of it, ms", f"{many['start_ms']:,}", ""],
+        [
+            "resident memory of all dnsmasq, MiB (and of one)",
+            f"{many['dnsmasq_mib']:g} ({many['dnsmasq_each_mib']:g})",
+            "",
+        ],
+    ]
+    return (
+        f"{streams}\n\n{measured['rounds']} rounds in turn, twice. From the third line of the next table on a host has "
+        f"{many['networks']} networks, {many['ports']} ports and {many['rules']:,} rules. The yardstick, ms: "
+        f"{_spread(measured['yardstick_ms'])}.\n\n"
+        f"{_table(['', 'min / median / max', 'the bare commands'], rows)}"
+    )
 
 
 def every(runs: Sequence[Figures]) -> str:
@@ -315,8 +370,8 @@ def _picture(title: str, found: Sequence[tuple[int, Figures]]) -> bytes:
     return bytes(chart.render())
 
 
-def page(runs: Sequence[Figures], measured: Figures) -> str:
-    """The page, of this curve and of the last of these runs that had a Nova beside it."""
+def page(runs: Sequence[Figures], measured: Figures, networks: Figures) -> str:
+    """The page, of this curve, these networks, and the last of these runs that had a Nova beside it."""
     bench, points = [each for each in runs if "nova" in each][-1], joined(measured["turns"])
     machine = bench["machine"]
     text = TEXT.read_text()
@@ -327,6 +382,8 @@ def page(runs: Sequence[Figures], measured: Figures) -> str:
         boots=boots(bench),
         peer=peer(bench),
         others=others(bench),
+        network_date=networks["at"][:10],
+        network=network(networks),
         runs=every(runs),
         beside=beside([json.loads(each.read_text()) for each in sorted(RELEASES.glob("*.json"))]),
         curve=curve(points),
@@ -341,14 +398,21 @@ def _curve() -> Figures:
 
 def kept() -> str:
     """The page of the figures that are kept."""
-    return page([json.loads(each.read_text()) for each in sorted(RUNS.glob("*.json"))], _curve())
+    networks = json.loads((KEPT / "network.json").read_text())
+    return page([json.loads(each.read_text()) for each in sorted(RUNS.glob("*.json"))], _curve(), networks)
 
 
 def main() -> None:
     """Keep what was measured, draw it, and print the page."""
     RUNS.mkdir(exist_ok=True)
     if (latest := MEASURED / "latest.json").exists():
-        shutil.copyfile(latest, RUNS / _name(json.loads(latest.read_text())))
+        run = json.loads(latest.read_text())
+        # Of some parts alone no line of all runs can be made.
+        if {"boots", "pages"} <= run.keys():
+            shutil.copyfile(latest, RUNS / _name(run))
+        if run.get("network"):
+            parts = {name: run[name] for name in ("at", "commit", "machine", "network")}
+            (KEPT / "network.json").write_text(json.dumps(parts, indent=1) + "\n")
     if (found := MEASURED / "curve.json").exists():
         shutil.copyfile(found, KEPT / "curve.json")
     for name, picture in draw(joined(_curve()["turns"])).items():

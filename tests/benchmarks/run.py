@@ -25,14 +25,14 @@ from domain import catalog
 from domain.core.messages import Record
 from infra.log.kafka import KafkaLog
 from infra.log.log import TopicPartition
-from tests.benchmarks import guests, hops, lists, nova, placements, rebuild, steps, takeover
+from tests.benchmarks import guests, hops, lists, network, nova, placements, rebuild, steps, takeover
 from tests.benchmarks.boots import Load
 from tests.benchmarks.processes import spread
 from tests.real.cluster import Cluster, running
 
 WRITTEN = Path(__file__).parents[2] / ".gostack" / "bench" / "latest.json"
 LONE = 20
-PARTS = ("boots", "pages", "guests", "takeover", "placements", "steps", "rebuild")
+PARTS = ("boots", "pages", "guests", "network", "takeover", "placements", "steps", "rebuild")
 NOVA_BOOTS, NOVA_AT_ONCE = 100, 20
 
 
@@ -121,6 +121,15 @@ def show(result: dict[str, Any]) -> None:
         what = "a real guest's boot by the agent, ms: "
         table.add_row(what + _spread(guest["agent_ms"]), "")
         table.add_row("  virsh with the same domain, ms: " + _spread(guest["virsh_ms"]), "")
+    if network_ := result.get("network"):
+        for turn in network_["throughput"]:
+            for way, found in turn.items():
+                what = f"a stream between guests of two hosts, {way}, Gbit/s: {_spread(found['gbit_per_second'])}"
+                table.add_row(what + f"; of the bare one's {_spread(found['of_bare'])}", "")
+        for what, key in (("a network's first port", "first"), ("one more port", "more")):
+            plug = network_["plug"]
+            beside = f"; the bare commands {_spread(plug[f'bare_{key}_ms'])}"
+            table.add_row(f"{what} is plugged, ms: {_spread(plug[f'{key}_ms'])}{beside}", "")
     if stood := result.get("takeover"):
         what = "an engine is killed: boots stand still for, s: "
         table.add_row(what + _spread(stood["restarted_seconds"]) + ", it is started again", "")
@@ -203,6 +212,7 @@ def main() -> None:
         _write(result)
     for name, part in (
         ("guests", guests.measure),
+        ("network", network.measure),
         ("takeover", takeover.measure),
         ("placements", placements.measure),
         ("steps", steps.measure),

@@ -390,6 +390,14 @@ def test_a_network_with_an_ipv6_range(gs: User) -> None:
     gs("security-group", "rule-add", "default", "--protocol", "tcp", "--ports", "22", "--cidr", "::/0")
 
 
+def test_what_rules_of_a_security_group_have_permitted(gs: User) -> None:
+    group = gs.json("security-group", "create", "counted")
+    (rule,) = group["rules"]
+    assert [each["packets"] for each in gs.json("security-group", "counters", "counted")] == [0]
+    assert gs("security-group", "counters", group["id"], "-f", "id,packets,bytes", "-o", "value") == f"{rule}\t0\t0\n"
+    assert "There is no security-group nobody" in gs.fails(3, "security-group", "counters", "nobody")
+
+
 def test_floating_addresses(gs: User) -> None:
     gs("network", "create", "dmz", "--cidr", "10.31.0.0/24")
     port = gs.json("port", "create", "--network", "dmz", "--name", "door")

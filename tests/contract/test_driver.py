@@ -244,6 +244,11 @@ async def test_what_nobody_knows_is_off_and_gone_already(subject: Subject) -> No
     assert await subject.driver.console_log(guest.id, 100) == b""
 
 
+async def test_rules_of_a_group_that_nobody_is_in_have_permitted_nothing(subject: Subject) -> None:
+    assert await subject.driver.rule_counters(str(uuid.uuid4())) == {}
+    assert await subject.driver.rule_counters() == {}
+
+
 async def test_what_nobody_knows_cannot_be_run(subject: Subject) -> None:
     unknown = str(uuid.uuid4())
     for attempt in (

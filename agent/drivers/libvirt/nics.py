@@ -8,7 +8,7 @@ from agent.drivers.libvirt import guest_metadata, xml
 from agent.drivers.libvirt.devices import LibvirtDevices
 from agent.drivers.network.guest_networks import MetadataSockets
 from domain.guest_spec import GuestSpec, Nic
-from domain.network.on_host import HostNetworks
+from domain.network.on_host import HostNetworks, RuleCount
 from domain.network.port_settings import HostPorts
 
 
@@ -49,6 +49,10 @@ class LibvirtNics(LibvirtDevices):
     async def know_ports(self, settings: HostPorts) -> None:
         """Keep the settings, and apply them."""
         await self._connection.run(lambda: self._networks.know_ports(settings))
+
+    async def rule_counters(self, group: str = "") -> Mapping[str, RuleCount]:
+        """Read the counters of the host's rules."""
+        return await self._connection.run(lambda: self._networks.counted(group))
 
     async def networks(self) -> HostNetworks | None:
         """Compare the records of the host's networks with what it has."""

@@ -10,7 +10,6 @@ import time
 from collections.abc import Mapping
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Any
 
 from agent.drivers import host_command
 from agent.drivers.network.vxlan import Uplink
@@ -33,8 +32,8 @@ class FloatingAddresses:
 
     def have(self, wanted: Mapping[str, tuple[str, str]]) -> None:
         """Answer at these addresses and at no others; each leads to a device, by way of an address on it."""
-        routes = {str(each["dst"]): (str(each.get("dev")), str(each.get("gateway"))) for each in self._routes()}
-        answered = {str(each["dst"]) for each in self._proxies()}
+        routes = led()
+        answered = answered_at(self._uplink)
         for address in sorted(answered - wanted.keys()):
             host_command.run("ip", "neigh", "del", "proxy", address, "dev", self._uplink, fails=(1, 2))
         for address in sorted(routes.keys() - wanted.keys()):
@@ -67,18 +66,25 @@ class FloatingAddresses:
             for address in sorted(self._arrived):
                 wire.send(_announcement(own, address))
 
-    def _routes(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = json.loads(
-            host_command.run("ip", "-json", "-4", "route", "show", "proto", MARK) or "[]"
-        )
-        return found
 
-    def _proxies(self) -> list[dict[str, Any]]:
-        if not self._uplink:
-            return []
-        printed = host_command.run("ip", "-json", "-4", "neigh", "show", "proxy", "dev", self._uplink)
-        found: list[dict[str, Any]] = json.loads(printed or "[]")
-        return [each for each in found if str(each.get("protocol")) == MARK]
+def led() -> dict[str, tuple[str, str]]:
+    """Return the floating addresses for which the host has a route, each with the route's device and next address.
+
+    Raises DriverError "host-command-failed".
+    """
+    printed = host_command.run("ip", "-json", "-4", "route", "show", "proto", MARK)
+    return {str(each["dst"]): (str(each.get("dev")), str(each.get("gateway"))) for each in json.loads(printed or "[]")}
+
+
+def answered_at(uplink: str) -> set[str]:
+    """Return the floating addresses at which the host answers on its uplink; none where it has no uplink.
+
+    Raises DriverError "host-command-failed".
+    """
+    if not uplink:
+        return set()
+    found = json.loads(host_command.run("ip", "-json", "-4", "neigh", "show", "proxy", "dev", uplink) or "[]")
+    return {str(each["dst"]) for each in found if str(each.get("protocol")) == MARK}
 
 
 def _announcement(mac: bytes, address: str) -> bytes:

@@ -17,15 +17,15 @@ from typing import Protocol
 
 from agent.drivers import host_command
 from agent.drivers.driver import DriverError
-from agent.drivers.network import firewall, resolvers, security, survey, vxlan
+from agent.drivers.network import firewall, namespace, resolvers, security, survey, vxlan
 from agent.drivers.network.namespace import there, without_ipv6
 from agent.drivers.network.record import Entry, NetworkRecord, NetworkRecords
 from agent.drivers.network.security import SecurityGroups
-from agent.drivers.network.services import NetworkServices
+from agent.drivers.network.services import NetworkServices, make_room
 from agent.drivers.network.tunnel import Tunnel
 from agent.drivers.network.ways_out import Way, WaysOut
 from domain.guest_spec import GuestSpec, Nic
-from domain.network.on_host import AddressOnHost, HostDifference, HostNetworks, NetworkOnHost
+from domain.network.on_host import AddressOnHost, HostDifference, HostNetworks, NetworkOnHost, RuleCount
 from domain.network.port_settings import HostPorts
 from infra.process import failpoints
 
@@ -88,10 +88,15 @@ class GuestNetworks:
 
     def repair(self) -> None:
         """Have every network that the host keeps a record of."""
+        make_room()
         firewall.guard(self._hosts, self.tunnel.name)
         own = self.uplink.address()
         reached = self.tunnel.reached({each: key for each, key in self._hosts.items() if each != own})
         self._reached = reached
+        for segment in list(self.records.half_removed()):
+            with self._locks[segment]:
+                if self.records.get(segment) is None:
+                    self.records.remove(segment)
         for record in list(self.records.all()):
             with self._locks[record.segment]:
                 self._have(record)
@@ -105,11 +110,19 @@ class GuestNetworks:
         found = [(each.id, entry.ip, entry.instance_id) for each in self.records.all() for entry in each.entries]
         return self._security.version, found
 
+    def counted(self, group: str = "") -> dict[str, RuleCount]:
+        """Return how much each rule of a security group (of all, where none is named) has permitted on this host."""
+        return {
+            rule: RuleCount(packets=packets, bytes=size)
+            for rule, (packets, size) in self._security.counted(group).items()
+        }
+
     def know_ports(self, settings: HostPorts) -> None:
         """Let the ports have these settings, and their networks a way out or none, from now on."""
         self._security.know(settings)
         self._have_ranges(settings)
         self._let_out()
+        self._security.in_force()
 
     def _have_ranges(self, settings: HostPorts) -> None:
         """Have the IPv6 ranges that networks got after guests were here."""
@@ -140,7 +153,7 @@ class GuestNetworks:
 
     def told(self) -> HostNetworks:
         """Return the networks that the host keeps, and how what it has differs from that."""
-        records, found = self._differences(survey.look())
+        records, found = self._differences(self._look())
         return HostNetworks(
             networks=tuple(
                 NetworkOnHost(
@@ -158,38 +171,54 @@ class GuestNetworks:
     def _differences(self, seen: survey.Survey) -> tuple[list[NetworkRecord], list[HostDifference]]:
         records = list(self.records.all())
         serving = frozenset(each.segment for each in records if self._services(each.segment).pid())
+        ways = [each for each in records if each.id in self._security.known.external and each.segment in serving]
         wanted = survey.NetworksWanted(
-            records, frozenset(self._hosts), self._security.taps(), serving, bool(self.uplink.name)
+            records,
+            hosts=frozenset(self._hosts),
+            reached=frozenset(self._reached or ()),
+            secured=self._security.ports(),
+            serving=serving,
+            uplink=bool(self.uplink.name),
+            external=frozenset(each.segment for each in ways),
+            floating={
+                address: each.segment
+                for each in ways
+                for address, _ in self._floating(each, self._security.known)
+                if address not in self._hosts
+            },
         )
         found = list(survey.differences(seen, wanted))
         if not self.tunnel.stands(self._reached or {}):
             found.append(HostDifference(what=f"tunnel {self.tunnel.name}", missing=True))
         return records, found
 
+    def _look(self) -> survey.Survey:
+        return survey.look(self.uplink.name)
+
     def _mend(self) -> None:
         """Have again what somebody took away; what is too much stays, and is told. One network's failure keeps no other
         from being mended."""
-        missing = self._missing(survey.look())
+        missing = self._missing(self._look())
         if of_all := missing.get(0):
             logger.warning(
                 "what all networks of this host have in common is made again, which lacks: %s", ", ".join(of_all)[:500]
             )
             self.repair()
-            missing = self._missing(survey.look())
+            missing = self._missing(self._look())
         failed: DriverError | OSError | None = None
         for segment in sorted(missing.keys() - {0}):
             try:
                 self._mend_one(segment)
             except (DriverError, OSError) as error:
                 failed = error
-        if any(what.endswith(security.TABLE) for each in missing.values() for what in each):
+        if any(what.endswith(security.RENEWED) for each in missing.values() for what in each):
             self._security.renew()
         if failed is not None:
             raise failed
 
     def _mend_one(self, segment: int) -> None:
         with self._locks[segment]:
-            seen = survey.look()
+            seen = self._look()
             record = self.records.get(segment)
             # What a guest that comes or goes had half of, it has now.
             if record is not None and (lacks := self._missing(seen).get(segment)):
@@ -223,7 +252,7 @@ class GuestNetworks:
                 self.records.put(record)
                 failpoints.point("libvirt-half-plugged")
                 self._have(record)
-                self._security.came(record.tap(record.entries[-1]), guest.id)
+                self._security.came(record, record.entries[-1])
 
     def unplug(self, guest: GuestSpec) -> None:
         """Take the guest's addresses away, and networks that have none left."""
@@ -259,14 +288,17 @@ class GuestNetworks:
                 is_external = record.id in external
                 services.lead(record, is_external, asked if is_external else ())
                 if is_external and (pid := services.pid()):
-                    yield Way(record.segment, record.interface.network, pid, mtu, self._floating(record))
+                    known, before = self._security.known, self._security.before
+                    led = self._floating(record, before) if before else ()
+                    block = record.interface.network
+                    yield Way(record.segment, block, pid, mtu, self._floating(record, known), led)
 
-    def _floating(self, record: NetworkRecord) -> tuple[tuple[str, str], ...]:
+    def _floating(self, record: NetworkRecord, settings: HostPorts) -> tuple[tuple[str, str], ...]:
         """Return the floating addresses that lead to guests of this host, with each guest's address."""
         guests = {entry.ip: entry.instance_id for entry in record.entries}
         return tuple(
             (address, port.ip)
-            for port in self._security.known.ports
+            for port in settings.ports
             if port.network_id == record.id
             and port.host_id == self._host_id
             and guests.get(port.ip) == port.instance_id
@@ -281,6 +313,8 @@ class GuestNetworks:
         if not gone:
             return
         firewall.forget(replace(before, entries=tuple(gone)))
+        # The next guest with its addresses is to have none of them.
+        security.end_connections((before.segment, ip) for each in gone for ip in (each.ip, before.ip6(each)) if ip)
         record = before.without(nic.mac)
         failpoints.point("libvirt-half-unplugged")
         if record.entries:
@@ -291,9 +325,10 @@ class GuestNetworks:
         self._listening.discard(record.segment)
         self._services(record.segment).end()
         vxlan.leave(record.segment)
-        host_command.run("ip", "link", "del", "dev", record.bridge, fails=(1,))
-        self.records.remove(record.segment)
+        namespace.remove(record.bridge)
         firewall.leave(record)
+        # At last, since it says what there may be to take away.
+        self.records.remove(record.segment)
         self._security.renew()
 
     def _have(self, record: NetworkRecord) -> None:
@@ -302,11 +337,11 @@ class GuestNetworks:
         if new:
             firewall.guard(self._hosts, self.tunnel.name)
             host_command.run("ip", "link", "add", record.bridge, "mtu", str(mtu), "type", "bridge", "stp_state", "0")
-            without_ipv6(record.bridge)
-            host_command.run("ip", "link", "set", "dev", record.bridge, "up")
+        # Whoever made it may have ended before this.
+        without_ipv6(record.bridge)
         # Its packets alone pass the rules of the IP family, where connections are tracked.
         passes = ("nf_call_iptables", "1", "nf_call_ip6tables", "1")
-        host_command.run("ip", "link", "set", record.bridge, "type", "bridge", *passes)
+        host_command.run("ip", "link", "set", "dev", record.bridge, "up", "type", "bridge", *passes)
         firewall.admit(record)
         self.uplink.join(record.bridge, record.segment, frozenset(self._reached or ()))
         services = self._services(record.segment)

@@ -9,7 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from agent.drivers import host_command
+
 CLONE_NEWNET = 0x40000000
+NOT_THERE, GOING = 1, 2
+"""`ip` ends with these for a device that is not there, and for one that the kernel takes away meanwhile."""
 
 
 @contextmanager
@@ -41,6 +45,16 @@ def without_ipv6(device: str) -> None:
     """Keep the calling thread's network namespace from an IPv6 address on a device, by which it would ask for routers
     and neighbours in a network that is the guests' alone. Raises OSError."""
     Path("/proc/sys/net/ipv6/conf", device, "disable_ipv6").write_text("1")
+
+
+def remove(device: str) -> None:
+    """Remove a device; one that is not there, or goes at the same moment with the namespace of its peer, is success.
+
+    Raises DriverError "host-command-failed".
+    """
+    command = ("ip", "link", "del", "dev", device)
+    if host_command.run(*command, fails=(NOT_THERE, GOING)) is None and there(device):
+        host_command.run(*command, fails=(NOT_THERE,))
 
 
 def own() -> Path:

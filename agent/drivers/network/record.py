@@ -21,6 +21,7 @@ from domain.network.port_settings import NOTHING_KNOWN, HostPorts
 NETWORK = "network.json"
 HOSTS = "hosts.json"
 PORTS = "ports.json"
+PORTS_BEFORE = "ports-before.json"
 
 
 @dataclass(frozen=True)
@@ -185,8 +186,30 @@ class NetworkRecords:
             return NOTHING_KNOWN
 
     def keep_ports(self, settings: HostPorts) -> None:
-        """Keep what is known of the guests' ports. Raises OSError."""
+        """Keep what is known of the guests' ports, and what was before, until `ports_in_force`. Raises OSError."""
+        if self.ports_before() is None:
+            keep(self._directory / PORTS_BEFORE, self.ports().model_dump_json())
         keep(self._directory / PORTS, settings.model_dump_json())
+
+    def ports_before(self) -> HostPorts | None:
+        """Return what was in force before a change that is not in force everywhere yet; None where there is none.
+
+        Raises OSError.
+        """
+        try:
+            return HostPorts.model_validate_json((self._directory / PORTS_BEFORE).read_bytes())
+        except FileNotFoundError:
+            return None
+
+    def ports_in_force(self) -> None:
+        """Forget what was known of the ports before. Raises OSError."""
+        (self._directory / PORTS_BEFORE).unlink(missing_ok=True)
+
+    def half_removed(self) -> Iterator[int]:
+        """Yield the segments of networks that are removed, and of which files are left. Raises OSError."""
+        for path in sorted(self._directory.glob("*/")):
+            if path.name.isdecimal() and not (path / NETWORK).exists():
+                yield int(path.name)
 
     def remove(self, segment: int) -> None:
         """Forget the network; one that is not there is success. Raises OSError."""

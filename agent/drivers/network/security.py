@@ -18,7 +18,7 @@ from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 from agent.drivers import host_command
 from agent.drivers.driver import DriverError
 from agent.drivers.network import bandwidth
-from agent.drivers.network.record import NetworkRecord, NetworkRecords
+from agent.drivers.network.record import Entry, NetworkRecord, NetworkRecords
 from agent.drivers.network.routes import METADATA_ADDRESS
 from domain.network.port_settings import HostPorts, PortSettings
 from domain.security_group import EVERYWHERE, Protocol, RuleDirection, SecurityRule
@@ -26,6 +26,8 @@ from domain.security_group import EVERYWHERE, Protocol, RuleDirection, SecurityR
 logger = logging.getLogger(__name__)
 
 TABLE = "gostack_groups"
+RENEWED = (TABLE, *(f"set {name}" for name in ("services", "services6", "open", "pairs", "pair_arps", "pairs6")))
+"""Ends of what is said to be missing, where applying what is known of ports makes it again."""
 EGRESS, INGRESS = 1, 2
 """Bits of a packet's mark: the sender may open the connection, the receiver may be opened."""
 PRIORITY = -190
@@ -47,9 +49,13 @@ class SecuredPort:
     """IPv6 address of the guest; empty where its network has no range."""
 
     @property
-    def place(self) -> tuple[int, str]:
-        """Segment of the port's network, and its IPv4 address there."""
-        return self.segment, self.settings.ip
+    def places(self) -> tuple[tuple[int, str], ...]:
+        """Segment of the port's network, with each address of the guest there."""
+        return tuple((self.segment, ip) for ip in (self.settings.ip, self.ip6) if ip)
+
+
+Permitted = dict[tuple[int, str], frozenset[tuple[object, ...]]]
+"""Segment and address -> all that is permitted there."""
 
 
 class SecurityGroups:
@@ -59,31 +65,46 @@ class SecurityGroups:
         self._records = records
         self._lock = threading.Lock()
         self._known = records.ports()
+        self._before = records.ports_before()
+        self._put: HostPorts | None = None
+        """The settings by which rules were last applied in this process."""
         self._applied: dict[str, str] = {}
         """Tap -> id of the instance whose permissions it has."""
-        self._permitted: dict[tuple[int, str], tuple[str, frozenset[tuple[object, ...]]]] = {}
-        """Segment and IPv4 address -> the IPv6 address, and all that was permitted there when rules were last
-        applied."""
+        self._permitted: Permitted | None = None
+        """Permissions when rules were last applied; None before the first time in this process."""
 
     @property
     def version(self) -> str:
-        """The version of what is known."""
-        return self._known.version
+        """The version of what is in force; empty while a change is not in force everywhere, so that the API tells it
+        again."""
+        return self._known.version if self._before is None else ""
 
     @property
     def known(self) -> HostPorts:
         """The settings of ports that are known."""
         return self._known
 
+    @property
+    def before(self) -> HostPorts | None:
+        """The settings that were in force before a change that is not in force everywhere yet, if there is one."""
+        return self._before
+
     def know(self, settings: HostPorts) -> None:
         """Apply these settings, and keep them."""
         with self._lock:
             if settings != self._known:
                 self._records.keep_ports(settings)
+                self._before = self._records.ports_before()
                 self._known = settings
-            elif self._applied == _owners(self._ports(self._records.all())):
+            elif settings == self._put and self._applied == _owners(self._ports(self._records.all())):
                 return
             self._apply()
+
+    def in_force(self) -> None:
+        """Forget what was known before: the present settings are in force everywhere on the host."""
+        with self._lock:
+            self._records.ports_in_force()
+            self._before = None
 
     def renew(self) -> None:
         """Apply what is known to the ports that there are now."""
@@ -95,18 +116,28 @@ class SecurityGroups:
         with self._lock:
             bandwidth.apply(_limits(self._ports(self._records.all())))
 
-    def came(self, tap: str, instance_id: str) -> None:
-        """Take from an interface what an earlier one of the same name was permitted."""
-        if self._applied.get(tap, instance_id) != instance_id:
+    def came(self, record: NetworkRecord, entry: Entry) -> None:
+        """Let an interface that came have what it is known to have, and nothing of an earlier one of the same name."""
+        place = (record.id, entry.ip, entry.instance_id)
+        known = any(place == (each.network_id, each.ip, each.instance_id) for each in self._known.ports)
+        if self._applied.get(record.tap(entry)) != (entry.instance_id if known else None):
             self.renew()
 
-    def taps(self) -> frozenset[str]:
-        """Return the host's ends of the interfaces of which the ports' settings are known."""
-        with self._lock:
-            return frozenset(port.tap for port in self._ports(self._records.all()))
+    def counted(self, group: str = "") -> dict[str, tuple[int, int]]:
+        """Return packets and bytes that each rule of a group has permitted, by the rule's id; of all groups that ports
+        of this host are in, where none is named."""
+        found = counted()
+        if not group:
+            return found
+        return {rule.id: found[rule.id] for rule in self._known.groups.get(group, ()) if rule.id in found}
 
-    def _ports(self, records: Iterable[NetworkRecord]) -> Iterator[SecuredPort]:
-        known = {(each.network_id, each.ip): each for each in self._known.ports}
+    def ports(self) -> tuple[SecuredPort, ...]:
+        """Return the interfaces of which the ports' settings are known."""
+        with self._lock:
+            return tuple(self._ports(self._records.all()))
+
+    def _ports(self, records: Iterable[NetworkRecord], settings: HostPorts | None = None) -> Iterator[SecuredPort]:
+        known = {(each.network_id, each.ip): each for each in (settings or self._known).ports}
         for record in records:
             for entry in record.entries:
                 found = known.get((record.id, entry.ip))
@@ -129,29 +160,34 @@ class SecurityGroups:
                 raise
             logger.error("rules of security groups that this host cannot apply are left out: %s", error)
             host_command.run("nft", "-f", "-", given=script(ports, records, sound, members, counts))
-        permitted = {port.place: (port.ip6, self._permissions(port)) for port in ports}
-        _end_connections(
-            (segment, each)
-            for (segment, ip), (ip6, before) in self._permitted.items()
-            if before - permitted.get((segment, ip), ("", frozenset()))[1]
-            for each in (ip, ip6)
-            if each
+        permitted = self._permissions_of(ports, self._known)
+        if self._permitted is None:
+            # An agent that ended in the middle of a change may have ended no connections.
+            settings = self._before or self._known
+            self._permitted = self._permissions_of(self._ports(records, settings), settings)
+        end_connections(
+            place for place, before in self._permitted.items() if before - permitted.get(place, frozenset())
         )
         bandwidth.apply(_limits(ports))
-        self._permitted = permitted
+        self._permitted, self._put = permitted, self._known
         self._applied = _owners(ports)
 
-    def _permissions(self, port: SecuredPort) -> frozenset[tuple[object, ...]]:
-        if not port.settings.port_security:
-            return frozenset({("all",)})
-        found: set[tuple[object, ...]] = set()
-        for group in port.settings.security_groups:
-            for rule in self._known.groups.get(group, ()):
-                known = (self._known.members, self._known.members6)
-                members = [each.get(rule.remote_group, {}).get(port.settings.network_id, ()) for each in known]
-                others = (*members[0], *members[1]) or (rule.cidr,)
-                found |= {(*rule.permission, other) for other in others}
-        return frozenset(found)
+    @staticmethod
+    def _permissions_of(ports: Iterable[SecuredPort], settings: HostPorts) -> Permitted:
+        return {place: _permissions(port, settings) for port in ports for place in port.places}
+
+
+def _permissions(port: SecuredPort, settings: HostPorts) -> frozenset[tuple[object, ...]]:
+    if not port.settings.port_security:
+        return frozenset({("all",)})
+    found: set[tuple[object, ...]] = set()
+    for group in port.settings.security_groups:
+        for rule in settings.groups.get(group, ()):
+            known = (settings.members, settings.members6)
+            members = [each.get(rule.remote_group, {}).get(port.settings.network_id, ()) for each in known]
+            others = (*members[0], *members[1]) or (rule.cidr,)
+            found |= {(*rule.permission, other) for other in others}
+    return frozenset(found)
 
 
 def _owners(ports: Iterable[SecuredPort]) -> dict[str, str]:
@@ -256,15 +292,22 @@ def _per_port(ports: Iterable[SecuredPort]) -> Iterator[str]:
         yield f"  map {name} {{ type ifname : verdict;{elements} }}"
 
 
+def services(record: NetworkRecord) -> dict[str, list[tuple[str, str]]]:
+    """Return what the sets have of a network's own services: the name of a set -> their device with each address that
+    they answer at."""
+    device = f"gsd-{record.segment}"
+    return {
+        "services": [(device, ip) for ip in (record.gateway, METADATA_ADDRESS)],
+        "services6": [(device, ip) for ip in record.gateways6],
+    }
+
+
 def _services(records: Iterable[NetworkRecord]) -> str:
     """Return the sets of what each network's own services answer at, which every guest may use."""
     records = list(records)
     return "\n".join(
-        _places(name, field, ((f"gsd-{each.segment}", ip) for each in records for ip in addresses(each)))
-        for name, field, addresses in (
-            ("services", "ip", lambda record: (record.gateway, METADATA_ADDRESS)),
-            ("services6", "ip6", lambda record: record.gateways6),
-        )
+        _places(name, field, (place for each in records for place in services(each)[name]))
+        for name, field in (("services", "ip"), ("services6", "ip6"))
     )
 
 
@@ -275,25 +318,28 @@ def _places(name: str, field: str, places: Iterable[tuple[str, str]]) -> str:
 
 def _beside(ports: Iterable[SecuredPort]) -> Iterator[str]:
     """Yield the commands that renew what a guest may send from besides its own addresses (see firewall)."""
+    for name, found in beside(ports).items():
+        yield f"flush set bridge gostack {name}"
+        if found:
+            listed = ", ".join(" . ".join((f'"{tap}"', *rest)) for tap, *rest in found)
+            yield f"add element bridge gostack {name} {{ {listed} }}"
+
+
+def beside(ports: Iterable[SecuredPort]) -> dict[str, list[tuple[str, ...]]]:
+    """Return what the sets have of addresses besides the guests' own: the name of a set -> its elements, the host's end
+    of an interface first."""
     ports = list(ports)
-    names = ("open", "pairs", "pair_arps", "pairs6", "pair_targets6")
-    yield from (f"flush set bridge gostack {name}" for name in names)
-    unsecured = ", ".join(f'"{port.tap}"' for port in ports if not port.settings.port_security)
-    if unsecured:
-        yield f"add element bridge gostack open {{ {unsecured} }}"
-    pairs = [
-        (f'"{port.tap}" . {mac}', block) for port in ports for mac, blocks in _pairs(port).items() for block in blocks
-    ]
-    pairs4 = [f"{sender} . {block}" for sender, block in pairs if isinstance(block, IPv4Network)]
-    pairs6 = [(sender, block) for sender, block in pairs if isinstance(block, IPv6Network)]
-    for name, listed in (
-        ("pairs", pairs4),
-        ("pair_arps", pairs4),
-        ("pairs6", [f"{sender} . {block}" for sender, block in pairs6]),
-        ("pair_targets6", [f"{sender} . {_targets(block)}" for sender, block in pairs6]),
-    ):
-        if listed:
-            yield f"add element bridge gostack {name} {{ {', '.join(listed)} }}"
+    pairs = [(port.tap, mac, block) for port in ports for mac, blocks in _pairs(port).items() for block in blocks]
+    pairs4 = [(tap, mac, str(block)) for tap, mac, block in pairs if isinstance(block, IPv4Network)]
+    pairs6 = [(tap, mac, block) for tap, mac, block in pairs if isinstance(block, IPv6Network)]
+    unsecured: list[tuple[str, ...]] = [(port.tap,) for port in ports if not port.settings.port_security]
+    return {
+        "open": unsecured,
+        "pairs": [*pairs4],
+        "pair_arps": [*pairs4],
+        "pairs6": [(tap, mac, str(block)) for tap, mac, block in pairs6],
+        "pair_targets6": [(tap, mac, _targets(block)) for tap, mac, block in pairs6],
+    }
 
 
 def _targets(block: IPv6Network) -> str:
@@ -374,7 +420,7 @@ def counted() -> dict[str, tuple[int, int]]:
     }
 
 
-def _end_connections(places: Iterable[tuple[int, str]]) -> None:
+def end_connections(places: Iterable[tuple[int, str]]) -> None:
     """Forget the connections of these addresses, each given with its network's segment, so that what goes on of them is
     judged anew by the rules."""
     lines = [f"-D -w {zone_of(segment)} {side} {ip}" for segment, ip in places for side in ("--orig-src", "--orig-dst")]

@@ -29,6 +29,9 @@ METADATA_PORT = 80
 BACKLOG = 128
 INSIDE = "net"
 END_SECONDS = 5.0
+INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
+MOST_NETWORKS = 16384
+"""Networks for which a host has room."""
 LEASE = "10m"
 """How long a lease lasts: after half of it, guests hear that their network leads out by now."""
 LEASE6 = "1h"
@@ -71,6 +74,13 @@ def outside_name(segment: int) -> str:
 def way_out_name(segment: int) -> str:
     """Return the name of the host's end of the network's way out."""
     return f"gso-{segment}"
+
+
+def make_room() -> None:
+    """Let as many dnsmasq run as a host may have networks: each holds an instance of inotify, of which the kernel gives
+    a user 128 unless it is told otherwise. Raises OSError."""
+    if int(INOTIFY.read_text()) < MOST_NETWORKS:
+        INOTIFY.write_text(str(MOST_NETWORKS))
 
 
 class NetworkServices:
@@ -135,7 +145,7 @@ class NetworkServices:
         self._end_process()
         # The namespace ends its devices a moment after its last process: their names must be free now.
         for name in (outside_name(self._segment), way_out_name(self._segment)):
-            host_command.run("ip", "link", "del", "dev", name, fails=(1,))
+            namespace.remove(name)
 
     def _end_process(self) -> None:
         with suppress(ProcessLookupError):

@@ -14,6 +14,8 @@ from agent.drivers.driver import DriverError, DriverFault
 from agent.drivers.network import namespace
 
 PORT = 4789
+PREFIX = "gsx-"
+"""The names of the VXLAN devices begin with this."""
 OVERHEAD = 50
 """Bytes that VXLAN over IPv4 adds to a frame."""
 TUNNEL_OVERHEAD = 60
@@ -101,6 +103,18 @@ def _send_to(name: str, hosts: frozenset[str]) -> None:
         host_command.run("bridge", "-force", "-batch", "-", given="\n".join(changes) + "\n", fails=(1,))
 
 
+def sent_to() -> frozenset[tuple[str, str]]:
+    """Return the VXLAN devices of guest networks, each with a host that it sends to what is for all, or for nobody
+    known. Raises DriverError "host-command-failed".
+    """
+    found = json.loads(host_command.run("bridge", "-json", "fdb", "show") or "[]")
+    return frozenset(
+        (str(each["ifname"]), str(each["dst"]))
+        for each in found
+        if each.get("dst") and each["mac"] == UNKNOWN and str(each.get("ifname")).startswith(PREFIX)
+    )
+
+
 def leave(segment: int) -> None:
     """Remove the segment's device, where there is one. Raises DriverError "host-command-failed"."""
     name = device_name(segment)
@@ -110,7 +124,7 @@ def leave(segment: int) -> None:
 
 def device_name(segment: int) -> str:
     """Return the name of a segment's VXLAN device."""
-    return f"gsx-{segment}"
+    return f"{PREFIX}{segment}"
 
 
 def _fits(device: dict[str, Any], bridge: str, segment: int, own: str, below: str) -> bool:

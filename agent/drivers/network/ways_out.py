@@ -15,7 +15,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network, collapse_addresses
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,8 @@ class Way:
     mtu: int
     floating: tuple[tuple[str, str], ...] = ()
     """Floating addresses, each with the address of the guest of this host that it leads to."""
+    led: tuple[tuple[str, str], ...] = field(default=(), compare=False)
+    """The same before a change of which it is not known how far it came."""
 
     def without(self, addresses: frozenset[str]) -> "Way":
         """Return the way without these floating addresses."""
@@ -89,7 +91,7 @@ class WaysOut:
             self._nothing_there = False
             present = _present()
             for name in sorted(present.keys() - {way.device for way in ways.values()}):
-                host_command.run("ip", "link", "del", "dev", name, fails=(1,))
+                namespace.remove(name)
             before, self._made = self._made, {each: way for each, way in self._made.items() if each in ways}
             if ways:
                 self._guard(hosts, [address for way in ways.values() for address, _ in way.floating])
@@ -100,8 +102,8 @@ class WaysOut:
             for segment, way in sorted(ways.items()):
                 if way.device not in present or self._made.get(segment) != way:
                     self._open(way, present)
-                    self._made[segment] = way
                     _end_connections(way, before.get(segment))
+                    self._made[segment] = way
             self._floating.have(
                 {
                     address: (way.device, str(_theirs(self._numbers[segment])))
@@ -167,7 +169,7 @@ def _theirs(number: int) -> IPv4Address:
 
 def _end_connections(way: Way, before: Way | None) -> None:
     """Forget the connections by floating addresses that led to a guest by this way, and do not any more."""
-    gone = set(before.floating) - set(way.floating) if before is not None else set()
+    gone = {*way.led, *(before.floating if before is not None else ())} - set(way.floating)
     for address, _ in gone:
         with namespace.of_process(way.pid):
             for side in ("--orig-dst", "--reply-dst"):

@@ -18,7 +18,7 @@ from agent.drivers.driver import DiskContent, DriverError, DriverFault, Progress
 from agent.drivers.simulated.guest import SimulatedGuest, kept_form
 from domain.guest_spec import AttachedVolume, GuestSpec, ImageRef, Nic, Power, serial_of
 from domain.host.messages import Inventory
-from domain.network.on_host import HostNetworks
+from domain.network.on_host import HostNetworks, RuleCount
 from domain.network.port_settings import HostPorts
 from domain.tasks.job import JOBS
 from infra.process.settings import Settings
@@ -258,6 +258,10 @@ class SimulatedDriver:
 
     async def know_ports(self, settings: HostPorts) -> None:
         """There are no ports to be secured."""
+
+    async def rule_counters(self, group: str = "") -> Mapping[str, RuleCount]:
+        """There are no rules, and nothing is counted."""
+        return {}
 
     async def networks(self) -> HostNetworks | None:
         """There are no networks, and no records of any."""
