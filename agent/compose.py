@@ -25,6 +25,7 @@ from agent.runner.journal import Journal
 from agent.service import AgentOptions, AgentService
 from domain.core.messages import named_id
 from domain.guest_spec import GuestSpec
+from domain.jobs.pool import PoolPlace
 from domain.network.on_host import RuleCount
 from domain.network.port_settings import HostPorts, all_permitted
 from infra.log.kafka import KafkaLog
@@ -60,11 +61,11 @@ def host_names(settings: Settings) -> list[str]:
     return [f"{name}-{number}" for number in range(1, settings.agent.simulated + 1)]
 
 
-def make_driver(settings: Settings, name: str) -> Driver:
-    """Make the driver that the settings name, for the host of that name."""
+def make_driver(settings: Settings, name: str, shared: dict[str, int] | None = None) -> Driver:
+    """Make the driver that the settings name, for the host of that name; simulated hosts share the volumes in pools."""
     if settings.agent.driver == "simulated":
         kept = Path(settings.agent.state) / f"{name}.guests" if settings.agent.keep_guests else None
-        return SimulatedDriver.of(settings, name, kept)
+        return SimulatedDriver.of(settings, name, kept, shared)
     from agent.drivers.libvirt.driver import LibvirtDriver
 
     return LibvirtDriver.of(settings, settings.secrets.agent_token(), named_id("host", name))
@@ -169,6 +170,22 @@ async def count_rules(drivers: Iterable[Driver]) -> None:
     await every(COUNTERS_SECONDS, count, name="rule-counters", failures=(DriverError, OSError))
 
 
+async def follow_pools(session: aiohttp.ClientSession, service: AgentService) -> None:
+    """Have the hosts look for the pools that the API knows, again and again."""
+
+    async def follow() -> None:
+        async with session.get("/internal/v1/pools") as answer:
+            if answer.status == HTTPStatus.NOT_FOUND:
+                # Agents are upgraded before the API: an earlier one knows no pools.
+                return
+            answer.raise_for_status()
+            told = await answer.json()
+        await service.know_pools([PoolPlace.model_validate(each) for each in told["pools"]])
+
+    failures = (aiohttp.ClientError, TimeoutError, DriverError, OSError)
+    await every(HOSTS_SECONDS, follow, name="known-pools", failures=failures)
+
+
 def metadata_process(settings: Settings, driver: Any) -> MetadataProcess:
     """Make the process that answers the guests of a libvirt driver, which hands it its networks' sockets."""
     agent = settings.agent
@@ -196,7 +213,8 @@ async def agent(settings: Settings) -> None:
     """
     state = Path(settings.agent.state)
     names = host_names(settings)
-    drivers = {name: make_driver(settings, name) for name in names}
+    shared: dict[str, int] = {}
+    drivers = {name: make_driver(settings, name, shared) for name in names}
     log = KafkaLog(settings.log.bootstrap, settings.log.request_timeout)
     listener = socket.create_server((settings.agent.address, settings.agent.port))
     port = listener.getsockname()[1]
@@ -227,6 +245,7 @@ async def agent(settings: Settings) -> None:
         parts += [metadata_process(settings, driver).run for driver in drivers.values()]
         parts.append(partial(follow_hosts, session, drivers.values()))
         parts.append(partial(follow_ports, session, drivers.values()))
+    parts.append(partial(follow_pools, session, service))
     health = HealthState(settings.metrics.every)
     if start_health_server(settings.metrics.listen, settings.metrics.agent, health, settings.http):
         parts.append(partial(measure_health, health, service.look, (LogUnavailable,)))

@@ -5,7 +5,7 @@ A process has one host; with the simulated driver a process can have many.
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -26,10 +26,12 @@ from domain.core.messages import (
     Topic,
     derived_id,
     from_record,
+    named_id,
     to_record,
 )
 from domain.dead import dead_record
 from domain.host.reports import Heartbeat
+from domain.jobs.pool import PoolPlace
 from domain.tasks.messages import AbortJobs, DispatchHostJobs
 from infra.log.lag import Lag, Lags, export_lags, lags
 from infra.log.log import Log, TopicPartition
@@ -194,6 +196,15 @@ class AgentService:
             self._options.parallel,
             self._held,
         )
+
+    async def know_pools(self, places: Sequence[PoolPlace]) -> None:
+        """Have each host look for these pools, and report what is new. Raises DriverError, OSError."""
+        for name, driver in self._drivers.items():
+            runner = self.runners.get(named_id("host", name))
+            if runner is None:
+                continue
+            for found in await driver.know_pools(places):
+                await runner.report_pool(found)
 
     async def _watch(self, instance_id: str) -> None:
         for runner in self.runners.values():

@@ -108,6 +108,8 @@ class AttachedVolume(Model):
     size: int
     """Size of the disk, in bytes."""
     read_only: bool = False
+    pool_id: str = ""
+    """Id of the pool that it is in; empty: it is on the host's own disk."""
 
     @property
     def serial(self) -> str:

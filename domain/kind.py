@@ -98,6 +98,8 @@ class Kind:
     """Filters of its list, besides those by name, by project, and by whether a thing is deleted."""
     hidden: frozenset[str] = frozenset()
     """Names of the state's fields that no document shows."""
+    computed: tuple[str, ...] = ()
+    """Names of the state's properties that a document shows besides its fields."""
     shown: tuple[str, ...] = ()
     """Names of the fields that a list for people shows between name and time of creation."""
 

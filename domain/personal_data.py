@@ -17,7 +17,8 @@ from domain.tasks.job import FACTS, Fact
 
 NEVER_PERSONAL: dict[str, str] = {
     "identities made by GoStack: UUIDs, or a kind and a UUID": """
-        also_on avoid beside causation claim claims correlation host hosts id instance ports
+        also_on among avoid beside causation claim claims correlation founder host hosts id instance
+        pool ports reached_by
         remote_group security_group_ids security_groups subject taken task wanted_host
     """,
     "names of classes, steps, verbs and codes that stand in GoStack's code": """

@@ -5,7 +5,7 @@ call twice, and again after a crash in the middle: what is so already is success
 went wrong on the host; anything else that escapes is a fault of the program. A class a capability; Driver is them all.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -13,6 +13,7 @@ from typing import Protocol
 
 from domain.guest_spec import AttachedVolume, GuestSpec, ImageRef, Nic, Power
 from domain.host.messages import Inventory
+from domain.jobs.pool import PoolOnHost, PoolPlace
 from domain.network.on_host import HostNetworks, RuleCount
 from domain.network.port_settings import HostPorts
 
@@ -46,6 +47,8 @@ class DriverFault(StrEnum):
     """The received copy of a disk differs from the one that was sent."""
     VOLUME_UNKNOWN = "volume-unknown"
     """The host has no file of the volume."""
+    POOL_NOT_REACHED = "pool-not-reached"
+    """The host does not find the pool where it should be: its file system is not mounted, or hangs."""
     VOLUME_NOT_RELEASED = "volume-not-released"
     """The guest was asked to let go of the volume's disk, and did not."""
     VOLUME_DIFFERS = "volume-differs"
@@ -181,14 +184,19 @@ class DiskDriver(Protocol):
 class VolumeDriver(Protocol):
     """Disks on the host that outlive guests."""
 
-    async def create_volume(self, volume_id: str, size: int) -> None:
-        """Make an empty disk of `size` bytes; one that is there keeps what is on it. "volume-differs"."""
+    async def know_pools(self, places: Sequence[PoolPlace]) -> Sequence[PoolOnHost]:
+        """Take over the pools that there are, and return what the host finds of each, within seconds."""
 
-    async def delete_volume(self, volume_id: str) -> None:
-        """Remove the disk with all that is on it; one that is not there is success."""
+    async def create_volume(self, volume_id: str, size: int, pool_id: str = "") -> None:
+        """Make an empty disk of `size` bytes, in a pool or on the host's own disk; one that is there keeps what is on
+        it. "volume-differs", "pool-not-reached"."""
+
+    async def delete_volume(self, volume_id: str, pool_id: str = "") -> None:
+        """Remove the disk with all that is on it; one that is not there is success. "pool-not-reached"."""
 
     async def attach_volume(self, instance_id: str, volume: AttachedVolume) -> None:
-        """Give the guest the disk, now where it runs and whenever it starts; "guest-unknown", "volume-unknown"."""
+        """Give the guest the disk, now where it runs and whenever it starts; "guest-unknown", "volume-unknown",
+        "pool-not-reached"."""
 
     async def detach_volume(self, instance_id: str, volume_id: str) -> None:
         """Take the disk from the guest; it is gone when this returns. "volume-not-released" where a guest that runs

@@ -8,14 +8,14 @@ from domain.jobs.volume import AttachVolume, CreateVolumeFile, DeleteVolumeFile,
 @handles_without_guest(CreateVolumeFile)
 async def create_volume_file(job: CreateVolumeFile, context: Context) -> Facts:
     """A file that is there keeps what is on it."""
-    await context.driver.create_volume(job.volume_id, job.size)
+    await context.driver.create_volume(job.volume_id, job.size, job.pool_id)
     return ()
 
 
 @handles_without_guest(DeleteVolumeFile)
 async def delete_volume_file(job: DeleteVolumeFile, context: Context) -> Facts:
     """A file that is gone already is success."""
-    await context.driver.delete_volume(job.volume_id)
+    await context.driver.delete_volume(job.volume_id, job.pool_id)
     return ()
 
 

@@ -35,6 +35,7 @@ from domain.guest_spec import Power
 from domain.host.reports import GuestObserved
 from domain.jobs.disk import DeleteDisk
 from domain.jobs.guest import PowerSeen
+from domain.jobs.pool import PoolOnHost, PoolSeen, differs
 from domain.tasks.messages import DispatchHostJobs, JobCall, JobResult, JobsAnswered
 from infra.process import failpoints, log_context, metrics, traces
 
@@ -100,6 +101,7 @@ class HostRunner:
         self._dispatch_counts: Counter[str] = Counter()
         """Number of dispatches so far, by subject."""
         self._unsent_powers: dict[str, Power] = {}
+        self._reported_pools: dict[str, PoolOnHost] = {}
         """Powers of guests that were observed and are not on the log yet."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._held = held
@@ -187,6 +189,25 @@ class HostRunner:
         if self._unsent_powers.get(instance_id) is power:
             del self._unsent_powers[instance_id]
             self._journal.record_power(self.host.id, instance_id, power)
+
+    async def report_pool(self, found: PoolOnHost) -> None:
+        """Report what the host finds of a pool, where that is new since the process began."""
+        last = self._reported_pools.get(found.id)
+        if last is not None and last.but(available=found.available) == found and not differs(last, found):
+            return
+        self._reported_pools[found.id] = found
+        now = self._clock()
+        seen = PoolSeen(host_id=self.host.id, **found.model_dump(exclude={"id"}))
+        report_id = derived_id(self.host.id, found.id, now.isoformat())
+        envelope = Envelope(
+            id=report_id,
+            data=seen,
+            subject=Key("pool", found.id),
+            time=now,
+            source=f"gostack/agent/{self.host.name}",
+            correlation=report_id,
+        )
+        await self._sender.put(to_record(envelope, Topic.RESULTS))
 
     def reported_guests(self) -> dict[str, Power]:
         """Return every guest of this host with its last reported power."""

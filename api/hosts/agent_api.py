@@ -21,6 +21,8 @@ from api.reads.queries import JSON, Strict, every_document
 from api.services import Services
 from domain.core.errors import NotFound
 from domain.host.state import HostHealth
+from domain.jobs.pool import PoolPlace
+from projections.views.view import Condition
 
 
 async def authorized(request: Request) -> None:
@@ -62,6 +64,14 @@ async def uplinks(services: ServicesDep) -> Response:
     has = {address: key for address, key in sorted(keys.items()) if key and places[key] == address}
     told = {"uplinks": sorted(keys), "keys": has}
     return Response(orjson.dumps(told), media_type=JSON)
+
+
+@router.get("/pools")
+async def pools(services: ServicesDep) -> Response:
+    """Return the pools that hosts are to look for (PoolPlace)."""
+    found = every_document(services.store, "pools", Condition("deleted", "=", False))
+    told = [{name: each[name] for name in PoolPlace.model_fields} async for each in found]
+    return Response(orjson.dumps({"pools": told}), media_type=JSON)
 
 
 class PortsWanted(Strict):

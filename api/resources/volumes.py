@@ -34,6 +34,8 @@ class VolumeDocument(Document):
     cell: str
     host: HostOf | None
     host_id: str
+    pool_id: str
+    pool_name: str
     instance_id: str
     task: RunningTask | None
     fault: FaultDocument | None
@@ -53,6 +55,8 @@ EXAMPLE: dict[str, Any] = {
     "cell": "default",
     "host": {"id": examples.HOST_ID, "name": "h1", "epoch": 1},
     "host_id": examples.HOST_ID,
+    "pool_id": "",
+    "pool_name": "",
     "instance_id": "",
     "task": None,
     "fault": None,

@@ -11,11 +11,10 @@ import importlib.util
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import typer
 import typer.main
-from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from cli.gs.groups import GROUPS, OTHERS
@@ -38,7 +37,7 @@ def _commands(module: str, group: str) -> Mapping[str, Any]:
     signature for them."""
     found = importlib.import_module(f"cli.gs.{module}")
     app = found.app if hasattr(found, "app") else found.app_of(group)
-    return cast(TyperGroup, typer.main.get_command(app)).commands
+    return typer.main.get_group(app).commands
 
 
 class LazyGroup(SynonymGroup):

@@ -162,7 +162,7 @@ class HostHeard(HostEvent):
 class HostClaimMade(HostEvent, Resources):
     """Resources of the host are reserved for an instance or a volume."""
 
-    revision = 4
+    revision = 5
 
     claim_id: str
     """Id of the placing job; of the instance where an earlier release made the claim."""
@@ -177,6 +177,8 @@ class HostClaimMade(HostEvent, Resources):
     wanted_host: str
     avoid: tuple[str, ...] = ()
     """Ids of hosts that were excluded by the request."""
+    among: tuple[str, ...] = ()
+    """Ids of the hosts of which the request wanted one; none: any."""
     number: int
     """Number of the placement in its cell, from 1; 0 where an earlier release made it and did not count."""
     report: PlacementReport
@@ -198,7 +200,7 @@ class PlacementRefused(Event, Resources):
     """
 
     kind = "scheduling"
-    revision = 4
+    revision = 5
 
     claim_id: str
     """Id of the placing job; of the instance where an earlier release refused it."""
@@ -209,4 +211,6 @@ class PlacementRefused(Event, Resources):
     wanted_host: str
     avoid: tuple[str, ...] = ()
     """Ids of hosts that were excluded by the request."""
+    among: tuple[str, ...] = ()
+    """Ids of the hosts of which the request wanted one; none: any."""
     report: PlacementReport

@@ -14,7 +14,7 @@ class PlaceInstance(Command, Resources):
     """Choose a host for something and hold its resources there, under a claim that has the id of the job."""
 
     kind = "scheduling"
-    revision = 2
+    revision = 3
 
     reply: Reply
     claim_id: str = ""
@@ -28,6 +28,8 @@ class PlaceInstance(Command, Resources):
     """Id of the one host that will do; empty: whichever."""
     avoid: tuple[str, ...] = ()
     """Ids of hosts that will not do."""
+    among: tuple[str, ...] = ()
+    """Ids of the hosts of which one will do; none: any."""
 
 
 class ReleaseInstance(Command):
@@ -65,6 +67,7 @@ class Place(SchedulerJob):
             zone=subject.zone,
             wanted_host=self.wanted_host or (subject.wanted_host if where is Where.HERE else ""),
             avoid=self.avoid,
+            among=subject.among,
         )
 
 

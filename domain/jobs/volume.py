@@ -35,6 +35,8 @@ class CreateVolumeFile(HostJob):
     volume_id: str
     size: int
     """Size of the file, in bytes."""
+    pool_id: str = ""
+    """Id of the pool to make it in; empty: the host's own disk."""
 
 
 class DeleteVolumeFile(HostJob):
@@ -43,6 +45,8 @@ class DeleteVolumeFile(HostJob):
     attempts = 5
 
     volume_id: str
+    pool_id: str = ""
+    """Id of the pool that it is in; empty: the host's own disk."""
 
 
 class ReserveVolume(AggregateJob):

@@ -186,6 +186,7 @@ def _place(request: PlaceInstance, cell: Cell) -> Outcome:
         "zone": request.zone,
         "wanted_host": request.wanted_host,
         "avoid": request.avoid,
+        "among": request.among,
         "report": choice.report,
         **request.amounts(),
     }

@@ -33,3 +33,7 @@ class Demand(Protocol):
     @property
     def avoid(self) -> tuple[str, ...]:
         """Ids of hosts that are excluded."""
+
+    @property
+    def among(self) -> tuple[str, ...]:
+        """Ids of the hosts of which one will do; none: any."""

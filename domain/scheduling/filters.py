@@ -29,6 +29,9 @@ def _wanted(request: Demand, table: HostTable, rows: slice) -> Mask:
         mask[:] = False
         if (row := table.rows.get(request.wanted_host)) is not None:
             mask[row] = True
+    if request.among:
+        reached = [row for host_id in request.among if (row := table.rows.get(host_id)) is not None]
+        mask[np.setdiff1d(np.arange(len(mask)), reached)] = False
     for host_id in request.avoid:
         if (row := table.rows.get(host_id)) is not None:
             mask[row] = False

@@ -114,6 +114,7 @@ class Sight:
             zone=event.zone,
             wanted_host=event.wanted_host,
             avoid=event.avoid,
+            among=event.among,
             number=self.table(self.hosts[host_id].cell).latest + 1,
             report=event.report,
         )

@@ -67,7 +67,7 @@ class StepProgressed(TaskEvent):
 class StepsFinished(TaskEvent):
     """Steps are done (or undone), with the facts that their jobs found."""
 
-    revision = 3
+    revision = 4
 
     direction: Direction
     steps: tuple[int, ...]

@@ -37,6 +37,11 @@ class PlacedSubject(TaskSubject):
         """Architecture that the host must have; empty: any. May be overridden."""
         return ""
 
+    @property
+    def among(self) -> tuple[str, ...]:
+        """Ids of the hosts of which one will do; none: any. May be overridden."""
+        return ()
+
     def held(self, where: Where) -> tuple[HostRef | None, str]:
         """Return the host there, and the id of the claim that reserves resources on it. May be overridden."""
         return (self.host, self.claim) if where is Where.HERE else (None, "")

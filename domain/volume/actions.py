@@ -1,8 +1,10 @@
 """Commands for a volume, and its verbs that are tasks.
 
-create: Place · CreateVolumeFile. Undone in reverse; a volume that could not be made stays, in error, and says why.
-delete: DeleteVolumeFile · Release. Refused while an instance has the volume. Nothing is undone: a delete that fails
-leaves the volume in error, and can be asked for again.
+create: ClaimPoolSpace where it is to be in a pool · Place · CreateVolumeFile. Undone in reverse; a volume that could
+not be made stays, in error, and says why. In a pool, the host that is placed makes the file, and holds none of its
+space.
+delete: DeleteVolumeFile · Release · ReleasePoolSpace. Refused while an instance has the volume. Nothing is undone: a
+delete that fails leaves the volume in error, and can be asked for again.
 """
 
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ from pydantic import Field
 from domain.core.cells import DEFAULT_CELL
 from domain.core.fields import BYTES, OPERATORS_ONLY, PERSONAL, Refers
 from domain.core.messages import Command
+from domain.jobs.pool import ClaimPoolSpace, ReleasePoolSpace
 from domain.jobs.scheduling import Place, Release
 from domain.jobs.volume import CreateVolumeFile, DeleteVolumeFile
 from domain.tasks.action import Action
@@ -31,7 +34,7 @@ class VolumeCommand(Command):
 
 
 class CreateVolume(VolumeCommand):
-    """Create an empty volume on a host's disk, to be attached to instances of that host."""
+    """Create an empty volume, in a pool or on a host's own disk, to be attached to instances that reach it."""
 
     name: Annotated[str, PERSONAL]
     size: Annotated[int, BYTES, Field(ge=SMALLEST, le=LARGEST, multiple_of=512)]
@@ -39,6 +42,8 @@ class CreateVolume(VolumeCommand):
     description: Annotated[str, PERSONAL] = ""
     host: Annotated[str, Refers("host")] = ""
     """The host to create it on; none: the scheduler chooses."""
+    pool: Annotated[str, Refers("pool")] = ""
+    """The pool to create it in, for instances of every host that reaches that; none: a host's own disk."""
     instance: Annotated[str, Refers("instance")] = ""
     """The instance that it is for: the volume is created on the instance's host."""
     cell: Annotated[str, OPERATORS_ONLY] = DEFAULT_CELL
@@ -59,14 +64,26 @@ class DeleteVolume(VolumeCommand):
 
 
 def new_file(volume: Volume, command: Any) -> Iterator[dict[str, Any]]:
-    """Yield a step with the volume's id and size."""
-    yield {"volume_id": volume.id, "size": volume.size}
+    """Yield a step with the volume's id, size and pool."""
+    yield {"volume_id": volume.id, "size": volume.size, "pool_id": volume.pool_id}
+
+
+def space(volume: Volume, command: Any) -> Iterator[dict[str, Any]]:
+    """Yield a step with the volume's pool and size, where it is in one."""
+    if volume.pool_id:
+        yield {"pool_id": volume.pool_id, "size": volume.size}
+
+
+def space_held(volume: Volume, command: Any) -> Iterator[dict[str, Any]]:
+    """Yield a step with the volume's pool, where it is in one."""
+    if volume.pool_id:
+        yield {"pool_id": volume.pool_id}
 
 
 def file_if_hosted(volume: Volume, command: Any) -> Iterator[dict[str, Any]]:
     """Yield a step with the volume's id where the volume has a host, and so may have a file."""
     if volume.host is not None:
-        yield {"volume_id": volume.id}
+        yield {"volume_id": volume.id, "pool_id": volume.pool_id}
 
 
 CREATE = Action[Volume](
@@ -80,8 +97,12 @@ CREATE = Action[Volume](
     creates=True,
     flow=Flow(
         "create-volume",
-        1,
-        (Step(Place, undo=Release), Step(CreateVolumeFile, undo=DeleteVolumeFile, each=new_file)),
+        2,
+        (
+            Step(ClaimPoolSpace, undo=ReleasePoolSpace, each=space),
+            Step(Place, undo=Release),
+            Step(CreateVolumeFile, undo=DeleteVolumeFile, each=new_file),
+        ),
     ),
 )
 
@@ -97,10 +118,11 @@ DELETE = Action[Volume](
     cancellable=False,
     flow=Flow(
         "delete-volume",
-        1,
+        2,
         (
             Step(DeleteVolumeFile, no_undo="what is deleted is gone", each=file_if_hosted),
-            Step(Release, no_undo="the last step"),
+            Step(Release, no_undo="what is deleted is gone"),
+            Step(ReleasePoolSpace, no_undo="the last step", each=space_held),
         ),
     ),
 )

@@ -80,6 +80,7 @@ def _create(draft: Draft[Volume], command: CreateVolume, envelope: Envelope) -> 
         size=command.size,
         cell=command.cell,
         wanted_host=command.host,
+        pool_id=command.pool,
         created=envelope.time,
     )
     draft.emit(created)
@@ -104,7 +105,8 @@ def _reserve(draft: Draft[Volume], command: ReserveForInstance, envelope: Envelo
     if volume.instance_id != command.instance_id:
         _require_free(volume, command.host_id)
         draft.emit(VolumeReserved(instance_id=command.instance_id, at=envelope.time))
-    granted = VolumeGranted(volume=AttachedVolume(id=volume.id, name=volume.name, size=volume.size))
+    attached = AttachedVolume(id=volume.id, name=volume.name, size=volume.size, pool_id=volume.pool_id)
+    granted = VolumeGranted(volume=attached)
     return _answer(command.reply, ReserveVolume.__name__, granted)
 
 
@@ -126,7 +128,7 @@ def _require_free(volume: Volume, host_id: str) -> None:
             action="attach-volume",
             allowed=VolumeStatus.AVAILABLE,
         )
-    if volume.host is None or volume.host.id != host_id:
+    if not volume.pool_id and (volume.host is None or volume.host.id != host_id):
         raise VolumeElsewhere(id=volume.id, host=volume.host.name if volume.host else "")
 
 

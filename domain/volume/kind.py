@@ -20,8 +20,9 @@ KIND = Kind(
     filters=(
         ListFilter("status", "in one of these statuses", several=True, values=STATUSES, tells_deleted=True),
         ListFilter("host_id", "on this host (name or id)", refers="host"),
+        ListFilter("pool", "in this pool (name or id)", column="pool_id", refers="pool"),
         ListFilter("instance_id", "of this instance (name or id)", refers="instance"),
     ),
-    hidden=frozenset({"became", "zone"}),
-    shown=("size", "host.name", "instance_id"),
+    hidden=frozenset({"became", "zone", "reached_by"}),
+    shown=("size", "pool_name", "host.name", "instance_id"),
 )

@@ -1,4 +1,4 @@
-"""State of a volume, as a fold of its events: a disk on one host that outlives instances.
+"""State of a volume, as a fold of its events: a disk that outlives instances, on one host or in a pool.
 
 `status` is derived, never stored: what became of the volume, and the instance that it is reserved for, are the facts
 behind it.
@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Annotated, ClassVar
 
 from domain.core.cells import DEFAULT_CELL
-from domain.core.fields import PERSONAL
+from domain.core.fields import PERSONAL, PLAIN
 from domain.core.messages import Event
 from domain.core.resources import Resources
 from domain.tasks.events import TaskEvent
@@ -30,7 +30,7 @@ class VolumeStatus(StrEnum):
 
 
 class Volume(PlacedSubject):
-    """A disk on one host that outlives instances."""
+    """A disk that outlives instances, on its host's own disk or in a pool that several hosts reach."""
 
     name: Annotated[str, PERSONAL]
     description: Annotated[str, PERSONAL] = ""
@@ -40,6 +40,11 @@ class Volume(PlacedSubject):
     """Status regardless of the instance that uses it: never IN_USE."""
     instance_id: str = ""
     """Id of the instance that it is attached to or reserved for; empty: none."""
+    pool_id: str = ""
+    """Id of the pool that the volume is in; empty: it is on its host's own disk."""
+    pool_name: Annotated[str, PLAIN] = ""
+    reached_by: tuple[str, ...] = ()
+    """Ids of hosts that reached the pool when the volume got its space there."""
     fault: Fault | None = None
     created: datetime
     updated: datetime
@@ -57,8 +62,18 @@ class Volume(PlacedSubject):
         return self.became is VolumeStatus.ERROR and self.host is None
 
     def resources(self) -> Resources:
-        """Return the resources that the volume needs of a host: its size, even where its file is smaller yet."""
-        return Resources(disk=self.size)
+        """Return the resources that the volume needs of a host: its size, even where its file is smaller yet; nothing
+        where it is in a pool."""
+        return Resources() if self.pool_id else Resources(disk=self.size)
+
+    @property
+    def among(self) -> tuple[str, ...]:
+        """Ids of the hosts of which one makes the volume's file; none: any."""
+        return self.reached_by
+
+    def in_pool(self, name: str, hosts: tuple[str, ...]) -> "Volume":
+        """Return the volume with space in its pool, which these hosts reach."""
+        return self.but(pool_name=name, reached_by=hosts)
 
     def ended(self, status: str, at: datetime, fault: Fault | None, cancelled: bool) -> "Volume":
         """Return the volume after a task ended in this status; a cancelled task leaves no fault, unless the volume is
@@ -82,6 +97,8 @@ class VolumeEvent(Event):
 class VolumeCreated(VolumeEvent):
     """The volume exists from now on; it has no file yet."""
 
+    revision = 2
+
     project: str
     name: Annotated[str, PERSONAL]
     description: Annotated[str, PERSONAL] = ""
@@ -90,6 +107,8 @@ class VolumeCreated(VolumeEvent):
     cell: str = DEFAULT_CELL
     wanted_host: str = ""
     """Id of the one host that will do; empty: any."""
+    pool_id: str = ""
+    """Id of the pool that it is to be in; empty: its host's own disk."""
     created: datetime
 
 

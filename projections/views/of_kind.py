@@ -52,6 +52,7 @@ def _document(kind: Kind, now: Any) -> dict[str, Any]:
     tasks = OF_TASKS if kind.with_tasks else frozenset()
     places = OF_PLACES if isinstance(now, PlacedSubject) else frozenset()
     doc: dict[str, Any] = now.model_dump(mode="json", exclude={*kind.hidden, *tasks, *places})
+    doc |= {name: getattr(now, name) for name in kind.computed}
     project = doc.pop("project", "")
     if project:
         doc["project_id"] = project

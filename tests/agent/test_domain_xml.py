@@ -19,7 +19,7 @@ def xml_of(guest: GuestSpec, machine: Machine = EMULATED) -> ET.Element:
     return ET.fromstring(xml.domain_xml(guest, FILES, cached, volume_file, machine, "secret42"))
 
 
-def volume_file(volume_id: str) -> Path:
+def volume_file(volume_id: str, pool_id: str) -> Path:
     return Path("/state/volumes") / f"{volume_id}.qcow2"
 
 

@@ -5,6 +5,7 @@ import json
 import types
 import typing
 import uuid
+from copy import copy
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -85,6 +86,11 @@ def values(annotation: Any) -> st.SearchStrategy[Any]:
 
 def of_field(field: FieldInfo) -> st.SearchStrategy[Any]:
     """Any value that a field may have."""
+    inner = [each for each in typing.get_args(field.annotation) if each is not type(None)]
+    if field.metadata and len(inner) == 1 and type(None) in typing.get_args(field.annotation):
+        bounded = copy(field)
+        bounded.annotation = inner[0]
+        return st.none() | of_field(bounded)
     bounds = {name: getattr(each, name) for each in field.metadata for name in ("ge", "le") if hasattr(each, name)}
     if field.annotation is float and bounds:
         return st.floats(bounds.get("ge"), bounds.get("le"))

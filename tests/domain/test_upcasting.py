@@ -23,7 +23,7 @@ from domain.core.messages import (
     to_record,
 )
 from domain.core.upcasting import UPCASTS, Upcast, upcast
-from domain.guest_spec import GuestSpec, HostRef, Nic
+from domain.guest_spec import AttachedVolume, GuestSpec, HostRef, Nic
 from domain.host.messages import (
     HostClaimMade,
     HostClaimReleased,
@@ -38,10 +38,12 @@ from domain.instance.actions.lifecycle.update import UpdateInstance
 from domain.instance.events import InstanceCreated
 from domain.jobs.network import BindNetworkPort, PortBound, UnbindNetworkPort
 from domain.jobs.scheduling import Placed, PlaceInstance, ReleaseInstance
+from domain.jobs.volume import VolumeGranted
 from domain.network.messages import NetworkCreated, NetworkUpdated, PortCreated, PortUpdated
 from domain.tasks.events import StepsDispatched, StepsFinished, TaskAccepted, TaskFailed, TaskFinished, TaskPlanned
 from domain.tasks.messages import DispatchHostJobs, JobCall, Reply
 from domain.tasks.task import Direction, Dispatch, Fault, Task
+from domain.volume.state import VolumeCreated
 from domain.webhook import WebhookRetried
 from domain.zone import ZoneCreated
 
@@ -272,6 +274,22 @@ WRITTEN: dict[str, tuple[dict[str, Any], Message]] = {
         {**DEMAND, "project": "p", "reply": OLD_REPLY},
         PlaceInstance(**DEMAND, claim_id="i", project="p", reply=REPLY),
     ),
+    "gostack.scheduling.placement-refused.v4": (
+        {**DEMAND, "claim_id": "c", "cell": "c", "report": REPORT},
+        PlacementRefused(**DEMAND, claim_id="c", cell="c", report=PlacementReport.model_validate(REPORT)),
+    ),
+    "gostack.host.claim-made.v4": (
+        {**DEMAND, "claim_id": "c", "project": "p", "number": 1, "report": REPORT},
+        HostClaimMade(**DEMAND, claim_id="c", project="p", number=1, report=PlacementReport.model_validate(REPORT)),
+    ),
+    "gostack.scheduling.place-instance.v2": (
+        {**DEMAND, "claim_id": "c", "project": "p", "reply": REPLY.model_dump()},
+        PlaceInstance(**DEMAND, claim_id="c", project="p", reply=REPLY),
+    ),
+    "gostack.volume.created.v1": (
+        {"project": "p", "name": "data", "size": 1 << 30, "created": AT},
+        VolumeCreated(project="p", name="data", size=1 << 30, created=datetime.fromisoformat(AT)),
+    ),
     "gostack.scheduling.release-instance.v1": (
         {"instance_id": "i", "host_id": "h", "reply": OLD_REPLY},
         ReleaseInstance(instance_id="i", host_id="h", claims=("i",), reply=REPLY),
@@ -362,6 +380,22 @@ WRITTEN: dict[str, tuple[dict[str, Any], Message]] = {
             steps=(0,),
             jobs=("BindPort",),
             facts=(PortBound(nic=0, port=Nic(network_id="n", ip="10.0.0.2", cidr6="")),),
+        ),
+    ),
+    "gostack.task.steps-finished.v3": (
+        {
+            "task_id": "t",
+            "direction": "forward",
+            "steps": [0],
+            "jobs": ["ReserveVolume"],
+            "facts": [{"fact": "volume-granted", "volume": {"id": "v", "size": 512}}],
+        },
+        StepsFinished(
+            task_id="t",
+            direction=Direction.FORWARD,
+            steps=(0,),
+            jobs=("ReserveVolume",),
+            facts=(VolumeGranted(volume=AttachedVolume(id="v", size=512, pool_id="")),),
         ),
     ),
 }

@@ -59,6 +59,7 @@ from domain.network.messages import (
 )
 from domain.network.state import Network
 from domain.parking import AggregateParked, AggregateReleased
+from domain.pool import CreatePool, DeletePool, DrainPool
 from domain.tasks.events import CancelTask
 from domain.tasks.messages import JobError, JobStarted
 from domain.tasks.subject import TaskSubject
@@ -222,6 +223,8 @@ async def tell() -> list[Record]:
     address = Key("floating-ip", ident(64))
     leading = AssociateFloatingIp(port_id="p", network_id=ident(99), ip="10.0.0.2")
     await say(address, CreateFloatingIp(name="192.0.2.1"), leading, DeleteFloatingIp(), DisassociateFloatingIp())
+    pool = Key("pool", named_id("pool", "nfs"))
+    await say(pool, CreatePool(name="nfs", path="/srv/nfs"), DrainPool(), DeletePool())
     zone = Key("zone", named_id("zone", "z"))
     await say(zone, CreateZone(name="z"), DeleteZone(), CreateZone(name="z"))
     await say(Key("zone", heir_of(zone.id)), CreateZone(name="z"))

@@ -20,7 +20,7 @@ class LibvirtDefinitions(LibvirtHost):
             files = self._files.instance(guest.id)
             files.make()
             definition = xml.domain_xml(
-                guest, files, self._images.path, self._files.volume, self._machine(), display_password()
+                guest, files, self._images.path, self._volume_file, self._machine(), display_password()
             )
             connection.defineXML(definition)
             failpoints.point("libvirt-defined")

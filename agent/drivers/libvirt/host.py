@@ -20,6 +20,7 @@ from agent.drivers.libvirt.connection import Connection
 from agent.drivers.libvirt.image_cache import ImageCache
 from agent.drivers.libvirt.instance_files import HostFiles
 from agent.drivers.network.guest_networks import GuestNetworks
+from agent.drivers.pools import Pools
 from domain.host.messages import Inventory
 from infra.process import log_context
 from infra.process.ranges import ranges
@@ -64,6 +65,7 @@ class LibvirtHost:
         self._copiers = ThreadPoolExecutor(COPIES, thread_name_prefix="images")
         self._images = ImageCache(self._files.cache, store, token, self._copiers)
         self._networks = GuestNetworks(state.absolute() / "networks", uplink, closed, host_id, encrypt)
+        self._pools = Pools(state.absolute() / "pools.json", host_id)
         self._connection = Connection(uri, self._executor, self._on_change, self._on_reboot)
         self._kvm = kvm.usable()
         self._cache = "none"
@@ -134,6 +136,11 @@ class LibvirtHost:
         self._files.make()
         self._images.clean()
         self._cache = "none" if _writes_directly(self._files.state) else "writeback"
+
+    def _volume_file(self, volume_id: str, pool_id: str) -> Path:
+        """Return the file of a volume. Raises ValueError for an id that is no UUID, DriverError "pool-not-reached"."""
+        own = self._files.volume(volume_id)
+        return self._pools.volume(pool_id, own.stem) if pool_id else own
 
     def _machine(self) -> xml.Machine:
         """Return the part of a definition that is the same for all guests of the host."""

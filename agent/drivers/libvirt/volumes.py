@@ -1,9 +1,11 @@
-"""Volumes: files on the host's disk that guests have as disks besides their root disk.
+"""Volumes: files on the host's own disk, or in a pool, that guests have as disks besides their root disk.
 
 Why qcow2: a file takes what was written and no more, and can hold what snapshots and incremental backups need. Files
 are root's, and libvirt gives one to the user that runs a guest for as long as the guest has it.
 """
 
+import asyncio
+from collections.abc import Sequence
 from functools import partial
 
 from agent.drivers import host_command
@@ -12,17 +14,22 @@ from agent.drivers.libvirt import xml
 from agent.drivers.libvirt.devices import LibvirtDevices
 from agent.drivers.libvirt.qcow2 import read_header
 from domain.guest_spec import AttachedVolume, serial_of
+from domain.jobs.pool import PoolOnHost, PoolPlace
 from infra.process import failpoints
 
 
 class LibvirtVolumes(LibvirtDevices):
     """Adds volumes to a host."""
 
-    async def create_volume(self, volume_id: str, size: int) -> None:
+    async def know_pools(self, places: Sequence[PoolPlace]) -> Sequence[PoolOnHost]:
+        """Look at each pool's directory; one that hangs holds up none of the others."""
+        return await asyncio.to_thread(self._pools.know, places)
+
+    async def create_volume(self, volume_id: str, size: int, pool_id: str = "") -> None:
         """Make the file beside its place, and put it there when it is whole."""
-        file = self._files.volume(volume_id)
 
         def work() -> None:
+            file = self._volume_file(volume_id, pool_id)
             if file.exists():
                 header = read_header(file)
                 if header is None or header.virtual_size != size:
@@ -37,11 +44,11 @@ class LibvirtVolumes(LibvirtDevices):
 
         await self._connection.run(work)
 
-    async def delete_volume(self, volume_id: str) -> None:
+    async def delete_volume(self, volume_id: str, pool_id: str = "") -> None:
         """Remove the file, and what a crash left of making it."""
-        file = self._files.volume(volume_id)
 
         def work() -> None:
+            file = self._volume_file(volume_id, pool_id)
             file.with_suffix(".new").unlink(missing_ok=True)
             file.unlink(missing_ok=True)
 
@@ -49,9 +56,9 @@ class LibvirtVolumes(LibvirtDevices):
 
     async def attach_volume(self, instance_id: str, volume: AttachedVolume) -> None:
         """Give the guest the file as a disk."""
-        file = self._files.volume(volume.id)
 
         def disk(*definitions: str) -> str:
+            file = self._volume_file(volume.id, volume.pool_id)
             if not file.exists():
                 raise DriverError(DriverFault.VOLUME_UNKNOWN, f"volume {volume.id} is not on this host")
             return xml.volume_xml(volume, file, self._machine(), *definitions)

@@ -41,8 +41,8 @@ class Machine:
 
 
 Cached = Callable[[ImageRef], Path]
-VolumeFile = Callable[[str], Path]
-"""Given a volume's id: where its file is on this host."""
+VolumeFile = Callable[[str, str], Path]
+"""Given a volume's id and its pool's, which is empty where it is in none: where its file is on this host."""
 
 
 def domain_name(instance_id: str) -> str:
@@ -81,7 +81,7 @@ def domain_xml(
     for letter, (overlay, image) in zip("ab", disks, strict=False):
         _disk(devices, f"vd{letter}", overlay, image, cached, machine)
     for volume, letter in zip(guest.volumes, ascii_lowercase[len(disks) :], strict=False):
-        devices.append(_volume(volume, volume_file(volume.id), f"vd{letter}", machine))
+        devices.append(_volume(volume, volume_file(volume.id, volume.pool_id), f"vd{letter}", machine))
     if guest.config_drive:
         _config_drive(devices, files)
     for nic in guest.nics:

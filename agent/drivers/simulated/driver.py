@@ -8,7 +8,7 @@ import asyncio
 import json
 import random
 import sqlite3
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, closing
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +18,7 @@ from agent.drivers.driver import DiskContent, DriverError, DriverFault, Progress
 from agent.drivers.simulated.guest import SimulatedGuest, kept_form
 from domain.guest_spec import AttachedVolume, GuestSpec, ImageRef, Nic, Power, serial_of
 from domain.host.messages import Inventory
+from domain.jobs.pool import PoolOnHost, PoolPlace, PoolSight
 from domain.network.on_host import HostNetworks, RuleCount
 from domain.network.port_settings import HostPorts
 from domain.tasks.job import JOBS
@@ -26,6 +27,8 @@ from infra.process.settings import Settings
 PIECE = 16
 """Bytes of a disk that are read at once."""
 FIRST_DISPLAY = 5900
+SPACIOUS = 64 << 40
+"""Bytes of every pool that a simulated host reaches."""
 ROOMY = Inventory(vcpus=64, memory=256 << 30, disk=4 << 40, arch="x86_64", hypervisor="simulated")
 OFF = {Power.NONE, Power.SHUTDOWN, Power.CRASHED}
 
@@ -40,9 +43,11 @@ class SimulatedDriver:
         failures: Mapping[str, float] | None = None,
         seed: str = "",
         path: Path | None = None,
+        shared: dict[str, int] | None = None,
     ) -> None:
         """`latency`: seconds a job takes; `failures`: job name -> chance that it fails, drawn from `seed`;
-        `path`: a file that keeps the guests when the process ends.
+        `path`: a file that keeps the guests when the process ends; `shared`: volumes in pools, volume id -> bytes,
+        which hosts of one process have in common.
 
         Raises ValueError for a failure of what is no job.
         """
@@ -61,12 +66,14 @@ class SimulatedDriver:
         self.clinging: set[str] = set()
         """Ids of guests that let go of no disk while they run."""
         self._volumes: dict[str, int] = {}
-        """Volume id -> bytes."""
+        """Volume id -> bytes, of those on the host's own disk."""
+        self._shared = {} if shared is None else shared
 
     @classmethod
-    def of(cls, settings: Settings, host: str, path: Path | None = None) -> Self:
+    def of(cls, settings: Settings, host: str, path: Path | None = None, shared: dict[str, int] | None = None) -> Self:
         """A host as the settings describe simulated ones; its name seeds its chances."""
-        return cls(latency=settings.agent.latency, failures=settings.agent.failures, seed=host, path=path)
+        agent = settings.agent
+        return cls(latency=agent.latency, failures=agent.failures, seed=host, path=path, shared=shared)
 
     async def open(self, watcher: Watcher) -> None:
         """Read what was kept, and call the watcher from now on."""
@@ -203,18 +210,25 @@ class SimulatedDriver:
         had = self._guests.get(instance_id)
         return had.secrets if had is not None else None
 
-    async def create_volume(self, volume_id: str, size: int) -> None:
+    async def know_pools(self, places: Sequence[PoolPlace]) -> Sequence[PoolOnHost]:
+        """Reach every pool: there is nothing that could be away."""
+        return [
+            PoolOnHost(id=each.id, sight=PoolSight.REACHED, capacity=SPACIOUS, available=SPACIOUS) for each in places
+        ]
+
+    async def create_volume(self, volume_id: str, size: int, pool_id: str = "") -> None:
         """Note that the volume is here."""
         await self._pass("CreateVolumeFile")
-        if self._volumes.setdefault(volume_id, size) != size:
+        volumes = self._shared if pool_id else self._volumes
+        if volumes.setdefault(volume_id, size) != size:
             raise DriverError(DriverFault.VOLUME_DIFFERS, f"volume {volume_id} is here already, of another size")
-        if self._kept is not None:
+        if self._kept is not None and not pool_id:
             self._kept.execute("insert or ignore into volumes values (?, ?)", (volume_id, size))
 
-    async def delete_volume(self, volume_id: str) -> None:
+    async def delete_volume(self, volume_id: str, pool_id: str = "") -> None:
         """Forget that there is such a volume."""
         await self._pass("DeleteVolumeFile")
-        self._volumes.pop(volume_id, None)
+        (self._shared if pool_id else self._volumes).pop(volume_id, None)
         if self._kept is not None:
             self._kept.execute("delete from volumes where id = ?", (volume_id,))
 
@@ -222,7 +236,7 @@ class SimulatedDriver:
         """Note that the guest has the volume."""
         await self._pass("AttachVolume")
         guest = self._known(instance_id)
-        if volume.id not in self._volumes:
+        if volume.id not in (self._shared if volume.pool_id else self._volumes):
             raise DriverError(DriverFault.VOLUME_UNKNOWN, f"volume {volume.id} is not on this host")
         if volume.id not in guest.volumes:
             guest.volumes = (*guest.volumes, volume.id)

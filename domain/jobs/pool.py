@@ -1,0 +1,144 @@
+"""Jobs for space in a pool, and what hosts say of pools."""
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from domain.core.fields import PLAIN
+from domain.core.messages import Command, Key, Message, Model
+from domain.tasks.job import AggregateJob, Fact, Where
+from domain.tasks.messages import Reply
+from domain.tasks.task import Task
+
+
+class PoolSight(StrEnum):
+    """State of a pool, as a host finds it."""
+
+    REACHED = "reached"
+    """The pool's directory, with its id in it."""
+    NOT_THERE = "not-there"
+    """No such directory."""
+    NOT_MARKED = "not-marked"
+    """The directory, without the pool's id in it: most likely the file system is not mounted."""
+    OF_ANOTHER = "of-another"
+    """The directory of another pool."""
+    NO_ANSWER = "no-answer"
+    """Nothing within seconds: the storage hangs."""
+
+
+class PoolPlace(Model):
+    """A pool as hosts have to know it."""
+
+    id: str
+    name: Annotated[str, PLAIN]
+    path: Annotated[str, PLAIN]
+    """Absolute path of the pool's directory."""
+    founder: str = ""
+    """Id of the host that writes the pool's id into the directory."""
+
+
+class PoolSpace(Model):
+    """Space of a pool, as a host finds it."""
+
+    sight: PoolSight
+    capacity: int = 0
+    """Size of the file system, in bytes."""
+    available: int = 0
+    """Free space of the file system, in bytes."""
+
+
+class PoolOnHost(PoolSpace):
+    """Space of one pool, as a host finds it."""
+
+    id: str
+
+
+def differs(before: PoolSpace, now: PoolSpace) -> bool:
+    """Return whether the free space is another by more than a twentieth of all: hosts look every few seconds."""
+    return abs(before.available - now.available) * 20 > now.capacity
+
+
+class PoolSeen(Message, PoolSpace):
+    """A host says what it finds where the pool should be."""
+
+    kind = "pool"
+
+    host_id: str
+
+
+class ClaimInPool(Command):
+    """Hold so much space of the pool for something, which may hold another amount already."""
+
+    kind = "pool"
+
+    reply: Reply
+    claim_id: str
+    """Id of what holds it."""
+    holder_kind: str
+    project: str
+    size: int
+
+
+class ReleaseInPool(Command):
+    """Give back the space of the pool that something holds."""
+
+    kind = "pool"
+
+    reply: Reply
+    claim_id: str
+
+
+class ClaimPoolSpace(AggregateJob):
+    """Hold space of a pool for the aggregate: refused where there is not enough, or where no host reaches the pool."""
+
+    deadline = 30.0
+    attempts = 3
+
+    pool_id: str
+    size: int
+    """Space to hold, in bytes."""
+
+    def message(self, subject: Any, task: Task, reply: Reply, where: Where) -> tuple[Key, Message]:
+        """Return the request to the pool."""
+        command = ClaimInPool(
+            reply=reply,
+            claim_id=subject.id,
+            holder_kind=reply.key.kind,
+            project=subject.project,
+            size=self.size,
+        )
+        return Key("pool", self.pool_id), command
+
+
+class ReleasePoolSpace(AggregateJob):
+    """Give back the space of a pool that the aggregate holds; one that holds none is success."""
+
+    deadline = 30.0
+    attempts = 5
+
+    pool_id: str
+
+    def message(self, subject: Any, task: Task, reply: Reply, where: Where) -> tuple[Key, Message]:
+        """Return the request to the pool."""
+        return Key("pool", self.pool_id), ReleaseInPool(reply=reply, claim_id=subject.id)
+
+
+class PoolSpaceClaimed(Fact):
+    """The space is held; these hosts reach the pool."""
+
+    fact: Literal["pool-space-claimed"] = "pool-space-claimed"
+    pool_name: Annotated[str, PLAIN]
+    hosts: tuple[str, ...]
+
+    def apply(self, subject: Any, where: Where) -> Any:
+        """Return the aggregate, which is in the pool now."""
+        return subject.in_pool(self.pool_name, self.hosts)
+
+
+class PoolSpaceReleased(Fact):
+    """The space is given back."""
+
+    fact: Literal["pool-space-released"] = "pool-space-released"
+
+    def apply(self, subject: Any, where: Where) -> Any:
+        """Return the aggregate as it is."""
+        return subject
