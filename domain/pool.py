@@ -171,7 +171,7 @@ class PoolDrained(PoolEvent):
 
 
 class PoolFounded(PoolEvent):
-    """One host, and no other, is to write the pool's id into its directory."""
+    """A host, and no other, is to write the pool's id into its directory."""
 
     host_id: str
     at: datetime

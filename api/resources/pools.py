@@ -26,7 +26,7 @@ VIEW = KIND.plural
 
 
 class PoolSpaceDocument(Document):
-    """What a host finds where the pool should be."""
+    """Space of a pool, as a host finds it."""
 
     sight: PoolSight
     capacity: int
@@ -98,7 +98,7 @@ async def drain_pool(
     ref: str,
     body: Annotated[DrainBody | None, Body(examples=[{"off": False}])] = None,
 ) -> Response:
-    """What is in the pool stays, and can be used and deleted. `off` has the pool take new volumes again."""
+    """Volumes in the pool stay, and can be used and deleted. `off` has the pool take new volumes again."""
 
     async def make_command() -> CommandRequest:
         ident = await resolve.ident(services, VIEW, ref, context.project)

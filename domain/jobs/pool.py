@@ -16,13 +16,13 @@ class PoolSight(StrEnum):
     REACHED = "reached"
     """The pool's directory, with its id in it."""
     NOT_THERE = "not-there"
-    """No such directory."""
+    """There is no such directory."""
     NOT_MARKED = "not-marked"
     """The directory, without the pool's id in it: most likely the file system is not mounted."""
     OF_ANOTHER = "of-another"
     """The directory of another pool."""
     NO_ANSWER = "no-answer"
-    """Nothing within seconds: the storage hangs."""
+    """The storage does not answer within seconds."""
 
 
 class PoolPlace(Model):

@@ -159,6 +159,7 @@ async def test_every_kind_is_found_by_the_beginning_of_its_name(api: Api, view: 
     api.floating()
     await api.post("/floating-ips", {})
     await api.booted("web-1")
+    await api.post("/pools", {"name": "web-pool", "path": "/srv/web"})
     await api.post("/volumes", {"name": "web-data", "size": 1 << 30}, 202)
     await api.world.settle()
     names = [each["name"] for each in (await api.get(f"/{view}"))[view] if each["name"]]

@@ -62,7 +62,7 @@ async def test_each_process_says_what_it_works_on(tmp_path: Path, said: Said) ->
     (decided,) = said.lines(logger="commands.processor", command=given["command_id"])
     assert decided["type"] == "gostack.instance.boot.v1"
     assert decided["place"].startswith("gostack.commands:")
-    (placed,) = said.lines(logger="commands.processor", type="gostack.scheduling.place-instance.v2")
+    (placed,) = said.lines(logger="commands.processor", type="gostack.scheduling.place-instance.v3")
     assert {name: placed[name] for name in ids} == ids
     jobs = said.lines(logger="agent.runner.runner", **ids)
     assert [line["job"] for line in jobs if line["message"].startswith(line["job"])][-1] == "StartGuest"
