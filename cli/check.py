@@ -28,6 +28,7 @@ from domain.guest_spec import Power
 from domain.host.state import Host
 from domain.instance.state import Instance, VmState
 from domain.network.on_host import HostNetworks
+from domain.pool import Pool
 from domain.tasks.placed import PlacedSubject
 from domain.tasks.subject import TaskSubject
 from domain.volume.state import Volume
@@ -206,6 +207,28 @@ def volumes(seen: Observations) -> Iterator[str]:
                     yield f"instance {key.id} has volume {each.id}, which is not reserved for it"
 
 
+def pools(seen: Observations) -> Iterator[str]:
+    """Claims on pools are those of the volumes in them, of their size, and add up to what the pool says is claimed."""
+    holders = dict(seen.holders)
+    kept: dict[str, Pool] = {key.id: pool for key, pool in seen.folded.states.items() if isinstance(pool, Pool)}
+    for ident, pool in kept.items():
+        if (summed := sum(claim.size for claim in pool.claims.values())) != pool.claimed:
+            yield f"pool {ident} says that {pool.claimed} bytes are claimed, and its claims are {summed}"
+        for claim_id, claim in pool.claims.items():
+            holder = holders.get(Key(claim.holder_kind, claim_id))
+            if holder is not None and holder.task is not None:
+                continue
+            if not isinstance(holder, Volume) or holder.pool_id != ident or holder.deleted is not None:
+                yield f"pool {ident} holds a claim for {claim.holder_kind} {claim_id}, which is not there"
+            elif holder.size != claim.size:
+                yield f"pool {ident} holds {claim.size} bytes for volume {claim_id}, which has {holder.size}"
+    for key, holder in holders.items():
+        if isinstance(holder, Volume) and holder.pool_id and holder.host is not None and holder.task is None:
+            pool_of = kept.get(holder.pool_id)
+            if pool_of is None or key.id not in pool_of.claims:
+                yield f"volume {key.id} is in pool {holder.pool_id} without a claim"
+
+
 def usage(seen: Observations) -> Iterator[str]:
     """The resources that a project's instances and volumes use are those that hosts hold for it."""
     holders = dict(seen.holders)
@@ -319,6 +342,7 @@ INVARIANTS: tuple[Callable[[Observations], Iterator[str]], ...] = (
     dues,
     claims,
     volumes,
+    pools,
     usage,
     states,
     parked,

@@ -262,7 +262,12 @@ def decide(now: Pool | None, envelope: Envelope) -> Decision:
     """Return the events and answers of a command, a job's request, or a host's report. Raises a Refusal."""
     match envelope.data:
         case CreatePool(path=path):
-            if not path.startswith("/") or posixpath.normpath(path) != path or path.count("/") < 2:
+            if (
+                not path.startswith("/")
+                or path.startswith("//")
+                or posixpath.normpath(path) != path
+                or path.count("/") < 2
+            ):
                 allowed = "an absolute path without .. or a slash at its end, as /srv/gostack, not one at the root"
                 raise Invalid(field="path", value=path, allowed=allowed)
         case DeletePool():

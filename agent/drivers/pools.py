@@ -70,7 +70,7 @@ class Pools:
 
     def _look(self, place: PoolPlace) -> None:
         sight = _sight(place)
-        if sight is PoolSight.NOT_MARKED and place.founder == self._host_id:
+        if sight is PoolSight.NOT_MARKED and place.founder and place.founder == self._host_id:
             sight = _mark(place)
         if sight is not PoolSight.REACHED:
             self._found[place.id] = PoolOnHost(id=place.id, sight=sight)

@@ -89,6 +89,8 @@ class Api:
     world: World
     services: Services
     door: HostDoor
+    agent: Any = None
+    """The agent service, where real agents do the hosts' jobs."""
 
     async def get(self, path: str, status: int = 200, /, **params: Any) -> Any:
         """The JSON of a GET that must end so."""

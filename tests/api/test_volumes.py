@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.drivers.simulated.driver import SimulatedDriver
+from domain.jobs.pool import PoolPlace
 from tests.harness.whole import ended, whole
 
 SIZE = 1 << 30
@@ -67,3 +68,41 @@ async def test_what_cannot_be_is_refused_at_once(tmp_path: Path) -> None:
         for size in (0, 1000, (1 << 20) + 1, 1 << 60):
             assert (await api.post("/volumes", {"name": "a", "size": size}, 422))["code"] == "invalid"
         assert (await api.post("/volumes", {"name": "a", "size": SIZE, "cell": "x"}, 422))["code"] == "invalid"
+
+
+async def test_a_volume_in_a_pool_goes_from_host_to_host(tmp_path: Path) -> None:
+    shared: dict[str, int] = {}
+    drivers = {name: SimulatedDriver(shared=shared) for name in ("h1", "h2")}
+    async with whole(tmp_path, drivers) as api:
+
+        async def done(answer: dict[str, Any]) -> str:
+            task = await ended(api, answer["task_id"])
+            return str(task["fault"]["code"] if task["fault"] else task["status"])
+
+        for host in drivers:
+            body = {"name": f"on-{host}", "flavor": "small", "image": "tiny", "host": host}
+            assert await done(await api.post("/instances", body, 202)) == "finished"
+        pool = await api.post("/pools", {"name": "nfs", "path": "/srv/nfs", "reserved": SIZE})
+        wanted = {"name": "early", "size": SIZE, "pool": "nfs"}
+        assert await done(await api.post("/volumes", wanted, 202)) == "pool-not-reached"
+        await api.agent.know_pools([PoolPlace(id=pool["id"], name="nfs", path="/srv/nfs")])
+        await api.world.settle()
+        assert await done(await api.post("/volumes", {**wanted, "name": "data"}, 202)) == "finished"
+        shown = await api.get("/volumes/data")
+        assert (shown["status"], shown["pool_name"], shown["pool_id"]) == ("available", "nfs", pool["id"])
+        now = await api.get("/pools/nfs")
+        assert (now["claimed"], now["room"]) == (SIZE, now["capacity"] - 2 * SIZE)
+        assert [each["sight"] for each in now["hosts"].values()] == ["reached", "reached"]
+        assert (await api.delete("/pools/nfs", 409))["code"] == "in-use"
+        for host in drivers:
+            for verb in ("attach", "detach"):
+                path = f"/instances/on-{host}/actions/{verb}-volume"
+                assert await done(await api.post(path, {"volume_id": "data"}, 202)) == "finished"
+        assert [each["name"] for each in (await api.get("/volumes", pool="nfs"))["volumes"]] == ["data", "early"]
+        assert (await api.post("/pools/nfs/drain", {}, 200))["draining"]
+        assert await done(await api.post("/volumes", {**wanted, "name": "late"}, 202)) == "pool-draining"
+        for name in ("early", "late", "data"):
+            assert await done(await api.delete(f"/volumes/{name}", 202)) == "finished"
+        assert shared == {}
+        assert (await api.get("/pools/nfs"))["claimed"] == 0
+        await api.delete("/pools/nfs")

@@ -15,10 +15,13 @@ import pytest
 from agent.drivers.driver import Driver, DriverError, Secrets
 from agent.drivers.simulated.driver import SimulatedDriver
 from domain.guest_spec import AttachedVolume, GuestSpec, ImageRef, Power
+from domain.jobs.pool import PoolPlace
 from tests.agent import private_host
 from tests.agent.samples import MEBI, a_guest, a_nic, an_image
 
 PATIENCE = 10.0
+FOUNDER = "8b1c1f0a-3c7e-4b8a-9d53-0a1b2c3d4e5f"
+"""Id of the host."""
 SECRETS = Secrets(password="geheim", user_data=b"#!/bin/sh\n")
 
 
@@ -68,7 +71,7 @@ async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
     state = host.directory / uuid.uuid4().hex
     store = state / "store"
     await asyncio.to_thread(store.mkdir, parents=True)
-    driver = LibvirtDriver(host.uri, state, str(store), executor=host.executor())
+    driver = LibvirtDriver(host.uri, state, str(store), host_id=FOUNDER, executor=host.executor())
     await driver.open(changed.put)
 
     async def end(instance_id: str) -> None:
@@ -382,6 +385,38 @@ async def test_a_volume_comes_and_goes(subject: Subject, times: int) -> None:
         await subject.driver.delete_volume(volume_id)
     await subject.driver.create_volume(volume_id, 16 * MEBI)
     await subject.driver.delete_volume(volume_id)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_volume_in_a_pool_is_there_for_a_guest_while_the_pool_is_reached(
+    subject: Subject, times: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    driver = subject.driver
+    path = tmp_path_factory.mktemp("pool")
+    for each in (path, *path.parents[:3]):
+        each.chmod(0o755)
+    place = PoolPlace(id=str(uuid.uuid4()), name="nfs", path=str(path), founder=FOUNDER)
+    for _ in range(times):
+        (found,) = await driver.know_pools([place])
+        assert (found.id, found.sight) == (place.id, "reached")
+        assert found.capacity >= found.available > 0
+    volume = AttachedVolume(id=str(uuid.uuid4()), size=8 * MEBI, pool_id=place.id)
+    guest = await build(subject)
+    for _ in range(times):
+        await driver.create_volume(volume.id, volume.size, place.id)
+        await driver.attach_volume(guest.id, volume)
+    assert subject.serials(guest.id) == [volume.serial]
+    await driver.define(guest.but(volumes=(volume,)))
+    await driver.start(guest.id)
+    assert subject.serials(guest.id) == [volume.serial]
+    await driver.stop(guest.id, 0.3)
+    for _ in range(times):
+        await driver.detach_volume(guest.id, volume.id)
+        await driver.delete_volume(volume.id, place.id)
+    assert subject.serials(guest.id) == []
+    with pytest.raises(DriverError) as caught:
+        await driver.attach_volume(guest.id, volume)
+    assert caught.value.code == "volume-unknown"
 
 
 async def a_volume(subject: Subject) -> AttachedVolume:

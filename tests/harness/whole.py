@@ -47,6 +47,7 @@ async def whole(directory: Path, drivers: Mapping[str, Driver] | None = None) ->
             await api.post("/flavors", {"name": "small", "core": 1, "memory": 512 * MIB})
             await api.image("tiny")
             await api.post("/networks", {"name": "lan", "cidr": "10.0.0.0/24"})
+            api.agent = agent
             yield api
             assert not working.done(), working.exception()
         finally:

@@ -82,8 +82,9 @@ def can_go(instance: Instance, command: MigrateInstance) -> None:
     """Raise SameHost for the instance's own host, and HasLocalVolumes where it has disks that cannot go along."""
     if instance.host is not None and command.host == instance.host.id:
         raise SameHost(id=instance.id, host=instance.host.name)
-    if instance.volumes:
-        names = ", ".join(volume.name or volume.id for volume in instance.volumes)
+    # What is in a pool is reached from where the instance goes, or the move fails there and is undone.
+    if local := [volume for volume in instance.volumes if not volume.pool_id]:
+        names = ", ".join(volume.name or volume.id for volume in local)
         raise HasLocalVolumes(id=instance.id, volumes=names)
 
 
