@@ -5,7 +5,7 @@ call twice, and again after a crash in the middle: what is so already is success
 went wrong on the host; anything else that escapes is a fault of the program. A class a capability; Driver is them all.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -136,6 +136,12 @@ class DiskDriver(Protocol):
 
     async def prepare_image(self, image: ImageRef) -> None:
         """Have the image in the cache; "image-unavailable", "checksum-mismatch" or "image-unsafe"."""
+
+    async def cached_images(self) -> list[str]:
+        """Tell the checksums of the images in the cache."""
+
+    async def drop_images(self, checksums: Collection[str]) -> list[str]:
+        """Remove these images from the cache, and tell which were: not those that a disk of this host is based on."""
 
     async def create_disk(self, guest: GuestSpec) -> None:
         """Make the root disk, an overlay on the cached image, `guest.disk` bytes large (0: as large as the image).

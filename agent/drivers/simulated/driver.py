@@ -8,7 +8,7 @@ import asyncio
 import json
 import random
 import sqlite3
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
 from contextlib import aclosing, asynccontextmanager, closing
 from dataclasses import asdict
 from pathlib import Path
@@ -95,6 +95,19 @@ class SimulatedDriver:
         self._images.add(image.checksum)
         if self._kept is not None:
             self._kept.execute("insert or ignore into images values (?)", (image.checksum,))
+
+    async def cached_images(self) -> list[str]:
+        """Tell the checksums that were noted."""
+        return sorted(self._images)
+
+    async def drop_images(self, checksums: Collection[str]) -> list[str]:
+        """Forget these, but for those of which a disk is made."""
+        used = {each for guest in self._guests.values() for each in (guest.disk, guest.old_disk, guest.rescue_disk)}
+        dropped = sorted(self._images & set(checksums) - used)
+        self._images -= set(dropped)
+        if self._kept is not None:
+            self._kept.executemany("delete from images where checksum = ?", [(each,) for each in dropped])
+        return dropped
 
     async def create_disk(self, guest: GuestSpec) -> None:
         """Note that the guest has a disk."""
