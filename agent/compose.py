@@ -45,6 +45,10 @@ PORTS_SECONDS = 1.0
 """Seconds between two looks at the settings of ports: a change of a security group is in force within two."""
 COUNTERS_SECONDS = 15.0
 """Seconds between two readings of what rules have permitted, for the metrics."""
+CACHE_SECONDS = 600.0
+"""Seconds between two looks for images that nothing asks for any more."""
+MOST_ASKED = 1_000
+"""Images of a cache that one request asks for."""
 SECRET_SECONDS = 10.0
 """Limit of one request for a secret."""
 SECRET_PATIENCE = 60.0
@@ -186,6 +190,37 @@ async def follow_pools(session: aiohttp.ClientSession, service: AgentService) ->
     await every(HOSTS_SECONDS, follow, name="known-pools", failures=failures)
 
 
+async def drop_unused_images(session: aiohttp.ClientSession, driver: Driver) -> list[str]:
+    """Remove from a host's cache what the API says nothing will ask for again, and return the checksums of it.
+
+    What the API says nothing of stays. Raises aiohttp.ClientError, TimeoutError, DriverError, OSError.
+    """
+    dropped: list[str] = []
+    cached = await driver.cached_images()
+    for start in range(0, len(cached), MOST_ASKED):
+        asked = cached[start : start + MOST_ASKED]
+        async with session.post("/internal/v1/images/gone", json={"checksums": asked}) as answer:
+            if answer.status in (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED):
+                # Agents are upgraded before the API, which knows of single images alone until then.
+                return dropped
+            answer.raise_for_status()
+            told = await answer.json()
+        dropped += await driver.drop_images([each for each in told["gone"] if each in asked])
+    return dropped
+
+
+async def keep_caches_small(session: aiohttp.ClientSession, drivers: Iterable[Driver]) -> None:
+    """Remove unused images from the hosts' caches again and again."""
+    drivers = list(drivers)
+
+    async def look() -> None:
+        for driver in drivers:
+            await drop_unused_images(session, driver)
+
+    failures = (aiohttp.ClientError, TimeoutError, DriverError, OSError)
+    await every(CACHE_SECONDS, look, name="image-cache", failures=failures, first=CACHE_SECONDS)
+
+
 def metadata_process(settings: Settings, driver: Any) -> MetadataProcess:
     """Make the process that answers the guests of a libvirt driver, which hands it its networks' sockets."""
     agent = settings.agent
@@ -245,6 +280,7 @@ async def agent(settings: Settings) -> None:
         parts += [metadata_process(settings, driver).run for driver in drivers.values()]
         parts.append(partial(follow_hosts, session, drivers.values()))
         parts.append(partial(follow_ports, session, drivers.values()))
+        parts.append(partial(keep_caches_small, session, drivers.values()))
     parts.append(partial(follow_pools, session, service))
     health = HealthState(settings.metrics.every)
     if start_health_server(settings.metrics.listen, settings.metrics.agent, health, settings.http):

@@ -12,7 +12,7 @@ from api.app import create_app
 from api.hosts.agent_client import Agents
 from api.services import Services
 from api.writes.admission import Admission
-from api.writes.image_store import ImageStore
+from api.writes.image_parts import ImageParts
 from api.writes.secret_cleanup import SecretCleanup
 from api.writes.verdicts import Verdicts
 from infra.log.memory import MemoryLog
@@ -44,7 +44,7 @@ def described() -> bytes:
         verdicts=Verdicts(log, secret_cleanup.later, admission),
         secret_cleanup=secret_cleanup,
         agents=Agents(store, ""),
-        image_store=ImageStore("", 0),
+        images=ImageParts.of(settings, log, store, lambda: datetime.now(UTC)),
         admission=admission,
         deliveries=MemoryDeliveries(),
         sender=Sender(1, allow_private=False),

@@ -18,6 +18,9 @@ Ident = Callable[["Services", str, str], Awaitable[str]]
 Addition = Callable[["Services", dict[str, Any]], dict[str, Any]]
 """Return a document with what no event says, such as what follows from a setting."""
 
+Usable = Callable[[Mapping[str, Any]], None]
+"""Check a document. Raises a Refusal where what it shows cannot be used now."""
+
 
 @dataclass(frozen=True)
 class ApiResource:
@@ -34,6 +37,8 @@ class ApiResource:
     """Whether boots may use copies of the documents that are a second old."""
     addition: Addition | None = None
     """Function with which a read completes each document of the read models."""
+    usable: Usable | None = None
+    """Function that checks that something else can be made with the resource, by its document."""
     ident: Ident | None = None
     """Function that finds what a request refers to, where the usual way would not do."""
 
@@ -57,7 +62,8 @@ def of_kind(
     *,
     remembered: bool = False,
     addition: Addition | None = None,
+    usable: Usable | None = None,
     ident: Ident | None = None,
 ) -> ApiResource:
     """Make the resource that a kind of aggregate is served as."""
-    return ApiResource(kind.plural, kind.name, document, example, kind, remembered, addition, ident)
+    return ApiResource(kind.plural, kind.name, document, example, kind, remembered, addition, usable, ident)

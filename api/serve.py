@@ -11,14 +11,16 @@ from api.hosts.agent_api import create_internal_app
 from api.hosts.agent_client import Agents
 from api.reads.event_stream import Feed
 from api.reads.queries import every_document
-from api.resources.service import readiness
 from api.services import Services
 from api.writes.admission import READ_BY, Admission
-from api.writes.image_store import ImageStore
+from api.writes.image_garbage import ImageGarbage, Unused
+from api.writes.image_parts import ImageParts
+from api.writes.readiness import readiness
 from api.writes.secret_cleanup import SecretCleanup
 from api.writes.secret_sweep import sweep_for_ever
 from api.writes.verdicts import Verdicts
 from domain import catalog
+from domain.core.errors import NotSupportedYet
 from infra.db.postgres import PostgresWriteStore
 from infra.db.write_store import WriteStoreUnavailable, measure_backlog
 from infra.log.kafka import KafkaLog
@@ -27,6 +29,7 @@ from infra.process import metrics
 from infra.process.clock import now
 from infra.process.health_server import HealthState, measure_health, start_health_server
 from infra.process.http_server import EmbeddedServer, embedded_server
+from infra.process.loops import every
 from infra.process.run import Part, run_until_signal
 from infra.process.settings import Settings
 from infra.secrets.encryption import Encryption
@@ -36,10 +39,14 @@ from infra.webhooks.postgres import PostgresDeliveries
 from infra.webhooks.sender import Sender
 from projections.history.replay import ProcessReplays
 from projections.maintenance.runs_postgres import PostgresRuns
+from projections.store.port import StoreUnavailable
 from projections.store.postgres import PostgresStore
 
 GRACE = 10
 """Seconds in which requests under way may end when the process stops."""
+
+
+COLLECT_SECONDS = 600.0
 
 
 class NotReady(Exception):
@@ -76,6 +83,8 @@ async def made(settings: Settings, token: str) -> AsyncIterator[Services]:
             own_ports=settings.own_ports,
         )
         stack.push_async_callback(sender.close)
+        images = ImageParts.of(settings, log, store, now)
+        stack.push_async_callback(images.fetcher.close)
         secret_cleanup = SecretCleanup(secrets)
         admission = Admission(settings, log, store, deciding)
         services = Services(
@@ -90,7 +99,7 @@ async def made(settings: Settings, token: str) -> AsyncIterator[Services]:
             verdicts=Verdicts(log, secret_cleanup.later, admission),
             secret_cleanup=secret_cleanup,
             agents=agents,
-            image_store=ImageStore(settings.images.store, settings.images.max_size),
+            images=images,
             admission=admission,
             deliveries=deliveries,
             sender=sender,
@@ -109,6 +118,25 @@ async def raise_segments(services: Services) -> None:
     segments = [network["segment"] async for network in every_document(services.store, "networks")]
     if highest := max(segments, default=0):
         await services.segments.raise_to(highest + 1)
+
+
+async def collect_images(services: Services, *, dry_run: bool = False) -> list[Unused]:
+    """Delete bytes of images that nothing refers to, or only tell which these are.
+
+    Raises NotReady where the read models may not know of all that refers to them; StoreUnavailable, OSError, and
+    NotSupportedYet where images are stored elsewhere.
+    """
+    told = await readiness(services)
+    if told["problems"]:
+        raise NotReady("; ".join(told["problems"]))
+    garbage = ImageGarbage(services.images.store, services.store, services.settings.images)
+    return await garbage.collect(services.clock(), dry_run=dry_run)
+
+
+async def collect_for_ever(services: Services) -> None:
+    """Delete bytes of images that nothing refers to every `COLLECT_SECONDS`, until cancelled."""
+    failures = (NotReady, StoreUnavailable, NotSupportedYet, OSError)
+    await every(COLLECT_SECONDS, partial(collect_images, services), name="image-garbage", failures=failures)
 
 
 async def serve(settings: Settings) -> None:
@@ -149,6 +177,8 @@ async def serve(settings: Settings) -> None:
             services.secret_cleanup.run,
             partial(sweep_for_ever, services),
             services.admission.run,
+            services.images.worker.run,
+            partial(collect_for_ever, services),
         ]
         if start_health_server(settings.metrics.listen, settings.metrics.api, health, settings.http):
             parts.append(partial(measure_health, health, look, (NotReady, WriteStoreUnavailable)))

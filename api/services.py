@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     # The rooms of these stand on this one: they are made elsewhere, and only held here.
     from api.hosts.agent_client import Agents
     from api.writes.admission import Admission
-    from api.writes.image_store import ImageStore
+    from api.writes.image_parts import ImageParts
     from api.writes.secret_cleanup import SecretCleanup
     from api.writes.verdicts import Verdicts
 
@@ -52,7 +52,7 @@ class Services:
     verdicts: "Verdicts"
     secret_cleanup: "SecretCleanup"
     agents: "Agents"
-    image_store: "ImageStore"
+    images: "ImageParts"
     admission: "Admission"
     deliveries: Deliveries
     """The progress of each webhook's deliveries; only read by the API."""

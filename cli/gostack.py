@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 from pydantic import ValidationError
@@ -20,6 +20,9 @@ from infra.process.error_text import text_of
 from infra.process.logging import set_up
 from infra.process.settings import CONFIG_VARIABLE, Settings, SettingWrong, load
 
+if TYPE_CHECKING:
+    from api.writes.image_garbage import Unused
+
 Done = TypeVar("Done")
 
 app = typer.Typer(no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
@@ -28,6 +31,8 @@ database = typer.Typer(no_args_is_help=True, help="Migrate the database, or fill
 projection = typer.Typer(
     no_args_is_help=True, help="Rebuild the read models, or go back to the previous ones, in this process."
 )
+images = typer.Typer(no_args_is_help=True, help="Delete bytes of images that nothing refers to.")
+app.add_typer(images, name="images")
 app.add_typer(projection, name="projection")
 app.add_typer(topics, name="topics")
 app.add_typer(database, name="db")
@@ -259,6 +264,35 @@ async def _with_log(settings: Settings, work: Callable[[Log], Awaitable[Done]]) 
         return await work(log)
     finally:
         await log.close()
+
+
+@images.command("gc")
+def images_gc(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what nothing refers to.")] = False,
+) -> None:
+    """Delete bytes of images that nothing refers to, once that has been so for images.unused_keep seconds.
+
+    The API does so by itself. Exits 1 where the read models are behind, and what refers to them is not known.
+    """
+    from api.serve import NotReady, collect_images, made
+    from domain.core.errors import NotSupportedYet
+
+    settings = _settings()
+
+    async def run() -> "list[Unused]":
+        async with made(settings, settings.secrets.agent_token()) as services:
+            return await collect_images(services, dry_run=dry_run)
+
+    try:
+        found = asyncio.run(run())
+    except (NotReady, NotSupportedYet, OSError) as error:
+        _refuse(error)
+    done = "goes" if dry_run else "deleted"
+    for each in found:
+        state = done if each.goes else f"kept, unused for {each.seconds:.0f} s"
+        _say(f"{each.checksum} {each.size} bytes: {state}")
+    going = [each for each in found if each.goes]
+    _say(f"{len(found)} files are unused; {len(going)}, of {sum(each.size for each in going)} bytes: {done}")
 
 
 @projection.command("rebuild")

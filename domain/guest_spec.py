@@ -37,6 +37,12 @@ class ImageRef(Model):
     size: int
     virtual_size: int
     arch: str = "x86_64"
+    min_disk: int = 0
+    """Bytes that a root disk needs at least."""
+    min_ram: int = 0
+    """Bytes of memory that a guest needs at least."""
+    properties: Annotated[dict[str, str], PERSONAL] = Field(default_factory=dict)
+    """Needs of the guest, as to its devices, by name (`domain/image_properties.py`)."""
 
 
 class FlavorRef(Model):

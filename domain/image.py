@@ -2,22 +2,55 @@
 
 The bytes are in the image store under their SHA-256; an image names them. So the same bytes are kept once, an agent
 can check what it fetched, and an instance knows for ever what it was built from.
+
+An image is queued until the first bytes come, uploading while they do, and verifying until they were compared with
+their checksum and looked at. Then it is active, or failed and says why; a failed one may be uploaded again.
 """
 
+from dataclasses import replace
 from datetime import datetime
-from typing import Annotated, ClassVar, Literal
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar, Literal
 
-from domain.core.errors import AlreadyExists, NotFound, deleted_at
+from pydantic import Field
+
+from domain.core.errors import AlreadyExists, ImageProtected, NotFound, WrongStatus, deleted_at
 from domain.core.fields import PERSONAL
 from domain.core.messages import Command, Decision, Envelope, Event, Model, Outgoing, Topic
+from domain.image_properties import architecture, must_be_properties
 from domain.jobs.image import DiscardInstanceImage, MakeInstanceImage
-from domain.kind import Kind
+from domain.kind import Kind, ListFilter
 from domain.named import Named
 from domain.tasks.messages import JobResult, JobsAnswered, Reply
 
 Format = Literal["qcow2", "raw"]
-ARCH = r"^[a-z0-9_]{1,32}$"
-"""Names of processor architectures, such as x86_64."""
+"""Formats that hosts run."""
+DiskFormat = Literal["", "qcow2", "raw", "iso"]
+"""Format that an upload is said to have: an ISO 9660 image is a raw disk, which nobody takes it for unless it is said;
+empty: qcow2 or raw, whichever it is."""
+Convertible = Literal["", "vmdk", "vdi", "vhd", "vhdx"]
+"""Formats that an upload is converted from, where that is asked for."""
+Visibility = Literal["private", "public"]
+"""Whether the image's project alone may use it, or every project."""
+
+
+class ImageStatus(StrEnum):
+    """Status of an image."""
+
+    QUEUED = "queued"
+    """No bytes have come."""
+    UPLOADING = "uploading"
+    """Bytes come, from its user or from its URL."""
+    VERIFYING = "verifying"
+    """All bytes are there, and are compared with their checksum, looked at and, where that is asked for, converted."""
+    ACTIVE = "active"
+    """Instances can be made of it."""
+    FAILED = "failed"
+    """The bytes cannot be used, or did not come; `failure` says why."""
+
+
+COMING = frozenset({ImageStatus.QUEUED, ImageStatus.UPLOADING, ImageStatus.VERIFYING})
+"""Statuses in which an image waits for something."""
 
 
 class Image(Model):
@@ -27,11 +60,25 @@ class Image(Model):
     project: str
     name: Annotated[str, PERSONAL]
     description: Annotated[str, PERSONAL] = ""
+    status: ImageStatus = ImageStatus.ACTIVE
+    failure: Annotated[str, PERSONAL] = ""
+    """Why it failed; empty for one that did not."""
     checksum: str
-    format: Format
+    """SHA-256 of its file; before it is active the one that the upload has to have, or nothing."""
+    format: str
+    """Format of its file; empty before it is active."""
     size: int
     virtual_size: int
     arch: str
+    visibility: Visibility = "private"
+    protected: bool = False
+    min_disk: int = 0
+    min_ram: int = 0
+    properties: Annotated[dict[str, str], PERSONAL] = Field(default_factory=dict)
+    disk_format: DiskFormat = ""
+    convert_from: Convertible = ""
+    url: Annotated[str, PERSONAL] = ""
+    """Where its bytes are fetched from; empty: they are uploaded."""
     created: datetime
     updated: datetime
     deleted: datetime | None = None
@@ -45,25 +92,72 @@ class ImageCommand(Command):
 
 
 class CreateImage(ImageCommand):
-    """Create an image from bytes in the image store."""
+    """Create an image, whose bytes are uploaded then, or fetched from a URL."""
 
     name: Annotated[str, PERSONAL]
     description: Annotated[str, PERSONAL] = ""
+    checksum: str = ""
+    format: Literal["", "qcow2", "raw"] = ""
+    """Format of bytes that are in the image store; empty: they are not there yet."""
+    size: int = 0
+    virtual_size: int = 0
+    arch: str = "x86_64"
+    visibility: Visibility = "private"
+    protected: bool = False
+    min_disk: int = 0
+    min_ram: int = 0
+    properties: Annotated[dict[str, str], PERSONAL] = Field(default_factory=dict)
+    disk_format: DiskFormat = ""
+    convert_from: Convertible = ""
+    url: Annotated[str, PERSONAL] = ""
+
+
+class BeginImageUpload(ImageCommand):
+    """Take the first bytes of an image."""
+
+
+class VerifyImage(ImageCommand):
+    """Take an image's bytes as complete, and have them verified."""
+
+    size: int
+
+
+class ActivateImage(ImageCommand):
+    """Let instances be made of an image whose bytes were verified."""
+
+    relieves: ClassVar[bool] = True
+
     checksum: str
     format: Format
     size: int
     virtual_size: int
-    arch: str = "x86_64"
+
+
+class FailImage(ImageCommand):
+    """Give an image up whose bytes cannot be used, or did not come."""
+
+    relieves: ClassVar[bool] = True
+
+    failure: Annotated[str, PERSONAL]
 
 
 class UpdateImage(ImageCommand):
-    """Change an image's name, description or architecture; fields that are left out stay as they are, and so do
-    instances that were made of it."""
+    """Change an image; fields that are left out stay as they are, and so do instances that were made of it."""
 
     name: Annotated[str | None, PERSONAL] = None
     description: Annotated[str | None, PERSONAL] = None
     arch: str | None = None
     """Processor architecture, such as x86_64: only hosts that have it get instances of the image."""
+    visibility: Visibility | None = None
+    """Whether every project may use the image: private or public."""
+    protected: bool | None = None
+    """Whether the image cannot be deleted."""
+    min_disk: int | None = None
+    """Bytes that a root disk of the image needs at least."""
+    min_ram: int | None = None
+    """Bytes of memory that a flavor needs at least."""
+    properties: Annotated[dict[str, str] | None, PERSONAL] = None
+    """Properties to set; one with an empty value is removed, and others stay as they are."""
 
 
 class DeleteImage(ImageCommand):
@@ -82,23 +176,71 @@ class ImageEvent(Event):
 class ImageCreated(ImageEvent):
     """The image exists, with these values."""
 
+    revision: ClassVar[int] = 2
+
     project: str
     name: Annotated[str, PERSONAL]
     description: Annotated[str, PERSONAL] = ""
+    status: ImageStatus = ImageStatus.ACTIVE
+    checksum: str
+    format: str
+    size: int
+    virtual_size: int
+    arch: str
+    visibility: Visibility = "private"
+    protected: bool = False
+    min_disk: int = 0
+    min_ram: int = 0
+    properties: Annotated[dict[str, str], PERSONAL] = Field(default_factory=dict)
+    disk_format: DiskFormat = ""
+    convert_from: Convertible = ""
+    url: Annotated[str, PERSONAL] = ""
+    at: datetime
+
+
+class ImageUploadBegun(ImageEvent):
+    """The first bytes of the image come."""
+
+    at: datetime
+
+
+class ImageUploaded(ImageEvent):
+    """All bytes of the image are there, and are verified now."""
+
+    size: int
+    at: datetime
+
+
+class ImageActivated(ImageEvent):
+    """The image's bytes were verified, and are in the image store under this checksum."""
+
     checksum: str
     format: Format
     size: int
     virtual_size: int
-    arch: str
+    at: datetime
+
+
+class ImageFailed(ImageEvent):
+    """The image's bytes cannot be used, or did not come."""
+
+    failure: Annotated[str, PERSONAL]
     at: datetime
 
 
 class ImageUpdated(ImageEvent):
     """The image changed; a field that is None stays as it was."""
 
+    revision: ClassVar[int] = 2
+
     name: Annotated[str | None, PERSONAL] = None
     description: Annotated[str | None, PERSONAL] = None
     arch: str | None = None
+    visibility: Visibility | None = None
+    protected: bool | None = None
+    min_disk: int | None = None
+    min_ram: int | None = None
+    properties: Annotated[dict[str, str] | None, PERSONAL] = None
     at: datetime
 
 
@@ -109,7 +251,24 @@ class ImageDeleted(ImageEvent):
 
 
 RULES = Named("image", Image, CreateImage, ImageCreated, DeleteImage, ImageDeleted, UpdateImage, ImageUpdated)
-evolve = RULES.evolve
+
+
+def evolve(now: Image | None, event: Event, subject_id: str) -> Image:
+    """Return the image after this event. Raises TypeError for an event that does not apply to it."""
+    if now is None:
+        return RULES.evolve(now, event, subject_id)
+    match event:
+        case ImageUploadBegun():
+            return now.but(status=ImageStatus.UPLOADING, failure="", updated=event.at)
+        case ImageUploaded():
+            return now.but(status=ImageStatus.VERIFYING, size=event.size, updated=event.at)
+        case ImageActivated():
+            found = event.model_dump(exclude={"at"})
+            return now.but(status=ImageStatus.ACTIVE, updated=event.at, **found)
+        case ImageFailed():
+            return now.but(status=ImageStatus.FAILED, failure=event.failure, updated=event.at)
+        case _:
+            return RULES.evolve(now, event, subject_id)
 
 
 def decide(now: Image | None, envelope: Envelope) -> Decision:
@@ -120,10 +279,64 @@ def decide(now: Image | None, envelope: Envelope) -> Decision:
         case DiscardInstanceImage(reply=reply):
             there = now is not None and now.deleted is None
             return Decision([ImageDeleted(at=envelope.time)] if there else [], [_answer(reply, "DiscardImage")])
-    if isinstance(envelope.data, CreateImage) and now is not None:
+        case CreateImage() as create:
+            return _create(now, create, envelope)
+        case BeginImageUpload() | VerifyImage() | ActivateImage() | FailImage():
+            return Decision(_progress(RULES.alive(now, envelope), envelope))
+        case UpdateImage() as update:
+            return RULES.decide(now, replace(envelope, data=_checked(RULES.alive(now, envelope), update)))
+        case DeleteImage() if RULES.alive(now, envelope).protected:
+            raise ImageProtected(id=envelope.subject.id)
+    return RULES.decide(now, envelope)
+
+
+def _create(now: Image | None, create: CreateImage, envelope: Envelope) -> Decision:
+    if now is not None:
         # Names are not unique: it is the id that exists, deleted or not.
         raise AlreadyExists(kind="image", id=envelope.subject.id)
-    return RULES.decide(now, envelope)
+    must_be_properties(create.properties)
+    made = RULES.decide(now, replace(envelope, data=create.but(arch=architecture(create.arch))))
+    (created,) = made.events
+    # What has a format is in the image store already.
+    status = ImageStatus.ACTIVE if create.format else ImageStatus.QUEUED
+    return Decision([created.but(status=status)])
+
+
+def _progress(image: Image, envelope: Envelope) -> list[Event]:
+    """Return the event by which an image comes a step further; none where it is that far already."""
+    match envelope.data:
+        case BeginImageUpload():
+            _require(image, "an upload", ImageStatus.QUEUED, ImageStatus.UPLOADING, ImageStatus.FAILED)
+            begun = image.status is ImageStatus.UPLOADING
+            return [] if begun else [ImageUploadBegun(at=envelope.time)]
+        case VerifyImage(size=size):
+            _require(image, "verification", ImageStatus.UPLOADING, ImageStatus.VERIFYING)
+            uploaded = image.status is ImageStatus.VERIFYING
+            return [] if uploaded else [ImageUploaded(size=size, at=envelope.time)]
+        case ActivateImage() as activate:
+            _require(image, "activation", ImageStatus.VERIFYING, ImageStatus.ACTIVE)
+            active = image.status is ImageStatus.ACTIVE
+            return [] if active else [ImageActivated(at=envelope.time, **activate.model_dump())]
+        case FailImage(failure=failure):
+            return [ImageFailed(failure=failure, at=envelope.time)] if image.status in COMING else []
+    raise TypeError(f"{envelope.data.type_name} takes no image further")
+
+
+def _require(image: Image, action: str, *allowed: ImageStatus) -> None:
+    if image.status not in allowed:
+        raise WrongStatus(kind="image", id=image.id, status=image.status, action=action, allowed=" or ".join(allowed))
+
+
+def _checked(image: Image, update: UpdateImage) -> UpdateImage:
+    """Return the change with all properties that the image has then. Raises Invalid."""
+    changes: dict[str, Any] = {}
+    if update.arch is not None:
+        changes["arch"] = architecture(update.arch)
+    if update.properties is not None:
+        must_be_properties(update.properties, empty=lambda value: not value)
+        merged = {**image.properties, **update.properties}
+        changes["properties"] = {name: value for name, value in merged.items() if value}
+    return update.but(**changes)
 
 
 def _made(now: Image | None, make: MakeInstanceImage, envelope: Envelope) -> Decision:
@@ -150,5 +363,10 @@ KIND = Kind(
     evolve=evolve,
     update=UpdateImage,
     delete=DeleteImage,
-    shown=("format", "size", "virtual_size", "arch"),
+    filters=(
+        ListFilter("status", "in one of these statuses", several=True, values=tuple(ImageStatus)),
+        ListFilter("checksum", "of bytes with this SHA-256"),
+        ListFilter("visibility", "of this visibility", values=("private", "public")),
+    ),
+    shown=("status", "format", "size", "virtual_size", "arch", "visibility"),
 )

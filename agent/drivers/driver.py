@@ -5,7 +5,7 @@ call twice, and again after a crash in the middle: what is so already is success
 went wrong on the host; anything else that escapes is a fault of the program. A class a capability; Driver is them all.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -55,7 +55,6 @@ class DriverFault(StrEnum):
     """The host has a file of the volume already, of another size."""
     INTERFACE_NOT_RELEASED = "interface-not-released"
     """The guest was asked to let go of the network interface, and did not."""
-    """The host has an interface in the network's address range already."""
     HYPERVISOR_UNREACHABLE = "hypervisor-unreachable"
     """The hypervisor's daemon does not answer; the next call tries again."""
     HYPERVISOR_REFUSED = "hypervisor-refused"
@@ -139,6 +138,12 @@ class DiskDriver(Protocol):
 
     async def prepare_image(self, image: ImageRef) -> None:
         """Have the image in the cache; "image-unavailable", "checksum-mismatch" or "image-unsafe"."""
+
+    async def cached_images(self) -> list[str]:
+        """Tell the checksums of the images in the cache."""
+
+    async def drop_images(self, checksums: Collection[str]) -> list[str]:
+        """Remove these images from the cache, and tell which were: not those that a disk of this host is based on."""
 
     async def create_disk(self, guest: GuestSpec) -> None:
         """Make the root disk, an overlay on the cached image, `guest.disk` bytes large (0: as large as the image).

@@ -5,6 +5,7 @@ error of which a task shows the code and a sentence, and the agent's log the res
 """
 
 import subprocess
+from collections.abc import Sequence
 
 from agent.drivers.driver import DriverError, DriverFault
 from infra.process.error_text import text_of
@@ -21,15 +22,21 @@ def run(*command: str, given: str = "", fails: tuple[int, ...] = ()) -> str | No
 
     Raises DriverError "host-command-failed".
     """
+    program = name_of(command)
     try:
         done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=TIMEOUT)
     except (OSError, subprocess.TimeoutExpired) as problem:
         how = f"took longer than {TIMEOUT:g} s" if isinstance(problem, subprocess.TimeoutExpired) else "cannot be run"
-        raise DriverError(FAILED, f"{command[0]} {how} on the host", text_of(problem)) from problem
+        raise DriverError(FAILED, f"{program} {how} on the host", text_of(problem)) from problem
     if done.returncode == 0:
         return done.stdout
     if done.returncode in fails:
         return None
     said = done.stderr.strip()[:SAID_AT_MOST]
     inside = f"{' '.join(command)} ended with {done.returncode}: {said or 'no word'}"
-    raise DriverError(FAILED, f"{command[0]} failed on the host; the log of the host's agent says why", inside)
+    raise DriverError(FAILED, f"{program} failed on the host; the log of the host's agent says why", inside)
+
+
+def name_of(command: Sequence[str]) -> str:
+    """Return the name of the program that a command line runs, where within limits the program behind them."""
+    return command[command.index("--") + 1] if command[0] == "prlimit" else command[0]

@@ -5,6 +5,7 @@ an application of its own, at an address of its own, and answers only with the t
 import asyncio
 import base64
 from hmac import compare_digest
+from typing import Annotated
 
 import orjson
 from fastapi import APIRouter, Depends, FastAPI, Request
@@ -14,11 +15,14 @@ from starlette.responses import FileResponse, Response
 from api.hosts.port_settings import PortSettingsReader
 from api.http import problems
 from api.http.body_limit import BodyLimit
-from api.http.refusals import NotAuthorized
+from api.http.patterns import CHECKSUM
+from api.http.refusals import NotAuthorized, Unavailable
 from api.http.request_context import ServicesDep
 from api.http.storable import must_be_storable
 from api.reads.queries import JSON, Strict, every_document
 from api.services import Services
+from api.writes.image_garbage import gone
+from api.writes.readiness import readiness
 from domain.core.errors import NotFound
 from domain.host.state import HostHealth
 from domain.jobs.pool import PoolPlace
@@ -33,6 +37,8 @@ async def authorized(request: Request) -> None:
         raise NotAuthorized
 
 
+MOST_CACHED = 1_000
+"""Images that one request of a host asks for."""
 MOST_PORTS = 10_000
 """Ports that one host can have."""
 
@@ -93,17 +99,33 @@ async def ports(request: Request, body: PortsWanted) -> Response:
     return Response(found.model_dump_json(), media_type=JSON)
 
 
+class Cached(Strict):
+    """The images that a host has in its cache."""
+
+    checksums: list[Annotated[str, Field(pattern=CHECKSUM)]] = Field(max_length=MOST_CACHED)
+
+
+@router.post("/images/gone")
+async def gone_images(services: ServicesDep, body: Cached) -> Response:
+    """Return those images of a host's cache that nothing will ask for again. Raises Unavailable where the read models
+    are behind, and do not know of all that may."""
+    if problems := (await readiness(services))["problems"]:
+        raise Unavailable(part="What is known of images", consequence="; ".join(problems))
+    found = await gone(services.store, body.checksums, services.clock(), services.settings.images.unused_keep)
+    return Response(orjson.dumps({"gone": found}), media_type=JSON)
+
+
 @router.get("/images/{checksum}")
 async def image(services: ServicesDep, checksum: str) -> Response:
     """Return the bytes of an image; a Range header is honoured. Raises NotFound, Invalid."""
-    path = await asyncio.to_thread(services.image_store.path, checksum)
+    path = await asyncio.to_thread(services.images.store.path, checksum)
     return FileResponse(path, media_type="application/octet-stream", headers={"ETag": f'"{checksum}"'})
 
 
 @router.put("/images/uploads/{task_id}")
 async def upload(request: Request, services: ServicesDep, task_id: str) -> Response:
     """Store the bytes of an image for a task. Raises TooLarge, Invalid, NotSupportedYet."""
-    blob = await services.image_store.receive_for(task_id, request.stream())
+    blob = await services.images.store.receive_for(task_id, request.stream())
     return Response(orjson.dumps(blob.document()), media_type=JSON)
 
 
@@ -113,9 +135,9 @@ async def discard_upload(services: ServicesDep, task_id: str) -> Response:
 
     Raises Invalid, NotSupportedYet.
     """
-    checksum = await services.image_store.noted(task_id)
+    checksum = await services.images.store.noted(task_id)
     if checksum:
-        await services.image_store.forget(task_id, also_bytes=not await _named(services, checksum))
+        await services.images.store.forget(task_id, also_bytes=not await _named(services, checksum))
     return Response(status_code=204)
 
 

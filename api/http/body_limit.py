@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.http.problems import of_refusal, response
 from api.http.refusals import TooLarge
 
-UNBOUNDED = re.compile(r"/v1/images/uploads|/internal/v1/images/uploads/[^/]+")
+UNBOUNDED = re.compile(r"/v1/images/[^/]+/file|/internal/v1/images/uploads/[^/]+")
 """Paths whose bodies this limit does not apply to."""
 
 

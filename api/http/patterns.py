@@ -4,7 +4,7 @@ whoever made a mistake is told in words."""
 from typing import Any
 
 from domain.core.event_filter import SUBJECT
-from domain.image import ARCH
+from domain.image_properties import ARCH
 from domain.instance.spec import HOSTNAME
 
 UUID = r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"

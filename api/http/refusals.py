@@ -41,6 +41,29 @@ class TooLarge(Refusal):
     category = Category.TOO_LARGE
 
 
+class WrongOffset(Refusal):
+    """The piece begins at byte {given}, and {offset} bytes are there."""
+
+    code = "wrong-offset"
+    category = Category.CONFLICT
+    hint = "Send the rest from there: GET /v1/images/ID/upload says how many bytes are there."
+
+
+class ImageBusy(Refusal):
+    """Another request, or a worker, has the bytes of image {id} just now."""
+
+    code = "image-busy"
+    category = Category.CONFLICT
+    hint = "Try again in a moment."
+
+
+class RemoteImage(Refusal):
+    """Image {id} is fetched from its URL, and takes no upload."""
+
+    code = "remote-image"
+    category = Category.CONFLICT
+
+
 class WrongHost(Refusal):
     """The API is not known by the name {name}."""
 

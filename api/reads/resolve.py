@@ -14,7 +14,7 @@ from api.resource import RESOURCES
 from api.services import Services
 from domain.core.cells import DEFAULT_CELL
 from domain.core.choices import meant
-from domain.core.errors import NotFound
+from domain.core.errors import NotFound, Refusal
 from domain.core.fields import holds, references, several
 from domain.core.messages import Command
 from domain.kind import Unique
@@ -44,9 +44,18 @@ async def found(services: Services, view: str, ref: str, project: str) -> Found:
         return await _named(services, view, ref, project)
     missing = NotFound(kind=RESOURCES[view].noun, id=ref)
     row = await found_by_now(services, lambda: services.store.get(view, ref.lower()), missing)
-    if row is None:
+    if row is None or not _seen_by(view, project, row):
         raise missing
     return row
+
+
+def _seen_by(view: str, project: str, row: Found) -> bool:
+    """Return whether a project may know of a row: what has a visibility is others' only if it is public."""
+    if VIEWS[view].column("visibility") is None:
+        return True
+    doc = _read(row)
+    own: bool = project == doc["project_id"]
+    return own or doc.get("visibility", "public") != "private"
 
 
 def cell(doc: Mapping[str, Any]) -> str:
@@ -64,16 +73,36 @@ async def ident(services: Services, view: str, ref: str, project: str) -> str:
     return ref.lower() if is_id(ref) else (await _named(services, view, ref, project)).id
 
 
-async def alive(services: Services, view: str, ref: str, project: str) -> dict[str, Any]:
-    """Return the document of a resource that is not deleted. Raises NotFound, NameNotUnique."""
-    doc = services.known.get((view, ref, project)) if RESOURCES[view].remembered else None
+async def alive(services: Services, view: str, ref: str, project: str, *, remembered: bool = True) -> dict[str, Any]:
+    """Return the document of a resource that is not deleted; unless `remembered`, as the read model has it now.
+
+    Raises NotFound, NameNotUnique."""
+    remembered = remembered and RESOURCES[view].remembered
+    doc = services.known.get((view, ref, project)) if remembered else None
     if doc is None:
         row = await found(services, view, ref, project)
         doc = orjson.loads(row.doc)
         if doc.get("deleted"):
             raise NotFound(kind=RESOURCES[view].noun, id=ref, hint=_was_deleted(view, doc))
-        if RESOURCES[view].remembered:
+        if remembered:
             services.known[view, ref, project] = doc
+    return doc
+
+
+async def usable(services: Services, view: str, ref: str, project: str) -> dict[str, Any]:
+    """Return the document of a resource that is not deleted, and that something else can be made with.
+
+    Raises NotFound, NameNotUnique, and what the resource's check raises.
+    """
+    doc = await alive(services, view, ref, project)
+    if (check := RESOURCES[view].usable) is not None:
+        try:
+            check(doc)
+        except Refusal:
+            # It may be usable by now, and what is remembered is a second old.
+            check(await alive(services, view, ref, project, remembered=False))
+            services.known.pop((view, ref, project), None)
+            return await alive(services, view, ref, project)
     return doc
 
 
@@ -104,7 +133,7 @@ async def _meant(services: Services, view: str, field: FieldInfo, ref: str, proj
     held = holds(field)
     if held is None:
         return await ident(services, view, ref, project)
-    return held.model_validate(await alive(services, view, ref, project))
+    return held.model_validate(await usable(services, view, ref, project))
 
 
 async def _named(services: Services, view: str, name: str, project: str) -> Found:
@@ -121,6 +150,7 @@ async def _named(services: Services, view: str, name: str, project: str) -> Foun
 
     try:
         rows = await found_by_now(services, look, NotFound(kind=RESOURCES[view].noun, id=name))
+        rows = [row for row in rows or () if _seen_by(view, project, row)]
     except NotFound as error:
         raise await not_found(services, view, name, project) from error
     if not rows:

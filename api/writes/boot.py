@@ -281,7 +281,7 @@ async def commands(
     if body.key_name is not None:
         keypair = await resolve.alive(services, "keypairs", body.key_name, context.project)
     flavor = FlavorRef.model_validate(await resolve.alive(services, "flavors", body.flavor, context.project))
-    image = ImageRef.model_validate(await resolve.alive(services, "images", body.image, context.project))
+    image = ImageRef.model_validate(await resolve.usable(services, "images", body.image, context.project))
     return [
         (
             birth.command_id,
@@ -346,10 +346,10 @@ def refuse_what_is_not_yet(body: BootBody) -> None:
 
 def _disk(body: BootBody, image: ImageRef) -> int:
     if body.volume_size is None:
-        return image.virtual_size
+        return max(image.virtual_size, image.min_disk)
     asked_for = body.volume_size * GIB
-    if asked_for < image.virtual_size:
-        least = -(-image.virtual_size // GIB)
+    if asked_for < max(image.virtual_size, image.min_disk):
+        least = -(-max(image.virtual_size, image.min_disk) // GIB)
         raise Invalid(
             field="volume_size", value=body.volume_size, allowed=f"image {image.name} needs {least} GiB at least"
         )

@@ -7,7 +7,6 @@ import asyncio
 import hashlib
 import os
 import re
-import struct
 import tempfile
 import time
 import uuid
@@ -19,20 +18,26 @@ from typing import Any
 from api.http.refusals import TooLarge
 from domain.core.errors import Invalid, NotFound, NotSupportedYet
 from domain.image import Format
+from infra.disks.formats import RUN_AS_RAW, format_of
+from infra.disks.qcow2 import Qcow2Error, require_standalone
+from infra.process.settings import Images
 
-MAGIC = b"QFI\xfb"
-_FIXED = struct.Struct(">4sIQIIQ")
-"""Header of qcow2: magic, version, backing file offset and length, cluster bits, virtual size in bytes
-(QEMU's docs/interop/qcow2.txt)."""
-_FEATURES = struct.Struct(">Q")
-_FEATURES_AT = 72
-_EXTERNAL_DATA = 1 << 2
-LARGEST = (1 << 63) - 1
-"""Bytes of the largest disk that QEMU can address."""
 NOTES_KEPT = 7 * 86400.0
 """Seconds for which the checksum of a file is recorded by its task: longer than any job of the task is kept."""
+_CONVERT = ": ask for a conversion (convert_from)"
+HINTS = {
+    **dict.fromkeys(("vmdk", "vdi", "vhd", "vhdx"), _CONVERT),
+    **dict.fromkeys(("gzip", "xz", "zstd", "bzip2", "lz4", "zip", "7z", "rar"), ", which has to be unpacked first"),
+    **dict.fromkeys(("html", "text"), ", and no disk"),
+    "iso": ": say so (disk_format iso), and it is run as a raw disk",
+}
+"""Format -> what may be done about a file that has it."""
 READABLE = 0o644
 """Mode of image files: hypervisors of the hosts read them as users of their own."""
+
+
+class ImageUnusable(Exception):
+    """The bytes are no image that instances can be made of; the text is a clause that says why."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +57,14 @@ class Blob:
 class ImageStore:
     """A directory of image files, each named by its SHA-256."""
 
-    def __init__(self, store: str, max_size: int) -> None:
-        """Set the directory and the greatest size of a file in bytes. If `store` is a URL, images are stored elsewhere,
-        and uploads are refused."""
-        self._store = store
-        self._max_size = max_size
+    def __init__(self, policy: Images) -> None:
+        """Use the directory of the settings; if they name a URL, images are stored elsewhere, and uploads are
+        refused."""
+        self._store = policy.store
+        self.policy = policy
 
-    def _directory(self) -> Path:
+    def directory(self) -> Path:
+        """Return the directory of the files. Raises NotSupportedYet where images are stored elsewhere."""
         if self._store.startswith(("http://", "https://")):
             raise NotSupportedYet(field="an upload", reason=f"the image store is at {self._store}")
         return Path(self._store)
@@ -67,21 +73,17 @@ class ImageStore:
         """Return the path of a file. Raises NotFound, Invalid, NotSupportedYet."""
         if not re.fullmatch(r"[0-9a-f]{64}", checksum):
             raise Invalid(field="checksum", value=checksum[:80], allowed="64 lower-case hexadecimal digits are needed")
-        path = self._directory() / checksum
+        path = self.directory() / checksum
         if not path.is_file():
             raise NotFound(kind="image blob", id=checksum)
         return path
-
-    async def describe(self, checksum: str) -> Blob:
-        """Return the format and the sizes of a file. Raises NotFound, Invalid, NotSupportedYet."""
-        return await asyncio.to_thread(lambda: inspect(self.path(checksum), checksum))
 
     async def receive_for(self, task_id: str, chunks: AsyncIterator[bytes]) -> Blob:
         """Store a stream under its checksum, and record the checksum by its task.
 
         Raises TooLarge, Invalid, NotSupportedYet, OSError.
         """
-        blob = await self.receive(chunks)
+        blob = await self._receive(chunks)
         note = self._note(task_id)
 
         def keep() -> None:
@@ -116,7 +118,7 @@ class ImageStore:
                 return
             checksum, noted = note.read_text(), note.stat().st_mtime
             others = [each for each in note.parent.glob("*.task") if each != note and each.read_text() == checksum]
-            blob = self._directory() / checksum
+            blob = self.directory() / checksum
             if also_bytes and not others and blob.exists() and blob.stat().st_mtime <= noted:
                 blob.unlink()
             note.unlink(missing_ok=True)
@@ -128,11 +130,11 @@ class ImageStore:
             ident = uuid.UUID(task_id)
         except ValueError as wrong:
             raise Invalid(field="task", value=task_id[:80], allowed="the id of a task is needed") from wrong
-        return self._directory() / "uploads" / f"{ident}.task"
+        return self.directory() / "uploads" / f"{ident}.task"
 
-    async def receive(self, chunks: AsyncIterator[bytes]) -> Blob:
+    async def _receive(self, chunks: AsyncIterator[bytes]) -> Blob:
         """Store a stream under its checksum. Raises TooLarge, Invalid, NotSupportedYet, OSError."""
-        directory = self._directory()
+        directory = self.directory()
         directory.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(suffix=".part", dir=directory)
         part = Path(name)
@@ -147,7 +149,10 @@ class ImageStore:
             file.flush()
             os.fsync(file.fileno())
             os.fchmod(file.fileno(), READABLE)
-            blob = inspect(part, digest.hexdigest())
+            try:
+                blob = inspect(part, digest.hexdigest(), self.policy.max_virtual_size)
+            except ImageUnusable as wrong:
+                raise Invalid(field="body", value="an image", allowed=str(wrong)) from wrong
             part.replace(directory / blob.checksum)
             return blob
 
@@ -155,8 +160,8 @@ class ImageStore:
             with os.fdopen(handle, "wb") as file:
                 async for chunk in chunks:
                     size += len(chunk)
-                    if size > self._max_size:
-                        raise TooLarge(most=self._max_size)
+                    if size > self.policy.max_size:
+                        raise TooLarge(most=self.policy.max_size)
                     await asyncio.to_thread(write, chunk)
                 if not size:
                     raise Invalid(field="body", value="empty", allowed="an image is needed")
@@ -165,24 +170,24 @@ class ImageStore:
             await asyncio.to_thread(part.unlink, missing_ok=True)
 
 
-def inspect(path: Path, checksum: str) -> Blob:
-    """Return the format and the sizes of a file.
+def inspect(path: Path, checksum: str, most: int, disk_format: str = "") -> Blob:
+    """Return the format and the sizes of a file, which has to be what `disk_format` says (DiskFormat), and a disk of
+    at most `most` bytes.
 
-    Raises OSError, and Invalid for a qcow2 file that refers to other files, which the guest could then read.
+    Raises ImageUnusable, OSError.
     """
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        head = file.read(_FEATURES_AT + _FEATURES.size)
-    if not head.startswith(MAGIC):
-        return Blob(checksum, size, "raw", size)
-    if len(head) < _FEATURES_AT:
-        raise Invalid(field="body", value="a qcow2 image", allowed="its header must be whole")
-    _, version, backing, _, _, virtual_size = _FIXED.unpack_from(head)
-    features = 0
-    if version >= 3 and len(head) >= _FEATURES_AT + _FEATURES.size:
-        features = _FEATURES.unpack_from(head, _FEATURES_AT)[0]
-    if not 0 < virtual_size <= LARGEST:
-        raise Invalid(field="body", value=f"a disk of {virtual_size} bytes", allowed=f"1 to {LARGEST} bytes")
-    if backing or features & _EXTERNAL_DATA:
-        raise Invalid(field="body", value="a qcow2 image that refers to another file", allowed="it must stand alone")
-    return Blob(checksum, size, "qcow2", virtual_size)
+    found, size = format_of(path), path.stat().st_size
+    if not size:
+        raise ImageUnusable("it is empty")
+    said = f"it is said to be {disk_format}, and " if disk_format and disk_format != found else ""
+    if found == "qcow2" and not said:
+        try:
+            header = require_standalone(path, most)
+        except Qcow2Error as wrong:
+            raise ImageUnusable(f"it is a qcow2 image, and {wrong}") from wrong
+        return Blob(checksum, size, "qcow2", header.virtual_size)
+    if found not in RUN_AS_RAW or (found == "iso" and disk_format != "iso") or said:
+        raise ImageUnusable(f"{said}it is {found}{HINTS.get(found, '')}")
+    if size > most:
+        raise ImageUnusable(f"it is a disk of {size} bytes, and {most} are allowed")
+    return Blob(checksum, size, "raw", size)

@@ -37,6 +37,7 @@ CONNECT_TIMEOUT = 5.0  # seconds
 GRAIN = 0.001  # seconds; a shorter rest counts as none
 READ_TIMEOUT = 60.0  # seconds; above what the service may wait for a read model
 TOO_MANY = 429
+PARTIAL = 206
 TRY_AGAIN = frozenset({TOO_MANY, 502, 503, 504})
 HOPELESS = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
 """Errors that another attempt does not mend."""
@@ -168,10 +169,36 @@ class Client:
         """Send a change with an Idempotency-Key, which makes retries safe. Raises GsError."""
         return self._exchange(method, path, params=params, body=body, headers={"Idempotency-Key": str(uuid.uuid4())})
 
-    def upload(self, path: str, content: Content, size: int) -> Answer:
-        """Upload bytes. They are stored under their checksum, so retries need no key. Raises GsError."""
+    def piece(self, path: str, params: Mapping[str, Any], content: Content, size: int) -> Answer:
+        """Upload a piece of a file, with a single attempt: the caller asks how much came. Raises GsError."""
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
-        return self._exchange("POST", path, content=content, headers=headers)
+        return self._exchange("PATCH", path, params=params, content=content, headers=headers, attempts=1)
+
+    @contextmanager
+    def fetch(self, path: str, begin: int) -> Iterator[Iterator[bytes]]:
+        """Yield the bytes of a file from `begin` on, with a single attempt: the caller goes on where it broke off.
+
+        Raises GsError; Unreachable while the bytes are read, too.
+        """
+        request = self._http.build_request("GET", path, headers={"Range": f"bytes={begin}-"} if begin else {})
+        request.extensions["timeout"] = self._timeout(READ_TIMEOUT).as_dict()
+        self._tell_request(request, None)
+        response = None
+        try:
+            response = self._http.send(request, stream=True)
+            if response.status_code >= 400:
+                response.read()
+                raise of_answer(response.status_code, _decoded(response))
+            if begin and response.status_code != PARTIAL:
+                raise Unreachable("The service sends the whole file, and a part of it was asked for.")
+            self._tell_answer(response, streamed=True)
+            yield response.iter_bytes()
+        except (httpx.RequestError, httpx.InvalidURL) as error:
+            self.deadline.check()
+            raise self._unreachable(error) from error
+        finally:
+            if response is not None:
+                response.close()
 
     @contextmanager
     def stream(self, path: str, *, params: Mapping[str, Any], headers: Mapping[str, str]) -> Iterator[Iterator[str]]:

@@ -5,6 +5,7 @@ Why a table: list, show and delete of every group are made from a row here, so t
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from importlib import import_module
 
 from cli.gs.columns import Column, age, bytes_in_words, count, place, used_of_capacity
 from cli.gs.parsing import range_of, time_of
@@ -83,16 +84,9 @@ def by_status(known: Callable[[], Iterable[str]]) -> Narrowing:
     return Narrowing("--status", "Only in one of these statuses: a,b.", known=known, several=True)
 
 
-def _instance_statuses() -> Iterable[str]:
-    from domain.instance.status import STATUSES
-
-    return STATUSES
-
-
-def _actions() -> Iterable[str]:
-    from domain.instance.actions import ACTIONS
-
-    return ACTIONS
+def _words_of(module: str, name: str) -> Callable[[], Iterable[str]]:
+    """Return a function that imports the words only when they are asked for: that takes longer than most commands."""
+    return lambda: getattr(import_module(module), name)
 
 
 def kinds() -> Iterable[str]:
@@ -100,12 +94,6 @@ def kinds() -> Iterable[str]:
     from domain.aggregates import AGGREGATES
 
     return AGGREGATES
-
-
-def _migration_statuses() -> Iterable[str]:
-    from domain.instance.migration import MigrationStatus
-
-    return MigrationStatus
 
 
 INSTANCE = Resource(
@@ -124,7 +112,7 @@ INSTANCE = Resource(
     long=(Column("zone"), Column("key_name", "key"), PROJECT, Column("user_id", "user"), CREATED, Column("updated")),
     narrowings=(
         BY_NAME,
-        by_status(_instance_statuses),
+        by_status(_words_of("domain.instance.status", "STATUSES")),
         Narrowing("--ip", "Only with this IPv4 address."),
         Narrowing("--host-id", "Only on this host (name or ID).", of="host"),
         Narrowing("--host-name", "Only on the host with this name.", of="host.name"),
@@ -166,8 +154,14 @@ FLAVOR = Resource(
 IMAGE = Resource(
     "image",
     "images",
-    (ID, NAME, Column("format"), Column("size"), Column("virtual_size"), Column("arch"), AGE),
-    narrowings=(BY_NAME, BY_PROJECT),
+    (
+        *(ID, NAME, Column("status"), Column("format"), Column("size"), Column("virtual_size"), Column("arch")),
+        *(Column("visibility"), AGE),
+    ),
+    narrowings=(
+        *(BY_NAME, BY_PROJECT, by_status(_words_of("domain.image", "ImageStatus"))),
+        Narrowing("--visibility", "Only of this visibility: private or public.", known=lambda: ("private", "public")),
+    ),
     deletable=True,
 )
 KEYPAIR = Resource(
@@ -259,7 +253,7 @@ TASK = Resource(
     ),
     narrowings=(
         by_status(lambda: ("queued", "running", "cancelling", "undoing", "finished", "failed", "cancelled")),
-        Narrowing("--action", "Only of this action.", known=_actions),
+        Narrowing("--action", "Only of this action.", known=_words_of("domain.instance.actions", "ACTIONS")),
         BY_INSTANCE,
         BY_PROJECT,
     ),
@@ -304,7 +298,7 @@ MIGRATION = Resource(
     narrowings=(
         BY_INSTANCE,
         Narrowing("--host", "Only from or to this host (name or ID).", of="host"),
-        by_status(_migration_statuses),
+        by_status(_words_of("domain.instance.migration", "MigrationStatus")),
         BY_PROJECT,
     ),
     named=False,

@@ -161,6 +161,22 @@ class InUse(Refusal):
     category = Category.CONFLICT
 
 
+class ImageProtected(Refusal):
+    """Image {id} is protected, and is not deleted."""
+
+    code = "image-protected"
+    category = Category.CONFLICT
+    hint = "Take its protection away first: gs image update ID --no-protected."
+
+
+class ImageNotReady(Refusal):
+    """Image {name} is {status}: instances are made of active ones."""
+
+    code = "image-not-ready"
+    category = Category.CONFLICT
+    hint = "gs image show says how far it is, and why where it failed."
+
+
 def some_of(holders: Sequence[str], most: int = 3) -> str:
     """Return what uses a thing, in words: the first few, and how many more there are."""
     told = ", ".join(holders[:most])

@@ -78,6 +78,11 @@ def _dispatch_of_an_instance(data: dict[str, Any]) -> dict[str, Any]:
     return {**data, "subject": f"instance/{data['instance_id']}"}
 
 
+def _image_of_everybody(data: dict[str, Any]) -> dict[str, Any]:
+    """Let every project use the image, as every project could before an image had a visibility."""
+    return {**data, "visibility": "public"}
+
+
 UPCASTS: dict[str, Upcast] = {
     "gostack.host.claim-made.v1": Upcast("gostack.host.claim-made.v2", _claim_made),
     "gostack.host.claim-made.v2": Upcast("gostack.host.claim-made.v3", _claim_of_an_instance),
@@ -87,9 +92,15 @@ UPCASTS: dict[str, Upcast] = {
     "gostack.host.disabled.v1": Upcast("gostack.host.disabled.v2", _as_it_was),
     "gostack.host.registered.v1": Upcast("gostack.host.registered.v2", _of_the_only_cell),
     "gostack.host.uplink-changed.v1": Upcast("gostack.host.uplink-changed.v2", _as_it_was),
+    "gostack.image.created.v1": Upcast("gostack.image.created.v2", _image_of_everybody),
+    "gostack.image.updated.v1": Upcast("gostack.image.updated.v2", _as_it_was),
+    "gostack.image.make-instance.v1": Upcast("gostack.image.make-instance.v2", _as_it_was),
     "gostack.instance.created.v1": Upcast("gostack.instance.created.v2", _instance_created),
     "gostack.instance.created.v2": Upcast("gostack.instance.created.v3", _as_it_was),
     "gostack.instance.created.v3": Upcast("gostack.instance.created.v4", _as_it_was),
+    "gostack.instance.created.v4": Upcast("gostack.instance.created.v5", _as_it_was),
+    "gostack.instance.rebuilt.v1": Upcast("gostack.instance.rebuilt.v2", _as_it_was),
+    "gostack.instance.rescued.v1": Upcast("gostack.instance.rescued.v2", _as_it_was),
     "gostack.scheduling.placement-refused.v1": Upcast("gostack.scheduling.placement-refused.v2", _placement_refused),
     "gostack.scheduling.placement-refused.v2": Upcast("gostack.scheduling.placement-refused.v3", _of_the_only_cell),
     "gostack.scheduling.placement-refused.v3": Upcast("gostack.scheduling.placement-refused.v4", _claim_of_an_instance),

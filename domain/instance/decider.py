@@ -16,6 +16,7 @@ from domain.instance.actions.lifecycle.delete import HARD_DELETE, HardDeleteInst
 from domain.instance.actions.lifecycle.update import UpdateInstance
 from domain.instance.events import InstanceCreated, InstancePowerChanged, InstanceSecondPowerChanged, InstanceUpdated
 from domain.instance.evolve import evolve
+from domain.instance.image_needs import must_have_disk, must_have_memory
 from domain.instance.placement import react, renewed
 from domain.instance.state import Instance, VmState
 from domain.instance.states import seen_as
@@ -73,6 +74,8 @@ def _boot(draft: Draft[Instance], command: BootInstance, envelope: Envelope) -> 
     if draft.after is not None:
         raise AlreadyExists(kind="instance", id=draft.id)
     must_be_name(command.name)
+    must_have_memory(command.image, command.flavor)
+    must_have_disk(command.image, command.disk or command.image.virtual_size, "disk", command.disk)
     given = {name: getattr(command, name) for name in BootInstance.model_fields}
     draft.emit(InstanceCreated(project=envelope.project, owner=envelope.actor, created=envelope.time, **given))
     accept(draft, RULES, BOOT, command, envelope)

@@ -21,7 +21,7 @@ class InstanceEvent(Event):
 class InstanceCreated(InstanceEvent, InstanceSpec):
     """The instance exists from now on; nothing runs yet."""
 
-    revision = 4
+    revision = 5
     project: str
     owner: Annotated[str, PERSONAL_OF_ACTOR]
     created: datetime
@@ -90,6 +90,7 @@ class InstanceMoved(InstanceEvent):
 class InstanceRebuilt(InstanceEvent):
     """The instance has a new root disk, made from this image."""
 
+    revision = 2
     image: ImageRef
     at: datetime
 
@@ -97,6 +98,7 @@ class InstanceRebuilt(InstanceEvent):
 class InstanceRescued(InstanceEvent):
     """The instance boots from a disk of this image until it is unrescued."""
 
+    revision = 2
     image: ImageRef
     at: datetime
 

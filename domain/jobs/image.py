@@ -1,6 +1,8 @@
 """Jobs that make an image of an instance's root disk: bytes are put into the image store, then an image names them."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
 
 from domain.core.fields import PERSONAL
 from domain.core.messages import Command, Key, Message, derived_id
@@ -16,6 +18,7 @@ class MakeInstanceImage(Command):
     """Make an image of bytes that were put into the image store for a task."""
 
     kind = "image"
+    revision: ClassVar[int] = 2
 
     reply: Reply
     project: str
@@ -26,6 +29,8 @@ class MakeInstanceImage(Command):
     size: int
     virtual_size: int
     arch: str
+    min_ram: int = 0
+    properties: Annotated[dict[str, str], PERSONAL] = Field(default_factory=dict)
 
 
 class DiscardInstanceImage(Command):
@@ -66,6 +71,8 @@ class MakeImage(AggregateJob):
             name=self.name,
             description=self.description,
             arch=subject.image.arch,
+            min_ram=subject.image.min_ram,
+            properties=subject.image.properties,
             **task.known[UPLOADED],
         )
         return image_of(task), command

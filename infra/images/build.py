@@ -14,6 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from infra.disks import qemu_img
 from infra.images import disk
 from infra.images.archive import Archive
 from infra.images.disk import ToolMissing
@@ -148,7 +149,8 @@ def _write_disk(work: Path, kernel: Path, initial: bytes, image: Path) -> None:
     initrd.write_bytes(initial)
     table = disk.partitions([(disk.FAT16_LBA, DISK_SIZE - disk.FIRST_SECTOR * disk.SECTOR)])
     disk.make(raw, table, {"vmlinuz": kernel, "initrd.gz": initrd, "syslinux.cfg": HERE / "syslinux.cfg"})
-    disk.output("qemu-img", "convert", "-c", "-O", "qcow2", str(raw), str(image))
+    convert = ("-c", "-O", "qcow2", str(raw), str(image))
+    disk.output(*qemu_img.command("convert", "raw", *convert, limits=qemu_img.COPY))
 
 
 if __name__ == "__main__":

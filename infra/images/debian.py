@@ -16,6 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from infra.disks import qemu_img
 from infra.images import disk
 from infra.images.archive import Archive
 from infra.images.build import KERNEL, SHELL
@@ -143,7 +144,8 @@ def _write_disk(work: Path, root: Path) -> Path:
     disk.make(raw, table, {"vmlinuz": kernel, "initrd.gz": initrd, "syslinux.cfg": GUEST / "syslinux.cfg"})
     options = f"offset={table[1].offset},root_owner=0:0,lazy_itable_init=1"
     disk.output("mke2fs", "-q", "-t", "ext4", "-E", options, "-d", str(root), str(raw), f"{ROOT_SIZE >> 10}k")
-    disk.output("qemu-img", "convert", "-c", "-W", "-o", "compression_type=zstd", "-O", "qcow2", str(raw), str(image))
+    convert = ("-c", "-W", "-o", "compression_type=zstd", "-O", "qcow2", str(raw), str(image))
+    disk.output(*qemu_img.command("convert", "raw", *convert, limits=qemu_img.COPY))
     image.chmod(0o644)
     return image
 

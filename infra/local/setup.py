@@ -84,7 +84,11 @@ NEEDS = (
     Need(("qemu-system-x86",), "runs the guests", _program("qemu-system-x86_64")),
     Need(("qemu-utils",), "disk images", _program("qemu-img")),
     Need(("iproute2",), "joins the guests' networks", _program("bridge")),
-    Need(("util-linux",), "services of the guests' networks", _program("unshare", "nsenter", "setpriv")),
+    Need(
+        ("util-linux",),
+        "services of the guests' networks, limits",
+        _program("unshare", "nsenter", "setpriv", "prlimit"),
+    ),
     Need(("iputils-ping",), "checks the hosts' network", _program("ping")),
     Need(("nftables",), "filters the guests' networks", _program("nft")),
     Need(("conntrack",), "ends connections that are permitted no more", _program("conntrack")),

@@ -211,6 +211,13 @@ class Images(Section):
 
     store: str = Field(".gostack/images", description="directory, or http(s) URL, that agents read images from")
     max_size: int = Field(64 << 30, ge=1 << 20, description="bytes an uploaded image may have")
+    max_virtual_size: int = Field(16 << 40, ge=1 << 20, description="bytes that a disk made of an image may have")
+    workers: int = Field(2, ge=1, le=64, description="images that one API fetches, verifies or converts at once")
+    upload_timeout: float = Field(86400.0, gt=0, description="seconds without bytes until an upload has failed")
+    fetch_timeout: float = Field(3600.0, gt=0, description="seconds that fetching an image from its URL may take")
+    convert_timeout: float = Field(3600.0, gt=0, description="seconds that a conversion of an image may take")
+    allow_private: bool = Field(False, description="images may be fetched from addresses of no public internet")
+    unused_keep: float = Field(86400.0, ge=0, description="seconds for which unused bytes are kept, on hosts too")
 
 
 class Agent(Section):

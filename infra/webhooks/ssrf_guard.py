@@ -22,7 +22,7 @@ URL_ALLOWED = (
     "an http or https URL is needed, with a host (no part of its name empty or longer than 63 characters), without "
     f"user, password or fragment, of {LONGEST_URL} printable characters at most"
 )
-NOT_PUBLIC = "it is no address of the public internet, and webhooks.allow_private is off"
+NOT_PUBLIC = "it is no address of the public internet, and allow_private is off"
 OWN = "it is an address of GoStack's own"
 GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
 """The IPv6 addresses that are given out to anybody on the internet. Outside of it are loopback, unique local,

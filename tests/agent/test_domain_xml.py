@@ -163,3 +163,30 @@ def test_the_bus_has_a_port_for_each_device_and_some_to_spare(nics: int) -> None
     ports = [each for each in controllers if each.get("model") == "pcie-root-port"]
     # Root disk, the config drive's controller, channels, tablet, random numbers and balloon.
     assert len(ports) == 6 + nics + xml.SPARE_PORTS
+
+
+@pytest.mark.parametrize(
+    ("bus", "name", "drive"), [("virtio", "vda", "sda"), ("scsi", "sda", "sdc"), ("sata", "sda", "sdc")]
+)
+def test_the_root_disk_is_on_the_bus_that_its_image_needs(bus: str, name: str, drive: str) -> None:
+    root = xml_of(a_guest(IMAGE.but(properties={"hw_disk_bus": bus})))
+    assert attributes(root, "devices/disk[@device='disk']/target") == {"dev": name, "bus": bus}
+    assert attributes(root, "devices/disk[@device='cdrom']/target") == {"dev": drive, "bus": "scsi"}
+    assert len(root.findall("devices/controller[@type='scsi']")) == 1
+
+
+def test_what_a_rescue_image_needs_goes_before() -> None:
+    own, rescue = (IMAGE.but(properties={"hw_disk_bus": bus}) for bus in ("sata", "scsi"))
+    root = xml_of(a_guest(own, rescue_image=rescue))
+    buses = [target.get("bus") for target in root.findall("devices/disk[@device='disk']/target")]
+    assert buses == ["scsi", "scsi"]
+
+
+@pytest.mark.parametrize("model", ["virtio", "e1000", "e1000e", "rtl8139"])
+def test_interfaces_are_of_the_model_that_the_image_needs(model: str) -> None:
+    guest = a_guest(IMAGE.but(properties={"hw_vif_model": model}), (a_nic(10),), multi_queue=2)
+    root = xml_of(guest)
+    assert attributes(root, "devices/interface/model") == {"type": model}
+    assert (root.find("devices/interface/driver") is not None) == (model == "virtio")
+    bridges = root.findall("devices/controller[@model='pcie-to-pci-bridge']")
+    assert len(bridges) == (model in xml.CONVENTIONAL)

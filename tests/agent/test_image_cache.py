@@ -13,7 +13,7 @@ import pytest
 from agent.drivers.driver import DriverError
 from agent.drivers.libvirt import root_disk
 from agent.drivers.libvirt.image_cache import ImageCache
-from agent.drivers.libvirt.qcow2 import read_header
+from infra.disks.qcow2 import read_header
 from tests.agent.samples import MEBI, an_image, in_store
 
 TOKEN = "t0ken"
@@ -187,6 +187,15 @@ async def test_an_image_that_points_at_a_file_of_the_host_is_refused(
     await asyncio.to_thread(subprocess.run, command, check=True, cwd=tmp_path)
     with pytest.raises(DriverError, match="refers to another file") as caught:
         await cache(tmp_path, str(store), executor).have(in_store(store, bad))
+    assert caught.value.code == "image-unsafe"
+    assert left(tmp_path) == []
+
+
+async def test_a_qcow2_image_that_is_said_to_be_raw_is_refused(
+    tmp_path: Path, store: Path, executor: ThreadPoolExecutor
+) -> None:
+    with pytest.raises(DriverError, match="said to be raw, and it is qcow2") as caught:
+        await cache(tmp_path, str(store), executor).have(an_image(store).but(format="raw"))
     assert caught.value.code == "image-unsafe"
     assert left(tmp_path) == []
 

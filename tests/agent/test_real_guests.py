@@ -663,3 +663,21 @@ async def test_two_guests_of_one_name_share_a_network(place: Place) -> None:
         await driver.plug(first)
         for guest in (first, second):
             await driver.unplug(guest)
+
+
+async def test_a_guest_boots_from_the_bus_and_with_the_interface_that_its_image_needs(place: Place) -> None:
+    """From virtio-scsi it is ready; of the others, for which it has no drivers, the hypervisor has the devices."""
+    host = place.hosts[0]
+    async with opened(host, place.store) as driver:
+        for number, (bus, model) in enumerate((("scsi", "e1000e"), ("sata", "e1000"), ("virtio", "rtl8139")), 30):
+            needs = {"hw_disk_bus": bus, "hw_vif_model": model}
+            image, wired = place.image.but(properties=needs), nic(place, 0, number, str(uuid.uuid4()), number)
+            guest = a_guest(image, (wired,), disk=1 << 30)
+            await run(driver, guest, Secrets())
+            if bus != "sata":
+                await said(driver, guest, "ready")
+            assert await driver.power(guest.id) is Power.RUNNING
+            if model == "e1000":
+                more = nic(place, 0, number + 1, guest.nics[0].network_id, number)
+                await driver.attach_interface(guest, more)
+            await remove(driver, guest)

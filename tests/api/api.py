@@ -21,7 +21,7 @@ from api.hosts.agent_client import Agents
 from api.http.caller_guard import OwnNames
 from api.services import Services
 from api.writes.admission import Admission
-from api.writes.image_store import ImageStore
+from api.writes.image_parts import ImageParts
 from api.writes.secret_cleanup import SecretCleanup
 from api.writes.verdicts import Verdicts
 from domain.core.messages import Decision, Envelope
@@ -38,6 +38,9 @@ from tests.harness.world import World
 
 GIB = 1 << 30
 MIB = 1 << 20
+RAW = bytes(1000)
+"""An image that is as it is: a raw disk of zeros."""
+IMAGE_PATIENCE = 20.0
 TOKEN = "agents-and-api"
 VERDICT_TIMEOUT = 0.5
 SEND_TIMEOUT = 10.0
@@ -130,13 +133,37 @@ class Api:
 
     def stored(self) -> dict[str, bytes]:
         """The files of the image store."""
-        return {path.name: path.read_bytes() for path in Path(self.services.settings.images.store).iterdir()}
+        return {path.name: path.read_bytes() for path in self.store.iterdir() if path.is_file()}
 
-    async def image(self, name: str, content: bytes = b"x" * 1000) -> Any:
-        """An image of these bytes."""
-        answer = await self.http.post("/v1/images/uploads", content=content)
-        assert answer.status_code == 201, answer.text
-        return await self.post("/images", {"name": name, "checksum": answer.json()["checksum"]})
+    @property
+    def store(self) -> Path:
+        """The directory of the image store."""
+        return Path(self.services.settings.images.store)
+
+    async def image(self, name: str, content: bytes = RAW, **more: Any) -> Any:
+        """An active image of these bytes, which every project may use."""
+        made = await self.uploaded(name, content, **{"visibility": "public", **more})
+        assert made["status"] == "active", made["failure"]
+        return made
+
+    async def uploaded(self, name: str, content: bytes = RAW, **more: Any) -> Any:
+        """An image of these bytes, once they were verified."""
+        image = await self.post("/images", {"name": name, **more})
+        answer = await self.piece(image["id"], content, 0, len(content))
+        assert answer.status_code == 200, answer.text
+        return await self.verified(image["id"])
+
+    async def piece(self, image_id: str, content: bytes, offset: int, size: int) -> httpx.Response:
+        """The answer to a piece of an image."""
+        path = f"/v1/images/{image_id}/file"
+        return await self.http.patch(path, content=content, params={"offset": offset, "size": size})
+
+    async def verified(self, image_id: str) -> Any:
+        """The image, once it is active or has failed."""
+        async with asyncio.timeout(IMAGE_PATIENCE):
+            while (image := await self.get(f"/images/{image_id}"))["status"] not in ("active", "failed"):
+                await self.world.log.wait(0.005)
+        return image
 
     async def boot(
         self, name: str | None = "web", status: int = 202, headers: dict[str, str] | None = None, **more: Any
@@ -207,7 +234,8 @@ async def serving(directory: Path, **api_settings: Any) -> AsyncIterator[Api]:
     settings.api = settings.api.model_copy(
         update={"verdict_timeout": VERDICT_TIMEOUT, "read_timeout": READ_TIMEOUT, **api_settings}
     )
-    settings.images = settings.images.model_copy(update={"store": str(directory / "images"), "max_size": 4 * MIB})
+    images = {"store": str(directory / "images"), "max_size": 4 * MIB, "allow_private": True}
+    settings.images = settings.images.model_copy(update=images)
     settings.webhooks = settings.webhooks.model_copy(update={"allow_private": True})
     door = HostDoor()
     sender = Sender(SEND_TIMEOUT, allow_private=True, tls=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
@@ -227,7 +255,7 @@ async def serving(directory: Path, **api_settings: Any) -> AsyncIterator[Api]:
         verdicts=verdicts,
         secret_cleanup=secret_cleanup,
         agents=Agents(world.store, TOKEN, httpx.MockTransport(door)),
-        image_store=ImageStore(settings.images.store, settings.images.max_size),
+        images=ImageParts.of(settings, world.log, world.store, world.clock),
         admission=admission,
         deliveries=MemoryDeliveries(),
         sender=sender,
@@ -239,10 +267,12 @@ async def serving(directory: Path, **api_settings: Any) -> AsyncIterator[Api]:
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     watched = {"response": [_declared().must_have]}
     client = httpx.AsyncClient(transport=transport, base_url="http://localhost", event_hooks=watched)
-    async with world.running(), behind(verdicts.run(), secret_cleanup.run(), admission.run()), client as http:
+    parts = (verdicts.run(), secret_cleanup.run(), admission.run(), services.images.worker.run())
+    async with world.running(), behind(*parts), client as http:
         yield Api(http, app, world, services, door)
     await services.agents.close()
     await sender.close()
+    await services.images.fetcher.close()
 
 
 @cache

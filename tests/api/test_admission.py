@@ -234,6 +234,6 @@ def test_what_relieves_is_what_ends_work_and_nothing_that_makes_it() -> None:
     deletes = {kind.delete.__name__ for kind in AGGREGATES.values() if kind.delete}
     assert relieving == deletes | {
         *("DeleteInstance", "HardDeleteInstance", "ResetInstance", "CancelTask", "ReleaseAggregate"),
-        *("DeletePort", "DisableWebhook", "DisassociateFloatingIp"),
+        *("DeletePort", "DisableWebhook", "DisassociateFloatingIp", "ActivateImage", "FailImage"),
         *("RegisterHost", "EnableHost", "DisableHost", "AssignZone", "SuspectHost", "HearHost"),
     }

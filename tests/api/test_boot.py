@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import gzip
-import struct
 import uuid
 from datetime import timedelta
 from typing import Any
@@ -16,6 +15,7 @@ from api.writes.secret_sweep import sweep
 from domain.core.messages import Key, Topic, named_id
 from domain.instance.events import InstanceCreated
 from tests.api.api import MIB, Api
+from tests.harness.images import qcow2
 
 
 async def test_a_boot_is_a_task_and_the_instance_runs(api: Api) -> None:
@@ -356,8 +356,7 @@ async def test_a_port_gives_its_address_and_outlives_the_instance(api: Api) -> N
 
 
 async def test_the_root_disk_is_as_large_as_asked_and_never_smaller_than_the_image(api: Api) -> None:
-    header = struct.pack(">4sIQIIQ", b"QFI\xfb", 3, 0, 0, 16, 3 * GIB) + bytes(200)
-    await api.image("big", header)
+    await api.image("big", qcow2(3 * GIB))
     refused = await api.boot(status=422, image="big", volume_size=2)
     assert refused["values"]["field"] == "volume_size"
     assert "3 GiB" in refused["detail"]

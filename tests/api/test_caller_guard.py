@@ -96,7 +96,7 @@ async def test_a_foreign_page_changes_nothing(api: Api, headers: dict[str, str])
     plain = {**headers, "Content-Type": "text/plain"}
     for method, path in (
         ("POST", f"/v1/hosts/{host['id']}/actions/disable"),
-        ("POST", "/v1/images/uploads"),
+        ("PATCH", "/v1/images/tiny/file"),
         ("POST", "/v1/nothing"),
         ("PATCH", f"/v1/hosts/{host['id']}"),
         ("DELETE", "/v1/flavors/small"),

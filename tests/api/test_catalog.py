@@ -1,9 +1,7 @@
 """Flavors, images, keypairs and zones through the API."""
 
 import asyncio
-import hashlib
 import shutil
-import struct
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -88,63 +86,6 @@ async def test_flavors_that_can_be_live_resized(empty: Api) -> None:
     assert [each["name"] for each in second["flavors"]] == ["a"]
     assert second["next"] is None
     assert [each["name"] for each in (await empty.get("/flavors", live_resize=False))["flavors"]] == ["d", "b"]
-
-
-async def test_an_upload_is_kept_under_its_checksum(empty: Api) -> None:
-    content = b"raw bytes" * 1000
-    checksum = hashlib.sha256(content).hexdigest()
-    for _ in range(2):
-        answer = await empty.http.post("/v1/images/uploads", content=content)
-        assert answer.status_code == 201
-        expected = {"checksum": checksum, "size": len(content), "format": "raw", "virtual_size": len(content)}
-        assert answer.json() == expected
-    assert empty.stored() == {checksum: content}
-
-
-def qcow2(virtual_size: int, backing: int = 0, features: int = 0) -> bytes:
-    head = struct.pack(">4sIQIIQ", b"QFI\xfb", 3, backing, 0, 16, virtual_size)
-    return head + bytes(72 - len(head)) + struct.pack(">Q", features) + bytes(100)
-
-
-async def test_qcow2_is_read_and_not_believed(empty: Api) -> None:
-    image = await empty.image("disk", qcow2(3 * GIB))
-    assert (image["format"], image["virtual_size"], image["size"]) == ("qcow2", 3 * GIB, len(qcow2(GIB)))
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        (qcow2(GIB, backing=512), "another file"),
-        (qcow2(GIB, features=4), "another file"),
-        (qcow2(GIB)[:40], "whole"),
-        (b"", "needed"),
-    ],
-)
-async def test_an_image_that_must_not_be_is_refused_and_leaves_nothing(empty: Api, content: bytes, said: str) -> None:
-    answer = await empty.http.post("/v1/images/uploads", content=content)
-    assert answer.status_code == 422
-    assert said in answer.json()["detail"]
-    assert empty.stored() == {}
-
-
-async def test_an_image_has_a_bound(empty: Api) -> None:
-    answer = await empty.http.post("/v1/images/uploads", content=bytes(4 * MIB + 1))
-    assert (answer.status_code, answer.json()["code"]) == (413, "too-large")
-    assert empty.stored() == {}
-
-
-async def test_images(empty: Api) -> None:
-    image = await empty.image("tiny")
-    assert await empty.get("/images/tiny") == image
-    same = await empty.post("/images", {"name": "tiny2", "checksum": image["checksum"], "description": "same bytes"})
-    assert same["id"] != image["id"]
-    missing = await empty.post("/images", {"name": "x", "checksum": "0" * 64}, 404)
-    assert missing["values"]["kind"] == "image blob"
-    assert (await empty.post("/images", {"name": "x", "checksum": "../../etc"}, 422))["code"] == "invalid"
-    assert [each["name"] for each in (await empty.get("/images", name="tiny"))["images"]] == ["tiny"]
-    assert (await empty.delete("/images/tiny"))["deleted"]
-    await empty.get("/images/tiny", 404)
-    assert (await empty.delete(f"/images/{image['id']}", 404))["code"] == "not-found"
 
 
 async def test_a_keypair_from_a_public_key(empty: Api) -> None:

@@ -213,14 +213,15 @@ async def test_a_client_that_hangs_up_during_an_upload_is_no_incident(
     async def send(message: Message) -> None:
         sent.append(message)
 
-    path = "/v1/images/uploads"
+    image = await empty.post("/images", {"name": "half"})
+    path = f"/v1/images/{image['id']}/file"
     scope = {
         "type": "http",
-        "method": "POST",
+        "method": "PATCH",
         "path": path,
         "raw_path": path.encode(),
         "root_path": "",
-        "query_string": b"",
+        "query_string": b"offset=0&size=5000",
         "headers": [(b"host", b"127.0.0.1")],
         "http_version": "1.1",
         "scheme": "http",

@@ -226,7 +226,7 @@ async def test_interfaces(api: Api) -> None:
 async def test_history_in_pages(api: Api) -> None:
     instance = await api.booted("web")
     whole = (await api.get("/instances/web/history", limit=1000))["events"]
-    assert whole[0]["type"] == "gostack.instance.created.v4"
+    assert whole[0]["type"] == "gostack.instance.created.v5"
     assert whole[-1]["type"] == "gostack.task.finished.v2"
     assert [event["version"] for event in whole] == list(range(1, instance["version"] + 1))
     paged: list[Any] = []
@@ -244,7 +244,7 @@ async def test_every_filter(api: Api) -> None:
     await api.world.host("h2", zone="east")
     await api.post("/keypairs", {"name": "laptop"})
     flavor = await api.post("/flavors", {"name": "large", "core": 2, "memory": 1 << 30})
-    image = await api.image("other", b"other")
+    image = await api.image("other", b"\0other")
     web = await api.booted("web", host="h1")
     booted = await api.http.post(
         "/v1/instances",

@@ -16,7 +16,7 @@ from api.documents.simulation import Simulation
 from api.openapi import examples
 from api.resource import RESOURCES
 from api.resources import images
-from api.resources.images import BlobDocument
+from api.resources.images import UploadDocument
 from domain.aggregates import AGGREGATES
 from projections.views.table import VIEWS
 from tests.api.api import DESCRIBED, GOLDEN
@@ -67,7 +67,7 @@ def test_every_example_fits_its_shape() -> None:
         (ReleasedDocument, examples.RELEASED),
         (Problem, examples.PROBLEM),
         (Display, examples.DISPLAY),
-        (BlobDocument, images.BLOB),
+        (UploadDocument, images.UPLOAD),
         (CommandDocument, examples.COMMAND),
         (ProjectionDocument, examples.PROJECTION),
         (Difference, examples.DIFFERENCE),

@@ -16,6 +16,7 @@ import pytest
 
 from infra.local.server import free_port
 from tests.harness.collector import Collected, Collector, receiving
+from tests.harness.images import upload
 from tests.real.cluster import SERVICES, Cluster, running
 
 pytestmark = pytest.mark.real
@@ -46,9 +47,8 @@ def http(cluster: Cluster) -> Iterator[httpx.Client]:
 def _furnished(http: httpx.Client) -> None:
     if http.get("/networks/lan").status_code == 200:
         return
-    blob = http.post("/images/uploads", content=os.urandom(3 * MIB)).json()
+    upload(http, "tiny", os.urandom(3 * MIB))
     for path, body in (
-        ("/images", {"name": "tiny", "checksum": blob["checksum"]}),
         ("/flavors", {"name": "small", "core": 1, "memory": 128 * MIB}),
         ("/networks", {"name": "lan", "cidr": "10.0.0.0/24"}),
     ):

@@ -154,7 +154,7 @@ async def test_agents_fetch_secrets_and_images(empty: Api, internal: httpx.Async
     answer = await internal.get("/internal/v1/secrets/ref")
     assert (answer.json(), answer.headers["Cache-Control"]) == ({"value": "pässword"}, "no-store")
     assert (await internal.get("/internal/v1/secrets/none")).status_code == 404
-    content = b"image" * 100_000
+    content = b"\0mage" + b"image" * 99_999
     checksum = hashlib.sha256(content).hexdigest()
     await empty.image("tiny", content)
     assert (await internal.get(f"/internal/v1/images/{checksum}")).content == content

@@ -80,10 +80,16 @@ class Load:
 
     async def prepare(self) -> None:
         """An image, a flavor and a network."""
-        async with self._session.post("/v1/images/uploads", data=b"\0" * (1 << 20)) as answer:
-            checksum = (await answer.json())["checksum"]
+        async with self._session.post("/v1/images", json={"name": "bench"}) as answer:
+            image = f"/v1/images/{(await answer.json())['id']}"
+        params = {"offset": 0, "size": 1 << 20}
+        async with self._session.patch(f"{image}/file", data=bytes(1 << 20), params=params) as answer:
+            answer.raise_for_status()
+        status = ""
+        while status != "active":
+            async with self._session.get(image) as answer:
+                status = (await answer.json())["status"]
         for path, body in (
-            ("/v1/images", {"name": "bench", "checksum": checksum}),
             ("/v1/flavors", {"name": "bench", "core": 1, "memory": 128 << 20}),
             ("/v1/networks", {"name": "bench", "cidr": "10.64.0.0/16"}),
         ):

@@ -112,7 +112,7 @@ def test_the_life_of_an_instance(gs: User) -> None:
     assert "SECURITY GROUPS" in gs("instance", "interface-list", "life", "--long")
     assert gs.json("instance", "update", "life", "--description", "new", "--metadata", "c=3")["metadata"] == {"c": "3"}
     types = [each["type"] for each in gs.json("instance", "history", "life", "-l", "1000")]
-    assert types[0] == "gostack.instance.created.v4"
+    assert types[0] == "gostack.instance.created.v5"
     assert "not deleted" in gs.fails(3, "instance", "show-deleted", booted["id"])
     assert gs("instance", "delete", "--hard", "life", "-f", "status", "-o", "value") == "deleted\n"
     assert gs.json("instance", "show-deleted", "life")["id"] == booted["id"]
@@ -131,7 +131,7 @@ def test_an_incident_is_written_to_a_file(gs: User, tmp_path: Path) -> None:
     assert "exists already" in gs.fails(2, "event", "export", "--task", task, "--file", str(file))
     assert Incident.of(gs("event", "export", "--instance", "noted")).subjects == [Key("instance", ident)]
     gs.fails(2, "event", "export")
-    assert "gostack.instance.created.v4" in gs("event", "list", "--type", "instance.*", "--subject", ident)
+    assert "gostack.instance.created.v5" in gs("event", "list", "--type", "instance.*", "--subject", ident)
     assert "instance.*" in gs.fails(1, "event", "list", "--type", "A")
 
 
@@ -348,15 +348,41 @@ def test_keypairs(gs: User, tmp_path: Path) -> None:
 
 def test_images(gs: User, tmp_path: Path) -> None:
     file = tmp_path / "other.raw"
-    file.write_bytes(b"x" * 4096)
-    made = gs.json("image", "create", "--name", "other", "--file", str(file), "--arch", "aarch64")
-    assert (made["format"], made["arch"], made["size"]) == ("raw", "aarch64", 4096)
+    file.write_bytes(bytes(4096))
+    made = gs.json("image", "create", "--name", "other", "--file", str(file), "--arch", "arm64", "--min-ram", "1G")
+    assert (made["status"], made["format"], made["size"]) == ("active", "raw", 4096)
+    assert (made["arch"], made["min_ram"], made["visibility"]) == ("aarch64", 1 << 30, "private")
     assert {each["name"] for each in gs.json("image", "list")} == {"tiny", "other"}
     changed = gs.json("image", "update", "other", "--name", "another", "--description", "x", "--arch", "x86_64")
     assert (changed["name"], changed["description"], changed["arch"]) == ("another", "x", "x86_64")
     gs.fails(2, "image", "update", "another")
     gs("image", "delete", "another")
     gs.fails(2, "image", "create", "--name", "none", "--file", "/nowhere")
+    gs.fails(2, "image", "create", "--name", "none", "--file", str(file), "--url", "http://example.com/")
+
+
+def test_a_file_is_uploaded_and_comes_back(gs: User, tmp_path: Path) -> None:
+    file, back, page = tmp_path / "disk.raw", tmp_path / "back.raw", tmp_path / "page"
+    file.write_bytes(bytes(5000))
+    assert gs.json("image", "create", "later")["status"] == "queued"
+    assert gs.json("image", "upload", "later", str(file))["status"] == "active"
+    gs("image", "download", "later", str(back))
+    assert back.read_bytes() == file.read_bytes()
+    gs.fails(2, "image", "download", "later", str(back))
+    # Of another file, which is longer and was fetched in part: thrown away, and fetched anew the next time.
+    (tmp_path / "back.raw.part").write_bytes(b"x" * 100)
+    gs.fails(1, "image", "download", "later", str(back), "--force")
+    gs("image", "download", "later", str(back), "--force")
+    assert back.read_bytes() == file.read_bytes()
+    changed = gs.json("image", "update", "later", "--protected", "--property", "os_type=linux,hw_disk_bus=scsi")
+    assert (changed["protected"], changed["properties"]) == (True, {"os_type": "linux", "hw_disk_bus": "scsi"})
+    gs.fails(1, "image", "delete", "later")
+    changed = gs.json("image", "update", "later", "--no-protected", "--remove-property", "hw_disk_bus")
+    assert changed["properties"] == {"os_type": "linux"}
+    page.write_text("<html>not found</html>" * 100)
+    gs.fails(1, "image", "create", "page", "--file", str(page))
+    assert gs.json("image", "list", "--status", "failed")[0]["name"] == "page"
+    gs("image", "delete", "later", "page")
 
 
 def test_networks_and_ports(gs: User) -> None:

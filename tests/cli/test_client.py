@@ -112,9 +112,11 @@ def test_the_deadline_bounds_attempts_and_their_timeouts(
     assert service.asked[0].extensions["timeout"]["read"] == pytest.approx(0.3)
 
 
-def test_an_upload_is_read_anew_for_each_attempt(client: Callable[..., Client], service: Service) -> None:
-    service.on("POST /v1/images/uploads", httpx.WriteError("gone"), {"checksum": "c"})
-    client().upload("/images/uploads", lambda: iter([b"ab", b"c"]), 3)
+def test_a_piece_is_sent_once(client: Callable[..., Client], service: Service) -> None:
+    service.on("PATCH /v1/images/i/file", httpx.WriteError("gone"), {"received": 3})
+    with pytest.raises(Unreachable):
+        client().piece("/images/i/file", {"offset": 0, "size": 3}, lambda: iter([b"ab", b"c"]), 3)
+    assert client().piece("/images/i/file", {"offset": 0, "size": 3}, lambda: iter([b"ab", b"c"]), 3).get("received")
     assert [request.content for request in service.asked] == [b"abc", b"abc"]
     assert service.asked[1].headers["Content-Length"] == "3"
 

@@ -36,12 +36,12 @@ FLAGS: dict[str, list[str]] = {
     "flavor update": ["--core", "--memory", "--mode", "--multi_queue", "--name", "--policy"],
     "host disable": ["--reason"],
     "keypair create": ["--public-key", "--private-key", "--force"],
-    "image update": ["--name", "--description", "--arch"],
+    "image update": ["--name", "--description", "--arch", "--visibility", "--protected", "--property"],
     "network update": ["--name", "--description", "--external", "--no-external"],
     "port update": ["--name"],
     "zone update": ["--description"],
     "event export": ["--file", "--force"],
-    "image create": ["--name", "--file"],
+    "image create": ["--name", "--file", "--url", "--convert", "--disk-format", "--min-disk", "--min-ram"],
     "event follow": ["--from"],
 }
 COMMANDS = {
@@ -49,7 +49,7 @@ COMMANDS = {
     + " ".join(name for name in ACTIONS if not name.startswith("hard-")),
     "flavor": "list create update show history diff why release delete add-extra delete-extra",
     "keypair": "list show history diff why release create delete",
-    "image": "list show history diff why release create update delete",
+    "image": "list show history diff why release create upload download update delete",
     "network": "list show history diff why release create update delete",
     "port": "list show create update delete",
     "floating-ip": "list show history diff why release create delete associate disassociate",

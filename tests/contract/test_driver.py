@@ -584,3 +584,21 @@ async def test_guests_side_by_side_keep_out_of_each_others_way(subject: Subject)
     await asyncio.gather(*map(die, guests[1:]), live(guests[1].but(id=str(uuid.uuid4()))))
     await die(guests[0])
     assert len(await subject.driver.guests()) == 1
+
+
+async def test_images_go_from_the_cache_but_for_those_that_a_disk_is_based_on(subject: Subject) -> None:
+    driver, both = subject.driver, [subject.image.checksum, subject.other.checksum]
+    guest = await build(subject)
+    await driver.prepare_image(subject.other)
+    assert await driver.cached_images() == sorted(both)
+    assert await driver.drop_images(["0" * 64, *both]) == [subject.other.checksum]
+    await driver.prepare_image(subject.other)
+    await driver.replace_disk(guest.but(image=subject.other))
+    # Both are used: the disk that was put aside may come back.
+    assert await driver.drop_images(both) == []
+    await driver.drop_old_disk(guest.id)
+    assert await driver.drop_images(both) == [subject.image.checksum]
+    await driver.undefine(guest.id)
+    await driver.delete_disk(guest.id)
+    assert await driver.drop_images(both) == [subject.other.checksum]
+    assert await driver.cached_images() == []

@@ -17,6 +17,7 @@ from agent.outside.image_uploads import HttpImageUploads, ImageUploads, ImageUpl
 from api.hosts.agent_api import create_internal_app
 from api.writes.image_store import ImageStore
 from infra.process.http_server import embedded_server
+from infra.process.settings import Images
 from tests.api.api import Api, serving
 
 TOKEN = "shared"
@@ -40,7 +41,9 @@ async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
         return
     async with serving(tmp_path / "api") as api:
         store = tmp_path / "images"
-        services = replace(api.app.state.services, image_store=ImageStore(str(store), MOST))
+        policy = Images.model_construct(**{**Images().model_dump(), "store": str(store), "max_size": MOST})
+        images = replace(api.services.images, store=ImageStore(policy))
+        services = replace(api.services, images=images)
         api.app.state.services = services
         server = embedded_server(create_internal_app(services, TOKEN))
         listener = socket.create_server(("127.0.0.1", 0))
@@ -113,8 +116,8 @@ async def test_bytes_that_an_image_names_stay(subject: Subject) -> None:
     if subject.api is None:
         pytest.skip("there are no images in memory")
     task = str(uuid.uuid4())
-    checksum = await put(subject, task, content(DISK))
-    image = await subject.api.post("/images", {"name": "named", "checksum": checksum})
+    await put(subject, task, content(DISK))
+    image = await subject.api.image("named", DISK)
     await subject.uploads.discard(task)
     assert subject.kept() == [DISK]
     await subject.api.delete(f"/images/{image['id']}")

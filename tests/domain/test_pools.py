@@ -3,7 +3,7 @@
 import pytest
 
 from domain.core.errors import InUse, Invalid, NotFound, Refusal
-from domain.core.messages import Command
+from domain.core.messages import Message
 from domain.jobs.pool import ClaimInPool, PoolSeen, PoolSight, PoolSpaceClaimed, PoolSpaceReleased, ReleaseInPool
 from domain.pool import (
     CreatePool,
@@ -40,7 +40,7 @@ def claim(ident: str, size: int) -> ClaimInPool:
     return ClaimInPool(reply=REPLY, claim_id=ident, holder_kind="volume", project="p", size=size)
 
 
-def reached(*more: Command) -> Spec:
+def reached(*more: Message) -> Spec:
     return Spec("pool").when(CREATE, seen("h1"), *more)
 
 
@@ -112,7 +112,7 @@ def test_reserve_and_overcommit_count() -> None:
         ((CREATE, DeletePool()), NotFound),
     ],
 )
-def test_what_takes_nothing_says_why(before: tuple[Command, ...], refusal: type[Refusal]) -> None:
+def test_what_takes_nothing_says_why(before: tuple[Message, ...], refusal: type[Refusal]) -> None:
     Spec("pool").when(*before).when(claim("v1", GIB)).refused(refusal)
 
 

@@ -23,7 +23,7 @@ from domain.core.messages import (
     to_record,
 )
 from domain.core.upcasting import UPCASTS, Upcast, upcast
-from domain.guest_spec import AttachedVolume, GuestSpec, HostRef, Nic
+from domain.guest_spec import AttachedVolume, GuestSpec, HostRef, ImageRef, Nic
 from domain.host.messages import (
     HostClaimMade,
     HostClaimReleased,
@@ -34,8 +34,10 @@ from domain.host.messages import (
     PlacementRefused,
     PlacementReport,
 )
+from domain.image import ImageCreated, ImageStatus, ImageUpdated
 from domain.instance.actions.lifecycle.update import UpdateInstance
-from domain.instance.events import InstanceCreated
+from domain.instance.events import InstanceCreated, InstanceRebuilt, InstanceRescued
+from domain.jobs.image import MakeInstanceImage
 from domain.jobs.network import BindNetworkPort, PortBound, UnbindNetworkPort
 from domain.jobs.scheduling import Placed, PlaceInstance, ReleaseInstance
 from domain.jobs.volume import VolumeGranted
@@ -137,6 +139,7 @@ GUEST = {
     "image": {"id": "m", "name": "tiny", "checksum": "0", "format": "qcow2", "size": 1, "virtual_size": 1},
     "disk": 1,
 }
+BYTES: dict[str, Any] = {"checksum": "c", "format": "raw", "size": 1, "virtual_size": 1}
 WRITTEN: dict[str, tuple[dict[str, Any], Message]] = {
     "gostack.host.claim-made.v1": (
         {"instance_id": "i", "project": "p", "vcpus": 2, "memory": 4, "disk": 8, "report": REPORT},
@@ -177,6 +180,35 @@ WRITTEN: dict[str, tuple[dict[str, Any], Message]] = {
         InstanceCreated.model_validate(
             {**CREATED, "cells": ["c"], "launch_index": 1, "nics": [{"network_id": "n", "cidr6": ""}]}
         ),
+    ),
+    "gostack.instance.created.v4": (
+        {**CREATED, "cells": ["c"], "launch_index": 1},
+        InstanceCreated.model_validate({**CREATED, "cells": ["c"], "launch_index": 1}),
+    ),
+    "gostack.instance.rebuilt.v1": (
+        {"image": GUEST["image"], "at": AT},
+        InstanceRebuilt(image=ImageRef.model_validate(GUEST["image"]), at=datetime.fromisoformat(AT)),
+    ),
+    "gostack.instance.rescued.v1": (
+        {"image": GUEST["image"], "at": AT},
+        InstanceRescued(image=ImageRef.model_validate(GUEST["image"]), at=datetime.fromisoformat(AT)),
+    ),
+    "gostack.image.created.v1": (
+        {"project": "p", "name": "t", "arch": "x86_64", "at": AT, **BYTES},
+        ImageCreated(
+            project="p",
+            name="t",
+            arch="x86_64",
+            visibility="public",
+            status=ImageStatus.ACTIVE,
+            at=datetime.fromisoformat(AT),
+            **BYTES,
+        ),
+    ),
+    "gostack.image.updated.v1": ({"name": "t", "at": AT}, ImageUpdated(name="t", at=datetime.fromisoformat(AT))),
+    "gostack.image.make-instance.v1": (
+        {"reply": REPLY.model_dump(), "project": "p", "name": "t", "arch": "x86_64", **BYTES},
+        MakeInstanceImage(reply=REPLY, project="p", name="t", arch="x86_64", **BYTES),
     ),
     "gostack.task.accepted.v1": (
         {"task_id": "t", "task": TASK, "queued": True},

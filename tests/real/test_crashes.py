@@ -5,14 +5,13 @@ How the processes die at each point of their work is in test_crash_points."""
 import asyncio
 import concurrent.futures
 import contextlib
-import hashlib
 import itertools
 import json
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -25,6 +24,7 @@ from domain.core.errors import UnknownMessage
 from domain.core.messages import Record, Topic, from_record
 from infra.log.kafka import KafkaLog
 from infra.log.records import records
+from tests.harness.images import upload
 from tests.real.cluster import TREE, Cluster, running
 
 pytestmark = pytest.mark.real
@@ -41,17 +41,13 @@ def cluster() -> Iterator[Cluster]:
         yield found
 
 
-def prepare(cluster: Cluster) -> None:
+def prepare(cluster: Cluster, put: Callable[[httpx.Client, str, bytes], Any] = upload) -> None:
     """An image, a flavor and a network."""
-    with httpx.Client(base_url=cluster.url, timeout=30) as api:
-        blob = b"\0" * (1 << 20)
-        made = api.post("/v1/images/uploads", content=blob)
-        assert made.status_code in (200, 201), made.text
-        assert made.json()["checksum"] == hashlib.sha256(blob).hexdigest()
+    with httpx.Client(base_url=f"{cluster.url}/v1", timeout=30) as api:
+        put(api, "tiny", bytes(1 << 20))
         for path, body in (
-            ("/v1/images", {"name": "tiny", "checksum": made.json()["checksum"]}),
-            ("/v1/flavors", {"name": "small", "core": 1, "memory": 128 << 20}),
-            ("/v1/networks", {"name": "lan", "cidr": "10.1.0.0/20"}),
+            ("/flavors", {"name": "small", "core": 1, "memory": 128 << 20}),
+            ("/networks", {"name": "lan", "cidr": "10.1.0.0/20"}),
         ):
             answer = api.post(path, json=body)
             assert answer.status_code < 300, answer.text

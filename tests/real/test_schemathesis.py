@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.harness.images import upload
 from tests.real.cluster import Cluster, running
 
 pytestmark = pytest.mark.real
@@ -32,9 +33,8 @@ def cluster() -> Iterator[Cluster]:
 
 def furnish(http: httpx.Client) -> None:
     """Make one of most kinds, under the names that the description's examples have."""
-    blob = http.post("/images/uploads", content=b"x" * MIB).raise_for_status().json()
+    upload(http, "tiny", bytes(MIB))
     for path, body in (
-        ("/images", {"name": "tiny", "checksum": blob["checksum"]}),
         ("/flavors", {"name": "small", "core": 1, "memory": 128 * MIB}),
         ("/networks", {"name": "lan", "cidr": "10.0.0.0/24"}),
         ("/instances", {"name": "web", "flavor": "small", "image": "tiny", "network": "lan"}),

@@ -31,6 +31,12 @@ def cluster() -> Iterator[Cluster]:
         yield found
 
 
+def put_before(http: httpx.Client, name: str, content: bytes) -> None:
+    """Make an image as the release before did: its bytes first, which the image named by their checksum."""
+    stored = http.post("/images/uploads", content=content).raise_for_status().json()
+    http.post("/images", json={"name": name, "checksum": stored["checksum"]}).raise_for_status()
+
+
 @contextmanager
 def load(cluster: Cluster, name: str) -> Iterator[list[str]]:
     """Boots, one after the other, until the block is over; then all of them are active and all is as it must be."""
@@ -130,7 +136,7 @@ def earlier(tmp_path: Path) -> Path:
 
 def test_an_earlier_release_becomes_this_one_under_load(earlier: Path) -> None:
     with running(10, {"GOSTACK_AGENT__KEEP_GUESTS": "true"}, tree=earlier) as cluster:
-        prepare(cluster)
+        prepare(cluster, put_before)
         with load(cluster, "upgraded") as booted:
             more(cluster, booted)
             url = f"{cluster.url}/v1/instances/{booted[0]}/history"
@@ -154,7 +160,7 @@ def test_what_an_earlier_release_left_is_read(earlier: Path) -> None:
         running(10, {"GOSTACK_AGENT__KEEP_GUESTS": "true"}, tree=earlier) as cluster,
         httpx.Client(base_url=f"{cluster.url}/v1", timeout=30) as api,
     ):
-        prepare(cluster)
+        prepare(cluster, put_before)
         with concurrent.futures.ThreadPoolExecutor(10) as pool:
             booted = list(pool.map(lambda number: boot(cluster.url, f"left-{number}"), range(200)))
         huge = {"name": "huge", "core": 1, "memory": 1 << 40}

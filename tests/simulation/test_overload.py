@@ -15,7 +15,7 @@ from api.app import serve
 from api.hosts.agent_client import Agents
 from api.services import Services
 from api.writes.admission import LONGEST_WAIT, SHORTEST_WAIT, UNDER_WAY, Admission
-from api.writes.image_store import ImageStore
+from api.writes.image_parts import ImageParts
 from api.writes.secret_cleanup import SecretCleanup
 from api.writes.verdicts import Verdicts
 from domain.core.messages import Key
@@ -106,7 +106,7 @@ def services_beside(cluster: Cluster, directory: Path) -> Services:
         verdicts=Verdicts(cluster.log, secret_cleanup.later, admission),
         secret_cleanup=secret_cleanup,
         agents=Agents(cluster.store, "token"),
-        image_store=ImageStore(str(directory), 1),
+        images=ImageParts.of(settings, cluster.log, cluster.store, cluster.processes["timers"].clock),
         admission=admission,
         deliveries=MemoryDeliveries(),
         sender=Sender(1, allow_private=False),
@@ -123,7 +123,8 @@ async def overload(directory: Path, seed: int, kills: tuple[str, ...]) -> tuple[
     await cluster.start()
     await cluster.send(_id(random), Key("network", NETWORK), CreateNetwork(name="lan", cidr="10.0.0.0/16", segment=1))
     await cluster.send(_id(random), Key("flavor", _id(random)), CreateFlavor(name="small", core=1, memory=1 << 20))
-    image = CreateImage(name="tiny", checksum="0" * 64, format="qcow2", size=1, virtual_size=1 << 20)
+    content: Any = {"checksum": "0" * 64, "format": "qcow2", "size": 1, "virtual_size": 1 << 20}
+    image = CreateImage(name="tiny", visibility="public", **content)
     await cluster.send(_id(random), Key("image", _id(random)), image)
     while not await cluster.store.count("flavors") * await cluster.store.count("images"):
         await cluster.log.wait(1)

@@ -18,8 +18,9 @@ import libvirt
 from agent.drivers.driver import DiskContent, DriverError, DriverFault, Progress
 from agent.drivers.libvirt.disk_transfer import LibvirtDiskTransfer
 from agent.drivers.libvirt.power import OFF
-from agent.drivers.libvirt.qcow2 import read_header
 from domain.guest_spec import Power
+from infra.disks import qemu_img
+from infra.disks.qcow2 import read_header
 from infra.process import failpoints
 
 TRIES = 6
@@ -99,7 +100,8 @@ class LibvirtCapture(LibvirtDiskTransfer):
         header = read_header(disk)
         size = header.virtual_size if header else 0
         # Without -U the guest could not be started meanwhile.
-        command = ("qemu-img", "convert", "-U", "-p", "-O", "qcow2", str(disk), str(copy))
+        convert = ("-U", "-p", "-O", "qcow2", str(disk), str(copy))
+        command = qemu_img.command("convert", "qcow2", *convert, limits=qemu_img.COPY)
         process = await asyncio.create_subprocess_exec(
             *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
         )

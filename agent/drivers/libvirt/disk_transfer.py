@@ -16,6 +16,7 @@ from agent.drivers.libvirt import guest_metadata
 from agent.drivers.libvirt.disks import LibvirtDisks, told_by
 from agent.drivers.libvirt.power import OFF, LibvirtPower
 from domain.guest_spec import GuestSpec
+from infra.disks import qemu_img
 from infra.process import failpoints
 
 CHUNK = 1 << 20
@@ -48,7 +49,8 @@ class LibvirtDiskTransfer(LibvirtDisks, LibvirtPower):
             if not cached.exists():
                 raise DriverError(DriverFault.IMAGE_UNAVAILABLE, f"image {guest.image.name!r} is not on this host")
             # The path of the image below is the other host's.
-            host_command.run("qemu-img", "rebase", "-u", "-F", guest.image.format, "-b", str(cached), str(part))
+            rebase = ("-u", "-F", guest.image.format, "-b", str(cached), str(part))
+            host_command.run(*qemu_img.command("rebase", "qcow2", *rebase))
             guest_metadata.keep_secrets(files.told, content.told)
             failpoints.point("libvirt-disk-received")
             part.replace(files.disk)

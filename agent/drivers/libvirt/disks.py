@@ -1,5 +1,6 @@
 """The files of a guest on its host's disk: its image in the cache, its root disk, and what it is told about itself."""
 
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,19 @@ class LibvirtDisks(LibvirtHost):
     async def prepare_image(self, image: ImageRef) -> None:
         """Copy and verify the image unless it is here."""
         await self._images.have(image)
+
+    async def cached_images(self) -> list[str]:
+        """List the files of the cache."""
+        return await self._connection.run(self._images.checksums)
+
+    async def drop_images(self, checksums: Collection[str]) -> list[str]:
+        """Remove the files, but for those that stand in the header of a disk here."""
+
+        def work() -> list[str]:
+            based_on = self._files.based_on()
+            return [each for each in checksums if each not in based_on and self._images.drop(each)]
+
+        return await self._connection.run(work)
 
     async def create_disk(self, guest: GuestSpec) -> None:
         """Make the overlay on the cached image."""

@@ -17,14 +17,18 @@ from pathlib import Path
 import httpx
 
 from agent.drivers.driver import DriverError, DriverFault
-from agent.drivers.libvirt.qcow2 import read_header
 from domain.guest_spec import ImageRef
+from infra.disks.formats import RUN_AS_RAW, format_of
+from infra.disks.qcow2 import Qcow2Error, require_standalone
 from infra.process.error_text import text_of
 
 CHUNK = 1 << 20
 ANSWER_TIMEOUT = 30.0
 """Seconds the store may be silent. How long all may take is the job's deadline."""
+LARGEST = (1 << 63) - 1
+"""Bytes of the largest disk that QEMU can address; what is allowed was decided when the image was uploaded."""
 FORMATS = ("qcow2", "raw")
+CHECKSUM = re.compile(r"[0-9a-f]{64}")
 OTHERS_READ = stat.S_IROTH
 
 
@@ -46,7 +50,7 @@ class ImageCache:
 
     def path(self, image: ImageRef) -> Path:
         """Where the image is once it is here. Raises DriverError "image-unavailable" for what is no checksum."""
-        if not re.fullmatch(r"[0-9a-f]{64}", image.checksum):
+        if not CHECKSUM.fullmatch(image.checksum):
             raise DriverError(
                 DriverFault.IMAGE_UNAVAILABLE, f"image {image.name!r} has no SHA-256 but {image.checksum!r}"
             )
@@ -66,6 +70,17 @@ class ImageCache:
             fetching.add_done_callback(lambda _: self._fetching.pop(image.checksum, None))
         # Shielded: one whose job is cancelled must not take the copy from the others.
         await asyncio.shield(fetching)
+
+    def checksums(self) -> list[str]:
+        """List the images that are here. Raises OSError."""
+        return sorted(path.name for path in self._directory.iterdir() if CHECKSUM.fullmatch(path.name))
+
+    def drop(self, checksum: str) -> bool:
+        """Remove an image, and return whether it was here. Raises OSError."""
+        if not CHECKSUM.fullmatch(checksum) or not (path := self._directory / checksum).exists():
+            return False
+        path.unlink()
+        return True
 
     def _fetch(self, image: ImageRef) -> None:
         linked = self._link(image)
@@ -146,9 +161,10 @@ def _require_safe(image: ImageRef, path: Path) -> None:
             DriverFault.IMAGE_UNSAFE, f"image {image.name!r} is {image.format}; {' and '.join(FORMATS)} can be run"
         )
     if image.format == "raw":
+        if (found := format_of(path)) not in RUN_AS_RAW:
+            raise DriverError(DriverFault.IMAGE_UNSAFE, f"image {image.name!r} is said to be raw, and it is {found}")
         return
-    header = read_header(path)
-    if header is None:
-        raise DriverError(DriverFault.IMAGE_UNSAFE, f"image {image.name!r} is said to be qcow2 and is not")
-    if header.points_elsewhere:
-        raise DriverError(DriverFault.IMAGE_UNSAFE, f"image {image.name!r} refers to another file")
+    try:
+        require_standalone(path, LARGEST)
+    except Qcow2Error as wrong:
+        raise DriverError(DriverFault.IMAGE_UNSAFE, f"image {image.name!r} is said to be qcow2: {wrong}") from wrong

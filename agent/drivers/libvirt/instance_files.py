@@ -7,11 +7,14 @@ Files are for the agent's user alone (its umask is set in agent/compose.py), and
 user that runs guests for as long as the guest runs.
 """
 
+import os
 import shutil
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from infra.disks.qcow2 import backing_file
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,20 @@ class HostFiles:
         for disk in (*self._instances.glob("*/*.qcow2"), *self._volumes.glob("*.qcow2")):
             with suppress(FileNotFoundError):
                 disk.chmod(0o600)
+
+    def based_on(self) -> set[str]:
+        """Return the names of the files that any disk of this host has as its backing file. Raises OSError."""
+        found = set()
+        for directory, _, names in os.walk(self.state):
+            if Path(directory) == self.cache:
+                continue
+            for name in names:
+                # A file that is removed meanwhile is a disk no more.
+                with suppress(FileNotFoundError):
+                    path = Path(directory) / name
+                    if path.is_file() and (below := backing_file(path)):
+                        found.add(Path(below).name)
+        return found
 
     def remove(self, instance_id: str) -> None:
         """Remove all of an instance."""

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from agent.drivers import host_command
 from agent.drivers.driver import DriverError, DriverFault
-from agent.drivers.libvirt.qcow2 import read_header
 from domain.guest_spec import ImageRef
+from infra.disks import qemu_img
+from infra.disks.qcow2 import read_header
 
 
 def create(disk: Path, image: ImageRef, cached: Path, size: int) -> None:
@@ -27,10 +28,8 @@ def create(disk: Path, image: ImageRef, cached: Path, size: int) -> None:
     if size and size < needed:
         raise DriverError(DriverFault.DISK_TOO_SMALL, f"image {image.name!r} needs {needed} bytes, the disk has {size}")
     fresh = disk.with_suffix(".new")
-    host_command.run(
-        "qemu-img", "create", "-q", "-f", "qcow2", "-F", image.format, "-b", str(cached),
-        str(fresh), str(size or needed),
-    )  # fmt: skip
+    below = ("-F", image.format, "-b", str(cached))
+    host_command.run(*qemu_img.command("create", "qcow2", "-q", *below, str(fresh), str(size or needed)))
     fresh.replace(disk)
 
 
@@ -41,7 +40,7 @@ def virtual_size(image: ImageRef, cached: Path) -> int:
 
 
 def _require_overlay_of(cached: Path, disk: Path) -> None:
-    printed = host_command.run("qemu-img", "info", "-U", "--output=json", str(disk))
+    printed = host_command.run(*qemu_img.command("info", "qcow2", "-U", "--output=json", str(disk)))
     backing = json.loads(printed or "{}").get("backing-filename", "")
     if backing != str(cached):
         inside = f"{disk} is on {backing or 'no image'}"

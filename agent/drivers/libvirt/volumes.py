@@ -12,9 +12,10 @@ from agent.drivers import host_command
 from agent.drivers.driver import DriverError, DriverFault
 from agent.drivers.libvirt import xml
 from agent.drivers.libvirt.devices import LibvirtDevices
-from agent.drivers.libvirt.qcow2 import read_header
 from domain.guest_spec import AttachedVolume, serial_of
 from domain.jobs.pool import PoolOnHost, PoolPlace
+from infra.disks import qemu_img
+from infra.disks.qcow2 import read_header
 from infra.process import failpoints
 
 
@@ -38,7 +39,7 @@ class LibvirtVolumes(LibvirtDevices):
                     )
                 return
             fresh = file.with_suffix(".new")
-            host_command.run("qemu-img", "create", "-q", "-f", "qcow2", str(fresh), str(size))
+            host_command.run(*qemu_img.command("create", "qcow2", "-q", str(fresh), str(size)))
             failpoints.point("libvirt-volume-made")
             fresh.replace(file)
 

@@ -78,12 +78,15 @@ def domain_xml(
     if guest.rescue_image is not None:
         # The firmware boots from the first.
         disks.insert(0, (files.rescue_disk, guest.rescue_image))
+    bus = bus_of(guest)
     for letter, (overlay, image) in zip("ab", disks, strict=False):
-        _disk(devices, f"vd{letter}", overlay, image, cached, machine)
+        _disk(devices, bus, letter, overlay, image, cached, machine)
     for volume, letter in zip(guest.volumes, ascii_lowercase[len(disks) :], strict=False):
         devices.append(_volume(volume, volume_file(volume.id, volume.pool_id), f"vd{letter}", machine))
     if guest.config_drive:
-        _config_drive(devices, files)
+        _config_drive(devices, files, bus)
+    if guest.config_drive or bus == "scsi":
+        ET.SubElement(devices, "controller", {"type": "scsi", "model": "virtio-scsi"})
     for nic in guest.nics:
         _interface(devices, guest, nic, machine)
     _channels(devices, files)
@@ -172,7 +175,18 @@ def _processor(domain: ET.Element, guest: GuestSpec, machine: Machine) -> None:
         ET.SubElement(cpu, "topology", {"sockets": "1", "dies": "1", "cores": str(guest.flavor.core), "threads": "1"})
 
 
-def _disk(devices: ET.Element, name: str, overlay: Path, image: ImageRef, cached: Cached, machine: Machine) -> None:
+PREFIXES = {"virtio": "vd", "scsi": "sd", "sata": "sd"}
+"""Bus of a disk -> how the names of disks on it begin."""
+
+
+def bus_of(guest: GuestSpec) -> str:
+    """The bus of a guest's root disk: of the image that it boots from, which has the drivers for it."""
+    return (guest.rescue_image or guest.image).properties.get("hw_disk_bus", "virtio")
+
+
+def _disk(
+    devices: ET.Element, bus: str, letter: str, overlay: Path, image: ImageRef, cached: Cached, machine: Machine
+) -> None:
     disk = ET.SubElement(devices, "disk", {"type": "file", "device": "disk"})
     ET.SubElement(disk, "driver", {"name": "qemu", "type": "qcow2", "cache": machine.cache, "discard": "unmap"})
     ET.SubElement(disk, "source", {"file": str(overlay)})
@@ -182,7 +196,7 @@ def _disk(devices: ET.Element, name: str, overlay: Path, image: ImageRef, cached
     # Shared by many guests, and maybe with the image store: its owner is not one guest's to change.
     ET.SubElement(source, "seclabel", {"model": "dac", "relabel": "no"})
     ET.SubElement(below, "backingStore")
-    ET.SubElement(disk, "target", {"dev": name, "bus": "virtio"})
+    ET.SubElement(disk, "target", {"dev": f"{PREFIXES[bus]}{letter}", "bus": bus})
 
 
 def _volume(volume: AttachedVolume, file: Path, name: str, machine: Machine) -> ET.Element:
@@ -196,13 +210,13 @@ def _volume(volume: AttachedVolume, file: Path, name: str, machine: Machine) -> 
     return disk
 
 
-def _config_drive(devices: ET.Element, files: InstanceFiles) -> None:
+def _config_drive(devices: ET.Element, files: InstanceFiles, bus: str) -> None:
     drive = ET.SubElement(devices, "disk", {"type": "file", "device": "cdrom"})
     ET.SubElement(drive, "driver", {"name": "qemu", "type": "raw"})
     ET.SubElement(drive, "source", {"file": str(files.config_drive)})
-    ET.SubElement(drive, "target", {"dev": "sda", "bus": "scsi"})
+    # Behind the root and the rescue disk, where these have such names.
+    ET.SubElement(drive, "target", {"dev": "sda" if bus == "virtio" else "sdc", "bus": "scsi"})
     ET.SubElement(drive, "readonly")
-    ET.SubElement(devices, "controller", {"type": "scsi", "model": "virtio-scsi"})
 
 
 def _interface(devices: ET.Element, guest: GuestSpec, nic: Nic, machine: Machine) -> None:
@@ -210,8 +224,9 @@ def _interface(devices: ET.Element, guest: GuestSpec, nic: Nic, machine: Machine
     ET.SubElement(interface, "source", {"bridge": bridge_name(nic.segment)})
     ET.SubElement(interface, "target", {"dev": tap_name(nic.segment, nic.ip, nic.prefix)})
     ET.SubElement(interface, "mac", {"address": nic.mac})
-    ET.SubElement(interface, "model", {"type": "virtio"})
-    if guest.flavor.multi_queue > 1:
+    model = (guest.rescue_image or guest.image).properties.get("hw_vif_model", "virtio")
+    ET.SubElement(interface, "model", {"type": model})
+    if guest.flavor.multi_queue > 1 and model == "virtio":
         ET.SubElement(interface, "driver", {"queues": str(guest.flavor.multi_queue)})
     ET.SubElement(interface, "mtu", {"size": str(machine.mtu)})
 
@@ -249,6 +264,10 @@ VIRTIO = {"virtio", "virtio-scsi"}
 """Models of elements right below `devices` that are devices on the PCI bus."""
 
 
+CONVENTIONAL = {"e1000", "rtl8139"}
+"""Models of network interfaces that are devices of conventional PCI."""
+
+
 def _ports(devices: ET.Element) -> None:
     """Give each device a port of the PCI bus, and some to spare: libvirt by itself leaves one, and none can be added
     while the guest runs."""
@@ -258,5 +277,8 @@ def _ports(devices: ET.Element) -> None:
     taken += sum(each.get("model") == "virtio" for each in devices.findall("video/model"))
     taken += 1  # what all channels are on
     ports = [ET.Element("controller", {"type": "pci", "model": "pcie-root-port"}) for _ in range(taken + SPARE_PORTS)]
+    if any(model.get("type") in CONVENTIONAL for model in devices.findall("interface/model")):
+        # Those are no devices of PCI Express, and can be attached behind this one only.
+        ports.append(ET.Element("controller", {"type": "pci", "model": "pcie-to-pci-bridge"}))
     # The root itself has to stand first, else libvirt takes the first port for it.
     devices[:0] = [ET.Element("controller", {"type": "pci", "index": "0", "model": "pcie-root"}), *ports]

@@ -8,14 +8,15 @@ import asyncio
 import json
 import random
 import sqlite3
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager, closing
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Self
 
 from agent.drivers.driver import DiskContent, DriverError, DriverFault, Progress, Secrets, VncAddress, Watcher
 from agent.drivers.simulated.guest import SimulatedGuest, kept_form
+from agent.drivers.simulated.kept import open_kept
 from domain.guest_spec import AttachedVolume, GuestSpec, ImageRef, Nic, Power, serial_of
 from domain.host.messages import Inventory
 from domain.jobs.pool import PoolOnHost, PoolPlace, PoolSight
@@ -79,7 +80,7 @@ class SimulatedDriver:
         """Read what was kept, and call the watcher from now on."""
         self._watcher = watcher
         if self._path is not None and self._kept is None:
-            self._kept = _open(self._path)
+            self._kept = open_kept(self._path)
             for instance_id, text in self._kept.execute("select id, guest from guests"):
                 self._guests[instance_id] = SimulatedGuest(**json.loads(text))
             self._images = {checksum for (checksum,) in self._kept.execute("select checksum from images")}
@@ -102,6 +103,19 @@ class SimulatedDriver:
         self._images.add(image.checksum)
         if self._kept is not None:
             self._kept.execute("insert or ignore into images values (?)", (image.checksum,))
+
+    async def cached_images(self) -> list[str]:
+        """Tell the checksums that were noted."""
+        return sorted(self._images)
+
+    async def drop_images(self, checksums: Collection[str]) -> list[str]:
+        """Forget these, but for those of which a disk is made."""
+        used = {each for guest in self._guests.values() for each in (guest.disk, guest.old_disk, guest.rescue_disk)}
+        dropped = sorted(self._images & set(checksums) - used)
+        self._images -= set(dropped)
+        if self._kept is not None:
+            self._kept.executemany("delete from images where checksum = ?", [(each,) for each in dropped])
+        return dropped
 
     async def create_disk(self, guest: GuestSpec) -> None:
         """Note that the guest has a disk."""
@@ -485,16 +499,3 @@ async def _in_pieces(content: bytes) -> AsyncGenerator[bytes, None]:
     for start in range(0, len(content), PIECE):
         await asyncio.sleep(0)
         yield content[start : start + PIECE]
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    kept = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    with closing(kept.cursor()) as cursor:
-        # It has to outlive the process and not the machine's power: the operating system has it at once.
-        cursor.execute("pragma journal_mode = wal")
-        cursor.execute("pragma synchronous = off")
-        cursor.execute("create table if not exists guests (id text primary key, guest text not null) without rowid")
-        cursor.execute("create table if not exists images (checksum text primary key) without rowid")
-        cursor.execute("create table if not exists volumes (id text primary key, size int not null) without rowid")
-    return kept

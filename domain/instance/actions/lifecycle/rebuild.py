@@ -14,6 +14,7 @@ from domain.core.fields import Refers
 from domain.guest_spec import ImageRef
 from domain.instance.action import InstanceAction, InstanceCommand, if_not_on, if_on, image_or_own
 from domain.instance.events import InstanceRebuilt
+from domain.instance.image_needs import must_have_disk, must_have_memory
 from domain.instance.state import Instance, VmState
 from domain.jobs.disk import DropOldDisk, PrepareImage, ReplaceDisk, RestoreDisk
 from domain.jobs.guest import DefineGuest, RebuildGuest, StartGuest, StopGuest
@@ -32,13 +33,12 @@ class RebuildInstance(InstanceCommand):
 
 
 def image_fits(instance: Instance, command: RebuildInstance) -> None:
-    """Raise Invalid for an image that the instance's disk, or its processors, cannot take."""
+    """Raise Invalid for an image that the instance's disk, its memory, or its processors, cannot take."""
     image = command.image or instance.image
     if image.arch != instance.image.arch:
         raise Invalid(field="image", value=image.name, allowed=f"it must be for {instance.image.arch}")
-    if instance.disk < image.virtual_size:
-        needs = f"it needs {image.virtual_size} bytes, and the root disk has {instance.disk}"
-        raise Invalid(field="image", value=image.name, allowed=needs)
+    must_have_disk(image, instance.disk, "image", image.name)
+    must_have_memory(image, instance.flavor)
 
 
 def runs_afterwards(instance: Instance, command: Any) -> bool:

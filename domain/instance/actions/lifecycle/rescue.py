@@ -12,6 +12,7 @@ from domain.core.fields import Refers
 from domain.guest_spec import ImageRef
 from domain.instance.action import InstanceAction, InstanceCommand, if_not_on, if_on, image_or_own
 from domain.instance.events import InstanceRescued
+from domain.instance.image_needs import must_have_memory
 from domain.instance.state import Instance, VmState
 from domain.jobs.disk import CreateRescueDisk, DeleteRescueDisk, PrepareImage
 from domain.jobs.guest import DefineGuest, RescueGuest, StartGuest, StopGuest, UnrescueGuest
@@ -41,12 +42,18 @@ def note_image(draft: Draft[Instance], task: Task, at: datetime) -> None:
     draft.emit(InstanceRescued(image=command.image or draft.now.image, at=at))
 
 
+def image_fits(instance: Instance, command: RescueInstance) -> None:
+    """Raise Invalid for an image that the instance's memory cannot take."""
+    must_have_memory(command.image or instance.image, instance.flavor)
+
+
 RESCUE = InstanceAction(
     name="rescue",
     command=RescueInstance,
     begins=frozenset({VmState.ACTIVE, VmState.STOPPED, VmState.ERROR}),
     ends=VmState.RESCUED,
     during="rescuing",
+    check=image_fits,
     finished=note_image,
     flow=Flow(
         "rescue",
