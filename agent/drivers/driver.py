@@ -184,6 +184,10 @@ class VolumeDriver(Protocol):
     async def create_volume(self, volume_id: str, size: int) -> None:
         """Make an empty disk of `size` bytes; one that is there keeps what is on it. "volume-differs"."""
 
+    async def extend_volume(self, volume_id: str, size: int, instance_id: str) -> None:
+        """Have the disk be `size` bytes large, now where the guest of `instance_id` runs with it (empty: no guest has
+        it). One that has the size is success; "volume-unknown", or "volume-differs" where it is larger already."""
+
     async def delete_volume(self, volume_id: str) -> None:
         """Remove the disk with all that is on it; one that is not there is success."""
 

@@ -302,6 +302,21 @@ class NoValidHost(Refusal):
     hint = "Free capacity, enable a host, or ask for less."
 
 
+class HostFull(Refusal):
+    """Host {host} has no room for it: {what}."""
+
+    code = "host-full"
+    category = Category.CONFLICT
+    hint = "Free capacity on the host, or ask for less."
+
+
+class ClaimGone(Refusal):
+    """No host of the cell holds a claim for {id}."""
+
+    code = "claim-gone"
+    category = Category.CONFLICT
+
+
 class PastMissing(Refusal):
     """The history of the scheduler cannot be computed: {what}."""
 

@@ -101,6 +101,15 @@ class InstanceRescued(InstanceEvent):
     at: datetime
 
 
+class InstanceVolumeExtended(InstanceEvent):
+    """A volume of the instance has this size from now on."""
+
+    volume_id: str
+    size: int
+    """Size of the volume, in bytes."""
+    at: datetime
+
+
 class InstancePurgeScheduled(InstanceEvent):
     """The instance is soft-deleted, and is purged at this time."""
 

@@ -19,6 +19,7 @@ from domain.instance.events import (
     InstanceRescued,
     InstanceSecondPowerChanged,
     InstanceUpdated,
+    InstanceVolumeExtended,
 )
 from domain.instance.state import Instance
 from domain.tasks.events import TaskEvent
@@ -65,6 +66,8 @@ def evolve(now: Instance | None, event: Event, subject_id: str) -> Instance:
             return now.but(image=event.image, updated=event.at)
         case InstanceRescued():
             return now.but(rescue_image=event.image, updated=event.at)
+        case InstanceVolumeExtended():
+            return now.with_volume_size(event.volume_id, event.size).but(updated=event.at)
         case InstancePurgeScheduled():
             return now.but(purge_at=event.at, before_delete=event.before)
         case _:

@@ -168,6 +168,10 @@ class Instance(InstanceSpec, PlacedSubject):
             return self.but(volumes=(*self.volumes, volume))
         return self.but(volumes=tuple(volume if each.id == volume.id else each for each in self.volumes))
 
+    def with_volume_size(self, volume_id: str, size: int) -> "Instance":
+        """Return the instance with another size of one of its volumes."""
+        return self.but(volumes=tuple(each.but(size=size) if each.id == volume_id else each for each in self.volumes))
+
     def without_volume(self, volume_id: str) -> "Instance":
         """Return the instance without a volume."""
         return self.but(volumes=tuple(each for each in self.volumes if each.id != volume_id))

@@ -7,7 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from domain.core.errors import AlreadyExists, HostGone, InUse, NotFound, OtherCell, deleted_at, some_of
+from domain.core.errors import (
+    AlreadyExists,
+    ClaimGone,
+    HostFull,
+    HostGone,
+    InUse,
+    NotFound,
+    OtherCell,
+    deleted_at,
+    some_of,
+)
 from domain.core.messages import (
     Envelope,
     Event,
@@ -26,6 +36,7 @@ from domain.host.messages import (
     HearHost,
     HostClaimMade,
     HostClaimReleased,
+    HostClaimResized,
     HostDisabled,
     HostEnabled,
     HostHeard,
@@ -38,7 +49,7 @@ from domain.host.messages import (
     SuspectHost,
 )
 from domain.host.state import Host, HostHealth
-from domain.jobs.scheduling import Placed, PlaceInstance, Released, ReleaseInstance
+from domain.jobs.scheduling import Placed, PlaceInstance, Released, ReleaseInstance, ResizeHostClaim
 from domain.named import exists, heir_of
 from domain.scheduling.policy import Policy, choose, refusal
 from domain.scheduling.table import HostTable
@@ -74,6 +85,8 @@ def decide(envelope: Envelope, subject: Any, zones: Zones, cell: Cell) -> Outcom
             return _place(request, cell)
         case ReleaseInstance() as release:
             return _release(release, cell)
+        case ResizeHostClaim() as resize:
+            return _resize(resize, cell)
         case CreateZone() | UpdateZone() | DeleteZone():
             return _zone(envelope, subject, zones, cell)
         case RegisterHost() as register:
@@ -215,6 +228,26 @@ def _release(release: ReleaseInstance, cell: Cell) -> Outcome:
             gone = HostClaimReleased(claim_id=claim_id, instance_id=release.instance_id)
             outcome.events.append((Key("host", held), gone))
             break
+    return outcome
+
+
+def _resize(resize: ResizeHostClaim, cell: Cell) -> Outcome:
+    """Resize a claim. Raises ClaimGone, and HostFull where its host is short of what the claim needs more."""
+    claim_id = next((each for each in resize.claims if each in cell.table.claimed_by), None)
+    if claim_id is None:
+        raise ClaimGone(id=resize.instance_id)
+    host = cell.table.hosts[cell.table.claimed_by[claim_id]]
+    more = {name: amount - getattr(host.claims[claim_id], name) for name, amount in resize.amounts().items()}
+    free = cell.table.room(host.id)
+    short = [
+        f"{amount} more of {name}, {free[name]} free" for name, amount in more.items() if amount > max(0, free[name])
+    ]
+    if short:
+        raise HostFull(host=host.name, what="; ".join(short))
+    outcome = Outcome(outgoing=[_answer(resize.reply, JobResult(job_id=resize.reply.job_id, name="ResizeClaim"))])
+    if any(more.values()):
+        resized = HostClaimResized(claim_id=claim_id, instance_id=resize.instance_id, **resize.amounts())
+        outcome.events.append((Key("host", host.id), resized))
     return outcome
 
 

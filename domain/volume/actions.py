@@ -1,23 +1,30 @@
 """Commands for a volume, and its verbs that are tasks.
 
 create: Place · CreateVolumeFile. Undone in reverse; a volume that could not be made stays, in error, and says why.
+extend: ResizeClaim · ExtendVolumeFile (the pivot) · TellVolumeSize, where an instance has the volume. A file never
+shrinks, so that only the claim is undone: where its host gave no answer, the file may be as large as was asked for.
 delete: DeleteVolumeFile · Release. Refused while an instance has the volume. Nothing is undone: a delete that fails
 leaves the volume in error, and can be asked for again.
 """
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from domain.core.cells import DEFAULT_CELL
+from domain.core.errors import Invalid
 from domain.core.fields import BYTES, OPERATORS_ONLY, PERSONAL, Refers
 from domain.core.messages import Command
-from domain.jobs.scheduling import Place, Release
-from domain.jobs.volume import CreateVolumeFile, DeleteVolumeFile
+from domain.core.resources import Resources
+from domain.jobs.scheduling import Place, Release, ResizeClaim, RestoreClaim
+from domain.jobs.volume import CreateVolumeFile, DeleteVolumeFile, ExtendVolumeFile, TellVolumeSize
 from domain.tasks.action import Action
+from domain.tasks.draft import Draft
 from domain.tasks.flow import Flow, Step
-from domain.volume.state import Volume, VolumeStatus
+from domain.tasks.task import Task
+from domain.volume.state import Volume, VolumeExtended, VolumeStatus
 
 SMALLEST, LARGEST = 1 << 20, 1 << 46
 """Limits on a volume's size in bytes: 1 MiB to 64 TiB."""
@@ -52,6 +59,13 @@ class UpdateVolume(VolumeCommand):
     description: Annotated[str | None, PERSONAL] = None
 
 
+class ExtendVolume(VolumeCommand):
+    """Make a volume larger; a guest that has it sees that at once, and makes its file system larger itself."""
+
+    size: Annotated[int, BYTES, Field(ge=SMALLEST, le=LARGEST, multiple_of=512)]
+    """Size that the volume is to have, in bytes; not less than it has."""
+
+
 class DeleteVolume(VolumeCommand):
     """Delete a volume that is attached to no instance, with its data."""
 
@@ -69,6 +83,33 @@ def file_if_hosted(volume: Volume, command: Any) -> Iterator[dict[str, Any]]:
         yield {"volume_id": volume.id}
 
 
+def claim_of_size(volume: Volume, command: ExtendVolume) -> Iterator[dict[str, Any]]:
+    """Yield a step with what the volume needs of its host now, and extended."""
+    yield {"before": volume.resources(), "after": Resources(disk=command.size)}
+
+
+def larger_file(volume: Volume, command: ExtendVolume) -> Iterator[dict[str, Any]]:
+    """Yield a step with the volume's id, the size that it is to have, and the instance that has it."""
+    yield {"volume_id": volume.id, "size": command.size, "instance_id": volume.instance_id}
+
+
+def tell_if_used(volume: Volume, command: ExtendVolume) -> Iterator[dict[str, Any]]:
+    """Yield a step for a volume that an instance has."""
+    if volume.instance_id:
+        yield from larger_file(volume, command)
+
+
+def not_smaller(volume: Volume, command: ExtendVolume) -> None:
+    """Raise Invalid for a size below the present one."""
+    if command.size < volume.size:
+        raise Invalid(field="size", value=command.size, allowed=f"it has {volume.size} bytes, and never shrinks")
+
+
+def note_size(draft: Draft[Volume], task: Task, at: datetime) -> None:
+    """Emit the size that the volume has now."""
+    draft.emit(VolumeExtended(size=ExtendVolume.model_validate(task.params).size, at=at))
+
+
 CREATE = Action[Volume](
     name="create",
     command=CreateVolume,
@@ -82,6 +123,25 @@ CREATE = Action[Volume](
         "create-volume",
         1,
         (Step(Place, undo=Release), Step(CreateVolumeFile, undo=DeleteVolumeFile, each=new_file)),
+    ),
+)
+
+EXTEND = Action[Volume](
+    name="extend",
+    command=ExtendVolume,
+    begins=frozenset({VolumeStatus.AVAILABLE, VolumeStatus.IN_USE}),
+    ends=None,
+    during="extending",
+    check=not_smaller,
+    finished=note_size,
+    flow=Flow(
+        "extend-volume",
+        1,
+        (
+            Step(ResizeClaim, undo=RestoreClaim, each=claim_of_size),
+            Step(ExtendVolumeFile, no_undo="a file never shrinks", each=larger_file, pivot=True),
+            Step(TellVolumeSize, no_undo="the volume is as large as it says", each=tell_if_used),
+        ),
     ),
 )
 
@@ -105,4 +165,4 @@ DELETE = Action[Volume](
     ),
 )
 
-ACTIONS: dict[str, Action[Volume]] = {action.name: action for action in (CREATE, DELETE)}
+ACTIONS: dict[str, Action[Volume]] = {action.name: action for action in (CREATE, EXTEND, DELETE)}

@@ -101,6 +101,14 @@ class VolumeUpdated(VolumeEvent):
     at: datetime
 
 
+class VolumeExtended(VolumeEvent):
+    """The volume has this size from now on."""
+
+    size: int
+    """Size of the volume, in bytes."""
+    at: datetime
+
+
 class VolumeReserved(VolumeEvent):
     """The volume is reserved for one instance, which has it or is about to."""
 
@@ -132,6 +140,8 @@ def evolve(now: Volume | None, event: Event, subject_id: str) -> Volume:
         case VolumeUpdated():
             changed = {name: value for name in ("name", "description") if (value := getattr(event, name)) is not None}
             return now.but(updated=event.at, **changed)
+        case VolumeExtended():
+            return now.but(size=event.size, updated=event.at)
         case VolumeReserved():
             return now.but(instance_id=event.instance_id, updated=event.at)
         case VolumeReleased():

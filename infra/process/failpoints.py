@@ -44,6 +44,7 @@ POINTS = {
     "disk-half-sent": "a part of a disk was sent to the host that fetches it",
     "disk-half-fetched": "a part of a disk came from another host, or was sent to the image store, and no more",
     "libvirt-volume-made": "a volume's file is made beside its place, and has not its name yet",
+    "libvirt-volume-extended": "a volume is larger, and the caller has no answer",
     "libvirt-device-attached": "a guest has a device as it runs, or in its definition, and the caller has no answer",
     "libvirt-device-released": "a guest has let go of a device, and its definition has it",
     "libvirt-disk-made": "a guest has a disk, and libvirt does not know the guest",

@@ -390,6 +390,28 @@ async def a_volume(subject: Subject) -> AttachedVolume:
     return volume
 
 
+@pytest.mark.parametrize("runs", [False, True])
+async def test_a_volume_grows_whether_its_guest_runs_or_not_and_never_shrinks(subject: Subject, runs: bool) -> None:
+    guest, volume = await build(subject), await a_volume(subject)
+    await subject.driver.attach_volume(guest.id, volume)
+    if runs:
+        await subject.driver.start(guest.id)
+    for _ in range(2):
+        await subject.driver.extend_volume(volume.id, 24 * MEBI, guest.id)
+    with pytest.raises(DriverError) as caught:
+        await subject.driver.extend_volume(volume.id, 16 * MEBI, guest.id)
+    assert caught.value.code == "volume-differs"
+    # Whoever makes it is told by its size whether it is the same.
+    await subject.driver.create_volume(volume.id, 24 * MEBI)
+    await subject.driver.start(guest.id)
+    await subject.driver.undefine(guest.id)
+    await subject.driver.extend_volume(volume.id, 32 * MEBI, "")
+    await subject.driver.delete_volume(volume.id)
+    with pytest.raises(DriverError) as caught:
+        await subject.driver.extend_volume(volume.id, 32 * MEBI, "")
+    assert caught.value.code == "volume-unknown"
+
+
 @pytest.mark.parametrize("times", [1, 2])
 async def test_a_guest_that_is_off_has_the_volumes_that_it_will_have(subject: Subject, times: int) -> None:
     guest = await build(subject)

@@ -1,8 +1,11 @@
 """What a verb needs besides the status that it begins in: that what it refers to is there, and as the verb needs it."""
 
+import uuid
 from collections.abc import Callable
 
 from domain.core.messages import Command, Key
+from domain.instance import decider as instance_decider
+from domain.instance.actions.lifecycle.boot import BootInstance
 from domain.instance.actions.network.interfaces import AttachInstanceInterface, DetachInstanceInterface, PortRef
 from domain.instance.actions.storage.volumes import AttachInstanceVolume, DetachInstanceVolume
 from domain.network.messages import CreatePort
@@ -35,6 +38,16 @@ def interface_attached(kind: Walked, stage: Stage) -> Walk:
     return Walk(kind, stage).send(AttachInstanceInterface(port=port)).settle()
 
 
+def volume_in_use(kind: Walked, stage: Stage) -> Walk:
+    """Give the volume to an instance of its host."""
+    boot = sample(BootInstance, wanted_host=stage.states[kind.key].host.id, nics=())
+    user = Walked(instance_decider.RULES, instance_decider.decide, boot, Key("instance", str(uuid.UUID(int=77))))
+    walk = Walk(user, stage).send(boot).settle()
+    return walk.send(AttachInstanceVolume(volume_id=kind.key.id)).settle()
+
+
+REACHED: dict[tuple[str, str], Prepare] = {("volume", "in_use"): volume_in_use}
+"""Kind and status -> how one comes to have that status, where none of its own verbs leads there."""
 PREPARE: dict[type[Command], Prepare] = {
     AttachInstanceVolume: volume_beside,
     DetachInstanceVolume: volume_attached,
@@ -42,10 +55,11 @@ PREPARE: dict[type[Command], Prepare] = {
 }
 
 
-def prepared(kind: Walked, stage: Stage, command: type[Command]) -> Stage:
-    """Return the stage, or one like it on which this command of its aggregate finds what it refers to."""
-    if command not in PREPARE:
-        return stage
-    stage = stage.copy()
-    PREPARE[command](kind, stage)
+def prepared(kind: Walked, stage: Stage, command: type[Command], status: str) -> Stage:
+    """Return the stage, or one like it on which its aggregate has the status in truth, and on which this command of it
+    finds what it refers to."""
+    found = (REACHED.get((kind.key.kind, status)), PREPARE.get(command))
+    for prepare in filter(None, found):
+        stage = stage.copy()
+        prepare(kind, stage)
     return stage

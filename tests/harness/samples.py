@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from domain.core.fields import references
 from domain.core.messages import Command
 from domain.guest_spec import FlavorRef, ImageRef, Nic
+from domain.volume.actions import ExtendVolume
 
 C = TypeVar("C", bound=Command)
 
@@ -32,6 +33,11 @@ BY_NAME: dict[str, Any] = {
     "nics": (Nic(network_id=NETWORK, network_name="lan"),),
 }
 """Field -> its value, in whichever command."""
+BY_COMMAND: dict[type[Command], dict[str, Any]] = {
+    # More than a volume has that was created with the size above.
+    ExtendVolume: {"size": 2 << 30},
+}
+"""Command -> values of its fields that differ from those of other commands' fields with that name."""
 BY_KIND: dict[str, tuple[str, ...]] = {
     "security-group": tuple(str(uuid.UUID(int=400 + number)) for number in range(2)),
     "volume": tuple(str(uuid.UUID(int=200 + number)) for number in range(3)),
@@ -62,7 +68,9 @@ def drawn(command: type[C], random: Random) -> C:
 def _values(command: type[Command]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, field in command.model_fields.items():
-        if name in BY_NAME:
+        if name in BY_COMMAND.get(command, {}):
+            values[name] = BY_COMMAND[command][name]
+        elif name in BY_NAME:
             values[name] = BY_NAME[name]
         elif field.is_required() and name in references(command):
             values[name] = BY_KIND[references(command)[name].kind][0]

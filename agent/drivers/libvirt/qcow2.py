@@ -8,6 +8,8 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
+from agent.drivers import host_command
+
 MAGIC = b"QFI\xfb"
 _FIXED = struct.Struct(">4sIQIIQ")  # magic, version, backing offset, backing size, cluster bits, virtual size
 _FEATURES = struct.Struct(">Q")
@@ -36,3 +38,14 @@ def read_header(path: Path) -> Qcow2Header | None:
     if version >= 3 and len(head) >= _FEATURES_AT + _FEATURES.size:
         features = _FEATURES.unpack_from(head, _FEATURES_AT)[0]
     return Qcow2Header(virtual_size, bool(backing_offset) or bool(features & _EXTERNAL_DATA))
+
+
+def grow(path: Path, size: int) -> None:
+    """Have the disk in a qcow2 file, which nothing has open, be `size` bytes large; one that is as large stays.
+
+    Raises OSError, and DriverError "host-command-failed".
+    """
+    header = read_header(path)
+    if header is None or header.virtual_size < size:
+        # The format is said: what a guest wrote into its disk must not pass for another one.
+        host_command.run("qemu-img", "resize", "-q", "-f", "qcow2", str(path), str(size))

@@ -6,11 +6,13 @@ are root's, and libvirt gives one to the user that runs a guest for as long as t
 
 from functools import partial
 
+import libvirt
+
 from agent.drivers import host_command
 from agent.drivers.driver import DriverError, DriverFault
 from agent.drivers.libvirt import xml
 from agent.drivers.libvirt.devices import LibvirtDevices
-from agent.drivers.libvirt.qcow2 import read_header
+from agent.drivers.libvirt.qcow2 import grow, read_header
 from domain.guest_spec import AttachedVolume, serial_of
 from infra.process import failpoints
 
@@ -36,6 +38,34 @@ class LibvirtVolumes(LibvirtDevices):
             fresh.replace(file)
 
         await self._connection.run(work)
+
+    async def extend_volume(self, volume_id: str, size: int, instance_id: str) -> None:
+        """Have QEMU resize the disk of a guest that runs with it, else qemu-img its file."""
+        file = self._files.volume(volume_id)
+
+        def resize(domain: libvirt.virDomain) -> bool:
+            name = xml.device_of(domain.XMLDesc(), serial_of(volume_id)) if domain.isActive() else ""
+            if name:
+                # It would shrink one that is larger without a question.
+                domain.blockResize(name, size, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
+                failpoints.point("libvirt-volume-extended")
+            return bool(name)
+
+        def has() -> int:
+            header = read_header(file) if file.exists() else None
+            if header is None:
+                raise DriverError(DriverFault.VOLUME_UNKNOWN, f"volume {volume_id} is not on this host")
+            return header.virtual_size
+
+        def work() -> None:
+            grow(file, size)
+            failpoints.point("libvirt-volume-extended")
+
+        before = await self._connection.run(has)
+        if before > size:
+            raise DriverError(DriverFault.VOLUME_DIFFERS, f"volume {volume_id} has {before} bytes already")
+        if before < size and not (instance_id != "" and await self._with(instance_id, resize)):
+            await self._connection.run(work)
 
     async def delete_volume(self, volume_id: str) -> None:
         """Remove the file, and what a crash left of making it."""

@@ -211,6 +211,18 @@ class SimulatedDriver:
         if self._kept is not None:
             self._kept.execute("insert or ignore into volumes values (?, ?)", (volume_id, size))
 
+    async def extend_volume(self, volume_id: str, size: int, instance_id: str) -> None:
+        """Note the volume's size."""
+        await self._pass("ExtendVolumeFile")
+        has = self._volumes.get(volume_id)
+        if has is None:
+            raise DriverError(DriverFault.VOLUME_UNKNOWN, f"volume {volume_id} is not on this host")
+        if has > size:
+            raise DriverError(DriverFault.VOLUME_DIFFERS, f"volume {volume_id} has {has} bytes already")
+        self._volumes[volume_id] = size
+        if self._kept is not None:
+            self._kept.execute("update volumes set size = ? where id = ?", (size, volume_id))
+
     async def delete_volume(self, volume_id: str) -> None:
         """Forget that there is such a volume."""
         await self._pass("DeleteVolumeFile")
