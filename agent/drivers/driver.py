@@ -158,6 +158,16 @@ class DiskDriver(Protocol):
     async def drop_old_disk(self, instance_id: str) -> None:
         """Remove the disk that was put aside."""
 
+    async def keep_disk(self, instance_id: str, progress: Progress) -> None:
+        """Put the root disk of a guest that is off aside, and have a copy in its place; "guest-on", "disk-missing".
+
+        A disk that was put aside before stays there, as for replace_disk(). Where it fails, or is cancelled, nothing of
+        the copy is left.
+        """
+
+    async def grow_disk(self, instance_id: str, size: int) -> None:
+        """Have the root disk of a guest that is off be `size` bytes large at least; "guest-on", "disk-missing"."""
+
     async def create_rescue_disk(self, instance_id: str, image: ImageRef) -> None:
         """Make the disk that a rescued guest boots from, an overlay on the cached image; one that is there is replaced.
 

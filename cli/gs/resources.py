@@ -102,6 +102,12 @@ def kinds() -> Iterable[str]:
     return AGGREGATES
 
 
+def _migration_types() -> Iterable[str]:
+    from domain.instance.migration import MigrationType
+
+    return MigrationType
+
+
 def _migration_statuses() -> Iterable[str]:
     from domain.instance.migration import MigrationStatus
 
@@ -305,6 +311,7 @@ MIGRATION = Resource(
         BY_INSTANCE,
         Narrowing("--host", "Only from or to this host (name or ID).", of="host"),
         by_status(_migration_statuses),
+        Narrowing("--type", "Only of these types: a,b.", several=True, known=_migration_types),
         BY_PROJECT,
     ),
     named=False,

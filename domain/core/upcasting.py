@@ -89,6 +89,7 @@ UPCASTS: dict[str, Upcast] = {
     "gostack.instance.created.v1": Upcast("gostack.instance.created.v2", _instance_created),
     "gostack.instance.created.v2": Upcast("gostack.instance.created.v3", _as_it_was),
     "gostack.instance.created.v3": Upcast("gostack.instance.created.v4", _as_it_was),
+    "gostack.instance.migration-changed.v1": Upcast("gostack.instance.migration-changed.v2", _as_it_was),
     "gostack.scheduling.placement-refused.v1": Upcast("gostack.scheduling.placement-refused.v2", _placement_refused),
     "gostack.scheduling.placement-refused.v2": Upcast("gostack.scheduling.placement-refused.v3", _of_the_only_cell),
     "gostack.scheduling.placement-refused.v3": Upcast("gostack.scheduling.placement-refused.v4", _claim_of_an_instance),

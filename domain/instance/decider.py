@@ -14,6 +14,7 @@ from domain.instance.actions import ACTIONS
 from domain.instance.actions.lifecycle.boot import BOOT, BootInstance
 from domain.instance.actions.lifecycle.delete import HARD_DELETE, HardDeleteInstance
 from domain.instance.actions.lifecycle.update import UpdateInstance
+from domain.instance.actions.placement.undecided import CONFIRM_RESIZE, ConfirmResize, verb_of
 from domain.instance.events import (
     InstanceCreated,
     InstancePowerChanged,
@@ -34,6 +35,15 @@ from domain.tasks.events import DeadlinePassed
 from domain.tasks.job import Where
 from domain.tasks.messages import JobResult, JobsAnswered
 
+
+def advice(instance: Instance) -> str:
+    """Return what helps an instance whose status allows no other verb; empty where none does."""
+    if instance.vm_state is not VmState.RESIZED or instance.task is not None:
+        return ""
+    verb = verb_of(instance)
+    return f"Confirm it (gs instance {verb}-confirm {instance.name}) or revert it (gs instance {verb}-revert) first."
+
+
 RULES = TaskRules(
     kind="instance",
     actions=ACTIONS,
@@ -43,6 +53,7 @@ RULES = TaskRules(
     status=status,
     react=react,
     renewed=renewed,
+    advice=advice,
 )
 
 
@@ -70,6 +81,8 @@ def decide(now: Instance | None, envelope: Envelope) -> Decision:
             telling.not_told(draft, answer)
         case DeadlinePassed(due_id=due_id) if now is not None and due_id == now.id:
             _purge(draft, envelope)
+        case DeadlinePassed(due_id=due_id) if now is not None and now.migration and due_id == now.migration.id:
+            _confirm(draft, envelope)
         case other:
             if not concerns_tasks(draft, RULES, envelope):
                 raise TypeError(f"{other.type_name} is nothing an instance decides")
@@ -117,6 +130,13 @@ def _purge(draft: Draft[Instance], envelope: Envelope) -> None:
     if not instance.tasks and instance.purge_at is not None and envelope.time >= instance.purge_at:
         behalf = Behalf(envelope.correlation, envelope.actor, instance.project)
         accept(draft, RULES, HARD_DELETE, HardDeleteInstance(), envelope.on(behalf))
+
+
+def _confirm(draft: Draft[Instance], envelope: Envelope) -> None:
+    instance = draft.now
+    if not instance.tasks and instance.confirm_at is not None and envelope.time >= instance.confirm_at:
+        behalf = Behalf(envelope.correlation, envelope.actor, instance.project)
+        accept(draft, RULES, CONFIRM_RESIZE, ConfirmResize(), envelope.on(behalf))
 
 
 def _observed(draft: Draft[Instance], observed: GuestObserved, envelope: Envelope) -> None:

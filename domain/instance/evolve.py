@@ -17,6 +17,7 @@ from domain.instance.events import (
     InstancePurgeScheduled,
     InstanceRebuilt,
     InstanceRescued,
+    InstanceResized,
     InstanceSecondPowerChanged,
     InstanceUpdated,
     InstanceVolumeExtended,
@@ -62,6 +63,8 @@ def evolve(now: Instance | None, event: Event, subject_id: str) -> Instance:
             return now.but(migration=event.migration, updated=event.migration.updated)
         case InstanceMoved():
             return now.moved(event.power, event.at)
+        case InstanceResized():
+            return now.but(flavor=event.flavor, disk=event.disk, updated=event.at)
         case InstanceRebuilt():
             return now.but(image=event.image, updated=event.at)
         case InstanceRescued():

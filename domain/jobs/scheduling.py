@@ -72,7 +72,7 @@ class Place(SchedulerJob):
             reply=reply,
             instance_id=subject.id,
             project=subject.project,
-            **subject.resources().amounts(),
+            **subject.resources(where).amounts(),
             arch=subject.arch,
             zone=subject.zone,
             wanted_host=self.wanted_host or (subject.wanted_host if where is Where.HERE else ""),

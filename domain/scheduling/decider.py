@@ -28,6 +28,7 @@ from domain.core.messages import (
     named_id,
 )
 from domain.core.names import must_be_name
+from domain.core.text import in_units
 from domain.guest_spec import HostRef
 from domain.host.messages import (
     AssignZone,
@@ -239,16 +240,19 @@ def _resize(resize: ResizeHostClaim, cell: Cell) -> Outcome:
     host = cell.table.hosts[cell.table.claimed_by[claim_id]]
     more = {name: amount - getattr(host.claims[claim_id], name) for name, amount in resize.amounts().items()}
     free = cell.table.room(host.id)
-    short = [
-        f"{amount} more of {name}, {free[name]} free" for name, amount in more.items() if amount > max(0, free[name])
-    ]
+    short = [name for name, amount in more.items() if amount > max(0, free[name])]
     if short:
-        raise HostFull(host=host.name, what="; ".join(short))
+        needs = (f"{_said(name, more[name])} more of {name}, {_said(name, free[name])} free" for name in short)
+        raise HostFull(host=host.name, what="; ".join(needs))
     outcome = Outcome(outgoing=[_answer(resize.reply, JobResult(job_id=resize.reply.job_id, name="ResizeClaim"))])
     if any(more.values()):
         resized = HostClaimResized(claim_id=claim_id, instance_id=resize.instance_id, **resize.amounts())
         outcome.events.append((Key("host", host.id), resized))
     return outcome
+
+
+def _said(resource: str, amount: int) -> str:
+    return str(amount) if resource == "vcpus" else in_units(amount)
 
 
 def _placed(reply: Reply, host: Host, claim_id: str) -> Outgoing:

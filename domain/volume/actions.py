@@ -18,6 +18,7 @@ from domain.core.errors import Invalid
 from domain.core.fields import BYTES, OPERATORS_ONLY, PERSONAL, Refers
 from domain.core.messages import Command
 from domain.core.resources import Resources
+from domain.core.text import in_units
 from domain.jobs.scheduling import Place, Release, ResizeClaim, RestoreClaim
 from domain.jobs.volume import CreateVolumeFile, DeleteVolumeFile, ExtendVolumeFile, TellVolumeSize
 from domain.tasks.action import Action
@@ -102,7 +103,9 @@ def tell_if_used(volume: Volume, command: ExtendVolume) -> Iterator[dict[str, An
 def not_smaller(volume: Volume, command: ExtendVolume) -> None:
     """Raise Invalid for a size below the present one."""
     if command.size < volume.size:
-        raise Invalid(field="size", value=command.size, allowed=f"it has {volume.size} bytes, and never shrinks")
+        raise Invalid(
+            field="size", value=in_units(command.size), allowed=f"it has {in_units(volume.size)}, and never shrinks"
+        )
 
 
 def note_size(draft: Draft[Volume], task: Task, at: datetime) -> None:

@@ -13,6 +13,7 @@ from domain.core.fields import PERSONAL
 from domain.core.messages import Event
 from domain.core.resources import Resources
 from domain.tasks.events import TaskEvent
+from domain.tasks.job import Where
 from domain.tasks.placed import PlacedSubject
 from domain.tasks.subject import evolve_task
 from domain.tasks.task import Fault
@@ -56,7 +57,7 @@ class Volume(PlacedSubject):
         """Whether it has no place on a host, since its creation failed."""
         return self.became is VolumeStatus.ERROR and self.host is None
 
-    def resources(self) -> Resources:
+    def resources(self, where: Where = Where.HERE) -> Resources:
         """Return the resources that the volume needs of a host: its size, even where its file is smaller yet."""
         return Resources(disk=self.size)
 

@@ -88,7 +88,7 @@ async def test_a_volume_is_extended_and_the_instance_that_has_it_knows(tmp_path:
         assert (await api.post(extend, {"size": 2 * SIZE}, 200))["already"]
         refused = await api.post(extend, {"size": SIZE}, 422)
         assert refused["code"] == "invalid"
-        assert refused["detail"] == f"size is {SIZE}: it has {2 * SIZE} bytes, and never shrinks."
+        assert refused["detail"] == "size is 1 GiB: it has 2 GiB, and never shrinks."
         task = await api.post(extend, {"size": 1 << 45}, 202)
         failed = await ended(api, task["task_id"])
         assert (failed["status"], failed["fault"]["code"]) == ("failed", "host-full")

@@ -35,7 +35,8 @@ from domain.host.messages import (
     PlacementReport,
 )
 from domain.instance.actions.lifecycle.update import UpdateInstance
-from domain.instance.events import InstanceCreated
+from domain.instance.events import InstanceCreated, InstanceMigrationChanged
+from domain.instance.migration import Migration
 from domain.jobs.network import BindNetworkPort, PortBound, UnbindNetworkPort
 from domain.jobs.scheduling import Placed, PlaceInstance, ReleaseInstance
 from domain.network.messages import NetworkCreated, NetworkUpdated, PortCreated, PortUpdated
@@ -112,6 +113,18 @@ CREATED = {
     "owner": "o",
     "created": AT,
 }
+MIGRATION = {
+    "id": "t",
+    "type": "cold",
+    "status": "finished",
+    "before": "active",
+    "source_id": "h",
+    "source_name": "h1",
+    "destination_id": "g",
+    "destination_name": "h2",
+    "created": AT,
+    "updated": AT,
+}
 TASK = {
     "id": "t",
     "action": "start",
@@ -183,6 +196,10 @@ WRITTEN: dict[str, tuple[dict[str, Any], Message]] = {
     "gostack.task.planned.v1": (
         {"task_id": "t", "task": TASK},
         TaskPlanned(task_id="t", task=Task.model_validate({**TASK, "correlation": ""})),
+    ),
+    "gostack.instance.migration-changed.v1": (
+        {"migration": MIGRATION},
+        InstanceMigrationChanged(migration=Migration.model_validate({**MIGRATION, "confirm_at": None})),
     ),
     "gostack.webhook.retried.v1": ({"at": AT}, WebhookRetried(begins=None, at=datetime.fromisoformat(AT))),
     "gostack.zone.created.v1": (

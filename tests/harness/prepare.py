@@ -7,6 +7,8 @@ from domain.core.messages import Command, Key
 from domain.instance import decider as instance_decider
 from domain.instance.actions.lifecycle.boot import BootInstance
 from domain.instance.actions.network.interfaces import AttachInstanceInterface, DetachInstanceInterface, PortRef
+from domain.instance.actions.placement.resize import ResizeInstance
+from domain.instance.actions.placement.undecided import ConfirmResize, RevertMigration, RevertResize
 from domain.instance.actions.storage.volumes import AttachInstanceVolume, DetachInstanceVolume
 from domain.network.messages import CreatePort
 from domain.volume import decider
@@ -55,10 +57,40 @@ PREPARE: dict[type[Command], Prepare] = {
 }
 
 
-def prepared(kind: Walked, stage: Stage, command: type[Command], status: str) -> Stage:
-    """Return the stage, or one like it on which its aggregate has the status in truth, and on which this command of it
-    finds what it refers to."""
-    found = (REACHED.get((kind.key.kind, status)), PREPARE.get(command))
+def host_full(kind: Walked, stage: Stage) -> Walk:
+    """Have the instance's host without room on its disk."""
+    host = stage.states[kind.key].host
+    room = stage.cell.table.room(host.id)["disk"]
+    create = sample(CreateVolume, host=host.id, size=room - room % 512)
+    other = Walked(decider.RULES, decider.decide, create, Key("volume", str(uuid.UUID(int=78))))
+    return Walk(other, stage).send(create).settle()
+
+
+def resized_here(kind: Walked, stage: Stage) -> Walk:
+    """Have the instance resized on its host, in place of the migration that brought it here."""
+    walk = Walk(kind, stage).send(RevertMigration()).settle()
+    return walk.send(sample(ResizeInstance)).settle()
+
+
+def resized_elsewhere(kind: Walked, stage: Stage) -> Walk:
+    """Have the instance resized on another host, since its own has no room."""
+    walk = Walk(kind, stage).send(RevertMigration()).settle()
+    host_full(kind, stage)
+    return walk.send(sample(ResizeInstance)).settle()
+
+
+WAYS: dict[type[Command], dict[str, Prepare]] = {
+    ResizeInstance: {"elsewhere": host_full},
+    ConfirmResize: {"here": resized_here, "elsewhere": resized_elsewhere},
+    RevertResize: {"here": resized_here, "elsewhere": resized_elsewhere},
+}
+"""Command -> what else may be before it, by a name, so that it goes another way."""
+
+
+def prepared(kind: Walked, stage: Stage, command: type[Command], status: str, way: str = "") -> Stage:
+    """Return the stage, or one like it on which its aggregate has the status in truth, on which this command of it
+    finds what it refers to, and on which it goes this way."""
+    found = (REACHED.get((kind.key.kind, status)), PREPARE.get(command), WAYS.get(command, {}).get(way))
     for prepare in filter(None, found):
         stage = stage.copy()
         prepare(kind, stage)
