@@ -63,15 +63,15 @@ async def _copy(disk: Path, copy: Path, progress: Progress) -> None:
     process = await asyncio.create_subprocess_exec(
         "cp", "--reflink=auto", "--", str(disk), str(copy), stderr=asyncio.subprocess.PIPE
     )
+    ended = asyncio.create_task(process.communicate())
     try:
-        ended = asyncio.create_task(process.communicate())
         while not (await asyncio.wait({ended}, timeout=LOOK))[0]:
             progress(min(_size(copy), size), size)
         said = ended.result()[1].decode(errors="replace").strip()[:500]
     finally:
         with suppress(ProcessLookupError):
             process.kill()
-        await process.wait()
+        await asyncio.wait({ended})
     if process.returncode:
         message = "the root disk could not be copied; the log of the host's agent says why"
         raise DriverError(DriverFault.HOST_COMMAND_FAILED, message, said)
