@@ -438,17 +438,22 @@ async def a_volume(subject: Subject) -> AttachedVolume:
     return volume
 
 
-@pytest.mark.parametrize("runs", [False, True])
-async def test_a_volume_grows_whether_its_guest_runs_or_not_and_never_shrinks(subject: Subject, runs: bool) -> None:
+@pytest.mark.parametrize("power", [Power.SHUTDOWN, Power.RUNNING, Power.PAUSED, Power.SUSPENDED])
+async def test_a_volume_grows_whatever_its_guest_does_and_never_shrinks(subject: Subject, power: Power) -> None:
     guest, volume = await build(subject), await a_volume(subject)
     await subject.driver.attach_volume(guest.id, volume)
-    if runs:
+    if power is not Power.SHUTDOWN:
         await subject.driver.start(guest.id)
+    if power is Power.PAUSED:
+        await subject.driver.pause(guest.id)
+    if power is Power.SUSPENDED:
+        await subject.driver.suspend(guest.id)
     for _ in range(2):
         await subject.driver.extend_volume(volume.id, 24 * MEBI, guest.id)
     with pytest.raises(DriverError) as caught:
         await subject.driver.extend_volume(volume.id, 16 * MEBI, guest.id)
     assert caught.value.code == "volume-differs"
+    assert await subject.driver.power(guest.id) is power
     # Whoever makes it is told by its size whether it is the same.
     await subject.driver.create_volume(volume.id, 24 * MEBI)
     await subject.driver.start(guest.id)
