@@ -102,16 +102,11 @@ def kinds() -> Iterable[str]:
     return AGGREGATES
 
 
-def _migration_types() -> Iterable[str]:
-    from domain.instance.migration import MigrationType
+def _of_migrations() -> tuple[Iterable[str], Iterable[str]]:
+    """Return the statuses and the types of migrations."""
+    from domain.instance.migration import MigrationStatus, MigrationType
 
-    return MigrationType
-
-
-def _migration_statuses() -> Iterable[str]:
-    from domain.instance.migration import MigrationStatus
-
-    return MigrationStatus
+    return MigrationStatus, MigrationType
 
 
 INSTANCE = Resource(
@@ -310,8 +305,8 @@ MIGRATION = Resource(
     narrowings=(
         BY_INSTANCE,
         Narrowing("--host", "Only from or to this host (name or ID).", of="host"),
-        by_status(_migration_statuses),
-        Narrowing("--type", "Only of these types: a,b.", several=True, known=_migration_types),
+        by_status(lambda: _of_migrations()[0]),
+        Narrowing("--type", "Only of these types: a,b.", several=True, known=lambda: _of_migrations()[1]),
         BY_PROJECT,
     ),
     named=False,
