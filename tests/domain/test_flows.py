@@ -59,7 +59,7 @@ def begins() -> Iterator[Any]:
             if action.command in BESIDE[1:]:
                 continue
             for status in sorted(action.begins) or [""]:
-                for way in ("", *WAYS.get(action.command, ())):
+                for way in WAYS.get(action.command, ("",)):
                     via = f"{name}/{way}" if way else name
                     yield pytest.param(via, action, str(status), id=f"{via}-{action.name}-from-{status or 'nothing'}")
 

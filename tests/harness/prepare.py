@@ -72,19 +72,13 @@ def resized_here(kind: Walked, stage: Stage) -> Walk:
     return walk.send(sample(ResizeInstance)).settle()
 
 
-def resized_elsewhere(kind: Walked, stage: Stage) -> Walk:
-    """Have the instance resized on another host, since its own has no room."""
-    walk = Walk(kind, stage).send(RevertMigration()).settle()
-    host_full(kind, stage)
-    return walk.send(sample(ResizeInstance)).settle()
-
-
-WAYS: dict[type[Command], dict[str, Prepare]] = {
-    ResizeInstance: {"elsewhere": host_full},
-    ConfirmResize: {"here": resized_here, "elsewhere": resized_elsewhere},
-    RevertResize: {"here": resized_here, "elsewhere": resized_elsewhere},
+WAYS: dict[type[Command], dict[str, Prepare | None]] = {
+    ResizeInstance: {"here": None, "elsewhere": host_full},
+    # From another host they go the way of a migration's.
+    ConfirmResize: {"here": resized_here},
+    RevertResize: {"here": resized_here},
 }
-"""Command -> what else may be before it, by a name, so that it goes another way."""
+"""Command -> the ways that it can go, by a name, and what else is before it for each; of the others there is one."""
 
 
 def prepared(kind: Walked, stage: Stage, command: type[Command], status: str, way: str = "") -> Stage:
