@@ -24,7 +24,7 @@ from api.services import Services
 from api.writes import command_bus
 from api.writes.command_bus import CommandRequest
 from api.writes.command_responses import CREATED, answer
-from domain.core.fields import bounds, references, user_fields
+from domain.core.fields import BYTES, bounds, references, user_fields
 from domain.core.messages import Command, Key, derived_id, named_id
 from domain.kind import Kind, ListFilter, Unique
 from domain.named import heir_of
@@ -298,7 +298,9 @@ def _act(resource: ApiResource, command: type[Command]) -> Route:
 def take_body(act: Route, fields: type[Strict]) -> None:
     """Let a route whose last parameter is `body` take these fields; without a body only if it requires none of them."""
     needed = [name for name, info in fields.model_fields.items() if info.is_required()]
-    example = {name: name.removesuffix("_id") for name in needed}
+    example = {
+        name: 10 << 30 if BYTES in fields.model_fields[name].metadata else name.removesuffix("_id") for name in needed
+    }
     shape: Any = fields if needed else fields | None
     # FastAPI reads a parameter by its annotation and its default.
     act.__annotations__["body"] = Annotated[shape, Body(examples=[example])]

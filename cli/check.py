@@ -239,7 +239,8 @@ def usage(seen: Observations) -> Iterator[str]:
             holder = holders.get(Key(claim.holder_kind, claim.instance_id))
             if holder is None or holder.task is not None or claim_id not in holder.claims():
                 continue
-            uses.update({(holder.project, what): size for what, size in holder.resources().amounts().items()})
+            needed = holder.reserved()[claim_id].amounts()
+            uses.update({(holder.project, what): size for what, size in needed.items()})
             held.update({(claim.project, what): size for what, size in claim.amounts().items()})
     for project, what in sorted({*uses, *held}):
         if (used := uses[project, what]) != (kept_for := held[project, what]):

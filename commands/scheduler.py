@@ -10,7 +10,7 @@ from domain.core.cells import DEFAULT_CELL
 from domain.core.messages import Envelope, Event, Key, Outcome
 from domain.host.messages import AssignZone, RegisterHost
 from domain.host.state import Host
-from domain.jobs.scheduling import PlaceInstance, ReleaseInstance
+from domain.jobs.scheduling import PlaceInstance, ReleaseInstance, ResizeHostClaim
 from domain.kind import DecidedBy
 from domain.scheduling.decider import Cell, decide, zone_id
 from domain.scheduling.policy import DEFAULT, Policy
@@ -102,7 +102,7 @@ class SchedulerRules:
 def _cell_name(envelope: Envelope, subject: Host | Zone | None) -> str:
     """Return the cell whose stream the record is in."""
     match envelope.data:
-        case PlaceInstance() | ReleaseInstance():
+        case PlaceInstance() | ReleaseInstance() | ResizeHostClaim():
             return envelope.subject.id
         case RegisterHost(cell=cell) | CreateZone(cell=cell):
             return cell

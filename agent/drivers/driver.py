@@ -166,6 +166,16 @@ class DiskDriver(Protocol):
     async def drop_old_disk(self, instance_id: str) -> None:
         """Remove the disk that was put aside."""
 
+    async def keep_disk(self, instance_id: str, progress: Progress) -> None:
+        """Put the root disk of a guest that is off aside, and have a copy in its place; "guest-on", "disk-missing".
+
+        A disk that was put aside before stays there, as for replace_disk(). Where it fails, or is cancelled, nothing of
+        the copy is left.
+        """
+
+    async def grow_disk(self, instance_id: str, size: int) -> None:
+        """Have the root disk of a guest that is off be `size` bytes large at least; "guest-on", "disk-missing"."""
+
     async def create_rescue_disk(self, instance_id: str, image: ImageRef) -> None:
         """Make the disk that a rescued guest boots from, an overlay on the cached image; one that is there is replaced.
 
@@ -195,6 +205,11 @@ class VolumeDriver(Protocol):
     async def create_volume(self, volume_id: str, size: int, pool_id: str = "") -> None:
         """Make an empty disk of `size` bytes, in a pool or on the host's own disk; one that is there keeps what is on
         it. "volume-differs", "pool-not-reached"."""
+
+    async def extend_volume(self, volume_id: str, size: int, instance_id: str, pool_id: str = "") -> None:
+        """Have the disk be `size` bytes large, now where the guest of `instance_id` runs with it (empty: no guest has
+        it). One that has the size is success; "volume-unknown", "pool-not-reached", or "volume-differs" where it is
+        larger already."""
 
     async def delete_volume(self, volume_id: str, pool_id: str = "") -> None:
         """Remove the disk with all that is on it; one that is not there is success. "pool-not-reached"."""

@@ -8,6 +8,8 @@ from domain.jobs.disk import (
     DeleteDisk,
     DeleteRescueDisk,
     DropOldDisk,
+    GrowDisk,
+    KeepDisk,
     ReplaceDisk,
     RestoreDisk,
     WriteConfigDrive,
@@ -46,6 +48,20 @@ async def restore_disk(job: RestoreDisk, guest: GuestSpec, context: Context) -> 
 async def drop_old_disk(job: DropOldDisk, guest: GuestSpec, context: Context) -> Facts:
     """A disk that is gone already is success."""
     await context.driver.drop_old_disk(guest.id)
+    return ()
+
+
+@handles(KeepDisk)
+async def keep_disk(job: KeepDisk, guest: GuestSpec, context: Context) -> Facts:
+    """A disk that was put aside already stays there, and its copy in its place."""
+    await context.driver.keep_disk(guest.id, context.progress)
+    return ()
+
+
+@handles(GrowDisk)
+async def grow_disk(job: GrowDisk, guest: GuestSpec, context: Context) -> Facts:
+    """A disk that is as large stays as it is."""
+    await context.driver.grow_disk(guest.id, job.size)
     return ()
 
 

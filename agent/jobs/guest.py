@@ -10,6 +10,7 @@ from domain.jobs.guest import (
     RebootGuest,
     RebuildGuest,
     RescueGuest,
+    ResizeGuest,
     ResumeGuest,
     StartGuest,
     StopGuest,
@@ -103,6 +104,13 @@ async def unrescue_guest(job: UnrescueGuest, guest: GuestSpec, context: Context)
 async def rebuild_guest(job: RebuildGuest, guest: GuestSpec, context: Context) -> Facts:
     """The definition that is there is replaced."""
     await _define(guest.but(image=job.image), context)
+    return ()
+
+
+@handles(ResizeGuest)
+async def resize_guest(job: ResizeGuest, guest: GuestSpec, context: Context) -> Facts:
+    """The definition that is there is replaced."""
+    await _define(guest.but(flavor=job.flavor, disk=job.disk), context)
     return ()
 
 

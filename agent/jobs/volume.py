@@ -2,13 +2,20 @@
 
 from agent.jobs.handler import Context, Facts, handles, handles_without_guest
 from domain.guest_spec import GuestSpec
-from domain.jobs.volume import AttachVolume, CreateVolumeFile, DeleteVolumeFile, DetachVolume
+from domain.jobs.volume import AttachVolume, CreateVolumeFile, DeleteVolumeFile, DetachVolume, ExtendVolumeFile
 
 
 @handles_without_guest(CreateVolumeFile)
 async def create_volume_file(job: CreateVolumeFile, context: Context) -> Facts:
     """A file that is there keeps what is on it."""
     await context.driver.create_volume(job.volume_id, job.size, job.pool_id)
+    return ()
+
+
+@handles_without_guest(ExtendVolumeFile)
+async def extend_volume_file(job: ExtendVolumeFile, context: Context) -> Facts:
+    """A file that is as large stays as it is."""
+    await context.driver.extend_volume(job.volume_id, job.size, job.instance_id, job.pool_id)
     return ()
 
 

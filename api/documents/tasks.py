@@ -75,7 +75,7 @@ class JobDocument(Document):
 
 
 class MigrationDocument(Document):
-    """A migration: a move of an instance from host to host."""
+    """A migration: a move of an instance from host to host, or a resize, which may stay on one host."""
 
     id: str = Field(description="id of the migration, which is that of its task")
     type: str
@@ -87,6 +87,9 @@ class MigrationDocument(Document):
     source_name: str
     destination_id: str = Field(description="id of the destination; empty until the scheduler has chosen one")
     destination_name: str
+    old_flavor: str = Field(description="name of the flavor before a resize; empty for a migration")
+    new_flavor: str = Field(description="name of the flavor after a resize; empty for a migration")
+    confirm_at: str | None = Field(description="when a resize that waits is confirmed automatically; null: never")
     task_id: str
     created: str
     updated: str

@@ -34,6 +34,7 @@ from domain.instance.actions import ACTIONS
 from domain.instance.actions.lifecycle.boot import BootInstance
 from domain.instance.actions.lifecycle.delete import DeleteInstance, HardDeleteInstance
 from domain.instance.actions.lifecycle.update import UpdateInstance
+from domain.instance.actions.placement.resize import ResizeInstance
 from domain.instance.kind import KIND
 from projections.views.view import Condition, Either
 
@@ -198,6 +199,8 @@ def _act(action: InstanceAction, fields: type[Strict]) -> Callable[..., Awaitabl
         values = await resolve.referred(services, action.command, values, context.project)
         if action.command is DeleteInstance:
             values["keep_for"] = services.settings.instances.purge_after
+        if action.command is ResizeInstance:
+            values["confirm_after"] = services.settings.instances.resize_confirm_after
         return await standard.send_command(services, context, RESOURCE, ref, action.command(**values))
 
     standard.take_body(act, fields)

@@ -15,7 +15,7 @@ from api.reads.filters import PROJECT
 from api.reads.queries import One, caught_up, document
 from api.resource import ApiResource
 from api.services import Services
-from domain.instance.migration import MigrationStatus
+from domain.instance.migration import MigrationStatus, MigrationType
 from domain.kind import ListFilter
 from projections.views.view import Condition, Either
 
@@ -28,6 +28,7 @@ RESOURCE = ApiResource(VIEW, "migration", MigrationDocument, examples.MIGRATION)
 FILTERS = (
     ListFilter("instance", "of this instance (name or id)", column="instance_id", refers="instance"),
     ListFilter("status", "in one of these statuses", several=True, values=tuple(MigrationStatus)),
+    ListFilter("type", "of one of these types", several=True, values=tuple(MigrationType)),
     PROJECT,
 )
 HOST = Field(None, max_length=255, description="from or to this host (name or id)")

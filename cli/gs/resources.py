@@ -299,6 +299,12 @@ MIGRATION = Resource(
         BY_INSTANCE,
         Narrowing("--host", "Only from or to this host (name or ID).", of="host"),
         by_status(_words_of("domain.instance.migration", "MigrationStatus")),
+        Narrowing(
+            "--type",
+            "Only of these types: a,b.",
+            several=True,
+            known=_words_of("domain.instance.migration", "MigrationType"),
+        ),
         BY_PROJECT,
     ),
     named=False,

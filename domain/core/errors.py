@@ -214,19 +214,33 @@ class SameHost(Refusal):
     hint = "Name another host, or none to let the scheduler choose."
 
 
+class SameSize(Refusal):
+    """Instance {id} has flavor {flavor}, and a root disk of that size, already."""
+
+    code = "same-size"
+    category = Category.CONFLICT
+    hint = "Name another flavor (gs flavor list), or a larger root disk."
+
+
 class NothingToConfirm(Refusal):
-    """Instance {id} has no migration that waits to be confirmed or reverted."""
+    """Instance {id} has no migration or resize that waits to be confirmed or reverted."""
 
     code = "nothing-to-confirm"
     category = Category.CONFLICT
 
 
 class NothingToRevert(Refusal):
-    """The migration of instance {id} is being confirmed: the source host's copy may be deleted already."""
+    """The {type} of instance {id} is being confirmed: what it would go back to may be deleted already."""
 
     code = "nothing-to-revert"
     category = Category.CONFLICT
-    hint = "Confirm it again (gs instance migrate-confirm)."
+
+
+class BeingReverted(Refusal):
+    """The {type} of instance {id} is being reverted: what would be confirmed may be deleted already."""
+
+    code = "being-reverted"
+    category = Category.CONFLICT
 
 
 class NoAddressLeft(Refusal):
@@ -316,6 +330,21 @@ class NoValidHost(Refusal):
     code = "no-valid-host"
     category = Category.CONFLICT
     hint = "Free capacity, enable a host, or ask for less."
+
+
+class HostFull(Refusal):
+    """Host {host} has no room for it: {what}."""
+
+    code = "host-full"
+    category = Category.CONFLICT
+    hint = "Free capacity on the host, or ask for less."
+
+
+class ClaimGone(Refusal):
+    """No host of the cell holds a claim for {id}."""
+
+    code = "claim-gone"
+    category = Category.CONFLICT
 
 
 class PastMissing(Refusal):

@@ -17,3 +17,12 @@ def printable(text: str, keep: str = "") -> str:
     without width, line separators. `keep` has those that may stay, such as line breaks.
     """
     return escaped(text, lambda each: each.encode("unicode_escape").decode(), keep)
+
+
+def in_units(count: int) -> str:
+    """Return a number of bytes as people write it, in the largest unit that leaves no fraction: 10 GiB, 1536 MiB."""
+    units = ("bytes", "KiB", "MiB", "GiB", "TiB")
+    power = next(
+        power for power in range(len(units) - 1, -1, -1) if power == 0 or (count and count % (1 << 10 * power) == 0)
+    )
+    return f"{count >> 10 * power} {units[power]}"

@@ -101,6 +101,7 @@ UPCASTS: dict[str, Upcast] = {
     "gostack.instance.created.v4": Upcast("gostack.instance.created.v5", _as_it_was),
     "gostack.instance.rebuilt.v1": Upcast("gostack.instance.rebuilt.v2", _as_it_was),
     "gostack.instance.rescued.v1": Upcast("gostack.instance.rescued.v2", _as_it_was),
+    "gostack.instance.migration-changed.v1": Upcast("gostack.instance.migration-changed.v2", _as_it_was),
     "gostack.scheduling.placement-refused.v1": Upcast("gostack.scheduling.placement-refused.v2", _placement_refused),
     "gostack.scheduling.placement-refused.v2": Upcast("gostack.scheduling.placement-refused.v3", _of_the_only_cell),
     "gostack.scheduling.placement-refused.v3": Upcast("gostack.scheduling.placement-refused.v4", _claim_of_an_instance),

@@ -184,6 +184,14 @@ class HostClaimMade(HostEvent, Resources):
     report: PlacementReport
 
 
+class HostClaimResized(HostEvent, Resources):
+    """A claim reserves these amounts of the host's resources from now on."""
+
+    claim_id: str
+    instance_id: str
+    """Id of the instance, or of whatever else the resources are reserved for."""
+
+
 class HostClaimReleased(HostEvent):
     """The resources that this claim reserved are free again."""
 

@@ -14,6 +14,7 @@ from domain.core.resources import RESOURCES, Resources
 from domain.host.messages import (
     HostClaimMade,
     HostClaimReleased,
+    HostClaimResized,
     HostDisabled,
     HostEnabled,
     HostHeard,
@@ -148,6 +149,9 @@ def evolve(now: Host | None, event: Event, subject_id: str) -> Host:
             )
             placed = max(now.placed, event.number)
             return now.but(claims={**now.claims, event.claim_id: claim}, placed=placed)
+        case HostClaimResized():
+            resized = now.claims[event.claim_id].but(**event.amounts())
+            return now.but(claims={**now.claims, event.claim_id: resized})
         case HostClaimReleased():
             return now.but(claims={key: claim for key, claim in now.claims.items() if key != event.claim_id})
         case _:

@@ -5,7 +5,7 @@ answer for ever.
 """
 
 from domain.core.errors import AlreadyExists
-from domain.core.messages import Behalf, Decision, Envelope
+from domain.core.messages import Behalf, Decision, Envelope, Outgoing, Topic
 from domain.core.names import must_be_name
 from domain.host.reports import GuestObserved
 from domain.instance import telling
@@ -14,19 +14,36 @@ from domain.instance.actions import ACTIONS
 from domain.instance.actions.lifecycle.boot import BOOT, BootInstance
 from domain.instance.actions.lifecycle.delete import HARD_DELETE, HardDeleteInstance
 from domain.instance.actions.lifecycle.update import UpdateInstance
-from domain.instance.events import InstanceCreated, InstancePowerChanged, InstanceSecondPowerChanged, InstanceUpdated
+from domain.instance.actions.placement.undecided import CONFIRM_RESIZE, ConfirmResize, verb_of
+from domain.instance.events import (
+    InstanceCreated,
+    InstancePowerChanged,
+    InstanceSecondPowerChanged,
+    InstanceUpdated,
+    InstanceVolumeExtended,
+)
 from domain.instance.evolve import evolve
 from domain.instance.image_needs import must_have_disk, must_have_memory
 from domain.instance.placement import react, renewed
 from domain.instance.state import Instance, VmState
 from domain.instance.states import seen_as
 from domain.instance.status import status
+from domain.jobs.volume import NoteVolumeSize, TellVolumeSize
 from domain.tasks.action import TaskRules
 from domain.tasks.decide import accept, act, alive, concerns_tasks, decision_of
 from domain.tasks.draft import Draft
 from domain.tasks.events import DeadlinePassed
 from domain.tasks.job import Where
-from domain.tasks.messages import JobsAnswered
+from domain.tasks.messages import JobResult, JobsAnswered
+
+
+def advice(instance: Instance) -> str:
+    """Return what helps an instance whose status allows no other verb; empty where none does."""
+    if instance.vm_state is not VmState.RESIZED or instance.task is not None:
+        return ""
+    verb = verb_of(instance)
+    return f"Confirm it (gs instance {verb}-confirm {instance.name}) or revert it (gs instance {verb}-revert) first."
+
 
 RULES = TaskRules(
     kind="instance",
@@ -37,6 +54,7 @@ RULES = TaskRules(
     status=status,
     react=react,
     renewed=renewed,
+    advice=advice,
 )
 
 
@@ -47,6 +65,7 @@ def decide(now: Instance | None, envelope: Envelope) -> Decision:
     Raises a Refusal where the instance cannot do what is asked.
     """
     draft = Draft(envelope.subject.id, now, evolve)
+    answers: list[Outgoing] = []
     match envelope.data:
         case BootInstance() as command:
             _boot(draft, command, envelope)
@@ -55,18 +74,22 @@ def decide(now: Instance | None, envelope: Envelope) -> Decision:
             _update(draft, command, envelope)
         case InstanceCommand() as command:
             act(draft, RULES, command, envelope)
+        case NoteVolumeSize() as command:
+            answers.append(_volume_extended(draft, command, envelope))
         case GuestObserved() as observed:
             _observed(draft, observed, envelope)
         case JobsAnswered(task_id=telling.NO_TASK) as answer:
             telling.not_told(draft, answer)
         case DeadlinePassed(due_id=due_id) if now is not None and due_id == now.id:
             _purge(draft, envelope)
+        case DeadlinePassed(due_id=due_id) if now is not None and now.migration and due_id == now.migration.id:
+            _confirm(draft, envelope)
         case other:
             if not concerns_tasks(draft, RULES, envelope):
                 raise TypeError(f"{other.type_name} is nothing an instance decides")
     _settle(draft, envelope)
     decision = decision_of(draft, envelope, RULES)
-    decision.outgoing += telling.told_anew(draft, envelope)
+    decision.outgoing += telling.told_anew(draft, envelope) + answers
     return decision
 
 
@@ -94,11 +117,29 @@ def _update(draft: Draft[Instance], command: UpdateInstance, envelope: Envelope)
         draft.emit(InstanceUpdated(at=envelope.time, **changed))
 
 
+def _volume_extended(draft: Draft[Instance], command: NoteVolumeSize, envelope: Envelope) -> Outgoing:
+    """Note the size of a volume, and answer; an instance that is gone, or has the volume no more, notes nothing."""
+    volumes = draft.after.volumes if draft.after is not None else ()
+    if any(each.id == command.volume_id and each.size != command.size for each in volumes):
+        draft.emit(InstanceVolumeExtended(volume_id=command.volume_id, size=command.size, at=envelope.time))
+    reply = command.reply
+    result = JobResult(job_id=reply.job_id, name=TellVolumeSize.__name__)
+    answer = JobsAnswered(task_id=reply.task_id, dispatch_id=reply.dispatch_id, results=(result,))
+    return Outgoing(Topic.RESULTS, reply.key, answer)
+
+
 def _purge(draft: Draft[Instance], envelope: Envelope) -> None:
     instance = draft.now
     if not instance.tasks and instance.purge_at is not None and envelope.time >= instance.purge_at:
         behalf = Behalf(envelope.correlation, envelope.actor, instance.project)
         accept(draft, RULES, HARD_DELETE, HardDeleteInstance(), envelope.on(behalf))
+
+
+def _confirm(draft: Draft[Instance], envelope: Envelope) -> None:
+    instance = draft.now
+    if not instance.tasks and instance.confirm_at is not None and envelope.time >= instance.confirm_at:
+        behalf = Behalf(envelope.correlation, envelope.actor, instance.project)
+        accept(draft, RULES, CONFIRM_RESIZE, ConfirmResize(), envelope.on(behalf))
 
 
 def _observed(draft: Draft[Instance], observed: GuestObserved, envelope: Envelope) -> None:

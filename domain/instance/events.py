@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 
 from domain.core.fields import PERSONAL, PERSONAL_OF_ACTOR
 from domain.core.messages import Event
-from domain.guest_spec import ImageRef, Power
+from domain.guest_spec import FlavorRef, ImageRef, Power
 from domain.instance.migration import Migration
 from domain.instance.spec import InstanceSpec
 from domain.instance.state import VmState
@@ -77,6 +77,8 @@ class InstanceCellChanged(InstanceEvent):
 class InstanceMigrationChanged(InstanceEvent):
     """A migration of the instance began, or its status changed."""
 
+    revision = 2
+
     migration: Migration
 
 
@@ -84,6 +86,15 @@ class InstanceMoved(InstanceEvent):
     """The instance's two hosts have been exchanged: the second host is its own now."""
 
     power: Power
+    at: datetime
+
+
+class InstanceResized(InstanceEvent):
+    """The instance has this flavor, and a root disk of this size, on the host that it was on."""
+
+    flavor: FlavorRef
+    disk: int
+    """Size of the root disk, in bytes."""
     at: datetime
 
 
@@ -100,6 +111,15 @@ class InstanceRescued(InstanceEvent):
 
     revision = 2
     image: ImageRef
+    at: datetime
+
+
+class InstanceVolumeExtended(InstanceEvent):
+    """A volume of the instance has this size from now on."""
+
+    volume_id: str
+    size: int
+    """Size of the volume, in bytes."""
     at: datetime
 
 

@@ -17,8 +17,10 @@ from domain.instance.events import (
     InstancePurgeScheduled,
     InstanceRebuilt,
     InstanceRescued,
+    InstanceResized,
     InstanceSecondPowerChanged,
     InstanceUpdated,
+    InstanceVolumeExtended,
 )
 from domain.instance.state import Instance
 from domain.tasks.events import TaskEvent
@@ -61,10 +63,14 @@ def evolve(now: Instance | None, event: Event, subject_id: str) -> Instance:
             return now.but(migration=event.migration, updated=event.migration.updated)
         case InstanceMoved():
             return now.moved(event.power, event.at)
+        case InstanceResized():
+            return now.but(flavor=event.flavor, disk=event.disk, updated=event.at)
         case InstanceRebuilt():
             return now.but(image=event.image, updated=event.at)
         case InstanceRescued():
             return now.but(rescue_image=event.image, updated=event.at)
+        case InstanceVolumeExtended():
+            return now.with_volume_size(event.volume_id, event.size).but(updated=event.at)
         case InstancePurgeScheduled():
             return now.but(purge_at=event.at, before_delete=event.before)
         case _:

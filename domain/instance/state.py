@@ -12,7 +12,7 @@ from domain.core.fields import PERSONAL_OF_ACTOR
 from domain.core.messages import Model
 from domain.core.resources import Resources
 from domain.guest_spec import AttachedVolume, GuestSpec, HostRef, ImageRef, Nic, Power
-from domain.instance.migration import Migration
+from domain.instance.migration import InstanceSize, Migration, MigrationStatus
 from domain.instance.spec import InstanceSpec
 from domain.tasks.job import Where
 from domain.tasks.placed import PlacedSubject
@@ -36,6 +36,10 @@ class VmState(StrEnum):
     ERROR = "error"
 
 
+UNDECIDED = frozenset({MigrationStatus.FINISHED, MigrationStatus.CONFIRMING, MigrationStatus.REVERTING})
+"""Statuses of a migration that is done, and neither confirmed nor reverted."""
+
+
 class OtherHost(Model):
     """The second host of an instance that moves: its destination, or its source until the move is confirmed."""
 
@@ -48,6 +52,8 @@ class OtherHost(Model):
     """Power state that the hypervisor there last reported."""
     unsettled: bool = False
     """Whether that was seen while a task ran, as it is of the instance's own host."""
+    size: InstanceSize | None = None
+    """Size of the instance there; None: the same as on its own host."""
 
 
 class Instance(InstanceSpec, PlacedSubject):
@@ -82,9 +88,35 @@ class Instance(InstanceSpec, PlacedSubject):
         """Status while no task runs."""
         return self.vm_state
 
-    def resources(self) -> Resources:
-        """Return the resources that the instance needs of a host."""
-        return Resources(vcpus=self.flavor.core, memory=self.flavor.memory, disk=self.disk)
+    @property
+    def size(self) -> InstanceSize:
+        """Size of the instance on its own host."""
+        return InstanceSize(flavor=self.flavor, disk=self.disk)
+
+    @property
+    def kept_size(self) -> InstanceSize | None:
+        """Size that the instance had on its host, and can go back to: it was resized there, and that is neither
+        confirmed nor reverted. None: there is none."""
+        now = self.migration
+        stayed = now is not None and now.status in UNDECIDED and now.destination_id == now.source_id
+        return now.old_size if now is not None and stayed else None
+
+    def size_at(self, where: Where) -> InstanceSize:
+        """Return the size of the instance on the host there, or the one that it is to have there."""
+        size = None
+        if where is Where.THERE:
+            size = self.incoming.size if self.incoming else self._size_to_be
+        return size or self.size
+
+    @property
+    def _size_to_be(self) -> InstanceSize | None:
+        now = self.migration
+        return now.new_size if now is not None and now.status is MigrationStatus.ACCEPTED else None
+
+    def resources(self, where: Where = Where.HERE) -> Resources:
+        """Return the resources that the instance needs of the host there."""
+        size, kept = self.size_at(where), self.kept_size if where is Where.HERE else None
+        return size.beside(kept) if kept else size.resources()
 
     @property
     def arch(self) -> str:
@@ -100,23 +132,33 @@ class Instance(InstanceSpec, PlacedSubject):
     def placed(self, where: Where, host: HostRef | None, claim: str) -> "Instance":
         """Return the instance with that host there, or without one."""
         if where is Where.THERE:
-            return self.but(incoming=OtherHost(host=host, claim=claim, nics=self.nics) if host else None)
+            return self.but(incoming=self._second(host, claim) if host else None)
         return self.but(host=host, claim=claim, **({} if host else {"power": Power.NONE}))
+
+    def _second(self, host: HostRef, claim: str) -> OtherHost:
+        return OtherHost(host=host, claim=claim, nics=self.nics, size=self._size_to_be)
 
     def moved(self, power: Power, at: datetime) -> "Instance":
         """Return the instance with its two hosts exchanged; a host that it has no more is dropped."""
         other = self.incoming
         if other is None:
             return self
-        left = None
+        left, size = None, other.size or self.size
         if self.host is not None:
             left = OtherHost(
-                host=self.host, claim=self.claim, nics=self.nics, power=self.power, unsettled=self.unsettled
+                host=self.host,
+                claim=self.claim,
+                nics=self.nics,
+                power=self.power,
+                unsettled=self.unsettled,
+                size=self.size if other.size else None,
             )
         return self.but(
             host=other.host,
             claim=other.claim,
             nics=other.nics,
+            flavor=size.flavor,
+            disk=size.disk,
             incoming=left,
             power=power,
             unsettled=other.unsettled,
@@ -168,6 +210,10 @@ class Instance(InstanceSpec, PlacedSubject):
             return self.but(volumes=(*self.volumes, volume))
         return self.but(volumes=tuple(volume if each.id == volume.id else each for each in self.volumes))
 
+    def with_volume_size(self, volume_id: str, size: int) -> "Instance":
+        """Return the instance with another size of one of its volumes."""
+        return self.but(volumes=tuple(each.but(size=size) if each.id == volume_id else each for each in self.volumes))
+
     def without_volume(self, volume_id: str) -> "Instance":
         """Return the instance without a volume."""
         return self.but(volumes=tuple(each for each in self.volumes if each.id != volume_id))
@@ -198,14 +244,15 @@ class Instance(InstanceSpec, PlacedSubject):
     def guest_at(self, where: Where) -> GuestSpec:
         """Return the specification of the guest for the host there."""
         other = self.incoming if where is Where.THERE else None
+        size = self.size_at(where)
         return GuestSpec(
             id=self.id,
             name=self.name,
             hostname=self.hostname,
             project=self.project,
-            flavor=self.flavor,
+            flavor=size.flavor,
             image=self.image,
-            disk=self.disk,
+            disk=size.disk,
             nics=other.nics if other else self.nics,
             metadata=self.metadata,
             key_name=self.key_name,
@@ -231,10 +278,20 @@ class Instance(InstanceSpec, PlacedSubject):
 
     @property
     def due_at(self) -> datetime | None:
-        """When a deadline passes or the purge is due, whichever is first; None: neither."""
-        return super().due_at or (None if self.task else self.purge_at)
+        """When a deadline passes, the purge is due, or a resize is to be confirmed; None: nothing is due."""
+        return super().due_at or (None if self.task else self.purge_at or self.confirm_at)
 
     @property
     def due_id(self) -> str:
-        """Id of the dispatch, or of the instance to be purged, that is due then."""
-        return super().due_id or ("" if self.task or not self.purge_at else self.id)
+        """Id of the dispatch, of the instance to be purged, or of the resize to be confirmed, that is due then."""
+        if super().due_id or self.task:
+            return super().due_id
+        return self.id if self.purge_at else self.migration.id if self.migration and self.confirm_at else ""
+
+    @property
+    def confirm_at(self) -> datetime | None:
+        """When a resize that waits is confirmed automatically; None: none does, or a person has to."""
+        now = self.migration
+        if now is None or self.vm_state is not VmState.RESIZED or now.status is not MigrationStatus.FINISHED:
+            return None
+        return now.confirm_at

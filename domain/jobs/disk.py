@@ -41,6 +41,20 @@ class DropOldDisk(HostJob):
     attempts = 5
 
 
+class KeepDisk(HostJob):
+    """Put the root disk aside as it is, and have a copy in its place; one that was put aside stays there."""
+
+    deadline = 600.0
+    abortable = True
+
+
+class GrowDisk(HostJob):
+    """Make the root disk larger; one that is as large is success, and none ever shrinks."""
+
+    size: int
+    """Size of the root disk afterwards, in bytes."""
+
+
 class CreateRescueDisk(HostJob):
     """Make the disk that the guest boots from while it is rescued, anew each time: an overlay on the cached image."""
 

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from domain.guest_spec import ImageRef, Power
+from domain.guest_spec import FlavorRef, ImageRef, Power
 from domain.tasks.job import Fact, HostJob, Where
 
 
@@ -83,6 +83,14 @@ class RebuildGuest(HostJob):
     """Define the guest anew with a root disk of another image."""
 
     image: ImageRef
+
+
+class ResizeGuest(HostJob):
+    """Define the guest anew with the processors and the memory of another flavor, and a root disk of this size."""
+
+    flavor: FlavorRef
+    disk: int
+    """Size of the root disk, in bytes."""
 
 
 class TellGuest(HostJob):

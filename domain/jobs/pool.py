@@ -122,6 +122,39 @@ class ReleasePoolSpace(AggregateJob):
         return Key("pool", self.pool_id), ReleaseInPool(reply=reply, claim_id=subject.id)
 
 
+class ResizePoolClaim(AggregateJob):
+    """Hold another amount of a pool's space for the aggregate: refused where there is not enough."""
+
+    deadline = 30.0
+    attempts = 3
+
+    pool_id: str
+    before: int
+    """Bytes that are held before the step."""
+    after: int
+    """Bytes that are held after it."""
+
+    def message(self, subject: Any, task: Task, reply: Reply, where: Where) -> tuple[Key, Message]:
+        """Return the request to the pool."""
+        return self._hold(subject, reply, self.after)
+
+    def _hold(self, subject: Any, reply: Reply, size: int) -> tuple[Key, Message]:
+        command = ClaimInPool(
+            reply=reply, claim_id=subject.id, holder_kind=reply.key.kind, project=subject.project, size=size
+        )
+        return Key("pool", self.pool_id), command
+
+
+class RestorePoolClaim(ResizePoolClaim):
+    """Hold as much of a pool's space for the aggregate as before it was resized."""
+
+    attempts = 5
+
+    def message(self, subject: Any, task: Task, reply: Reply, where: Where) -> tuple[Key, Message]:
+        """Return the request to the pool."""
+        return self._hold(subject, reply, self.before)
+
+
 class PoolSpaceClaimed(Fact):
     """The space is held; these hosts reach the pool."""
 

@@ -45,6 +45,18 @@ class ReleaseInstance(Command):
     """Ids of claims, of which the first that exists is released."""
 
 
+class ResizeHostClaim(Command, Resources):
+    """Have a claim reserve these amounts on its host: refused where the host has no room for what is more."""
+
+    kind = "scheduling"
+
+    reply: Reply
+    instance_id: str
+    """Id of the instance, or of whatever else holds the claim."""
+    claims: tuple[str, ...]
+    """Ids of claims, of which the first that exists is resized."""
+
+
 class Place(SchedulerJob):
     """Choose a host and reserve the aggregate's resources there."""
 
@@ -62,7 +74,7 @@ class Place(SchedulerJob):
             reply=reply,
             instance_id=subject.id,
             project=subject.project,
-            **subject.resources().amounts(),
+            **subject.resources(where).amounts(),
             arch=subject.arch,
             zone=subject.zone,
             wanted_host=self.wanted_host or (subject.wanted_host if where is Where.HERE else ""),
@@ -89,6 +101,37 @@ class Release(SchedulerJob):
         return ReleaseInstance(
             reply=reply, instance_id=subject.id, host_id=host.id if host else "", claims=tuple(claims)
         )
+
+
+class _ClaimJob(SchedulerJob):
+    """A job that changes how much the aggregate's claim reserves on its own host."""
+
+    abstract = True
+    deadline = 30.0
+    attempts = 5
+
+    before: Resources
+    after: Resources
+
+    def _resize(self, subject: Any, reply: Reply, amounts: Resources) -> Message:
+        claim = subject.claim or subject.id
+        return ResizeHostClaim(reply=reply, instance_id=subject.id, claims=(claim,), **amounts.amounts())
+
+
+class ResizeClaim(_ClaimJob):
+    """Have the aggregate's claim reserve other amounts on its host."""
+
+    def message(self, subject: Any, task: Task, reply: Reply, where: Where) -> Message:
+        """Return the command for the amounts after the step."""
+        return self._resize(subject, reply, self.after)
+
+
+class RestoreClaim(_ClaimJob):
+    """Have the aggregate's claim reserve what it did before it was resized."""
+
+    def message(self, subject: Any, task: Task, reply: Reply, where: Where) -> Message:
+        """Return the command for the amounts before the step."""
+        return self._resize(subject, reply, self.before)
 
 
 class Placed(Fact):

@@ -29,6 +29,17 @@ class ReleaseFromInstance(Command):
     instance_id: str
 
 
+class NoteVolumeSize(Command):
+    """Note the size of a volume that was extended; an instance that does not have the volume notes nothing."""
+
+    kind = "instance"
+
+    reply: Reply
+    volume_id: str
+    size: int
+    """Size of the volume, in bytes."""
+
+
 class CreateVolumeFile(HostJob):
     """Make the volume's file, empty; one that is there keeps what is on it."""
 
@@ -37,6 +48,35 @@ class CreateVolumeFile(HostJob):
     """Size of the file, in bytes."""
     pool_id: str = ""
     """Id of the pool to make it in; empty: the host's own disk."""
+
+
+class ExtendVolumeFile(HostJob):
+    """Make the volume's file larger, at once for the guest that has it and runs; one that is as large is success."""
+
+    attempts = 5
+
+    volume_id: str
+    size: int
+    """Size of the file afterwards, in bytes."""
+    instance_id: str = ""
+    """Id of the instance that has the volume; empty: none."""
+    pool_id: str = ""
+    """Id of the pool that it is in; empty: the host's own disk."""
+
+
+class TellVolumeSize(AggregateJob):
+    """Tell the instance that has the volume how large that is now."""
+
+    deadline = 30.0
+    attempts = 5
+
+    volume_id: str
+    size: int
+    instance_id: str
+
+    def message(self, subject: Any, task: Task, reply: Reply, where: Where) -> tuple[Key, Message]:
+        """Return the command that notes the size."""
+        return Key("instance", self.instance_id), NoteVolumeSize(reply=reply, volume_id=self.volume_id, size=self.size)
 
 
 class DeleteVolumeFile(HostJob):

@@ -7,7 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from domain.core.errors import AlreadyExists, HostGone, InUse, NotFound, OtherCell, deleted_at, some_of
+from domain.core.errors import (
+    AlreadyExists,
+    ClaimGone,
+    HostFull,
+    HostGone,
+    InUse,
+    NotFound,
+    OtherCell,
+    deleted_at,
+    some_of,
+)
 from domain.core.messages import (
     Envelope,
     Event,
@@ -18,6 +28,7 @@ from domain.core.messages import (
     named_id,
 )
 from domain.core.names import must_be_name
+from domain.core.text import in_units
 from domain.guest_spec import HostRef
 from domain.host.messages import (
     AssignZone,
@@ -26,6 +37,7 @@ from domain.host.messages import (
     HearHost,
     HostClaimMade,
     HostClaimReleased,
+    HostClaimResized,
     HostDisabled,
     HostEnabled,
     HostHeard,
@@ -38,7 +50,7 @@ from domain.host.messages import (
     SuspectHost,
 )
 from domain.host.state import Host, HostHealth
-from domain.jobs.scheduling import Placed, PlaceInstance, Released, ReleaseInstance
+from domain.jobs.scheduling import Placed, PlaceInstance, Released, ReleaseInstance, ResizeHostClaim
 from domain.named import exists, heir_of
 from domain.scheduling.policy import Policy, choose, refusal
 from domain.scheduling.table import HostTable
@@ -74,6 +86,8 @@ def decide(envelope: Envelope, subject: Any, zones: Zones, cell: Cell) -> Outcom
             return _place(request, cell)
         case ReleaseInstance() as release:
             return _release(release, cell)
+        case ResizeHostClaim() as resize:
+            return _resize(resize, cell)
         case CreateZone() | UpdateZone() | DeleteZone():
             return _zone(envelope, subject, zones, cell)
         case RegisterHost() as register:
@@ -217,6 +231,29 @@ def _release(release: ReleaseInstance, cell: Cell) -> Outcome:
             outcome.events.append((Key("host", held), gone))
             break
     return outcome
+
+
+def _resize(resize: ResizeHostClaim, cell: Cell) -> Outcome:
+    """Resize a claim. Raises ClaimGone, and HostFull where its host is short of what the claim needs more."""
+    claim_id = next((each for each in resize.claims if each in cell.table.claimed_by), None)
+    if claim_id is None:
+        raise ClaimGone(id=resize.instance_id)
+    host = cell.table.hosts[cell.table.claimed_by[claim_id]]
+    more = {name: amount - getattr(host.claims[claim_id], name) for name, amount in resize.amounts().items()}
+    free = cell.table.room(host.id)
+    short = [name for name, amount in more.items() if amount > max(0, free[name])]
+    if short:
+        needs = (f"{_said(name, more[name])} more of {name}, {_said(name, free[name])} free" for name in short)
+        raise HostFull(host=host.name, what="; ".join(needs))
+    outcome = Outcome(outgoing=[_answer(resize.reply, JobResult(job_id=resize.reply.job_id, name="ResizeClaim"))])
+    if any(more.values()):
+        resized = HostClaimResized(claim_id=claim_id, instance_id=resize.instance_id, **resize.amounts())
+        outcome.events.append((Key("host", host.id), resized))
+    return outcome
+
+
+def _said(resource: str, amount: int) -> str:
+    return str(amount) if resource == "vcpus" else in_units(amount)
 
 
 def _placed(reply: Reply, host: Host, claim_id: str) -> Outgoing:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from domain.core.messages import Event, Key
-from domain.host.messages import HostClaimMade, HostClaimReleased, PlacementRefused
+from domain.host.messages import HostClaimMade, HostClaimReleased, HostClaimResized, PlacementRefused
 from domain.host.state import Host, evolve
 from domain.scheduling.policy import Choice, Policy, choose
 from domain.scheduling.table import HostTable, Ratios
@@ -125,6 +125,11 @@ class Sight:
         if held := self.holder(claim_id):
             instance_id = self.hosts[held].claims[claim_id].instance_id
             self.apply(held, HostClaimReleased(claim_id=claim_id, instance_id=instance_id))
+
+    def resize(self, event: HostClaimResized) -> None:
+        """Have the claim reserve other amounts, whichever host has it."""
+        if held := self.holder(event.claim_id):
+            self.apply(held, event)
 
 
 def placing(fact: SchedulerFact) -> Placing | None:

@@ -13,7 +13,7 @@ from datetime import datetime
 
 from domain.core.messages import Event
 from domain.core.resources import RESOURCES
-from domain.host.messages import HostClaimReleased, PlacementRefused, PlacementReport
+from domain.host.messages import HostClaimReleased, HostClaimResized, PlacementRefused, PlacementReport
 from domain.host.state import Host, evolve
 from domain.scheduling.policy import Choice, Policy, left_out_by, refusal, weigh
 from domain.scheduling.replay import Place, Placing, SchedulerPast, Sight, decide, differs, placing
@@ -181,6 +181,8 @@ def _apply(placed: Placing | None, host_id: str, event: Event, was: Sight, would
     was.apply(host_id, event)
     if isinstance(event, HostClaimReleased):
         would.release(event.claim_id)
+    elif isinstance(event, HostClaimResized):
+        would.resize(event)
     elif placed is None:
         would.apply(host_id, event)
 

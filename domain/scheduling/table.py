@@ -95,6 +95,11 @@ class HostTable:
         for name, column in self.free.items():
             column[row] = getattr(host.inventory, name) * getattr(self._ratios, name) - used[name]
 
+    def room(self, host_id: str) -> dict[str, int]:
+        """Return how much of each resource may still be reserved on a host; below zero where it has too little."""
+        row = self.rows[host_id]
+        return {name: int(column[row]) for name, column in self.free.items()}
+
     @property
     def ranks(self) -> npt.NDArray[np.int64]:
         """Return, for each row, its place in the order in which hosts first registered, which decides among equals."""

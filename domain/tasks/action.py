@@ -104,6 +104,8 @@ class TaskRules(Generic[S]):
     """Statuses in which the aggregate exists no more."""
     status: Callable[[S], str] = lambda subject: subject.current_status
     """Returns the status that people see."""
+    advice: Callable[[S], str] = lambda subject: ""
+    """Returns the hint of a refusal because of the subject's status."""
     react: Callable[[Draft[S], Task, JobCall, JobError, int], Reaction] = as_its_job_says
     renewed: Callable[[Draft[S], str, int], None] = lambda draft, host_id, epoch: None
     """Emits that a host (by its id) has registered again, with this epoch."""

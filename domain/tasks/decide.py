@@ -144,8 +144,15 @@ def _in_the_way(subject: TaskSubject, action: Action[Any]) -> Any:
     return None
 
 
-def _wrong_status(subject: TaskSubject, rules: TaskRules[Any], action: Action[Any], status: str, allowed: str) -> None:
-    raise WrongStatus(kind=rules.kind.capitalize(), id=subject.id, status=status, action=action.name, allowed=allowed)
+def _wrong_status(subject: S, rules: TaskRules[S], action: Action[Any], status: str, allowed: str) -> None:
+    raise WrongStatus(
+        kind=rules.kind.capitalize(),
+        id=subject.id,
+        status=status,
+        action=action.name,
+        allowed=allowed,
+        hint=rules.advice(subject),
+    )
 
 
 def _cancel(draft: Draft[S], rules: TaskRules[S], command: CancelTask, envelope: Envelope) -> None:

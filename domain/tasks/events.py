@@ -32,7 +32,7 @@ class TaskAccepted(TaskEvent):
 
 
 class TaskPlanned(TaskEvent):
-    """A queued task begins, with a plan for the present state."""
+    """A task has a plan for the present state: a queued one begins, or a running one goes on in another way."""
 
     revision = 3
 

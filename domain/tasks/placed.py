@@ -28,9 +28,14 @@ class PlacedSubject(TaskSubject):
     """Id of the claim that reserves its resources on its host; empty where an earlier release placed it: then the claim
     has the aggregate's id."""
 
-    def resources(self) -> Resources:
-        """Return the resources that the aggregate needs of a host. To be overridden."""
+    def resources(self, where: Where = Where.HERE) -> Resources:
+        """Return the resources that the aggregate needs of the host there. To be overridden."""
         raise NotImplementedError
+
+    def reserved(self) -> dict[str, Resources]:
+        """Claim id -> the resources that it reserves, as the aggregate knows it."""
+        places = [(self.held(where), where) for where in Where]
+        return {claim or self.id: self.resources(where) for (host, claim), where in places if host is not None}
 
     @property
     def arch(self) -> str:

@@ -3,24 +3,33 @@
 create: ClaimPoolSpace where it is to be in a pool · Place · CreateVolumeFile. Undone in reverse; a volume that could
 not be made stays, in error, and says why. In a pool, the host that is placed makes the file, and holds none of its
 space.
+extend: ResizeClaim, or ResizePoolClaim in a pool · ExtendVolumeFile (the pivot) · TellVolumeSize, where an instance has
+the volume. A file never shrinks, so that only the claim is undone: where its host gave no answer, the file may be as
+large as was asked for. In a pool, one that an instance has is not extended: its guest may be on another host.
 delete: DeleteVolumeFile · Release · ReleasePoolSpace. Refused while an instance has the volume. Nothing is undone: a
 delete that fails leaves the volume in error, and can be asked for again.
 """
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from domain.core.cells import DEFAULT_CELL
+from domain.core.errors import InUse, Invalid
 from domain.core.fields import BYTES, OPERATORS_ONLY, PERSONAL, Refers
 from domain.core.messages import Command
-from domain.jobs.pool import ClaimPoolSpace, ReleasePoolSpace
-from domain.jobs.scheduling import Place, Release
-from domain.jobs.volume import CreateVolumeFile, DeleteVolumeFile
+from domain.core.resources import Resources
+from domain.core.text import in_units
+from domain.jobs.pool import ClaimPoolSpace, ReleasePoolSpace, ResizePoolClaim, RestorePoolClaim
+from domain.jobs.scheduling import Place, Release, ResizeClaim, RestoreClaim
+from domain.jobs.volume import CreateVolumeFile, DeleteVolumeFile, ExtendVolumeFile, TellVolumeSize
 from domain.tasks.action import Action
+from domain.tasks.draft import Draft
 from domain.tasks.flow import Flow, Step
-from domain.volume.state import Volume, VolumeStatus
+from domain.tasks.task import Task
+from domain.volume.state import Volume, VolumeExtended, VolumeStatus
 
 SMALLEST, LARGEST = 1 << 20, 1 << 46
 """Limits on a volume's size in bytes: 1 MiB to 64 TiB."""
@@ -57,6 +66,13 @@ class UpdateVolume(VolumeCommand):
     description: Annotated[str | None, PERSONAL] = None
 
 
+class ExtendVolume(VolumeCommand):
+    """Make a volume larger; a guest that has it sees that at once, and makes its file system larger itself."""
+
+    size: Annotated[int, BYTES, Field(ge=SMALLEST, le=LARGEST, multiple_of=512)]
+    """Size that the volume is to have, in bytes; not less than it has."""
+
+
 class DeleteVolume(VolumeCommand):
     """Delete a volume that is attached to no instance, with its data."""
 
@@ -86,6 +102,50 @@ def file_if_hosted(volume: Volume, command: Any) -> Iterator[dict[str, Any]]:
         yield {"volume_id": volume.id, "pool_id": volume.pool_id}
 
 
+def claim_of_size(volume: Volume, command: ExtendVolume) -> Iterator[dict[str, Any]]:
+    """Yield a step with what the volume needs of its host now, and extended; none where it is in a pool."""
+    if not volume.pool_id:
+        yield {"before": volume.resources(), "after": Resources(disk=command.size)}
+
+
+def pool_claim_of_size(volume: Volume, command: ExtendVolume) -> Iterator[dict[str, Any]]:
+    """Yield a step with what the volume holds of its pool now, and extended, where it is in one."""
+    if volume.pool_id:
+        yield {"pool_id": volume.pool_id, "before": volume.size, "after": command.size}
+
+
+def larger_file(volume: Volume, command: ExtendVolume) -> Iterator[dict[str, Any]]:
+    """Yield a step with the volume's id and pool, the size that it is to have, and the instance that has it."""
+    yield {
+        "volume_id": volume.id,
+        "size": command.size,
+        "instance_id": volume.instance_id,
+        "pool_id": volume.pool_id,
+    }
+
+
+def tell_if_used(volume: Volume, command: ExtendVolume) -> Iterator[dict[str, Any]]:
+    """Yield a step for a volume that an instance has."""
+    if volume.instance_id:
+        yield from larger_file(volume, command)
+
+
+def not_smaller(volume: Volume, command: ExtendVolume) -> None:
+    """Raise Invalid for a size below the present one, InUse for a volume in a pool that an instance has."""
+    if volume.pool_id and volume.instance_id:
+        hint = "In a pool, a volume is extended while no instance has it: detach it first."
+        raise InUse(kind="Volume", id=volume.id, user=f"instance {volume.instance_id}", hint=hint)
+    if command.size < volume.size:
+        raise Invalid(
+            field="size", value=in_units(command.size), allowed=f"it has {in_units(volume.size)}, and never shrinks"
+        )
+
+
+def note_size(draft: Draft[Volume], task: Task, at: datetime) -> None:
+    """Emit the size that the volume has now."""
+    draft.emit(VolumeExtended(size=ExtendVolume.model_validate(task.params).size, at=at))
+
+
 CREATE = Action[Volume](
     name="create",
     command=CreateVolume,
@@ -102,6 +162,26 @@ CREATE = Action[Volume](
             Step(ClaimPoolSpace, undo=ReleasePoolSpace, each=space),
             Step(Place, undo=Release),
             Step(CreateVolumeFile, undo=DeleteVolumeFile, each=new_file),
+        ),
+    ),
+)
+
+EXTEND = Action[Volume](
+    name="extend",
+    command=ExtendVolume,
+    begins=frozenset({VolumeStatus.AVAILABLE, VolumeStatus.IN_USE}),
+    ends=None,
+    during="extending",
+    check=not_smaller,
+    finished=note_size,
+    flow=Flow(
+        "extend-volume",
+        1,
+        (
+            Step(ResizeClaim, undo=RestoreClaim, each=claim_of_size),
+            Step(ResizePoolClaim, undo=RestorePoolClaim, each=pool_claim_of_size),
+            Step(ExtendVolumeFile, no_undo="a file never shrinks", each=larger_file, pivot=True),
+            Step(TellVolumeSize, no_undo="the volume is as large as it says", each=tell_if_used),
         ),
     ),
 )
@@ -127,4 +207,4 @@ DELETE = Action[Volume](
     ),
 )
 
-ACTIONS: dict[str, Action[Volume]] = {action.name: action for action in (CREATE, DELETE)}
+ACTIONS: dict[str, Action[Volume]] = {action.name: action for action in (CREATE, EXTEND, DELETE)}

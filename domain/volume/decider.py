@@ -17,7 +17,7 @@ from domain.tasks.decide import accept, act, alive, concerns_tasks, decision_of
 from domain.tasks.draft import Draft
 from domain.tasks.job import Fact
 from domain.tasks.messages import JobResult, JobsAnswered, Reply
-from domain.volume.actions import ACTIONS, CREATE, CreateVolume, DeleteVolume, UpdateVolume, VolumeCommand
+from domain.volume.actions import ACTIONS, CREATE, CreateVolume, DeleteVolume, ExtendVolume, UpdateVolume, VolumeCommand
 from domain.volume.state import (
     Volume,
     VolumeCreated,
@@ -55,6 +55,8 @@ def decide(now: Volume | None, envelope: Envelope) -> Decision:
             _update(draft, command, envelope)
         case DeleteVolume() if now is not None and now.instance_id:
             raise _in_use(now)
+        case ExtendVolume(size=size) if alive(draft, RULES).size == size and not draft.now.tasks:
+            pass
         case VolumeCommand() as command:
             act(draft, RULES, command, envelope)
         case ReserveForInstance() as command:

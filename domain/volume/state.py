@@ -13,6 +13,7 @@ from domain.core.fields import PERSONAL, PLAIN
 from domain.core.messages import Event
 from domain.core.resources import Resources
 from domain.tasks.events import TaskEvent
+from domain.tasks.job import Where
 from domain.tasks.placed import PlacedSubject
 from domain.tasks.subject import evolve_task
 from domain.tasks.task import Fault
@@ -61,7 +62,7 @@ class Volume(PlacedSubject):
         """Whether it has no place on a host, since its creation failed."""
         return self.became is VolumeStatus.ERROR and self.host is None
 
-    def resources(self) -> Resources:
+    def resources(self, where: Where = Where.HERE) -> Resources:
         """Return the resources that the volume needs of a host: its size, even where its file is smaller yet; nothing
         where it is in a pool."""
         return Resources() if self.pool_id else Resources(disk=self.size)
@@ -120,6 +121,14 @@ class VolumeUpdated(VolumeEvent):
     at: datetime
 
 
+class VolumeExtended(VolumeEvent):
+    """The volume has this size from now on."""
+
+    size: int
+    """Size of the volume, in bytes."""
+    at: datetime
+
+
 class VolumeReserved(VolumeEvent):
     """The volume is reserved for one instance, which has it or is about to."""
 
@@ -151,6 +160,8 @@ def evolve(now: Volume | None, event: Event, subject_id: str) -> Volume:
         case VolumeUpdated():
             changed = {name: value for name in ("name", "description") if (value := getattr(event, name)) is not None}
             return now.but(updated=event.at, **changed)
+        case VolumeExtended():
+            return now.but(size=event.size, updated=event.at)
         case VolumeReserved():
             return now.but(instance_id=event.instance_id, updated=event.at)
         case VolumeReleased():

@@ -175,6 +175,9 @@ class Instances(Section):
     """Policy for all instances: how long they and their jobs are waited for."""
 
     purge_after: float = Field(86400.0, ge=0, description="seconds a soft-deleted instance is kept")
+    resize_confirm_after: float = Field(
+        0.0, ge=0, description="seconds after which a resize is confirmed, unless it is reverted; 0: never"
+    )
     job_deadline: float = Field(120.0, gt=0, description="seconds a step may take unless its job says otherwise")
 
 

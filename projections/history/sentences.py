@@ -6,6 +6,7 @@ from domain.core.messages import Event, plain_name
 from domain.host.messages import (
     HostClaimMade,
     HostClaimReleased,
+    HostClaimResized,
     HostDisabled,
     HostEnabled,
     HostEvent,
@@ -133,6 +134,9 @@ def _of_host(entry: HistoryEntry, event: HostEvent) -> str:
         case HostUplinkChanged():
             how = ", encrypted" if event.tunnel_key else ""
             return f"Other hosts reach its guest networks at {event.uplink or 'no address'}{how}."
+        case HostClaimResized():
+            held = f"{event.vcpus} vCPUs, {event.memory} bytes of memory and {event.disk} bytes of disk"
+            return f"The host reserves {held} for it from now on."
         case HostEnabled():
             return f"{entry.actor} enabled it: new instances may be placed on it."
         case HostDisabled():

@@ -4,8 +4,12 @@ from collections.abc import Iterable
 
 from domain.instance.migration import Migration, MigrationStatus
 from domain.instance.state import Instance
+from domain.jobs.disk import KeepDisk
 from domain.jobs.migration import FetchDisk
 from projections.views.view import Change, Row, View, ViewColumn
+
+COPYING = {FetchDisk.__name__, KeepDisk.__name__}
+"""Names of the jobs that copy the root disk, to another host or beside it."""
 
 
 def status(instance: Instance, migration: Migration) -> MigrationStatus:
@@ -13,7 +17,7 @@ def status(instance: Instance, migration: Migration) -> MigrationStatus:
     task = instance.running(migration.id)
     if task is None or migration.status is not MigrationStatus.ACCEPTED:
         return migration.status
-    moving = [index for index, step in enumerate(task.plan.steps) if step.name == FetchDisk.__name__]
+    moving = [index for index, step in enumerate(task.plan.steps) if step.name in COPYING]
     if moving and (task.done > moving[0] or (task.dispatch and moving[0] in task.dispatch.steps)):
         return MigrationStatus.RUNNING
     return MigrationStatus.PREPARING if instance.incoming else MigrationStatus.ACCEPTED
@@ -46,6 +50,9 @@ def rows(change: Change) -> Iterable[Row]:
         "source_name": migration.source_name,
         "destination_id": destination[0],
         "destination_name": destination[1],
+        "old_flavor": migration.old_size.flavor.name if migration.old_size else "",
+        "new_flavor": migration.new_size.flavor.name if migration.new_size else "",
+        "confirm_at": migration.confirm_at,
         "task_id": migration.id,
         "created": migration.created,
         "updated": change.envelope.time,

@@ -14,6 +14,8 @@ from domain.jobs.disk import (
     DeleteDisk,
     DeleteRescueDisk,
     DropOldDisk,
+    GrowDisk,
+    KeepDisk,
     PrepareImage,
     ReplaceDisk,
     RestoreDisk,
@@ -26,6 +28,7 @@ from domain.jobs.guest import (
     RebootGuest,
     RebuildGuest,
     RescueGuest,
+    ResizeGuest,
     StartGuest,
     StopGuest,
     TellGuest,
@@ -35,9 +38,10 @@ from domain.jobs.guest import (
 from domain.jobs.image import DiscardUpload, DiskUploaded, UploadDisk
 from domain.jobs.migration import FetchDisk
 from domain.jobs.network import AttachInterface, DetachInterface, PlugPorts, UnplugPorts
-from domain.jobs.volume import AttachVolume, CreateVolumeFile, DeleteVolumeFile, DetachVolume
+from domain.jobs.volume import AttachVolume, CreateVolumeFile, DeleteVolumeFile, DetachVolume, ExtendVolumeFile
 from domain.tasks.job import JOBS, Fact, HostJob, Job
 from tests.agent.samples import a_guest
+from tests.harness.samples import LARGER
 
 IMAGE = ImageRef(id="i-1", name="tiny", checksum="ab" * 32, format="qcow2", size=1, virtual_size=1)
 ELSEWHERE = "another host"
@@ -57,11 +61,16 @@ LIFE: tuple[tuple[Job, Power | None], ...] = (
     (RebootGuest(), Power.RUNNING),
     (CreateVolumeFile(volume_id=VOLUME.id, size=VOLUME.size), None),
     (AttachVolume(volume_id=VOLUME.id), None),
+    (ExtendVolumeFile(volume_id=VOLUME.id, size=2 << 20, instance_id="i"), None),
     (DetachVolume(volume_id=VOLUME.id), None),
     (AttachInterface(nic=0), None),
     (DetachInterface(nic=0), None),
     (DeleteVolumeFile(volume_id=VOLUME.id), None),
     (StopGuest(), Power.SHUTDOWN),
+    (DropOldDisk(), None),
+    (KeepDisk(), None),
+    (GrowDisk(size=4 << 30), None),
+    (ResizeGuest(flavor=LARGER, disk=4 << 30), None),
     (StartGuest(), Power.RUNNING),
     (DropOldDisk(), None),
     (ReplaceDisk(image=IMAGE), None),

@@ -17,7 +17,10 @@ from pathlib import Path
 import pytest
 
 from agent.drivers.driver import Driver, Secrets
+from agent.drivers.libvirt.instance_files import HostFiles
+from agent.jobs.handler import untold
 from domain.guest_spec import AttachedVolume, GuestSpec, Power
+from infra.disks.qcow2 import read_header
 from infra.process.failpoints import POINTS, VARIABLE
 from tests.agent import private_host
 from tests.agent.private_host import PrivateHost
@@ -27,6 +30,10 @@ pytestmark = pytest.mark.real
 
 ROOT = Path(__file__).parents[2]
 VOLUME = AttachedVolume(id="5f0d3a52-8f0e-4c57-9d1f-2f6c2f3a9b10", size=1 << 20)
+EXTENDED = 4 << 20
+EXTENDING = ("libvirt-volume-extended",)
+GROWN = 3 << 30
+GROWING = ("libvirt-disk-copied", "libvirt-disk-aside", "libvirt-disk-grown")
 RECEIVING = ("libvirt-disk-received",)
 TAKING_APART = (
     "libvirt-device-released",
@@ -48,8 +55,8 @@ def host() -> Iterator[PrivateHost]:
 
 
 async def work(uri: str, state: Path, executor: ThreadPoolExecutor, guest: GuestSpec, what: str) -> dict[str, Power]:
-    """What an agent's jobs do for the guest: `build` it, have its disk `come` from elsewhere before, or take it
-    `apart`; the guests that there are then."""
+    """What an agent's jobs do for the guest: `build` it, have its disk `come` from elsewhere before, `extend` its
+    volume, have its disk `grow`, or take it `apart`; the guests that there are then."""
     from agent.drivers.libvirt.driver import LibvirtDriver
 
     async def nobody(instance_id: str) -> None:
@@ -58,7 +65,14 @@ async def work(uri: str, state: Path, executor: ThreadPoolExecutor, guest: Guest
     driver = LibvirtDriver(uri, state, str(state / "store"), executor=executor)
     await driver.open(nobody)
     try:
-        if what != "apart":
+        if what == "grow":
+            await driver.stop(guest.id, 0.1)
+            await driver.keep_disk(guest.id, untold)
+            await driver.grow_disk(guest.id, GROWN)
+            await driver.start(guest.id)
+        elif what == "extend":
+            await driver.extend_volume(VOLUME.id, EXTENDED, guest.id)
+        elif what != "apart":
             await driver.prepare_image(guest.image)
             if what == "come":
                 await receive(driver, guest)
@@ -115,9 +129,25 @@ async def test_what_a_dead_agent_began_is_done_by_the_next(host: PrivateHost, po
     await asyncio.to_thread((state / "store").mkdir, parents=True)
     guest = a_guest(an_image(state / "store"))
     build = "come" if point in RECEIVING else "build"
-    if point not in TAKING_APART:
+    if point not in (*TAKING_APART, *EXTENDING, *GROWING):
         await asyncio.to_thread(dies, host, state, guest, build, point)
     assert await work(host.uri, state, host.executor(), guest, build) == {guest.id: Power.RUNNING}
+    if point in GROWING:
+        files = HostFiles(state).instance(guest.id)
+        before = await asyncio.to_thread(files.disk.stat)
+        await asyncio.to_thread(dies, host, state, guest, "grow", point)
+        assert await work(host.uri, state, host.executor(), guest, "grow") == {guest.id: Power.RUNNING}
+        header, kept = read_header(files.disk), await asyncio.to_thread(files.old_disk.stat)
+        assert header is not None
+        assert header.virtual_size == GROWN
+        assert kept.st_ino == before.st_ino, "what is kept is the disk itself"
+        assert not files.copied_disk.exists()
+    if point in EXTENDING:
+        await asyncio.to_thread(dies, host, state, guest, "extend", point)
+        assert await work(host.uri, state, host.executor(), guest, "extend") == {guest.id: Power.RUNNING}
+        header = read_header(state / "volumes" / f"{VOLUME.id}.qcow2")
+        assert header is not None
+        assert header.virtual_size == EXTENDED
     if point in TAKING_APART:
         await asyncio.to_thread(dies, host, state, guest, "apart", point)
     assert await work(host.uri, state, host.executor(), guest, "apart") == {}

@@ -106,3 +106,30 @@ async def test_a_volume_in_a_pool_goes_from_host_to_host(tmp_path: Path) -> None
         assert shared == {}
         assert (await api.get("/pools/nfs"))["claimed"] == 0
         await api.delete("/pools/nfs")
+
+
+async def test_a_volume_is_extended_and_the_instance_that_has_it_knows(tmp_path: Path) -> None:
+    async with whole(tmp_path) as api:
+        booted = await api.post("/instances", {"name": "web", "flavor": "small", "image": "tiny"}, 202)
+        await ended(api, booted["task_id"])
+        made = await api.post("/volumes", {"name": "data", "size": SIZE, "instance": "web"}, 202)
+        await ended(api, made["task_id"])
+        attached = await api.post("/instances/web/actions/attach-volume", {"volume_id": "data"}, 202)
+        await ended(api, attached["task_id"])
+        extend = "/volumes/data/actions/extend"
+        before = (await api.get("/usage"))["usage"][0]["disk"]
+        task = await api.post(extend, {"size": 2 * SIZE}, 202)
+        assert (await ended(api, task["task_id"]))["status"] == "finished"
+        shown = await api.get("/volumes/data")
+        assert (shown["size"], shown["status"]) == (2 * SIZE, "in_use")
+        assert (await api.get("/instances/web"))["volumes"][0]["size"] == 2 * SIZE
+        assert (await api.get("/usage"))["usage"][0]["disk"] == before + SIZE
+        assert (await api.post(extend, {"size": 2 * SIZE}, 200))["already"]
+        refused = await api.post(extend, {"size": SIZE}, 422)
+        assert refused["code"] == "invalid"
+        assert refused["detail"] == "size is 1 GiB: it has 2 GiB, and never shrinks."
+        task = await api.post(extend, {"size": 1 << 45}, 202)
+        failed = await ended(api, task["task_id"])
+        assert (failed["status"], failed["fault"]["code"]) == ("failed", "host-full")
+        assert (await api.get("/volumes/data"))["size"] == 2 * SIZE
+        assert (await api.post(extend, {"size": 1000}, 422))["code"] == "invalid"

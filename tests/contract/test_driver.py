@@ -14,8 +14,10 @@ import pytest
 
 from agent.drivers.driver import Driver, DriverError, Secrets
 from agent.drivers.simulated.driver import SimulatedDriver
+from agent.jobs.handler import untold
 from domain.guest_spec import AttachedVolume, GuestSpec, ImageRef, Power
 from domain.jobs.pool import PoolPlace
+from infra.disks.qcow2 import read_header
 from tests.agent import private_host
 from tests.agent.samples import MEBI, a_guest, a_nic, an_image
 
@@ -39,6 +41,8 @@ class Subject:
     """Of the volumes that a guest has."""
     interfaces: Callable[[str], int]
     """How many network interfaces a guest has."""
+    disk_size: Callable[[str], int]
+    """How large a guest's root disk is, in bytes."""
     kept: Callable[[str], list[Path]] = lambda instance_id: []
     """The files that there are of an instance."""
 
@@ -62,7 +66,7 @@ async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
         await simulated.open(changed.put)
         first, second = an_image(tmp_path), an_image(tmp_path, name="other")
         ends, serials, interfaces = simulated.power_off_by_itself, simulated.serials, simulated.interfaces
-        yield Subject(simulated, first, second, ends, changed, serials, interfaces)
+        yield Subject(simulated, first, second, ends, changed, serials, interfaces, simulated.disk_size)
         await simulated.close()
         return
     from agent.drivers.libvirt.driver import LibvirtDriver
@@ -80,8 +84,13 @@ async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
     def kept(instance_id: str) -> list[Path]:
         return sorted((state / "instances").glob(f"{instance_id}*/**/*"))
 
+    def disk_size(instance_id: str) -> int:
+        header = read_header(state / "instances" / instance_id / "disk.qcow2")
+        assert header is not None
+        return header.virtual_size
+
     first, second = an_image(store), an_image(store, name="other")
-    yield Subject(driver, first, second, end, changed, host.serials, host.interfaces, kept)
+    yield Subject(driver, first, second, end, changed, host.serials, host.interfaces, disk_size, kept)
     for instance_id in await driver.guests():
         await driver.undefine(instance_id)
     await driver.unplug(a_guest(an_image(store)))
@@ -374,6 +383,45 @@ async def test_a_disk_that_cannot_be_replaced_is_put_back(subject: Subject) -> N
 
 
 @pytest.mark.parametrize("times", [1, 2])
+async def test_a_disk_that_grows_is_kept_as_it_was_until_that_is_restored_or_dropped(
+    subject: Subject, times: int
+) -> None:
+    guest, driver = await build(subject), subject.driver
+    told: list[tuple[int, int]] = []
+    size = subject.disk_size(guest.id)
+    for _ in range(times):
+        await driver.keep_disk(guest.id, lambda *progress: told.append(progress))
+        await driver.grow_disk(guest.id, size + 8 * MEBI)
+    await driver.grow_disk(guest.id, size)
+    assert subject.disk_size(guest.id) == size + 8 * MEBI, "none ever shrinks"
+    assert all(0 <= done <= total for done, total in told)
+    await driver.create_disk(guest)
+    await driver.start(guest.id)
+    with pytest.raises(DriverError) as caught:
+        await driver.grow_disk(guest.id, size + 16 * MEBI)
+    assert caught.value.code == "guest-on"
+    await driver.stop(guest.id, 0.3)
+    for _ in range(times):
+        await driver.restore_disk(guest.id)
+    assert subject.disk_size(guest.id) == size
+    await driver.start(guest.id)
+    with pytest.raises(DriverError) as caught:
+        await driver.keep_disk(guest.id, untold)
+    assert caught.value.code == "guest-on"
+    await driver.stop(guest.id, 0.3)
+    await driver.keep_disk(guest.id, untold)
+    for _ in range(times):
+        await driver.drop_old_disk(guest.id)
+    await driver.restore_disk(guest.id)
+    await driver.start(guest.id)
+    assert [file.name for file in subject.kept(guest.id) if file.suffix == ".qcow2"] in ([], ["disk.qcow2"])
+    for change in (driver.grow_disk(str(uuid.uuid4()), size), driver.keep_disk(str(uuid.uuid4()), untold)):
+        with pytest.raises(DriverError) as caught:
+            await change
+        assert caught.value.code == "disk-missing"
+
+
+@pytest.mark.parametrize("times", [1, 2])
 async def test_a_volume_comes_and_goes(subject: Subject, times: int) -> None:
     volume_id = str(uuid.uuid4())
     for _ in range(times):
@@ -423,6 +471,33 @@ async def a_volume(subject: Subject) -> AttachedVolume:
     volume = AttachedVolume(id=str(uuid.uuid4()), size=8 * MEBI)
     await subject.driver.create_volume(volume.id, volume.size)
     return volume
+
+
+@pytest.mark.parametrize("power", [Power.SHUTDOWN, Power.RUNNING, Power.PAUSED, Power.SUSPENDED])
+async def test_a_volume_grows_whatever_its_guest_does_and_never_shrinks(subject: Subject, power: Power) -> None:
+    guest, volume = await build(subject), await a_volume(subject)
+    await subject.driver.attach_volume(guest.id, volume)
+    if power is not Power.SHUTDOWN:
+        await subject.driver.start(guest.id)
+    if power is Power.PAUSED:
+        await subject.driver.pause(guest.id)
+    if power is Power.SUSPENDED:
+        await subject.driver.suspend(guest.id)
+    for _ in range(2):
+        await subject.driver.extend_volume(volume.id, 24 * MEBI, guest.id)
+    with pytest.raises(DriverError) as caught:
+        await subject.driver.extend_volume(volume.id, 16 * MEBI, guest.id)
+    assert caught.value.code == "volume-differs"
+    assert await subject.driver.power(guest.id) is power
+    # Whoever makes it is told by its size whether it is the same.
+    await subject.driver.create_volume(volume.id, 24 * MEBI)
+    await subject.driver.start(guest.id)
+    await subject.driver.undefine(guest.id)
+    await subject.driver.extend_volume(volume.id, 32 * MEBI, "")
+    await subject.driver.delete_volume(volume.id)
+    with pytest.raises(DriverError) as caught:
+        await subject.driver.extend_volume(volume.id, 32 * MEBI, "")
+    assert caught.value.code == "volume-unknown"
 
 
 @pytest.mark.parametrize("times", [1, 2])

@@ -40,7 +40,7 @@ class Gadget(PlacedSubject):
     def current_status(self) -> str:
         return self.status
 
-    def resources(self) -> Resources:
+    def resources(self, where: Where = Where.HERE) -> Resources:
         return Resources(vcpus=1)
 
     def held(self, where: Where) -> tuple[HostRef | None, str]:

@@ -11,7 +11,7 @@ import pytest
 
 from commands.engine import DECIDERS
 from domain.aggregates import WITH_TASKS
-from domain.core.errors import Refusal, WrongStatus
+from domain.core.errors import InUse, Refusal, WrongStatus
 from domain.core.messages import Command, Key
 from domain.image import Image
 from domain.instance.state import Instance
@@ -22,7 +22,7 @@ from domain.tasks.job import JOBS, HostJob
 from domain.tasks.task import Direction, Task
 from domain.tasks.walk import FORWARD_ATTEMPTS
 from tests.domain.gadget import BESIDE, GADGET, registered
-from tests.harness.prepare import prepared
+from tests.harness.prepare import WAYS, prepared
 from tests.harness.samples import sample
 from tests.harness.stage import Stage
 from tests.harness.walk import Fate, Fates, Walk, Walked, all_done, cancel, fated, starts
@@ -53,13 +53,15 @@ def stages(kind: str) -> dict[str, Stage]:
 
 
 def begins() -> Iterator[Any]:
-    """Kind, action and status; of an action that makes one, no status."""
+    """Kind (and by which of several ways, KIND/WAY), action and status; of an action that makes one, no status."""
     for name, kind in KINDS.items():
         for action in kind.rules.actions.values():
             if action.command in BESIDE[1:]:
                 continue
             for status in sorted(action.begins) or [""]:
-                yield pytest.param(name, action, str(status), id=f"{name}-{action.name}-from-{status or 'nothing'}")
+                for way in WAYS.get(action.command, ("",)):
+                    via = f"{name}/{way}" if way else name
+                    yield pytest.param(via, action, str(status), id=f"{via}-{action.name}-from-{status or 'nothing'}")
 
 
 every = pytest.mark.parametrize(("name", "action", "status"), list(begins()))
@@ -77,10 +79,13 @@ class Begun:
     """An action that begins in a status, ready to be walked as often as there are ways."""
 
     def __init__(self, name: str, action: Action[Any], status: str) -> None:
+        name, _, way = name.partition("/")
         self.kind = KINDS[name]
         self.action = action
         self.status = status
-        self.stage = prepared(self.kind, stages(name)[status], action.command) if status else self.kind.stage()
+        self.stage = (
+            prepared(self.kind, stages(name)[status], action.command, status, way) if status else self.kind.stage()
+        )
         self.command: Command = sample(action.command)
         if status:
             self.ends = action.end_status(self.stage.states[self.kind.key], self.command)
@@ -146,7 +151,7 @@ class Begun:
 @cache
 def begun_as(name: str, action: str, status: str) -> Begun:
     """An action that begins in a status; no walk changes it, so that all tests of a process share one."""
-    return Begun(name, KINDS[name].rules.actions[action], status)
+    return Begun(name, KINDS[name.partition("/")[0]].rules.actions[action], status)
 
 
 @every
@@ -295,19 +300,20 @@ def test_what_passes_other_tasks_waits_until_they_are_undone(name: str, action: 
     passing = [each for each in begun.kind.rules.actions.values() if each.passes and each.name != action.name]
     for other in passing:
         for index in range(len(begun.steps)):
-            accepted: list[bool] = []
+            refused: list[Refusal | None] = []
 
-            def ask(walk: Walk, other: Action[Any] = other, accepted: list[bool] = accepted) -> None:
+            def ask(walk: Walk, other: Action[Any] = other, refused: list[Refusal | None] = refused) -> None:
                 try:
                     walk.send(sample(other.command))
-                    accepted.append(True)
-                except Refusal:
-                    accepted.append(False)
+                    refused.append(None)
+                except Refusal as problem:
+                    refused.append(problem)
 
             walk = begun.walk(interrupt=(index, ask))
-            assert accepted in ([True], [False])
-            assert accepted == [True] or not action.cancellable or status in (*other.already, "")
-            if accepted == [True]:
+            (refusal,) = refused
+            used = isinstance(refusal, InUse)
+            assert refusal is None or used or not action.cancellable or status in (*other.already, "")
+            if refusal is None:
                 ended = walk.ending(walk.task_of(other.name))
                 before = left_in(begun, walk)
                 fits = before in {*other.begins, *other.already}
@@ -323,9 +329,13 @@ def left_in(begun: Begun, walk: Walk) -> str:
 
 
 def remove(kind: Walked, walk: Walk) -> None:
-    """What removes it for good does so from there, and leaves nothing behind."""
+    """What removes it for good does so from there, unless something else uses it, and leaves nothing behind."""
     for action in kind.rules.actions.values():
         if action.ends in kind.rules.gone and walk.now.current_status in action.begins:
-            again = Walk(kind, walk.stage.copy()).send(sample(action.command)).settle()
+            again = Walk(kind, walk.stage.copy())
+            try:
+                again.send(sample(action.command)).settle()
+            except InUse:
+                continue
             assert again.now.current_status == action.ends
             again.assert_consistent()

@@ -94,6 +94,9 @@ def of_field(field: FieldInfo) -> st.SearchStrategy[Any]:
     bounds = {name: getattr(each, name) for each in field.metadata for name in ("ge", "le") if hasattr(each, name)}
     if field.annotation is float and bounds:
         return st.floats(bounds.get("ge"), bounds.get("le"))
+    if field.annotation == int | None and bounds:
+        alone: Any = Annotated[int, *field.metadata]
+        return st.none() | of_field(FieldInfo.from_annotation(alone))
     if field.annotation is int and bounds:
         multiple = next((each.multiple_of for each in field.metadata if hasattr(each, "multiple_of")), 1)
         least, most = (bounds[name] // multiple if name in bounds else None for name in ("ge", "le"))

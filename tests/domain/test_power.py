@@ -6,7 +6,8 @@ from domain.guest_spec import Power
 from domain.host.reports import GuestObserved
 from domain.instance.actions.lifecycle.delete import DeleteInstance
 from domain.instance.actions.lifecycle.restore import RestoreInstance
-from domain.instance.actions.placement.migrate import ConfirmMigration, MigrateInstance, RevertMigration
+from domain.instance.actions.placement.migrate import MigrateInstance
+from domain.instance.actions.placement.undecided import ConfirmMigration, RevertMigration
 from domain.instance.actions.power.pause import PauseInstance, UnpauseInstance
 from domain.instance.actions.power.reboot import HardRebootInstance
 from domain.instance.actions.power.stop import StopInstance

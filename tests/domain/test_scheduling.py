@@ -1,7 +1,7 @@
 """The scheduler's choice: filters, weighers, claims, and what it says about them."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from domain.aggregates import AGGREGATES
 from domain.core.errors import (
     AlreadyExists,
+    ClaimGone,
+    HostFull,
     HostGone,
     InUse,
     Invalid,
@@ -30,6 +32,7 @@ from domain.host.messages import (
     HearHost,
     HostClaimMade,
     HostClaimReleased,
+    HostClaimResized,
     HostDisabled,
     HostEnabled,
     HostHeard,
@@ -44,7 +47,7 @@ from domain.host.messages import (
 )
 from domain.host.state import Claim, Host, HostHealth
 from domain.instance.actions.power.stop import StopInstance
-from domain.jobs.scheduling import Placed, PlaceInstance, Released, ReleaseInstance
+from domain.jobs.scheduling import Placed, PlaceInstance, Released, ReleaseInstance, ResizeHostClaim
 from domain.named import heir_of
 from domain.scheduling.decider import Cell, decide, zone_id
 from domain.scheduling.filters import FILTERS
@@ -165,9 +168,19 @@ class Scene:
         reply = Reply(subject=f"instance/{instance}", task_id="task", dispatch_id="dispatch", job_id=instance)
         return self.send(Key("cell", "c"), ReleaseInstance(reply=reply, instance_id=instance, claims=(instance,)))
 
+    def resize(self, instance: str = "i1", **amounts: Any) -> "Scene":
+        reply = Reply(subject=f"instance/{instance}", task_id="task", dispatch_id="dispatch", job_id=instance)
+        command = ResizeHostClaim(reply=reply, instance_id=instance, claims=("another", instance), **amounts)
+        return self.send(Key("cell", "c"), command)
+
     def refused(self, subject: Key, message: Message, kind: type[Refusal]) -> str:
         with pytest.raises(kind) as caught:
             self.send(subject, message)
+        return str(caught.value)
+
+    def send_refused(self, send: Callable[..., "Scene"], kind: type[Refusal], **amounts: Any) -> str:
+        with pytest.raises(kind) as caught:
+            send(**amounts)
         return str(caught.value)
 
     def result(self) -> JobResult:
@@ -475,6 +488,26 @@ def test_releasing_twice_or_what_was_never_placed_is_done_already(scene: Scene) 
 def test_a_released_instance_may_be_placed_anew(scene: Scene) -> None:
     scene.register("a").place().release().place()
     assert list(scene.host("a").claims) == ["i1"]
+
+
+def test_a_claim_is_resized_where_its_host_has_room_for_what_is_more(scene: Scene) -> None:
+    scene.register("a").place()
+    larger: dict[str, Any] = {"vcpus": 8, "memory": 4 * GIB, "disk": 12 * GIB}
+    scene.resize(**larger)
+    assert scene.events() == [HostClaimResized]
+    assert scene.result().error is None
+    assert scene.host("a").claims["i1"] == Claim(instance_id="i1", project="p", number=1, **larger)
+    assert scene.cell.table.room("a")["vcpus"] == 0
+    scene.resize(**larger)
+    assert (scene.events(), scene.result().error) == ([], None), "it is so already"
+    told = scene.send_refused(scene.resize, HostFull, vcpus=9, memory=4 * GIB, disk=12 * GIB)
+    assert told == "Host a has no room for it: 1 more of vcpus, 0 free."
+    scene.resize(vcpus=1, memory=GIB, disk=GIB)
+    assert scene.place("i2", vcpus=7).placed().id == "a", "what it holds no more is free"
+    scene.register("a", vcpus=2).resize(vcpus=1, memory=GIB, disk=2 * GIB)
+    assert scene.events() == [HostClaimResized], "what does not grow needs no room, even on a host that has too little"
+    assert scene.release().events() == [HostClaimReleased]
+    assert scene.send_refused(scene.resize, ClaimGone, vcpus=1) == "No host of the cell holds a claim for i1."
 
 
 # Hosts

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domain.core.errors import Invalid
+from domain.core.errors import Invalid, Refusal
 from domain.core.messages import Key
 from domain.host.messages import DisableHost, EnableHost, HearHost, HostClaimMade, Inventory, RegisterHost, SuspectHost
 from domain.scheduling.custom_policy import wished
@@ -70,7 +70,9 @@ def three_placed() -> Story:
 
 steps = st.lists(
     st.tuples(
-        st.sampled_from(["register", "place", "place", "place", "release", "disable", "enable", "suspect", "hear"]),
+        st.sampled_from(
+            ["register", "place", "place", "place", "resize", "release", "disable", "enable", "suspect", "hear"]
+        ),
         st.integers(0, 7),
         st.integers(1, 5),
     ),
@@ -90,6 +92,11 @@ def test_by_ones_own_policy_all_is_as_it_was(script: list[tuple[str, int, int]],
                 story.send(Key("host", f"h{which % 4}"), RegisterHost(name=f"h{which}", zone="z", inventory=inventory))
             case "place":
                 story.place(f"i{which}", vcpus=size)
+            case "resize":
+                try:
+                    story.resize(f"i{which}", vcpus=size, memory=size * GIB, disk=GIB)
+                except Refusal:
+                    continue
             case "release":
                 story.release(f"i{which}")
             case _:

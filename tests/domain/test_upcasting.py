@@ -36,7 +36,8 @@ from domain.host.messages import (
 )
 from domain.image import ImageCreated, ImageStatus, ImageUpdated
 from domain.instance.actions.lifecycle.update import UpdateInstance
-from domain.instance.events import InstanceCreated, InstanceRebuilt, InstanceRescued
+from domain.instance.events import InstanceCreated, InstanceMigrationChanged, InstanceRebuilt, InstanceRescued
+from domain.instance.migration import Migration
 from domain.jobs.image import MakeInstanceImage
 from domain.jobs.network import BindNetworkPort, PortBound, UnbindNetworkPort
 from domain.jobs.scheduling import Placed, PlaceInstance, ReleaseInstance
@@ -115,6 +116,18 @@ CREATED = {
     "project": "p",
     "owner": "o",
     "created": AT,
+}
+MIGRATION = {
+    "id": "t",
+    "type": "cold",
+    "status": "finished",
+    "before": "active",
+    "source_id": "h",
+    "source_name": "h1",
+    "destination_id": "g",
+    "destination_name": "h2",
+    "created": AT,
+    "updated": AT,
 }
 TASK = {
     "id": "t",
@@ -217,6 +230,10 @@ WRITTEN: dict[str, tuple[dict[str, Any], Message]] = {
     "gostack.task.planned.v1": (
         {"task_id": "t", "task": TASK},
         TaskPlanned(task_id="t", task=Task.model_validate({**TASK, "correlation": ""})),
+    ),
+    "gostack.instance.migration-changed.v1": (
+        {"migration": MIGRATION},
+        InstanceMigrationChanged(migration=Migration.model_validate({**MIGRATION, "confirm_at": None})),
     ),
     "gostack.webhook.retried.v1": ({"at": AT}, WebhookRetried(begins=None, at=datetime.fromisoformat(AT))),
     "gostack.zone.created.v1": (

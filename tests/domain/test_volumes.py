@@ -4,7 +4,16 @@ import uuid
 
 import pytest
 
-from domain.core.errors import HasLocalVolumes, InUse, NotFound, Refusal, TooManyVolumes, VolumeNotAttached, WrongStatus
+from domain.core.errors import (
+    HasLocalVolumes,
+    InUse,
+    Invalid,
+    NotFound,
+    Refusal,
+    TooManyVolumes,
+    VolumeNotAttached,
+    WrongStatus,
+)
 from domain.core.messages import Command, Key
 from domain.core.resources import Resources
 from domain.guest_spec import AttachedVolume
@@ -18,11 +27,11 @@ from domain.instance.actions.power.reboot import HardRebootInstance
 from domain.instance.actions.storage.volumes import MOST_VOLUMES, AttachInstanceVolume, DetachInstanceVolume
 from domain.tasks.events import TaskFailed, TaskFinished
 from domain.tasks.job import Where
-from domain.volume.actions import CreateVolume, DeleteVolume, UpdateVolume
+from domain.volume.actions import CreateVolume, DeleteVolume, ExtendVolume, UpdateVolume
 from domain.volume.decider import RULES, decide
 from domain.volume.state import Volume
 from tests.harness.samples import sample
-from tests.harness.stage import Stage, host_key
+from tests.harness.stage import ROOM, Stage, host_key
 from tests.harness.walk import Walk, Walked
 
 SIZE = 10 << 30
@@ -121,7 +130,7 @@ def test_two_instances_never_have_one_volume_and_no_host_is_asked() -> None:
     failed = ending(second, AttachInstanceVolume(volume_id=VOLUME.id))
     assert isinstance(failed, TaskFailed)
     assert failed.fault.code == "in-use"
-    assert second.done(second.task_of("attach-volume")) == [0], "the volume was asked, and nobody else"
+    assert second.done(second.task_of("attach-volume")) == [], "nobody did anything"
     assert volume.now.instance_id == first.now.id
 
 
@@ -165,3 +174,52 @@ def test_a_paused_guest_cannot_let_go_and_there_is_a_most() -> None:
     walk.stage.states[walk.kind.key] = walk.now.but(volumes=many)
     with pytest.raises(TooManyVolumes):
         walk.send(AttachInstanceVolume(volume_id=VOLUME.id))
+
+
+def test_one_that_is_extended_takes_the_difference_of_its_host() -> None:
+    walk = created()
+    ended = ending(walk, ExtendVolume(size=3 * SIZE))
+    assert isinstance(ended, TaskFinished)
+    assert (walk.now.size, walk.now.current_status) == (3 * SIZE, "available")
+    assert claims(walk) == [(walk.now.host.name, Resources(disk=3 * SIZE), "volume")]
+    version = len(walk.events)
+    walk.send(ExtendVolume(size=3 * SIZE))
+    assert len(walk.events) == version, "it has that size already"
+    with pytest.raises(Invalid) as caught:
+        walk.send(ExtendVolume(size=3 * SIZE - 512))
+    assert str(caught.value) == f"size is {3 * SIZE - 512} bytes: it has 30 GiB, and never shrinks."
+    assert len(walk.events) == version
+
+
+def test_one_is_not_extended_where_its_host_has_no_room() -> None:
+    walk = created()
+    ended = ending(walk, ExtendVolume(size=ROOM.disk + SIZE))
+    assert isinstance(ended, TaskFailed)
+    assert ended.fault.code == "host-full"
+    assert ended.fault.message.endswith("no room for it: 1 TiB more of disk, 1014 GiB free.")
+    assert walk.done(walk.task_of("extend")) == [], "nobody did anything"
+    assert (walk.now.size, walk.now.current_status) == (SIZE, "available")
+    assert claims(walk) == [(walk.now.host.name, Resources(disk=SIZE), "volume")]
+
+
+def test_an_instance_knows_the_size_of_its_volume_that_was_extended() -> None:
+    walk = booted(1)
+    volume = beside(walk)
+    walk.send(AttachInstanceVolume(volume_id=VOLUME.id)).settle()
+    assert isinstance(ending(volume, ExtendVolume(size=3 * SIZE)), TaskFinished)
+    assert [each.size for each in walk.now.volumes] == [3 * SIZE]
+    (step, *_) = [each for each in volume.task_of("extend").plan.steps if each.name == "ExtendVolumeFile"]
+    assert step.args["instance_id"] == walk.now.id
+    assert walk.now.task is None
+
+
+def test_a_volume_that_is_being_extended_is_not_attached() -> None:
+    walk = booted(1)
+    volume = beside(walk)
+    volume.send(ExtendVolume(size=3 * SIZE))
+    waiting, volume.stage.sent = volume.stage.sent, []
+    failed = ending(walk, AttachInstanceVolume(volume_id=VOLUME.id))
+    assert isinstance(failed, TaskFailed)
+    assert "is extending; attach-volume needs it to be available" in failed.fault.message
+    volume.stage.sent = waiting
+    assert volume.settle().now.size == 3 * SIZE

@@ -1,9 +1,14 @@
 """What a verb needs besides the status that it begins in: that what it refers to is there, and as the verb needs it."""
 
+import uuid
 from collections.abc import Callable
 
 from domain.core.messages import Command, Key
+from domain.instance import decider as instance_decider
+from domain.instance.actions.lifecycle.boot import BootInstance
 from domain.instance.actions.network.interfaces import AttachInstanceInterface, DetachInstanceInterface, PortRef
+from domain.instance.actions.placement.resize import ResizeInstance
+from domain.instance.actions.placement.undecided import ConfirmResize, RevertMigration, RevertResize
 from domain.instance.actions.storage.volumes import AttachInstanceVolume, DetachInstanceVolume
 from domain.network.messages import CreatePort
 from domain.volume import decider
@@ -35,6 +40,16 @@ def interface_attached(kind: Walked, stage: Stage) -> Walk:
     return Walk(kind, stage).send(AttachInstanceInterface(port=port)).settle()
 
 
+def volume_in_use(kind: Walked, stage: Stage) -> Walk:
+    """Give the volume to an instance of its host."""
+    boot = sample(BootInstance, wanted_host=stage.states[kind.key].host.id, nics=())
+    user = Walked(instance_decider.RULES, instance_decider.decide, boot, Key("instance", str(uuid.UUID(int=77))))
+    walk = Walk(user, stage).send(boot).settle()
+    return walk.send(AttachInstanceVolume(volume_id=kind.key.id)).settle()
+
+
+REACHED: dict[tuple[str, str], Prepare] = {("volume", "in_use"): volume_in_use}
+"""Kind and status -> how one comes to have that status, where none of its own verbs leads there."""
 PREPARE: dict[type[Command], Prepare] = {
     AttachInstanceVolume: volume_beside,
     DetachInstanceVolume: volume_attached,
@@ -42,10 +57,35 @@ PREPARE: dict[type[Command], Prepare] = {
 }
 
 
-def prepared(kind: Walked, stage: Stage, command: type[Command]) -> Stage:
-    """Return the stage, or one like it on which this command of its aggregate finds what it refers to."""
-    if command not in PREPARE:
-        return stage
-    stage = stage.copy()
-    PREPARE[command](kind, stage)
+def host_full(kind: Walked, stage: Stage) -> Walk:
+    """Have the instance's host without room on its disk."""
+    host = stage.states[kind.key].host
+    room = stage.cell.table.room(host.id)["disk"]
+    create = sample(CreateVolume, host=host.id, size=room - room % 512)
+    other = Walked(decider.RULES, decider.decide, create, Key("volume", str(uuid.UUID(int=78))))
+    return Walk(other, stage).send(create).settle()
+
+
+def resized_here(kind: Walked, stage: Stage) -> Walk:
+    """Have the instance resized on its host, in place of the migration that brought it here."""
+    walk = Walk(kind, stage).send(RevertMigration()).settle()
+    return walk.send(sample(ResizeInstance)).settle()
+
+
+WAYS: dict[type[Command], dict[str, Prepare | None]] = {
+    ResizeInstance: {"here": None, "elsewhere": host_full},
+    # From another host they go the way of a migration's.
+    ConfirmResize: {"here": resized_here},
+    RevertResize: {"here": resized_here},
+}
+"""Command -> the ways that it can go, by a name, and what else is before it for each; of the others there is one."""
+
+
+def prepared(kind: Walked, stage: Stage, command: type[Command], status: str, way: str = "") -> Stage:
+    """Return the stage, or one like it on which its aggregate has the status in truth, on which this command of it
+    finds what it refers to, and on which it goes this way."""
+    found = (REACHED.get((kind.key.kind, status)), PREPARE.get(command), WAYS.get(command, {}).get(way))
+    for prepare in filter(None, found):
+        stage = stage.copy()
+        prepare(kind, stage)
     return stage

@@ -14,11 +14,14 @@ from hypothesis import strategies as st
 from domain.core.fields import references
 from domain.core.messages import Command
 from domain.guest_spec import FlavorRef, ImageRef, Nic
+from domain.instance.actions.placement.resize import ResizeInstance
+from domain.volume.actions import ExtendVolume
 
 C = TypeVar("C", bound=Command)
 
 NETWORK = str(uuid.UUID(int=99))
 FLAVOR = FlavorRef(id="f", name="small", core=1, memory=1 << 30)
+LARGER = FlavorRef(id="l", name="large", core=2, memory=2 << 30)
 IMAGE = ImageRef(id="i", name="tiny", checksum="0" * 64, format="qcow2", size=1, virtual_size=1 << 26)
 
 BY_NAME: dict[str, Any] = {
@@ -32,12 +35,21 @@ BY_NAME: dict[str, Any] = {
     "nics": (Nic(network_id=NETWORK, network_name="lan"),),
 }
 """Field -> its value, in whichever command."""
-BY_KIND: dict[str, tuple[str, ...]] = {
+BY_COMMAND: dict[type[Command], dict[str, Any]] = {
+    # More than a volume has that was created with the size above.
+    ExtendVolume: {"size": 2 << 30},
+    # More than an instance has that was booted with the disk above.
+    ResizeInstance: {"disk": 2 << 30},
+}
+"""Command -> values of its fields that differ from those of other commands' fields with that name."""
+BY_KIND: dict[str, tuple[Any, ...]] = {
+    "flavor": (LARGER, FLAVOR),
     "security-group": tuple(str(uuid.UUID(int=400 + number)) for number in range(2)),
     "volume": tuple(str(uuid.UUID(int=200 + number)) for number in range(3)),
     "port": tuple(str(uuid.UUID(int=300 + number)) for number in range(2)),
 }
-"""Kind that a field without a default refers to -> ids that it may have; the first, where nothing is chosen."""
+"""Kind that a field without a default refers to -> ids that it may have, or the things themselves where the field holds
+those; the first, where nothing is chosen."""
 BY_TYPE: dict[Any, Any] = {str: "sample", int: 1, float: 1.0, bool: True, FlavorRef: FLAVOR, ImageRef: IMAGE}
 """Type of a field without a default -> its value."""
 
@@ -62,7 +74,9 @@ def drawn(command: type[C], random: Random) -> C:
 def _values(command: type[Command]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, field in command.model_fields.items():
-        if name in BY_NAME:
+        if name in BY_COMMAND.get(command, {}):
+            values[name] = BY_COMMAND[command][name]
+        elif name in BY_NAME:
             values[name] = BY_NAME[name]
         elif field.is_required() and name in references(command):
             values[name] = BY_KIND[references(command)[name].kind][0]

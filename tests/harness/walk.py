@@ -11,6 +11,7 @@ from typing import Any
 
 from domain.core.errors import Refusal
 from domain.core.messages import Command, Event, Key, Outgoing, Topic
+from domain.core.resources import Resources
 from domain.host.state import Host
 from domain.network.state import Network
 from domain.tasks.action import Action, TaskRules
@@ -213,9 +214,10 @@ class Walk:
         fate = self.fates(direction, index)
         before = len(self.stage.sent)
         if fate in (Fate.DONE, Fate.FAILS, Fate.LATE):
-            self.ran.append((reply.task_id, direction, index))
             for _ in range(2 if self.twice else 1):
                 self.stage.send(outgoing.subject, outgoing.data)
+            if not all(map(_refused, self.stage.sent[before:])):
+                self.ran.append((reply.task_id, direction, index))
         answers = self.stage.sent[before:]
         if fate is not Fate.DONE:
             del self.stage.sent[before:]
@@ -289,6 +291,8 @@ class Walk:
             places = [now.held(where) for where in Where]
             known = {(host.id, claim or now.id) for host, claim in places if host is not None}
             assert claims <= known if unsure else claims == known
+            amounts = {ident: Resources.of(claim) for host in self.stage.hosts for ident, claim in host.claims.items()}
+            assert unsure or all(amounts[ident] == size for ident, size in now.reserved().items())
         if hasattr(now, "nics"):
             networks = [each for each in self.stage.states.values() if isinstance(each, Network)]
             ports = {port.id for each in networks for port in each.ports.values() if port.instance_id == now.id}
@@ -298,6 +302,12 @@ class Walk:
         if hasattr(now, "volumes"):
             volumes = [each for each in self.stage.states.values() if isinstance(each, Volume)]
             assert {each.id for each in now.volumes} == {each.id for each in volumes if each.instance_id == now.id}
+
+
+def _refused(answer: Outgoing) -> bool:
+    """Return whether an answer says that its one job did nothing."""
+    results = answer.data.results if isinstance(answer.data, JobsAnswered) else ()
+    return any(result.error is not None and not result.error.ran for result in results)
 
 
 def _error(fate: Fate, job: str) -> JobError | None:

@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from domain.core.messages import MESSAGES, Event, Record
-from domain.host.messages import HostClaimMade, HostClaimReleased, HostEvent
+from domain.host.messages import HostClaimMade, HostClaimReleased, HostClaimResized, HostEvent
 from domain.network.messages import (
     HostAddressGiven,
     HostAddressReturned,
@@ -78,6 +78,7 @@ def test_every_event_says_what_a_thing_is_or_what_instances_hold_there(kind: str
     held = {
         HostClaimMade,
         HostClaimReleased,
+        HostClaimResized,
         PortCreated,
         PortBoundToInstance,
         PortFreed,

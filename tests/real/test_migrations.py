@@ -1,4 +1,5 @@
-"""Either host's agent dies while a disk is on its way; afterwards one host has all of the instance, the other nothing.
+"""Either host's agent dies while a disk is on its way, or one while it resizes; afterwards one host has all of the
+instance, the other nothing.
 
 Two agents with simulated hypervisors that keep their guests, so that a disk goes over HTTP from one process to another.
 """
@@ -60,9 +61,9 @@ def kept(cluster: Cluster, host: str) -> set[str]:
         guests.close()
 
 
-def act(cluster: Cluster, ident: str, verb: str) -> dict[str, Any]:
+def act(cluster: Cluster, ident: str, verb: str, **wanted: Any) -> dict[str, Any]:
     """Ask for a verb; its task, ended."""
-    answer = httpx.post(f"{cluster.url}/v1/instances/{ident}/actions/{verb}", json={}, timeout=30)
+    answer = httpx.post(f"{cluster.url}/v1/instances/{ident}/actions/{verb}", json=wanted, timeout=30)
     assert answer.status_code == 202, answer.text
     task = answer.json()["task_id"]
     cluster.wait(f"{verb} has ended", lambda: get(cluster, f"/tasks/{task}")["status"] in ENDED, 150)
@@ -116,4 +117,34 @@ def test_an_agent_dies_while_a_disk_is_on_its_way(
     assert [ident in kept(cluster, host) for host in (now, empty)] == [True, False]
     (port,) = get(cluster, f"/ports?instance={ident}")["ports"]
     assert port["ip"] in shown["addresses"]
+    cluster.check()
+
+
+@pytest.mark.parametrize("end", ["resize-confirm", "resize-revert"])
+def test_an_agent_dies_while_it_resizes_and_again_while_that_is_decided(
+    cluster: Cluster, tmp_path: Path, end: str
+) -> None:
+    ident = boot(cluster.url, f"grown-{uuid.uuid4().hex[:6]}")
+    cluster.wait("it is active", lambda: get(cluster, f"/instances/{ident}")["status"] == "active")
+    before = get(cluster, f"/instances/{ident}")
+    large = {"name": f"large-{end}", "core": before["flavor"]["core"] + 1, "memory": 2 * before["flavor"]["memory"]}
+    httpx.post(f"{cluster.url}/v1/flavors", json=large, timeout=30).raise_for_status()
+    host = before["host"]["name"]
+    first, second = tmp_path / "died", tmp_path / "died-again"
+    arm(cluster, host, f"agent-acted:3:{first}")
+    task = act(cluster, ident, "resize", flavor=large["name"], disk=2 * before["disk"])
+    assert task["status"] == "finished", task["fault"]
+    assert first.exists(), "nobody died"
+    shown = get(cluster, f"/instances/{ident}")
+    assert (shown["status"], shown["power"], shown["host"]["name"]) == ("resized", "running", host)
+    assert (shown["flavor"]["name"], shown["disk"]) == (large["name"], 2 * before["disk"])
+    cluster.check()
+
+    arm(cluster, host, f"agent-acted:1:{second}")
+    assert act(cluster, ident, end)["status"] == "finished"
+    assert second.exists(), "nobody died"
+    shown = get(cluster, f"/instances/{ident}")
+    assert (shown["status"], shown["power"], shown["host"]["name"]) == ("active", "running", host)
+    old, new = (before["flavor"]["name"], before["disk"]), (large["name"], 2 * before["disk"])
+    assert (shown["flavor"]["name"], shown["disk"]) == (new if end == "resize-confirm" else old)
     cluster.check()

@@ -70,6 +70,7 @@ class LibvirtDisks(LibvirtHost):
         files = self._files.instance(instance_id)
 
         def work() -> None:
+            files.copied_disk.unlink(missing_ok=True)
             if files.old_disk.exists():
                 files.old_disk.replace(files.disk)
 

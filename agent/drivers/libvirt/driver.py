@@ -7,8 +7,11 @@ from agent.drivers.libvirt.capture import LibvirtCapture
 from agent.drivers.libvirt.definition import LibvirtDefinitions
 from agent.drivers.libvirt.display import LibvirtDisplay
 from agent.drivers.libvirt.nics import LibvirtNics
+from agent.drivers.libvirt.resized_disk import LibvirtResizedDisks
 from agent.drivers.libvirt.volumes import LibvirtVolumes
 
 
-class LibvirtDriver(LibvirtVolumes, LibvirtNics, LibvirtDefinitions, LibvirtCapture, LibvirtDisplay):
+class LibvirtDriver(
+    LibvirtVolumes, LibvirtNics, LibvirtDefinitions, LibvirtCapture, LibvirtResizedDisks, LibvirtDisplay
+):
     """A host's libvirt, as a Driver."""

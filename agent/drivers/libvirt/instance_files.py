@@ -34,6 +34,11 @@ class InstanceFiles:
         return self.directory / "disk.old.qcow2"
 
     @property
+    def copied_disk(self) -> Path:
+        """The copy of the root disk that is being made, to be in its place."""
+        return self.directory / "disk.copy.qcow2"
+
+    @property
     def rescue_disk(self) -> Path:
         """The disk that the guest boots from while it is rescued, an overlay."""
         return self.directory / "rescue.qcow2"

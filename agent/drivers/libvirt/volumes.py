@@ -8,10 +8,13 @@ import asyncio
 from collections.abc import Sequence
 from functools import partial
 
+import libvirt
+
 from agent.drivers import host_command
 from agent.drivers.driver import DriverError, DriverFault
 from agent.drivers.libvirt import xml
 from agent.drivers.libvirt.devices import LibvirtDevices
+from agent.drivers.libvirt.disk_size import grow
 from domain.guest_spec import AttachedVolume, serial_of
 from domain.jobs.pool import PoolOnHost, PoolPlace
 from infra.disks import qemu_img
@@ -44,6 +47,34 @@ class LibvirtVolumes(LibvirtDevices):
             fresh.replace(file)
 
         await self._connection.run(work)
+
+    async def extend_volume(self, volume_id: str, size: int, instance_id: str, pool_id: str = "") -> None:
+        """Have QEMU resize the disk of a guest that runs with it, else qemu-img its file."""
+
+        def resize(domain: libvirt.virDomain) -> bool:
+            name = xml.device_of(domain.XMLDesc(), serial_of(volume_id)) if domain.isActive() else ""
+            if name:
+                # It would shrink one that is larger without a question.
+                domain.blockResize(name, size, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
+                failpoints.point("libvirt-volume-extended")
+            return bool(name)
+
+        def has() -> int:
+            file = self._volume_file(volume_id, pool_id)
+            header = read_header(file) if file.exists() else None
+            if header is None:
+                raise DriverError(DriverFault.VOLUME_UNKNOWN, f"volume {volume_id} is not on this host")
+            return header.virtual_size
+
+        def work() -> None:
+            grow(self._volume_file(volume_id, pool_id), size)
+            failpoints.point("libvirt-volume-extended")
+
+        before = await self._connection.run(has)
+        if before > size:
+            raise DriverError(DriverFault.VOLUME_DIFFERS, f"volume {volume_id} has {before} bytes already")
+        if before < size and not (instance_id != "" and await self._with(instance_id, resize)):
+            await self._connection.run(work)
 
     async def delete_volume(self, volume_id: str, pool_id: str = "") -> None:
         """Remove the file, and what a crash left of making it."""

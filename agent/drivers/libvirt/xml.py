@@ -109,6 +109,13 @@ def disk_of(xml: str, serial: str) -> str | None:
     return next((ET.tostring(disk, encoding="unicode") for disk in found), None)
 
 
+def device_of(xml: str, serial: str) -> str:
+    """The name (vdb) of the disk with this serial number in a definition; empty where it has none."""
+    disk = disk_of(xml, serial)
+    target = ET.fromstring(disk).find("target") if disk is not None else None
+    return target.get("dev", "") if target is not None else ""
+
+
 def interface_xml(guest: GuestSpec, nic: Nic, machine: Machine) -> str:
     """A network interface of the guest."""
     devices = ET.Element("devices")

@@ -8,7 +8,7 @@ import asyncio
 import json
 import random
 import sqlite3
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -17,9 +17,9 @@ from typing import Self
 from agent.drivers.driver import DiskContent, DriverError, DriverFault, Progress, Secrets, VncAddress, Watcher
 from agent.drivers.simulated.guest import SimulatedGuest, kept_form
 from agent.drivers.simulated.kept import open_kept
-from domain.guest_spec import AttachedVolume, GuestSpec, ImageRef, Nic, Power, serial_of
+from agent.drivers.simulated.volumes import OFF, SimulatedVolumes
+from domain.guest_spec import GuestSpec, ImageRef, Nic, Power, serial_of
 from domain.host.messages import Inventory
-from domain.jobs.pool import PoolOnHost, PoolPlace, PoolSight
 from domain.network.on_host import HostNetworks, RuleCount
 from domain.network.port_settings import HostPorts
 from domain.tasks.job import JOBS
@@ -28,13 +28,10 @@ from infra.process.settings import Settings
 PIECE = 16
 """Bytes of a disk that are read at once."""
 FIRST_DISPLAY = 5900
-SPACIOUS = 64 << 40
-"""Bytes of every pool that a simulated host reaches."""
 ROOMY = Inventory(vcpus=64, memory=256 << 30, disk=4 << 40, arch="x86_64", hypervisor="simulated")
-OFF = {Power.NONE, Power.SHUTDOWN, Power.CRASHED}
 
 
-class SimulatedDriver:
+class SimulatedDriver(SimulatedVolumes):
     """A host's guests as records, as a Driver."""
 
     def __init__(
@@ -136,7 +133,7 @@ class SimulatedDriver:
         await self._pass("ReplaceDisk")
         had = self._guests.setdefault(guest.id, SimulatedGuest())
         if had.disk and not had.old_disk:
-            had.disk, had.old_disk = "", had.disk
+            had.disk, had.old_disk, had.old_size = "", had.disk, had.size
         self._make_disk(guest)
 
     async def restore_disk(self, instance_id: str) -> None:
@@ -144,7 +141,7 @@ class SimulatedDriver:
         await self._pass("RestoreDisk")
         had = self._guests.get(instance_id)
         if had is not None and had.old_disk:
-            had.disk, had.old_disk = had.old_disk, ""
+            had.disk, had.size, had.old_disk = had.old_disk, had.old_size, ""
             self._keep(instance_id)
 
     async def drop_old_disk(self, instance_id: str) -> None:
@@ -154,6 +151,21 @@ class SimulatedDriver:
         if had is not None:
             had.old_disk = ""
             self._keep(instance_id)
+
+    async def keep_disk(self, instance_id: str, progress: Progress) -> None:
+        """Note which disk the guest had, and that it has the same."""
+        await self._pass("KeepDisk")
+        had = self._with_disk(instance_id)
+        if not had.old_disk:
+            had.old_disk, had.old_size = had.disk, had.size
+            self._keep(instance_id)
+
+    async def grow_disk(self, instance_id: str, size: int) -> None:
+        """Note how large the disk is."""
+        await self._pass("GrowDisk")
+        had = self._with_disk(instance_id)
+        had.size = max(had.size, size)
+        self._keep(instance_id)
 
     async def create_rescue_disk(self, instance_id: str, image: ImageRef) -> None:
         """Note that the guest has a rescue disk."""
@@ -172,12 +184,8 @@ class SimulatedDriver:
 
     async def read_disk(self, instance_id: str) -> DiskContent:
         """The image that the disk was made of, and how often its guest has started."""
-        had = self._guests.get(instance_id)
-        if had is None or not had.disk:
-            raise DriverError(DriverFault.DISK_MISSING, f"instance {instance_id} has no disk here")
-        if had.power not in OFF:
-            raise DriverError(DriverFault.GUEST_ON, f"guest {instance_id} uses its disk")
-        content = f"{had.disk} {had.boots}".encode()
+        had = self._with_disk(instance_id)
+        content = f"{had.disk} {had.boots} {had.size}".encode()
         return DiskContent(len(content), _in_pieces(content), had.secrets or Secrets())
 
     async def receive_disk(self, guest: GuestSpec, content: DiskContent) -> None:
@@ -189,9 +197,9 @@ class SimulatedDriver:
             raise DriverError(DriverFault.DISK_DAMAGED, f"of {content.size} bytes of a disk {len(came)} came")
         if guest.image.checksum not in self._images:
             raise DriverError(DriverFault.IMAGE_UNAVAILABLE, f"image {guest.image.name!r} is not on this host")
-        checksum, _, boots = came.decode().partition(" ")
+        checksum, boots, size = came.decode().split()
         had = self._guests.setdefault(guest.id, SimulatedGuest())
-        had.disk, had.boots, had.told = checksum, int(boots), kept_form(content.told)
+        had.disk, had.boots, had.size, had.told = checksum, int(boots), int(size), kept_form(content.told)
         self._keep(guest.id)
 
     @asynccontextmanager
@@ -201,7 +209,7 @@ class SimulatedDriver:
         had = self._guests.get(instance_id)
         if had is None or not had.disk:
             raise DriverError(DriverFault.DISK_MISSING, f"instance {instance_id} has no disk here")
-        content = f"{had.disk} {had.boots}".encode()
+        content = f"{had.disk} {had.boots} {had.size}".encode()
         progress(len(content), len(content))
         async with aclosing(_in_pieces(content)) as chunks:
             yield DiskContent(len(content), chunks)
@@ -223,51 +231,6 @@ class SimulatedDriver:
         """The secrets in what was noted."""
         had = self._guests.get(instance_id)
         return had.secrets if had is not None else None
-
-    async def know_pools(self, places: Sequence[PoolPlace]) -> Sequence[PoolOnHost]:
-        """Reach every pool: there is nothing that could be away."""
-        return [
-            PoolOnHost(id=each.id, sight=PoolSight.REACHED, capacity=SPACIOUS, available=SPACIOUS) for each in places
-        ]
-
-    async def create_volume(self, volume_id: str, size: int, pool_id: str = "") -> None:
-        """Note that the volume is here."""
-        await self._pass("CreateVolumeFile")
-        volumes = self._shared if pool_id else self._volumes
-        if volumes.setdefault(volume_id, size) != size:
-            raise DriverError(DriverFault.VOLUME_DIFFERS, f"volume {volume_id} is here already, of another size")
-        if self._kept is not None and not pool_id:
-            self._kept.execute("insert or ignore into volumes values (?, ?)", (volume_id, size))
-
-    async def delete_volume(self, volume_id: str, pool_id: str = "") -> None:
-        """Forget that there is such a volume."""
-        await self._pass("DeleteVolumeFile")
-        (self._shared if pool_id else self._volumes).pop(volume_id, None)
-        if self._kept is not None:
-            self._kept.execute("delete from volumes where id = ?", (volume_id,))
-
-    async def attach_volume(self, instance_id: str, volume: AttachedVolume) -> None:
-        """Note that the guest has the volume."""
-        await self._pass("AttachVolume")
-        guest = self._known(instance_id)
-        if volume.id not in (self._shared if volume.pool_id else self._volumes):
-            raise DriverError(DriverFault.VOLUME_UNKNOWN, f"volume {volume.id} is not on this host")
-        if volume.id not in guest.volumes:
-            guest.volumes = (*guest.volumes, volume.id)
-            self._keep(instance_id)
-
-    async def detach_volume(self, instance_id: str, volume_id: str) -> None:
-        """Note that the guest does not have the volume: simulated guests let go at once, but for those that cling."""
-        await self._pass("DetachVolume")
-        guest = self._guests.get(instance_id)
-        if guest is None or volume_id not in guest.volumes:
-            return
-        if instance_id in self.clinging and guest.power not in OFF:
-            raise DriverError(
-                DriverFault.VOLUME_NOT_RELEASED, f"guest {instance_id} did not let go of volume {volume_id}"
-            )
-        guest.volumes = tuple(each for each in guest.volumes if each != volume_id)
-        self._keep(instance_id)
 
     async def uplink_address(self) -> str:
         """There are no networks to be reached."""
@@ -430,6 +393,10 @@ class SimulatedDriver:
         """The serial numbers of the volumes that the guest has."""
         return [serial_of(volume_id) for volume_id in self._known(instance_id).volumes]
 
+    def disk_size(self, instance_id: str) -> int:
+        """How large the guest's root disk is, in bytes."""
+        return self._guests[instance_id].size
+
     def interfaces(self, instance_id: str) -> int:
         """How many network interfaces the guest has."""
         return len(self._known(instance_id).addresses)
@@ -462,8 +429,18 @@ class SimulatedDriver:
         had = self._guests.setdefault(guest.id, SimulatedGuest())
         if had.disk not in ("", guest.image.checksum):
             raise DriverError(DriverFault.DISK_DIFFERS, f"guest {guest.id} has a disk already, of {had.disk}")
-        had.disk = guest.image.checksum
+        if not had.disk:
+            had.disk, had.size = guest.image.checksum, guest.disk or guest.image.virtual_size
         self._keep(guest.id)
+
+    def _with_disk(self, instance_id: str) -> SimulatedGuest:
+        """Return a guest that is off and has a disk."""
+        had = self._guests.get(instance_id)
+        if had is None or not had.disk:
+            raise DriverError(DriverFault.DISK_MISSING, f"instance {instance_id} has no disk here")
+        if had.power not in OFF:
+            raise DriverError(DriverFault.GUEST_ON, f"guest {instance_id} uses its disk")
+        return had
 
     def _require_image(self, image: ImageRef) -> None:
         if image.checksum not in self._images:

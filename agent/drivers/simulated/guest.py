@@ -24,6 +24,10 @@ class SimulatedGuest:
     """Checksum of the image that its disk was made of; empty where it has none."""
     old_disk: str = ""
     """Checksum of the image that the disk was made of that was put aside; empty where none was."""
+    size: int = 0
+    """Size of its disk, in bytes; 0 where an earlier release made it and did not say."""
+    old_size: int = 0
+    """Size of the disk that was put aside, in bytes."""
     rescue_disk: str = ""
     """Checksum of the image that its rescue disk was made of; empty where it has none."""
     rescued: bool = False

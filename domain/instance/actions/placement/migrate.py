@@ -1,19 +1,16 @@
-"""migrate: a cold move to another host, in two steps; migrate-confirm and migrate-revert end it.
+"""migrate: a cold move to another host, in two steps; migrate-confirm and migrate-revert end it (undecided.py).
 
 Migrate: Place · PreparePort (each NIC) · StopGuest · PrepareImage · FetchDisk · WriteConfigDrive · PlugPorts ·
 DefineGuest · StartGuest · MovePort (each NIC), all but stopping the guest at the other host. Undone in reverse: the
 guest runs where it was. Until the move is confirmed the first host keeps disk, definition and claim.
-Confirm takes all of that away there; revert takes the copy away, and the guest runs where it was. Both only go forward
-once the first thing is gone.
 """
 
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Annotated, Any
 
-from domain.core.errors import HasLocalVolumes, NothingToConfirm, NothingToRevert, SameHost
+from domain.core.errors import HasLocalVolumes, SameHost
 from domain.core.fields import Refers
-from domain.guest_spec import Power
 from domain.instance.action import InstanceAction, InstanceCommand, each_bound_nic
 from domain.instance.events import InstanceMigrationChanged, InstanceMoved
 from domain.instance.migration import Migration, MigrationStatus, MigrationType
@@ -24,7 +21,7 @@ from domain.jobs.migration import FetchDisk, MovePort, PreparePort, ReturnPort, 
 from domain.jobs.network import PlugPorts, UnplugPorts
 from domain.jobs.scheduling import Place, Release
 from domain.tasks.draft import Draft
-from domain.tasks.flow import Flow, Step, when
+from domain.tasks.flow import Each, Flow, Step, when
 from domain.tasks.job import Where
 from domain.tasks.task import Task
 
@@ -39,27 +36,9 @@ class MigrateInstance(InstanceCommand):
     """The host to move to; none: the scheduler chooses."""
 
 
-class ConfirmMigration(InstanceCommand):
-    """Confirm a migration: the source host's copy of the instance is deleted."""
-
-
-class RevertMigration(InstanceCommand):
-    """Revert a migration: the instance goes back to its source host, as it was there."""
-
-
 def was_on(instance: Instance, command: Any) -> bool:
     """Return whether the guest ran when the task began."""
     return instance.vm_state is VmState.ACTIVE
-
-
-def ran_before(instance: Instance, command: Any) -> bool:
-    """Return whether the guest ran before it was migrated."""
-    return instance.migration is not None and instance.migration.before == VmState.ACTIVE
-
-
-def runs_now(instance: Instance, command: Any) -> bool:
-    """Return whether the guest runs, as far as is known."""
-    return instance.power is Power.RUNNING
 
 
 def elsewhere(instance: Instance, command: MigrateInstance) -> Iterator[dict[str, Any]]:
@@ -73,11 +52,6 @@ def from_its_host(instance: Instance, command: Any) -> Iterator[dict[str, Any]]:
         yield {"endpoint": instance.host.endpoint, "host_id": instance.host.id}
 
 
-def as_before_the_move(instance: Instance, command: Any) -> VmState:
-    """Return active or stopped, as the instance was before it was migrated."""
-    return VmState.ACTIVE if ran_before(instance, command) else VmState.STOPPED
-
-
 def can_go(instance: Instance, command: MigrateInstance) -> None:
     """Raise SameHost for the instance's own host, and HasLocalVolumes where it has disks that cannot go along."""
     if instance.host is not None and command.host == instance.host.id:
@@ -88,74 +62,79 @@ def can_go(instance: Instance, command: MigrateInstance) -> None:
         raise HasLocalVolumes(id=instance.id, volumes=names)
 
 
-def has_moved(instance: Instance, command: Any) -> None:
-    """Raise NothingToConfirm where no migration waits to be confirmed or reverted."""
-    if instance.vm_state is VmState.RESIZED and instance.incoming is None:
-        raise NothingToConfirm(id=instance.id)
-
-
-def can_go_back(instance: Instance, command: Any) -> None:
-    """Raise NothingToConfirm, or NothingToRevert where confirming has begun to delete the source host's copy."""
-    has_moved(instance, command)
-    if instance.migration is not None and instance.migration.status is MigrationStatus.CONFIRMING:
-        raise NothingToRevert(id=instance.id)
-
-
-def begun(draft: Draft[Instance], command: Any, at: datetime) -> None:
-    """Emit the migration when its task is accepted."""
+def begin(draft: Draft[Instance], kind: MigrationType, at: datetime, **more: Any) -> None:
+    """Emit the migration when its task is accepted. `more`: further fields of it."""
     instance = draft.now
     task, host = instance.task, instance.host
     assert task is not None
     assert host is not None
     migration = Migration(
         id=task.id,
-        type=MigrationType.COLD,
+        type=kind,
         status=MigrationStatus.ACCEPTED,
         before=instance.vm_state,
         source_id=host.id,
         source_name=host.name,
         created=at,
         updated=at,
+        **more,
     )
     draft.emit(InstanceMigrationChanged(migration=migration))
 
 
-def arrived(draft: Draft[Instance], task: Task, at: datetime) -> None:
-    """Emit that the migration is finished and the other host is the instance's own from now on."""
-    instance = draft.now
-    other = instance.incoming
+def begun(draft: Draft[Instance], command: Any, at: datetime) -> None:
+    """Emit that a cold migration begins."""
+    begin(draft, MigrationType.COLD, at)
+
+
+def note(draft: Draft[Instance], status: MigrationStatus, at: datetime, **changes: Any) -> None:
+    """Emit another status of the instance's migration, and other values of these fields."""
+    migration = draft.now.migration
+    if migration is not None:
+        draft.emit(InstanceMigrationChanged(migration=migration.but(status=status, updated=at, **changes)))
+
+
+def arrive(draft: Draft[Instance], at: datetime, **changes: Any) -> None:
+    """Emit that the migration is finished and the other host is the instance's own from now on. `changes`: other values
+    of fields of the migration."""
+    other = draft.now.incoming
     assert other is not None
-    _note(draft, MigrationStatus.FINISHED, at, destination_id=other.host.id, destination_name=other.host.name)
+    there = {"destination_id": other.host.id, "destination_name": other.host.name}
+    note(draft, MigrationStatus.FINISHED, at, **there, **changes)
     draft.emit(InstanceMoved(power=other.power, at=at))
+
+
+def arrived(draft: Draft[Instance], task: Task, at: datetime) -> None:
+    """Emit that the instance is on its destination."""
+    arrive(draft, at)
 
 
 def failed(draft: Draft[Instance], task: Task, at: datetime) -> None:
     """Emit that the migration failed; the instance is where it was."""
-    _note(draft, MigrationStatus.FAILED, at)
+    note(draft, MigrationStatus.FAILED, at)
 
 
-def confirming(draft: Draft[Instance], command: Any, at: datetime) -> None:
-    """Emit that the migration is being confirmed, so that it cannot be reverted any more."""
-    _note(draft, MigrationStatus.CONFIRMING, at)
-
-
-def confirmed(draft: Draft[Instance], task: Task, at: datetime) -> None:
-    """Emit that the migration is confirmed; the instance has one host again."""
-    _note(draft, MigrationStatus.CONFIRMED, at)
-
-
-def reverted(draft: Draft[Instance], task: Task, at: datetime) -> None:
-    """Emit that the instance is back on its source host."""
-    other = draft.now.incoming
-    assert other is not None
-    draft.emit(InstanceMoved(power=other.power, at=at))
-    _note(draft, MigrationStatus.REVERTED, at)
-
-
-def _note(draft: Draft[Instance], status: MigrationStatus, at: datetime, **changes: Any) -> None:
-    migration = draft.now.migration
-    if migration is not None:
-        draft.emit(InstanceMigrationChanged(migration=migration.but(status=status, updated=at, **changes)))
+def moving(place: Each[Instance], *there: Step[Instance]) -> tuple[Step[Instance], ...]:
+    """Return the steps that move an instance. `place`: the arguments of the one that chooses a host; `there`: further
+    steps, which follow when the disk has come."""
+    return (
+        Step(Place, undo=Release, each=place, on=THERE),
+        Step(PreparePort, undo=UnpreparePort, each=each_bound_nic, on=THERE),
+        Step(StopGuest, undo=StartGuest, each=when(was_on)),
+        Step(PrepareImage, no_undo="the host's image cache is shared, and cleans itself", on=THERE),
+        Step(FetchDisk, undo=DeleteDisk, each=from_its_host, on=THERE),
+        *there,
+        Step(
+            WriteConfigDrive,
+            no_undo="it goes with the disk",
+            each=when(lambda instance, command: instance.config_drive),
+            on=THERE,
+        ),
+        Step(PlugPorts, undo=UnplugPorts, on=THERE),
+        Step(DefineGuest, undo=UndefineGuest, on=THERE),
+        Step(StartGuest, no_undo="undefining stops it", each=when(was_on), on=THERE),
+        Step(MovePort, undo=ReturnPort, each=each_bound_nic, on=THERE),
+    )
 
 
 MIGRATE = InstanceAction(
@@ -169,79 +148,5 @@ MIGRATE = InstanceAction(
     accepted=begun,
     finished=arrived,
     failed=failed,
-    flow=Flow(
-        "migrate",
-        1,
-        (
-            Step(Place, undo=Release, each=elsewhere, on=THERE),
-            Step(PreparePort, undo=UnpreparePort, each=each_bound_nic, on=THERE),
-            Step(StopGuest, undo=StartGuest, each=when(was_on)),
-            Step(PrepareImage, no_undo="the host's image cache is shared, and cleans itself", on=THERE),
-            Step(FetchDisk, undo=DeleteDisk, each=from_its_host, on=THERE),
-            Step(
-                WriteConfigDrive,
-                no_undo="it goes with the disk",
-                each=when(lambda instance, command: instance.config_drive),
-                on=THERE,
-            ),
-            Step(PlugPorts, undo=UnplugPorts, on=THERE),
-            Step(DefineGuest, undo=UndefineGuest, on=THERE),
-            Step(StartGuest, no_undo="undefining stops it", each=when(was_on), on=THERE),
-            Step(MovePort, undo=ReturnPort, each=each_bound_nic, on=THERE),
-        ),
-    ),
-)
-
-CONFIRM = InstanceAction(
-    name="migrate-confirm",
-    command=ConfirmMigration,
-    begins=frozenset({VmState.RESIZED}),
-    stuck=VmState.RESIZED,
-    ends=None,
-    ends_as=lambda instance, command: VmState.ACTIVE if runs_now(instance, command) else VmState.STOPPED,
-    during="confirming",
-    alone=True,
-    cancellable=False,
-    check=has_moved,
-    accepted=confirming,
-    finished=confirmed,
-    flow=Flow(
-        "migrate-confirm",
-        1,
-        (
-            Step(UndefineGuest, no_undo=CLEANED, on=THERE, pivot=True),
-            Step(UnplugPorts, no_undo=CLEANED, on=THERE),
-            Step(DeleteDisk, no_undo=CLEANED, on=THERE),
-            Step(UnpreparePort, no_undo=CLEANED, each=each_bound_nic, on=THERE),
-            Step(Release, no_undo="the last step", on=THERE),
-        ),
-    ),
-)
-
-REVERT = InstanceAction(
-    name="migrate-revert",
-    command=RevertMigration,
-    begins=frozenset({VmState.RESIZED}),
-    ends=None,
-    ends_as=as_before_the_move,
-    during="reverting",
-    alone=True,
-    cancellable=False,
-    check=can_go_back,
-    finished=reverted,
-    flow=Flow(
-        "migrate-revert",
-        1,
-        (
-            Step(StopGuest, undo=StartGuest, each=when(runs_now)),
-            Step(MovePort, undo=ReturnPort, each=each_bound_nic),
-            Step(PlugPorts, no_undo="networks without a running guest do no harm", on=THERE),
-            Step(StartGuest, undo=StopGuest, each=when(ran_before), on=THERE),
-            Step(UndefineGuest, no_undo=CLEANED, pivot=True),
-            Step(UnplugPorts, no_undo=CLEANED),
-            Step(DeleteDisk, no_undo=CLEANED),
-            Step(UnpreparePort, no_undo=CLEANED, each=each_bound_nic),
-            Step(Release, no_undo="the last step"),
-        ),
-    ),
+    flow=Flow("migrate", 1, moving(elsewhere)),
 )
