@@ -9,7 +9,7 @@ OPTIONS = $(if $(HOSTS),--hosts $(HOSTS)) $(if $(SIMULATED),--simulated) $(if $(
 BIN := .venv/bin
 FAST := $(BIN)/pytest -q -n auto --dist worksteal -m "not real and not e2e"
 # Mostly they wait for servers; a file's tests share a cluster. In order: by the count of tests the longest would come last.
-REAL := $(BIN)/pytest -q -n 3 --dist loadfile --no-loadscope-reorder -m real
+REAL := $(BIN)/pytest -q -n 3 --dist loadfile --no-loadscope-reorder --durations 25 --durations-min 5 -m real
 # Those to which a server is an address; the others kill it, or look into its directory.
 CONTAINED := tests/contract tests/projections --ignore tests/contract/test_driver.py
 
