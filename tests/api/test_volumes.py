@@ -1,5 +1,6 @@
 """Volumes through the API: beside an instance, on a host that is named, or where there is room."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,9 @@ async def test_a_volume_in_a_pool_goes_from_host_to_host(tmp_path: Path) -> None
         wanted = {"name": "early", "size": SIZE, "pool": "nfs"}
         assert await done(await api.post("/volumes", wanted, 202)) == "pool-not-reached"
         await api.agent.know_pools([PoolPlace(id=pool["id"], name="nfs", path="/srv/nfs")])
-        await api.world.settle()
+        async with asyncio.timeout(10.0):
+            while len((await api.get("/pools/nfs"))["hosts"]) < len(drivers):
+                await api.world.log.wait(0.01)
         assert await done(await api.post("/volumes", {**wanted, "name": "data"}, 202)) == "finished"
         shown = await api.get("/volumes/data")
         assert (shown["status"], shown["pool_name"], shown["pool_id"]) == ("available", "nfs", pool["id"])
@@ -133,3 +136,21 @@ async def test_a_volume_is_extended_and_the_instance_that_has_it_knows(tmp_path:
         assert (failed["status"], failed["fault"]["code"]) == ("failed", "host-full")
         assert (await api.get("/volumes/data"))["size"] == 2 * SIZE
         assert (await api.post(extend, {"size": 1000}, 422))["code"] == "invalid"
+
+
+async def test_of_fifty_volumes_at_once_a_pool_takes_those_that_it_has_room_for(tmp_path: Path) -> None:
+    drivers = {"h1": SimulatedDriver()}
+    async with whole(tmp_path, drivers) as api:
+        pool = await api.post("/pools", {"name": "nfs", "path": "/srv/nfs", "ratio": 0.01})
+        await api.agent.know_pools([PoolPlace(id=pool["id"], name="nfs", path="/srv/nfs")])
+        async with asyncio.timeout(10.0):
+            while (room := (await api.get("/pools/nfs"))["room"]) == 0:
+                await api.world.log.wait(0.01)
+        size = room // 49 // (1 << 20) << 20
+        wanted = [{"name": f"v{number}", "size": size, "pool": "nfs"} for number in range(50)]
+        made = await asyncio.gather(*(api.post("/volumes", each, 202) for each in wanted))
+        tasks = [await ended(api, each["task_id"]) for each in made]
+        assert sorted(each["status"] for each in tasks) == ["failed", *["finished"] * 49]
+        (failed,) = [each for each in tasks if each["fault"]]
+        assert failed["fault"]["code"] == "pool-full"
+        assert (await api.get("/pools/nfs"))["claimed"] == 49 * size
