@@ -88,6 +88,7 @@ async def test_an_image_of_a_directory_on_the_same_file_system_takes_no_room(
     tmp_path: Path, store: Path, executor: ThreadPoolExecutor
 ) -> None:
     image = an_image(store)
+    (store / image.checksum).chmod(0o644)
     images = cache(tmp_path, str(store), executor)
     await images.have(image)
     assert images.path(image).samefile(store / image.checksum)

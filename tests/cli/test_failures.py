@@ -208,7 +208,8 @@ def test_an_interrupt() -> None:
         first = gs.stderr.readline()
         gs.send_signal(signal.SIGINT)
         rest = gs.stderr.read()
-        assert gs.wait(PATIENCE) == 130
+        # A shell calls both 130: an interrupt in a moment that is nobody's ends the process by itself.
+        assert gs.wait(PATIENCE) in (130, -signal.SIGINT)
     assert first.startswith("> GET")
     assert "Traceback" not in rest
 
