@@ -70,7 +70,8 @@ class Image(Model):
     size: int
     virtual_size: int
     arch: str
-    visibility: Visibility = "private"
+    visibility: Visibility = "public"
+    """Who may use it; an image whose state an earlier release stored has no word of it, and was everybody's."""
     protected: bool = False
     min_disk: int = 0
     min_ram: int = 0

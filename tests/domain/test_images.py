@@ -1,5 +1,6 @@
 """The life of an image: queued, uploading, verifying, and active or failed."""
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -13,6 +14,7 @@ from domain.image import (
     CreateImage,
     DeleteImage,
     FailImage,
+    Image,
     ImageActivated,
     ImageFailed,
     ImageStatus,
@@ -140,3 +142,12 @@ def test_an_instance_has_what_its_image_needs_or_is_refused() -> None:
     given(kind="instance").when(boot.but(image=IMAGE.but(min_ram=(1 << 28) + 1))).refused(Invalid)
     given(kind="instance").when(boot.but(image=IMAGE.but(min_disk=boot.disk + 1))).refused(Invalid)
     assert given(kind="instance").when(boot.but(image=IMAGE.but(min_ram=1 << 28, min_disk=boot.disk))).state.id == ID
+
+
+def test_an_image_that_an_earlier_release_stored_is_everybodys_and_a_new_one_its_projects() -> None:
+    new = given(kind="image").when(sample(CreateImage, name="tiny")).state
+    stored = json.loads(new.model_dump_json(exclude_defaults=True))
+    assert Image.model_validate(stored) == new
+    assert new.visibility == "private"
+    del stored["visibility"]
+    assert Image.model_validate(stored).visibility == "public"
