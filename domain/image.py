@@ -71,7 +71,7 @@ class Image(Model):
     virtual_size: int
     arch: str
     visibility: Visibility = "public"
-    """Who may use it; an image whose state an earlier release stored has no word of it, and was everybody's."""
+    """Projects that may use it; an image whose state an earlier release stored says nothing, and was everybody's."""
     protected: bool = False
     min_disk: int = 0
     min_ram: int = 0
