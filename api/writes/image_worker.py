@@ -77,6 +77,7 @@ class ImageWorker:
         """Id of an image -> the version that the commands to it led to, and until when that is waited for, by the event
         loop's time: what the read model has before is no news."""
         self._asked = asyncio.Event()
+        self._asked.set()
 
     def look_soon(self) -> None:
         """Have the next look be at once: an image is complete."""
@@ -86,20 +87,19 @@ class ImageWorker:
         """Carry images on until cancelled."""
         failures = (StoreUnavailable, LogUnavailable, OSError, NotSupportedYet)
         try:
-            await every(0.0, self._look_and_wait, name="images", failures=failures)
+            await every(0.0, self._wait_and_look, name="images", failures=failures)
         finally:
             for task in self._working.values():
                 task.cancel()
             await asyncio.gather(*self._working.values(), return_exceptions=True)
 
-    async def _look_and_wait(self) -> None:
-        try:
-            await self.look()
-        finally:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_SECONDS):
-                    await self._asked.wait()
-            self._asked.clear()
+    async def _wait_and_look(self) -> None:
+        """Look once somebody asks for it, or after LOOK_SECONDS, also where the look before failed."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_SECONDS):
+                await self._asked.wait()
+        self._asked.clear()
+        await self.look()
 
     async def look(self) -> None:
         """Begin the work that there is, as much as is allowed, and delete the files of images that need them no more.

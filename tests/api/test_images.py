@@ -324,6 +324,26 @@ async def test_an_image_that_cannot_be_verified_for_a_long_time_fails(
     assert (await empty.verified(image["id"]))["status"] == "failed"
 
 
+async def test_a_worker_that_is_cancelled_while_it_looks_ends_at_once(
+    empty: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looking = asyncio.Event()
+
+    async def look() -> None:
+        looking.set()
+        await asyncio.Event().wait()
+
+    worker = empty.services.images.worker
+    monkeypatch.setattr(worker, "look", look)
+    monkeypatch.setattr(image_worker, "LOOK_SECONDS", 60.0)
+    worker.look_soon()
+    running = asyncio.create_task(worker.run())
+    await looking.wait()
+    running.cancel()
+    async with asyncio.timeout(5.0):
+        await asyncio.gather(running, return_exceptions=True)
+
+
 async def test_the_file_of_an_image_can_be_read_again(empty: Api) -> None:
     image = await empty.image("tiny", DISK)
     whole = await empty.http.get("/v1/images/tiny/file")
