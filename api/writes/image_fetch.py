@@ -13,7 +13,7 @@ from urllib.parse import urljoin
 import httpcore
 
 from infra.process.error_text import named, text_of
-from infra.webhooks.ssrf_guard import GuardedBackend, NotAllowed, checked_url
+from infra.webhooks.ssrf_guard import GuardedBackend, NotAllowed, checked_url, guarded_pool
 
 MOST_REDIRECTS = 5
 MOST_CONNECTIONS = 16
@@ -50,11 +50,8 @@ class ImageFetcher:
     ) -> None:
         """`tls` holds the certificates to trust, None is the system's; for the rest see the guard's."""
         self._allowed = {"allow_private": allow_private, "own_ports": own_ports}
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=tls or ssl.create_default_context(),
-            max_connections=MOST_CONNECTIONS,
-            network_backend=GuardedBackend(allow_private=allow_private, own_ports=own_ports),
-        )
+        backend = GuardedBackend(allow_private=allow_private, own_ports=own_ports)
+        self._pool = guarded_pool(backend, MOST_CONNECTIONS, tls)
 
     def check(self, url: str) -> None:
         """Check a URL before anything is fetched from it. Raises ValueError, whose text says what is allowed."""

@@ -19,7 +19,7 @@ from standardwebhooks.webhooks import Webhook
 
 from domain.core.messages import Record
 from infra.process.error_text import named, text_of
-from infra.webhooks.ssrf_guard import GuardedBackend, NotAllowed
+from infra.webhooks.ssrf_guard import GuardedBackend, NotAllowed, guarded_pool
 
 logger = logging.getLogger(__name__)
 
@@ -109,12 +109,8 @@ class Sender:
         `allow_private` lets endpoints have addresses that are not of the public internet, but for the ports
         `own_ports` of this machine."""
         self._timeout = timeout
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=tls or ssl.create_default_context(),
-            max_connections=MOST_CONNECTIONS,
-            keepalive_expiry=IDLE_SECONDS,
-            network_backend=GuardedBackend(allow_private=allow_private, own_ports=own_ports),
-        )
+        backend = GuardedBackend(allow_private=allow_private, own_ports=own_ports)
+        self._pool = guarded_pool(backend, MOST_CONNECTIONS, tls, keepalive_expiry=IDLE_SECONDS)
 
     async def send(self, url: str, ident: str, body: bytes, keys: Sequence[str], now: datetime) -> SendResult:
         """Send a body once, signed with each of these secrets, and return the result; failures are results, too.

@@ -9,7 +9,10 @@ are refused (the special registries of RFC 6890), also where a public one has on
 import asyncio
 import ipaddress
 import socket
+import ssl
 from collections.abc import Collection, Iterable
+from functools import cache
+from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 import httpcore
@@ -169,3 +172,19 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
                 raise httpcore.ConnectError(f"{host} has no address: {error}") from error
             found = [ipaddress.ip_address(answer[4][0]) for answer in answers]
         return [each for each in found if self._allow_private or is_public(each)]
+
+
+def guarded_pool(
+    backend: GuardedBackend, most: int, tls: ssl.SSLContext | None = None, **more: Any
+) -> httpcore.AsyncConnectionPool:
+    """Make a pool of at most `most` connections that the backend allows. `tls`: the certificates to trust; None: the
+    system's. `more`: further arguments of the pool."""
+    return httpcore.AsyncConnectionPool(
+        ssl_context=tls or _trusting_the_system(), max_connections=most, network_backend=backend, **more
+    )
+
+
+@cache
+def _trusting_the_system() -> ssl.SSLContext:
+    """Return a context with the system's certificates; one a process, since reading them all takes a while."""
+    return ssl.create_default_context()
