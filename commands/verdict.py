@@ -4,10 +4,10 @@ from typing import Any
 
 from domain.aggregates import AGGREGATES
 from domain.core.errors import Refusal
-from domain.core.messages import Command, Envelope, Event, Key, Message, Outcome, Outgoing, Topic
+from domain.core.messages import Command, Envelope, Event, Key, Message, Outcome, Outgoing
 from domain.parking import AggregateReleased
 from domain.tasks.events import CommandRefused, CommandSatisfied
-from domain.tasks.messages import JobError, JobResult, JobsAnswered, Reply
+from domain.tasks.messages import JobError, JobResult, Reply
 
 
 def reply_of(envelope: Envelope) -> Reply | None:
@@ -61,5 +61,4 @@ def refused_job(envelope: Envelope, refusal: Refusal) -> list[Outgoing]:
     }
     error = JobError(code=refusal.code, message=str(refusal), ran=False, details=details)
     result = JobResult(job_id=reply.job_id, name=envelope.data.type_name, error=error)
-    answer = JobsAnswered(task_id=reply.task_id, dispatch_id=reply.dispatch_id, results=(result,))
-    return [Outgoing(Topic.RESULTS, reply.key, answer)]
+    return [reply.answer(result)]

@@ -18,7 +18,7 @@ from pydantic import Field
 
 from domain.core.errors import Category, InUse, Invalid, Refusal, some_of
 from domain.core.fields import BYTES, PERSONAL, PLAIN
-from domain.core.messages import Command, Decision, Envelope, Event, Model, Outgoing, Topic
+from domain.core.messages import Command, Decision, Envelope, Event, Model
 from domain.core.persistent_map import EMPTY, Table
 from domain.jobs.pool import (
     ClaimInPool,
@@ -32,8 +32,6 @@ from domain.jobs.pool import (
 )
 from domain.kind import Kind, Unique
 from domain.named import Named
-from domain.tasks.job import Fact
-from domain.tasks.messages import JobResult, JobsAnswered, Reply
 
 MOST_HOSTS = 64
 """Hosts among which one is chosen for work on a pool: the rest of a larger number would change nothing."""
@@ -282,7 +280,7 @@ def decide(now: Pool | None, envelope: Envelope) -> Decision:
         case ReleaseInPool(reply=reply, claim_id=claim_id):
             held = now is not None and claim_id in now.claims
             events: list[Event] = [PoolClaimReleased(claim_id=claim_id)] if held else []
-            return Decision(events, [_answer(reply, "ReleasePoolSpace", PoolSpaceReleased())])
+            return Decision(events, [reply.done("ReleasePoolSpace", PoolSpaceReleased())])
     return RULES.decide(now, envelope)
 
 
@@ -321,7 +319,7 @@ def _claimed(now: Pool, claim: ClaimInPool) -> Decision:
         )
         events.append(made)
     fact = PoolSpaceClaimed(pool_name=now.name, hosts=now.reached_by[:MOST_HOSTS])
-    return Decision(events, [_answer(claim.reply, "ClaimPoolSpace", fact)])
+    return Decision(events, [claim.reply.done("ClaimPoolSpace", fact)])
 
 
 def _must_be_empty(pool: Pool) -> None:
@@ -329,12 +327,6 @@ def _must_be_empty(pool: Pool) -> None:
         holders = [f"{claim.holder_kind} {ident}" for ident, claim in sorted(pool.claims.items())]
         hint = f"All of them: gs volume list --pool {pool.name}. gs pool drain has it take nothing new."
         raise InUse(kind="Pool", id=pool.name, user=f"{len(holders)} things: {some_of(holders)}", hint=hint)
-
-
-def _answer(reply: Reply, job: str, fact: Fact) -> Outgoing:
-    result = JobResult(job_id=reply.job_id, name=job, facts=(fact,))
-    message = JobsAnswered(task_id=reply.task_id, dispatch_id=reply.dispatch_id, results=(result,))
-    return Outgoing(Topic.RESULTS, reply.key, message)
 
 
 KIND = Kind(

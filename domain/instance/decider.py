@@ -5,7 +5,7 @@ answer for ever.
 """
 
 from domain.core.errors import AlreadyExists
-from domain.core.messages import Behalf, Decision, Envelope, Outgoing, Topic
+from domain.core.messages import Behalf, Decision, Envelope, Outgoing
 from domain.core.names import must_be_name
 from domain.host.reports import GuestObserved
 from domain.instance import telling
@@ -34,7 +34,7 @@ from domain.tasks.decide import accept, act, alive, concerns_tasks, decision_of
 from domain.tasks.draft import Draft
 from domain.tasks.events import DeadlinePassed
 from domain.tasks.job import Where
-from domain.tasks.messages import JobResult, JobsAnswered
+from domain.tasks.messages import JobsAnswered
 
 
 def advice(instance: Instance) -> str:
@@ -122,10 +122,7 @@ def _volume_extended(draft: Draft[Instance], command: NoteVolumeSize, envelope: 
     volumes = draft.after.volumes if draft.after is not None else ()
     if any(each.id == command.volume_id and each.size != command.size for each in volumes):
         draft.emit(InstanceVolumeExtended(volume_id=command.volume_id, size=command.size, at=envelope.time))
-    reply = command.reply
-    result = JobResult(job_id=reply.job_id, name=TellVolumeSize.__name__)
-    answer = JobsAnswered(task_id=reply.task_id, dispatch_id=reply.dispatch_id, results=(result,))
-    return Outgoing(Topic.RESULTS, reply.key, answer)
+    return command.reply.done(TellVolumeSize.__name__)
 
 
 def _purge(draft: Draft[Instance], envelope: Envelope) -> None:

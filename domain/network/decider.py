@@ -17,7 +17,7 @@ from domain.core.errors import (
 )
 from domain.core.ipv6 import any_range, network_range
 from domain.core.mac import usual
-from domain.core.messages import Decision, Envelope, Event, Outgoing, Topic
+from domain.core.messages import Decision, Envelope, Event
 from domain.core.names import must_be_name
 from domain.guest_spec import Nic
 from domain.jobs.migration import (
@@ -50,8 +50,6 @@ from domain.network.messages import (
     UpdatePort,
 )
 from domain.network.state import LARGEST, SMALLEST, AddressPair, Network, Port, PortOptions, derived_from, mac_of
-from domain.tasks.job import Fact
-from domain.tasks.messages import JobResult, JobsAnswered, Reply
 
 SPECIAL = {
     "this network": IPv4Network("0.0.0.0/8"),
@@ -78,9 +76,9 @@ def decide(now: Network | None, envelope: Envelope) -> Decision:
         return Decision([created, GatewayGiven(ip=str(evolve(None, created, network_id).block[1]))])
     if now is None or now.deleted is not None:
         if isinstance(envelope.data, UnprepareNetworkPort):
-            return Decision([], [_answer(envelope.data.reply, "UnpreparePort")])
+            return Decision([], [envelope.data.reply.done("UnpreparePort")])
         if isinstance(envelope.data, UnbindNetworkPort):
-            return Decision([], [_answer(envelope.data.reply, "UnbindPort", envelope.data.outcome())])
+            return Decision([], [envelope.data.reply.done("UnbindPort", envelope.data.outcome())])
         raise NotFound(kind="network", id=network_id, hint=deleted_at(now.deleted if now else None))
     before = _gateway_events(now) if isinstance(envelope.data, NEED_GATEWAY) else []
     for event in before:
@@ -283,7 +281,7 @@ def _bind(now: Network, bind: BindNetworkPort, envelope: Envelope) -> Decision:
     if (port.instance_id, port.host_id) != (bind.instance_id, bind.host_id):
         emit(PortBoundToInstance(port_id=port.id, instance_id=bind.instance_id, host_id=bind.host_id))
     fact = PortBound(nic=bind.nic, port=_nic(after, port))
-    return Decision(events, [_answer(bind.reply, "BindPort", fact)])
+    return Decision(events, [bind.reply.done("BindPort", fact)])
 
 
 def _nic(network: Network, port: Port) -> Nic:
@@ -308,7 +306,7 @@ def _moving(now: Network, command: NetworkPortCommand) -> Decision:
     port = now.ports.get(command.port_id)
     if isinstance(command, UnprepareNetworkPort):
         gone = [PortUnprepared(port_id=port.id)] if port is not None and port.also_on else []
-        return Decision([*gone], [_answer(command.reply, "UnpreparePort")])
+        return Decision([*gone], [command.reply.done("UnpreparePort")])
     if port is None:
         raise NotFound(kind="port", id=command.port_id)
     if port.instance_id != command.instance_id:
@@ -319,15 +317,15 @@ def _moving(now: Network, command: NetworkPortCommand) -> Decision:
             events.append(
                 PortBoundToInstance(port_id=port.id, instance_id=command.instance_id, host_id=command.host_id)
             )
-        return Decision(events, [_answer(command.reply, "MovePort")])
+        return Decision(events, [command.reply.done("MovePort")])
     if port.also_on != command.host_id:
         events.append(PortPrepared(port_id=port.id, host_id=command.host_id))
     fact = NicPrepared(nic=command.nic, port=_nic(now, port))
-    return Decision(events, [_answer(command.reply, "PreparePort", fact)])
+    return Decision(events, [command.reply.done("PreparePort", fact)])
 
 
 def _unbind(now: Network, unbind: UnbindNetworkPort) -> Decision:
-    answer = _answer(unbind.reply, "UnbindPort", unbind.outcome())
+    answer = unbind.reply.done("UnbindPort", unbind.outcome())
     port = now.ports.get(unbind.port_id)
     if port is None and not unbind.port_id:
         bound = (each for each in now.ports.values() if each.instance_id == unbind.instance_id)
@@ -337,12 +335,6 @@ def _unbind(now: Network, unbind: UnbindNetworkPort) -> Decision:
     if not port.keep:
         return Decision([PortDeleted(port_id=port.id)], [answer])
     return Decision([PortFreed(port_id=port.id)] if port.instance_id else [], [answer])
-
-
-def _answer(reply: Reply, name: str, *facts: Fact) -> Outgoing:
-    result = JobResult(job_id=reply.job_id, name=name, facts=facts)
-    message = JobsAnswered(task_id=reply.task_id, dispatch_id=reply.dispatch_id, results=(result,))
-    return Outgoing(Topic.RESULTS, reply.key, message)
 
 
 def _address(network: Network, wanted: str) -> str:

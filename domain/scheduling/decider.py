@@ -24,7 +24,6 @@ from domain.core.messages import (
     Key,
     Outcome,
     Outgoing,
-    Topic,
     named_id,
 )
 from domain.core.names import must_be_name
@@ -55,7 +54,7 @@ from domain.named import exists, heir_of
 from domain.scheduling.policy import Policy, choose, refusal
 from domain.scheduling.table import HostTable
 from domain.tasks.events import DeadlinePassed
-from domain.tasks.messages import JobError, JobResult, JobsAnswered, Reply
+from domain.tasks.messages import JobError, JobResult, Reply
 from domain.zone import RULES, CreateZone, DeleteZone, UpdateZone, Zone, ZoneCreated, ZoneDeleted
 
 
@@ -210,7 +209,7 @@ def _place(request: PlaceInstance, cell: Cell) -> Outcome:
         error = JobError(code=problem.code, message=str(problem), ran=False, details=dict(problem.values["counts"]))
         return Outcome(
             notices=[(request.reply.key, refused)],
-            outgoing=[_answer(request.reply, JobResult(job_id=request.reply.job_id, name="Place", error=error))],
+            outgoing=[request.reply.answer(JobResult(job_id=request.reply.job_id, name="Place", error=error))],
         )
     claim = HostClaimMade(
         holder_kind=request.reply.key.kind, project=request.project, number=cell.table.latest + 1, **asked_for
@@ -222,8 +221,7 @@ def _place(request: PlaceInstance, cell: Cell) -> Outcome:
 
 
 def _release(release: ReleaseInstance, cell: Cell) -> Outcome:
-    result = JobResult(job_id=release.reply.job_id, name="Release", facts=(Released(),))
-    outcome = Outcome(outgoing=[_answer(release.reply, result)])
+    outcome = Outcome(outgoing=[release.reply.done("Release", Released())])
     for claim_id in release.claims:
         held = cell.table.claimed_by.get(claim_id)
         if held is not None:
@@ -245,7 +243,7 @@ def _resize(resize: ResizeHostClaim, cell: Cell) -> Outcome:
     if short:
         needs = (f"{_said(name, more[name])} more of {name}, {_said(name, free[name])} free" for name in short)
         raise HostFull(host=host.name, what="; ".join(needs))
-    outcome = Outcome(outgoing=[_answer(resize.reply, JobResult(job_id=resize.reply.job_id, name="ResizeClaim"))])
+    outcome = Outcome(outgoing=[resize.reply.done("ResizeClaim")])
     if any(more.values()):
         resized = HostClaimResized(claim_id=claim_id, instance_id=resize.instance_id, **resize.amounts())
         outcome.events.append((Key("host", host.id), resized))
@@ -259,9 +257,4 @@ def _said(resource: str, amount: int) -> str:
 def _placed(reply: Reply, host: Host, claim_id: str) -> Outgoing:
     ref = HostRef(id=host.id, name=host.name, partition=host.partition, epoch=host.epoch, endpoint=host.endpoint)
     fact = Placed(host=ref, claim="" if claim_id == reply.key.id else claim_id)
-    return _answer(reply, JobResult(job_id=reply.job_id, name="Place", facts=(fact,)))
-
-
-def _answer(reply: Reply, result: JobResult) -> Outgoing:
-    message = JobsAnswered(task_id=reply.task_id, dispatch_id=reply.dispatch_id, results=(result,))
-    return Outgoing(Topic.RESULTS, reply.key, message)
+    return reply.done("Place", fact)

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from domain.core.fields import PERSONAL, PLAIN
-from domain.core.messages import Key, Message, Model
+from domain.core.messages import Key, Message, Model, Outgoing, Topic
 from domain.guest_spec import GuestSpec
-from domain.tasks.job import AnyFact
+from domain.tasks.job import AnyFact, Fact
 
 
 class JobCall(Model):
@@ -54,6 +54,15 @@ class Reply(Model):
     def key(self) -> Key:
         """Key of the aggregate that waits for the answer."""
         return Key.parse(self.subject)
+
+    def done(self, name: str, *facts: Fact) -> Outgoing:
+        """Return the answer that the job of this name is done, with what was found out."""
+        return self.answer(JobResult(job_id=self.job_id, name=name, facts=facts))
+
+    def answer(self, result: JobResult) -> Outgoing:
+        """Return the answer with the result of the job."""
+        message = JobsAnswered(task_id=self.task_id, dispatch_id=self.dispatch_id, results=(result,))
+        return Outgoing(Topic.RESULTS, self.key, message)
 
 
 class DispatchHostJobs(Message):

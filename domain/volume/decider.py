@@ -1,7 +1,7 @@
 """Decisions of a volume on a command, a result or a deadline: events, or a refusal. Pure, as every decider."""
 
 from domain.core.errors import AlreadyExists, InUse, VolumeElsewhere, WrongStatus
-from domain.core.messages import Decision, Envelope, Outgoing, Topic
+from domain.core.messages import Decision, Envelope, Outgoing
 from domain.core.names import must_be_name
 from domain.guest_spec import AttachedVolume
 from domain.jobs.volume import (
@@ -15,8 +15,6 @@ from domain.jobs.volume import (
 from domain.tasks.action import TaskRules
 from domain.tasks.decide import accept, act, alive, concerns_tasks, decision_of
 from domain.tasks.draft import Draft
-from domain.tasks.job import Fact
-from domain.tasks.messages import JobResult, JobsAnswered, Reply
 from domain.volume.actions import ACTIONS, CREATE, CreateVolume, DeleteVolume, ExtendVolume, UpdateVolume, VolumeCommand
 from domain.volume.state import (
     Volume,
@@ -109,7 +107,7 @@ def _reserve(draft: Draft[Volume], command: ReserveForInstance, envelope: Envelo
         draft.emit(VolumeReserved(instance_id=command.instance_id, at=envelope.time))
     attached = AttachedVolume(id=volume.id, name=volume.name, size=volume.size, pool_id=volume.pool_id)
     granted = VolumeGranted(volume=attached)
-    return _answer(command.reply, ReserveVolume.__name__, granted)
+    return command.reply.done(ReserveVolume.__name__, granted)
 
 
 def _in_use(volume: Volume) -> InUse:
@@ -138,10 +136,4 @@ def _release(draft: Draft[Volume], command: ReleaseFromInstance, envelope: Envel
     """A volume that is gone, or another's by now, is released as well."""
     if draft.after is not None and draft.after.instance_id == command.instance_id:
         draft.emit(VolumeReleased(instance_id=command.instance_id, at=envelope.time))
-    return _answer(command.reply, ReleaseVolume.__name__, VolumeReturned(volume_id=draft.id))
-
-
-def _answer(reply: Reply, job: str, fact: Fact) -> Outgoing:
-    result = JobResult(job_id=reply.job_id, name=job, facts=(fact,))
-    message = JobsAnswered(task_id=reply.task_id, dispatch_id=reply.dispatch_id, results=(result,))
-    return Outgoing(Topic.RESULTS, reply.key, message)
+    return command.reply.done(ReleaseVolume.__name__, VolumeReturned(volume_id=draft.id))
