@@ -11,8 +11,8 @@ from pathlib import Path
 
 import orjson
 
+from agent.drivers import whole_file
 from agent.drivers.driver import DriverError, DriverFault
-from agent.drivers.network.record import keep
 from domain.jobs.pool import PoolOnHost, PoolPlace, PoolSight
 
 MARK = ".gostack-pool"
@@ -36,7 +36,7 @@ class Pools:
         """Take over the pools that there are, and return what the host finds of each. Raises OSError."""
         known = {each.id: each for each in places}
         if known != self._places:
-            keep(self._file, orjson.dumps([each.model_dump() for each in known.values()]).decode())
+            whole_file.put(self._file, orjson.dumps([each.model_dump() for each in known.values()]).decode())
             self._places = known
         for place in known.values():
             running = self._looks.get(place.id)
@@ -106,7 +106,7 @@ def _mark(place: PoolPlace) -> PoolSight:
         volumes.mkdir(mode=0o711, exist_ok=True)
         volumes.chmod(0o711)
         # Whoever comes first; there is one founder, but a directory may be two pools' by mistake.
-        keep_new(Path(place.path) / MARK, place.id)
+        _put_new(Path(place.path) / MARK, place.id)
     except FileExistsError:
         return _sight(place)
     except OSError:
@@ -114,7 +114,7 @@ def _mark(place: PoolPlace) -> PoolSight:
     return PoolSight.REACHED
 
 
-def keep_new(path: Path, text: str) -> None:
+def _put_new(path: Path, text: str) -> None:
     """Put a file there whole, where none is. Raises FileExistsError, OSError."""
     fresh = path.with_name(f"{path.name}.{os.getpid()}")
     try:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from agent.drivers.network.record import keep
+from agent.drivers import whole_file
 
 KEPT = "forwarding.json"
 BOOT = Path("/proc/sys/kernel/random/boot_id")
@@ -48,7 +48,7 @@ class Forwarding:
 
     def _keep(self, devices: frozenset[str]) -> None:
         kept = {"boot": BOOT.read_text().strip(), "devices": sorted(devices)}
-        keep(self._directory / KEPT, json.dumps(kept))
+        whole_file.put(self._directory / KEPT, json.dumps(kept))
 
 
 def _switch(device: str) -> Path:

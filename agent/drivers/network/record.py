@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from ipaddress import IPv4Interface
 from pathlib import Path
 
+from agent.drivers import whole_file
 from domain.core import ipv6
 from domain.core.ipv6 import Ipv6Mode
 from domain.core.mac import GATEWAY_OCTET
@@ -119,14 +120,6 @@ def tap_name(segment: int, ip: str, prefix: int) -> str:
     return f"gst-{segment:06x}-{int(interface.ip) - int(interface.network.network_address):04x}"
 
 
-def keep(path: Path, text: str) -> None:
-    """Put a file in place whole, in a directory that is made where there is none. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f"{path.name}.new")
-    fresh.write_text(text)
-    fresh.replace(path)
-
-
 class NetworkRecords:
     """The records of all networks of a host, a directory each."""
 
@@ -162,7 +155,7 @@ class NetworkRecords:
         # The name server of the network has an account of its own, and reads its files there.
         for each in (self._directory, directory):
             each.chmod(0o711)
-        keep(directory / NETWORK, json.dumps(asdict(record)))
+        whole_file.put(directory / NETWORK, json.dumps(asdict(record)))
 
     def hosts(self) -> dict[str, str]:
         """Return the hosts that are known, address of the uplink -> public key of its tunnel (empty: it has none); none
@@ -176,7 +169,7 @@ class NetworkRecords:
 
     def keep_hosts(self, hosts: Mapping[str, str]) -> None:
         """Keep the hosts that are known, as `hosts` returns them. Raises OSError."""
-        keep(self._directory / HOSTS, json.dumps(dict(sorted(hosts.items()))))
+        whole_file.put(self._directory / HOSTS, json.dumps(dict(sorted(hosts.items()))))
 
     def ports(self) -> HostPorts:
         """Return what is known of the guests' ports; nothing before any was kept. Raises OSError."""
@@ -188,8 +181,8 @@ class NetworkRecords:
     def keep_ports(self, settings: HostPorts) -> None:
         """Keep what is known of the guests' ports, and what was before, until `ports_in_force`. Raises OSError."""
         if self.ports_before() is None:
-            keep(self._directory / PORTS_BEFORE, self.ports().model_dump_json())
-        keep(self._directory / PORTS, settings.model_dump_json())
+            whole_file.put(self._directory / PORTS_BEFORE, self.ports().model_dump_json())
+        whole_file.put(self._directory / PORTS, settings.model_dump_json())
 
     def ports_before(self) -> HostPorts | None:
         """Return what was in force before a change that is not in force everywhere yet; None where there is none.

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from agent.drivers import host_command
+from agent.drivers import host_command, whole_file
 from agent.drivers.driver import DriverError, DriverFault
 from agent.drivers.network import namespace
 from agent.drivers.network.namespace import there
@@ -29,6 +29,8 @@ METADATA_PORT = 80
 BACKLOG = 128
 INSIDE = "net"
 END_SECONDS = 5.0
+READABLE = 0o644
+"""Permissions of the files that dnsmasq reads again as the user that it runs as."""
 INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
 MOST_NETWORKS = 16384
 """Networks for which a host has room."""
@@ -136,7 +138,7 @@ class NetworkServices:
         }
         changed = {path: text for path, text in files.items() if _read(path) != text}
         for path, text in changed.items():
-            _write(path, text)
+            whole_file.put(path, text, READABLE)
         if changed and (pid := self.pid()):
             os.kill(pid, signal.SIGHUP)
 
@@ -240,7 +242,7 @@ class NetworkServices:
         return _read(self._hosts).splitlines()
 
     def _tell(self, lines: list[str]) -> None:
-        _write(self._hosts, "".join(f"{line}\n" for line in lines))
+        whole_file.put(self._hosts, "".join(f"{line}\n" for line in lines), READABLE)
 
 
 def _end(handle: int) -> None:
@@ -256,14 +258,6 @@ def _read(path: Path) -> str:
         return path.read_text()
     except FileNotFoundError:
         return ""
-
-
-def _write(path: Path, text: str) -> None:
-    """Put a file there at once, for dnsmasq, which reads it again as the user that it runs as."""
-    fresh = path.with_name(f"{path.name}.new")
-    fresh.write_text(text)
-    fresh.chmod(0o644)
-    fresh.replace(path)
 
 
 def _options(record: NetworkRecord, out: bool) -> str:
