@@ -14,6 +14,9 @@ from domain.core.fields import PERSONAL, PLAIN
 from domain.core.ipv6 import Ipv6Mode
 from domain.core.messages import Model
 
+SMALLEST_DISK, LARGEST_DISK = 1 << 20, 1 << 46
+"""Limits on a disk's size in bytes: 1 MiB to 64 TiB."""
+
 
 class Power(StrEnum):
     """Power state of a guest, as the hypervisor reports it."""

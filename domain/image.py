@@ -16,12 +16,11 @@ from pydantic import Field
 
 from domain.core.errors import AlreadyExists, ImageProtected, NotFound, WrongStatus, deleted_at
 from domain.core.fields import PERSONAL
-from domain.core.messages import Command, Decision, Envelope, Event, Model, Outgoing, Topic
+from domain.core.messages import Command, Decision, Envelope, Event, Model
 from domain.image_properties import architecture, must_be_properties
 from domain.jobs.image import DiscardInstanceImage, MakeInstanceImage
 from domain.kind import Kind, ListFilter
 from domain.named import Named
-from domain.tasks.messages import JobResult, JobsAnswered, Reply
 
 Format = Literal["qcow2", "raw"]
 """Formats that hosts run."""
@@ -42,7 +41,7 @@ class ImageStatus(StrEnum):
     UPLOADING = "uploading"
     """Bytes come, from its user or from its URL."""
     VERIFYING = "verifying"
-    """All bytes are there, and are compared with their checksum, looked at and, where that is asked for, converted."""
+    """The image has all bytes, which are compared with their checksum, looked at and, where asked for, converted."""
     ACTIVE = "active"
     """Instances can be made of it."""
     FAILED = "failed"
@@ -142,8 +141,8 @@ class FailImage(ImageCommand):
     failure: Annotated[str, PERSONAL]
 
 
-class UpdateImage(ImageCommand):
-    """Change an image; fields that are left out stay as they are, and so do instances that were made of it."""
+class ImageChanges(Model):
+    """Fields of an image that may change; one that is None stays as it is."""
 
     name: Annotated[str | None, PERSONAL] = None
     description: Annotated[str | None, PERSONAL] = None
@@ -159,6 +158,10 @@ class UpdateImage(ImageCommand):
     """Bytes of memory that a flavor needs at least."""
     properties: Annotated[dict[str, str] | None, PERSONAL] = None
     """Properties to set; one with an empty value is removed, and others stay as they are."""
+
+
+class UpdateImage(ImageCommand, ImageChanges):
+    """Change an image; fields that are left out stay as they are, and so do instances that were made of it."""
 
 
 class DeleteImage(ImageCommand):
@@ -206,7 +209,7 @@ class ImageUploadBegun(ImageEvent):
 
 
 class ImageUploaded(ImageEvent):
-    """All bytes of the image are there, and are verified now."""
+    """The image's bytes are complete, and are verified now."""
 
     size: int
     at: datetime
@@ -229,19 +232,11 @@ class ImageFailed(ImageEvent):
     at: datetime
 
 
-class ImageUpdated(ImageEvent):
-    """The image changed; a field that is None stays as it was."""
+class ImageUpdated(ImageEvent, ImageChanges):
+    """The image changed; a field that is None stays as it was, and the properties are all that it has then."""
 
     revision: ClassVar[int] = 2
 
-    name: Annotated[str | None, PERSONAL] = None
-    description: Annotated[str | None, PERSONAL] = None
-    arch: str | None = None
-    visibility: Visibility | None = None
-    protected: bool | None = None
-    min_disk: int | None = None
-    min_ram: int | None = None
-    properties: Annotated[dict[str, str] | None, PERSONAL] = None
     at: datetime
 
 
@@ -279,7 +274,7 @@ def decide(now: Image | None, envelope: Envelope) -> Decision:
             return _made(now, make, envelope)
         case DiscardInstanceImage(reply=reply):
             there = now is not None and now.deleted is None
-            return Decision([ImageDeleted(at=envelope.time)] if there else [], [_answer(reply, "DiscardImage")])
+            return Decision([ImageDeleted(at=envelope.time)] if there else [], [reply.done("DiscardImage")])
         case CreateImage() as create:
             return _create(now, create, envelope)
         case BeginImageUpload() | VerifyImage() | ActivateImage() | FailImage():
@@ -345,16 +340,7 @@ def _made(now: Image | None, make: MakeInstanceImage, envelope: Envelope) -> Dec
     if now is not None and now.deleted is not None:
         raise NotFound(kind="image", id=envelope.subject.id, hint=deleted_at(now.deleted))
     created = ImageCreated(at=envelope.time, **make.model_dump(exclude={"reply"}))
-    return Decision([] if now else [created], [_answer(make.reply, "MakeImage")])
-
-
-def _answer(reply: Reply, name: str) -> Outgoing:
-    message = JobsAnswered(
-        task_id=reply.task_id,
-        dispatch_id=reply.dispatch_id,
-        results=(JobResult(job_id=reply.job_id, name=name),),
-    )
-    return Outgoing(Topic.RESULTS, reply.key, message)
+    return Decision([] if now else [created], [make.reply.done("MakeImage")])
 
 
 KIND = Kind(

@@ -1,4 +1,4 @@
-"""All that works on the bytes of images, made together."""
+"""The parts of the API that work on the bytes of images, made together."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

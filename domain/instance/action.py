@@ -8,6 +8,8 @@ from domain.guest_spec import Power
 from domain.instance.state import Instance, VmState
 from domain.tasks.action import Action
 
+HARMLESS = "networks without a running guest do no harm"
+"""Reason for which plugging a guest's ports is not undone."""
 ANY_BUT_DELETED = frozenset(VmState) - {VmState.DELETED}
 
 ON = frozenset({Power.RUNNING, Power.PAUSED})

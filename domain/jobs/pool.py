@@ -87,26 +87,31 @@ class ReleaseInPool(Command):
     claim_id: str
 
 
-class ClaimPoolSpace(AggregateJob):
-    """Hold space of a pool for the aggregate: refused where there is not enough, or where no host reaches the pool."""
+class _PoolClaimJob(AggregateJob):
+    """A job that changes how much the aggregate holds of a pool's space."""
 
+    abstract = True
     deadline = 30.0
     attempts = 3
 
     pool_id: str
+
+    def _hold(self, subject: Any, reply: Reply, size: int) -> tuple[Key, Message]:
+        command = ClaimInPool(
+            reply=reply, claim_id=subject.id, holder_kind=reply.key.kind, project=subject.project, size=size
+        )
+        return Key("pool", self.pool_id), command
+
+
+class ClaimPoolSpace(_PoolClaimJob):
+    """Hold space of a pool for the aggregate: refused where there is not enough, or where no host reaches the pool."""
+
     size: int
     """Space to hold, in bytes."""
 
     def message(self, subject: Any, task: Task, reply: Reply, where: Where) -> tuple[Key, Message]:
         """Return the request to the pool."""
-        command = ClaimInPool(
-            reply=reply,
-            claim_id=subject.id,
-            holder_kind=reply.key.kind,
-            project=subject.project,
-            size=self.size,
-        )
-        return Key("pool", self.pool_id), command
+        return self._hold(subject, reply, self.size)
 
 
 class ReleasePoolSpace(AggregateJob):
@@ -122,13 +127,9 @@ class ReleasePoolSpace(AggregateJob):
         return Key("pool", self.pool_id), ReleaseInPool(reply=reply, claim_id=subject.id)
 
 
-class ResizePoolClaim(AggregateJob):
+class ResizePoolClaim(_PoolClaimJob):
     """Hold another amount of a pool's space for the aggregate: refused where there is not enough."""
 
-    deadline = 30.0
-    attempts = 3
-
-    pool_id: str
     before: int
     """Bytes that are held before the step."""
     after: int
@@ -137,12 +138,6 @@ class ResizePoolClaim(AggregateJob):
     def message(self, subject: Any, task: Task, reply: Reply, where: Where) -> tuple[Key, Message]:
         """Return the request to the pool."""
         return self._hold(subject, reply, self.after)
-
-    def _hold(self, subject: Any, reply: Reply, size: int) -> tuple[Key, Message]:
-        command = ClaimInPool(
-            reply=reply, claim_id=subject.id, holder_kind=reply.key.kind, project=subject.project, size=size
-        )
-        return Key("pool", self.pool_id), command
 
 
 class RestorePoolClaim(ResizePoolClaim):

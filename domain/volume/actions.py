@@ -22,6 +22,7 @@ from domain.core.fields import BYTES, OPERATORS_ONLY, PERSONAL, Refers
 from domain.core.messages import Command
 from domain.core.resources import Resources
 from domain.core.text import in_units
+from domain.guest_spec import LARGEST_DISK, SMALLEST_DISK
 from domain.jobs.pool import ClaimPoolSpace, ReleasePoolSpace, ResizePoolClaim, RestorePoolClaim
 from domain.jobs.scheduling import Place, Release, ResizeClaim, RestoreClaim
 from domain.jobs.volume import CreateVolumeFile, DeleteVolumeFile, ExtendVolumeFile, TellVolumeSize
@@ -30,9 +31,6 @@ from domain.tasks.draft import Draft
 from domain.tasks.flow import Flow, Step
 from domain.tasks.task import Task
 from domain.volume.state import Volume, VolumeExtended, VolumeStatus
-
-SMALLEST, LARGEST = 1 << 20, 1 << 46
-"""Limits on a volume's size in bytes: 1 MiB to 64 TiB."""
 
 
 class VolumeCommand(Command):
@@ -46,7 +44,7 @@ class CreateVolume(VolumeCommand):
     """Create an empty volume, in a pool or on a host's own disk, to be attached to instances that reach it."""
 
     name: Annotated[str, PERSONAL]
-    size: Annotated[int, BYTES, Field(ge=SMALLEST, le=LARGEST, multiple_of=512)]
+    size: Annotated[int, BYTES, Field(ge=SMALLEST_DISK, le=LARGEST_DISK, multiple_of=512)]
     """Size of the volume, in bytes."""
     description: Annotated[str, PERSONAL] = ""
     host: Annotated[str, Refers("host")] = ""
@@ -69,7 +67,7 @@ class UpdateVolume(VolumeCommand):
 class ExtendVolume(VolumeCommand):
     """Make a volume larger; a guest that has it sees that at once, and makes its file system larger itself."""
 
-    size: Annotated[int, BYTES, Field(ge=SMALLEST, le=LARGEST, multiple_of=512)]
+    size: Annotated[int, BYTES, Field(ge=SMALLEST_DISK, le=LARGEST_DISK, multiple_of=512)]
     """Size that the volume is to have, in bytes; not less than it has."""
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from domain.core.errors import Invalid
 from domain.core.fields import Refers
 from domain.guest_spec import ImageRef
-from domain.instance.action import InstanceAction, InstanceCommand, if_not_on, if_on, image_or_own
+from domain.instance.action import HARMLESS, InstanceAction, InstanceCommand, if_not_on, if_on, image_or_own
 from domain.instance.events import InstanceRebuilt
 from domain.instance.image_needs import must_have_disk, must_have_memory
 from domain.instance.state import Instance, VmState
@@ -89,7 +89,7 @@ REBUILD = InstanceAction(
             Step(ReplaceDisk, undo=RestoreDisk, each=image_or_own),
             Step(RebuildGuest, undo=DefineGuest, each=image_if_it_stays_off, pivot=True),
             Step(RebuildGuest, undo=DefineGuest, each=image_if_it_runs),
-            Step(PlugPorts, no_undo="networks without a running guest do no harm", each=when(runs_afterwards)),
+            Step(PlugPorts, no_undo=HARMLESS, each=when(runs_afterwards)),
             Step(StartGuest, undo=StopGuest, each=when(runs_afterwards), pivot=True),
             Step(DropOldDisk, no_undo="the new one is in its place"),
         ),

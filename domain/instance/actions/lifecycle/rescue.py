@@ -10,7 +10,7 @@ from typing import Annotated
 
 from domain.core.fields import Refers
 from domain.guest_spec import ImageRef
-from domain.instance.action import InstanceAction, InstanceCommand, if_not_on, if_on, image_or_own
+from domain.instance.action import HARMLESS, InstanceAction, InstanceCommand, if_not_on, if_on, image_or_own
 from domain.instance.events import InstanceRescued
 from domain.instance.image_needs import must_have_memory
 from domain.instance.state import Instance, VmState
@@ -22,7 +22,6 @@ from domain.tasks.flow import Flow, Step
 from domain.tasks.task import Task
 
 OFF_BEFORE = "it was off, as far as was known"
-HARMLESS = "networks without a running guest do no harm"
 
 
 class RescueInstance(InstanceCommand):

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from domain.instance.action import InstanceAction, InstanceCommand
+from domain.instance.action import HARMLESS, InstanceAction, InstanceCommand
 from domain.instance.state import Instance, VmState
 from domain.instance.states import STATES
 from domain.jobs.guest import StartGuest, StopGuest, TellGuest
@@ -39,7 +39,7 @@ RESTORE = InstanceAction(
         "restore",
         2,
         (
-            Step(PlugPorts, no_undo="networks without a running guest do no harm", each=if_it_ran),
+            Step(PlugPorts, no_undo=HARMLESS, each=if_it_ran),
             Step(TellGuest, no_undo="the record says what it is told", each=if_it_ran),
             Step(StartGuest, undo=StopGuest, each=if_it_ran),
         ),

@@ -26,7 +26,6 @@ from domain.tasks.job import Where
 from domain.tasks.task import Task
 
 THERE = Where.THERE
-CLEANED = "what the other host keeps is of no use any more"
 
 
 class MigrateInstance(InstanceCommand):

@@ -21,8 +21,8 @@ from pydantic import Field
 from domain.core.errors import Invalid, SameSize
 from domain.core.fields import BYTES, OPERATORS_ONLY, Refers
 from domain.core.text import in_units
-from domain.guest_spec import FlavorRef
-from domain.instance.action import InstanceAction, InstanceCommand
+from domain.guest_spec import LARGEST_DISK, SMALLEST_DISK, FlavorRef
+from domain.instance.action import HARMLESS, InstanceAction, InstanceCommand
 from domain.instance.actions.placement.migrate import arrive, begin, failed, moving, note, was_on
 from domain.instance.events import InstanceResized
 from domain.instance.migration import InstanceSize, MigrationStatus, MigrationType
@@ -36,16 +36,13 @@ from domain.tasks.flow import Flow, Step, when
 from domain.tasks.job import Where
 from domain.tasks.task import Plan, Task
 
-SMALLEST, LARGEST = 1 << 20, 1 << 46
-"""Limits on a root disk's size in bytes: 1 MiB to 64 TiB."""
-
 
 class ResizeInstance(InstanceCommand):
     """Give an instance another flavor; it is off meanwhile, and the resize is to be confirmed or reverted."""
 
     flavor: Annotated[FlavorRef, Refers("flavor")]
     """Flavor that the instance is to have."""
-    disk: Annotated[int | None, BYTES, Field(ge=SMALLEST, le=LARGEST, multiple_of=512)] = None
+    disk: Annotated[int | None, BYTES, Field(ge=SMALLEST_DISK, le=LARGEST_DISK, multiple_of=512)] = None
     """Size that the root disk is to have, in bytes, not less than it has; none: it stays as large as it is."""
     confirm_after: Annotated[float, OPERATORS_ONLY] = 0.0
     """Seconds after which the resize is confirmed automatically; 0: never."""
@@ -144,7 +141,7 @@ RESIZE = InstanceAction(
             Step(KeepDisk, undo=RestoreDisk),
             Step(GrowDisk, no_undo="it goes with the copy", each=if_larger),
             Step(ResizeGuest, undo=DefineGuest, each=new_size),
-            Step(PlugPorts, no_undo="networks without a running guest do no harm", each=when(was_on)),
+            Step(PlugPorts, no_undo=HARMLESS, each=when(was_on)),
             Step(StartGuest, undo=StopGuest, each=when(was_on)),
         ),
     ),

@@ -13,7 +13,7 @@ from typing import Any
 from domain.core.errors import BeingReverted, NothingToConfirm, NothingToRevert
 from domain.core.messages import Command
 from domain.guest_spec import Power
-from domain.instance.action import InstanceAction, InstanceCommand, each_bound_nic, if_elsewhere
+from domain.instance.action import HARMLESS, InstanceAction, InstanceCommand, each_bound_nic, if_elsewhere
 from domain.instance.actions.placement.migrate import THERE, note
 from domain.instance.events import InstanceMoved, InstanceResized
 from domain.instance.migration import MigrationStatus, MigrationType
@@ -28,7 +28,6 @@ from domain.tasks.flow import Each, Flow, Step
 from domain.tasks.task import Task
 
 CLEANED = "what is taken away is of no use any more"
-HARMLESS = "networks without a running guest do no harm"
 AGAIN = {MigrationType.COLD: "migrate", MigrationType.RESIZE: "resize"}
 """Type of a migration -> the verb that began it, as in `resize-confirm`."""
 

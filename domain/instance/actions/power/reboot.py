@@ -1,6 +1,6 @@
 """reboot: soft asks the guest; hard makes the guest anew from its definition and starts it."""
 
-from domain.instance.action import InstanceAction, InstanceCommand
+from domain.instance.action import HARMLESS, InstanceAction, InstanceCommand
 from domain.instance.state import VmState
 from domain.jobs.guest import DefineGuest, RebootGuest, StartGuest, UndefineGuest
 from domain.jobs.network import PlugPorts
@@ -36,7 +36,7 @@ HARD_REBOOT = InstanceAction(
         1,
         (
             Step(UndefineGuest, no_undo="the definition is made anew from the record"),
-            Step(PlugPorts, no_undo="networks without a running guest do no harm"),
+            Step(PlugPorts, no_undo=HARMLESS),
             Step(DefineGuest, no_undo="the record is its definition"),
             Step(StartGuest, no_undo="the last step"),
         ),

@@ -3,7 +3,7 @@
 The networks are made again, since the host may have restarted, and the guest is told what its record says by now.
 """
 
-from domain.instance.action import InstanceAction, InstanceCommand
+from domain.instance.action import HARMLESS, InstanceAction, InstanceCommand
 from domain.instance.state import VmState
 from domain.jobs.guest import StartGuest, StopGuest, TellGuest
 from domain.jobs.network import PlugPorts
@@ -25,7 +25,7 @@ START = InstanceAction(
         "start",
         2,
         (
-            Step(PlugPorts, no_undo="networks without a running guest do no harm"),
+            Step(PlugPorts, no_undo=HARMLESS),
             Step(TellGuest, no_undo="the record says what it is told"),
             Step(StartGuest, undo=StopGuest),
         ),

@@ -5,7 +5,7 @@ Saved memory that cannot be used (its file is damaged) fails a resume, and the i
 starts it without, and only whoever asks for that can know whether the memory may be lost.
 """
 
-from domain.instance.action import InstanceAction, InstanceCommand
+from domain.instance.action import HARMLESS, InstanceAction, InstanceCommand
 from domain.instance.state import VmState
 from domain.jobs.guest import ResumeGuest, SuspendGuest
 from domain.jobs.network import PlugPorts
@@ -41,7 +41,7 @@ RESUME = InstanceAction(
         "resume",
         1,
         (
-            Step(PlugPorts, no_undo="networks without a running guest do no harm"),
+            Step(PlugPorts, no_undo=HARMLESS),
             Step(ResumeGuest, undo=SuspendGuest),
         ),
     ),
