@@ -106,11 +106,13 @@ class Slow(BaseHTTPRequestHandler):
 
 @contextmanager
 def site() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Slow)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_address[1]}/disk"
-    server.shutdown()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Slow) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}/disk"
+        finally:
+            server.shutdown()
 
 
 def test_a_fetch_is_begun_again_after_the_api_was_killed_in_it(cluster: Cluster) -> None:
