@@ -44,8 +44,8 @@ def docker_answers() -> bool:
 
 
 @contextlib.contextmanager
-def servers() -> Iterator[Servers]:
-    """Start both, and stop them at the end."""
+def servers(brief: bool = True) -> Iterator[Servers]:
+    """Start both, and stop them at the end; `brief`: Kafka is run as one that lives for minutes (Kafka)."""
     with contextlib.ExitStack() as stack:
         if docker_answers():
             from tests import containers
@@ -53,7 +53,7 @@ def servers() -> Iterator[Servers]:
             yield Servers(*containers.start(stack))
             return
         directory = scratch(stack)
-        broker = stack.enter_context(Kafka(directory / "kafka"))
+        broker = stack.enter_context(Kafka(directory / "kafka", brief=brief))
         database = stack.enter_context(Postgres(directory / "postgres"))
         yield Servers(broker.address, database.dsn)
 

@@ -119,7 +119,7 @@ def main() -> None:
     for number in range(arguments.turns):
         for hosts, there in wanted[:: -1 if number % 2 else 1]:
             turn: dict[str, Any] = {"hosts": hosts, "instances": there, "at": datetime.now(UTC).isoformat()}
-            with running(hosts, fill=_fill(there, turn), patience=CATCH_UP) as cluster:
+            with running(hosts, fill=_fill(there, turn), patience=CATCH_UP, brief=False) as cluster:
                 turn |= uvloop.run(_measure(cluster, there, arguments))
             turns.append(turn)
             print(_told(turn), flush=True)

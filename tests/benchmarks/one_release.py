@@ -87,7 +87,7 @@ def main() -> None:
     assert catalog.MESSAGES
     answers = os.dup(1)
     os.dup2(2, 1)
-    with contextlib.redirect_stdout(sys.stderr), running(HOSTS) as cluster:
+    with contextlib.redirect_stdout(sys.stderr), running(HOSTS, brief=False) as cluster:
         asyncio.run(_serve(cluster, answers))
 
 

@@ -148,7 +148,7 @@ def _copy(dsn: str) -> tuple[float, float]:
 
 def measure(count: int = EVENTS, rounds: int = 3) -> dict[str, Any]:
     """Events a second, from the first step of the rebuild to the exchange."""
-    with servers() as found:
+    with servers(brief=False) as found:
         asyncio.run(apply(found.bootstrap))
         create_tables(found.dsn)
         asyncio.run(fill(found.bootstrap, count))

@@ -198,7 +198,7 @@ def main() -> None:
         "machine": {"cpus": os.cpu_count(), "python": platform.python_version(), "kernel": platform.release()},
     }
     if {"boots", "pages"} & set(arguments.only):
-        with running(arguments.hosts) as cluster:
+        with running(arguments.hosts, brief=False) as cluster:
             result |= uvloop.run(measure(cluster, arguments))
         _write(result)
     if arguments.nova:

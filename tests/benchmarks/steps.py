@@ -126,7 +126,7 @@ def _worker(environment: dict[str, str], dsn: str, count: int) -> tuple[float, f
 def measure(rounds: int = 5, count: int = RECORDS) -> dict[str, Any]:
     """Records a second and CPU milliseconds a record, under Faust and bare, in turn."""
     assert catalog.MESSAGES
-    with servers() as found:
+    with servers(brief=False) as found:
         asyncio.run(apply(found.bootstrap))
         migrate(found.dsn)
         import os

@@ -57,7 +57,7 @@ def _taken_over(cluster: Cluster, number: int) -> float:
 
 def measure(rounds: int = 3) -> dict[str, Any]:
     """Seconds that the boots took longer than they do when nothing is killed."""
-    with running(20, SETTINGS) as cluster:
+    with running(20, SETTINGS, brief=False) as cluster:
         prepare(cluster)
         return {
             "restarted_seconds": spread([_restarted(cluster, number) for number in range(rounds)]),

@@ -91,11 +91,18 @@ class Process:
 class Cluster:
     """Where everything is, and every process by name."""
 
-    def __init__(self, directory: Path, hosts: int, settings: dict[str, str] | None = None, tree: Path = TREE) -> None:
-        """`tree`: whose code it begins with."""
+    def __init__(
+        self,
+        directory: Path,
+        hosts: int,
+        settings: dict[str, str] | None = None,
+        tree: Path = TREE,
+        brief: bool = True,
+    ) -> None:
+        """`tree`: whose code it begins with; `brief`: Kafka is run as one that lives for minutes (Kafka)."""
         self._tree = tree
         self.directory = directory
-        self.kafka = Kafka(directory / "kafka")
+        self.kafka = Kafka(directory / "kafka", brief=brief)
         self.postgres = Postgres(directory / "postgres")
         self._hosts = hosts
         self._settings = settings or {}
@@ -251,10 +258,11 @@ def running(
     fill: Callable[[Cluster], None] | None = None,
     patience: float = PATIENCE,
     tree: Path = TREE,
+    brief: bool = True,
 ) -> Iterator[Cluster]:
-    """A cluster for the time of a block."""
+    """A cluster for the time of a block; see Cluster."""
     with contextlib.ExitStack() as stack:
-        cluster = Cluster(scratch(stack), hosts, settings, tree)
+        cluster = Cluster(scratch(stack), hosts, settings, tree, brief)
         stack.callback(cluster.stop)
         cluster.start(fill, patience)
         yield cluster
