@@ -60,7 +60,7 @@ AGENTS_AT_ONCE = 20
 AGENT_SECONDS = 10.0
 REFILL_SECONDS = 3600.0
 """Seconds in which the one transaction of a refill must end."""
-RUNNING = {Power.RUNNING, Power.PAUSED}
+RUNNING = {Power.RUNNING, Power.PAUSED, Power.BLOCKED}
 
 
 @dataclass(frozen=True)

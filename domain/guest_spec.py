@@ -27,6 +27,8 @@ class Power(StrEnum):
     SHUTDOWN = "shutdown"
     CRASHED = "crashed"
     SUSPENDED = "suspended"
+    BLOCKED = "blocked"
+    """The guest stands still since one of its disks takes no more, as where the file system below it is full."""
 
 
 class ImageRef(Model):

@@ -337,6 +337,9 @@ class PowerDriver(Protocol):
         away here: undefine() and stop() do that.
         """
 
+    async def unblock(self, instance_id: str) -> None:
+        """Have a guest go on that a full file system stopped, where that has room now; others stay as they are."""
+
     async def power(self, instance_id: str) -> Power:
         """Tell the power of one guest by the hypervisor's word; NONE where it knows none."""
 

@@ -1,7 +1,8 @@
 """The observer: compares, again and again, every guest of a host with what was last reported of it.
 
 Why beside the hypervisor's own events: these come quickly, but one can be lost; a full look finds what they missed. The
-observer reports facts and changes nothing. A hypervisor that does not answer says nothing about its guests.
+observer reports facts, and changes one thing: a guest that a full file system stopped goes on when there is room, for
+which the hypervisor has no event. A hypervisor that does not answer says nothing about its guests.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ from agent.runner.runner import HostRunner
 from agent.runner.staggered import take_turns
 from domain.guest_spec import Power
 from infra.process import log_context
+from infra.process.error_text import text_of
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +34,21 @@ async def observe_guests(runner: HostRunner) -> None:
         return
     for instance_id, before in reported.items():
         power = seen.get(instance_id, Power.NONE)
+        if power is Power.BLOCKED and before is power and not runner.busy(instance_id):
+            await _unblock(runner, instance_id)
         if power is not before:
             await observe_guest(runner, instance_id)
+
+
+async def _unblock(runner: HostRunner, instance_id: str) -> None:
+    """Have a guest go on that was reported as blocked, where it can, and report that it does."""
+    try:
+        await runner.driver.unblock(instance_id)
+    except (DriverError, OSError) as error:
+        with log_context.bound(host=runner.host.id, instance=instance_id):
+            logger.warning("a guest stands still since its disk is full: %s", text_of(error))
+        return
+    await observe_guest(runner, instance_id)
 
 
 async def observe_guest(runner: HostRunner, instance_id: str) -> None:

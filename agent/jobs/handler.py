@@ -17,8 +17,13 @@ from domain.jobs.guest import PowerSeen
 from domain.tasks.job import Fact, HostJob, Job
 from infra.process import failpoints
 
-AS_GOOD_AS: dict[Power, frozenset[Power]] = {Power.SHUTDOWN: frozenset({Power.NONE, Power.CRASHED})}
-"""A job that turns a guest off has nothing to do where there is none, or where it is off because it crashed."""
+AS_GOOD_AS: dict[Power, frozenset[Power]] = {
+    Power.SHUTDOWN: frozenset({Power.NONE, Power.CRASHED}),
+    Power.RUNNING: frozenset({Power.BLOCKED}),
+    Power.PAUSED: frozenset({Power.BLOCKED}),
+}
+"""A job that turns a guest off has nothing to do where there is none, or where it is off because it crashed; and a full
+disk can have a guest stand still at any moment."""
 
 
 def untold(done: int, total: int) -> None:

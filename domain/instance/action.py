@@ -12,7 +12,7 @@ HARMLESS = "networks without a running guest do no harm"
 """Reason for which plugging a guest's ports is not undone."""
 ANY_BUT_DELETED = frozenset(VmState) - {VmState.DELETED}
 
-ON = frozenset({Power.RUNNING, Power.PAUSED})
+ON = frozenset({Power.RUNNING, Power.PAUSED, Power.BLOCKED})
 """Power states of a guest that has a process."""
 
 InstanceAction = Action[Instance]

@@ -25,30 +25,32 @@ class StateRow:
 
 
 OFF = frozenset({Power.SHUTDOWN, Power.CRASHED})
+STILL = frozenset({Power.PAUSED, Power.BLOCKED})
 GONE_OFF = dict.fromkeys(sorted(OFF), VmState.STOPPED)
+PAUSED = dict.fromkeys(sorted(STILL), VmState.PAUSED)
 
 STATES: dict[VmState, StateRow] = {
     VmState.BUILDING: StateRow(),
     VmState.ACTIVE: StateRow(
         power=frozenset({Power.RUNNING}),
-        seen={**GONE_OFF, Power.PAUSED: VmState.PAUSED, Power.SUSPENDED: VmState.SUSPENDED},
+        seen={**GONE_OFF, **PAUSED, Power.SUSPENDED: VmState.SUSPENDED},
         restore_runs=True,
     ),
     VmState.PAUSED: StateRow(
-        power=frozenset({Power.PAUSED}),
+        power=STILL,
         seen={**GONE_OFF, Power.RUNNING: VmState.ACTIVE},
         restored=VmState.ACTIVE,
         restore_runs=True,
     ),
     VmState.SUSPENDED: StateRow(
         power=frozenset({Power.SUSPENDED}),
-        seen={**GONE_OFF, Power.RUNNING: VmState.ACTIVE, Power.PAUSED: VmState.PAUSED},
+        seen={**GONE_OFF, **PAUSED, Power.RUNNING: VmState.ACTIVE},
     ),
     VmState.STOPPED: StateRow(
         power=OFF | {Power.NONE},
         seen={
             Power.RUNNING: VmState.ACTIVE,
-            Power.PAUSED: VmState.PAUSED,
+            **PAUSED,
             Power.SUSPENDED: VmState.SUSPENDED,
         },
     ),

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from domain.core.messages import Event, plain_name
+from domain.guest_spec import Power
 from domain.host.messages import (
     HostClaimMade,
     HostClaimReleased,
@@ -105,7 +106,7 @@ def describe(entry: HistoryEntry, event: Event) -> str:
         case InstanceSecondPowerChanged():
             return f"The hypervisor of its second host says that the guest there is {event.power}."
         case InstancePowerChanged():
-            return f"The hypervisor says that the guest is {event.power}: the instance is {event.vm_state}."
+            return _of_power(event)
         case NetworkCreated():
             return f"{entry.actor} asked for network {event.name} ({event.cidr}), and it exists from now on."
         case NetworkDeleted():
@@ -124,6 +125,15 @@ def describe(entry: HistoryEntry, event: Event) -> str:
             return _of_host(entry, event)
         case _:
             return _by_docstring(event)
+
+
+def _of_power(event: InstancePowerChanged) -> str:
+    if event.power is Power.BLOCKED:
+        return (
+            "The hypervisor says that the guest stands still, since a disk of it takes no more, as where its host or "
+            f"pool is full; it goes on when there is room: the instance is {event.vm_state} until then."
+        )
+    return f"The hypervisor says that the guest is {event.power}: the instance is {event.vm_state}."
 
 
 def _of_host(entry: HistoryEntry, event: HostEvent) -> str:

@@ -79,6 +79,16 @@ async def test_a_guest_that_the_hypervisor_does_not_know_any_more_is_reported() 
         assert await heard(bench) == [(ident(1), Power.NONE)]
 
 
+async def test_a_guest_that_a_full_disk_stopped_is_reported_and_goes_on_when_there_is_room() -> None:
+    async with working(Bench()) as bench:
+        await bench.boot(1)
+        await bench.driver.power_off_by_itself(ident(1), Power.BLOCKED)
+        await observe_guests(bench.runner)
+        assert bench.runner.reported_guests() == {ident(1): Power.BLOCKED}
+        await observe_guests(bench.runner)
+        assert await heard(bench) == [(ident(1), Power.BLOCKED), (ident(1), Power.RUNNING)]
+
+
 async def test_guests_that_nobody_told_of_are_not_reported() -> None:
     async with working(Bench()) as bench:
         await bench.boot(1)

@@ -172,6 +172,20 @@ async def test_a_paused_guest_stands_still_until_it_goes_on(subject: Subject, ti
     assert await subject.driver.power(guest.id) is Power.RUNNING
 
 
+async def test_a_guest_that_no_full_disk_stopped_is_not_made_to_go_on(subject: Subject) -> None:
+    guest = await build(subject)
+    for power, change in (
+        (Power.SHUTDOWN, None),
+        (Power.RUNNING, subject.driver.start),
+        (Power.PAUSED, subject.driver.pause),
+    ):
+        if change is not None:
+            await change(guest.id)
+        await subject.driver.unblock(guest.id)
+        assert await subject.driver.power(guest.id) is power
+    await subject.driver.unblock(str(uuid.uuid4()))
+
+
 async def test_what_starts_reboots_or_stops_a_paused_guest_does_not_leave_it_paused(subject: Subject) -> None:
     guest = await build(subject)
     await subject.driver.start(guest.id)

@@ -60,6 +60,12 @@ def test_a_paused_guest_that_changes_by_itself_is_shown_as_it_is(power: Power, s
     assert now(paused().send(seen(power))) == (state, power)
 
 
+def test_a_guest_that_a_full_disk_stops_is_paused_until_it_goes_on() -> None:
+    blocked = paused().send(UnpauseInstance()).settle().send(seen(Power.BLOCKED))
+    assert now(blocked) == (VmState.PAUSED, Power.BLOCKED)
+    assert now(blocked.send(seen(Power.RUNNING))) == (VmState.ACTIVE, Power.RUNNING)
+
+
 def test_a_guest_that_is_paused_from_outside_is_shown_so_and_goes_on_when_asked() -> None:
     scenario = Scenario().booted().send(seen(Power.PAUSED))
     assert now(scenario) == (VmState.PAUSED, Power.PAUSED)

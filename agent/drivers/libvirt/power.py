@@ -6,8 +6,10 @@ to libvirt are for all guests of the host.
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import libvirt
 
@@ -38,6 +40,8 @@ POWER = {
     libvirt.VIR_DOMAIN_CRASHED: Power.CRASHED,
     libvirt.VIR_DOMAIN_PMSUSPENDED: Power.SUSPENDED,
 }
+ROOM = 64 << 20
+"""Bytes that must be free for a guest that its full disk stopped to go on: with less it would stop again at once."""
 OFF = {Power.NONE, Power.SHUTDOWN, Power.CRASHED}
 
 logger = logging.getLogger(__name__)
@@ -53,7 +57,7 @@ class LibvirtPower(LibvirtHost):
     async def stop(self, instance_id: str, grace: float) -> None:
         """Press the power button until the guest is off, and pull the plug after `grace` seconds."""
         match await self.power(instance_id):
-            case Power.PAUSED:
+            case Power.PAUSED | Power.BLOCKED:
                 await self.unpause(instance_id)
             case Power.SUSPENDED:
                 await self._with(instance_id, _forget_memory)
@@ -123,6 +127,21 @@ class LibvirtPower(LibvirtHost):
     async def resume(self, instance_id: str) -> None:
         """Start the guest, which libvirt does from the saved memory where there is some."""
         await self._run(instance_id, only_saved=True)
+
+    async def unblock(self, instance_id: str) -> None:
+        """Look at the file systems of the guest's disks, and have QEMU write again what it could not."""
+
+        def work(domain: libvirt.virDomain) -> None:
+            state, reason = domain.state()
+            if _power(state, reason, saved=False) is not Power.BLOCKED:
+                return
+            # Of another error it would only be stopped again.
+            errors = domain.diskErrors()
+            full = set(errors.values()) == {libvirt.VIR_DOMAIN_DISK_ERROR_NO_SPACE}
+            if full and all(_has_room(file) for file in xml.files_of(domain.XMLDesc(), errors)):
+                domain.resume()
+
+        await self._with(instance_id, work)
 
     async def power(self, instance_id: str) -> Power:
         """Tell the power of one guest by libvirt's word."""
@@ -255,4 +274,12 @@ def _power(state: int, reason: int, saved: bool) -> Power:
         return Power.SUSPENDED
     if state == libvirt.VIR_DOMAIN_SHUTOFF and reason == libvirt.VIR_DOMAIN_SHUTOFF_CRASHED:
         return Power.CRASHED
+    if state == libvirt.VIR_DOMAIN_PAUSED and reason == libvirt.VIR_DOMAIN_PAUSED_IOERROR:
+        return Power.BLOCKED
     return POWER[state]
+
+
+def _has_room(file: Path) -> bool:
+    """Return whether a guest that goes on can write for a while into this file. Raises OSError."""
+    space = os.statvfs(file)
+    return space.f_bavail * space.f_frsize >= ROOM

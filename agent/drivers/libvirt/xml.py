@@ -4,7 +4,7 @@ Why built from elements: names and metadata come from users, and no user's text 
 """
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from string import ascii_lowercase
@@ -114,6 +114,13 @@ def device_of(xml: str, serial: str) -> str:
     disk = disk_of(xml, serial)
     target = ET.fromstring(disk).find("target") if disk is not None else None
     return target.get("dev", "") if target is not None else ""
+
+
+def files_of(xml: str, devices: Collection[str]) -> list[Path]:
+    """The files of the disks with these names (vdb) in a definition, those below them not among them."""
+    disks = ET.fromstring(xml)
+    found = [disks.find(f"devices/disk/target[@dev='{device}']/../source[@file]") for device in devices]
+    return [Path(source.get("file", "")) for source in found if source is not None]
 
 
 def interface_xml(guest: GuestSpec, nic: Nic, machine: Machine) -> str:

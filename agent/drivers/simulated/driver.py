@@ -364,6 +364,13 @@ class SimulatedDriver(SimulatedVolumes):
         guest.power = Power.RUNNING
         self._keep(instance_id)
 
+    async def unblock(self, instance_id: str) -> None:
+        """Note that the guest runs, where it was noted as blocked."""
+        guest = self._guests.get(instance_id)
+        if guest is not None and guest.power == Power.BLOCKED:
+            guest.power = Power.RUNNING
+            self._keep(instance_id)
+
     async def power(self, instance_id: str) -> Power:
         """Tell the power that was noted of one guest."""
         guest = self._guests.get(instance_id)
@@ -402,9 +409,10 @@ class SimulatedDriver(SimulatedVolumes):
         return len(self._known(instance_id).addresses)
 
     async def power_off_by_itself(self, instance_id: str, power: Power = Power.SHUTDOWN) -> None:
-        """As when somebody in the guest turns it off, or it crashes: no job asked for it, and the watcher hears."""
+        """As when somebody in the guest turns it off, it crashes, or its disk is full: no job asked for it, and the
+        watcher hears."""
         guest = self._known(instance_id)
-        if guest.power not in OFF:
+        if guest.power not in OFF and power in OFF:
             guest.end()
         guest.power = power
         self._keep(instance_id)
