@@ -5,7 +5,7 @@
 PYTHON ?= $(shell for python in /usr/bin/python3 python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 LOCAL := $(or $(PYTHON),$(error Python 3.11 or newer is needed: apt-get install python3.11 python3.11-venv)) -B -m infra.local
-OPTIONS = $(if $(HOSTS),--hosts $(HOSTS)) $(if $(SIMULATED),--simulated) $(if $(SUBNET),--subnet $(SUBNET))
+OPTIONS = $(if $(HOSTS),--hosts $(HOSTS)) $(if $(SIMULATED),--simulated) $(if $(SUBNET),--subnet $(SUBNET)) $(if $(CEPH),--ceph)
 BIN := .venv/bin
 FAST := $(BIN)/pytest -q -n auto --dist worksteal -m "not real and not e2e"
 # Mostly they wait for servers; a file's tests share a cluster. In order: by the count of tests the longest would come last.
@@ -22,7 +22,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help:  ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 17
 
-demo:  ## start all of it and boot a guest (HOSTS=3 SIMULATED=1 SUBNET=10.98.0.0/24)
+demo:  ## start all of it and boot a guest (HOSTS=3 SIMULATED=1 SUBNET=10.98.0.0/24 CEPH=1)
 	@$(LOCAL) demo $(OPTIONS)
 
 up:  ## start the local cluster (options as for demo)

@@ -1,6 +1,6 @@
 """Questions of the check to hosts' agents, over their HTTP endpoints."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -26,6 +26,9 @@ Guests = Callable[[Host], Awaitable[Mapping[str, HostedGuest]]]
 Networks = Callable[[Host], Awaitable[HostNetworks | None]]
 """Returns what a host tells of its networks; None for a host that has none, or whose agent does not know how. Raises
 AgentSilent."""
+PoolVolumes = Callable[[Host, str], Awaitable[Collection[str] | None]]
+"""Returns the ids of the volumes whose disks there are in the pool with this id, as a host finds it; None where its
+agent does not know how. Raises AgentSilent."""
 
 
 class AgentSilent(Exception):
@@ -35,6 +38,10 @@ class AgentSilent(Exception):
 async def without_networks(host: Host) -> HostNetworks | None:
     """Return that a host has no networks, as simulated ones have none."""
     return None
+
+
+async def without_pools(host: Host, pool_id: str) -> None:
+    """Return that the host tells of no pool."""
 
 
 def guests_by_http(session: aiohttp.ClientSession, token: str) -> Guests:
@@ -60,6 +67,19 @@ def networks_by_http(session: aiohttp.ClientSession, token: str) -> Networks:
             raise AgentSilent(text_of(error)) from error
 
     return networks
+
+
+def pool_volumes_by_http(session: aiohttp.ClientSession, token: str) -> PoolVolumes:
+    """Return a function that asks the HTTP endpoint of a host's agent for the volumes in a pool."""
+
+    async def pool_volumes(host: Host, pool_id: str) -> Collection[str] | None:
+        found = await _answer(session, token, host, f"pools/{pool_id}/volumes", missing=True)
+        try:
+            return None if found is None else frozenset(found["volumes"])
+        except (KeyError, TypeError) as error:
+            raise AgentSilent(text_of(error)) from error
+
+    return pool_volumes
 
 
 async def _answer(session: aiohttp.ClientSession, token: str, host: Host, what: str, missing: bool = False) -> Any:

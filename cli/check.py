@@ -7,15 +7,27 @@ no mistake; the check waits for it.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AsyncExitStack, aclosing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import aiohttp
 
-from cli.agents import AgentSilent, Guests, HostedGuest, Networks, guests_by_http, networks_by_http, without_networks
+from cli.agents import (
+    AgentSilent,
+    Guests,
+    HostedGuest,
+    Networks,
+    PoolVolumes,
+    guests_by_http,
+    networks_by_http,
+    pool_volumes_by_http,
+    without_networks,
+    without_pools,
+)
 from cli.network_check import networks
+from cli.pool_check import disks_in_pools, pool_disks, pools
 from commands.engine import EngineRules
 from commands.recovery.from_log import ProcessorShare, RefillResult, refill
 from commands.rules import CachedAggregate, Rules, restored
@@ -73,6 +85,7 @@ class CheckedParts:
     guests: Guests
     clock: Callable[[], datetime]
     networks: Networks = without_networks
+    pool_volumes: PoolVolumes = without_pools
 
 
 @dataclass
@@ -94,6 +107,8 @@ class Observations:
     silent: list[str] = field(default_factory=list)
     untold: list[str] = field(default_factory=list)
     """Names of hosts that tell their guests, and not their networks."""
+    pool_disks: dict[str, Collection[str]] = field(default_factory=dict)
+    """Pool's id -> names of the files or images in it, of each pool that a host tells of."""
     durability: Durability | None = None
     """How durable the log is; None where it has no topics."""
 
@@ -205,28 +220,6 @@ def volumes(seen: Observations) -> Iterator[str]:
                 volume = holders.get(Key("volume", each.id))
                 if not isinstance(volume, Volume) or volume.instance_id != key.id:
                     yield f"instance {key.id} has volume {each.id}, which is not reserved for it"
-
-
-def pools(seen: Observations) -> Iterator[str]:
-    """Claims on pools are those of the volumes in them, of their size, and add up to what the pool says is claimed."""
-    holders = dict(seen.holders)
-    kept: dict[str, Pool] = {key.id: pool for key, pool in seen.folded.states.items() if isinstance(pool, Pool)}
-    for ident, pool in kept.items():
-        if (summed := sum(claim.size for claim in pool.claims.values())) != pool.claimed:
-            yield f"pool {ident} says that {pool.claimed} bytes are claimed, and its claims are {summed}"
-        for claim_id, claim in pool.claims.items():
-            holder = holders.get(Key(claim.holder_kind, claim_id))
-            if holder is not None and holder.task is not None:
-                continue
-            if not isinstance(holder, Volume) or holder.pool_id != ident or holder.deleted is not None:
-                yield f"pool {ident} holds a claim for {claim.holder_kind} {claim_id}, which is not there"
-            elif holder.size != claim.size:
-                yield f"pool {ident} holds {claim.size} bytes for volume {claim_id}, which has {holder.size}"
-    for key, holder in holders.items():
-        if isinstance(holder, Volume) and holder.pool_id and holder.host is not None and holder.task is None:
-            pool_of = kept.get(holder.pool_id)
-            if pool_of is None or key.id not in pool_of.claims:
-                yield f"volume {key.id} is in pool {holder.pool_id} without a claim"
 
 
 def usage(seen: Observations) -> Iterator[str]:
@@ -344,6 +337,7 @@ INVARIANTS: tuple[Callable[[Observations], Iterator[str]], ...] = (
     claims,
     volumes,
     pools,
+    pool_disks,
     usage,
     states,
     parked,
@@ -372,6 +366,8 @@ async def look(parts: CheckedParts) -> Report:
         seen.deadlines |= {due.key: due for due in await write_store.due(END_OF_TIME, EVERYTHING)}
         seen.parked |= await write_store.parked()
     await _guests(parts, seen)
+    there = ((key.id, pool) for key, pool in folded.states.items() if isinstance(pool, Pool))
+    seen.pool_disks = await disks_in_pools(there, seen.hosts, parts.pool_volumes)
     ahead = sum(entry.version > folded.versions.get(key, 0) for key, entry in seen.stored.items())
     moving = {
         "records to be decided": waiting,
@@ -477,6 +473,13 @@ async def check_deployment(settings: Settings, patience: float) -> Report:
             stack.push_async_callback(write_store.close)
         timeout = aiohttp.ClientTimeout(total=AGENT_SECONDS)
         session = await stack.enter_async_context(aiohttp.ClientSession(timeout=timeout))
-        asking = guests_by_http(session, token), networks_by_http(session, token)
-        parts = CheckedParts(log, store, write_stores, asking[0], lambda: datetime.now(UTC), asking[1])
+        parts = CheckedParts(
+            log,
+            store,
+            write_stores,
+            guests_by_http(session, token),
+            lambda: datetime.now(UTC),
+            networks_by_http(session, token),
+            pool_volumes_by_http(session, token),
+        )
         return await check(parts, patience)

@@ -1,17 +1,18 @@
 """Pools: places for volumes that several hosts reach, so that a volume is tied to none of them.
 
-A pool is a directory that its hosts have mounted from elsewhere (NFS, CephFS). Which hosts reach it, and how much space
-there is, its hosts say; who holds how much of it is decided here, one claim after the other, so that what is promised
-is never more than there is.
+A pool is a directory that its hosts have mounted from elsewhere (NFS, CephFS), or a pool of a Ceph cluster. Which hosts
+reach it, and how much space there is, its hosts say; who holds how much of it is decided here, one claim after the
+other, so that what is promised is never more than there is.
 
 Why one host founds it: a host on which the file system is not mounted has the directory all the same, and would write
 volumes to its own disk. So the first host that finds the directory writes the pool's id there, and every other one has
-to find it.
+to find it. In a Ceph cluster the same id keeps two pools of GoStack from one of Ceph's.
 """
 
 import posixpath
+import re
+from dataclasses import replace
 from datetime import datetime
-from enum import StrEnum
 from typing import Annotated, ClassVar
 
 from pydantic import Field
@@ -27,21 +28,18 @@ from domain.jobs.pool import (
     PoolSpace,
     PoolSpaceClaimed,
     PoolSpaceReleased,
+    PoolType,
     ReleaseInPool,
     differs,
 )
 from domain.kind import Kind, Unique
 from domain.named import Named
 
+CEPH_CONF = "/etc/ceph/ceph.conf"
+CEPH_USER = "gostack"
+LONGEST_PATH = 1024
 MOST_HOSTS = 64
 """Hosts among which one is chosen for work on a pool: the rest of a larger number would change nothing."""
-
-
-class PoolType(StrEnum):
-    """The way in which a pool keeps its volumes."""
-
-    FILE = "file"
-    """Files in a directory that the hosts share."""
 
 
 class PoolClaim(Model):
@@ -60,13 +58,18 @@ class Pool(Model):
     id: str
     name: Annotated[str, PLAIN]
     type: PoolType = PoolType.FILE
-    path: Annotated[str, PLAIN]
+    path: Annotated[str, PLAIN] = ""
+    """Absolute path of its directory; empty where the type is rbd."""
+    ceph_pool: Annotated[str, PLAIN] = ""
+    """Name of the pool in the Ceph cluster; empty unless the type is rbd, as all that is Ceph's."""
+    ceph_conf: Annotated[str, PLAIN] = ""
+    ceph_user: Annotated[str, PLAIN] = ""
     description: Annotated[str, PERSONAL] = ""
     reserved: int = 0
     ratio: float = 1.0
     draining: bool = False
     founder: str = ""
-    """Id of the host that wrote the pool's id into its directory; empty: none has yet."""
+    """Id of the host that wrote the pool's id into it; empty: none has yet."""
     hosts: dict[str, PoolSpace] = {}
     """Host id -> what the host found."""
     claims: Table[PoolClaim] = EMPTY
@@ -84,7 +87,7 @@ class Pool(Model):
 
     @property
     def capacity(self) -> int:
-        """Bytes of the file system, as the host that knows of least says; 0 while no host reaches it."""
+        """Bytes that it can hold, as the host that knows of least says; 0 while no host reaches it."""
         return min((self.hosts[ident].capacity for ident in self.reached_by), default=0)
 
     @property
@@ -101,16 +104,24 @@ class PoolCommand(Command):
 
 
 class CreatePool(PoolCommand):
-    """Create a pool in a directory that several hosts share; hosts that have it mounted reach it within seconds."""
+    """Create a pool in a directory that several hosts share, or in a Ceph cluster; hosts find it within seconds."""
 
     name: Annotated[str, PLAIN]
-    path: Annotated[str, PLAIN, Field(min_length=2, max_length=1024)]
-    """Absolute path of the directory, the same on every host."""
+    type: PoolType = PoolType.FILE
+    """Whether volumes are files in a directory (file), or images in a pool of a Ceph cluster (rbd)."""
+    path: Annotated[str, PLAIN, Field(max_length=LONGEST_PATH)] = ""
+    """Of type file: absolute path of the directory, the same on every host."""
+    ceph_pool: Annotated[str, PLAIN, Field(max_length=128)] = ""
+    """Of type rbd: name of the pool in the Ceph cluster, in which there is nothing else."""
+    ceph_conf: Annotated[str, PLAIN, Field(max_length=LONGEST_PATH)] = ""
+    """Of type rbd: path of the cluster's configuration on every host, /etc/ceph/ceph.conf where none is given."""
+    ceph_user: Annotated[str, PLAIN, Field(max_length=64)] = ""
+    """Of type rbd: the Ceph user, gostack where none is given; its keyring is beside the configuration."""
     description: Annotated[str, PERSONAL] = ""
     reserved: Annotated[int, BYTES, Field(ge=0, le=1 << 60)] = 0
     """Space that is never claimed, in bytes."""
     ratio: Annotated[float, Field(ge=0.01, le=100)] = 1.0
-    """Bytes that may be claimed for each byte of the file system: more than 1 is overcommit."""
+    """Bytes that may be claimed for each byte that there is: more than 1 is overcommit."""
 
 
 class UpdatePool(PoolCommand):
@@ -129,7 +140,7 @@ class DrainPool(PoolCommand):
 
 
 class DeletePool(PoolCommand):
-    """Delete a pool that holds nothing; its directory stays."""
+    """Delete a pool that holds nothing; its directory, or its pool in the Ceph cluster, stays."""
 
     relieves: ClassVar[bool] = True
 
@@ -144,8 +155,14 @@ class PoolEvent(Event):
 class PoolCreated(PoolEvent):
     """The pool exists from now on; hosts look for it."""
 
+    revision = 2
+
     name: Annotated[str, PLAIN]
-    path: Annotated[str, PLAIN]
+    type: PoolType = PoolType.FILE
+    path: Annotated[str, PLAIN] = ""
+    ceph_pool: Annotated[str, PLAIN] = ""
+    ceph_conf: Annotated[str, PLAIN] = ""
+    ceph_user: Annotated[str, PLAIN] = ""
     description: Annotated[str, PERSONAL] = ""
     reserved: int = 0
     ratio: float = 1.0
@@ -169,7 +186,7 @@ class PoolDrained(PoolEvent):
 
 
 class PoolFounded(PoolEvent):
-    """A host, and no other, is to write the pool's id into its directory."""
+    """A host, and no other, is to write the pool's id into its directory or Ceph pool."""
 
     host_id: str
     at: datetime
@@ -202,7 +219,7 @@ class PoolClaimReleased(PoolEvent):
 
 
 class PoolDeleted(PoolEvent):
-    """The pool is deleted; its directory is nobody's concern any more."""
+    """The pool is deleted; its directory or Ceph pool is nobody's concern any more."""
 
     at: datetime
 
@@ -230,6 +247,11 @@ class PoolNotReached(Refusal):
     category = Category.CONFLICT
     hint = "gs pool show tells what each host found; a new pool is found within seconds."
 
+
+_OTHERS = {PoolType.FILE: ("ceph_pool", "ceph_conf", "ceph_user"), PoolType.RBD: ("path",)}
+"""Type of a pool -> the fields that belong to the other types."""
+_CEPH_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
+"""Names of pools and users in a Ceph cluster that GoStack works with; Ceph itself permits more."""
 
 RULES = Named("pool", Pool, CreatePool, PoolCreated, DeletePool, PoolDeleted, UpdatePool, PoolUpdated)
 
@@ -259,15 +281,8 @@ def evolve(now: Pool | None, event: Event, subject_id: str) -> Pool:
 def decide(now: Pool | None, envelope: Envelope) -> Decision:
     """Return the events and answers of a command, a job's request, or a host's report. Raises a Refusal."""
     match envelope.data:
-        case CreatePool(path=path):
-            if (
-                not path.startswith("/")
-                or path.startswith("//")
-                or posixpath.normpath(path) != path
-                or path.count("/") < 2
-            ):
-                allowed = "an absolute path without .. or a slash at its end, as /srv/gostack, not one at the root"
-                raise Invalid(field="path", value=path, allowed=allowed)
+        case CreatePool() as command:
+            return RULES.decide(now, replace(envelope, data=_whole(command)))
         case DeletePool():
             _must_be_empty(RULES.alive(now, envelope))
         case DrainPool(off=off):
@@ -282,6 +297,35 @@ def decide(now: Pool | None, envelope: Envelope) -> Decision:
             events: list[Event] = [PoolClaimReleased(claim_id=claim_id)] if held else []
             return Decision(events, [reply.done("ReleasePoolSpace", PoolSpaceReleased())])
     return RULES.decide(now, envelope)
+
+
+def _whole(command: CreatePool) -> CreatePool:
+    """Return the command with all that its type of pool needs. Raises Invalid for what is wrong, or of another type."""
+    for field in _OTHERS[command.type]:
+        if value := getattr(command, field):
+            raise Invalid(field=field, value=value, allowed=f"nothing, since the pool's type is {command.type}")
+    if command.type is PoolType.FILE:
+        _must_be_path("path", command.path, "/srv/gostack")
+        return command
+    whole = command.but(ceph_conf=command.ceph_conf or CEPH_CONF, ceph_user=command.ceph_user or CEPH_USER)
+    _must_be_path("ceph_conf", whole.ceph_conf, CEPH_CONF)
+    for field in ("ceph_pool", "ceph_user"):
+        if not _CEPH_NAME.fullmatch(value := getattr(whole, field)):
+            allowed = "letters, digits, and after the first of these also . _ and -"
+            raise Invalid(field=field, value=value, allowed=allowed)
+    return whole
+
+
+def _must_be_path(field: str, path: str, example: str) -> None:
+    if (
+        not path.startswith("/")
+        or path.startswith("//")
+        or posixpath.normpath(path) != path
+        or path.count("/") < 2
+        or not path.isprintable()
+    ):
+        allowed = f"an absolute path without .. or a slash at its end, as {example}, not one at the root"
+        raise Invalid(field=field, value=path, allowed=allowed)
 
 
 def _seen(now: Pool, seen: PoolSeen, envelope: Envelope) -> list[Event]:
@@ -340,5 +384,5 @@ KIND = Kind(
     delete=DeletePool,
     hidden=frozenset({"claims"}),
     computed=("capacity", "room"),
-    shown=("path", "capacity", "claimed", "room", "draining"),
+    shown=("type", "path", "ceph_pool", "capacity", "claimed", "room", "draining"),
 )

@@ -48,7 +48,7 @@ class DriverFault(StrEnum):
     VOLUME_UNKNOWN = "volume-unknown"
     """The host has no file of the volume."""
     POOL_NOT_REACHED = "pool-not-reached"
-    """The host does not find the pool where it should be: its file system is not mounted, or hangs."""
+    """The host does not find the pool where it should be: its storage is not there, hangs, or lets nobody in."""
     VOLUME_NOT_RELEASED = "volume-not-released"
     """The guest was asked to let go of the volume's disk, and did not."""
     VOLUME_DIFFERS = "volume-differs"
@@ -201,6 +201,9 @@ class VolumeDriver(Protocol):
 
     async def know_pools(self, places: Sequence[PoolPlace]) -> Sequence[PoolOnHost]:
         """Take over the pools that there are, and return what the host finds of each, within seconds."""
+
+    async def pool_volumes(self, pool_id: str) -> Sequence[str]:
+        """Tell the ids of the volumes whose disks there are in a pool. "pool-not-reached"."""
 
     async def create_volume(self, volume_id: str, size: int, pool_id: str = "") -> None:
         """Make an empty disk of `size` bytes, in a pool or on the host's own disk; one that is there keeps what is on

@@ -1,28 +1,40 @@
-"""The pools that a host reaches: directories that are shared with other hosts, each with the pool's id in it.
+"""The pools that a host knows: looks at them, and work on them, of which none holds up another's.
 
-Why looked at before every use: where a file system is not mounted, its directory is there all the same, and what would
-be written into it lies on the host's own disk, where no other host finds it.
+Storage that hangs keeps whoever asks it: each pool has threads of its own.
 """
 
-import os
+import asyncio
+import logging
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from pathlib import Path
+from typing import TypeVar
 
 import orjson
 
 from agent.drivers import whole_file
 from agent.drivers.driver import DriverError, DriverFault
-from domain.jobs.pool import PoolOnHost, PoolPlace, PoolSight
+from agent.drivers.storage.ceph import CephFault
+from agent.drivers.storage.files import FilePool
+from agent.drivers.storage.rbd import RbdPool
+from agent.drivers.storage.store import PoolStore, VolumeStore
+from domain.jobs.pool import PoolOnHost, PoolPlace, PoolSight, PoolSpace, PoolType
 
-MARK = ".gostack-pool"
-"""Name of the file that has the pool's id."""
 LOOK_SECONDS = 5.0
 """Time that a look at a pool may take; a look that hangs is the only one until it ends."""
+THREADS = 4
+"""Pieces of work on one pool side by side."""
+STORES: dict[PoolType, Callable[[PoolPlace], PoolStore]] = {PoolType.FILE: FilePool, PoolType.RBD: RbdPool}
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 
 class Pools:
-    """The pools that the operator has made, as one host finds them. Every method blocks."""
+    """The pools that the operator has made, as one host finds them."""
 
     def __init__(self, file: Path, host_id: str) -> None:
         """`file`: keeps the known pools, for an agent that starts while the API is away; `host_id`: this host's."""
@@ -31,13 +43,21 @@ class Pools:
         self._places = {each.id: each for each in _kept(file)}
         self._looks: dict[str, threading.Thread] = {}
         self._found: dict[str, PoolOnHost] = {}
+        self._workers: dict[str, ThreadPoolExecutor] = {}
+
+    @property
+    def ids(self) -> set[str]:
+        """The ids of the pools that are known."""
+        return set(self._places)
 
     def know(self, places: Iterable[PoolPlace]) -> list[PoolOnHost]:
-        """Take over the pools that there are, and return what the host finds of each. Raises OSError."""
+        """Take over the pools that there are, and return what the host finds of each; blocks. Raises OSError."""
         known = {each.id: each for each in places}
         if known != self._places:
             whole_file.put(self._file, orjson.dumps([each.model_dump() for each in known.values()]).decode())
             self._places = known
+            for gone in self._workers.keys() - known.keys():
+                self._workers.pop(gone).shutdown(wait=False, cancel_futures=True)
         for place in known.values():
             running = self._looks.get(place.id)
             if running is None or not running.is_alive():
@@ -52,79 +72,36 @@ class Pools:
                 deadline = 0.0
         return [self._found[ident] for ident in known]
 
-    def directory(self, pool_id: str) -> Path:
-        """Return the pool's directory. Raises DriverError "pool-not-reached"."""
+    async def run(self, pool_id: str, work: Callable[[VolumeStore], T]) -> T:
+        """Run work on a pool's volumes, which blocks, in a thread of the pool's, and return its result.
+
+        Raises DriverError "pool-not-reached", or what the work raises.
+        """
         place = self._places.get(pool_id)
         if place is None:
             raise DriverError(DriverFault.POOL_NOT_REACHED, f"this host knows no pool {pool_id}")
-        sight = _sight(place)
-        if sight is not PoolSight.REACHED:
-            raise DriverError(
-                DriverFault.POOL_NOT_REACHED, f"this host does not reach pool {place.name}: {sight}", place.path
-            )
-        return Path(place.path)
+        store = STORES[place.type](place)
+        workers = self._workers.get(pool_id)
+        if workers is None:
+            workers = self._workers[pool_id] = ThreadPoolExecutor(THREADS, thread_name_prefix=f"pool-{pool_id[:8]}")
+        return await asyncio.get_running_loop().run_in_executor(workers, copy_context().run, work, store)
 
-    def volume(self, pool_id: str, volume_id: str) -> Path:
-        """Return the file of a volume. Raises DriverError "pool-not-reached"."""
-        return self.directory(pool_id) / "volumes" / f"{volume_id}.qcow2"
+    def close(self) -> None:
+        """Take no more work; what has begun ends by itself."""
+        for workers in self._workers.values():
+            workers.shutdown(wait=False, cancel_futures=True)
 
     def _look(self, place: PoolPlace) -> None:
-        sight = _sight(place)
-        if sight is PoolSight.NOT_MARKED and place.founder and place.founder == self._host_id:
-            sight = _mark(place)
-        if sight is not PoolSight.REACHED:
-            self._found[place.id] = PoolOnHost(id=place.id, sight=sight)
-            return
+        founds = bool(place.founder) and place.founder == self._host_id
         try:
-            size = os.statvfs(place.path)
-        except OSError:
-            self._found[place.id] = PoolOnHost(id=place.id, sight=PoolSight.NO_ANSWER)
-            return
-        self._found[place.id] = PoolOnHost(
-            id=place.id,
-            sight=sight,
-            capacity=size.f_blocks * size.f_frsize,
-            available=size.f_bavail * size.f_frsize,
-        )
-
-
-def _sight(place: PoolPlace) -> PoolSight:
-    """Return what the host finds where the pool should be."""
-    try:
-        marked = (Path(place.path) / MARK).read_text().strip()
-    except (FileNotFoundError, NotADirectoryError):
-        return PoolSight.NOT_MARKED if Path(place.path).is_dir() else PoolSight.NOT_THERE
-    except (OSError, UnicodeDecodeError):
-        return PoolSight.NO_ANSWER
-    return PoolSight.REACHED if marked == place.id else PoolSight.OF_ANOTHER
-
-
-def _mark(place: PoolPlace) -> PoolSight:
-    """Write the pool's id into its directory, and make the directory for volumes; return what is there then."""
-    volumes = Path(place.path) / "volumes"
-    try:
-        volumes.mkdir(mode=0o711, exist_ok=True)
-        volumes.chmod(0o711)
-        # Whoever comes first; there is one founder, but a directory may be two pools' by mistake.
-        _put_new(Path(place.path) / MARK, place.id)
-    except FileExistsError:
-        return _sight(place)
-    except OSError:
-        return PoolSight.NOT_MARKED
-    return PoolSight.REACHED
-
-
-def _put_new(path: Path, text: str) -> None:
-    """Put a file there whole, where none is. Raises FileExistsError, OSError."""
-    fresh = path.with_name(f"{path.name}.{os.getpid()}")
-    try:
-        with fresh.open("w") as file:
-            file.write(f"{text}\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(fresh, path)
-    finally:
-        fresh.unlink(missing_ok=True)
+            space = STORES[place.type](place).look(founds)
+            why = ""
+        except CephFault as problem:
+            space, why = PoolSpace(sight=problem.sight), str(problem)
+        before = self._found.get(place.id)
+        if before is None or before.sight is not space.sight:
+            logger.info("pool %s is %s%s", place.name, space.sight, f": {why}" if why else "")
+        self._found[place.id] = PoolOnHost(id=place.id, **space.model_dump())
 
 
 def _kept(file: Path) -> list[PoolPlace]:

@@ -6,7 +6,7 @@ everything for ever. Callers need the token that API and agents share.
 
 import hmac
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Annotated
 from uuid import UUID
 
@@ -90,6 +90,10 @@ def endpoint(drivers: Mapping[str, Driver], token: str, epochs: Callable[[str], 
     async def guests(host_id: str) -> dict[str, Mapping[str, str | int]]:
         powers = {ident: str(power) for ident, power in (await driver(host_id).guests()).items()}
         return {"guests": powers, "epochs": epochs(host_id)}
+
+    @app.get("/v1/hosts/{host_id}/pools/{pool_id}/volumes")
+    async def pool_volumes(host_id: str, pool_id: UUID) -> dict[str, Sequence[str]]:
+        return {"volumes": await driver(host_id).pool_volumes(str(pool_id))}
 
     _add_networks(app, driver)
 

@@ -76,7 +76,8 @@ async def uplinks(services: ServicesDep) -> Response:
 async def pools(services: ServicesDep) -> Response:
     """Return the pools that hosts are to look for (PoolPlace)."""
     found = every_document(services.store, "pools", Condition("deleted", "=", False))
-    told = [{name: each[name] for name in PoolPlace.model_fields} async for each in found]
+    # What an earlier release wrote lacks what pools had not yet.
+    told = [{name: each[name] for name in PoolPlace.model_fields if name in each} async for each in found]
     return Response(orjson.dumps({"pools": told}), media_type=JSON)
 
 

@@ -34,12 +34,15 @@ class PoolSpaceDocument(Document):
 
 
 class PoolDocument(Document):
-    """A pool: a directory that several hosts share, in which volumes lie. Sizes are in bytes."""
+    """A pool: a directory that several hosts share, or a pool of a Ceph cluster, with volumes. Sizes are in bytes."""
 
     id: str
     name: str
     type: str
     path: str
+    ceph_pool: str
+    ceph_conf: str
+    ceph_user: str
     description: str
     reserved: int
     ratio: float
@@ -60,6 +63,9 @@ EXAMPLE: dict[str, Any] = {
     "name": "nfs",
     "type": "file",
     "path": "/srv/gostack",
+    "ceph_pool": "",
+    "ceph_conf": "",
+    "ceph_user": "",
     "description": "the filer in the cellar",
     "reserved": 0,
     "ratio": 1.0,

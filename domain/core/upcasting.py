@@ -117,6 +117,7 @@ UPCASTS: dict[str, Upcast] = {
     "gostack.network.port-updated.v1": Upcast("gostack.network.port-updated.v2", _as_it_was),
     "gostack.network.bind-port.v1": Upcast("gostack.network.bind-port.v2", _reply_to_an_instance),
     "gostack.network.unbind-port.v1": Upcast("gostack.network.unbind-port.v2", _reply_to_an_instance),
+    "gostack.pool.created.v1": Upcast("gostack.pool.created.v2", _as_it_was),
     "gostack.job.dispatch-host-jobs.v1": Upcast("gostack.job.dispatch-host-jobs.v2", _dispatch_of_an_instance),
     "gostack.task.accepted.v2": Upcast("gostack.task.accepted.v3", _as_it_was),
     "gostack.task.planned.v2": Upcast("gostack.task.planned.v3", _as_it_was),

@@ -10,19 +10,32 @@ from domain.tasks.messages import Reply
 from domain.tasks.task import Task
 
 
+class PoolType(StrEnum):
+    """The way in which a pool keeps its volumes."""
+
+    FILE = "file"
+    """Files in a directory that the hosts share."""
+    RBD = "rbd"
+    """Images in a pool of a Ceph cluster (RADOS block devices)."""
+
+
 class PoolSight(StrEnum):
     """State of a pool, as a host finds it."""
 
     REACHED = "reached"
-    """The pool's directory, with its id in it."""
+    """The pool's directory or Ceph pool, with its id in it."""
     NOT_THERE = "not-there"
-    """There is no such directory."""
+    """There is no such directory, or the Ceph cluster has no such pool."""
     NOT_MARKED = "not-marked"
-    """The directory, without the pool's id in it: most likely the file system is not mounted."""
+    """The directory or Ceph pool, without the pool's id in it: most likely the file system is not mounted."""
     OF_ANOTHER = "of-another"
-    """The directory of another pool."""
+    """The directory or Ceph pool of another pool."""
     NO_ANSWER = "no-answer"
     """The storage does not answer within seconds."""
+    NOT_EQUIPPED = "not-equipped"
+    """The host lacks what it needs to ask: Ceph's library for Python, the configuration, or the user's keyring."""
+    DENIED = "denied"
+    """The Ceph cluster does not let the user in, or does not let it read the pool."""
 
 
 class PoolPlace(Model):
@@ -30,10 +43,17 @@ class PoolPlace(Model):
 
     id: str
     name: Annotated[str, PLAIN]
-    path: Annotated[str, PLAIN]
-    """Absolute path of the pool's directory."""
+    type: PoolType = PoolType.FILE
+    path: Annotated[str, PLAIN] = ""
+    """Absolute path of the pool's directory; empty where the type is rbd."""
+    ceph_pool: Annotated[str, PLAIN] = ""
+    """Name of the pool in the Ceph cluster; empty unless the type is rbd, as all that is Ceph's."""
+    ceph_conf: Annotated[str, PLAIN] = ""
+    """Absolute path of the Ceph cluster's configuration on every host; the user's keyring is beside it."""
+    ceph_user: Annotated[str, PLAIN] = ""
+    """Name of the Ceph user, without "client."."""
     founder: str = ""
-    """Id of the host that writes the pool's id into the directory."""
+    """Id of the host that writes the pool's id into the directory or Ceph pool."""
 
 
 class PoolSpace(Model):
@@ -41,9 +61,9 @@ class PoolSpace(Model):
 
     sight: PoolSight
     capacity: int = 0
-    """Size of the file system, in bytes."""
+    """Bytes that the pool can hold: the size of the file system, or what the Ceph pool has and can still take."""
     available: int = 0
-    """Free space of the file system, in bytes."""
+    """Free space for the pool, in bytes."""
 
 
 class PoolOnHost(PoolSpace):

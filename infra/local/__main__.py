@@ -8,13 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from infra.local import checks
-from infra.local.cluster import API_PORT, Cluster, Options
+from infra.local.cluster import Cluster, Options
 from infra.local.containers import run_beside_docker
 from infra.local.demo import build_image, demo
 from infra.local.layout import Layout
+from infra.local.probes import API_PORT
 from infra.local.process import Failure, tail
 from infra.local.progress import ProgressLine, say, warn
-from infra.local.setup import setup
+from infra.local.setup import CEPH, setup, system_packages
 
 COMMANDS = {
     "setup": "install what is missing and make the project's environment",
@@ -57,6 +58,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
             command.add_argument("--hosts", type=int, help="how many (default 2, or as last time)")
             command.add_argument("--simulated", action="store_true", help="hosts without guests: no root needed")
             command.add_argument("--subnet", help="of the bridge that joins the hosts")
+            command.add_argument("--ceph", action="store_true", help="a Ceph, too (or as last time)")
         if name == "logs":
             command.add_argument("part", nargs="?", help="one part, as `status` names it")
             command.add_argument("-f", "--follow", action="store_true", help="go on as it grows")
@@ -100,6 +102,9 @@ def _bring_up(chosen: argparse.Namespace, layout: Layout, progress: ProgressLine
     with progress.phase("setup"):
         setup(layout, progress)
     cluster = Cluster(layout, _options(chosen, layout))
+    if cluster.options.ceph:
+        with progress.phase("ceph"):
+            system_packages(progress, CEPH)
     if chosen.command == "demo":
         with progress.phase("image"), progress.part("guest image"):
             build_image(layout, cluster.options.simulated)
@@ -121,6 +126,7 @@ def _options(chosen: argparse.Namespace, layout: Layout) -> Options:
         hosts=chosen.hosts or options.hosts,
         subnet=chosen.subnet or options.subnet,
         simulated=chosen.simulated,
+        ceph=chosen.ceph or options.ceph,
     )
     if options.simulated:
         say(f"Hosts: {options.hosts}, simulated, as asked.")

@@ -6,10 +6,7 @@ import json
 import os
 import secrets
 import shutil
-import socket
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -17,16 +14,17 @@ from pathlib import Path
 
 from infra.local import checks
 from infra.local.account import NOBODY, Account, current, named, unprivileged
+from infra.local.ceph import Ceph
 from infra.local.hosts import AGENT_PORT, MOST, OWNER, SLOW, UPLINK, Bridge, LocalHost, existing, forget_pins
 from infra.local.kafka import Kafka, jars
 from infra.local.layout import KEPT_BY_CLEAN, LOG_MODE, Layout
 from infra.local.postgres import Postgres
+from infra.local.probes import API_HOSTS_PORT, API_PORT, api_ready, hosts_up, listens
 from infra.local.process import Failure, end, marked, run, tail, wait_until
 from infra.local.progress import ProgressLine, warn
 from infra.local.server import LOOPBACK, Server
 from infra.local.supervisor import RUNNING, Program, Supervisor
 
-API_PORT, API_HOSTS_PORT = 7480, 7481
 METRICS_PORTS = {
     "engine": 7471,
     "scheduler": 7472,
@@ -38,22 +36,27 @@ METRICS_PORTS = {
 }
 KAFKA_PORT, KAFKA_HOSTS_PORT, KAFKA_CONTROLLER_PORT = 19092, 19093, 19094
 POSTGRES_PORT = 15432
+CEPH_PORT = 3300
+CEPH_POOL = "gostack"
+"""Name of the pool in Ceph."""
 SUBNET = "10.97.0.0/24"
 WORKERS = ("engine", "scheduler", "timers", "projector", "webhooks", "api")
 SIMULATED = "simulated-agent"
 PATIENCE = 60.0
 HYPERVISOR = ("virtlogd", "libvirtd")
+CEPH = ("ceph-mon", "ceph-osd", "ceph-mgr")
 
 Sections = dict[str, dict[str, str | int | Path]]
 
 
 @dataclass(frozen=True)
 class Options:
-    """The options of `up`: how many hosts, whether they are simulated, and the subnet of their bridge."""
+    """The options of `up`: how many hosts, whether they are simulated, their bridge's subnet, and whether Ceph runs."""
 
     hosts: int = 2
     simulated: bool = False
     subnet: str = SUBNET
+    ceph: bool = False
 
     @staticmethod
     def of(layout: Layout) -> "Options":
@@ -76,6 +79,8 @@ class Cluster:
         self.bridge = Bridge(ipaddress.IPv4Network(options.subnet))
         numbers = () if options.simulated else range(1, options.hosts + 1)
         self.hosts = [LocalHost(number, self.bridge, layout) for number in numbers]
+        if options.ceph and not self.hosts:
+            raise Failure("ceph", "simulated hosts have no use for it; `make clean` forgets that it was asked for")
 
     # --- what there is
 
@@ -102,10 +107,20 @@ class Cluster:
         directory = self.layout.data / "kafka"
         return Kafka(directory, KAFKA_PORT, KAFKA_CONTROLLER_PORT, hosts=hosts, heap="768m", account=account)
 
+    @property
+    def ceph(self) -> Ceph | None:
+        """The Ceph of this cluster; None where none was asked for."""
+        if not self.options.ceph:
+            return None
+        _, account = self._accounts()
+        return Ceph(self.layout.data / "ceph", self.bridge.address, CEPH_PORT, account)
+
     def _programs(self, kafka: Kafka, postgres: Postgres, account: Account) -> list[Program]:
         config = {"GOSTACK_CONFIG": str(self.layout.config)}
         agents = {"GOSTACK_CONFIG": str(self.layout.agent_config)}
         programs = [_program(kafka, "TERM"), _program(postgres, "INT")]
+        if (ceph := self.ceph) is not None:
+            programs += [_program(daemon, "TERM") for daemon in ceph.daemons]
         programs += [
             Program(name, (self.layout.program("gostack"), name), self.layout.work, account, config) for name in WORKERS
         ]
@@ -166,6 +181,8 @@ class Cluster:
             self.supervisor.start(name)
         for server in (postgres, kafka):
             self._wait(progress, server.name, server.ready, server.start_timeout)
+        if (ceph := self.ceph) is not None:
+            self._start_ceph(progress, ceph)
         self._once(progress, "topics", ("topics", "apply"), account)
         self._once(progress, "migrate", ("db", "migrate"), account)
         for name in WORKERS:
@@ -175,17 +192,26 @@ class Cluster:
             self._expect_quick_guests(progress, host)
         self._expect_network(progress)
         for name in WORKERS:
-            self._wait(progress, name, _api_ready if name == "api" else None)
+            self._wait(progress, name, api_ready if name == "api" else None)
         for host in self.hosts:
             self.supervisor.start(f"{host.name}-agent")
         for host in self.hosts:
-            self._wait(progress, f"{host.name}-agent", partial(_listens, host.address, AGENT_PORT))
+            self._wait(progress, f"{host.name}-agent", partial(listens, host.address, AGENT_PORT))
         if self.options.simulated:
             self.supervisor.start(SIMULATED)
             self._wait(progress, SIMULATED, None)
         with progress.part("hosts registered"):
-            if not wait_until(lambda: _hosts_up() >= self.options.hosts, PATIENCE):
-                raise Failure("agents", f"{_hosts_up()} of {self.options.hosts} hosts are registered and up")
+            if not wait_until(lambda: hosts_up() >= self.options.hosts, PATIENCE):
+                raise Failure("agents", f"{hosts_up()} of {self.options.hosts} hosts are registered and up")
+
+    def _start_ceph(self, progress: ProgressLine, ceph: Ceph) -> None:
+        for daemon in ceph.daemons:
+            with progress.part(f"{daemon.name}'s files"):
+                daemon.prepare()
+            self.supervisor.start(daemon.name)
+            self._wait(progress, daemon.name, daemon.ready)
+        with progress.part("ceph's pool"):
+            ceph.make_pool(CEPH_POOL)
 
     def _expect_free_ports(self) -> None:
         for part, port in (
@@ -198,6 +224,8 @@ class Cluster:
             checks.port_free(part, LOOPBACK, port)
         if self.hosts:
             checks.port_free("kafka", self.bridge.address, KAFKA_HOSTS_PORT)
+        if self.options.ceph:
+            checks.port_free("ceph-mon", self.bridge.address, CEPH_PORT)
         checks.port_free("api", self.bridge.address if self.hosts else LOOPBACK, API_HOSTS_PORT)
 
     def _make_directories(self, account: Account) -> None:
@@ -333,7 +361,7 @@ class Cluster:
         """End everything of this cluster, guests too; doing it again is harmless. Raises Failure."""
         if self.supervisor.runs():
             with progress.part("parts", "stopped"):
-                self.supervisor.stop_all(last=("kafka", "postgres"))
+                self.supervisor.stop_all(last=("kafka", "postgres", *CEPH))
                 self.supervisor.shut_down()
         # Whoever lost its supervisor.
         left = end(marked(str(self.layout.data)), grace=10)
@@ -419,40 +447,6 @@ def _program(server: Server, stop_signal: str) -> Program:
         stop_signal=stop_signal,
         stop_wait=int(server.stop_timeout),
     )
-
-
-def durability() -> str:
-    """Return a sentence on how durable the log is; empty where the API does not know."""
-    try:
-        with urllib.request.urlopen(f"http://{LOOPBACK}:{API_PORT}/readyz", timeout=10) as answer:
-            found = json.load(answer)["durability"]
-    except (urllib.error.URLError, OSError):
-        return ""
-    return str(found["summary"]) if found else ""
-
-
-def _api_ready() -> bool:
-    try:
-        with urllib.request.urlopen(f"http://{LOOPBACK}:{API_PORT}/readyz", timeout=2) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
-
-
-def _hosts_up() -> int:
-    try:
-        with urllib.request.urlopen(f"http://{LOOPBACK}:{API_PORT}/v1/hosts?limit=1000", timeout=2) as answer:
-            return sum(host["health"] == "up" for host in json.load(answer)["hosts"])
-    except (urllib.error.URLError, OSError):
-        return 0
-
-
-def _listens(address: str, port: int) -> bool:
-    try:
-        socket.create_connection((address, port), 1).close()
-    except OSError:
-        return False
-    return True
 
 
 def _toml(sections: Sections) -> str:

@@ -8,8 +8,10 @@ import time
 from pathlib import Path
 
 from infra.local.account import invoker
-from infra.local.cluster import API_PORT, Cluster, durability
+from infra.local.ceph import Ceph
+from infra.local.cluster import CEPH_POOL, Cluster
 from infra.local.layout import Layout
+from infra.local.probes import API_PORT, durability
 from infra.local.process import Failure, run, wait_until
 from infra.local.progress import ProgressLine, say
 from infra.local.server import LOOPBACK
@@ -17,6 +19,7 @@ from infra.local.server import LOOPBACK
 READY = "gostack-guest: ready"
 NAME = "demo-1"
 IMAGE, FLAVOR, NETWORK, KEYPAIR = "tiny", "tiny", "demo", "demo"
+POOL, VOLUME = "ceph", "demo-data"
 PAGE = """#!/bin/sh
 echo "This page comes from $(hostname), a guest of GoStack." >/www/index.html
 """
@@ -84,6 +87,8 @@ def demo(cluster: Cluster, progress: ProgressLine) -> None:
             elif status == "stopped":
                 # `make down` ended it.
                 visitor.gs("instance", "start", name, "--wait", timeout=BOOT_TIMEOUT)
+        if (ceph := cluster.ceph) is not None:
+            _attach_volume(visitor, name, ceph, progress)
         address = "" if simulated else _floating(visitor, name)
         if not simulated:
             with progress.part("guest"):
@@ -149,6 +154,25 @@ def _floating(visitor: Visitor, name: str) -> str:
     made = json.loads(visitor.gs("floating-ip", "create", "-o", "json"))
     visitor.gs("floating-ip", "associate", made["name"], name)
     return str(made["name"])
+
+
+def _attach_volume(visitor: Visitor, name: str, ceph: Ceph, progress: ProgressLine) -> None:
+    """Make the pool and a volume in it, where they are not there yet, and attach the volume to the instance."""
+    with progress.part(f"pool {POOL}"):
+        if not visitor.knows("pool", POOL):
+            conf = str(ceph.files.client_conf)
+            visitor.gs("pool", "create", POOL, "--type", "rbd", "--ceph-pool", CEPH_POOL, "--ceph-conf", conf)
+
+        def reached() -> bool:
+            return bool(json.loads(visitor.gs("pool", "show", POOL, "-o", "json"))["capacity"])
+
+        if not wait_until(reached, REACHED_TIMEOUT, pause=0.5):
+            raise Failure(f"pool {POOL}", "is reached by no host; gs pool show tells what each found")
+    with progress.part(f"volume {VOLUME}", "attached"):
+        if not visitor.knows("volume", VOLUME):
+            visitor.gs("volume", "create", "--name", VOLUME, "--size", "1G", "--pool", POOL, "--wait")
+        if not json.loads(visitor.gs("volume", "show", VOLUME, "-o", "json"))["instance_id"]:
+            visitor.gs("instance", "attach-volume", name, "--volume-id", VOLUME, "--wait")
 
 
 def _wait_for_answer(address: str) -> None:

@@ -105,6 +105,22 @@ NEEDS = (
     Need(("mmdebstrap",), "the Debian guest of the tests", _program("mmdebstrap")),
     Need(("e2fsprogs",), "the Debian guest of the tests", _program("mke2fs")),
 )
+_BINDINGS = Path("/usr/lib/python3/dist-packages")
+# Where the cluster has a Ceph, and only there.
+CEPH = (
+    Need(("ceph-mon",), "Ceph's monitor", _program("ceph-mon", "monmaptool"), always=True),
+    Need(("ceph-osd",), "keeps the data of Ceph", _program("ceph-osd"), always=True),
+    Need(("ceph-mgr",), "knows how full Ceph is", _program("ceph-mgr"), always=True),
+    Need(("ceph-common",), "talks to Ceph", _program("ceph", "ceph-authtool"), always=True),
+    Need(("python3-rados",), "the same, for agents", lambda: any(_BINDINGS.glob("rados*.so")), always=True),
+    Need(("python3-rbd",), "images in Ceph, for agents", lambda: any(_BINDINGS.glob("rbd*.so")), always=True),
+    Need(
+        ("qemu-block-extra",),
+        "disks of guests in Ceph",
+        lambda: any(Path("/usr/lib").glob("*/qemu/block-rbd.so")),
+        always=True,
+    ),
+)
 # Where tests run against containers, and only there.
 DOCKER = Need(("docker-cli", "docker.io"), "talks to Docker", _program("docker"), always=True)
 DOCKERD = Need(("docker.io",), "runs containers", _program("dockerd"), always=True)

@@ -6,21 +6,24 @@ import pytest
 from agent.drivers.libvirt import xml
 from agent.drivers.libvirt.instance_files import InstanceFiles
 from agent.drivers.libvirt.xml import Machine
+from agent.drivers.storage.files import FileVolumes
+from agent.drivers.storage.store import DiskSource
 from domain.guest_spec import AttachedVolume, GuestSpec, ImageRef
 from tests.agent.samples import a_guest, a_nic
 
 IMAGE = ImageRef(id="i-1", name="tiny", checksum="ab" * 32, format="qcow2", size=1, virtual_size=1)
 FILES = InstanceFiles(Path("/state/instances/x"))
 BACKING = Path("/state/cache") / IMAGE.checksum
+OWN = FileVolumes(Path("/state/volumes"))
 EMULATED = Machine(kvm=False, address="192.0.2.7", mtu=1450)
 
 
 def xml_of(guest: GuestSpec, machine: Machine = EMULATED) -> ET.Element:
-    return ET.fromstring(xml.domain_xml(guest, FILES, cached, volume_file, machine, "secret42"))
+    return ET.fromstring(xml.domain_xml(guest, FILES, cached, sources(guest), machine, "secret42"))
 
 
-def volume_file(volume_id: str, pool_id: str) -> Path:
-    return Path("/state/volumes") / f"{volume_id}.qcow2"
+def sources(guest: GuestSpec) -> dict[str, DiskSource]:
+    return {each.id: OWN.disk(each.id) for each in guest.volumes}
 
 
 def cached(image: ImageRef) -> Path:
@@ -144,12 +147,12 @@ def test_volumes_are_disks_behind_the_others_and_are_found_by_their_serial_numbe
         "file": f"/state/volumes/{volumes[1].id}.qcow2"
     }
     assert xml.disk_of(text, "another") is None
-    added = ET.fromstring(f"<d>{xml.volume_xml(volumes[0], Path('/v'), EMULATED, text)}</d>")
+    added = ET.fromstring(f"<d>{xml.volume_xml(volumes[0], OWN.disk(volumes[0].id), EMULATED, text)}</d>")
     assert attributes(added, "disk/target") == {"dev": "vde", "bus": "virtio"}
 
 
 def test_a_definition_tells_its_networks_and_whether_its_agent_listens() -> None:
-    text = xml.domain_xml(a_guest(IMAGE), FILES, cached, volume_file, EMULATED, "p")
+    text = xml.domain_xml(a_guest(IMAGE), FILES, cached, {}, EMULATED, "p")
     assert xml.segments(text) == [1]
     assert not xml.agent_connected(text)
     running = text.replace('name="org.qemu.guest_agent.0"', 'name="org.qemu.guest_agent.0" state="connected"')

@@ -78,7 +78,7 @@ def test_files_of_an_earlier_release_are_closed_to_others(tmp_path: Path, umask:
     files = HostFiles(state)
     files.make()
     files.instance(ONE).make()
-    for path in (files.instance(ONE).disk, files.instance(ONE).old_disk, files.volume(ONE)):
+    for path in (files.instance(ONE).disk, files.instance(ONE).old_disk, files.volumes / f"{ONE}.qcow2"):
         path.touch(mode=0o644)
     for name in ("journal.db", "journal.db-wal", "journal.db-shm"):
         (state / name).touch(mode=0o644)

@@ -7,7 +7,9 @@ import pytest
 
 from agent.drivers import pools
 from agent.drivers.driver import DriverError
-from agent.drivers.pools import MARK, Pools
+from agent.drivers.pools import Pools
+from agent.drivers.storage.files import MARK, FileVolumes
+from agent.drivers.storage.store import VolumeStore
 from domain.jobs.pool import PoolPlace, PoolSight
 
 POOL = "0f1c1f0a-3c7e-4b8a-9d53-0a1b2c3d4e5f"
@@ -24,7 +26,17 @@ def sight(on: Pools, path: Path, founder: str = "", ident: str = POOL) -> PoolSi
     return found.sight
 
 
-def test_only_its_founder_makes_a_directory_the_pools(tmp_path: Path) -> None:
+async def file(on: Pools) -> Path:
+    """The file of a volume, as the host finds it."""
+
+    def find(store: VolumeStore) -> Path:
+        assert isinstance(store, FileVolumes)
+        return store.file(VOLUME)
+
+    return await on.run(POOL, find)
+
+
+async def test_only_its_founder_makes_a_directory_the_pools(tmp_path: Path) -> None:
     first, second, path = host(tmp_path, "h1"), host(tmp_path, "h2"), tmp_path / "shared"
     assert sight(first, path) is PoolSight.NOT_THERE
     path.mkdir()
@@ -32,32 +44,32 @@ def test_only_its_founder_makes_a_directory_the_pools(tmp_path: Path) -> None:
     assert sight(second, path, founder="h1") is PoolSight.NOT_MARKED
     assert sight(first, path, founder="h1") is PoolSight.REACHED
     assert sight(second, path, founder="h1") is PoolSight.REACHED
-    assert first.volume(POOL, VOLUME) == second.volume(POOL, VOLUME) == path / "volumes" / f"{VOLUME}.qcow2"
+    assert await file(first) == await file(second) == path / "volumes" / f"{VOLUME}.qcow2"
     assert sight(first, path, founder="h1", ident=VOLUME) is PoolSight.OF_ANOTHER
     assert sorted(each.name for each in path.iterdir()) == [MARK, "volumes"]
 
 
-def test_where_the_file_system_is_not_mounted_nothing_is_reached(tmp_path: Path) -> None:
+async def test_where_the_file_system_is_not_mounted_nothing_is_reached(tmp_path: Path) -> None:
     on, path = host(tmp_path, "h1"), tmp_path / "shared"
     path.mkdir()
     assert sight(on, path, founder="h1") is PoolSight.REACHED
     path.rename(tmp_path / "elsewhere")
     path.mkdir()
     with pytest.raises(DriverError) as caught:
-        on.volume(POOL, VOLUME)
+        await file(on)
     assert caught.value.code == "pool-not-reached"
     assert "not-marked" in str(caught.value)
 
 
-def test_it_is_known_to_an_agent_that_starts_while_the_api_is_away(tmp_path: Path) -> None:
+async def test_it_is_known_to_an_agent_that_starts_while_the_api_is_away(tmp_path: Path) -> None:
     path = tmp_path / "shared"
     path.mkdir()
     assert sight(host(tmp_path, "h1"), path, founder="h1") is PoolSight.REACHED
     again = host(tmp_path, "h1")
-    assert again.directory(POOL) == path
+    assert await file(again) == path / "volumes" / f"{VOLUME}.qcow2"
     assert again.know([]) == []
     with pytest.raises(DriverError, match="knows no pool"):
-        again.directory(POOL)
+        await file(again)
 
 
 def test_storage_that_hangs_holds_up_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

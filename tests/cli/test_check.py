@@ -10,7 +10,15 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from cli.agents import AgentSilent, HostedGuest, Networks, guests_by_http, without_networks
+from cli.agents import (
+    AgentSilent,
+    HostedGuest,
+    Networks,
+    PoolVolumes,
+    guests_by_http,
+    without_networks,
+    without_pools,
+)
 from cli.check import INVARIANTS, CheckedParts, Report, check, domains, usage
 from domain.core.messages import (
     Command,
@@ -66,6 +74,7 @@ async def checked(
     guests: Mapping[str, Mapping[str, str]] | None = None,
     epoch: int = 0,
     networks: Networks = without_networks,
+    pool_volumes: PoolVolumes = without_pools,
 ) -> Report:
     """What is found; the hypervisors run what the instances say, or what is given, all since this epoch."""
     rows = [
@@ -80,7 +89,8 @@ async def checked(
         return {ident: HostedGuest(power, epoch) for ident, power in told.items()}
 
     write_stores = {"engine": world.engine_write_store, "scheduler": world.scheduler_write_store}
-    return await check(CheckedParts(world.log, world.store, write_stores, running, world.clock, networks))
+    parts = CheckedParts(world.log, world.store, write_stores, running, world.clock, networks, pool_volumes)
+    return await check(parts)
 
 
 def broken(report: Report) -> dict[str, list[str]]:

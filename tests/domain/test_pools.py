@@ -4,7 +4,15 @@ import pytest
 
 from domain.core.errors import InUse, Invalid, NotFound, Refusal
 from domain.core.messages import Message
-from domain.jobs.pool import ClaimInPool, PoolSeen, PoolSight, PoolSpaceClaimed, PoolSpaceReleased, ReleaseInPool
+from domain.jobs.pool import (
+    ClaimInPool,
+    PoolSeen,
+    PoolSight,
+    PoolSpaceClaimed,
+    PoolSpaceReleased,
+    PoolType,
+    ReleaseInPool,
+)
 from domain.pool import (
     CreatePool,
     DeletePool,
@@ -12,6 +20,7 @@ from domain.pool import (
     Pool,
     PoolClaimMade,
     PoolClaimReleased,
+    PoolCreated,
     PoolDeleted,
     PoolDrained,
     PoolDraining,
@@ -47,6 +56,36 @@ def reached(*more: Message) -> Spec:
 @pytest.mark.parametrize("path", ["srv", "//", "/srv", "/srv/../etc", "/srv/pool/", "//srv/pool"])
 def test_a_path_that_is_none_or_everything_is_refused(path: str) -> None:
     Spec("pool").when(CreatePool(name="nfs", path=path)).refused(Invalid, field="path", value=path)
+
+
+@pytest.mark.parametrize(
+    ("field", "command"),
+    [
+        ("path", CreatePool(name="nfs")),
+        ("path", CreatePool(name="ceph", type=PoolType.RBD, path="/srv/gostack", ceph_pool="vms")),
+        ("ceph_pool", CreatePool(name="ceph", type=PoolType.RBD)),
+        ("ceph_pool", CreatePool(name="ceph", type=PoolType.RBD, ceph_pool="a/b")),
+        ("ceph_pool", CreatePool(name="ceph", type=PoolType.RBD, ceph_pool="-a")),
+        ("ceph_user", CreatePool(name="ceph", type=PoolType.RBD, ceph_pool="vms", ceph_user="a:b")),
+        ("ceph_conf", CreatePool(name="ceph", type=PoolType.RBD, ceph_pool="vms", ceph_conf="ceph.conf")),
+        ("ceph_conf", CreatePool(name="ceph", type=PoolType.RBD, ceph_pool="vms", ceph_conf="/etc/../ceph.conf")),
+        ("ceph_pool", CreatePool(name="nfs", path="/srv/gostack", ceph_pool="vms")),
+        ("ceph_conf", CreatePool(name="nfs", path="/srv/gostack", ceph_conf="/etc/ceph/ceph.conf")),
+        ("ceph_user", CreatePool(name="nfs", path="/srv/gostack", ceph_user="gostack")),
+    ],
+)
+def test_what_a_type_of_pool_lacks_or_has_no_use_for_is_refused(field: str, command: CreatePool) -> None:
+    Spec("pool").when(command).refused(Invalid, field=field)
+
+
+def test_a_pool_in_ceph_has_what_is_usual_where_nothing_else_is_said() -> None:
+    spec = Spec("pool").when(CreatePool(name="ceph", type=PoolType.RBD, ceph_pool="vms")).then(PoolCreated)
+    found = spec.state
+    assert (found.type, found.path, found.ceph_pool) == ("rbd", "", "vms")
+    assert (found.ceph_conf, found.ceph_user) == ("/etc/ceph/ceph.conf", "gostack")
+    other = CreatePool(name="b", type=PoolType.RBD, ceph_pool="b.1", ceph_conf="/srv/b/b.conf", ceph_user="vm_s")
+    found = Spec("pool").when(other).state
+    assert (found.ceph_pool, found.ceph_conf, found.ceph_user) == ("b.1", "/srv/b/b.conf", "vm_s")
 
 
 def test_the_first_host_that_finds_the_directory_is_to_found_it_and_no_other() -> None:

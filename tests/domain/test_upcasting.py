@@ -40,9 +40,11 @@ from domain.instance.events import InstanceCreated, InstanceMigrationChanged, In
 from domain.instance.migration import Migration
 from domain.jobs.image import MakeInstanceImage
 from domain.jobs.network import BindNetworkPort, PortBound, UnbindNetworkPort
+from domain.jobs.pool import PoolType
 from domain.jobs.scheduling import Placed, PlaceInstance, ReleaseInstance
 from domain.jobs.volume import VolumeGranted
 from domain.network.messages import NetworkCreated, NetworkUpdated, PortCreated, PortUpdated
+from domain.pool import PoolCreated
 from domain.tasks.events import StepsDispatched, StepsFinished, TaskAccepted, TaskFailed, TaskFinished, TaskPlanned
 from domain.tasks.messages import DispatchHostJobs, JobCall, Reply
 from domain.tasks.task import Direction, Dispatch, Fault, Task
@@ -376,6 +378,10 @@ WRITTEN: dict[str, tuple[dict[str, Any], Message]] = {
     "gostack.task.accepted.v2": (
         {"task_id": "t", "task": {**TASK, "correlation": "c"}},
         TaskAccepted(task_id="t", task=Task.model_validate({**TASK, "correlation": "c"})),
+    ),
+    "gostack.pool.created.v1": (
+        {"name": "nfs", "path": "/srv/nfs", "reserved": 512, "at": AT},
+        PoolCreated(name="nfs", type=PoolType.FILE, path="/srv/nfs", reserved=512, at=datetime.fromisoformat(AT)),
     ),
     "gostack.task.planned.v2": (
         {"task_id": "t", "task": {**TASK, "correlation": "c"}},

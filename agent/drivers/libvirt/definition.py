@@ -15,13 +15,12 @@ class LibvirtDefinitions(LibvirtHost):
 
     async def define(self, guest: GuestSpec) -> None:
         """Define the guest, with a password for its display that nobody knows until one is asked for."""
+        sources = await self._sources(guest.volumes)
 
         def work(connection: libvirt.virConnect) -> None:
             files = self._files.instance(guest.id)
             files.make()
-            definition = xml.domain_xml(
-                guest, files, self._images.path, self._volume_file, self._machine(), display_password()
-            )
+            definition = xml.domain_xml(guest, files, self._images.path, sources, self._machine(), display_password())
             connection.defineXML(definition)
             failpoints.point("libvirt-defined")
 

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -15,12 +16,15 @@ from typing import Any, Self, TypeVar
 import libvirt
 
 from agent.drivers.driver import DriverError, DriverFault, Watcher
-from agent.drivers.libvirt import kvm, vendor_data, xml
+from agent.drivers.libvirt import kvm, secrets, vendor_data, xml
 from agent.drivers.libvirt.connection import Connection
 from agent.drivers.libvirt.image_cache import ImageCache
 from agent.drivers.libvirt.instance_files import HostFiles
 from agent.drivers.network.guest_networks import GuestNetworks
 from agent.drivers.pools import Pools
+from agent.drivers.storage.files import FileVolumes
+from agent.drivers.storage.store import DiskSource, VolumeStore
+from domain.guest_spec import AttachedVolume
 from domain.host.messages import Inventory
 from infra.process import log_context
 from infra.process.ranges import ranges
@@ -113,6 +117,7 @@ class LibvirtHost:
         self._pump = self._probe = None
         self._loop = None
         await asyncio.to_thread(self._connection.close)
+        self._pools.close()
         for executor in (self._executor, self._copiers):
             executor.shutdown(wait=False, cancel_futures=True)
 
@@ -137,10 +142,27 @@ class LibvirtHost:
         self._images.clean()
         self._cache = "none" if _writes_directly(self._files.state) else "writeback"
 
-    def _volume_file(self, volume_id: str, pool_id: str) -> Path:
-        """Return the file of a volume. Raises ValueError for an id that is no UUID, DriverError "pool-not-reached"."""
-        own = self._files.volume(volume_id)
-        return self._pools.volume(pool_id, own.stem) if pool_id else own
+    async def _on_volumes(self, pool_id: str, work: Callable[[VolumeStore], T]) -> T:
+        """Run work on the volumes of a pool, or (empty) of the host's own disk, in a thread, and return its result.
+
+        Raises DriverError "pool-not-reached", or what the work raises.
+        """
+        if pool_id:
+            return await self._pools.run(pool_id, work)
+        return await self._connection.run(lambda: work(FileVolumes(self._files.volumes)))
+
+    async def _sources(self, volumes: Iterable[AttachedVolume]) -> dict[str, DiskSource]:
+        """Return where the hypervisor finds each of these volumes, by id; it knows the secrets for them then.
+
+        Raises DriverError "pool-not-reached".
+        """
+        found = {}
+        for each in volumes:
+            source = await self._on_volumes(each.pool_id, partial(_disk, each.id))
+            if source.secret is not None:
+                await self._connection.call(partial(secrets.keep, source.secret))
+            found[each.id] = source
+        return found
 
     def _machine(self) -> xml.Machine:
         """Return the part of a definition that is the same for all guests of the host."""
@@ -205,6 +227,10 @@ class LibvirtHost:
                 except Exception:
                     with log_context.bound(instance=instance_id):
                         logger.exception("nobody could be told of a change of a guest")
+
+
+def _disk(volume_id: str, store: VolumeStore) -> DiskSource:
+    return store.disk(volume_id)
 
 
 def look_up(connection: libvirt.virConnect, instance_id: str) -> libvirt.virDomain | None:

@@ -79,25 +79,22 @@ class HostFiles:
         return self.state / "instances"
 
     @property
-    def _volumes(self) -> Path:
+    def volumes(self) -> Path:
+        """Directory of volumes on the host's own disk."""
         return self.state / "volumes"
 
     def instance(self, instance_id: str) -> InstanceFiles:
         """The files of an instance. Raises ValueError for an id that is no UUID: it becomes part of a path."""
         return InstanceFiles(self._instances / str(uuid.UUID(instance_id)))
 
-    def volume(self, volume_id: str) -> Path:
-        """The file of a volume. Raises ValueError for an id that is no UUID: it becomes part of a path."""
-        return self._volumes / f"{uuid.UUID(volume_id)}.qcow2"
-
     def make(self) -> None:
         """Make the host's directories where they are missing."""
         if not self.state.exists():
             _make_passable(self.state)
-        for directory in (self.cache, self._instances, self._volumes):
+        for directory in (self.cache, self._instances, self.volumes):
             _make_passable(directory)
         # Earlier releases let everybody read disks.
-        for disk in (*self._instances.glob("*/*.qcow2"), *self._volumes.glob("*.qcow2")):
+        for disk in (*self._instances.glob("*/*.qcow2"), *self.volumes.glob("*.qcow2")):
             with suppress(FileNotFoundError):
                 disk.chmod(0o600)
 

@@ -10,9 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from agent.drivers.driver import DriverError, DriverFault, Progress
-from agent.drivers.libvirt import disk_size
 from agent.drivers.libvirt.disk_transfer import LibvirtDiskTransfer
 from agent.drivers.libvirt.power import OFF
+from agent.drivers.storage import disk_size
 from infra.process import failpoints
 
 LOOK = 0.2

@@ -4,7 +4,7 @@ Why built from elements: names and metadata come from users, and no user's text 
 """
 
 import uuid
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from string import ascii_lowercase
@@ -12,6 +12,7 @@ from xml.etree import ElementTree as ET
 
 from agent.drivers.libvirt.instance_files import InstanceFiles
 from agent.drivers.network.record import bridge_name, segment_of, tap_name
+from agent.drivers.storage.store import DiskSource
 from domain.guest_spec import AttachedVolume, GuestSpec, ImageRef, Nic
 
 NAMESPACE = "urn:gostack:instance"
@@ -41,8 +42,6 @@ class Machine:
 
 
 Cached = Callable[[ImageRef], Path]
-VolumeFile = Callable[[str, str], Path]
-"""Given a volume's id and its pool's, which is empty where it is in none: where its file is on this host."""
 
 
 def domain_name(instance_id: str) -> str:
@@ -51,9 +50,15 @@ def domain_name(instance_id: str) -> str:
 
 
 def domain_xml(
-    guest: GuestSpec, files: InstanceFiles, cached: Cached, volume_file: VolumeFile, machine: Machine, password: str
+    guest: GuestSpec,
+    files: InstanceFiles,
+    cached: Cached,
+    sources: Mapping[str, DiskSource],
+    machine: Machine,
+    password: str,
 ) -> str:
-    """The definition of a guest. `cached`: where an image is on this host; `password`: its display's."""
+    """The definition of a guest. `cached`: where an image is on this host; `sources`: where each volume is, by id;
+    `password`: its display's."""
     domain = ET.Element("domain", {"type": "kvm" if machine.kvm else "qemu"})
     _text(domain, "name", domain_name(guest.id))
     _text(domain, "uuid", str(uuid.UUID(guest.id)))
@@ -82,7 +87,7 @@ def domain_xml(
     for letter, (overlay, image) in zip("ab", disks, strict=False):
         _disk(devices, bus, letter, overlay, image, cached, machine)
     for volume, letter in zip(guest.volumes, ascii_lowercase[len(disks) :], strict=False):
-        devices.append(_volume(volume, volume_file(volume.id, volume.pool_id), f"vd{letter}", machine))
+        devices.append(_volume(volume, sources[volume.id], f"vd{letter}", machine))
     if guest.config_drive:
         _config_drive(devices, files, bus)
     if guest.config_drive or bus == "scsi":
@@ -96,11 +101,11 @@ def domain_xml(
     return ET.tostring(domain, encoding="unicode")
 
 
-def volume_xml(volume: AttachedVolume, file: Path, machine: Machine, *definitions: str) -> str:
+def volume_xml(volume: AttachedVolume, source: DiskSource, machine: Machine, *definitions: str) -> str:
     """A volume as a disk, under a name that is free in each of these definitions of a guest."""
     taken = {target.get("dev") for each in definitions for target in ET.fromstring(each).findall("devices/disk/target")}
     name = next(name for name in (f"vd{letter}" for letter in ascii_lowercase) if name not in taken)
-    return ET.tostring(_volume(volume, file, name, machine), encoding="unicode")
+    return ET.tostring(_volume(volume, source, name, machine), encoding="unicode")
 
 
 def disk_of(xml: str, serial: str) -> str | None:
@@ -213,10 +218,10 @@ def _disk(
     ET.SubElement(disk, "target", {"dev": f"{PREFIXES[bus]}{letter}", "bus": bus})
 
 
-def _volume(volume: AttachedVolume, file: Path, name: str, machine: Machine) -> ET.Element:
-    disk = ET.Element("disk", {"type": "file", "device": "disk"})
-    ET.SubElement(disk, "driver", {"name": "qemu", "type": "qcow2", "cache": machine.cache, "discard": "unmap"})
-    ET.SubElement(disk, "source", {"file": str(file)})
+def _volume(volume: AttachedVolume, source: DiskSource, name: str, machine: Machine) -> ET.Element:
+    disk = ET.Element("disk", {"type": source.type, "device": "disk"})
+    ET.SubElement(disk, "driver", {"name": "qemu", "cache": machine.cache, "discard": "unmap", **source.driver})
+    disk.append(source.source)
     ET.SubElement(disk, "target", {"dev": name, "bus": "virtio"})
     if volume.read_only:
         ET.SubElement(disk, "readonly")

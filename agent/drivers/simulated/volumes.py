@@ -38,6 +38,10 @@ class SimulatedVolumes:
             PoolOnHost(id=each.id, sight=PoolSight.REACHED, capacity=SPACIOUS, available=SPACIOUS) for each in places
         ]
 
+    async def pool_volumes(self, pool_id: str) -> Sequence[str]:
+        """Tell the volumes of all pools: which is in which is not kept."""
+        return sorted(self._shared)
+
     def _place(self, pool_id: str) -> dict[str, int]:
         return self._shared if pool_id else self._volumes
 
