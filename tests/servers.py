@@ -2,6 +2,7 @@
 with fresh ports and data directories."""
 
 import contextlib
+import fcntl
 import os
 import shutil
 import tempfile
@@ -9,8 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from infra.local.ceph import Ceph
 from infra.local.kafka import Kafka
 from infra.local.postgres import Postgres
+from infra.local.progress import ProgressLine
+from infra.local.setup import CEPH, system_packages
 
 SHARED_MEMORY = Path("/dev/shm")
 ROOM = 8 << 30
@@ -41,6 +45,22 @@ def docker_answers() -> bool:
         if wanted == "1":
             raise
         return False
+
+
+@contextlib.contextmanager
+def ceph(address: str, pool: str) -> Iterator[Ceph]:
+    """A Ceph with an empty pool, on disk: the packages are installed at first. Raises Failure where they cannot be."""
+    with contextlib.ExitStack() as stack:
+        # One that installs keeps others from trying to.
+        with (Path(tempfile.gettempdir()) / "gostack-packages.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            system_packages(ProgressLine(), CEPH)
+        directory = Path(tempfile.mkdtemp(prefix="gostack-ceph-"))
+        directory.chmod(0o755)
+        stack.callback(shutil.rmtree, directory, ignore_errors=True)
+        cluster = stack.enter_context(Ceph(directory / "ceph", address))
+        cluster.make_pool(pool)
+        yield cluster
 
 
 @contextlib.contextmanager

@@ -27,7 +27,6 @@ __all__ = ["world"]
 POOL = Key("pool", "00000000-0000-0000-0000-0000000000b1")
 VOLUME = Key("volume", "00000000-0000-0000-0000-0000000000b2")
 STRANGER = "00000000-0000-0000-0000-0000000000b3"
-NAMES = ("h", "earlier")
 HAS = f"pool {POOL.id} has a disk"
 
 
@@ -85,9 +84,8 @@ async def test_an_agent_is_asked_by_http() -> None:
     app = web.Application()
     app.router.add_get("/{path:.*}", pass_on)
     async with TestServer(app) as server, aiohttp.ClientSession() as session, agent:
-        known: list[dict[str, Any]] = [
-            {"id": name, "name": name, "endpoint": str(server.make_url("/"))} for name in NAMES
-        ]
+        url = str(server.make_url("/"))
+        known: list[dict[str, Any]] = [{"id": name, "name": name, "endpoint": url} for name in ("h", "earlier")]
         here, earlier = (Host.model_construct(**each) for each in known)
         ask = pool_volumes_by_http(session, "t")
         assert await ask(here, POOL.id) == {STRANGER}

@@ -42,7 +42,7 @@ class RbdPool:
                     pool.create(image, size)
                 elif has != size:
                     raise differs(volume_id)
-            failpoints.point("libvirt-image-made")
+            failpoints.point("ceph-image-made")
 
     def size(self, volume_id: str) -> int | None:
         """Return the size of the image."""
