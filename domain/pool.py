@@ -312,7 +312,7 @@ def _whole(command: CreatePool) -> CreatePool:
     for field in ("ceph_pool", "ceph_user"):
         if not _CEPH_NAME.fullmatch(value := getattr(whole, field)):
             allowed = "letters, digits, and after the first of these also . _ and -"
-            raise Invalid(field=field, value=value, allowed=allowed)
+            raise Invalid(field=field, value=value or "empty", allowed=allowed)
     return whole
 
 
@@ -325,7 +325,7 @@ def _must_be_path(field: str, path: str, example: str) -> None:
         or not path.isprintable()
     ):
         allowed = f"an absolute path without .. or a slash at its end, as {example}, not one at the root"
-        raise Invalid(field=field, value=path, allowed=allowed)
+        raise Invalid(field=field, value=path or "empty", allowed=allowed)
 
 
 def _seen(now: Pool, seen: PoolSeen, envelope: Envelope) -> list[Event]:

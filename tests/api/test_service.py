@@ -13,6 +13,7 @@ from api.serve import raise_segments
 from api.writes.secret_sweep import NEVER_BOOTED, SETTLED, sweep
 from domain.core.messages import Record
 from domain.host.messages import SuspectHost
+from domain.jobs.pool import PoolPlace
 from infra.log.durability import Durability, Replication
 from infra.log.log import LogUnavailable
 from projections.store.port import StoreUnavailable
@@ -147,6 +148,21 @@ async def internal(empty: Api) -> AsyncIterator[httpx.AsyncClient]:
     headers = {"Authorization": f"Bearer {TOKEN}"}
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://i.test", headers=headers) as http:
         yield http
+
+
+async def test_agents_are_told_of_pools_and_of_those_that_an_earlier_release_wrote(
+    empty: Api, internal: httpx.AsyncClient
+) -> None:
+    for body in ({"name": "ceph", "type": "rbd", "ceph_pool": "vms"}, {"name": "nfs", "path": "/srv/nfs"}):
+        await empty.post("/pools", body)
+    (written,) = [row for row in empty.world.store._rows["pools"].values() if row.doc["name"] == "nfs"]
+    for later in ("ceph_pool", "ceph_conf", "ceph_user"):
+        del written.doc[later]
+    told = (await internal.get("/internal/v1/pools")).json()["pools"]
+    ceph, nfs = sorted(map(PoolPlace.model_validate, told), key=lambda place: place.name)
+    assert (ceph.type, ceph.path, ceph.ceph_pool) == ("rbd", "", "vms")
+    assert (ceph.ceph_conf, ceph.ceph_user) == ("/etc/ceph/ceph.conf", "gostack")
+    assert (nfs.type, nfs.path, nfs.ceph_pool) == ("file", "/srv/nfs", "")
 
 
 async def test_agents_fetch_secrets_and_images(empty: Api, internal: httpx.AsyncClient) -> None:

@@ -71,6 +71,20 @@ async def test_what_cannot_be_is_refused_at_once(tmp_path: Path) -> None:
         assert (await api.post("/volumes", {"name": "a", "size": SIZE, "cell": "x"}, 422))["code"] == "invalid"
 
 
+async def test_a_pool_is_refused_what_its_type_lacks_or_has_no_use_for(tmp_path: Path) -> None:
+    async with whole(tmp_path) as api:
+        for body, told in (
+            ({"path": ""}, "path is empty: an absolute path"),
+            ({"type": "rbd"}, "ceph_pool is empty: letters"),
+            ({"type": "rbd", "ceph_pool": "vms", "path": "/srv/nfs"}, "path is /srv/nfs: nothing, since"),
+            ({"path": "/srv/nfs", "ceph_user": "gostack"}, "ceph_user is gostack: nothing, since"),
+        ):
+            refused = await api.post("/pools", {"name": "a", **body}, 422)
+            assert (refused["code"], refused["detail"][: len(told)]) == ("invalid", told)
+        assert (await api.post("/pools", {"name": "a", "type": "nbd"}, 422))["code"] == "invalid"
+        assert (await api.get("/pools"))["pools"] == []
+
+
 async def test_a_volume_in_a_pool_goes_from_host_to_host(tmp_path: Path) -> None:
     shared: dict[str, int] = {}
     drivers = {name: SimulatedDriver(shared=shared) for name in ("h1", "h2")}
