@@ -334,7 +334,7 @@ def _seen(now: Pool, seen: PoolSeen, envelope: Envelope) -> list[Event]:
     if not now.founder and seen.sight is PoolSight.NOT_MARKED:
         events.append(PoolFounded(host_id=seen.host_id, at=envelope.time))
     had = now.hosts.get(seen.host_id)
-    if had is None or (had.sight, had.capacity) != (seen.sight, seen.capacity) or differs(had, seen):
+    if had is None or differs(had, seen):
         events.append(
             PoolHostChanged(
                 host_id=seen.host_id,

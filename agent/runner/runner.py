@@ -193,7 +193,7 @@ class HostRunner:
     async def report_pool(self, found: PoolOnHost) -> None:
         """Report what the host finds of a pool, where that is new since the process began."""
         last = self._reported_pools.get(found.id)
-        if last is not None and last.but(available=found.available) == found and not differs(last, found):
+        if last is not None and not differs(last, found):
             return
         self._reported_pools[found.id] = found
         now = self._clock()

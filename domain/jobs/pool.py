@@ -73,8 +73,16 @@ class PoolOnHost(PoolSpace):
 
 
 def differs(before: PoolSpace, now: PoolSpace) -> bool:
-    """Return whether the free space is another by more than a twentieth of all: hosts look every few seconds."""
-    return abs(before.available - now.available) * 20 > now.capacity
+    """Return whether a host finds a pool differently enough from before to say so: hosts look every few seconds.
+
+    That is a size that differs by more than a hundredth, or free space that differs by more than a twentieth of the
+    size. Of storage that pools share, such as Ceph's and ZFS's, both change with every byte that others write.
+    """
+    return (
+        before.sight is not now.sight
+        or abs(before.capacity - now.capacity) * 100 > now.capacity
+        or abs(before.available - now.available) * 20 > now.capacity
+    )
 
 
 class PoolSeen(Message, PoolSpace):

@@ -98,11 +98,14 @@ def test_the_first_host_that_finds_the_directory_is_to_found_it_and_no_other() -
     assert (spec.state.reached_by, spec.state.capacity) == (("h2",), 10 * GIB)
 
 
-def test_free_space_that_differs_little_is_no_event() -> None:
+def test_a_size_or_free_space_that_differs_little_is_no_event() -> None:
     spec = reached()
     spec.when(seen("h1", available=9 * GIB - GIB // 4)).then()
     spec.when(seen("h1", available=8 * GIB)).then(PoolHostChanged)
     spec.when(seen("h1", capacity=11 * GIB, available=8 * GIB)).then(PoolHostChanged)
+    for size in (11 * GIB + GIB // 16, 11 * GIB - GIB // 16):
+        spec.when(seen("h1", capacity=size, available=8 * GIB)).then()
+    spec.when(seen("h1", capacity=11 * GIB + GIB // 8, available=8 * GIB)).then(PoolHostChanged)
     spec.when(seen("h1", PoolSight.NO_ANSWER, 0, 0)).then(PoolHostChanged)
 
 

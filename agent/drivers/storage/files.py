@@ -15,7 +15,7 @@ from xml.etree import ElementTree as ET
 from agent.drivers import host_command
 from agent.drivers.driver import DriverError, DriverFault
 from agent.drivers.storage.disk_size import grow
-from agent.drivers.storage.store import DiskSource, differs
+from agent.drivers.storage.store import DiskSource, of_another_size
 from domain.jobs.pool import PoolPlace, PoolSight, PoolSpace
 from infra.disks import qemu_img
 from infra.disks.qcow2 import read_header
@@ -42,7 +42,7 @@ class FileVolumes:
         if file.exists():
             header = read_header(file)
             if header is None or header.virtual_size != size:
-                raise differs(volume_id)
+                raise of_another_size(volume_id)
             return
         fresh = file.with_suffix(".new")
         host_command.run(*qemu_img.command("create", "qcow2", "-q", str(fresh), str(size)))

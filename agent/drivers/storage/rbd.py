@@ -15,7 +15,7 @@ from xml.etree import ElementTree as ET
 from agent.drivers.driver import DriverError, DriverFault
 from agent.drivers.storage import ceph
 from agent.drivers.storage.ceph import CephFault, CephPool
-from agent.drivers.storage.store import CephSecret, DiskSource, differs
+from agent.drivers.storage.store import CephSecret, DiskSource, of_another_size
 from domain.jobs.pool import PoolPlace, PoolSight, PoolSpace
 from infra.process import failpoints
 
@@ -41,7 +41,7 @@ class RbdPool:
                     pool.remove(image)
                     pool.create(image, size)
                 elif has != size:
-                    raise differs(volume_id)
+                    raise of_another_size(volume_id)
             failpoints.point("ceph-image-made")
 
     def size(self, volume_id: str) -> int | None:

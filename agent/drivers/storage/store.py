@@ -66,6 +66,6 @@ class PoolStore(VolumeStore, Protocol):
         """Return how the host finds the pool; where `founds`, write the pool's id into one that has none."""
 
 
-def differs(volume_id: str) -> DriverError:
+def of_another_size(volume_id: str) -> DriverError:
     """Make the error that says that there is such a volume, and not the one that was asked for."""
     return DriverError(DriverFault.VOLUME_DIFFERS, f"volume {volume_id} is here already, of another size")
