@@ -19,7 +19,7 @@ from agent.drivers.driver import DriverError, DriverFault
 from agent.drivers.storage.ceph import CephFault
 from agent.drivers.storage.files import FilePool
 from agent.drivers.storage.rbd import RbdPool
-from agent.drivers.storage.store import PoolStore, VolumeStore
+from agent.drivers.storage.store import PoolStore
 from domain.jobs.pool import PoolOnHost, PoolPlace, PoolSight, PoolSpace, PoolType
 
 LOOK_SECONDS = 5.0
@@ -72,7 +72,7 @@ class Pools:
                 deadline = 0.0
         return [self._found[ident] for ident in known]
 
-    async def run(self, pool_id: str, work: Callable[[VolumeStore], T]) -> T:
+    async def run(self, pool_id: str, work: Callable[[PoolStore], T]) -> T:
         """Run work on a pool's volumes, which blocks, in a thread of the pool's, and return its result.
 
         Raises DriverError "pool-not-reached", or what the work raises.

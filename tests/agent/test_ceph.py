@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from pathlib import Path
 
 import libvirt
@@ -99,11 +99,11 @@ def secrets(host: Host) -> list[str]:
         connection.close()
 
 
-async def refused(driver: LibvirtDriver, volume_id: str, pool: PoolPlace) -> tuple[DriverError, float]:
-    """How a volume cannot be made, and how many seconds it took to say so."""
+async def refused(what: Awaitable[None]) -> tuple[DriverError, float]:
+    """How something cannot be done, and how many seconds it took to say so."""
     begun = time.monotonic()
     with pytest.raises(DriverError) as caught:
-        await driver.create_volume(volume_id, MIB, pool.id)
+        await what
     return caught.value, time.monotonic() - begun
 
 
@@ -138,7 +138,14 @@ async def test_a_volume_goes_from_host_to_host_grows_and_is_gone(place: Place, c
         told = (await said(there, reader, "sectors=")).partition("read ")[2].split()
         assert (told[0], told[2]) == (wrote, f"sectors={128 * MIB // 512}")
 
-        await storage_that_hangs(here, writer, cluster, pool)
+        os.kill(cluster.osd.pid, signal.SIGSTOP)
+        try:
+            await storage_that_hangs((here, writer), (there, reader), volume, pool)
+        finally:
+            os.kill(cluster.osd.pid, signal.SIGCONT)
+        until = time.monotonic() + 60
+        while (await here.know_pools([pool]))[0].sight is not PoolSight.REACHED:
+            assert time.monotonic() < until
 
         # A guest that is defined with it has it when it starts.
         await there.undefine(reader.id)
@@ -159,32 +166,36 @@ async def test_a_volume_goes_from_host_to_host_grows_and_is_gone(place: Place, c
             assert secrets(host) == []
 
 
-async def storage_that_hangs(driver: LibvirtDriver, guest: GuestSpec, cluster: Ceph, pool: PoolPlace) -> None:
-    """While the cluster does not answer, a volume fails and says why, and a guest of the same host is stopped."""
-    os.kill(cluster.osd.pid, signal.SIGSTOP)
-    try:
-        waiting = [asyncio.create_task(refused(driver, str(uuid.uuid4()), pool)) for _ in range(6)]
-        begun = time.monotonic()
-        await driver.stop(guest.id, 0.3)
-        assert await driver.power(guest.id) is Power.SHUTDOWN
-        stopped_within = time.monotonic() - begun
-        assert not any(each.done() for each in waiting)
-        (found,) = await driver.know_pools([pool])
-        assert found.sight is PoolSight.NO_ANSWER
-        for each in waiting:
-            problem, seconds = await each
-            assert (problem.code, str(problem)) == (
-                "pool-not-reached",
-                "this host does not reach pool ceph: no-answer",
-            )
-            # Four at a time.
-            assert ceph.SECONDS - 1 < seconds < 5 * ceph.SECONDS
-        assert stopped_within < ceph.SECONDS
-    finally:
-        os.kill(cluster.osd.pid, signal.SIGCONT)
-    until = time.monotonic() + 60
-    while (await driver.know_pools([pool]))[0].sight is not PoolSight.REACHED:
-        assert time.monotonic() < until
+async def storage_that_hangs(
+    without: tuple[LibvirtDriver, GuestSpec],
+    using: tuple[LibvirtDriver, GuestSpec],
+    volume: AttachedVolume,
+    pool: PoolPlace,
+) -> None:
+    """What needs the cluster fails and says why, before the hypervisor is asked, and a guest that has nothing there is
+    stopped meanwhile on the host on which that waits."""
+    driver, guest = without
+    elsewhere, user = using
+    waiting = [asyncio.create_task(refused(driver.create_volume(str(uuid.uuid4()), MIB, pool.id))) for _ in range(6)]
+    waiting += [
+        asyncio.create_task(refused(elsewhere.pause(user.id))),
+        asyncio.create_task(refused(elsewhere.suspend(user.id))),
+        asyncio.create_task(refused(elsewhere.detach_volume(user.id, volume.id))),
+    ]
+    begun = time.monotonic()
+    await driver.stop(guest.id, 0.3)
+    assert await driver.power(guest.id) is Power.SHUTDOWN
+    stopped_within = time.monotonic() - begun
+    (found,) = await driver.know_pools([pool])
+    assert found.sight is PoolSight.NO_ANSWER
+    for each in waiting:
+        problem, seconds = await each
+        told = (problem.code, str(problem))
+        assert told == ("pool-not-reached", "this host does not reach pool ceph: no-answer")
+        # Four at a time.
+        assert ceph.SECONDS - 1 < seconds < 5 * ceph.SECONDS
+    assert stopped_within < ceph.SECONDS
+    assert await elsewhere.power(user.id) is Power.RUNNING
 
 
 def test_what_a_dead_agent_began_is_done_by_the_next(cluster: Ceph, pool: PoolPlace) -> None:

@@ -23,6 +23,7 @@ from agent.drivers.libvirt.instance_files import HostFiles
 from agent.drivers.network.guest_networks import GuestNetworks
 from agent.drivers.pools import Pools
 from agent.drivers.storage.files import FileVolumes
+from agent.drivers.storage.rbd import secret_id
 from agent.drivers.storage.store import DiskSource, VolumeStore
 from domain.guest_spec import AttachedVolume
 from domain.host.messages import Inventory
@@ -163,6 +164,17 @@ class LibvirtHost:
                 await self._connection.call(partial(secrets.keep, source.secret))
             found[each.id] = source
         return found
+
+    async def _expect_storage(self, instance_id: str) -> None:
+        """Look whether all of Ceph answers in which the guest has disks. Raises DriverError "pool-not-reached".
+
+        Where it does not, libvirt's calls that start, pause or save such a guest, or take a disk from it, wait until it
+        does, and each keeps one of the few threads that are for all guests.
+        """
+        needed = await self._with(instance_id, lambda domain: xml.secrets_of(domain.XMLDesc()))
+        for pool_id in sorted(self._pools.ids):
+            if needed and secret_id(pool_id) in needed:
+                await self._pools.run(pool_id, lambda store: store.expect_reached())
 
     def _machine(self) -> xml.Machine:
         """Return the part of a definition that is the same for all guests of the host."""

@@ -104,6 +104,7 @@ class LibvirtPower(LibvirtHost):
 
     async def pause(self, instance_id: str) -> None:
         """Have QEMU stop the guest's processors."""
+        await self._expect_storage(instance_id)
         await self._turn(instance_id, Power.PAUSED, libvirt.virDomain.suspend)
 
     async def unpause(self, instance_id: str) -> None:
@@ -121,6 +122,7 @@ class LibvirtPower(LibvirtHost):
                 raise DriverError(DriverFault.GUEST_OFF, f"guest {instance_id} is off")
             return True
 
+        await self._expect_storage(instance_id)
         if not await self._with(instance_id, work):
             raise unknown(instance_id)
 
@@ -200,6 +202,8 @@ class LibvirtPower(LibvirtHost):
             failpoints.point("libvirt-started")
             return True
 
+        if await self.power(instance_id) is not Power.RUNNING:
+            await self._expect_storage(instance_id)
         if not await self._connection.call(work):
             raise unknown(instance_id)
 

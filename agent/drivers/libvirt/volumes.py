@@ -71,6 +71,8 @@ class LibvirtVolumes(LibvirtDevices):
 
     async def detach_volume(self, instance_id: str, volume_id: str) -> None:
         """Take the disk from the guest."""
+        if await self._with(instance_id, libvirt.virDomain.isActive):
+            await self._expect_storage(instance_id)
         find = partial(xml.disk_of, serial=serial_of(volume_id))
         await self._detach(instance_id, find, f"volume {volume_id}", DriverFault.VOLUME_NOT_RELEASED)
 

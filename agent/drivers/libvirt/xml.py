@@ -114,6 +114,11 @@ def disk_of(xml: str, serial: str) -> str | None:
     return next((ET.tostring(disk, encoding="unicode") for disk in found), None)
 
 
+def secrets_of(xml: str) -> set[str]:
+    """The ids of the secrets that the disks of a definition need."""
+    return {secret.get("uuid", "") for secret in ET.fromstring(xml).iterfind("devices/disk/source/auth/secret")}
+
+
 def device_of(xml: str, serial: str) -> str:
     """The name (vdb) of the disk with this serial number in a definition; empty where it has none."""
     disk = disk_of(xml, serial)

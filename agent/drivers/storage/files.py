@@ -83,13 +83,20 @@ class FilePool(FileVolumes):
 
     def file(self, volume_id: str) -> Path:
         """Return the file of a volume. Raises DriverError "pool-not-reached"."""
-        self._must_be_reached()
+        self.expect_reached()
         return super().file(volume_id)
 
     def volumes(self) -> list[str]:
         """Return the names of the files. Raises DriverError "pool-not-reached"."""
-        self._must_be_reached()
+        self.expect_reached()
         return super().volumes()
+
+    def expect_reached(self) -> None:
+        """Look for the mark. Raises DriverError "pool-not-reached"."""
+        sight = self._sight()
+        if sight is not PoolSight.REACHED:
+            message = f"this host does not reach pool {self._place.name}: {sight}"
+            raise DriverError(DriverFault.POOL_NOT_REACHED, message, self._place.path)
 
     def look(self, founds: bool) -> PoolSpace:
         """Look for the directory and the mark in it, and how much space its file system has."""
@@ -103,12 +110,6 @@ class FilePool(FileVolumes):
         except OSError:
             return PoolSpace(sight=PoolSight.NO_ANSWER)
         return PoolSpace(sight=sight, capacity=size.f_blocks * size.f_frsize, available=size.f_bavail * size.f_frsize)
-
-    def _must_be_reached(self) -> None:
-        sight = self._sight()
-        if sight is not PoolSight.REACHED:
-            message = f"this host does not reach pool {self._place.name}: {sight}"
-            raise DriverError(DriverFault.POOL_NOT_REACHED, message, self._place.path)
 
     def _sight(self) -> PoolSight:
         path = Path(self._place.path)

@@ -75,6 +75,11 @@ class RbdPool:
         with self._reached() as pool:
             return pool.images()
 
+    def expect_reached(self) -> None:
+        """Look for the mark. Raises DriverError "pool-not-reached"."""
+        with self._reached():
+            return
+
     def look(self, founds: bool) -> PoolSpace:
         """Look for the pool in the cluster and the mark in it, and how much it can hold."""
         with ceph.opened(self._place, LOOK_SECONDS) as pool:

@@ -62,6 +62,9 @@ class VolumeStore(Protocol):
 class PoolStore(VolumeStore, Protocol):
     """A pool as one host finds it."""
 
+    def expect_reached(self) -> None:
+        """Look for the pool as it is done before every use. Raises DriverError "pool-not-reached"."""
+
     def look(self, founds: bool) -> PoolSpace:
         """Return how the host finds the pool; where `founds`, write the pool's id into one that has none."""
 
