@@ -47,14 +47,18 @@ def docker_answers() -> bool:
         return False
 
 
+def ceph_packages() -> None:
+    """Install what Ceph needs where it is missing. Raises Failure where that cannot be."""
+    # One that installs keeps others from trying to.
+    with (Path(tempfile.gettempdir()) / "gostack-packages.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        system_packages(ProgressLine(), CEPH)
+
+
 @contextlib.contextmanager
 def ceph(address: str, pool: str) -> Iterator[Ceph]:
-    """A Ceph with an empty pool, on disk: the packages are installed at first. Raises Failure where they cannot be."""
+    """A Ceph with an empty pool, on disk."""
     with contextlib.ExitStack() as stack:
-        # One that installs keeps others from trying to.
-        with (Path(tempfile.gettempdir()) / "gostack-packages.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            system_packages(ProgressLine(), CEPH)
         directory = Path(tempfile.mkdtemp(prefix="gostack-ceph-"))
         directory.chmod(0o755)
         stack.callback(shutil.rmtree, directory, ignore_errors=True)

@@ -21,6 +21,7 @@ from agent.drivers.storage.rbd import RbdPool, secret_id
 from domain.guest_spec import AttachedVolume, GuestSpec, Power
 from domain.jobs.pool import PoolPlace, PoolSight, PoolType
 from infra.local.ceph import Ceph
+from infra.local.process import Failure
 from infra.local.process import run as run_program
 from infra.process.failpoints import VARIABLE
 from tests import servers
@@ -55,7 +56,11 @@ echo read $(dd if=/dev/vdb bs=4096 count=64 2>/dev/null | sha256sum) sectors=$(c
 
 @pytest.fixture(scope="module")
 def cluster(place: Place) -> Iterator[Ceph]:
-    """On the wire between the hosts."""
+    """A Ceph on the wire between the hosts."""
+    try:
+        servers.ceph_packages()
+    except Failure as failure:
+        pytest.skip(str(failure))
     subprocess.run(["ip", "address", "add", f"{ADDRESS}/24", "dev", place.wire.name], check=True)
     with servers.ceph(ADDRESS, POOL) as made:
         yield made
