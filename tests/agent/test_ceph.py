@@ -230,6 +230,20 @@ def test_what_a_dead_agent_began_is_done_by_the_next(cluster: Ceph, pool: PoolPl
     assert store.volumes() == []
 
 
+def test_what_is_in_it_is_there_after_all_of_it_was_killed(cluster: Ceph, pool: PoolPlace, tmp_path: Path) -> None:
+    store, volume_id = RbdPool(pool), str(uuid.uuid4())
+    store.create(volume_id, MIB)
+    for daemon in cluster.daemons:
+        daemon.kill()
+    for daemon in cluster.daemons:
+        daemon.start()
+    pools, until = Pools(tmp_path / "later.json", FOUNDER), time.monotonic() + 60
+    while pools.know([pool])[0].sight is not PoolSight.REACHED:
+        assert time.monotonic() < until
+    assert store.size(volume_id) == MIB
+    store.delete(volume_id)
+
+
 @pytest.mark.parametrize(
     ("change", "sight"),
     [
