@@ -51,6 +51,8 @@ class DriverFault(StrEnum):
     """The host does not find the pool where it should be: its storage is not there, hangs, or lets nobody in."""
     VOLUME_NOT_RELEASED = "volume-not-released"
     """The guest was asked to let go of the volume's disk, and did not."""
+    VOLUME_BUSY = "volume-busy"
+    """The volume's disk is still open somewhere: a guest of a host that is gone has it for half a minute."""
     VOLUME_DIFFERS = "volume-differs"
     """The host has a file of the volume already, of another size."""
     INTERFACE_NOT_RELEASED = "interface-not-released"
@@ -215,7 +217,8 @@ class VolumeDriver(Protocol):
         larger already."""
 
     async def delete_volume(self, volume_id: str, pool_id: str = "") -> None:
-        """Remove the disk with all that is on it; one that is not there is success. "pool-not-reached"."""
+        """Remove the disk with all that is on it; one that is not there is success. "volume-busy",
+        "pool-not-reached"."""
 
     async def attach_volume(self, instance_id: str, volume: AttachedVolume) -> None:
         """Give the guest the disk, now where it runs and whenever it starts; "guest-unknown", "volume-unknown",

@@ -387,6 +387,7 @@ FAULT_HINTS: dict[str, str] = {
     "checksum-mismatch": "Create the image again from its file.",
     "image-unsafe": "Use another image: this one's file is not what its format says, or refers to other files.",
     "disk-too-small": "Ask for a larger root disk.",
+    "volume-busy": "Delete it again in a minute: the guest of a host that is gone has it open until then.",
     "no-address-left": "Use another network, or delete ports (gs port list).",
     "network-overlaps": "Use a network with another range of addresses.",
 }

@@ -230,6 +230,18 @@ def test_what_a_dead_agent_began_is_done_by_the_next(cluster: Ceph, pool: PoolPl
     assert store.volumes() == []
 
 
+def test_an_image_that_somebody_has_open_is_not_removed(pool: PoolPlace) -> None:
+    store, volume_id = RbdPool(pool), str(uuid.uuid4())
+    store.create(volume_id, MIB)
+    with ceph.opened(pool) as opened_pool, ceph._library("rbd").Image(opened_pool._pool, volume_id):
+        with pytest.raises(DriverError) as caught:
+            store.delete(volume_id)
+        assert caught.value.code == "volume-busy"
+        assert store.volumes() == [volume_id]
+    store.delete(volume_id)
+    assert store.volumes() == []
+
+
 def test_what_is_in_it_is_there_after_all_of_it_was_killed(cluster: Ceph, pool: PoolPlace, tmp_path: Path) -> None:
     store, volume_id = RbdPool(pool), str(uuid.uuid4())
     store.create(volume_id, MIB)

@@ -107,13 +107,16 @@ class CephPool:
             if found.size() < size:
                 found.resize(size, allow_shrink=False)
 
-    def remove(self, image: str) -> None:
-        """Remove an image, also one that is there in part; one that is not there is success."""
+    def remove(self, image: str) -> bool:
+        """Remove an image, also one that is there in part, or is not there; False where somebody has it open."""
         rbd = _library("rbd")
         try:
             rbd.RBD().remove(self._pool, image)
+        except rbd.ImageBusy:
+            return False
         except rbd.ImageNotFound:
-            return
+            pass
+        return True
 
     def images(self) -> list[str]:
         """Return the names of all images."""

@@ -57,7 +57,8 @@ class RbdPool:
     def delete(self, volume_id: str) -> None:
         """Remove the image with its data."""
         with self._reached() as pool:
-            pool.remove(name_of(volume_id))
+            if not pool.remove(name_of(volume_id)):
+                raise DriverError(DriverFault.VOLUME_BUSY, f"something still has the disk of volume {volume_id} open")
 
     def disk(self, volume_id: str) -> DiskSource:
         """Return the image's name, and the key for it."""

@@ -50,7 +50,10 @@ class VolumeStore(Protocol):
         """Have a volume that no guest has be `size` bytes large; one that is as large stays."""
 
     def delete(self, volume_id: str) -> None:
-        """Remove a volume, and what a crash left of making it; one that is not there is success."""
+        """Remove a volume, and what a crash left of making it; one that is not there is success.
+
+        Raises DriverError "volume-busy" where its place knows that somebody has it open.
+        """
 
     def disk(self, volume_id: str) -> DiskSource:
         """Return where a hypervisor finds the volume, whether it is there or not."""
