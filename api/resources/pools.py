@@ -89,7 +89,8 @@ class DrainBody(Strict):
     off: bool = False
 
 
-standard.add_all(router, RESOURCE)
+standard.add_all(router, RESOURCE, "create")
+standard.add_create(router, RESOURCE, example={name: EXAMPLE[name] for name in ("name", "path")})
 
 
 @router.post(
