@@ -33,6 +33,7 @@ from commands.recovery.from_log import ProcessorShare, RefillResult, refill
 from commands.rules import CachedAggregate, Rules, restored
 from domain import catalog
 from domain.aggregates import DECIDED
+from domain.copied_disk import CopiedDisk
 from domain.core.errors import UnknownMessage
 from domain.core.messages import Command, Key, Topic, from_record
 from domain.dead import DEAD
@@ -222,6 +223,20 @@ def volumes(seen: Observations) -> Iterator[str]:
                     yield f"instance {key.id} has volume {each.id}, which is not reserved for it"
 
 
+def copies(seen: Observations) -> Iterator[str]:
+    """A disk that something is copied from is held by that alone, and a volume's snapshots are those that are of it."""
+    holders = dict(seen.holders)
+    for key, disk in holders.items():
+        for each in disk.copies if isinstance(disk, CopiedDisk) else ():
+            copy = holders.get(Key.parse(each))
+            # One that failed, and whose undo did, holds it until it is deleted.
+            if copy is None or (copy.task is None and copy.current_status != "error"):
+                yield f"{key.kind} {key.id} is held for {each}, which is not copied from it"
+        for ident in disk.snapshots if isinstance(disk, Volume) else ():
+            if Key("volume-snapshot", ident) not in holders:
+                yield f"volume {key.id} has snapshot {ident}, which is not there"
+
+
 def usage(seen: Observations) -> Iterator[str]:
     """The resources that a project's instances and volumes use are those that hosts hold for it."""
     holders = dict(seen.holders)
@@ -338,6 +353,7 @@ INVARIANTS: tuple[Callable[[Observations], Iterator[str]], ...] = (
     volumes,
     pools,
     pool_disks,
+    copies,
     usage,
     states,
     parked,

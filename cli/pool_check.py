@@ -4,10 +4,10 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from cli.agents import AgentSilent, PoolVolumes
+from domain.copied_disk import CopiedDisk
 from domain.core.messages import Key
 from domain.host.state import Host
 from domain.pool import Pool
-from domain.volume.state import Volume
 
 if TYPE_CHECKING:
     from cli.check import Observations
@@ -27,24 +27,25 @@ def pools(seen: "Observations") -> Iterator[str]:
             holder = holders.get(Key(claim.holder_kind, claim_id))
             if holder is not None and holder.task is not None:
                 continue
-            if not isinstance(holder, Volume) or holder.pool_id != ident or holder.deleted is not None:
+            if not isinstance(holder, CopiedDisk) or holder.pool_id != ident or holder.current_status == "deleted":
                 yield f"pool {ident} holds a claim for {claim.holder_kind} {claim_id}, which is not there"
             elif holder.size != claim.size:
-                yield f"pool {ident} holds {claim.size} bytes for volume {claim_id}, which has {holder.size}"
+                what = f"{claim.holder_kind} {claim_id}, which has {holder.size}"
+                yield f"pool {ident} holds {claim.size} bytes for {what}"
     for key, holder in holders.items():
-        if isinstance(holder, Volume) and holder.pool_id and holder.host is not None and holder.task is None:
+        if isinstance(holder, CopiedDisk) and holder.pool_id and holder.host is not None and holder.task is None:
             pool_of = kept.get(holder.pool_id)
             if pool_of is None or key.id not in pool_of.claims:
-                yield f"volume {key.id} is in pool {holder.pool_id} without a claim"
+                yield f"{key.kind} {key.id} is in pool {holder.pool_id} without a claim"
 
 
 def pool_disks(seen: "Observations") -> Iterator[str]:
-    """Every file or image in a pool is the disk of a volume that is not deleted."""
-    holders = dict(seen.holders)
+    """Every file or image in a pool is the disk of a volume, or of a snapshot, that is not deleted."""
+    holders = {key.id: holder for key, holder in seen.holders if isinstance(holder, CopiedDisk)}
     for ident, there in seen.pool_disks.items():
         for disk in sorted(there):
-            volume = holders.get(Key("volume", disk))
-            if not isinstance(volume, Volume) or (volume.deleted is not None and volume.task is None):
+            holder = holders.get(disk)
+            if holder is None or (holder.current_status == "deleted" and holder.task is None):
                 yield f"pool {ident} has a disk {disk}, which no volume has"
 
 

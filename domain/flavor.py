@@ -28,6 +28,8 @@ class Flavor(Model):
     multi_queue: int = 0
     policy: Policy = "Default"
     extra: Annotated[dict[str, str], PERSONAL] = Field(default_factory=dict)
+    disk: int = 0
+    """Size of the root disk of instances that say no other, in bytes; 0: the image's."""
     created: datetime
     updated: datetime
     deleted: datetime | None = None
@@ -50,6 +52,7 @@ class CreateFlavor(FlavorCommand):
     multi_queue: int = 0
     policy: Policy = "Default"
     extra: Annotated[dict[str, str], PERSONAL] = Field(default_factory=dict)
+    disk: int = 0
 
 
 class UpdateFlavor(FlavorCommand):
@@ -61,6 +64,7 @@ class UpdateFlavor(FlavorCommand):
     mode: Mode | None = None
     multi_queue: int | None = None
     policy: Policy | None = None
+    disk: int | None = None
 
 
 class AddFlavorExtra(FlavorCommand):
@@ -91,6 +95,8 @@ class FlavorEvent(Event):
 class FlavorCreated(FlavorEvent):
     """The flavor exists, with these values."""
 
+    revision = 2
+
     name: Annotated[str, PERSONAL]
     core: int
     memory: int
@@ -98,11 +104,15 @@ class FlavorCreated(FlavorEvent):
     multi_queue: int
     policy: Policy
     extra: Annotated[dict[str, str], PERSONAL] = Field(default_factory=dict)
+    disk: int = 0
+    """Size of the root disk of instances that say no other, in bytes; 0: the image's."""
     at: datetime
 
 
 class FlavorUpdated(FlavorEvent):
     """The flavor changed; a field that is None stays as it was."""
+
+    revision = 2
 
     name: Annotated[str | None, PERSONAL] = None
     core: int | None = None
@@ -111,6 +121,7 @@ class FlavorUpdated(FlavorEvent):
     multi_queue: int | None = None
     policy: Policy | None = None
     extra: Annotated[dict[str, str] | None, PERSONAL] = None
+    disk: int | None = None
     at: datetime
 
 
@@ -147,5 +158,5 @@ KIND = Kind(
     create=CreateFlavor,
     update=UpdateFlavor,
     delete=DeleteFlavor,
-    shown=("core", "memory", "policy", "mode", "multi_queue", "extra"),
+    shown=("core", "memory", "disk", "policy", "mode", "multi_queue", "extra"),
 )

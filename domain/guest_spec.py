@@ -62,6 +62,8 @@ class FlavorRef(Model):
     mode: str = "prefer"
     policy: str = "Default"
     extra: Annotated[dict[str, str], PERSONAL] = Field(default_factory=dict)
+    disk: int = 0
+    """Size of the root disk of instances that say no other, in bytes; 0: the image's."""
 
 
 class HostRef(Model):
@@ -138,7 +140,7 @@ class GuestSpec(Model):
     flavor: FlavorRef
     image: ImageRef
     disk: int
-    """Size of the root disk, in bytes."""
+    """Size of the local root disk, in bytes."""
     nics: tuple[Nic, ...] = ()
     metadata: Annotated[dict[str, str], PERSONAL] = Field(default_factory=dict)
     key_name: Annotated[str, PERSONAL] = ""
@@ -149,6 +151,8 @@ class GuestSpec(Model):
     password_ref: str = ""
     user_data_ref: str = ""
     volumes: tuple[AttachedVolume, ...] = ()
-    """Disks besides the root disk, in the order in which they were attached; each has its `serial`."""
+    """Disks besides a local root disk, in the order in which they were attached; each has its `serial`."""
+    root_volume_id: str = ""
+    """Id of the volume, one of these, that the guest boots from in place of a local root disk; empty: it has one."""
     rescue_image: ImageRef | None = None
     """While the instance is rescued: the guest boots from a disk of this image, and has its own root disk second."""

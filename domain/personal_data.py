@@ -17,9 +17,9 @@ from domain.tasks.job import FACTS, Fact
 
 NEVER_PERSONAL: dict[str, str] = {
     "identities made by GoStack: UUIDs, or a kind and a UUID": """
-        also_on among avoid beside causation claim claims correlation founder host hosts id instance
+        also_on among avoid beside causation claim claims copies correlation founder holder host hosts id instance
         pool ports reached_by
-        remote_group security_group_ids security_groups subject taken task wanted_host
+        remote_group security_group_ids security_groups snapshots source_hosts subject taken task wanted_host
     """,
     "names of classes, steps, verbs and codes that stand in GoStack's code": """
         action code command fails filter flow hint holder_kind job jobs rules source started step types undo

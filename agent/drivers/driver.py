@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from domain.disk_source import VolumeSource
 from domain.guest_spec import AttachedVolume, GuestSpec, ImageRef, Nic, Power
 from domain.host.messages import Inventory
 from domain.jobs.pool import PoolOnHost, PoolPlace
@@ -49,6 +50,8 @@ class DriverFault(StrEnum):
     """The host has no file of the volume."""
     POOL_NOT_REACHED = "pool-not-reached"
     """The host does not find the pool where it should be: its storage is not there, hangs, or lets nobody in."""
+    COPY_NOT_SUPPORTED = "copy-not-supported"
+    """The volume, or what it is to be a copy of, is in a kind of pool in which nothing is copied."""
     VOLUME_NOT_RELEASED = "volume-not-released"
     """The guest was asked to let go of the volume's disk, and did not."""
     VOLUME_BUSY = "volume-busy"
@@ -211,6 +214,16 @@ class VolumeDriver(Protocol):
         """Make an empty disk of `size` bytes, in a pool or on the host's own disk; one that is there keeps what is on
         it. "volume-differs", "pool-not-reached"."""
 
+    async def copy_volume(
+        self, volume_id: str, size: int, pool_id: str, source: ImageRef | VolumeSource, progress: Progress
+    ) -> None:
+        """Make a disk of `size` bytes that begins with all that is on an image of the cache, or on a volume or snapshot
+        that no guest has; one that is there keeps what is on it.
+
+        Where it fails, or is cancelled, nothing of the copy is left. "image-unavailable", "volume-unknown",
+        "disk-too-small", "volume-differs", "pool-not-reached", "copy-not-supported".
+        """
+
     async def extend_volume(self, volume_id: str, size: int, instance_id: str, pool_id: str = "") -> None:
         """Have the disk be `size` bytes large, now where the guest of `instance_id` runs with it (empty: no guest has
         it). One that has the size is success; "volume-unknown", "pool-not-reached", or "volume-differs" where it is
@@ -302,7 +315,8 @@ class DefinitionDriver(Protocol):
     async def define(self, guest: GuestSpec) -> None:
         """Tell the hypervisor about the guest; a definition that is there is replaced.
 
-        Where it has a rescue image it boots from its rescue disk, and has its own root disk second.
+        Where it has a rescue image it boots from its rescue disk, and has its own root disk second. Where it has a root
+        volume, that is its root disk.
         """
 
     async def undefine(self, instance_id: str) -> None:

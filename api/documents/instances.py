@@ -73,7 +73,8 @@ class InstanceDocument(Document):
     metadata: dict[str, str]
     flavor: FlavorRef
     image: ImageRef
-    disk: int = Field(description="size of the root disk in bytes")
+    disk: int = Field(description="size of the local root disk in bytes; 0 where the instance boots from a volume")
+    root_volume_id: str = Field(description="id of the volume that it boots from; empty: it has a local root disk")
     zone: str
     host: HostOf | None
     key_name: str

@@ -62,6 +62,7 @@ INSTANCE: dict[str, Any] = {
     "flavor": FLAVOR.model_dump(),
     "image": IMAGE.model_dump(),
     "disk": 64 * MIB,
+    "root_volume_id": "",
     "zone": "",
     "host": {"id": HOST_ID, "name": "h1", "epoch": 1},
     "key_name": "laptop",

@@ -30,6 +30,7 @@ from api.writes import command_bus
 from api.writes.command_bus import CommandRequest
 from api.writes.command_responses import CREATED, answer
 from domain.core.errors import AlreadyExists, Invalid
+from domain.core.fields import BYTES
 from domain.core.messages import Key
 from domain.flavor import (
     KIND,
@@ -41,6 +42,7 @@ from domain.flavor import (
     Policy,
     UpdateFlavor,
 )
+from domain.guest_spec import LARGEST_DISK
 from projections.views.view import Condition, Either
 from projections.views.view import Query as Wanted
 
@@ -55,6 +57,16 @@ MOST_PAGES = 20
 Core = Annotated[int, Field(ge=1, le=256, description="number of virtual CPUs")]
 Memory = Annotated[
     int, Field(ge=16 * MIB, le=16 * TIB, multiple_of=MIB, description="memory in bytes, a multiple of 1 MiB")
+]
+Disk = Annotated[
+    int,
+    BYTES,
+    Field(
+        ge=0,
+        le=LARGEST_DISK,
+        multiple_of=MIB,
+        description="size of the root disk of instances that say no other, in bytes, whole MiB; 0: the image's",
+    ),
 ]
 Queues = Annotated[int, Field(ge=0, le=256, description="number of queues of a network interface; 0 means one")]
 Word = Annotated[str, Field(min_length=1, max_length=255)]
@@ -72,6 +84,7 @@ class FlavorDocument(Document):
     multi_queue: int
     policy: str
     extra: dict[str, str]
+    disk: int = Field(description="size of the root disk of instances that say no other, in bytes; 0: the image's")
     created: str
     updated: str
     deleted: str | None
@@ -87,6 +100,7 @@ EXAMPLE: dict[str, Any] = {
     "multi_queue": 0,
     "policy": "Default",
     "extra": {"hw:support_live_resize": "true"},
+    "disk": 0,
     "created": examples.NOW,
     "updated": examples.NOW,
     "deleted": None,
@@ -105,6 +119,7 @@ class FlavorBody(Strict):
     multi_queue: Queues = 0
     policy: Policy = "Default"
     extra: Extra = {}
+    disk: Disk = 0
 
 
 class FlavorChange(Strict):
@@ -116,6 +131,7 @@ class FlavorChange(Strict):
     mode: Mode | None = None
     multi_queue: Queues | None = None
     policy: Policy | None = None
+    disk: Disk | None = None
 
 
 class ExtraBody(Strict):

@@ -41,19 +41,20 @@ class UsageList(Strict):
     responses=describe.listed(page_of(VIEW, UsageDocument), VIEW, examples.USAGE),
 )
 async def list_usage(services: ServicesDep, parameters: Annotated[UsageList, Parameters()]) -> Response:
-    """Projects are listed in the order of their ids. vCPUs, memory and disk are held on hosts for instances and
-    volumes."""
+    """Projects are listed in the order of their ids. vCPUs, memory and disk are held on hosts for instances, volumes
+    and snapshots of volumes."""
     await caught_up(services, parameters.after)
     own = [Condition("project", "=", parameters.project_id)] if parameters.project_id else []
     instances = await services.store.totals("instances", "project", [ALIVE, *own])
     held = await services.store.totals("instances", "project", [ALIVE, ON_A_HOST, *own], SIZES)
     volumes = await services.store.totals("volumes", "project", [ON_A_HOST, *own], (("size",),))
+    snapshots = await services.store.totals("volume-snapshots", "project", [ON_A_HOST, *own], (("size",),))
     ports = await services.store.totals("ports", "project", own)
-    projects = [each for each in sorted({*instances, *volumes, *ports}) if each > (parameters.marker or "")]
+    projects = [each for each in sorted({*instances, *volumes, *snapshots, *ports}) if each > (parameters.marker or "")]
     docs = []
     for project in projects[: parameters.limit]:
         _, vcpus, memory, disk = held.get(project, (0, 0, 0, 0))
-        disk += volumes.get(project, (0, 0))[1]
+        disk += volumes.get(project, (0, 0))[1] + snapshots.get(project, (0, 0))[1]
         told = {"project_id": project, "instances": instances.get(project, (0,))[0], "vcpus": vcpus}
         docs.append(orjson.dumps({**told, "memory": memory, "disk": disk, "ports": ports.get(project, (0,))[0]}))
     return joined(VIEW, docs, projects[parameters.limit - 1] if len(projects) > parameters.limit else None)

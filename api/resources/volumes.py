@@ -5,6 +5,7 @@ from typing import Any
 
 import orjson
 from fastapi import APIRouter
+from pydantic import Field
 
 from api import standard
 from api.documents.document import Document
@@ -16,10 +17,16 @@ from api.reads import resolve
 from api.resource import of_kind
 from api.services import Services
 from domain.core.cells import DEFAULT_CELL, in_turn
-from domain.core.errors import Invalid
+from domain.core.errors import InUse, Invalid, WrongStatus
+from domain.disk_source import VolumeSource
+from domain.guest_spec import ImageRef
 from domain.volume.kind import KIND
+from domain.volume.state import VolumeStatus
 
 router = APIRouter(tags=["volumes"])
+
+
+COPIES = "KIND/ID of each thing that is being copied from it"
 
 
 class VolumeDocument(Document):
@@ -37,6 +44,10 @@ class VolumeDocument(Document):
     pool_id: str
     pool_name: str
     instance_id: str
+    source: VolumeSource | None
+    image: ImageRef | None
+    snapshots: list[str] = Field(description="ids of its snapshots")
+    copies: list[str] = Field(description=COPIES)
     task: RunningTask | None
     fault: FaultDocument | None
     created: str
@@ -58,6 +69,10 @@ EXAMPLE: dict[str, Any] = {
     "pool_id": "",
     "pool_name": "",
     "instance_id": "",
+    "source": None,
+    "image": None,
+    "snapshots": [],
+    "copies": [],
     "task": None,
     "fault": None,
     "created": examples.NOW,
@@ -65,7 +80,19 @@ EXAMPLE: dict[str, Any] = {
     "deleted": None,
     "version": 5,
 }
-RESOURCE = of_kind(KIND, VolumeDocument, EXAMPLE)
+
+
+def can_be_used(doc: Mapping[str, Any]) -> None:
+    """Raise InUse for a volume that an instance has, WrongStatus for one that is not available."""
+    if doc["instance_id"]:
+        hint = "Detach it first (gs instance detach-volume), or delete the instance that boots from it."
+        raise InUse(kind="Volume", id=doc["name"], user=f"instance {doc['instance_id']}", hint=hint)
+    if doc["status"] != VolumeStatus.AVAILABLE:
+        allowed = VolumeStatus.AVAILABLE
+        raise WrongStatus(kind="Volume", id=doc["name"], status=doc["status"], action="using it", allowed=allowed)
+
+
+RESOURCE = of_kind(KIND, VolumeDocument, EXAMPLE, usable=can_be_used)
 
 
 async def place(services: Services, context: RequestContext, values: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -84,8 +111,12 @@ async def place(services: Services, context: RequestContext, values: Mapping[str
     if host:
         found = await resolve.found(services, "hosts", host, context.project)
         return {"host": host, "cell": resolve.cell(orjson.loads(found.doc))}
+    for view, copied in (("volumes", values["volume"]), ("volume-snapshots", values["snapshot"])):
+        if copied is not None:
+            # It is copied by a host that reaches it.
+            return {"cell": resolve.cell(await resolve.alive(services, view, copied.id, context.project))}
     return {"cell": next(iter(in_turn(services.admission.cells, context.command_id)), DEFAULT_CELL)}
 
 
 standard.add_all(router, RESOURCE, "create")
-standard.add_create(router, RESOURCE, complete=place)
+standard.add_create(router, RESOURCE, example={"name": "data", "size": 10 << 30}, complete=place)

@@ -1,8 +1,8 @@
 """A boot: from the request to the commands that carry it out.
 
-In this order: the form is checked (BootBody), then the names in it are looked up (host, zone, networks, ports, keypair,
-flavor, image), then the password is made, and secrets are stored before a command refers to them. The command has
-copies of what was looked up, so that a later change of a flavor changes no instance.
+In this order: the form is checked (BootBody), then the names in it are looked up (zone, host, flavor, the root disk's
+source, networks, ports, keypair), then the password is made, and secrets are stored before a command refers to them.
+The command has copies of what was looked up, so that a later change of a flavor changes no instance.
 """
 
 import base64
@@ -23,20 +23,20 @@ from api.http.request_context import RequestContext
 from api.reads import resolve, security_groups
 from api.reads.queries import Strict
 from api.services import Services
+from api.writes.boot_root import root_of
 from api.writes.command_bus import CommandRequest
 from api.writes.told_once import tell, told
 from domain.core.cells import in_turn
 from domain.core.errors import AlreadyExists, Invalid, NotSupportedYet, PortBusy
 from domain.core.messages import Key, derived_id
 from domain.core.names import LONGEST
-from domain.guest_spec import FlavorRef, ImageRef, Nic
+from domain.guest_spec import FlavorRef, Nic
 from domain.instance.actions.lifecycle.boot import BootInstance
 from domain.instance.actions.network.interfaces import MOST_INTERFACES
 from domain.instance.spec import HOSTNAME
 from domain.security_group import MOST_GROUPS
 from projections.views.view import Condition, Query
 
-GIB = 1 << 30
 MOST_INSTANCES = 100
 MOST_METADATA = 128
 LONGEST_METADATA = 255
@@ -55,9 +55,7 @@ NOT_YET = {
     "each interface is a virtio one on a bridge",
     "pf_names": "physical functions (PF) are whole network cards with SR-IOV, and no host has such a card: "
     "each interface is a virtio one on a bridge",
-    "volume": "there are no volumes; the root disk is local",
 }
-LOCAL = "local"
 
 
 def checked_metadata(metadata: dict[str, str] | None) -> dict[str, str] | None:
@@ -98,7 +96,9 @@ class BootBody(Strict):
     )
     description: str = Field("", max_length=1024)
     flavor: str = Field(min_length=1, max_length=255, description="id or name")
-    image: str = Field(min_length=1, max_length=255, description="id or name")
+    image: str | None = Field(
+        None, min_length=1, max_length=255, description="id or name of the image that the root disk is made of"
+    )
     network: str | None = Field(None, min_length=1, max_length=255, description="id or name of a network")
     networks: list[str] = Field(
         [], max_length=MOST_INTERFACES, description="ids or names of networks, for one network interface each"
@@ -124,10 +124,43 @@ class BootBody(Strict):
     config_drive: bool = True
     only_define: bool = Field(False, description="define the instance without starting it")
     volume_size: int | None = Field(
-        None, ge=1, le=65536, description="size of the root disk in GiB; the image's size unless given"
+        None,
+        ge=1,
+        le=65536,
+        description="size of the root disk in GiB; the flavor's, else that of its source, unless given",
     )
-    source_type: str | None = Field(None, max_length=64, description="source of the system disk: local")
-    dest_type: str | None = Field(None, max_length=64, description="place of the system disk: local")
+    volume: str | None = Field(
+        None,
+        min_length=1,
+        max_length=255,
+        description="id or name of a volume that was made of an image, to boot from",
+    )
+    snapshot: str | None = Field(
+        None,
+        min_length=1,
+        max_length=255,
+        description="id or name of a volume's snapshot, of which a volume to boot from is made",
+    )
+    source_type: str | None = Field(
+        None,
+        max_length=64,
+        description="source of the root disk: image, volume, snapshot; by what is named unless given",
+    )
+    dest_type: str | None = Field(
+        None,
+        max_length=64,
+        description="place of the root disk: local, or volume, which makes one of the image; unless given, that of the "
+        "volume that is the source, else local",
+    )
+    pool: str | None = Field(
+        None,
+        min_length=1,
+        max_length=255,
+        description="id or name of the pool for a root volume that is made; none: the host's own disk",
+    )
+    delete_on_termination: bool = Field(
+        False, description="delete the root volume with the instance, when that is gone; else it keeps its data"
+    )
     security_group_ids: list[str] = Field(
         [],
         max_length=MOST_GROUPS,
@@ -144,7 +177,6 @@ class BootBody(Strict):
         [], max_length=MOST_INTERFACES, description="not supported yet: there is no host with SR-IOV"
     )
     pgpu_driver_kits: list[str] | str | None = Field(None, max_length=255, description="not supported yet")
-    volume: str | None = Field(None, max_length=255, description="not supported yet")
 
     @field_validator("count")
     @classmethod
@@ -228,6 +260,11 @@ class Birth:
         """Reference under which the user data of the instance is stored."""
         return derived_id(self.command_id, "user-data")
 
+    @property
+    def volume_id(self) -> str:
+        """Id of the volume that is made for the instance to boot from, where one is."""
+        return derived_id(self.command_id, "volume")
+
 
 def suffix_of(number: int, count: int) -> str:
     """Return what the name of one of several instances ends with; nothing for a single one."""
@@ -275,13 +312,17 @@ async def commands(
     if body.host:
         found = await resolve.found(services, "hosts", body.host, context.project)
         host, cells = found.id, (resolve.cell(orjson.loads(found.doc)),)
+    flavor = FlavorRef.model_validate(await resolve.alive(services, "flavors", body.flavor, context.project))
+    root = await root_of(services, body, flavor, context.project)
+    if root.host:
+        if host not in ("", root.host):
+            raise Invalid(field="host", value=body.host, allowed=f"what it boots from is on host {root.host}")
+        host, cells = root.host, tuple(root.cells)
     nics = await _nics(services, context, body)
     groups = await security_groups.idents(services, body.security_group_ids, context.project)
     keypair: dict[str, Any] = {"name": "", "public_key": ""}
     if body.key_name is not None:
         keypair = await resolve.alive(services, "keypairs", body.key_name, context.project)
-    flavor = FlavorRef.model_validate(await resolve.alive(services, "flavors", body.flavor, context.project))
-    image = ImageRef.model_validate(await resolve.usable(services, "images", body.image, context.project))
     return [
         (
             birth.command_id,
@@ -293,8 +334,9 @@ async def commands(
                     description=body.description,
                     metadata=body.metadata,
                     flavor=flavor,
-                    image=image,
-                    disk=_disk(body, image),
+                    image=root.image,
+                    disk=root.disk,
+                    root=root.of(birth.volume_id, birth.name),
                     zone=zone["name"],
                     wanted_host=host,
                     cells=cells or in_turn(services.admission.cells, birth.command_id),
@@ -339,21 +381,6 @@ def refuse_what_is_not_yet(body: BootBody) -> None:
     for name, reason in NOT_YET.items():
         if getattr(body, name):
             raise NotSupportedYet(field=name, reason=reason)
-    for name in ("source_type", "dest_type"):
-        if getattr(body, name) not in (None, LOCAL):
-            raise NotSupportedYet(field=f"{name} {getattr(body, name)}", reason="system disks are local")
-
-
-def _disk(body: BootBody, image: ImageRef) -> int:
-    if body.volume_size is None:
-        return max(image.virtual_size, image.min_disk)
-    asked_for = body.volume_size * GIB
-    if asked_for < max(image.virtual_size, image.min_disk):
-        least = -(-max(image.virtual_size, image.min_disk) // GIB)
-        raise Invalid(
-            field="volume_size", value=body.volume_size, allowed=f"image {image.name} needs {least} GiB at least"
-        )
-    return asked_for
 
 
 async def _nics(services: Services, context: RequestContext, body: BootBody) -> tuple[Nic, ...]:

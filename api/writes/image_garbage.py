@@ -1,8 +1,9 @@
 """Bytes of images that nothing refers to any more: which they are, and their removal from the image store.
 
 What refers to bytes follows from the log alone, by the read models: an image that is not deleted, an instance that is
-not, an upload of a task. That a host, or anybody else, says nothing is no reason. What nothing refers to is marked
-first, and goes once it was found so for as long as `images.unused_keep`; read models that are behind tell nothing.
+not, a volume that is being made of an image, an upload of a task. That a host, or anybody else, says nothing is no
+reason. What nothing refers to is marked first, and goes once it was found so for as long as `images.unused_keep`; read
+models that are behind tell nothing.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from typing import Any
 
 from api.reads.queries import every_document
 from api.writes.image_store import ImageStore
+from domain.volume.actions import CREATE
 from infra.process.settings import Images
 from projections.store.port import Store
 from projections.views.view import Condition, Query
@@ -42,11 +44,15 @@ class Unused:
 
 
 async def gone(store: Store, checksums: Sequence[str], now: datetime, keep: float) -> list[str]:
-    """Return those of the checksums that only images had which have been deleted for `keep` seconds, and that no
-    instance is made of. A checksum that no image ever had is not among them. Raises StoreUnavailable.
+    """Return those of the checksums that only images had which have been deleted for `keep` seconds, that no instance
+    is made of, and that no volume is being made of. A checksum that no image ever had is not among them. Raises
+    StoreUnavailable.
     """
     found = []
+    copied = await _being_copied(store) if checksums else set()
     for checksum in checksums:
+        if checksum in copied:
+            continue
         images = [each async for each in every_document(store, "images", Condition("checksum", "=", checksum))]
         if images and all(_is_over(each, now, keep) for each in images):
             used = [await _has_instances(store, each["id"]) for each in images]
@@ -60,14 +66,21 @@ async def _has_instances(store: Store, image_id: str) -> bool:
     return bool((await store.page("instances", Query(where=where, limit=1))).docs)
 
 
+async def _being_copied(store: Store) -> set[str]:
+    """Return the checksums of the images that volumes are being made of: one that is made needs its image no more."""
+    making = Condition("status", "=", CREATE.during)
+    volumes = [each async for each in every_document(store, "volumes", making)]
+    return {each["image"]["checksum"] for each in volumes if each.get("image")}
+
+
 async def used(store: Store, now: datetime, keep: float) -> set[str]:
-    """Return the checksums that an image has, or an instance is made of; what was deleted counts for `keep` seconds
-    more. Raises StoreUnavailable."""
+    """Return the checksums that an image has, an instance is made of, or a volume is being made of; what was deleted
+    counts for `keep` seconds more. Raises StoreUnavailable."""
     found = {each["checksum"] async for each in every_document(store, "images") if not _is_over(each, now, keep)}
     async for instance in every_document(store, "instances"):
         if not _is_over(instance, now, keep):
             found.add(instance["image"]["checksum"])
-    return found
+    return found | await _being_copied(store)
 
 
 def _is_over(doc: dict[str, Any], now: datetime, keep: float) -> bool:

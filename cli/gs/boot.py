@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.gs.call import Call, Outcomes
-from cli.gs.completion import Completer, closed, files, names
+from cli.gs.completion import Completer, closed, files, names, of_kind
 from cli.gs.options import command
 from cli.gs.parsing import bytes_or_file, pairs, words
 from cli.gs.problems import Failed, GsError, of_answer
@@ -27,10 +27,36 @@ def _option(
 Flavor = Annotated[str, _option("--flavor", help="Name or ID of the flavor.", of=names(FLAVOR))]
 Name = Annotated[Text, _option("--name", help="Name of the instance.")]
 Image = Annotated[Text, _option("--image", help="Name or ID of the image for the root disk.", of=names(IMAGE))]
-Volume = Annotated[Text, _option("--volume", help="The volume to boot from, instead of an image.")]
+Volume = Annotated[
+    Text, _option("--volume", help="Name or ID of a volume to boot from, instead of an image.", of=of_kind("volume"))
+]
 VolumeSize = Annotated[int | None, _option("--volume-size", help="Size of the root disk in GiB.")]
-SourceType = Annotated[Text, _option("--sourceType", help="Source of the system disk: local.", of=closed("local"))]
-DestType = Annotated[Text, _option("--destType", help="Place of the system disk: local.", of=closed("local"))]
+Snapshot = Annotated[
+    Text,
+    _option("--snapshot", help="Name or ID of a volume's snapshot to boot a copy of.", of=of_kind("volume-snapshot")),
+]
+SourceType = Annotated[
+    Text,
+    _option(
+        "--sourceType",
+        help="Source of the root disk: image, volume, snapshot.",
+        of=closed("image", "volume", "snapshot"),
+    ),
+]
+DestType = Annotated[
+    Text,
+    _option(
+        "--destType",
+        help="Place of the root disk: local, or volume, which makes one of the image.",
+        of=closed("local", "volume"),
+    ),
+]
+Pool = Annotated[
+    Text, _option("--pool", help="Name or ID of the pool for a root volume that is made.", of=of_kind("pool"))
+]
+DeleteOnTermination = Annotated[
+    bool, _option("--delete-on-termination", help="Delete the root volume when the instance is gone.")
+]
 Count = Annotated[int | None, _option("--count", help="Number of instances to boot.")]
 Description = Annotated[Text, _option("--description", help="Description of the instance.")]
 Hostname = Annotated[Text, _option("--hostname", help="Host name of the guest.")]
@@ -92,9 +118,12 @@ def boot(
     name: Name = None,
     image: Image = None,
     volume: Volume = None,
+    snapshot: Snapshot = None,
     volume_size: VolumeSize = None,
     source_type: SourceType = None,
     dest_type: DestType = None,
+    pool: Pool = None,
+    delete_on_termination: DeleteOnTermination = False,
     count: Count = None,
     description: Description = None,
     hostname: Hostname = None,
@@ -123,9 +152,12 @@ def boot(
     given: dict[str, Any] = {
         "name": name,
         "volume": volume,
+        "snapshot": snapshot,
         "volume_size": volume_size,
         "source_type": source_type,
         "dest_type": dest_type,
+        "pool": pool,
+        "delete_on_termination": delete_on_termination or None,
         "count": count,
         "description": description,
         "hostname": hostname,
@@ -145,12 +177,11 @@ def boot(
         "pgpu_driver_kits": pgpu_driver_kits,
     }
     body = {key: value for key, value in given.items() if value is not None}
-    if user_data is not None:
-        body |= _user_data(bytes_or_file(user_data))
+    body |= _user_data(bytes_or_file(user_data)) if user_data is not None else {}
     body |= {"flavor": call.ident(FLAVOR, flavor), "config_drive": config_drive}
     body |= {key: call.ident(kind, text) for key, kind, text in (("image", IMAGE, image), ("host", HOST, host)) if text}
-    body |= _net(call, words(network) or [], port, words(ports) or [])
-    _finish(call, call.client.write("POST", INSTANCE.path(), body))
+    net = _net(call, words(network) or [], port, words(ports) or [])
+    _finish(call, call.client.write("POST", INSTANCE.path(), body | net))
 
 
 def _user_data(content: bytes) -> dict[str, str]:

@@ -16,6 +16,10 @@ app = typer.Typer()
 
 Core = Annotated[int | None, typer.Option("--core", min=1, help="Number of virtual CPUs.")]
 Memory = Annotated[str | None, typer.Option("--memory", help="Memory in bytes, or with K, M, G, T or P.")]
+Disk = Annotated[
+    str | None,
+    typer.Option("--disk", metavar="SIZE", help="Size of its instances' root disks, as 20G; 0 for the image's."),
+]
 Mode = Annotated[
     str | None, typer.Option("--mode", help="CPU mode: strict or prefer.", autocompletion=closed("strict", "prefer"))
 ]
@@ -46,12 +50,13 @@ def create(
     mode: Mode = None,
     multi_queue: MultiQueue = None,
     policy: Policy = None,
+    disk: Disk = None,
     spec: Spec = None,
 ) -> None:
     """Create a flavor, a size of instances."""
     if core is None or memory is None:
         raise typer.BadParameter("--core and --memory are needed.")
-    body = _body(one_name(argument, name), core, memory, mode, multi_queue, policy)
+    body = _body(one_name(argument, name), core, memory, mode, multi_queue, policy, disk)
     if spec:
         body["extra"] = pairs(spec)
     call.written(FLAVOR, call.client.write("POST", FLAVOR.path(), body))
@@ -67,9 +72,10 @@ def update(
     mode: Mode = None,
     multi_queue: MultiQueue = None,
     policy: Policy = None,
+    disk: Disk = None,
 ) -> None:
     """Change a flavor; instances that have it keep their size."""
-    body = _body(name, core, memory, mode, multi_queue, policy)
+    body = _body(name, core, memory, mode, multi_queue, policy, disk)
     if not body:
         raise typer.BadParameter("Nothing is to be changed.")
     ident = call.ident(FLAVOR, which)
@@ -110,6 +116,7 @@ def _body(
     mode: str | None,
     multi_queue: int | None,
     policy: str | None,
+    disk: str | None,
 ) -> dict[str, Any]:
     """Return the fields of a request from the options that were given."""
     given = {
@@ -119,5 +126,6 @@ def _body(
         "mode": mode,
         "multi_queue": multi_queue,
         "policy": policy,
+        "disk": size(disk) if disk is not None else None,
     }
     return {key: value for key, value in given.items() if value is not None}

@@ -139,6 +139,7 @@ FLAVOR = Resource(
         NAME,
         Column("core"),
         Column("memory"),
+        Column("disk"),
         Column("policy"),
         Column("mode"),
         Column("multi_queue"),

@@ -279,12 +279,27 @@ class TooManyVolumes(Refusal):
     category = Category.CONFLICT
 
 
+class TooManySnapshots(Refusal):
+    """Volume {id} has {most} snapshots, which is the most that one can have."""
+
+    code = "too-many-snapshots"
+    category = Category.CONFLICT
+    hint = "Delete snapshots of it: gs volume-snapshot list --volume."
+
+
 class HasLocalVolumes(Refusal):
     """Instance {id} has volumes on its host's disk, which cannot go with it: {volumes}."""
 
     code = "has-local-volumes"
     category = Category.CONFLICT
     hint = "Detach them first (gs instance detach-volume)."
+
+
+class RootIsVolume(Refusal):
+    """Instance {id} boots from volume {volume}; {action} is for instances with a local root disk."""
+
+    code = "root-is-volume"
+    category = Category.CONFLICT
 
 
 class InterfaceNotAttached(Refusal):

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
+from domain.core.errors import RootIsVolume
 from domain.core.messages import Command
 from domain.guest_spec import Power
 from domain.instance.state import Instance, VmState
@@ -54,6 +55,24 @@ def image_or_own(instance: Instance, command: Any) -> Iterator[dict[str, Any]]:
     yield {"image": command.image or instance.image}
 
 
+def if_local_root(instance: Instance, command: Any) -> Iterator[dict[str, Any]]:
+    """Yield a step for an instance with a local root disk."""
+    if instance.root is None:
+        yield {}
+
+
+def if_volume_root(instance: Instance, command: Any) -> Iterator[dict[str, Any]]:
+    """Yield a step for an instance that boots from a volume."""
+    if instance.root is not None:
+        yield {}
+
+
+def must_have_local_root(instance: Instance, verb: str, hint: str = "") -> None:
+    """Raise RootIsVolume for an instance that boots from a volume."""
+    if instance.root is not None:
+        raise RootIsVolume(id=instance.id, volume=instance.root.id, action=verb, hint=hint)
+
+
 def each_nic(instance: Instance, command: Any) -> Iterator[dict[str, Any]]:
     """Yield a step for each network interface."""
     for index in range(len(instance.nics)):
@@ -61,9 +80,21 @@ def each_nic(instance: Instance, command: Any) -> Iterator[dict[str, Any]]:
 
 
 def each_volume(instance: Instance, command: Any) -> Iterator[dict[str, Any]]:
-    """A step for each volume that the instance has."""
+    """A step for each volume that the instance has, but for one that goes with it."""
     for volume in instance.volumes:
-        yield {"volume_id": volume.id}
+        if not _goes_along(instance, volume.id):
+            yield {"volume_id": volume.id}
+
+
+def root_that_goes_along(instance: Instance, command: Any) -> Iterator[dict[str, Any]]:
+    """Yield a step with the volume that the instance boots from, where that is deleted with it."""
+    for volume in instance.volumes:
+        if _goes_along(instance, volume.id):
+            yield {"volume_id": volume.id}
+
+
+def _goes_along(instance: Instance, volume_id: str) -> bool:
+    return instance.root is not None and instance.root.id == volume_id and instance.root.delete_on_termination
 
 
 def each_bound_nic(instance: Instance, command: Any) -> Iterator[dict[str, Any]]:

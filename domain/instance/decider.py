@@ -98,7 +98,8 @@ def _boot(draft: Draft[Instance], command: BootInstance, envelope: Envelope) -> 
         raise AlreadyExists(kind="instance", id=draft.id)
     must_be_name(command.name)
     must_have_memory(command.image, command.flavor)
-    must_have_disk(command.image, command.disk or command.image.virtual_size, "disk", command.disk)
+    if command.root is None:
+        must_have_disk(command.image, command.disk or command.image.virtual_size, "disk", command.disk)
     given = {name: getattr(command, name) for name in BootInstance.model_fields}
     draft.emit(InstanceCreated(project=envelope.project, owner=envelope.actor, created=envelope.time, **given))
     accept(draft, RULES, BOOT, command, envelope)

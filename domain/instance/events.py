@@ -21,7 +21,7 @@ class InstanceEvent(Event):
 class InstanceCreated(InstanceEvent, InstanceSpec):
     """The instance exists from now on; nothing runs yet."""
 
-    revision = 5
+    revision = 6
     project: str
     owner: Annotated[str, PERSONAL_OF_ACTOR]
     created: datetime
@@ -77,7 +77,7 @@ class InstanceCellChanged(InstanceEvent):
 class InstanceMigrationChanged(InstanceEvent):
     """A migration of the instance began, or its status changed."""
 
-    revision = 2
+    revision = 3
 
     migration: Migration
 
@@ -91,6 +91,8 @@ class InstanceMoved(InstanceEvent):
 
 class InstanceResized(InstanceEvent):
     """The instance has this flavor, and a root disk of this size, on the host that it was on."""
+
+    revision = 2
 
     flavor: FlavorRef
     disk: int

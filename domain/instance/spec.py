@@ -6,6 +6,7 @@ from pydantic import Field
 
 from domain.core.fields import PERSONAL
 from domain.core.messages import Model
+from domain.disk_source import RootVolume
 from domain.guest_spec import FlavorRef, ImageRef, Nic
 
 HOSTNAME = r"^[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?$"
@@ -22,7 +23,7 @@ class InstanceSpec(Model):
     flavor: FlavorRef
     image: ImageRef
     disk: int
-    """Size of the root disk, in bytes."""
+    """Size of the local root disk, in bytes; 0 where it boots from a volume."""
     zone: str = ""
     wanted_host: str = ""
     cells: tuple[str, ...] = ()
@@ -36,3 +37,5 @@ class InstanceSpec(Model):
     nics: tuple[Nic, ...] = ()
     launch_index: int = 0
     """Place of the instance among those of one boot, from 0."""
+    root: RootVolume | None = None
+    """The volume that it boots from; None: a local root disk."""

@@ -119,6 +119,11 @@ class Instance(InstanceSpec, PlacedSubject):
         return size.beside(kept) if kept else size.resources()
 
     @property
+    def among(self) -> tuple[str, ...]:
+        """Ids of the hosts that reach the volume that it boots from; none: any."""
+        return self.root.reached_by if self.root else ()
+
+    @property
     def arch(self) -> str:
         """Architecture of the instance's image."""
         return self.image.arch
@@ -262,6 +267,7 @@ class Instance(InstanceSpec, PlacedSubject):
             password_ref=self.password_ref,
             user_data_ref=self.user_data_ref,
             volumes=self.volumes,
+            root_volume_id=self.root.id if self.root else "",
             rescue_image=self.rescue_image,
         )
 

@@ -1,9 +1,11 @@
 """Jobs for a volume's file on its host's disk, and for giving an instance a volume and taking it back."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from domain.core.fields import PERSONAL
 from domain.core.messages import Command, Key, Message
-from domain.guest_spec import AttachedVolume
+from domain.disk_source import VolumeSource
+from domain.guest_spec import AttachedVolume, ImageRef
 from domain.tasks.job import AggregateJob, Fact, HostJob, Where
 from domain.tasks.messages import Reply
 from domain.tasks.task import Task
@@ -27,6 +29,54 @@ class ReleaseFromInstance(Command):
 
     reply: Reply
     instance_id: str
+
+
+class MakeForInstance(Command):
+    """Be made as a copy, for one instance to boot from."""
+
+    kind = "volume"
+
+    reply: Reply
+    instance_id: str
+    project: str
+    name: Annotated[str, PERSONAL]
+    size: int
+    """Size of the volume, in bytes."""
+    source: VolumeSource
+    image: ImageRef
+    """The image that its data begins as."""
+    pool_id: str = ""
+    """Id of the pool to be in; empty: the host's own disk."""
+    host_id: str
+    """Id of the instance's host."""
+    cell: str
+
+
+class DiscardForInstance(Command):
+    """The instance has the volume no more, and nobody needs it."""
+
+    kind = "volume"
+
+    reply: Reply
+    instance_id: str
+
+
+class NoteSnapshot(Command):
+    """Count the snapshot among the volume's own."""
+
+    kind = "volume"
+
+    reply: Reply
+    snapshot_id: str
+
+
+class DropSnapshot(Command):
+    """Count the snapshot among the volume's own no more."""
+
+    kind = "volume"
+
+    reply: Reply
+    snapshot_id: str
 
 
 class NoteVolumeSize(Command):
@@ -115,6 +165,75 @@ class ReleaseVolume(AggregateJob):
     def message(self, subject: Any, task: Task, reply: Reply, where: Where) -> tuple[Key, Message]:
         """The volume is told that the instance has it no more."""
         return Key("volume", self.volume_id), ReleaseFromInstance(reply=reply, instance_id=subject.id)
+
+
+class MakeVolume(AggregateJob):
+    """Have the volume made that the instance is to boot from, on its host or in a pool; it is reserved for it at once.
+
+    One attempt, whose answer comes when the volume's own task has ended, however long that copies.
+    """
+
+    deadline = 6 * 3600.0
+    attempts = 1
+
+    volume_id: str
+
+    def message(self, subject: Any, task: Task, reply: Reply, where: Where) -> tuple[Key, Message]:
+        """Return the command to the volume."""
+        new, host = subject.root.new, subject.host_at(where)
+        command = MakeForInstance(
+            reply=reply,
+            instance_id=subject.id,
+            project=subject.project,
+            name=new.name,
+            size=new.size,
+            source=new.source,
+            image=subject.image,
+            pool_id=new.pool_id,
+            host_id=host.id if host else "",
+            cell=subject.cell,
+        )
+        return Key("volume", self.volume_id), command
+
+
+class DiscardVolume(AggregateJob):
+    """Give the volume back and have it deleted; one that cannot be deleted is there and nobody's, as one that was
+    detached. One that is not had is success."""
+
+    deadline = 30.0
+    attempts = 5
+
+    volume_id: str
+
+    def message(self, subject: Any, task: Task, reply: Reply, where: Where) -> tuple[Key, Message]:
+        """Return the command to the volume."""
+        return Key("volume", self.volume_id), DiscardForInstance(reply=reply, instance_id=subject.id)
+
+
+class AddSnapshot(AggregateJob):
+    """Have the volume know of its snapshot, so that it is not deleted before that: refused where it has too many."""
+
+    deadline = 30.0
+    attempts = 3
+
+    volume_id: str
+
+    def message(self, subject: Any, task: Task, reply: Reply, where: Where) -> tuple[Key, Message]:
+        """Return the command to the volume."""
+        return Key("volume", self.volume_id), NoteSnapshot(reply=reply, snapshot_id=subject.id)
+
+
+class RemoveSnapshot(AggregateJob):
+    """Have the volume forget its snapshot; one that it does not know is success."""
+
+    deadline = 30.0
+    attempts = 5
+
+    volume_id: str
+
+    def message(self, subject: Any, task: Task, reply: Reply, where: Where) -> tuple[Key, Message]:
+        """Return the command to the volume."""
+        return Key("volume", self.volume_id), DropSnapshot(reply=reply, snapshot_id=subject.id)
 
 
 class AttachVolume(HostJob):

@@ -2,12 +2,14 @@
 
 create: ClaimPoolSpace where it is to be in a pool · Place · CreateVolumeFile. Undone in reverse; a volume that could
 not be made stays, in error, and says why. In a pool, the host that is placed makes the file, and holds none of its
-space.
+space. One that is to be a copy has CopyToVolume instead, on a host that reaches what is copied: of an image FetchImage
+is before it, of a volume or a snapshot ReserveSource before all, and ReleaseSource at the end.
 extend: ResizeClaim, or ResizePoolClaim in a pool · ExtendVolumeFile (the pivot) · TellVolumeSize, where an instance has
 the volume. A file never shrinks, so that only the claim is undone: where its host gave no answer, the file may be as
 large as was asked for. In a pool, one that an instance has is not extended: its guest may be on another host.
-delete: DeleteVolumeFile · Release · ReleasePoolSpace. Refused while an instance has the volume. Nothing is undone: a
-delete that fails leaves the volume in error, and can be asked for again.
+delete: DeleteVolumeFile · Release · ReleasePoolSpace. Refused while an instance has the volume, or something is copied
+from it. Nothing is undone: a delete that fails leaves the volume in error, and can be asked for again. Of a copy that
+failed ReleaseSource is before all.
 """
 
 from collections.abc import Iterator
@@ -22,7 +24,9 @@ from domain.core.fields import BYTES, OPERATORS_ONLY, PERSONAL, Refers
 from domain.core.messages import Command
 from domain.core.resources import Resources
 from domain.core.text import in_units
-from domain.guest_spec import LARGEST_DISK, SMALLEST_DISK
+from domain.disk_source import DiskRef, SourceKind, VolumeSource
+from domain.guest_spec import LARGEST_DISK, SMALLEST_DISK, ImageRef
+from domain.jobs.copy import CopyToVolume, FetchImage, ReleaseSource, ReserveSource
 from domain.jobs.pool import ClaimPoolSpace, ReleasePoolSpace, ResizePoolClaim, RestorePoolClaim
 from domain.jobs.scheduling import Place, Release, ResizeClaim, RestoreClaim
 from domain.jobs.volume import CreateVolumeFile, DeleteVolumeFile, ExtendVolumeFile, TellVolumeSize
@@ -41,11 +45,18 @@ class VolumeCommand(Command):
 
 
 class CreateVolume(VolumeCommand):
-    """Create an empty volume, in a pool or on a host's own disk, to be attached to instances that reach it."""
+    """Create a volume, in a pool or on a host's own disk, to be attached to instances that reach it: an empty one, or a
+    copy of an image, of another volume or of a snapshot."""
 
     name: Annotated[str, PERSONAL]
-    size: Annotated[int, BYTES, Field(ge=SMALLEST_DISK, le=LARGEST_DISK, multiple_of=512)]
-    """Size of the volume, in bytes."""
+    size: Annotated[int | None, BYTES, Field(ge=SMALLEST_DISK, le=LARGEST_DISK, multiple_of=512)] = None
+    """Size of the volume, in bytes, not less than what it is a copy of; none: as large as that."""
+    image: Annotated[ImageRef | None, Refers("image")] = None
+    """The image to copy: instances can boot from the volume."""
+    volume: Annotated[DiskRef | None, Refers("volume")] = None
+    """The volume to copy, which no instance has."""
+    snapshot: Annotated[DiskRef | None, Refers("volume-snapshot")] = None
+    """The snapshot of a volume to copy."""
     description: Annotated[str, PERSONAL] = ""
     host: Annotated[str, Refers("host")] = ""
     """The host to create it on; none: the scheduler chooses."""
@@ -72,14 +83,59 @@ class ExtendVolume(VolumeCommand):
 
 
 class DeleteVolume(VolumeCommand):
-    """Delete a volume that is attached to no instance, with its data."""
+    """Delete a volume that is attached to no instance and has no snapshots, with its data."""
 
     relieves: ClassVar[bool] = True
 
 
-def new_file(volume: Volume, command: Any) -> Iterator[dict[str, Any]]:
-    """Yield a step with the volume's id, size and pool."""
-    yield {"volume_id": volume.id, "size": volume.size, "pool_id": volume.pool_id}
+def sources(command: CreateVolume) -> dict[str, VolumeSource]:
+    """Return what the volume is to be a copy of, by the field that says so; there should be one at most."""
+    found: dict[str, VolumeSource] = {}
+    if command.image is not None:
+        found["image"] = VolumeSource.of_image(command.image)
+    if command.volume is not None:
+        found["volume"] = VolumeSource.of_disk(SourceKind.VOLUME, command.volume)
+    if command.snapshot is not None:
+        found["snapshot"] = VolumeSource.of_disk(SourceKind.SNAPSHOT, command.snapshot)
+    return found
+
+
+def image_of(command: CreateVolume) -> ImageRef | None:
+    """Return the image that the volume's data begins as; None for one that is empty, or not known to be of any."""
+    copied = command.volume or command.snapshot
+    return command.image or (copied.image if copied is not None else None)
+
+
+def empty_file(volume: Volume, command: Any) -> Iterator[dict[str, Any]]:
+    """Yield a step with the volume's id, size and pool, for one that begins empty."""
+    if volume.source is None:
+        yield {"volume_id": volume.id, "size": volume.size, "pool_id": volume.pool_id}
+
+
+def copied_file(volume: Volume, command: Any) -> Iterator[dict[str, Any]]:
+    """Yield a step with the volume's id, size, pool and source, for one that is a copy."""
+    if volume.source is not None:
+        of_image = {"image": volume.image} if volume.source.kind is SourceKind.IMAGE else {}
+        where = {"volume_id": volume.id, "size": volume.size, "pool_id": volume.pool_id}
+        yield {**where, "source": volume.source, **of_image}
+
+
+def image_to_fetch(volume: Volume, command: Any) -> Iterator[dict[str, Any]]:
+    """Yield a step with the image that the volume is a copy of, where it is one of an image."""
+    if volume.source is not None and volume.source.kind is SourceKind.IMAGE:
+        yield {"image": volume.image}
+
+
+def source_to_hold(volume: Volume, command: Any) -> Iterator[dict[str, Any]]:
+    """Yield a step with the volume or the snapshot that the volume is a copy of, where it is one."""
+    if volume.source is not None and volume.source.kind is not SourceKind.IMAGE:
+        yield {"source": volume.source.key}
+
+
+def source_if_failed(volume: Volume, command: Any) -> Iterator[dict[str, Any]]:
+    """Yield a step with what the volume was to be a copy of, where that failed, and it may still be held."""
+    if volume.became is VolumeStatus.ERROR:
+        yield from source_to_hold(volume, command)
 
 
 def space(volume: Volume, command: Any) -> Iterator[dict[str, Any]]:
@@ -155,11 +211,15 @@ CREATE = Action[Volume](
     creates=True,
     flow=Flow(
         "create-volume",
-        2,
+        3,
         (
+            Step(ReserveSource, undo=ReleaseSource, each=source_to_hold),
             Step(ClaimPoolSpace, undo=ReleasePoolSpace, each=space),
             Step(Place, undo=Release),
-            Step(CreateVolumeFile, undo=DeleteVolumeFile, each=new_file),
+            Step(CreateVolumeFile, undo=DeleteVolumeFile, each=empty_file),
+            Step(FetchImage, no_undo="the host's image cache is shared, and cleans itself", each=image_to_fetch),
+            Step(CopyToVolume, undo=DeleteVolumeFile, each=copied_file),
+            Step(ReleaseSource, no_undo="the copy is made", each=source_to_hold),
         ),
     ),
 )
@@ -196,8 +256,9 @@ DELETE = Action[Volume](
     cancellable=False,
     flow=Flow(
         "delete-volume",
-        2,
+        3,
         (
+            Step(ReleaseSource, no_undo="what is deleted is gone", each=source_if_failed),
             Step(DeleteVolumeFile, no_undo="what is deleted is gone", each=file_if_hosted),
             Step(Release, no_undo="what is deleted is gone"),
             Step(ReleasePoolSpace, no_undo="the last step", each=space_held),

@@ -23,6 +23,6 @@ KIND = Kind(
         ListFilter("pool", "in this pool (name or id)", column="pool_id", refers="pool"),
         ListFilter("instance_id", "of this instance (name or id)", refers="instance"),
     ),
-    hidden=frozenset({"became", "zone", "reached_by"}),
+    hidden=frozenset({"became", "zone", "reached_by", "source_hosts", "answer_to"}),
     shown=("size", "pool_name", "host.name", "instance_id"),
 )

@@ -8,13 +8,16 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
+from domain.copied_disk import CopiedDisk, CopyEvent, evolve_copies
 from domain.core.cells import DEFAULT_CELL
 from domain.core.fields import PERSONAL, PLAIN
 from domain.core.messages import Event
 from domain.core.resources import Resources
+from domain.disk_source import VolumeSource
+from domain.guest_spec import ImageRef
 from domain.tasks.events import TaskEvent
 from domain.tasks.job import Where
-from domain.tasks.placed import PlacedSubject
+from domain.tasks.messages import Reply
 from domain.tasks.subject import evolve_task
 from domain.tasks.task import Fault
 
@@ -30,22 +33,22 @@ class VolumeStatus(StrEnum):
     ERROR = "error"
 
 
-class Volume(PlacedSubject):
+class Volume(CopiedDisk):
     """A disk that outlives instances, on its host's own disk or in a pool that several hosts reach."""
 
     name: Annotated[str, PERSONAL]
     description: Annotated[str, PERSONAL] = ""
-    size: int
-    """Size of the volume, in bytes."""
+    source: VolumeSource | None = None
+    """The thing that its data was copied from; None: it began empty."""
     became: VolumeStatus = VolumeStatus.CREATING
     """Status regardless of the instance that uses it: never IN_USE."""
     instance_id: str = ""
     """Id of the instance that it is attached to or reserved for; empty: none."""
-    pool_id: str = ""
-    """Id of the pool that the volume is in; empty: it is on its host's own disk."""
     pool_name: Annotated[str, PLAIN] = ""
-    reached_by: tuple[str, ...] = ()
-    """Ids of hosts that reached the pool when the volume got its space there."""
+    answer_to: Reply | None = None
+    """Where to say how its creation ended, until that has; None: nobody waits for it."""
+    snapshots: tuple[str, ...] = ()
+    """Ids of its snapshots, in the order in which they were begun."""
     fault: Fault | None = None
     created: datetime
     updated: datetime
@@ -67,11 +70,6 @@ class Volume(PlacedSubject):
         where it is in a pool."""
         return Resources() if self.pool_id else Resources(disk=self.size)
 
-    @property
-    def among(self) -> tuple[str, ...]:
-        """Ids of the hosts of which one makes the volume's file; none: any."""
-        return self.reached_by
-
     def in_pool(self, name: str, hosts: tuple[str, ...]) -> "Volume":
         """Return the volume with space in its pool, which these hosts reach."""
         return self.but(pool_name=name, reached_by=hosts)
@@ -82,6 +80,7 @@ class Volume(PlacedSubject):
         became = VolumeStatus.AVAILABLE if status == VolumeStatus.IN_USE else VolumeStatus(status)
         return self.but(
             became=became,
+            answer_to=None,
             fault=None if cancelled and became is not VolumeStatus.ERROR else fault,
             updated=at,
             deleted=at if became is VolumeStatus.DELETED else self.deleted,
@@ -98,7 +97,7 @@ class VolumeEvent(Event):
 class VolumeCreated(VolumeEvent):
     """The volume exists from now on; it has no file yet."""
 
-    revision = 2
+    revision = 3
 
     project: str
     name: Annotated[str, PERSONAL]
@@ -110,6 +109,14 @@ class VolumeCreated(VolumeEvent):
     """Id of the one host that will do; empty: any."""
     pool_id: str = ""
     """Id of the pool that it is to be in; empty: its host's own disk."""
+    source: VolumeSource | None = None
+    """The thing that its data is to be copied from; None: it is to be empty."""
+    image: ImageRef | None = None
+    """The image that its data begins as; None: it is to be empty."""
+    instance_id: str = ""
+    """Id of the instance that it is made for, and reserved for from the beginning; empty: none."""
+    answer_to: Reply | None = None
+    """Where to say how the creation ended; None: nobody waits for it."""
     created: datetime
 
 
@@ -143,6 +150,20 @@ class VolumeReleased(VolumeEvent):
     at: datetime
 
 
+class VolumeSnapshotAdded(VolumeEvent):
+    """The volume has one more snapshot, which is about to be made."""
+
+    snapshot_id: str
+    at: datetime
+
+
+class VolumeSnapshotRemoved(VolumeEvent):
+    """The volume has the snapshot no more."""
+
+    snapshot_id: str
+    at: datetime
+
+
 class VolumeHostRenewed(VolumeEvent):
     """The volume's host has registered again, and has a new epoch."""
 
@@ -166,8 +187,16 @@ def evolve(now: Volume | None, event: Event, subject_id: str) -> Volume:
             return now.but(instance_id=event.instance_id, updated=event.at)
         case VolumeReleased():
             return now.but(instance_id="", updated=event.at)
+        case VolumeSnapshotAdded():
+            return now.but(snapshots=(*now.snapshots, event.snapshot_id), updated=event.at)
+        case VolumeSnapshotRemoved():
+            left = tuple(each for each in now.snapshots if each != event.snapshot_id)
+            return now.but(snapshots=left, updated=event.at)
         case VolumeHostRenewed():
             return now.renewed(event.host_id, event.epoch)
+        case CopyEvent():
+            copied: Volume = evolve_copies(now, event)
+            return copied
         case TaskEvent():
             volume: Volume = evolve_task(now, event)
             return volume

@@ -27,6 +27,7 @@ def document(instance: Instance, version: int) -> dict[str, Any]:
         "flavor": instance.flavor.model_dump(),
         "image": instance.image.model_dump(),
         "disk": instance.disk,
+        "root_volume_id": instance.root.id if instance.root else "",
         "zone": instance.zone,
         "host": {"id": instance.host.id, "name": instance.host.name, "epoch": instance.host.epoch}
         if instance.host

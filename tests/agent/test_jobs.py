@@ -7,7 +7,9 @@ from agent.drivers.simulated.driver import SimulatedDriver
 from agent.jobs import HANDLERS, Context, Facts, handles, handles_without_guest
 from agent.outside.image_uploads import ImageUploadsInMemory
 from agent.outside.other_hosts import OtherHostsInMemory
+from domain.disk_source import SourceKind, VolumeSource
 from domain.guest_spec import AttachedVolume, GuestSpec, ImageRef, Power
+from domain.jobs.copy import CopyToVolume, FetchImage
 from domain.jobs.disk import (
     CreateDisk,
     CreateRescueDisk,
@@ -46,6 +48,7 @@ from tests.harness.samples import LARGER
 IMAGE = ImageRef(id="i-1", name="tiny", checksum="ab" * 32, format="qcow2", size=1, virtual_size=1)
 ELSEWHERE = "another host"
 VOLUME = AttachedVolume(id="v-1", size=1 << 20)
+COPIED = VolumeSource(kind=SourceKind.VOLUME, id=VOLUME.id, name="data", size=VOLUME.size)
 LEAVING = [job for job in JOBS.values() if issubclass(job, HostJob) and job.leaves is not None]
 LIFE: tuple[tuple[Job, Power | None], ...] = (
     (PrepareImage(), None),
@@ -60,6 +63,9 @@ LIFE: tuple[tuple[Job, Power | None], ...] = (
     (StartGuest(), Power.RUNNING),
     (RebootGuest(), Power.RUNNING),
     (CreateVolumeFile(volume_id=VOLUME.id, size=VOLUME.size), None),
+    (FetchImage(image=IMAGE), None),
+    (CopyToVolume(volume_id="v-2", size=1 << 30, source=VolumeSource.of_image(IMAGE), image=IMAGE), None),
+    (CopyToVolume(volume_id="v-3", size=1 << 30, source=COPIED), None),
     (AttachVolume(volume_id=VOLUME.id), None),
     (ExtendVolumeFile(volume_id=VOLUME.id, size=2 << 20, instance_id="i"), None),
     (DetachVolume(volume_id=VOLUME.id), None),

@@ -30,6 +30,8 @@ pytestmark = pytest.mark.real
 
 ROOT = Path(__file__).parents[2]
 VOLUME = AttachedVolume(id="5f0d3a52-8f0e-4c57-9d1f-2f6c2f3a9b10", size=1 << 20)
+COPY = "5f0d3a52-8f0e-4c57-9d1f-2f6c2f3a9b11"
+"""Id of a volume that is a copy of the guest's image."""
 EXTENDED = 4 << 20
 EXTENDING = ("libvirt-volume-extended",)
 GROWN = 3 << 30
@@ -82,11 +84,13 @@ async def work(uri: str, state: Path, executor: ThreadPoolExecutor, guest: Guest
             await driver.define(guest)
             await driver.start(guest.id)
             await driver.create_volume(VOLUME.id, VOLUME.size)
+            await driver.copy_volume(COPY, EXTENDED, "", guest.image, untold)
             await driver.attach_volume(guest.id, VOLUME)
         else:
             await driver.stop(guest.id, 0.1)
             await driver.detach_volume(guest.id, VOLUME.id)
             await driver.delete_volume(VOLUME.id)
+            await driver.delete_volume(COPY)
             await driver.undefine(guest.id)
             await driver.unplug(guest)
             await driver.delete_disk(guest.id)

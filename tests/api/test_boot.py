@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from api.writes import told_once
-from api.writes.boot import GIB, NOT_YET
+from api.writes.boot import NOT_YET
+from api.writes.boot_root import GIB
 from api.writes.secret_sweep import sweep
 from domain.core.messages import Key, Topic, named_id
 from domain.instance.events import InstanceCreated
@@ -218,7 +219,7 @@ async def test_what_is_not_supported_yet_is_refused_by_name(api: Api, field: str
     value: Any = [""] if field == "pci_types" else ["x"]
     if field.startswith("is_"):
         value = True
-    elif field in ("volume", "dedicated_to"):
+    elif field == "dedicated_to":
         value = "x"
     refused = await api.boot(status=422, **{field: value})
     assert refused["code"] == "not-supported-yet"
@@ -250,12 +251,40 @@ async def test_interfaces_of_network_cards_are_refused_and_it_is_said_what_is_mi
     assert api.world.log.all(Topic.JOBS) == []
 
 
-@pytest.mark.parametrize("field", ["source_type", "dest_type"])
-async def test_system_disks_are_local(api: Api, field: str) -> None:
-    wrong: dict[str, Any] = {field: "volume"}
-    right: dict[str, Any] = {field: "local"}
-    assert (await api.boot(status=422, **wrong))["code"] == "not-supported-yet"
-    assert (await api.boot(**right))["task_id"]
+@pytest.mark.parametrize(
+    "body", [{"source_type": "local"}, {"dest_type": "local"}, {"source_type": "image", "dest_type": "local"}]
+)
+async def test_a_root_disk_is_local_unless_a_volume_is_asked_for(api: Api, body: dict[str, Any]) -> None:
+    booted = await api.boot(**body)
+    shown = await api.get(f"/instances/{booted['id']}")
+    assert (shown["disk"] > 0, shown["root_volume_id"]) == (True, "")
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "said"),
+    [
+        ({"source_type": "disk"}, "source_type", "image, volume, snapshot, blank, local are allowed"),
+        ({"dest_type": "tape"}, "dest_type", "local, volume are allowed"),
+        ({"source_type": "blank"}, "source_type", "nothing on an empty disk to boot from"),
+        ({"source_type": "volume", "image": None}, "volume", "source volume needs one"),
+        ({"image": None}, "image", "source image needs one"),
+        ({"volume": "x"}, "image", "the root disk is of one thing, which is the volume"),
+        ({"volume": "x", "source_type": "image"}, "volume", "the root disk is of one thing, which is the image"),
+        ({"volume": "x", "image": None, "dest_type": "local"}, "dest_type", "is made of an image"),
+        ({"volume": "x", "image": None, "volume_size": 1}, "volume_size", "the volume has its size"),
+        ({"volume": "x", "image": None, "count": 2}, "count", "a volume is for one instance"),
+        ({"volume": "x", "image": None, "pool": "p"}, "pool", "for a volume that is made"),
+        ({"pool": "p"}, "pool", "for a volume that is made"),
+        ({"delete_on_termination": True}, "delete_on_termination", "always goes with its instance"),
+    ],
+)
+async def test_a_root_disk_that_makes_no_sense_is_refused_by_the_field(
+    api: Api, body: dict[str, Any], field: str, said: str
+) -> None:
+    refused = await api.boot(status=422, **body)
+    assert (refused["code"], refused["values"]["field"]) == ("invalid", field)
+    assert said in refused["detail"]
+    assert api.world.log.all(Topic.JOBS) == []
 
 
 @pytest.mark.parametrize(
@@ -362,6 +391,23 @@ async def test_the_root_disk_is_as_large_as_asked_and_never_smaller_than_the_ima
     assert "3 GiB" in refused["detail"]
     assert (await api.booted("a", image="big"))["disk"] == 3 * GIB
     assert (await api.booted("b", image="big", volume_size=5))["disk"] == 5 * GIB
+
+
+async def test_the_root_disk_is_as_large_as_the_flavor_says_unless_the_boot_does(api: Api) -> None:
+    await api.image("big", qcow2(3 * GIB))
+    for name, disk in (("wide", 4 * GIB), ("narrow", 2 * GIB)):
+        await api.post("/flavors", {"name": name, "core": 1, "memory": 64 * MIB, "disk": disk})
+    assert (await api.booted("a", image="big", flavor="wide"))["disk"] == 4 * GIB
+    assert (await api.booted("b", image="big", flavor="wide", volume_size=3))["disk"] == 3 * GIB
+    refused = await api.boot(status=422, image="big", flavor="narrow")
+    assert refused["values"]["field"] == "flavor"
+    assert "needs a root disk of 3 GiB, and the flavor's has 2 GiB" in refused["detail"]
+    assert (await api.booted("c", image="big", flavor="narrow", volume_size=3))["disk"] == 3 * GIB
+    await api.patch("/flavors/narrow", {"disk": 0})
+    assert (await api.booted("d", image="big", flavor="narrow"))["disk"] == 3 * GIB
+    for wrong in (-1, 1000, 1 << 60):
+        refused = await api.post("/flavors", {"name": "x", "core": 1, "memory": 64 * MIB, "disk": wrong}, 422)
+        assert refused["code"] == "invalid"
 
 
 async def test_an_instance_is_asked_for_in_the_cell_of_its_zone_or_host_or_in_all(api: Api) -> None:

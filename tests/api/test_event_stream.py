@@ -37,7 +37,7 @@ async def test_events_in_pages_with_filters(api: Api) -> None:
     subject = f"instance/{web['id']}"
     own = (await api.get("/events", subject=subject, limit=1000))["events"]
     assert own == [event for event in whole if event["subject"] == subject]
-    kind = "gostack.flavor.created.v1"
+    kind = "gostack.flavor.created.v2"
     assert [event["data"]["name"] for event in (await api.get("/events", type=kind))["events"]] == ["small"]
     of_task = (await api.get("/events", task=task, limit=1000))["events"]
     assert {event["subject"].partition("/")[0] for event in of_task} == {"instance", "host", "network"}
@@ -67,7 +67,7 @@ async def test_filters_of_a_list_hold_together(api: Api) -> None:
     assert await found(type="host.*,zone.created.v2") == some
     assert await found(subject=web["id"]) == [e for e in whole if e["subject"] == f"instance/{web['id']}"]
     assert await found(subject=web["id"], type="instance.created.*", actor="admin") == [
-        e for e in whole if e["subject"] == f"instance/{web['id']}" and e["type"] == "gostack.instance.created.v5"
+        e for e in whole if e["subject"] == f"instance/{web['id']}" and e["type"] == "gostack.instance.created.v6"
     ]
     assert await found(project_id="admin", type="flavor.*") == [e for e in whole if "flavor" in e["type"]]
     assert await found(project_id="none") == []
@@ -136,7 +136,7 @@ async def test_events_of_one_of_several_tasks(api: Api) -> None:
     one = given["instances"][0]
     of_each = [(await api.get("/events", task=each["task_id"], limit=1000))["events"] for each in given["instances"]]
     events = of_each[0]
-    assert events[0]["type"] == "gostack.instance.created.v5"
+    assert events[0]["type"] == "gostack.instance.created.v6"
     assert {event["subject"].partition("/")[0] for event in events} == {"instance", "host", "network"}
     assert {event["task_id"] for event in events} == {one["task_id"]}
     made = [event["data"].get("instance_id", one["instance_id"]) for event in events]
@@ -165,7 +165,7 @@ async def test_a_task_that_the_read_models_do_not_know_yet_is_waited_for(api: Ap
     await asyncio.sleep(0.05)
     assert not asking.done()
     api.world.stopped.clear()
-    assert (await asking)["events"][0]["type"] == "gostack.instance.created.v5"
+    assert (await asking)["events"][0]["type"] == "gostack.instance.created.v6"
 
 
 async def test_a_follower_of_a_task_misses_nothing_while_nobody_knows_whether_it_is_one(api: Api) -> None:
@@ -185,7 +185,7 @@ async def test_a_follower_of_a_task_misses_nothing_while_nobody_knows_whether_it
     await going_on
     assert answer.status_code == 200
     assert "gostack.task.finished.v2" in answer.text
-    assert "gostack.instance.created.v5" not in answer.text
+    assert "gostack.instance.created.v6" not in answer.text
 
 
 class Follower:

@@ -162,6 +162,8 @@ async def test_every_kind_is_found_by_the_beginning_of_its_name(api: Api, view: 
     await api.post("/pools", {"name": "web-pool", "path": "/srv/web"})
     await api.post("/volumes", {"name": "web-data", "size": 1 << 30}, 202)
     await api.world.settle()
+    await api.post("/volume-snapshots", {"name": "web-before", "volume": "web-data"}, 202)
+    await api.world.settle()
     names = [each["name"] for each in (await api.get(f"/{view}"))[view] if each["name"]]
     assert names
     pattern = f"{names[0][:2]}*"

@@ -99,6 +99,21 @@ async def test_bytes_that_a_task_has_uploaded_are_kept_for_its_image(api: Api) -
     assert named(await collect_images(api.services), goes=False) == {"deleted"}
 
 
+async def test_bytes_stay_while_a_volume_is_being_made_of_them(api: Api, session: aiohttp.ClientSession) -> None:
+    """The image is deleted while its copy is under way; once that has ended nothing needs the bytes."""
+    api.world.agents.silent.add("CopyToVolume")
+    made = await api.post("/volumes", {"name": "root", "image": "kept"}, 202)
+    await api.delete("/images/kept")
+    api.world.now += timedelta(days=2)
+    driver = await host("kept", "deleted")
+    assert "kept" not in named(await collect_images(api.services), goes=False)
+    assert await drop_unused_images(session, driver) == [CHECKSUMS["deleted"]]
+    await api.world.answer_late()
+    await api.ended(made["task_id"])
+    assert "kept" in named(await collect_images(api.services), goes=False)
+    assert await drop_unused_images(session, driver) == [CHECKSUMS["kept"]]
+
+
 async def test_read_models_that_are_behind_tell_of_nothing(api: Api) -> None:
     await collect_images(api.services)
     age(api)

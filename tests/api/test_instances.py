@@ -226,7 +226,7 @@ async def test_interfaces(api: Api) -> None:
 async def test_history_in_pages(api: Api) -> None:
     instance = await api.booted("web")
     whole = (await api.get("/instances/web/history", limit=1000))["events"]
-    assert whole[0]["type"] == "gostack.instance.created.v5"
+    assert whole[0]["type"] == "gostack.instance.created.v6"
     assert whole[-1]["type"] == "gostack.task.finished.v2"
     assert [event["version"] for event in whole] == list(range(1, instance["version"] + 1))
     paged: list[Any] = []

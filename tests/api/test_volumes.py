@@ -168,3 +168,161 @@ async def test_of_fifty_volumes_at_once_a_pool_takes_those_that_it_has_room_for(
         (failed,) = [each for each in tasks if each["fault"]]
         assert failed["fault"]["code"] == "pool-full"
         assert (await api.get("/pools/nfs"))["claimed"] == 49 * size
+
+
+async def test_a_volume_is_made_of_an_image_and_copied_and_says_of_what(tmp_path: Path) -> None:
+    driver = SimulatedDriver()
+    async with whole(tmp_path, {"h1": driver}) as api:
+        image = await api.get("/images/tiny")
+
+        async def made(status: str = "finished", **body: Any) -> dict[str, Any]:
+            answer = await api.post("/volumes", body, 202)
+            task = await ended(api, answer["task_id"])
+            assert task["status"] == status, task
+            shown: dict[str, Any] = await api.get(f"/volumes/{answer['id']}")
+            return shown
+
+        root = await made(name="root", image="tiny")
+        size = max(image["virtual_size"], image["min_disk"], 1 << 20)
+        assert (root["status"], root["size"]) == ("available", -(-size // 512) * 512)
+        assert (root["source"]["kind"], root["source"]["id"]) == ("image", image["id"])
+        assert root["image"]["checksum"] == image["checksum"]
+        copy = await made(name="copy", volume="root", size=2 * SIZE)
+        assert (copy["source"]["kind"], copy["source"]["name"], copy["size"]) == ("volume", "root", 2 * SIZE)
+        assert copy["image"] == root["image"]
+        assert (await api.get("/volumes/root"))["copies"] == []
+        for body, field in (
+            ({"image": "tiny", "volume": "root"}, "volume"),
+            ({}, "size"),
+            ({"volume": "copy", "size": SIZE}, "size"),
+        ):
+            refused = await api.post("/volumes", {"name": "x", **body}, 422)
+            assert (refused["code"], refused["values"]["field"]) == ("invalid", field)
+        assert (await api.post("/volumes", {"name": "x", "image": "none"}, 404))["code"] == "not-found"
+
+
+async def test_an_instance_boots_from_a_volume_and_leaves_it_as_it_is(tmp_path: Path) -> None:
+    drivers = {name: SimulatedDriver() for name in ("h1", "h2")}
+    async with whole(tmp_path, drivers) as api:
+
+        async def done(answer: dict[str, Any]) -> str:
+            task = await ended(api, answer["task_id"])
+            return str(task["fault"]["code"] if task["fault"] else task["status"])
+
+        made = await api.post("/volumes", {"name": "root", "image": "tiny", "host": "h2"}, 202)
+        assert await done(made) == "finished"
+        assert await done(await api.post("/volumes", {"name": "empty", "size": SIZE, "host": "h2"}, 202)) == "finished"
+        body = {"name": "web", "flavor": "small", "volume": "root"}
+        refused = await api.post("/instances", {**body, "host": "h1"}, 422)
+        assert refused["values"]["field"] == "host"
+        refused = await api.post("/instances", {**body, "volume": "empty"}, 422)
+        assert "this one began empty" in refused["detail"]
+        booted = await api.post("/instances", body, 202)
+        assert await done(booted) == "finished"
+        shown = await api.get("/instances/web")
+        assert (shown["status"], shown["host"]["name"], shown["disk"]) == ("active", "h2", 0)
+        assert (shown["root_volume_id"], [each["id"] for each in shown["volumes"]]) == (made["id"], [made["id"]])
+        assert drivers["h2"].serials(booted["id"]) == [made["id"].replace("-", "")[:20]]
+        refused = await api.post("/instances", {**body, "name": "second"}, 409)
+        assert (refused["code"], refused["detail"][:21]) == ("in-use", "Volume root is in use")
+        for verb, given in (
+            ("detach-volume", {"volume_id": "root"}),
+            ("rebuild", {}),
+            ("migrate", {}),
+            ("create-instance-image", {"name": "x"}),
+        ):
+            code = "in-use" if verb == "detach-volume" else "root-is-volume"
+            assert (await api.post(f"/instances/web/actions/{verb}", given, 409))["code"] == code
+        assert await done(await api.post("/instances/web/actions/hard-delete", {}, 202)) == "finished"
+        assert drivers["h2"].kept() == []
+        assert (await api.get("/volumes/root"))["status"] == "available"
+        assert await done(await api.post("/instances", {**body, "name": "second"}, 202)) == "finished"
+
+
+async def test_a_volume_is_made_for_the_instances_of_a_boot_and_goes_with_them(tmp_path: Path) -> None:
+    driver = SimulatedDriver()
+    async with whole(tmp_path, {"h1": driver}) as api:
+        body = {"name": "web", "flavor": "small", "image": "tiny", "dest_type": "volume", "volume_size": 1}
+        booted = await api.post("/instances", {**body, "count": 2, "delete_on_termination": True}, 202)
+        for each in booted["instances"]:
+            await ended(api, each["task_id"])
+        shown = [await api.get(f"/instances/web-{number}") for number in (1, 2)]
+        assert [each["status"] for each in shown] == ["active", "active"]
+        volumes = (await api.get("/volumes"))["volumes"]
+        assert {each["id"] for each in volumes} == {each["root_volume_id"] for each in shown}
+        assert {(each["name"], each["size"], each["status"]) for each in volumes} == {
+            ("web-1", SIZE, "in_use"),
+            ("web-2", SIZE, "in_use"),
+        }
+        for number in (1, 2):
+            gone = await api.post(f"/instances/web-{number}/actions/hard-delete", {}, 202)
+            assert (await ended(api, gone["task_id"]))["status"] == "finished"
+        async with asyncio.timeout(10.0):
+            while (await api.get("/volumes"))["volumes"]:
+                await api.world.log.wait(0.01)
+        assert (await api.get("/usage"))["usage"] == []
+
+
+async def test_a_snapshot_is_made_listed_booted_from_and_deleted(tmp_path: Path) -> None:
+    async with whole(tmp_path, {"h1": SimulatedDriver(), "h2": SimulatedDriver()}) as api:
+
+        async def done(answer: dict[str, Any]) -> str:
+            task = await ended(api, answer["task_id"])
+            return str(task["fault"]["code"] if task["fault"] else task["status"])
+
+        wanted = {"name": "root", "image": "tiny", "host": "h2"}
+        assert await done(await api.post("/volumes", wanted, 202)) == "finished"
+        made = await api.post("/volume-snapshots", {"name": "before", "volume": "root"}, 202)
+        assert await done(made) == "finished"
+        (shown,) = (await api.get("/volume-snapshots", volume="root", status="available"))["volume-snapshots"]
+        volume = await api.get("/volumes/root")
+        assert (shown["name"], shown["volume_name"], shown["host"]["name"]) == ("before", "root", "h2")
+        assert (shown["size"], shown["image"]) == (volume["size"], volume["image"])
+        assert volume["snapshots"] == [made["id"]]
+        assert (await api.get("/usage"))["usage"][0]["disk"] == 2 * volume["size"]
+        refused = await api.delete("/volumes/root", 409)
+        assert (refused["code"], made["id"] in refused["detail"]) == ("in-use", True)
+        assert await done(await api.post("/volumes", {"name": "copy", "snapshot": "before"}, 202)) == "finished"
+        assert (await api.get("/volumes/copy"))["source"]["kind"] == "volume-snapshot"
+        body = {"name": "web", "flavor": "small", "snapshot": "before", "volume_size": 2}
+        assert await done(await api.post("/instances", body, 202)) == "finished"
+        web = await api.get("/instances/web")
+        root = await api.get(f"/volumes/{web['root_volume_id']}")
+        assert (web["host"]["name"], root["name"], root["size"]) == ("h2", "web", 2 * SIZE)
+        assert root["source"]["name"] == "before"
+        refused = await api.post("/volume-snapshots", {"name": "x", "volume": root["id"]}, 409)
+        assert refused["code"] == "in-use"
+        renamed = await api.patch("/volume-snapshots/before", {"name": "after"})
+        assert renamed["name"] == "after"
+        assert await done(await api.delete("/volume-snapshots/after", 202)) == "finished"
+        assert await done(await api.delete("/volumes/root", 202)) == "finished"
+        assert (await api.post("/volume-snapshots", {"name": "x", "volume": "root"}, 404))["code"] == "not-found"
+
+
+async def test_a_root_volume_in_a_pool_is_booted_from_where_that_is_reached(tmp_path: Path) -> None:
+    shared: dict[str, int] = {}
+    drivers = {name: SimulatedDriver(shared=shared) for name in ("h1", "h2")}
+    async with whole(tmp_path, drivers) as api:
+
+        async def done(answer: dict[str, Any]) -> str:
+            task = await ended(api, answer["task_id"])
+            return str(task["fault"]["code"] if task["fault"] else task["status"])
+
+        pool = await api.post("/pools", {"name": "nfs", "path": "/srv/nfs"})
+        body = {"name": "web", "flavor": "small", "image": "tiny", "dest_type": "volume", "pool": "nfs"}
+        assert (await api.post("/instances", body, 409))["code"] == "pool-not-reached"
+        await api.agent.know_pools([PoolPlace(id=pool["id"], name="nfs", path="/srv/nfs")])
+        async with asyncio.timeout(10.0):
+            while len((await api.get("/pools/nfs"))["hosts"]) < len(drivers):
+                await api.world.log.wait(0.01)
+        assert await done(await api.post("/instances", {**body, "volume_size": 1}, 202)) == "finished"
+        root = (await api.get("/instances/web"))["root_volume_id"]
+        assert shared == {root: SIZE}
+        shown = await api.get("/pools/nfs")
+        assert shown["claimed"] == SIZE
+        assert await done(await api.post("/instances/web/actions/hard-delete", {}, 202)) == "finished"
+        second = {"name": "second", "flavor": "small", "volume": root, "host": "h2"}
+        assert await done(await api.post("/instances", second, 202)) == "finished"
+        web = await api.get("/instances/second")
+        assert (web["host"]["name"], web["root_volume_id"], web["status"]) == ("h2", root, "active")
+        assert drivers["h2"].serials(web["id"]) == [root.replace("-", "")[:20]]

@@ -112,7 +112,7 @@ def test_the_life_of_an_instance(gs: User) -> None:
     assert "SECURITY GROUPS" in gs("instance", "interface-list", "life", "--long")
     assert gs.json("instance", "update", "life", "--description", "new", "--metadata", "c=3")["metadata"] == {"c": "3"}
     types = [each["type"] for each in gs.json("instance", "history", "life", "-l", "1000")]
-    assert types[0] == "gostack.instance.created.v5"
+    assert types[0] == "gostack.instance.created.v6"
     assert "not deleted" in gs.fails(3, "instance", "show-deleted", booted["id"])
     assert gs("instance", "delete", "--hard", "life", "-f", "status", "-o", "value") == "deleted\n"
     assert gs.json("instance", "show-deleted", "life")["id"] == booted["id"]
@@ -131,7 +131,7 @@ def test_an_incident_is_written_to_a_file(gs: User, tmp_path: Path) -> None:
     assert "exists already" in gs.fails(2, "event", "export", "--task", task, "--file", str(file))
     assert Incident.of(gs("event", "export", "--instance", "noted")).subjects == [Key("instance", ident)]
     gs.fails(2, "event", "export")
-    assert "gostack.instance.created.v5" in gs("event", "list", "--type", "instance.*", "--subject", ident)
+    assert "gostack.instance.created.v6" in gs("event", "list", "--type", "instance.*", "--subject", ident)
     assert "instance.*" in gs.fails(1, "event", "list", "--type", "A")
 
 
@@ -250,11 +250,10 @@ def test_what_is_not_supported_is_refused_by_name(gs: User) -> None:
         ("--is-pgpu-install",),
         ("--pgpu-driver-kits", "a"),
         ("--is-trusted",),
-        ("--volume", "a"),
-        ("--destType", "volume"),
-        ("--sourceType", "volume"),
     ):
         assert "not-supported-yet" in gs.fails(1, *BOOT, *words), words
+    for words in (("--volume", "a"), ("--sourceType", "volume"), ("--sourceType", "blank"), ("--pool", "a")):
+        assert "(invalid)" in gs.fails(1, *BOOT, *words), words
     assert "root_device_id" in gs.fails(1, "instance", "reset", gs.json(*BOOT)["id"], "--root-device-id", "x")
 
 
@@ -309,6 +308,21 @@ def test_the_timeout_leaves_the_task_running(gs: User) -> None:
     assert gs("task", "wait", task, "-f", "status", "-o", "value") == "finished\n"
 
 
+def test_an_instance_boots_from_a_volume_and_from_a_snapshot_of_one(gs: User) -> None:
+    gs("volume", "create", "root", "--image", "tiny", "--size", "1G")
+    gs("volume-snapshot", "create", "before", "--volume", "root")
+    boot = ("instance", "boot", "--flavor", "small", "--network", "lan")
+    volume = gs.json("volume", "show", "root")
+    first = gs.json(*boot, "--name", "first", "--volume", "root")
+    assert (first["root_volume_id"], first["disk"], first["status"]) == (volume["id"], 0, "active")
+    assert "in-use" in gs.fails(1, "instance", "detach-volume", "first", "--volume-id", "root")
+    assert "root-is-volume" in gs.fails(1, "instance", "rebuild", "first")
+    second = gs.json(*boot, "--name", "second", "--snapshot", "before", "--volume-size", "2", "--delete-on-termination")
+    (listed,) = gs.json("volume", "list", "--instance-id", "second")
+    assert (listed["id"], listed["size"]) == (second["root_volume_id"], 2 << 30)
+    assert "in-use" in gs.fails(1, "volume-snapshot", "create", "late", "--volume", "root")
+
+
 def test_flavors(gs: User) -> None:
     size = ("--core", "2", "--memory", "1.5G", "--multi_queue", "4")
     kind = ("--mode", "strict", "--policy", "Dedicated", "--spec", '"hw:support_live_resize"="true"')
@@ -316,6 +330,7 @@ def test_flavors(gs: User) -> None:
     assert (made["core"], made["memory"], made["policy"]) == (2, 3 << 29, "Dedicated")
     assert [each["name"] for each in gs.json("flavor", "list", "--live_resize", "-f", "name")] == ["live"]
     assert gs.json("flavor", "update", "live", "--core", "3", "--name", "alive")["core"] == 3
+    assert gs.json("flavor", "update", "alive", "--disk", "20G")["disk"] == 20 << 30
     assert gs.json("flavor", "add-extra", "alive", "a=1", "b=2")["extra"]["b"] == "2"
     assert gs.json("flavor", "delete-extra", "alive", "a", "b")["extra"] == {"hw:support_live_resize": "true"}
     assert "already-exists" in gs.fails(1, "flavor", "create", "alive", "--core", "1", "--memory", "128M")

@@ -154,7 +154,7 @@ def test_fields_are_those_that_the_service_and_the_tables_have(url: str) -> None
         ("gs ve", ["version"]),
         ("gs flavor create x --policy ", ["Shared", "Dedicated", "Default"]),
         ("gs flavor update x --mode s", ["strict"]),
-        ("gs instance boot --sourceType ", ["local"]),
+        ("gs instance boot --sourceType ", ["image", "volume", "snapshot"]),
         ("gs event follow --from b", ["beginning"]),
         ("gs parked list --kind ins", ["instance"]),
         ("gs event dead list --kind key", ["keypair"]),

@@ -96,7 +96,7 @@ def test_fields_are_known_in_lists_shows_and_streams(gs: User) -> None:
         assert "There is no such field: 'nosuch'" in gs.fails(2, *listed.split(), "-f", "nosuch")
     follow = ("event", "follow", "--from", "beginning", "--timeout", "2")
     followed = gs.run(*follow, "-f", "Type,data.name", "-o", "value").stdout
-    assert "gostack.instance.created.v5\tdb" in followed.splitlines()
+    assert "gostack.instance.created.v6\tdb" in followed.splitlines()
 
 
 def test_what_was_written_stays_written_whatever_fields_are_shown(gs: User) -> None:

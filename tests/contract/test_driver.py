@@ -15,6 +15,7 @@ import pytest
 from agent.drivers.driver import Driver, DriverError, Secrets
 from agent.drivers.simulated.driver import SimulatedDriver
 from agent.jobs.handler import untold
+from domain.disk_source import SourceKind, VolumeSource
 from domain.guest_spec import AttachedVolume, GuestSpec, ImageRef, Power
 from domain.jobs.pool import PoolPlace
 from infra.disks.qcow2 import read_header
@@ -472,6 +473,12 @@ async def test_a_volume_in_a_pool_is_there_for_a_guest_while_the_pool_is_reached
     await driver.start(guest.id)
     assert subject.serials(guest.id) == [volume.serial]
     await driver.stop(guest.id, 0.3)
+    source = VolumeSource(kind=SourceKind.VOLUME, id=volume.id, name="data", size=volume.size, pool_id=place.id)
+    for pool_id in (place.id, ""):
+        copy = str(uuid.uuid4())
+        for _ in range(times):
+            await driver.copy_volume(copy, 16 * MEBI, pool_id, source, untold)
+        await driver.delete_volume(copy, pool_id)
     for _ in range(times):
         await driver.detach_volume(guest.id, volume.id)
         await driver.delete_volume(volume.id, place.id)
@@ -691,3 +698,57 @@ async def test_images_go_from_the_cache_but_for_those_that_a_disk_is_based_on(su
     await driver.delete_disk(guest.id)
     assert await driver.drop_images(both) == [subject.other.checksum]
     assert await driver.cached_images() == []
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_volume_begins_as_a_copy_and_is_one_of_its_own(subject: Subject, times: int) -> None:
+    driver, image = subject.driver, subject.image
+    first, second, third = (str(uuid.uuid4()) for _ in range(3))
+    told: list[tuple[int, int]] = []
+
+    def progress(done: int, total: int) -> None:
+        told.append((done, total))
+
+    with pytest.raises(DriverError) as caught:
+        await driver.copy_volume(first, 8 * MEBI, "", image, progress)
+    assert caught.value.code == "image-unavailable"
+    await driver.prepare_image(image)
+    for _ in range(times):
+        await driver.copy_volume(first, 8 * MEBI, "", image, progress)
+    assert all(0 <= done <= total for done, total in told)
+    with pytest.raises(DriverError) as caught:
+        await driver.copy_volume(first, 16 * MEBI, "", image, progress)
+    assert caught.value.code == "volume-differs"
+    source = VolumeSource(kind=SourceKind.VOLUME, id=first, name="data", size=8 * MEBI)
+    for _ in range(times):
+        await driver.copy_volume(second, 16 * MEBI, "", source, progress)
+    with pytest.raises(DriverError) as caught:
+        await driver.copy_volume(third, 4 * MEBI, "", source, progress)
+    assert caught.value.code == "disk-too-small"
+    assert await driver.drop_images([image.checksum]) == [image.checksum], "no volume is based on it"
+    await driver.delete_volume(first)
+    with pytest.raises(DriverError) as caught:
+        await driver.copy_volume(third, 8 * MEBI, "", source, progress)
+    assert caught.value.code == "volume-unknown"
+    guest = await build(subject)
+    await driver.attach_volume(guest.id, AttachedVolume(id=second, size=16 * MEBI))
+    await driver.start(guest.id)
+    await driver.undefine(guest.id)
+    await driver.delete_volume(second)
+    await driver.create_volume(third, 8 * MEBI)
+    await driver.delete_volume(third)
+
+
+async def test_a_copy_of_a_volume_that_is_cut_off_leaves_nothing(subject: Subject) -> None:
+    driver, volume = subject.driver, await a_volume(subject)
+    source = VolumeSource(kind=SourceKind.VOLUME, id=volume.id, name="data", size=volume.size)
+    copy = str(uuid.uuid4())
+
+    def cut_off(done: int, total: int) -> None:
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await driver.copy_volume(copy, 8 * MEBI, "", source, cut_off)
+    await driver.copy_volume(copy, 16 * MEBI, "", source, untold)
+    await driver.delete_volume(copy)
+    await driver.delete_volume(volume.id)

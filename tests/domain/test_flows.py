@@ -22,7 +22,7 @@ from domain.tasks.job import JOBS, HostJob
 from domain.tasks.task import Direction, Task
 from domain.tasks.walk import FORWARD_ATTEMPTS
 from tests.domain.gadget import BESIDE, GADGET, registered
-from tests.harness.prepare import WAYS, prepared
+from tests.harness.prepare import ASKED, BEFORE, WAYS, prepared
 from tests.harness.samples import sample
 from tests.harness.stage import Stage
 from tests.harness.walk import Fate, Fates, Walk, Walked, all_done, cancel, fated, starts
@@ -35,7 +35,8 @@ def kind_of(name: str) -> Walked:
     module: Any = DECIDERS[name]
     creates = [action for action in module.RULES.actions.values() if action.creates]
     assert len(creates) == 1, f"one action of {name} says that it creates it"
-    return Walked(module.RULES, module.decide, sample(creates[0].command), Key(name, ID))
+    before = BEFORE.get(name, Walked.before)
+    return Walked(module.RULES, module.decide, sample(creates[0].command), Key(name, ID), before=before)
 
 
 KINDS = {name: kind_of(name) for name in sorted(WITH_TASKS)} | {"gadget": GADGET}
@@ -83,10 +84,9 @@ class Begun:
         self.kind = KINDS[name]
         self.action = action
         self.status = status
-        self.stage = (
-            prepared(self.kind, stages(name)[status], action.command, status, way) if status else self.kind.stage()
-        )
-        self.command: Command = sample(action.command)
+        before = stages(name)[status] if status else self.kind.stage()
+        self.stage = prepared(self.kind, before, action.command, status, way)
+        self.command: Command = sample(action.command, **ASKED.get((action.command, way), {}))
         if status:
             self.ends = action.end_status(self.stage.states[self.kind.key], self.command)
         happy = self.walk()

@@ -51,7 +51,7 @@ def test_texts_are_found_all_the_way_down() -> None:
         ("envelope", "actor", Owner.ACTOR),
         ("envelope", "reason", Owner.ACTOR),
         ("gostack.instance.boot.v1", "metadata", Owner.PROJECT),
-        ("gostack.instance.created.v5", "image.name", Owner.PROJECT),
+        ("gostack.instance.created.v6", "image.name", Owner.PROJECT),
         ("gostack.keypair.created.v1", "public_key", Owner.PROJECT),
         ("gostack.task.accepted.v3", "task.params", Owner.PROJECT),
         ("network", "ports.name", Owner.PROJECT),

@@ -98,6 +98,18 @@ def test_it_is_resized_on_its_host_which_holds_room_for_both_until_that_is_decid
     assert walk.now.migration.status is MigrationStatus.CONFIRMED
 
 
+def test_the_flavors_root_disk_is_the_instances_unless_another_is_said() -> None:
+    of_flavor = done(booted(), ResizeInstance(flavor=LARGER.but(disk=3 * GIB)))
+    assert known(of_flavor)[3] == 3 * GIB
+    said = done(booted(), ResizeInstance(flavor=LARGER.but(disk=3 * GIB), disk=2 * GIB))
+    assert known(said)[3] == 2 * GIB
+    with pytest.raises(Invalid) as caught:
+        booted().send(ResizeInstance(flavor=LARGER.but(disk=GIB >> 1)))
+    assert str(caught.value).startswith("flavor is large: the root disk has 1 GiB, and never shrinks, and the flavor's")
+    kept = done(booted(), ResizeInstance(flavor=LARGER.but(disk=GIB >> 1), disk=GIB))
+    assert known(kept)[3] == GIB
+
+
 def test_a_flavor_with_less_takes_less_once_that_is_confirmed() -> None:
     walk = done(done(booted(), RESIZE), ConfirmResize())
     done(walk, ResizeInstance(flavor=FLAVOR))

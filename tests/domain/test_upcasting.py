@@ -23,7 +23,8 @@ from domain.core.messages import (
     to_record,
 )
 from domain.core.upcasting import UPCASTS, Upcast, upcast
-from domain.guest_spec import AttachedVolume, GuestSpec, HostRef, ImageRef, Nic
+from domain.flavor import FlavorCreated, FlavorUpdated
+from domain.guest_spec import AttachedVolume, FlavorRef, GuestSpec, HostRef, ImageRef, Nic
 from domain.host.messages import (
     HostClaimMade,
     HostClaimReleased,
@@ -36,7 +37,13 @@ from domain.host.messages import (
 )
 from domain.image import ImageCreated, ImageStatus, ImageUpdated
 from domain.instance.actions.lifecycle.update import UpdateInstance
-from domain.instance.events import InstanceCreated, InstanceMigrationChanged, InstanceRebuilt, InstanceRescued
+from domain.instance.events import (
+    InstanceCreated,
+    InstanceMigrationChanged,
+    InstanceRebuilt,
+    InstanceRescued,
+    InstanceResized,
+)
 from domain.instance.migration import Migration
 from domain.jobs.image import MakeInstanceImage
 from domain.jobs.network import BindNetworkPort, PortBound, UnbindNetworkPort
@@ -200,6 +207,41 @@ WRITTEN: dict[str, tuple[dict[str, Any], Message]] = {
         {**CREATED, "cells": ["c"], "launch_index": 1},
         InstanceCreated.model_validate({**CREATED, "cells": ["c"], "launch_index": 1}),
     ),
+    "gostack.instance.created.v5": (
+        {**CREATED, "cells": ["c"], "launch_index": 1},
+        InstanceCreated.model_validate({**CREATED, "cells": ["c"], "launch_index": 1, "root": None}),
+    ),
+    "gostack.flavor.created.v1": (
+        {"name": "f", "core": 1, "memory": 2, "mode": "prefer", "multi_queue": 0, "policy": "Default", "at": AT},
+        FlavorCreated(
+            name="f",
+            core=1,
+            memory=2,
+            mode="prefer",
+            multi_queue=0,
+            policy="Default",
+            disk=0,
+            at=datetime.fromisoformat(AT),
+        ),
+    ),
+    "gostack.flavor.updated.v1": (
+        {"core": 2, "at": AT},
+        FlavorUpdated(core=2, disk=None, at=datetime.fromisoformat(AT)),
+    ),
+    "gostack.instance.resized.v1": (
+        {"flavor": GUEST["flavor"], "disk": 1 << 30, "at": AT},
+        InstanceResized(
+            flavor=FlavorRef(id="f", name="small", core=1, memory=1, disk=0),
+            disk=1 << 30,
+            at=datetime.fromisoformat(AT),
+        ),
+    ),
+    "gostack.instance.migration-changed.v2": (
+        {"migration": {**MIGRATION, "old_size": {"flavor": GUEST["flavor"], "disk": 1}}},
+        InstanceMigrationChanged(
+            migration=Migration.model_validate({**MIGRATION, "old_size": {"flavor": GUEST["flavor"], "disk": 1}})
+        ),
+    ),
     "gostack.instance.rebuilt.v1": (
         {"image": GUEST["image"], "at": AT},
         InstanceRebuilt(image=ImageRef.model_validate(GUEST["image"]), at=datetime.fromisoformat(AT)),
@@ -340,6 +382,20 @@ WRITTEN: dict[str, tuple[dict[str, Any], Message]] = {
     "gostack.volume.created.v1": (
         {"project": "p", "name": "data", "size": 1 << 30, "created": AT},
         VolumeCreated(project="p", name="data", size=1 << 30, created=datetime.fromisoformat(AT)),
+    ),
+    "gostack.volume.created.v2": (
+        {"project": "p", "name": "data", "size": 1 << 30, "created": AT, "pool_id": "x"},
+        VolumeCreated(
+            project="p",
+            name="data",
+            size=1 << 30,
+            pool_id="x",
+            source=None,
+            image=None,
+            instance_id="",
+            answer_to=None,
+            created=datetime.fromisoformat(AT),
+        ),
     ),
     "gostack.scheduling.release-instance.v1": (
         {"instance_id": "i", "host_id": "h", "reply": OLD_REPLY},

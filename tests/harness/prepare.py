@@ -2,8 +2,10 @@
 
 import uuid
 from collections.abc import Callable
+from typing import Any
 
 from domain.core.messages import Command, Key
+from domain.disk_source import DiskRef, NewRoot, RootVolume, VolumeSource
 from domain.instance import decider as instance_decider
 from domain.instance.actions.lifecycle.boot import BootInstance
 from domain.instance.actions.network.interfaces import AttachInstanceInterface, DetachInstanceInterface, PortRef
@@ -13,8 +15,10 @@ from domain.instance.actions.storage.volumes import AttachInstanceVolume, Detach
 from domain.network.messages import CreatePort
 from domain.volume import decider
 from domain.volume.actions import CreateVolume
-from tests.harness.samples import BY_KIND, NETWORK, sample
-from tests.harness.stage import Stage
+from domain.volume_snapshot import decider as snapshot_decider
+from domain.volume_snapshot.actions import CreateVolumeSnapshot
+from tests.harness.samples import BY_KIND, IMAGE, NETWORK, sample
+from tests.harness.stage import Stage, host_key
 from tests.harness.walk import Walk, Walked
 
 Prepare = Callable[[Walked, Stage], object]
@@ -72,13 +76,63 @@ def resized_here(kind: Walked, stage: Stage) -> Walk:
     return walk.send(sample(ResizeInstance)).settle()
 
 
+COPIED = DiskRef(id=BY_KIND["volume"][1], name="data", size=1 << 30)
+"""A volume that is copied."""
+
+
+def volume_to_copy(kind: Walked, stage: Stage) -> Walk:
+    """Create the volume that is copied."""
+    create = sample(CreateVolume, name=COPIED.name, size=COPIED.size, image=IMAGE, host=host_key("h1").id)
+    other = Walked(decider.RULES, decider.decide, create, Key("volume", COPIED.id))
+    return Walk(other, stage).send(create).settle()
+
+
+SNAPSHOT = DiskRef(id=BY_KIND["volume-snapshot"][0], name="before", size=1 << 30)
+"""A snapshot of that volume, of which another one is made."""
+
+
+def snapshot_to_copy(kind: Walked, stage: Stage) -> Walk:
+    """Create the snapshot that is copied, and delete nothing of what it is of."""
+    volume_to_copy(kind, stage)
+    create = sample(CreateVolumeSnapshot, volume=COPIED)
+    other = Walked(snapshot_decider.RULES, snapshot_decider.decide, create, Key("volume-snapshot", SNAPSHOT.id))
+    return Walk(other, stage).send(create).settle()
+
+
+def volume_to_keep(stage: Stage) -> Walk:
+    """Create the volume that snapshots are made of."""
+    return Walk(VOLUME, stage).send(VOLUME.create).settle()
+
+
+BEFORE: dict[str, Callable[[Stage], object]] = {"volume-snapshot": volume_to_keep}
+"""Kind -> what makes on a stage that of which one of it is made."""
+ROOT = RootVolume(id=COPIED.id)
+"""That volume, as what an instance boots from."""
+NEW_ROOT = RootVolume(
+    id=BY_KIND["volume"][2],
+    delete_on_termination=True,
+    new=NewRoot(name="root", size=1 << 30, source=VolumeSource.of_image(IMAGE)),
+)
+"""A volume that is made for an instance to boot from, and goes with it."""
+
+
 WAYS: dict[type[Command], dict[str, Prepare | None]] = {
     ResizeInstance: {"here": None, "elsewhere": host_full},
     # From another host they go the way of a migration's.
     ConfirmResize: {"here": resized_here},
     RevertResize: {"here": resized_here},
+    BootInstance: {"local": None, "from-volume": volume_to_copy, "from-new-volume": None},
+    CreateVolume: {"empty": None, "of-image": None, "of-volume": volume_to_copy, "of-snapshot": snapshot_to_copy},
 }
 """Command -> the ways that it can go, by a name, and what else is before it for each; of the others there is one."""
+ASKED: dict[tuple[type[Command], str], dict[str, Any]] = {
+    (BootInstance, "from-volume"): {"root": ROOT, "disk": 0, "wanted_host": host_key("h1").id},
+    (BootInstance, "from-new-volume"): {"root": NEW_ROOT, "disk": 0},
+    (CreateVolume, "of-image"): {"image": IMAGE},
+    (CreateVolume, "of-volume"): {"volume": COPIED},
+    (CreateVolume, "of-snapshot"): {"snapshot": SNAPSHOT},
+}
+"""Command and way -> values of its fields by which it goes that way."""
 
 
 def prepared(kind: Walked, stage: Stage, command: type[Command], status: str, way: str = "") -> Stage:

@@ -10,12 +10,14 @@ from random import Random
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from hypothesis import strategies as st
+from pydantic.fields import FieldInfo
 
-from domain.core.fields import references
+from domain.core.fields import holds, references
 from domain.core.messages import Command
+from domain.disk_source import DiskRef
 from domain.guest_spec import FlavorRef, ImageRef, Nic
 from domain.instance.actions.placement.resize import ResizeInstance
-from domain.volume.actions import ExtendVolume
+from domain.volume.actions import CreateVolume, ExtendVolume
 
 C = TypeVar("C", bound=Command)
 
@@ -46,10 +48,19 @@ BY_KIND: dict[str, tuple[Any, ...]] = {
     "flavor": (LARGER, FLAVOR),
     "security-group": tuple(str(uuid.UUID(int=400 + number)) for number in range(2)),
     "volume": tuple(str(uuid.UUID(int=200 + number)) for number in range(3)),
+    "volume-snapshot": tuple(str(uuid.UUID(int=500 + number)) for number in range(2)),
     "port": tuple(str(uuid.UUID(int=300 + number)) for number in range(2)),
 }
 """Kind that a field without a default refers to -> ids that it may have, or the things themselves where the field holds
 those; the first, where nothing is chosen."""
+SOMETIMES: dict[type[Command], dict[str, tuple[Any, ...]]] = {
+    CreateVolume: {
+        "image": (None, None, IMAGE),
+        "volume": (None, None, "volume"),
+        "snapshot": (None, None, "volume-snapshot"),
+    },
+}
+"""Command -> fields with a default -> what may stand there where one is drawn: a value, or the kind of a thing."""
 BY_TYPE: dict[Any, Any] = {str: "sample", int: 1, float: 1.0, bool: True, FlavorRef: FLAVOR, ImageRef: IMAGE}
 """Type of a field without a default -> its value."""
 
@@ -68,7 +79,12 @@ def samples(command: type[C]) -> st.SearchStrategy[C]:
 
 def drawn(command: type[C], random: Random) -> C:
     """Make a command of this class with choices that the seed makes."""
-    return sample(command, **{name: random.choice(values) for name, values in sorted(_choices(command).items())})
+    chosen = {name: random.choice(values) for name, values in sorted(_choices(command).items())}
+    for name, values in sorted(SOMETIMES.get(command, {}).items()):
+        value = random.choice(values)
+        things = _referred(command.model_fields[name], value) if isinstance(value, str) else (value,)
+        chosen[name] = random.choice(things)
+    return sample(command, **chosen)
 
 
 def _values(command: type[Command]) -> dict[str, Any]:
@@ -79,7 +95,7 @@ def _values(command: type[Command]) -> dict[str, Any]:
         elif name in BY_NAME:
             values[name] = BY_NAME[name]
         elif field.is_required() and name in references(command):
-            values[name] = BY_KIND[references(command)[name].kind][0]
+            values[name] = _referred(field, references(command)[name].kind)[0]
         elif field.is_required():
             if field.annotation not in BY_TYPE:
                 raise TypeError(f"{command.__name__}.{name}: add a value of it to tests/harness/samples.py")
@@ -95,5 +111,12 @@ def _choices(command: type[Command]) -> dict[str, tuple[Any, ...]]:
         elif get_origin(field.annotation) is Literal:
             choices[name] = get_args(field.annotation)
         elif field.is_required() and (mark := references(command).get(name)) and mark.kind in BY_KIND:
-            choices[name] = BY_KIND[mark.kind]
+            choices[name] = _referred(field, mark.kind)
     return choices
+
+
+def _referred(field: FieldInfo, kind: str) -> tuple[Any, ...]:
+    """What a field that refers to this kind may hold: ids, or disks with these ids."""
+    if holds(field) is DiskRef:
+        return tuple(DiskRef(id=ident, name="web", size=BY_NAME["size"], image=IMAGE) for ident in BY_KIND[kind])
+    return BY_KIND[kind]

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from commands.engine import DECIDERS
+from domain.copied_disk import CopiedDisk
 from domain.core.errors import Refusal
 from domain.core.messages import Command, Event, Key, Outgoing, Topic
 from domain.core.resources import Resources
@@ -89,10 +91,14 @@ class Walked:
     key: Key
     local: bool = False
     """Only tests know this kind."""
+    before: Callable[[Stage], object] = lambda stage: None
+    """Makes on a stage what one of this kind is made of."""
 
     def stage(self) -> Stage:
-        """An empty stage on which this kind can play."""
-        return Stage.with_hosts(**({self.key.kind: (self.decide, self.rules.evolve)} if self.local else {}))
+        """A stage on which this kind can play, with nothing of it."""
+        stage = Stage.with_hosts(**({self.key.kind: (self.decide, self.rules.evolve)} if self.local else {}))
+        self.before(stage)
+        return stage
 
 
 @dataclass
@@ -114,6 +120,8 @@ class Walk:
     withheld: list[Outgoing] = field(default_factory=list)
     """Answers that did not come in time."""
     events: list[Event] = field(default_factory=list)
+    others: list[Outgoing] = field(default_factory=list)
+    """What another aggregate is to be told, by an aggregate whose task goes on within this one's."""
 
     @property
     def now(self) -> Any:
@@ -150,7 +158,9 @@ class Walk:
 
     def _deliver(self, outgoing: Outgoing) -> None:
         data = outgoing.data
-        if outgoing.topic is Topic.RESULTS:
+        if outgoing.topic is Topic.RESULTS and outgoing.subject != self.kind.key:
+            self.others.append(outgoing)
+        elif outgoing.topic is Topic.RESULTS:
             for _ in range(2 if self.twice else 1):
                 self.send(data)
         elif isinstance(data, AbortJobs):
@@ -215,7 +225,7 @@ class Walk:
         before = len(self.stage.sent)
         if fate in (Fate.DONE, Fate.FAILS, Fate.LATE):
             for _ in range(2 if self.twice else 1):
-                self.stage.send(outgoing.subject, outgoing.data)
+                self._ask(outgoing)
             if not all(map(_refused, self.stage.sent[before:])):
                 self.ran.append((reply.task_id, direction, index))
         answers = self.stage.sent[before:]
@@ -227,6 +237,18 @@ class Walk:
             result = JobResult(job_id=reply.job_id, name="", error=error)
             answer = JobsAnswered(task_id=reply.task_id, dispatch_id=reply.dispatch_id, results=(result,))
             self.stage.sent.append(Outgoing(Topic.RESULTS, self.kind.key, answer))
+
+    def _ask(self, outgoing: Outgoing) -> None:
+        """Have another aggregate decide; a task of its own that begins by that is done to its end."""
+        ours, self.stage.sent = self.stage.sent, []
+        events = self.stage.send(outgoing.subject, outgoing.data)
+        if any(isinstance(each, TaskAccepted) for each in events):
+            module: Any = DECIDERS[outgoing.subject.kind]
+            other = Walk(Walked(module.RULES, module.decide, self.kind.create, outgoing.subject), self.stage)
+            other.events += events
+            other.settle()
+            self.stage.sent += other.others
+        self.stage.sent = [*ours, *self.stage.sent]
 
     def _what_always_holds(self) -> None:
         now: TaskSubject = self.now
@@ -299,6 +321,9 @@ class Walk:
             # A port that outlives the instance stays named when it is given back, without its address.
             known_ports = {nic.port_id for nic in now.nics if nic.ip}
             assert ports <= known_ports if unsure else ports == known_ports
+        # What is copied is held for as long as the copy is being made.
+        disks = [each for each in self.stage.states.values() if isinstance(each, CopiedDisk)]
+        assert [each.id for each in disks if str(self.kind.key) in each.copies] == []
         if hasattr(now, "volumes"):
             volumes = [each for each in self.stage.states.values() if isinstance(each, Volume)]
             assert {each.id for each in now.volumes} == {each.id for each in volumes if each.instance_id == now.id}

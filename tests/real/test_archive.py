@@ -62,7 +62,7 @@ def listed(cluster: Cluster) -> dict[str, Any]:
         event = next(
             each
             for each in api.get("/events", params={"limit": 1000}).json()["events"]
-            if each["type"] == "gostack.instance.created.v5"
+            if each["type"] == "gostack.instance.created.v6"
         )
         moment = "{topic}/{partition}/{offset}".format(**event["place"])
         paths += [f"{event['subject'].replace('instance', 'instances')}?at={moment}"]

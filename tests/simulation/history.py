@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from random import Random
+from typing import Any
 
 import orjson
 
@@ -18,6 +19,7 @@ from cli.check import Report
 from domain.aggregates import AGGREGATES
 from domain.core.cells import in_turn
 from domain.core.messages import Command, Key, Topic, from_record
+from domain.disk_source import NewRoot, RootVolume, VolumeSource
 from domain.guest_spec import Power
 from domain.instance.actions import ACTIONS
 from domain.instance.actions.lifecycle.update import UpdateInstance
@@ -31,7 +33,7 @@ from domain.tasks.events import CancelTask
 from domain.tasks.job import JOBS, HostJob, Where
 from projections.history.scheduler_history import read_past
 from tests.domain.instances import NETWORK, boot_command
-from tests.harness.samples import BY_KIND, drawn
+from tests.harness.samples import BY_KIND, IMAGE, drawn
 from tests.simulation.cluster import CELLS, ROOMS, Cluster
 from tests.simulation.loop import simulate
 from tests.simulation.processes import factory
@@ -212,7 +214,8 @@ async def _act(cluster: Cluster, action: Action, clients: list[asyncio.Task[None
     match action.what:
         case "boot":
             cells = in_turn(dict.fromkeys(CELLS, 1), str(action.which))
-            send(key, boot_command(name=f"i{action.which % INSTANCES}", cells=cells))
+            boot = boot_command(name=f"i{action.which % INSTANCES}", cells=cells)
+            send(key, boot.but(**_root(action.which)))
         case "update":
             send(key, UpdateInstance(name=f"renamed-{action.which}"))
         case "cancel":
@@ -254,6 +257,21 @@ async def _act(cluster: Cluster, action: Action, clients: list[asyncio.Task[None
             begins = await _begins(cluster, verb) if action.which % 4 else []
             key = begins[action.which % len(begins)] if begins else key
             send(key, drawn(ACTIONS[verb].command, Random(action.which)))
+
+
+def _root(which: int) -> dict[str, Any]:
+    """Of some boots: the volume that the instance boots from, which is made for it, or is there or not."""
+    volumes = BY_KIND["volume"]
+    ident = volumes[which % len(volumes)]
+    match which % 6:
+        case 0:
+            return {"root": RootVolume(id=ident), "disk": 0}
+        case 1:
+            new = NewRoot(name="root", size=1 << 30, source=VolumeSource.of_image(IMAGE))
+            ident, goes = str(uuid.UUID(int=1000 + which)), which % 4 == 1
+            return {"root": RootVolume(id=ident, delete_on_termination=goes, new=new), "disk": 0}
+        case _:
+            return {}
 
 
 async def _sent(request: Awaitable[object]) -> None:

@@ -7,26 +7,22 @@ way what was copied is thrown away, and the copy begins anew in the other way.
 
 import asyncio
 import os
-import re
 from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import libvirt
 
 from agent.drivers.driver import DiskContent, DriverError, DriverFault, Progress
+from agent.drivers.libvirt.convert import LOOK, converting
 from agent.drivers.libvirt.disk_transfer import LibvirtDiskTransfer
 from agent.drivers.libvirt.power import OFF
 from domain.guest_spec import Power
-from infra.disks import qemu_img
 from infra.disks.qcow2 import read_header
 from infra.process import failpoints
 
 TRIES = 6
-LOOK = 0.2
-"""Seconds between looks at a copy that is being made."""
-PERCENT = re.compile(rb"\((\d+\.\d+)/100%\)")
 ABORT_TRIES = 50
 """Looks whether a backup that was told to end has ended."""
 GOING_TRIES = 300
@@ -100,29 +96,11 @@ class LibvirtCapture(LibvirtDiskTransfer):
         header = read_header(disk)
         size = header.virtual_size if header else 0
         # Without -U the guest could not be started meanwhile.
-        convert = ("-U", "-p", "-O", "qcow2", str(disk), str(copy))
-        command = qemu_img.command("convert", "qcow2", *convert, limits=qemu_img.COPY)
-        process = await asyncio.create_subprocess_exec(
-            *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-        )
-        assert process.stdout is not None
-        assert process.stderr is not None
-        try:
-            while not process.stdout.at_eof():
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(LOOK):
-                        if found := PERCENT.findall(await process.stdout.read(4096)):
-                            progress(int(size * float(found[-1]) / 100), size)
+        async with aclosing(converting("qcow2", "-U", "-O", "qcow2", str(disk), str(copy))) as looks:
+            async for done in looks:
+                progress(int(size * done), size)
                 if await self.power(instance_id) not in OFF | {Power.SUSPENDED}:
                     return False
-            said = (await process.stderr.read()).decode(errors="replace")
-            if await process.wait() != 0:
-                message = "qemu-img failed on the host; the log of the host's agent says why"
-                raise DriverError(DriverFault.HOST_COMMAND_FAILED, message, said.strip()[:500])
-        finally:
-            with suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
         return await self.power(instance_id) in OFF | {Power.SUSPENDED} and _mark(disk) == before
 
 

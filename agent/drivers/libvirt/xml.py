@@ -79,15 +79,19 @@ def domain_xml(
     # A guest that crashed stays off: whoever watches decides what becomes of it.
     _text(domain, "on_crash", "destroy")
     devices = ET.SubElement(domain, "devices")
-    disks = [(files.disk, guest.image)]
+    disks = [] if guest.root_volume_id else [(files.disk, guest.image)]
     if guest.rescue_image is not None:
         # The firmware boots from the first.
         disks.insert(0, (files.rescue_disk, guest.rescue_image))
     bus = bus_of(guest)
     for letter, (overlay, image) in zip("ab", disks, strict=False):
         _disk(devices, bus, letter, overlay, image, cached, machine)
-    for volume, letter in zip(guest.volumes, ascii_lowercase[len(disks) :], strict=False):
-        devices.append(_volume(volume, sources[volume.id], f"vd{letter}", machine))
+    # A root disk that is a volume comes before all others, and is where the image's drivers find it.
+    volumes = sorted(guest.volumes, key=lambda volume: volume.id != guest.root_volume_id)
+    for volume, letter in zip(volumes, ascii_lowercase[len(disks) :], strict=False):
+        on = bus if volume.id == guest.root_volume_id else "virtio"
+        name = f"{PREFIXES[on]}{letter}"
+        devices.append(_volume(volume, sources[volume.id], name, machine, on))
     if guest.config_drive:
         _config_drive(devices, files, bus)
     if guest.config_drive or bus == "scsi":
@@ -204,7 +208,7 @@ PREFIXES = {"virtio": "vd", "scsi": "sd", "sata": "sd"}
 
 
 def bus_of(guest: GuestSpec) -> str:
-    """The bus of a guest's root disk: of the image that it boots from, which has the drivers for it."""
+    """The bus of a guest's root disk, a volume or not: the image that it began as has the drivers for it."""
     return (guest.rescue_image or guest.image).properties.get("hw_disk_bus", "virtio")
 
 
@@ -223,11 +227,11 @@ def _disk(
     ET.SubElement(disk, "target", {"dev": f"{PREFIXES[bus]}{letter}", "bus": bus})
 
 
-def _volume(volume: AttachedVolume, source: DiskSource, name: str, machine: Machine) -> ET.Element:
+def _volume(volume: AttachedVolume, source: DiskSource, name: str, machine: Machine, bus: str = "virtio") -> ET.Element:
     disk = ET.Element("disk", {"type": source.type, "device": "disk"})
     ET.SubElement(disk, "driver", {"name": "qemu", "cache": machine.cache, "discard": "unmap", **source.driver})
     disk.append(source.source)
-    ET.SubElement(disk, "target", {"dev": name, "bus": "virtio"})
+    ET.SubElement(disk, "target", {"dev": name, "bus": bus})
     if volume.read_only:
         ET.SubElement(disk, "readonly")
     _text(disk, "serial", volume.serial)

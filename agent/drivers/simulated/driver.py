@@ -124,7 +124,7 @@ class SimulatedDriver(SimulatedVolumes):
         await self._pass("DeleteDisk")
         had = self._guests.get(instance_id)
         if had is not None:
-            had.disk, had.old_disk, had.rescue_disk, had.console = "", "", "", ""
+            had.disk, had.old_disk, had.rescue_disk, had.console, had.root = "", "", "", "", ""
             had.user_data, had.told = "", {}
             self._keep(instance_id)
 
@@ -223,6 +223,8 @@ class SimulatedDriver(SimulatedVolumes):
             return
         await self._pass("WriteConfigDrive")
         had = self._guests.get(guest.id)
+        if had is None and guest.root_volume_id:
+            had = self._guests[guest.id] = SimulatedGuest(root=guest.root_volume_id)
         if had is not None:
             had.told = told
             self._keep(guest.id)
@@ -293,6 +295,7 @@ class SimulatedDriver(SimulatedVolumes):
         had = self._guests.setdefault(guest.id, SimulatedGuest())
         had.hostname = guest.hostname
         had.rescued = guest.rescue_image is not None
+        had.root = guest.root_volume_id
         had.volumes = tuple(volume.id for volume in guest.volumes)
         had.addresses = tuple(f"{nic.ip}/{nic.prefix}" for nic in guest.nics)
         if not had.defined:
@@ -313,7 +316,7 @@ class SimulatedDriver(SimulatedVolumes):
         guest = self._known(instance_id)
         if guest.power not in OFF:
             guest.power = Power.RUNNING
-        elif not guest.disk or (guest.rescued and not guest.rescue_disk):
+        elif not self._bootable(guest):
             raise DriverError(DriverFault.HYPERVISOR_REFUSED, f"guest {instance_id} has no disk")
         else:
             guest.power = Power.RUNNING
@@ -450,6 +453,12 @@ class SimulatedDriver(SimulatedVolumes):
             raise DriverError(DriverFault.GUEST_ON, f"guest {instance_id} uses its disk")
         return had
 
+    def _bootable(self, guest: SimulatedGuest) -> bool:
+        """Whether the guest has the disk that it boots from."""
+        if guest.rescued:
+            return bool(guest.rescue_disk)
+        return guest.root in guest.volumes if guest.root else bool(guest.disk)
+
     def _require_image(self, image: ImageRef) -> None:
         if image.checksum not in self._images:
             raise DriverError(DriverFault.IMAGE_UNAVAILABLE, f"image {image.name!r} is not on this host")
@@ -468,7 +477,8 @@ class SimulatedDriver(SimulatedVolumes):
 
     def _keep(self, instance_id: str) -> None:
         guest = self._guests[instance_id]
-        gone = not guest.disk and not guest.old_disk and not guest.rescue_disk and not guest.defined
+        disks = (guest.disk, guest.old_disk, guest.rescue_disk, guest.root)
+        gone = not any(disks) and not guest.defined
         if gone:
             del self._guests[instance_id]
         if self._kept is None:

@@ -28,6 +28,8 @@ class SimulatedGuest:
     """Size of its disk, in bytes; 0 where an earlier release made it and did not say."""
     old_size: int = 0
     """Size of the disk that was put aside, in bytes."""
+    root: str = ""
+    """Id of the volume that it boots from in place of a disk of its own; empty: it has one."""
     rescue_disk: str = ""
     """Checksum of the image that its rescue disk was made of; empty where it has none."""
     rescued: bool = False

@@ -3,9 +3,10 @@
 import sqlite3
 from collections.abc import Sequence
 
-from agent.drivers.driver import DriverError, DriverFault
+from agent.drivers.driver import DriverError, DriverFault, Progress
 from agent.drivers.simulated.guest import SimulatedGuest
-from domain.guest_spec import AttachedVolume, Power
+from domain.disk_source import VolumeSource
+from domain.guest_spec import AttachedVolume, ImageRef, Power
 from domain.jobs.pool import PoolOnHost, PoolPlace, PoolSight
 
 SPACIOUS = 64 << 40
@@ -24,6 +25,9 @@ class SimulatedVolumes:
     _kept: sqlite3.Connection | None
 
     async def _pass(self, job: str) -> None:
+        raise NotImplementedError
+
+    def _require_image(self, image: ImageRef) -> None:
         raise NotImplementedError
 
     def _known(self, instance_id: str) -> SimulatedGuest:
@@ -48,6 +52,24 @@ class SimulatedVolumes:
     async def create_volume(self, volume_id: str, size: int, pool_id: str = "") -> None:
         """Note that the volume is here."""
         await self._pass("CreateVolumeFile")
+        self._made(volume_id, size, pool_id)
+
+    async def copy_volume(
+        self, volume_id: str, size: int, pool_id: str, source: ImageRef | VolumeSource, progress: Progress
+    ) -> None:
+        """Note that the volume is here, where what it is to be a copy of is here."""
+        await self._pass("CopyToVolume")
+        if isinstance(source, ImageRef):
+            self._require_image(source)
+            least = source.virtual_size
+        else:
+            least = self._size_of(source.id, source.pool_id)
+        if size < least:
+            raise DriverError(DriverFault.DISK_TOO_SMALL, f"{source.name!r} needs {least} bytes, the volume has {size}")
+        progress(size, size)
+        self._made(volume_id, size, pool_id)
+
+    def _made(self, volume_id: str, size: int, pool_id: str) -> None:
         if self._place(pool_id).setdefault(volume_id, size) != size:
             raise DriverError(DriverFault.VOLUME_DIFFERS, f"volume {volume_id} is here already, of another size")
         if self._kept is not None and not pool_id:
@@ -56,14 +78,18 @@ class SimulatedVolumes:
     async def extend_volume(self, volume_id: str, size: int, instance_id: str, pool_id: str = "") -> None:
         """Note the volume's size."""
         await self._pass("ExtendVolumeFile")
-        has = self._place(pool_id).get(volume_id)
-        if has is None:
-            raise DriverError(DriverFault.VOLUME_UNKNOWN, f"volume {volume_id} is not on this host")
+        has = self._size_of(volume_id, pool_id)
         if has > size:
             raise DriverError(DriverFault.VOLUME_DIFFERS, f"volume {volume_id} has {has} bytes already")
         self._place(pool_id)[volume_id] = size
         if self._kept is not None:
             self._kept.execute("update volumes set size = ? where id = ?", (size, volume_id))
+
+    def _size_of(self, volume_id: str, pool_id: str) -> int:
+        has = self._place(pool_id).get(volume_id)
+        if has is None:
+            raise DriverError(DriverFault.VOLUME_UNKNOWN, f"volume {volume_id} is not on this host")
+        return has
 
     async def delete_volume(self, volume_id: str, pool_id: str = "") -> None:
         """Forget that there is such a volume."""

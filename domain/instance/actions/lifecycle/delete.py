@@ -2,7 +2,8 @@
 
 Soft: UnpauseGuest · StopGuest, of a guest that is paused or runs; a suspended one keeps its saved memory. The instance
 is purged when its time has passed.
-Hard: UndefineGuest · UnplugPorts · DeleteDisk · UnbindPort (a NIC each) · ReleaseVolume (a volume each) · Release.
+Hard: UndefineGuest · UnplugPorts · DeleteDisk · UnbindPort (a NIC each) · ReleaseVolume (a volume each) · DiscardVolume
+(of one that it boots from and that goes with it) · Release.
 Nothing is undone: a delete that fails leaves the instance in error, and can be asked for again.
 """
 
@@ -22,6 +23,7 @@ from domain.instance.action import (
     if_elsewhere,
     if_hosted,
     if_on,
+    root_that_goes_along,
 )
 from domain.instance.events import InstancePurgeScheduled
 from domain.instance.state import Instance, VmState
@@ -29,7 +31,7 @@ from domain.jobs.disk import DeleteDisk
 from domain.jobs.guest import PauseGuest, StartGuest, StopGuest, UndefineGuest, UnpauseGuest
 from domain.jobs.network import UnbindPort, UnplugPorts
 from domain.jobs.scheduling import Release
-from domain.jobs.volume import ReleaseVolume
+from domain.jobs.volume import DiscardVolume, ReleaseVolume
 from domain.tasks.draft import Draft
 from domain.tasks.flow import Flow, Step, when
 from domain.tasks.job import Where
@@ -111,7 +113,7 @@ HARD_DELETE = InstanceAction(
     check=error_only_if_ignored,
     flow=Flow(
         "hard-delete",
-        3,
+        4,
         (
             Step(UndefineGuest, no_undo="what is deleted is gone", each=if_hosted),
             Step(UnplugPorts, no_undo="what is deleted is gone", each=if_hosted),
@@ -122,6 +124,7 @@ HARD_DELETE = InstanceAction(
             Step(Release, no_undo="what is deleted is gone", each=if_elsewhere, on=Where.THERE),
             Step(UnbindPort, no_undo="what is deleted is gone", each=each_bound_nic),
             Step(ReleaseVolume, no_undo="what is deleted is gone", each=each_volume),
+            Step(DiscardVolume, no_undo="what is deleted is gone", each=root_that_goes_along),
             Step(Release, no_undo="the last step"),
         ),
     ),

@@ -12,7 +12,15 @@ from typing import Annotated, Any
 from domain.core.errors import Invalid
 from domain.core.fields import Refers
 from domain.guest_spec import ImageRef
-from domain.instance.action import HARMLESS, InstanceAction, InstanceCommand, if_not_on, if_on, image_or_own
+from domain.instance.action import (
+    HARMLESS,
+    InstanceAction,
+    InstanceCommand,
+    if_not_on,
+    if_on,
+    image_or_own,
+    must_have_local_root,
+)
 from domain.instance.events import InstanceRebuilt
 from domain.instance.image_needs import must_have_disk, must_have_memory
 from domain.instance.state import Instance, VmState
@@ -33,7 +41,9 @@ class RebuildInstance(InstanceCommand):
 
 
 def image_fits(instance: Instance, command: RebuildInstance) -> None:
-    """Raise Invalid for an image that the instance's disk, its memory, or its processors, cannot take."""
+    """Raise Invalid for an image that the instance's disk, its memory, or its processors, cannot take, and RootIsVolume
+    where it has no disk of its own."""
+    must_have_local_root(instance, "rebuild", "Boot another instance from a volume of that image.")
     image = command.image or instance.image
     if image.arch != instance.image.arch:
         raise Invalid(field="image", value=image.name, allowed=f"it must be for {instance.image.arch}")

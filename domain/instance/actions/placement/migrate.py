@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from domain.core.errors import HasLocalVolumes, SameHost
 from domain.core.fields import Refers
-from domain.instance.action import InstanceAction, InstanceCommand, each_bound_nic
+from domain.instance.action import InstanceAction, InstanceCommand, each_bound_nic, must_have_local_root
 from domain.instance.events import InstanceMigrationChanged, InstanceMoved
 from domain.instance.migration import Migration, MigrationStatus, MigrationType
 from domain.instance.state import Instance, VmState
@@ -52,9 +52,11 @@ def from_its_host(instance: Instance, command: Any) -> Iterator[dict[str, Any]]:
 
 
 def can_go(instance: Instance, command: MigrateInstance) -> None:
-    """Raise SameHost for the instance's own host, and HasLocalVolumes where it has disks that cannot go along."""
+    """Raise SameHost for the instance's own host, and RootIsVolume or HasLocalVolumes where it has disks that cannot go
+    along."""
     if instance.host is not None and command.host == instance.host.id:
         raise SameHost(id=instance.id, host=instance.host.name)
+    must_have_local_root(instance, "migrate", "Delete it, and boot another one from the volume on that host.")
     # What is in a pool is reached from where the instance goes, or the move fails there and is undone.
     if local := [volume for volume in instance.volumes if not volume.pool_id]:
         names = ", ".join(volume.name or volume.id for volume in local)

@@ -22,7 +22,7 @@ from domain.core.errors import Invalid, SameSize
 from domain.core.fields import BYTES, OPERATORS_ONLY, Refers
 from domain.core.text import in_units
 from domain.guest_spec import LARGEST_DISK, SMALLEST_DISK, FlavorRef
-from domain.instance.action import HARMLESS, InstanceAction, InstanceCommand
+from domain.instance.action import HARMLESS, InstanceAction, InstanceCommand, if_local_root, must_have_local_root
 from domain.instance.actions.placement.migrate import arrive, begin, failed, moving, note, was_on
 from domain.instance.events import InstanceResized
 from domain.instance.migration import InstanceSize, MigrationStatus, MigrationType
@@ -43,21 +43,28 @@ class ResizeInstance(InstanceCommand):
     flavor: Annotated[FlavorRef, Refers("flavor")]
     """Flavor that the instance is to have."""
     disk: Annotated[int | None, BYTES, Field(ge=SMALLEST_DISK, le=LARGEST_DISK, multiple_of=512)] = None
-    """Size that the root disk is to have, in bytes, not less than it has; none: it stays as large as it is."""
+    """Size that the root disk is to have, in bytes, not less than it has; none: the flavor's, else the one it has."""
     confirm_after: Annotated[float, OPERATORS_ONLY] = 0.0
     """Seconds after which the resize is confirmed automatically; 0: never."""
 
 
 def wanted(instance: Instance, command: ResizeInstance) -> InstanceSize:
-    """Return the size that the instance is to have."""
-    return InstanceSize(flavor=command.flavor, disk=command.disk or instance.disk)
+    """Return the size that the instance is to have: the flavor's root disk, unless the command says another."""
+    disk = command.disk or command.flavor.disk if instance.root is None else 0
+    return InstanceSize(flavor=command.flavor, disk=disk or instance.disk)
 
 
 def can_have(instance: Instance, command: ResizeInstance) -> None:
-    """Raise SameSize for the size that the instance has, and Invalid for a root disk that is smaller."""
-    if command.disk is not None and command.disk < instance.disk:
+    """Raise SameSize for the size that the instance has, Invalid for a root disk that is smaller, and RootIsVolume for
+    another size of one that is a volume."""
+    if command.disk is not None:
+        must_have_local_root(instance, "resize with another disk", "Extend the volume: gs volume extend.")
+    if (disk := wanted(instance, command).disk) < instance.disk:
         has = f"the root disk has {in_units(instance.disk)}, and never shrinks"
-        raise Invalid(field="disk", value=in_units(command.disk), allowed=has)
+        if command.disk is not None:
+            raise Invalid(field="disk", value=in_units(disk), allowed=has)
+        allowed = f"{has}, and the flavor's has {in_units(disk)}; name its size to keep it (disk)"
+        raise Invalid(field="flavor", value=command.flavor.name, allowed=allowed)
     if wanted(instance, command) == instance.size:
         raise SameSize(id=instance.id, flavor=instance.flavor.name)
 
@@ -133,12 +140,14 @@ RESIZE = InstanceAction(
     failed=failed,
     flow=Flow(
         "resize",
-        1,
+        2,
         (
             Step(ResizeClaim, undo=RestoreClaim, each=claim_of_both),
             Step(StopGuest, undo=StartGuest, each=when(was_on)),
-            Step(DropOldDisk, no_undo="what a task that failed has left is no disk of the instance"),
-            Step(KeepDisk, undo=RestoreDisk),
+            Step(
+                DropOldDisk, no_undo="what a task that failed has left is no disk of the instance", each=if_local_root
+            ),
+            Step(KeepDisk, undo=RestoreDisk, each=if_local_root),
             Step(GrowDisk, no_undo="it goes with the copy", each=if_larger),
             Step(ResizeGuest, undo=DefineGuest, each=new_size),
             Step(PlugPorts, no_undo=HARMLESS, each=when(was_on)),

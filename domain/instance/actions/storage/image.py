@@ -8,8 +8,8 @@ from typing import Annotated
 from pydantic import Field
 
 from domain.core.fields import PERSONAL
-from domain.instance.action import InstanceAction, InstanceCommand
-from domain.instance.state import VmState
+from domain.instance.action import InstanceAction, InstanceCommand, must_have_local_root
+from domain.instance.state import Instance, VmState
 from domain.jobs.image import DiscardImage, DiscardUpload, MakeImage, UploadDisk
 from domain.tasks.flow import Flow, Step, fields
 
@@ -22,12 +22,18 @@ class CreateInstanceImage(InstanceCommand):
     """The description of the image."""
 
 
+def has_local_root(instance: Instance, command: CreateInstanceImage) -> None:
+    """Raise RootIsVolume where the root disk is a volume."""
+    must_have_local_root(instance, "create-instance-image", "Copy the volume instead, once no instance has it.")
+
+
 CREATE_INSTANCE_IMAGE = InstanceAction(
     name="create-instance-image",
     command=CreateInstanceImage,
     begins=frozenset({VmState.ACTIVE, VmState.PAUSED, VmState.SUSPENDED, VmState.STOPPED}),
     ends=None,
     beside=True,
+    check=has_local_root,
     flow=Flow(
         "create-instance-image",
         1,

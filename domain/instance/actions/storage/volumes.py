@@ -56,9 +56,12 @@ def can_have_another(instance: Instance, command: AttachInstanceVolume) -> None:
 
 
 def has_it(instance: Instance, command: DetachInstanceVolume) -> None:
-    """Raise VolumeNotAttached where the instance does not have the volume."""
+    """Raise VolumeNotAttached where the instance does not have the volume, InUse where it boots from it."""
     if not has(instance, command.volume_id):
         raise VolumeNotAttached(id=instance.id, volume=command.volume_id)
+    if instance.root is not None and instance.root.id == command.volume_id:
+        hint = "It is released when the instance is deleted for good."
+        raise InUse(kind="Volume", id=command.volume_id, user="this very instance, which boots from it", hint=hint)
 
 
 ATTACH_VOLUME = InstanceAction(
