@@ -50,7 +50,6 @@ class DriverFault(StrEnum):
     """The host has no file of the volume."""
     POOL_NOT_REACHED = "pool-not-reached"
     """The host does not find the pool where it should be: its storage is not there, hangs, or lets nobody in."""
-    COPY_NOT_SUPPORTED = "copy-not-supported"
     """The volume, or what it is to be a copy of, is in a kind of pool in which nothing is copied."""
     VOLUME_NOT_RELEASED = "volume-not-released"
     """The guest was asked to let go of the volume's disk, and did not."""
@@ -221,7 +220,7 @@ class VolumeDriver(Protocol):
         that no guest has; one that is there keeps what is on it.
 
         Where it fails, or is cancelled, nothing of the copy is left. "image-unavailable", "volume-unknown",
-        "disk-too-small", "volume-differs", "pool-not-reached", "copy-not-supported".
+        "disk-too-small", "volume-differs", "pool-not-reached".
         """
 
     async def extend_volume(self, volume_id: str, size: int, instance_id: str, pool_id: str = "") -> None:

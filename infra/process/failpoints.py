@@ -45,7 +45,7 @@ POINTS = {
     "disk-half-fetched": "a part of a disk came from another host, or was sent to the image store, and no more",
     "libvirt-volume-made": "a volume's file is made beside its place, and has not its name yet",
     "ceph-image-made": "a volume's image is made in a Ceph cluster, and the caller has no answer",
-    "libvirt-volume-copied": "a volume's file is a copy beside its place, and has not its name yet",
+    "libvirt-volume-copied": "a volume's file or image is a copy beside its place, and has not its name yet",
     "libvirt-volume-extended": "a volume is larger, and the caller has no answer",
     "libvirt-disk-copied": "a root disk is copied beside itself, and both have their old names",
     "libvirt-disk-aside": "a root disk is put aside, and its copy has not its name yet",

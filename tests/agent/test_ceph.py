@@ -18,6 +18,7 @@ from agent.drivers.libvirt.driver import LibvirtDriver
 from agent.drivers.pools import Pools
 from agent.drivers.storage import ceph
 from agent.drivers.storage.rbd import RbdPool, secret_id
+from domain.disk_source import SourceKind, VolumeSource
 from domain.guest_spec import AttachedVolume, GuestSpec, Power
 from domain.jobs.pool import PoolPlace, PoolSight, PoolType
 from infra.local.ceph import Ceph
@@ -286,3 +287,37 @@ def test_a_user_whose_key_is_wrong_is_not_let_in(cluster: Ceph, pool: PoolPlace,
 
 if __name__ == "__main__":
     RbdPool(PoolPlace.model_validate_json(sys.argv[1])).create(sys.argv[2], MIB)
+
+
+async def test_a_guest_boots_from_a_copy_of_an_image_in_ceph_and_another_from_a_copy_of_that(
+    place: Place, cluster: Ceph, pool: PoolPlace
+) -> None:
+    first, second = (AttachedVolume(id=str(uuid.uuid4()), size=size, pool_id=pool.id) for size in (1 << 30, 2 << 30))
+    network = str(uuid.uuid4())
+    one, two = (
+        a_guest(place.image, (nic(place, host, 96 + host, network, 196),), config_drive=True, disk=0).but(
+            volumes=(root,), root_volume_id=root.id
+        )
+        for host, root in enumerate((first, second))
+    )
+    async with opened(place.hosts[0], place.store) as here, opened(place.hosts[1], place.store) as there:
+        for driver in (here, there):
+            await driver.know_pools([pool])
+        await here.prepare_image(place.image)
+        for _ in range(2):
+            await here.copy_volume(first.id, first.size, pool.id, place.image, lambda done, total: None)
+        await run(here, one, Secrets())
+        assert "boots=1" in await said(here, one, "gostack-guest: ready")
+        await here.stop(one.id, 20)
+        await remove(here, one)
+
+        source = VolumeSource(kind=SourceKind.VOLUME, id=first.id, name="root", size=first.size, pool_id=pool.id)
+        await there.copy_volume(second.id, second.size, pool.id, source, lambda done, total: None)
+        await here.delete_volume(first.id, pool.id)
+        await run(there, two, Secrets())
+        console = await said(there, two, "gostack-guest: ready")
+        assert "boots=2" in console
+        assert f"disk=vda bytes={second.size}" in console
+        await remove(there, two)
+        await there.delete_volume(second.id, pool.id)
+        assert await there.pool_volumes(pool.id) == []

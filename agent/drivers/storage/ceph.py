@@ -118,6 +118,10 @@ class CephPool:
             pass
         return True
 
+    def rename(self, image: str, name: str) -> None:
+        """Give an image another name."""
+        _library("rbd").RBD().rename(self._pool, image, name)
+
     def images(self) -> list[str]:
         """Return the names of all images."""
         return sorted(_library("rbd").RBD().list(self._pool))

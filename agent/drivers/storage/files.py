@@ -15,7 +15,7 @@ from xml.etree import ElementTree as ET
 from agent.drivers import host_command
 from agent.drivers.driver import DriverError, DriverFault
 from agent.drivers.storage.disk_size import grow
-from agent.drivers.storage.store import DiskSource, of_another_size
+from agent.drivers.storage.store import DiskSource, QemuDisk, of_another_size
 from domain.jobs.pool import PoolPlace, PoolSight, PoolSpace
 from infra.disks import qemu_img
 from infra.disks.qcow2 import read_header
@@ -44,7 +44,7 @@ class FileVolumes:
             if header is None or header.virtual_size != size:
                 raise of_another_size(volume_id)
             return
-        fresh = file.with_suffix(".new")
+        fresh = self._fresh(volume_id)
         host_command.run(*qemu_img.command("create", "qcow2", "-q", str(fresh), str(size)))
         failpoints.point("libvirt-volume-made")
         fresh.replace(file)
@@ -61,13 +61,44 @@ class FileVolumes:
 
     def delete(self, volume_id: str) -> None:
         """Remove the file, and one that is half made."""
-        file = self.file(volume_id)
-        file.with_suffix(".new").unlink(missing_ok=True)
-        file.unlink(missing_ok=True)
+        self.drop_copy(volume_id)
+        self.file(volume_id).unlink(missing_ok=True)
+
+    def content(self, volume_id: str) -> QemuDisk | None:
+        """Return the file."""
+        size = self.size(volume_id)
+        return QemuDisk(str(self.file(volume_id)), "qcow2", size) if size is not None else None
+
+    def begin_copy(self, volume_id: str, size: int) -> QemuDisk | None:
+        """Return a file beside the volume's place."""
+        if self.file(volume_id).exists():
+            if self.size(volume_id) != size:
+                raise of_another_size(volume_id)
+            return None
+        # A file of its own: what a process before this one has begun may still write to the one that it made.
+        self.drop_copy(volume_id)
+        return QemuDisk(str(self._fresh(volume_id)), "qcow2", 0)
+
+    def finish_copy(self, volume_id: str, size: int) -> None:
+        """Write another size into the file, and put it in its place."""
+        fresh = self._fresh(volume_id)
+        grow(fresh, size)
+        with fresh.open("rb") as opened:
+            os.fsync(opened.fileno())
+        failpoints.point("libvirt-volume-copied")
+        fresh.replace(self.file(volume_id))
+
+    def drop_copy(self, volume_id: str) -> None:
+        """Remove the file beside the volume's place."""
+        self._fresh(volume_id).unlink(missing_ok=True)
 
     def disk(self, volume_id: str) -> DiskSource:
         """Return the file's path."""
         return DiskSource("file", ET.Element("source", {"file": str(self.file(volume_id))}), {"type": "qcow2"})
+
+    def _fresh(self, volume_id: str) -> Path:
+        """Return the file that is to be the volume's once it is whole."""
+        return self.file(volume_id).with_suffix(".new")
 
     def volumes(self) -> list[str]:
         """Return the names of the files."""

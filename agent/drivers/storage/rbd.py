@@ -7,6 +7,7 @@ hearing that its disk is broken.
 
 import base64
 import configparser
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,12 +16,14 @@ from xml.etree import ElementTree as ET
 from agent.drivers.driver import DriverError, DriverFault
 from agent.drivers.storage import ceph
 from agent.drivers.storage.ceph import CephFault, CephPool
-from agent.drivers.storage.store import CephSecret, DiskSource, of_another_size
+from agent.drivers.storage.store import CephSecret, DiskSource, QemuDisk, of_another_size
 from domain.jobs.pool import PoolPlace, PoolSight, PoolSpace
 from infra.process import failpoints
 
 LOOK_SECONDS = 4
 """Time for each answer to a look, which is repeated every few seconds."""
+FRESH = ".new"
+"""End of the name of an image that is a copy, and not whole yet."""
 DRIVER = {"type": "raw", "cache": "none", "error_policy": "stop"}
 
 
@@ -55,10 +58,36 @@ class RbdPool:
             pool.resize(name_of(volume_id), size)
 
     def delete(self, volume_id: str) -> None:
-        """Remove the image with its data."""
+        """Remove the image with its data, and one that is half made."""
         with self._reached() as pool:
-            if not pool.remove(name_of(volume_id)):
-                raise DriverError(DriverFault.VOLUME_BUSY, f"something still has the disk of volume {volume_id} open")
+            for image in (fresh_name(volume_id), name_of(volume_id)):
+                _remove(pool, image, volume_id)
+
+    def content(self, volume_id: str) -> QemuDisk | None:
+        """Return the image, raw."""
+        size = self.size(volume_id)
+        return QemuDisk(self._in_qemu(name_of(volume_id)), "raw", size) if size is not None else None
+
+    def begin_copy(self, volume_id: str, size: int) -> QemuDisk | None:
+        """Return an image of another name, which is made when it is written."""
+        with self._reached() as pool:
+            has = pool.size(name_of(volume_id))
+            if has is not None and has != size:
+                raise of_another_size(volume_id)
+            _remove(pool, fresh_name(volume_id), volume_id)
+        return QemuDisk(self._in_qemu(fresh_name(volume_id)), "raw", 0) if has is None else None
+
+    def finish_copy(self, volume_id: str, size: int) -> None:
+        """Have the cluster resize the image, and give it the volume's name."""
+        with self._reached() as pool:
+            pool.resize(fresh_name(volume_id), size)
+            failpoints.point("libvirt-volume-copied")
+            pool.rename(fresh_name(volume_id), name_of(volume_id))
+
+    def drop_copy(self, volume_id: str) -> None:
+        """Remove the image of another name."""
+        with self._reached() as pool:
+            _remove(pool, fresh_name(volume_id), volume_id)
 
     def disk(self, volume_id: str) -> DiskSource:
         """Return the image's name, and the key for it."""
@@ -72,9 +101,9 @@ class RbdPool:
         return DiskSource("network", source, DRIVER, secret)
 
     def volumes(self) -> list[str]:
-        """Return the names of the images."""
+        """Return the names of the images, but for copies that are being made."""
         with self._reached() as pool:
-            return pool.images()
+            return [each for each in pool.images() if not each.endswith(FRESH)]
 
     def expect_reached(self) -> None:
         """Look for the mark. Raises DriverError "pool-not-reached"."""
@@ -91,6 +120,13 @@ class RbdPool:
                 return PoolSpace(sight=sight)
             capacity, available = pool.space()
             return PoolSpace(sight=sight, capacity=capacity, available=available)
+
+    def _in_qemu(self, image: str) -> str:
+        """Return what QEMU calls an image, with the configuration and the key with which it is reached."""
+        keyring = str(ceph.keyring_of(self._place))
+        options = {"id": self._place.ceph_user, "conf": self._place.ceph_conf, "keyring": keyring}
+        said = "".join(f":{name}={_escaped(value)}" for name, value in options.items())
+        return f"rbd:{_escaped(self._place.ceph_pool)}/{image}{said}"
 
     @contextmanager
     def _reached(self) -> Iterator[CephPool]:
@@ -128,6 +164,22 @@ def name_of(volume_id: str) -> str:
     return str(uuid.UUID(volume_id))
 
 
+def fresh_name(volume_id: str) -> str:
+    """Return the name of an image that is to be the volume's once it is whole."""
+    return f"{name_of(volume_id)}{FRESH}"
+
+
 def secret_id(pool_id: str) -> str:
     """Return libvirt's id of the secret for a pool."""
     return str(uuid.uuid5(uuid.UUID(pool_id), "ceph"))
+
+
+def _remove(pool: CephPool, image: str, volume_id: str) -> None:
+    """Remove an image; none is success. Raises DriverError "volume-busy"."""
+    if not pool.remove(image):
+        raise DriverError(DriverFault.VOLUME_BUSY, f"something still has the disk of volume {volume_id} open")
+
+
+def _escaped(text: str) -> str:
+    """Return a text as a part of the name that QEMU has for an image."""
+    return re.sub(r"([:@=\\])", r"\\\1", text)

@@ -37,6 +37,17 @@ class DiskSource:
     """The secret that the hypervisor has to know before a guest has the disk."""
 
 
+@dataclass(frozen=True)
+class QemuDisk:
+    """A disk as qemu-img reads or writes it."""
+
+    name: str
+    """A path, or what QEMU calls a disk that is no file."""
+    format: str
+    size: int
+    """Size of the disk, in bytes; 0 where it is to be written."""
+
+
 class VolumeStore(Protocol):
     """A place for volumes. Every method blocks, and raises DriverError "pool-not-reached" where it is a pool."""
 
@@ -57,6 +68,19 @@ class VolumeStore(Protocol):
 
     def disk(self, volume_id: str) -> DiskSource:
         """Return where a hypervisor finds the volume, whether it is there or not."""
+
+    def content(self, volume_id: str) -> QemuDisk | None:
+        """Return a volume that no guest has, to be read; None where there is none."""
+
+    def begin_copy(self, volume_id: str, size: int) -> QemuDisk | None:
+        """Return what a copy is written to that is to be the volume, where nothing is yet; None where the volume is
+        there. Raises DriverError "volume-differs", and "volume-busy" where an earlier copy is still written."""
+
+    def finish_copy(self, volume_id: str, size: int) -> None:
+        """Have the copy be `size` bytes large and safe on the storage, and be the volume."""
+
+    def drop_copy(self, volume_id: str) -> None:
+        """Remove a copy that has not become the volume; none is success."""
 
     def volumes(self) -> list[str]:
         """Return the ids of the volumes that are there."""
