@@ -26,6 +26,7 @@ from cli.agents import (
     without_networks,
     without_pools,
 )
+from cli.copy_check import copies
 from cli.network_check import networks
 from cli.pool_check import disks_in_pools, pool_disks, pools
 from commands.engine import EngineRules
@@ -33,7 +34,6 @@ from commands.recovery.from_log import ProcessorShare, RefillResult, refill
 from commands.rules import CachedAggregate, Rules, restored
 from domain import catalog
 from domain.aggregates import DECIDED
-from domain.copied_disk import CopiedDisk
 from domain.core.errors import UnknownMessage
 from domain.core.messages import Command, Key, Topic, from_record
 from domain.dead import DEAD
@@ -221,20 +221,6 @@ def volumes(seen: Observations) -> Iterator[str]:
                 volume = holders.get(Key("volume", each.id))
                 if not isinstance(volume, Volume) or volume.instance_id != key.id:
                     yield f"instance {key.id} has volume {each.id}, which is not reserved for it"
-
-
-def copies(seen: Observations) -> Iterator[str]:
-    """A disk that something is copied from is held by that alone, and a volume's snapshots are those that are of it."""
-    holders = dict(seen.holders)
-    for key, disk in holders.items():
-        for each in disk.copies if isinstance(disk, CopiedDisk) else ():
-            copy = holders.get(Key.parse(each))
-            # One that failed, and whose undo did, holds it until it is deleted.
-            if copy is None or (copy.task is None and copy.current_status != "error"):
-                yield f"{key.kind} {key.id} is held for {each}, which is not copied from it"
-        for ident in disk.snapshots if isinstance(disk, Volume) else ():
-            if Key("volume-snapshot", ident) not in holders:
-                yield f"volume {key.id} has snapshot {ident}, which is not there"
 
 
 def usage(seen: Observations) -> Iterator[str]:

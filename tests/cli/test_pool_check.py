@@ -13,10 +13,12 @@ from agent.drivers.simulated.driver import SimulatedDriver
 from agent.host.endpoint import endpoint
 from cli.agents import AgentSilent, pool_volumes_by_http
 from domain.core.messages import Key
+from domain.disk_source import DiskRef
 from domain.host.state import Host
 from domain.jobs.pool import PoolSeen, PoolSight
 from domain.pool import CreatePool
 from domain.volume.actions import CreateVolume, DeleteVolume
+from domain.volume_snapshot.actions import CreateVolumeSnapshot, DeleteVolumeSnapshot
 from tests.cli.test_check import broken, checked, world
 from tests.harness.agents import host_key
 from tests.harness.world import World
@@ -26,6 +28,7 @@ __all__ = ["world"]
 
 POOL = Key("pool", "00000000-0000-0000-0000-0000000000b1")
 VOLUME = Key("volume", "00000000-0000-0000-0000-0000000000b2")
+SNAPSHOT = Key("volume-snapshot", "00000000-0000-0000-0000-0000000000b4")
 STRANGER = "00000000-0000-0000-0000-0000000000b3"
 HAS = f"pool {POOL.id} has a disk"
 
@@ -92,3 +95,11 @@ async def test_an_agent_is_asked_by_http() -> None:
         assert await ask(earlier, POOL.id) is None
         with pytest.raises(AgentSilent):
             await pool_volumes_by_http(session, "wrong")(here, POOL.id)
+
+
+async def test_a_snapshot_in_a_pool_has_its_disk_and_its_claim(pooled: World) -> None:
+    volume = DiskRef(id=VOLUME.id, name="data", size=1 << 30, pool_id=POOL.id)
+    await pooled.send(SNAPSHOT, CreateVolumeSnapshot(name="before", volume=volume))
+    assert await found(pooled, VOLUME.id, SNAPSHOT.id) == []
+    await pooled.send(SNAPSHOT, DeleteVolumeSnapshot())
+    assert await found(pooled, VOLUME.id, SNAPSHOT.id) == [f"{HAS} {SNAPSHOT.id}, which no volume has"]
