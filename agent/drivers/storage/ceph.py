@@ -28,7 +28,7 @@ MARK = ".gostack-pool"
 """Name of the object that has the pool's id."""
 LONGEST_MARK = 256
 SECONDS = 10
-"""Time for each answer of a monitor or an OSD, unless another is asked for."""
+"""Time for each answer of a monitor or an OSD, where a volume is worked on."""
 DENIED = {errno.EACCES, errno.EPERM}
 QUIET = {"log_to_stderr": "false", "err_to_stderr": "false", "log_file": "", "admin_socket": ""}
 """Settings under which the library writes nothing besides its answers, whatever the host's configuration says."""
@@ -134,7 +134,7 @@ def keyring_of(place: PoolPlace) -> Path:
 
 
 @contextmanager
-def opened(place: PoolPlace, seconds: int = SECONDS) -> Iterator[CephPool]:
+def opened(place: PoolPlace, seconds: int) -> Iterator[CephPool]:
     """Connect to the pool's cluster, and open its pool there. Raises CephFault.
 
     `seconds`: time for each answer of a monitor or an OSD.

@@ -132,7 +132,7 @@ class RbdPool:
     def _reached(self) -> Iterator[CephPool]:
         """Open the pool, where it is this one. Raises DriverError "pool-not-reached"."""
         try:
-            with ceph.opened(self._place) as pool:
+            with ceph.opened(self._place, ceph.SECONDS) as pool:
                 sight = self._sight(pool)
                 if sight is not PoolSight.REACHED:
                     raise CephFault(sight, f"pool {self._place.ceph_pool}")
