@@ -258,12 +258,23 @@ class DiskTransferDriver(Protocol):
 
 
 class CaptureDriver(Protocol):
-    """Copies of disks that are in use."""
+    """Copies of disks that are in use, and disks made of them."""
 
-    def capture_disk(self, instance_id: str, progress: Progress) -> AbstractAsyncContextManager[DiskContent]:
+    def capture_disk(
+        self, instance_id: str, progress: Progress, compress: bool = False
+    ) -> AbstractAsyncContextManager[DiskContent]:
         """Make one standalone qcow2 file of the root disk and the image below it; there is nothing of it afterwards.
 
-        The guest may run, stop and start meanwhile: the copy is of one moment. "disk-missing", "disk-busy".
+        The guest may run, stop and start meanwhile: the copy is of one moment. `compress`: with less bytes, where the
+        guest is off. "disk-missing", "disk-busy".
+        """
+
+    async def unpack_disk(self, guest: GuestSpec, image: ImageRef, progress: Progress) -> None:
+        """Make the root disk of an image that was captured of one: an overlay on the cached `guest.image`, with the
+        bytes of `image`, `guest.disk` bytes large at least. A disk that is there stays.
+
+        Where it fails, or is cancelled, nothing of it is left. "image-unavailable", "checksum-mismatch" or
+        "image-unsafe".
         """
 
 

@@ -12,6 +12,7 @@ from domain.jobs.disk import (
     KeepDisk,
     ReplaceDisk,
     RestoreDisk,
+    UnpackDisk,
     WriteConfigDrive,
 )
 
@@ -20,6 +21,13 @@ from domain.jobs.disk import (
 async def create_disk(job: CreateDisk, guest: GuestSpec, context: Context) -> Facts:
     """A disk that is there keeps the guest's data."""
     await context.driver.create_disk(guest)
+    return ()
+
+
+@handles(UnpackDisk)
+async def unpack_disk(job: UnpackDisk, guest: GuestSpec, context: Context) -> Facts:
+    """A disk that is there keeps the guest's data."""
+    await context.driver.unpack_disk(guest, job.image, context.progress)
     return ()
 
 

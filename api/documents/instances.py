@@ -49,6 +49,15 @@ class VolumeOf(Document):
     size: int = Field(description="size in bytes")
 
 
+class DiskImage(Document):
+    """The image of an instance's own root disk in the image store, which no other instance has."""
+
+    checksum: str = Field(description="SHA-256 of its file")
+    format: str
+    size: int = Field(description="size of its file in bytes")
+    virtual_size: int = Field(description="size of the disk in bytes")
+
+
 class Parking(Document):
     """The reason why an aggregate takes no commands, and since when."""
 
@@ -82,6 +91,8 @@ class InstanceDocument(Document):
     nics: list[NicDocument]
     volumes: list[VolumeOf]
     addresses: list[str]
+    disk_image: DiskImage | None = Field(description="set while the instance is shelved")
+    offload_at: str | None = Field(description="when the host of a shelved instance is freed; null: on request")
     fault: FaultDocument | None
     created: str
     updated: str

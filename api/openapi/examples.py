@@ -70,6 +70,8 @@ INSTANCE: dict[str, Any] = {
     "nics": [NIC],
     "volumes": [],
     "addresses": ["10.0.0.2", "fd00:1::5000:1ff:fe00:2"],
+    "disk_image": None,
+    "offload_at": None,
     "fault": None,
     "created": NOW,
     "updated": LATER,

@@ -27,12 +27,14 @@ from api.writes import boot, command_bus
 from api.writes.boot import BootBody, checked_metadata
 from api.writes.command_bus import CommandOutcome
 from api.writes.command_responses import problem_of
+from domain.core.messages import Command
 from domain.core.paths import pick
 from domain.core.times import FORMS as TIMES
 from domain.instance.action import InstanceAction, InstanceCommand
 from domain.instance.actions import ACTIONS
 from domain.instance.actions.lifecycle.boot import BootInstance
 from domain.instance.actions.lifecycle.delete import DeleteInstance, HardDeleteInstance
+from domain.instance.actions.lifecycle.shelve import ShelveInstance
 from domain.instance.actions.lifecycle.update import UpdateInstance
 from domain.instance.actions.placement.resize import ResizeInstance
 from domain.instance.kind import KIND
@@ -45,6 +47,13 @@ RESOURCE = of_kind(KIND, InstanceDocument, examples.INSTANCE)
 MOST_CONSOLE = 1 << 20
 LINES_BYTES = 512
 """Assumed greatest length of a console line in bytes, when the last lines are requested."""
+
+FROM_SETTINGS: dict[type[Command], tuple[str, str]] = {
+    DeleteInstance: ("keep_for", "purge_after"),
+    ResizeInstance: ("confirm_after", "resize_confirm_after"),
+    ShelveInstance: ("offload_after", "offload_after"),
+}
+"""Command -> its field that no user sets, and the setting of instances that fills it in."""
 
 
 class InstanceChange(Strict):
@@ -197,10 +206,9 @@ def _act(action: InstanceAction, fields: type[Strict]) -> Callable[..., Awaitabl
     async def act(services: ServicesDep, context: RequestContextDep, ref: str, body: Any = None) -> Response:
         values = body.model_dump() if body is not None else {}
         values = await resolve.referred(services, action.command, values, context.project)
-        if action.command is DeleteInstance:
-            values["keep_for"] = services.settings.instances.purge_after
-        if action.command is ResizeInstance:
-            values["confirm_after"] = services.settings.instances.resize_confirm_after
+        if action.command in FROM_SETTINGS:
+            field, setting = FROM_SETTINGS[action.command]
+            values[field] = getattr(services.settings.instances, setting)
         return await standard.send_command(services, context, RESOURCE, ref, action.command(**values))
 
     standard.take_body(act, fields)

@@ -4,6 +4,8 @@ Pure: the time is the record's, everything chosen elsewhere comes in a message, 
 answer for ever.
 """
 
+from datetime import datetime
+
 from domain.core.errors import AlreadyExists
 from domain.core.messages import Behalf, Decision, Envelope, Outgoing
 from domain.core.names import must_be_name
@@ -12,9 +14,10 @@ from domain.instance import telling
 from domain.instance.action import InstanceCommand
 from domain.instance.actions import ACTIONS
 from domain.instance.actions.lifecycle.boot import BOOT, BootInstance
-from domain.instance.actions.lifecycle.delete import HARD_DELETE, HardDeleteInstance
+from domain.instance.actions.lifecycle.delete import HardDeleteInstance
+from domain.instance.actions.lifecycle.shelve import OffloadInstance, ShelveInstance
 from domain.instance.actions.lifecycle.update import UpdateInstance
-from domain.instance.actions.placement.undecided import CONFIRM_RESIZE, ConfirmResize, verb_of
+from domain.instance.actions.placement.undecided import ConfirmResize, verb_of
 from domain.instance.events import (
     InstanceCreated,
     InstancePowerChanged,
@@ -72,6 +75,8 @@ def decide(now: Instance | None, envelope: Envelope) -> Decision:
         case UpdateInstance() as command:
             alive(draft, RULES)
             _update(draft, command, envelope)
+        case ShelveInstance(offload=True) if now is not None and now.vm_state is VmState.SHELVED:
+            act(draft, RULES, OffloadInstance(), envelope)
         case InstanceCommand() as command:
             act(draft, RULES, command, envelope)
         case NoteVolumeSize() as command:
@@ -81,9 +86,11 @@ def decide(now: Instance | None, envelope: Envelope) -> Decision:
         case JobsAnswered(task_id=telling.NO_TASK) as answer:
             telling.not_told(draft, answer)
         case DeadlinePassed(due_id=due_id) if now is not None and due_id == now.id:
-            _purge(draft, envelope)
+            _due(draft, now.purge_at, HardDeleteInstance(), envelope)
         case DeadlinePassed(due_id=due_id) if now is not None and now.migration and due_id == now.migration.id:
-            _confirm(draft, envelope)
+            _due(draft, now.confirm_at, ConfirmResize(), envelope)
+        case DeadlinePassed(due_id=due_id) if now is not None and now.disk_image and due_id == now.disk_image.id:
+            _due(draft, now.offload_due_at, OffloadInstance(), envelope)
         case other:
             if not concerns_tasks(draft, RULES, envelope):
                 raise TypeError(f"{other.type_name} is nothing an instance decides")
@@ -126,18 +133,12 @@ def _volume_extended(draft: Draft[Instance], command: NoteVolumeSize, envelope: 
     return command.reply.done(TellVolumeSize.__name__)
 
 
-def _purge(draft: Draft[Instance], envelope: Envelope) -> None:
+def _due(draft: Draft[Instance], at: datetime | None, command: InstanceCommand, envelope: Envelope) -> None:
+    """Begin what is due at a time, unless that has not come yet, or a task runs."""
     instance = draft.now
-    if not instance.tasks and instance.purge_at is not None and envelope.time >= instance.purge_at:
+    if not instance.tasks and at is not None and envelope.time >= at:
         behalf = Behalf(envelope.correlation, envelope.actor, instance.project)
-        accept(draft, RULES, HARD_DELETE, HardDeleteInstance(), envelope.on(behalf))
-
-
-def _confirm(draft: Draft[Instance], envelope: Envelope) -> None:
-    instance = draft.now
-    if not instance.tasks and instance.confirm_at is not None and envelope.time >= instance.confirm_at:
-        behalf = Behalf(envelope.correlation, envelope.actor, instance.project)
-        accept(draft, RULES, CONFIRM_RESIZE, ConfirmResize(), envelope.on(behalf))
+        accept(draft, RULES, RULES.action_of(command), command, envelope.on(behalf))
 
 
 def _observed(draft: Draft[Instance], observed: GuestObserved, envelope: Envelope) -> None:

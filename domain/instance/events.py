@@ -116,6 +116,15 @@ class InstanceRescued(InstanceEvent):
     at: datetime
 
 
+class InstanceShelved(InstanceEvent):
+    """The instance's root disk is in the image store, as this image."""
+
+    image: ImageRef
+    offload_at: datetime | None = None
+    """When its host's disk and claim go; None: when somebody asks for it."""
+    at: datetime
+
+
 class InstanceVolumeExtended(InstanceEvent):
     """A volume of the instance has this size from now on."""
 

@@ -21,6 +21,7 @@ from domain.jobs.disk import (
     PrepareImage,
     ReplaceDisk,
     RestoreDisk,
+    UnpackDisk,
     WriteConfigDrive,
 )
 from domain.jobs.guest import (
@@ -54,6 +55,7 @@ LIFE: tuple[tuple[Job, Power | None], ...] = (
     (PrepareImage(), None),
     (FetchDisk(endpoint="http://agent", host_id=ELSEWHERE), None),
     (CreateDisk(), None),
+    (UnpackDisk(image=IMAGE), None),
     (DiscardUpload(), None),
     (WriteConfigDrive(), None),
     (PlugPorts(), None),

@@ -140,3 +140,25 @@ async def test_a_copy_that_is_cut_off_is_gone_within_seconds(place: Place) -> No
         async with driver.capture_disk(guest.id, lambda done, of: None) as content:
             assert content.size > 0
         await remove(driver, guest)
+
+
+@pytest.mark.parametrize("compress", [False, True])
+async def test_a_shelved_guest_goes_on_at_another_host_with_what_it_wrote(place: Place, compress: bool) -> None:
+    here, there = place.hosts
+    guest = a_guest(place.image, (nic(place, 0, 65, str(uuid.uuid4()), 0),), disk=1 << 30)
+    async with opened(here, place.store) as driver:
+        await noisy(driver, here, guest)
+        await driver.stop(guest.id, 40.0)
+        async with driver.capture_disk(guest.id, lambda done, of: None, compress) as content:
+            image = (await stored(place, content)).but(format="qcow2", virtual_size=1 << 30)
+        disk = here.state / "instances" / guest.id / "disk.qcow2"
+        await asyncio.to_thread(here.real.run, "qemu-img", "compare", str(disk), str(place.store / image.checksum))
+        await remove(driver, guest)
+    async with opened(there, place.store) as driver:
+        await driver.prepare_image(guest.image)
+        await driver.unpack_disk(guest, image, lambda done, of: None)
+        disk = there.state / "instances" / guest.id / "disk.qcow2"
+        await asyncio.to_thread(there.real.run, "qemu-img", "compare", str(disk), str(place.store / image.checksum))
+        await run(driver, guest, Secrets())
+        assert "gostack-guest: boots=2" in await said(driver, guest, "gostack-guest: ready")
+        await remove(driver, guest)

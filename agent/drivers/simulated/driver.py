@@ -203,7 +203,9 @@ class SimulatedDriver(SimulatedVolumes):
         self._keep(guest.id)
 
     @asynccontextmanager
-    async def capture_disk(self, instance_id: str, progress: Progress) -> AsyncIterator[DiskContent]:
+    async def capture_disk(
+        self, instance_id: str, progress: Progress, compress: bool = False
+    ) -> AsyncIterator[DiskContent]:
         """The same bytes that another host would get."""
         await self._pass("UploadDisk")
         had = self._guests.get(instance_id)
@@ -213,6 +215,11 @@ class SimulatedDriver(SimulatedVolumes):
         progress(len(content), len(content))
         async with aclosing(_in_pieces(content)) as chunks:
             yield DiskContent(len(content), chunks)
+
+    async def unpack_disk(self, guest: GuestSpec, image: ImageRef, progress: Progress) -> None:
+        """Note the disk; what was on the one that the image was made of is not known here."""
+        await self._pass("UnpackDisk")
+        self._make_disk(guest)
 
     async def write_config_drive(self, guest: GuestSpec, secrets: Secrets) -> None:
         """Note what the guest is told."""
