@@ -2,6 +2,7 @@
 
 from agent.jobs.handler import Context, Facts, handles
 from domain.guest_spec import GuestSpec
+from domain.jobs.clone import DiskUnpacked
 from domain.jobs.disk import (
     CreateDisk,
     CreateRescueDisk,
@@ -28,7 +29,7 @@ async def create_disk(job: CreateDisk, guest: GuestSpec, context: Context) -> Fa
 async def unpack_disk(job: UnpackDisk, guest: GuestSpec, context: Context) -> Facts:
     """A disk that is there keeps the guest's data."""
     await context.driver.unpack_disk(guest, job.image, context.progress)
-    return ()
+    return (DiskUnpacked(),)
 
 
 @handles(DeleteDisk)

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from api.documents.answers import Problem
+from api.documents.answers import Accepted, Problem
 from api.documents.document import Document
 from api.documents.faults import FaultDocument
 from api.documents.networks import AddressPairDocument
@@ -102,6 +102,23 @@ class InstanceDocument(Document):
     version: int
     parked: Parking | None = Field(
         description="set if the instance takes no commands; only where a single instance is read"
+    )
+
+
+class ClonedDocument(Document):
+    """An instance that is to be made as a clone: it exists once the disk of the other one was read."""
+
+    id: str
+    name: str
+
+
+class Cloning(Accepted):
+    """The task that clones an instance, and the new instances."""
+
+    clones: list[ClonedDocument]
+    admin_password: str | None = Field(
+        None,
+        description="password that was made because the request had none; shown only in the answer to this request",
     )
 
 

@@ -458,6 +458,11 @@ BOOTING: dict[str, Any] = {
     "command_id": COMMAND_ID,
     "task_id": COMMAND_ID,
 }
+CLONING: dict[str, Any] = {
+    **ACCEPTED,
+    "clones": [{"id": NETWORK_ID, "name": "web-clone"}],
+    "admin_password": "mTq7bVx2LwRk93ZcNd5H",
+}
 DISPLAY: dict[str, Any] = {"host": "10.1.0.11", "port": 5900, "password": "s3cr3t12", "valid_seconds": 300}
 COMMAND: dict[str, Any] = {
     "id": COMMAND_ID,

@@ -11,7 +11,7 @@ from starlette.responses import PlainTextResponse, Response
 from api import standard
 from api.documents.document import page_of
 from api.documents.events import EventDocument
-from api.documents.instances import Booting, Display, InstanceDocument, InterfaceDocument, Interfaces
+from api.documents.instances import Booting, Cloning, Display, InstanceDocument, InterfaceDocument, Interfaces
 from api.http.names import Name
 from api.http.patterns import LIKE_A_TIME
 from api.http.permissions import needs
@@ -23,11 +23,11 @@ from api.reads.interfaces import interfaces_of
 from api.reads.queries import JSON, After, One, Strict, caught_up, known_of
 from api.resource import of_kind
 from api.services import Services
-from api.writes import boot, command_bus
+from api.writes import boot, clone, command_bus
 from api.writes.boot import BootBody, checked_metadata
-from api.writes.command_bus import CommandOutcome
-from api.writes.command_responses import problem_of
-from domain.core.messages import Command
+from api.writes.command_bus import CommandOutcome, CommandRequest
+from api.writes.command_responses import answer, problem_of
+from domain.core.messages import Command, Key
 from domain.core.paths import pick
 from domain.core.times import FORMS as TIMES
 from domain.instance.action import InstanceAction, InstanceCommand
@@ -37,6 +37,7 @@ from domain.instance.actions.lifecycle.delete import DeleteInstance, HardDeleteI
 from domain.instance.actions.lifecycle.shelve import ShelveInstance
 from domain.instance.actions.lifecycle.update import UpdateInstance
 from domain.instance.actions.placement.resize import ResizeInstance
+from domain.instance.actions.storage.clone import CloneInstance
 from domain.instance.kind import KIND
 from projections.views.view import Condition, Either
 
@@ -217,7 +218,7 @@ def _act(action: InstanceAction, fields: type[Strict]) -> Callable[..., Awaitabl
 
 
 for _action in ACTIONS.values():
-    if _action.command is not BootInstance:
+    if not _action.creates and not _action.own_request:
         router.add_api_route(
             f"/instances/{{ref}}/actions/{_action.name}",
             _act(_action, standard.body_of(_action.command, f"{_action.command.__name__}Body")),
@@ -227,6 +228,35 @@ for _action in ACTIONS.values():
             summary=_action.help,
             responses=describe.started(400, 404),
         )
+
+
+@router.post(
+    "/instances/{ref}/actions/clone",
+    status_code=202,
+    name="clone",
+    summary=CloneInstance.__doc__ or "",
+    responses=describe.answers(202, Cloning, examples.CLONING, 400, *describe.NAMED, 413, 422, 429),
+)
+async def clone_instance(
+    services: ServicesDep, context: RequestContextDep, ref: str, body: Annotated[clone.CloneBody, Body(examples=[{}])]
+) -> Response:
+    """The answer names the clones, which exist once the disk was read; each then boots by a task of its own."""
+    source = await _document(services, ref, context.project)
+    asked = clone.as_boot(body, source)
+    born = clone.births(context, asked)
+    more: dict[str, Any] = {"clones": [{"id": each.instance_id, "name": each.name} for each in born]}
+
+    async def make_command() -> CommandRequest:
+        command = await clone.command(services, context, source, body, asked, born)
+        password = await boot.keep_secrets(services, context, asked, born)
+        if password is not None:
+            more["admin_password"] = password
+        return CommandRequest(Key(KIND.name, source["id"]), command)
+
+    outcome = await command_bus.carry_out(services, context, make_command)
+    if "admin_password" not in more and (password := await boot.told_password(services, context, asked)):
+        more["admin_password"] = password
+    return await answer(services, outcome, VIEW, more=more)
 
 
 @router.get(

@@ -7,7 +7,7 @@ answer for ever.
 from datetime import datetime
 
 from domain.core.errors import AlreadyExists
-from domain.core.messages import Behalf, Decision, Envelope, Outgoing
+from domain.core.messages import Behalf, Decision, Envelope, Event, Outgoing
 from domain.core.names import must_be_name
 from domain.host.reports import GuestObserved
 from domain.instance import telling
@@ -19,6 +19,7 @@ from domain.instance.actions.lifecycle.shelve import OffloadInstance, ShelveInst
 from domain.instance.actions.lifecycle.update import UpdateInstance
 from domain.instance.actions.placement.undecided import ConfirmResize, verb_of
 from domain.instance.events import (
+    InstanceCloned,
     InstanceCreated,
     InstancePowerChanged,
     InstanceSecondPowerChanged,
@@ -31,6 +32,7 @@ from domain.instance.placement import react, renewed
 from domain.instance.state import Instance, VmState
 from domain.instance.states import seen_as
 from domain.instance.status import status
+from domain.jobs.clone import BootClone, BootCloned
 from domain.jobs.volume import NoteVolumeSize, TellVolumeSize
 from domain.tasks.action import TaskRules
 from domain.tasks.decide import accept, act, alive, concerns_tasks, decision_of
@@ -75,6 +77,8 @@ def decide(now: Instance | None, envelope: Envelope) -> Decision:
         case UpdateInstance() as command:
             alive(draft, RULES)
             _update(draft, command, envelope)
+        case BootCloned() as command:
+            answers.append(_cloned(draft, command, envelope))
         case ShelveInstance(offload=True) if now is not None and now.vm_state is VmState.SHELVED:
             act(draft, RULES, OffloadInstance(), envelope)
         case InstanceCommand() as command:
@@ -100,7 +104,15 @@ def decide(now: Instance | None, envelope: Envelope) -> Decision:
     return decision
 
 
-def _boot(draft: Draft[Instance], command: BootInstance, envelope: Envelope) -> None:
+def _cloned(draft: Draft[Instance], command: BootCloned, envelope: Envelope) -> Outgoing:
+    """Boot a clone, and answer that it is being booted; one that is asked for again is booted once."""
+    if draft.after is None:
+        cloned = InstanceCloned(source_id=command.reply.key.id, image=command.image, at=envelope.time)
+        _boot(draft, BootInstance.model_validate(command.boot), envelope, cloned)
+    return command.reply.done(BootClone.__name__)
+
+
+def _boot(draft: Draft[Instance], command: BootInstance, envelope: Envelope, *more: Event) -> None:
     if draft.after is not None:
         raise AlreadyExists(kind="instance", id=draft.id)
     must_be_name(command.name)
@@ -109,6 +121,8 @@ def _boot(draft: Draft[Instance], command: BootInstance, envelope: Envelope) -> 
         must_have_disk(command.image, command.disk or command.image.virtual_size, "disk", command.disk)
     given = {name: getattr(command, name) for name in BootInstance.model_fields}
     draft.emit(InstanceCreated(project=envelope.project, owner=envelope.actor, created=envelope.time, **given))
+    for event in more:
+        draft.emit(event)
     accept(draft, RULES, BOOT, command, envelope)
 
 

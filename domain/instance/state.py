@@ -83,8 +83,8 @@ class Instance(InstanceSpec, PlacedSubject):
     rescue_image: ImageRef | None = None
     """Image of the rescue disk, while the instance is rescued."""
     disk_image: ImageRef | None = None
-    """Image of the instance's own root disk, while it is shelved. No other instance has it; its id is that of the task
-    that put it into the image store."""
+    """Image of the instance's own root disk while it is shelved, or of the disk that it is a clone of, until it has its
+    own. Its id is that of the task that put it into the image store; no image that is listed is it."""
     offload_at: datetime | None = None
     """When a shelved instance is offloaded automatically; None: never."""
     fault: Fault | None = None
@@ -229,6 +229,11 @@ class Instance(InstanceSpec, PlacedSubject):
         """Return the instance with another size of one of its volumes."""
         return self.but(volumes=tuple(each.but(size=size) if each.id == volume_id else each for each in self.volumes))
 
+    def with_disk_unpacked(self) -> "Instance":
+        """Return the instance with its root disk on its host. A clone needs the image that it was made of no more; one
+        that was shelved has it until its guest runs."""
+        return self.but(disk_image=None) if self.vm_state is VmState.BUILDING else self
+
     def without_volume(self, volume_id: str) -> "Instance":
         """Return the instance without a volume."""
         return self.but(volumes=tuple(each for each in self.volumes if each.id != volume_id))
@@ -248,7 +253,7 @@ class Instance(InstanceSpec, PlacedSubject):
         vm_state = VmState(status)
         return self.but(
             vm_state=vm_state,
-            disk_image=None if vm_state in HAS_ITS_DISK else self.disk_image,
+            disk_image=None if vm_state in HAS_ITS_DISK or self.vm_state is VmState.BUILDING else self.disk_image,
             # One that failed is tried again when somebody asks for it: else it would fail for ever.
             offload_at=self.offload_at if fault is None else None,
             fault=None if cancelled and vm_state is not VmState.ERROR else fault,

@@ -149,7 +149,7 @@ def test_fields_are_those_that_the_service_and_the_tables_have(url: str) -> None
         ("gs host list --health s", ["suspect"]),
         ("gs webhook list --status e", ["enabled"]),
         ("gs event dead list --status dr", ["dropped"]),
-        ("gs instance sh", ["shelve", "show", "show-deleted"]),
+        ("gs instance sh", ["show", "show-deleted", "shelve"]),
         ("gs vm l", ["list", "log"]),
         ("gs ve", ["version"]),
         ("gs flavor create x --policy ", ["Shared", "Dedicated", "Default"]),
