@@ -13,6 +13,7 @@ from typing import Protocol
 
 from domain.disk_source import VolumeSource
 from domain.guest_spec import AttachedVolume, GuestSpec, ImageRef, Nic, Power
+from domain.host.local_disks import LocalDisk
 from domain.host.messages import Inventory
 from domain.jobs.pool import PoolOnHost, PoolPlace
 from domain.network.on_host import HostNetworks, RuleCount
@@ -189,6 +190,9 @@ class DiskDriver(Protocol):
 
     async def delete_rescue_disk(self, instance_id: str) -> None:
         """Remove the rescue disk."""
+
+    async def local_disks(self, instance_id: str) -> Sequence[LocalDisk]:
+        """Tell the files of the instance on the host's own disk, the root disk first; "disk-missing"."""
 
     async def write_config_drive(self, guest: GuestSpec, secrets: Secrets) -> None:
         """Write what the metadata service tells the guest and, where it wants one, the ISO image that says the same.

@@ -175,6 +175,24 @@ class Display(Document):
     valid_seconds: int
 
 
+class LocalDiskDocument(Document):
+    """A file on a host's own disk that an instance has as a disk."""
+
+    name: str = Field(description="root, root-before (kept while a resize waits), rescue, config-drive or volume")
+    device: str = Field(description="name of the device in the guest's definition; empty if the guest does not have it")
+    path: str = Field(description="absolute path on the host")
+    format: str
+    virtual_size: int = Field(description="size in bytes as the guest sees it")
+    real_size: int = Field(description="bytes that the file takes on the host")
+    backing_file: str = Field(description="path of the file below it; empty if it stands alone")
+
+
+class LocalDisksDocument(Document):
+    """The local disks of an instance, as its host finds them."""
+
+    disks: list[LocalDiskDocument]
+
+
 class ParkedDocument(Parking):
     """An aggregate that takes no commands until it is released."""
 

@@ -11,7 +11,15 @@ from starlette.responses import PlainTextResponse, Response
 from api import standard
 from api.documents.document import page_of
 from api.documents.events import EventDocument
-from api.documents.instances import Booting, Cloning, Display, InstanceDocument, InterfaceDocument, Interfaces
+from api.documents.instances import (
+    Booting,
+    Cloning,
+    Display,
+    InstanceDocument,
+    InterfaceDocument,
+    Interfaces,
+    LocalDisksDocument,
+)
 from api.http.names import Name
 from api.http.patterns import LIKE_A_TIME
 from api.http.permissions import needs
@@ -288,6 +296,17 @@ async def vnc(services: ServicesDep, project: ProjectDep, ref: str) -> Response:
     """The answer has the address of the display and a new password, which is valid for some seconds."""
     instance = await _document(services, ref, project)
     return Response(await services.agents.vnc(instance), media_type=JSON, headers={"Cache-Control": "no-store"})
+
+
+@router.get(
+    "/instances/{ref}/local-disks",
+    summary="List an instance's local disks",
+    responses=describe.answers(200, LocalDisksDocument, {"disks": [examples.LOCAL_DISK]}, *describe.NAMED, 502),
+)
+async def local_disks(services: ServicesDep, project: ProjectDep, ref: str) -> Response:
+    """The answer has the files on the disk of the instance's host, as that finds them now: the root disk first."""
+    found = await services.agents.local_disks(await _document(services, ref, project))
+    return Response(orjson.dumps(found.model_dump()), media_type=JSON)
 
 
 @router.get(

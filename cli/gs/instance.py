@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.gs import boot, clone, console, interfaces
+from cli.gs import boot, clone, console, interfaces, localdisk
 from cli.gs.call import Call
 from cli.gs.columns import Column
 from cli.gs.options import command
@@ -70,6 +70,7 @@ def update(
 interfaces.add(app)
 add_list(app, MIGRATION, name="migration-list")
 console.add(app)
+localdisk.add(app)
 add_history(app, INSTANCE)
 add_diff(app, INSTANCE)
 add_why(app, INSTANCE)

@@ -150,7 +150,7 @@ def test_fields_are_those_that_the_service_and_the_tables_have(url: str) -> None
         ("gs webhook list --status e", ["enabled"]),
         ("gs event dead list --status dr", ["dropped"]),
         ("gs instance sh", ["show", "show-deleted", "shelve"]),
-        ("gs vm l", ["list", "log"]),
+        ("gs vm l", ["list", "log", "localdisk-show"]),
         ("gs ve", ["version"]),
         ("gs flavor create x --policy ", ["Shared", "Dedicated", "Default"]),
         ("gs flavor update x --mode s", ["strict"]),

@@ -163,6 +163,23 @@ async def test_a_copy_that_is_cut_off_leaves_nothing_and_can_be_made_again(subje
     assert await captured(subject, guest)
 
 
+async def test_a_host_tells_the_disks_of_an_instance(subject: Subject) -> None:
+    guest = a_guest(subject.image, disk=64 << 20)
+    with pytest.raises(DriverError) as caught:
+        await subject.driver.local_disks(guest.id)
+    assert caught.value.code == "disk-missing"
+    await subject.driver.prepare_image(guest.image)
+    await subject.driver.create_disk(guest)
+    for device in ("", "vda"):
+        root = (await subject.driver.local_disks(guest.id))[0]
+        assert (root.name, root.device, root.format, root.virtual_size) == ("root", device, "qcow2", 64 << 20)
+        assert root.path.endswith(f"{guest.id}/disk.qcow2")
+        assert root.backing_file.endswith(f"/{guest.image.checksum}")
+        assert 0 <= root.real_size < 64 << 20
+        await subject.driver.write_config_drive(guest, UNTOLD)
+        await subject.driver.define(guest)
+
+
 @pytest.mark.parametrize("times", [1, 2])
 async def test_a_disk_is_made_of_an_image_of_a_disk_and_is_one_of_the_guests_own_image(
     subject: Subject, times: int
