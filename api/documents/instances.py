@@ -47,6 +47,7 @@ class VolumeOf(Document):
     id: str
     name: str
     size: int = Field(description="size in bytes")
+    read_only: bool = Field(description="whether the guest only reads it")
 
 
 class DiskImage(Document):

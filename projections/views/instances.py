@@ -11,6 +11,9 @@ from projections.views.view import Change, Row, View, ViewColumn, aggregate
 OF_DISK_IMAGE = {"checksum", "format", "size", "virtual_size"}
 """Fields that are shown of the image of a shelved instance's root disk."""
 
+OF_VOLUME = {"id", "name", "size", "read_only"}
+"""Fields that are shown of a volume."""
+
 
 def document(instance: Instance, version: int) -> dict[str, Any]:
     """Return an instance as the fields of its JSON document."""
@@ -52,7 +55,7 @@ def document(instance: Instance, version: int) -> dict[str, Any]:
             }
             for index, nic in enumerate(instance.nics)
         ],
-        "volumes": [{"id": volume.id, "name": volume.name, "size": volume.size} for volume in instance.volumes],
+        "volumes": [volume.model_dump(include=OF_VOLUME) for volume in instance.volumes],
         "addresses": [each for nic in instance.nics for each in (nic.ip, nic.ip6) if each],
         "disk_image": instance.disk_image.model_dump(include=OF_DISK_IMAGE) if instance.disk_image else None,
         "offload_at": instance.offload_due_at,

@@ -11,9 +11,9 @@ from contextlib import aclosing, suppress
 from pathlib import Path
 
 from agent.drivers.driver import DriverError, DriverFault, Progress
-from agent.drivers.libvirt import disk_size
 from agent.drivers.libvirt.capture import LibvirtCapture
 from agent.drivers.libvirt.convert import converting
+from agent.drivers.storage import disk_size
 from domain.guest_spec import GuestSpec, ImageRef
 from infra.process import failpoints
 
