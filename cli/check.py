@@ -207,6 +207,17 @@ def claims(seen: Observations) -> Iterator[str]:
             yield f"{key.kind} {key.id} is deleted and still has a host"
 
 
+def shelved(seen: Observations) -> Iterator[str]:
+    """A shelved instance has its disk in the image store, and one that is offloaded has no host and no guest."""
+    for instance in seen.instances:
+        if instance.task is not None or instance.vm_state not in (VmState.SHELVED, VmState.SHELVED_OFFLOADED):
+            continue
+        if instance.disk_image is None:
+            yield f"instance {instance.id} is {instance.vm_state}, and no image is known of its disk"
+        if instance.vm_state is VmState.SHELVED_OFFLOADED and instance.host is not None:
+            yield f"instance {instance.id} is offloaded and has host {instance.host.name}"
+
+
 def volumes(seen: Observations) -> Iterator[str]:
     """A volume in use is one of those that its instance has, and an instance's volumes are reserved for it."""
     holders = dict(seen.holders)
@@ -336,6 +347,7 @@ INVARIANTS: tuple[Callable[[Observations], Iterator[str]], ...] = (
     deadlines,
     dues,
     claims,
+    shelved,
     volumes,
     pools,
     pool_disks,

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from domain.disk_source import VolumeSource
 from domain.guest_spec import AttachedVolume, GuestSpec, ImageRef, Nic, Power
+from domain.host.local_disks import LocalDisk
 from domain.host.messages import Inventory
 from domain.jobs.pool import PoolOnHost, PoolPlace
 from domain.network.on_host import HostNetworks, RuleCount
@@ -189,6 +190,9 @@ class DiskDriver(Protocol):
     async def delete_rescue_disk(self, instance_id: str) -> None:
         """Remove the rescue disk."""
 
+    async def local_disks(self, instance_id: str) -> Sequence[LocalDisk]:
+        """Tell the files of the instance on the host's own disk, the root disk first; "disk-missing"."""
+
     async def write_config_drive(self, guest: GuestSpec, secrets: Secrets) -> None:
         """Write what the metadata service tells the guest and, where it wants one, the ISO image that says the same.
 
@@ -257,12 +261,23 @@ class DiskTransferDriver(Protocol):
 
 
 class CaptureDriver(Protocol):
-    """Copies of disks that are in use."""
+    """Copies of disks that are in use, and disks made of them."""
 
-    def capture_disk(self, instance_id: str, progress: Progress) -> AbstractAsyncContextManager[DiskContent]:
+    def capture_disk(
+        self, instance_id: str, progress: Progress, compress: bool = False
+    ) -> AbstractAsyncContextManager[DiskContent]:
         """Make one standalone qcow2 file of the root disk and the image below it; there is nothing of it afterwards.
 
-        The guest may run, stop and start meanwhile: the copy is of one moment. "disk-missing", "disk-busy".
+        The guest may run, stop and start meanwhile: the copy is of one moment. `compress`: with less bytes, where the
+        guest is off. "disk-missing", "disk-busy".
+        """
+
+    async def unpack_disk(self, guest: GuestSpec, image: ImageRef, progress: Progress) -> None:
+        """Make the root disk of an image that was captured of one: an overlay on the cached `guest.image`, with the
+        bytes of `image`, `guest.disk` bytes large at least. A disk that is there stays.
+
+        Where it fails, or is cancelled, nothing of it is left. "image-unavailable", "checksum-mismatch" or
+        "image-unsafe".
         """
 
 

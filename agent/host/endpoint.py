@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field
 
 from agent.drivers.driver import Driver, DriverError, DriverFault
 from agent.outside import disk_stream
+from domain.host.local_disks import LocalDisks
 from domain.network.on_host import GroupCounters, HostNetworks
 
 logger = logging.getLogger(__name__)
@@ -108,6 +109,10 @@ def endpoint(drivers: Mapping[str, Driver], token: str, epochs: Callable[[str], 
         content = await driver(host_id).read_disk(str(instance_id))
         told = disk_stream.headers(content)
         return StreamingResponse(disk_stream.body(content), 200, told, "application/octet-stream")
+
+    @app.get("/v1/hosts/{host_id}/instances/{instance_id}/disks")
+    async def disks(host_id: str, instance_id: UUID) -> LocalDisks:
+        return LocalDisks(disks=tuple(await driver(host_id).local_disks(str(instance_id))))
 
     @app.post("/v1/hosts/{host_id}/instances/{instance_id}/vnc")
     async def vnc(host_id: str, instance_id: UUID, request: Annotated[VncRequest | None, Body()] = None) -> VncAnswer:

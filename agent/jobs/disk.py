@@ -2,6 +2,7 @@
 
 from agent.jobs.handler import Context, Facts, handles
 from domain.guest_spec import GuestSpec
+from domain.jobs.clone import DiskUnpacked
 from domain.jobs.disk import (
     CreateDisk,
     CreateRescueDisk,
@@ -12,6 +13,7 @@ from domain.jobs.disk import (
     KeepDisk,
     ReplaceDisk,
     RestoreDisk,
+    UnpackDisk,
     WriteConfigDrive,
 )
 
@@ -21,6 +23,13 @@ async def create_disk(job: CreateDisk, guest: GuestSpec, context: Context) -> Fa
     """A disk that is there keeps the guest's data."""
     await context.driver.create_disk(guest)
     return ()
+
+
+@handles(UnpackDisk)
+async def unpack_disk(job: UnpackDisk, guest: GuestSpec, context: Context) -> Facts:
+    """A disk that is there keeps the guest's data."""
+    await context.driver.unpack_disk(guest, job.image, context.progress)
+    return (DiskUnpacked(),)
 
 
 @handles(DeleteDisk)

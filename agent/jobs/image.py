@@ -29,7 +29,7 @@ async def upload_disk(job: UploadDisk, guest: GuestSpec, context: Context) -> Fa
     def sent(done: int, of: int) -> None:
         context.progress((total // 2) + done * (total // 2) // max(1, of), total)
 
-    async with context.driver.capture_disk(guest.id, copied) as content:
+    async with context.driver.capture_disk(guest.id, copied, job.compress) as content:
         told = DiskContent(content.size, telling(content, sent))
         uploaded = await context.uploads.put(context.task_id, told)
     return (DiskUploaded(**asdict(uploaded)),)
@@ -38,5 +38,5 @@ async def upload_disk(job: UploadDisk, guest: GuestSpec, context: Context) -> Fa
 @handles(DiscardUpload)
 async def discard_upload(job: DiscardUpload, guest: GuestSpec, context: Context) -> Facts:
     """Delete the upload of a task from the image store; it is no error if there is none."""
-    await context.uploads.discard(context.task_id)
+    await context.uploads.discard(job.task_id or context.task_id, guest.id)
     return ()

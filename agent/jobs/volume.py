@@ -1,5 +1,6 @@
 """The jobs for volumes on the host's disk."""
 
+from agent.drivers.driver import DriverError, DriverFault
 from agent.jobs.handler import Context, Facts, handles, handles_without_guest
 from domain.guest_spec import GuestSpec
 from domain.jobs.volume import AttachVolume, CreateVolumeFile, DeleteVolumeFile, DetachVolume, ExtendVolumeFile
@@ -37,5 +38,13 @@ async def attach_volume(job: AttachVolume, guest: GuestSpec, context: Context) -
 @handles(DetachVolume)
 async def detach_volume(job: DetachVolume, guest: GuestSpec, context: Context) -> Facts:
     """A disk that the guest does not have is success, and so is a guest that is not known."""
-    await context.driver.detach_volume(guest.id, job.volume_id)
+    try:
+        await context.driver.detach_volume(guest.id, job.volume_id)
+    except DriverError as problem:
+        if problem.code != DriverFault.VOLUME_NOT_RELEASED or not job.force:
+            raise
+        await context.driver.stop(guest.id, 0.0)
+        await context.driver.detach_volume(guest.id, job.volume_id)
+        # If this process ends before the next line, the guest stays off, and is shown so.
+        await context.driver.start(guest.id)
     return ()

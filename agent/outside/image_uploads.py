@@ -40,8 +40,11 @@ class ImageUploads(Protocol):
         Raises DriverError "image-too-large", "image-store-unavailable", "disk-damaged", and what the chunks raise.
         """
 
-    async def discard(self, task_id: str) -> None:
-        """Delete the file that was uploaded for a task, unless an image has it. Raises DriverError."""
+    async def discard(self, task_id: str, instance_id: str = "") -> None:
+        """Delete the file that was uploaded for a task, unless an image has it, or an instance besides this one.
+
+        Raises DriverError.
+        """
 
 
 class NoImageUploads:
@@ -51,7 +54,7 @@ class NoImageUploads:
         """Raise DriverError "image-store-unavailable" in any case."""
         raise DriverError(UNAVAILABLE, "there is no way to the image store")
 
-    async def discard(self, task_id: str) -> None:
+    async def discard(self, task_id: str, instance_id: str = "") -> None:
         """Raise DriverError "image-store-unavailable" in any case."""
         raise DriverError(UNAVAILABLE, "there is no way to the image store")
 
@@ -72,7 +75,7 @@ class ImageUploadsInMemory:
         self.kept[task_id] = came
         return Uploaded(hashlib.sha256(came).hexdigest(), "raw", len(came), len(came))
 
-    async def discard(self, task_id: str) -> None:
+    async def discard(self, task_id: str, instance_id: str = "") -> None:
         """Delete the file of a task, if there is one."""
         self.kept.pop(task_id, None)
 
@@ -115,11 +118,12 @@ class HttpImageUploads:
             raise DriverError(DriverFault.DISK_DAMAGED, "the image store has other bytes than were sent")
         return uploaded
 
-    async def discard(self, task_id: str) -> None:
+    async def discard(self, task_id: str, instance_id: str = "") -> None:
         """Have it taken out."""
         timeout = aiohttp.ClientTimeout(total=SILENCE)
         try:
-            async with self._session.delete(_path(task_id), timeout=timeout) as answer:
+            needless = {"instance_id": instance_id} if instance_id else {}
+            async with self._session.delete(_path(task_id), params=needless, timeout=timeout) as answer:
                 await _must_be_well(answer)
         except (aiohttp.ClientError, TimeoutError) as problem:
             raise DriverError(UNAVAILABLE, "the image store does not answer", named(problem)) from problem

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from api.documents.answers import Problem
+from api.documents.answers import Accepted, Problem
 from api.documents.document import Document
 from api.documents.faults import FaultDocument
 from api.documents.networks import AddressPairDocument
@@ -47,6 +47,16 @@ class VolumeOf(Document):
     id: str
     name: str
     size: int = Field(description="size in bytes")
+    read_only: bool = Field(description="whether the guest only reads it")
+
+
+class DiskImage(Document):
+    """The image of an instance's own root disk in the image store, which no other instance has."""
+
+    checksum: str = Field(description="SHA-256 of its file")
+    format: str
+    size: int = Field(description="size of its file in bytes")
+    virtual_size: int = Field(description="size of the disk in bytes")
 
 
 class Parking(Document):
@@ -82,6 +92,8 @@ class InstanceDocument(Document):
     nics: list[NicDocument]
     volumes: list[VolumeOf]
     addresses: list[str]
+    disk_image: DiskImage | None = Field(description="set while the instance is shelved")
+    offload_at: str | None = Field(description="when the host of a shelved instance is freed; null: on request")
     fault: FaultDocument | None
     created: str
     updated: str
@@ -91,6 +103,23 @@ class InstanceDocument(Document):
     version: int
     parked: Parking | None = Field(
         description="set if the instance takes no commands; only where a single instance is read"
+    )
+
+
+class ClonedDocument(Document):
+    """An instance that is to be made as a clone: it exists once the disk of the other one was read."""
+
+    id: str
+    name: str
+
+
+class Cloning(Accepted):
+    """The task that clones an instance, and the new instances."""
+
+    clones: list[ClonedDocument]
+    admin_password: str | None = Field(
+        None,
+        description="password that was made because the request had none; shown only in the answer to this request",
     )
 
 
@@ -145,6 +174,24 @@ class Display(Document):
     port: int
     password: str
     valid_seconds: int
+
+
+class LocalDiskDocument(Document):
+    """A file on a host's own disk that an instance has as a disk."""
+
+    name: str = Field(description="root, root-before (kept while a resize waits), rescue, config-drive or volume")
+    device: str = Field(description="name of the device in the guest's definition; empty if the guest does not have it")
+    path: str = Field(description="absolute path on the host")
+    format: str
+    virtual_size: int = Field(description="size in bytes as the guest sees it")
+    real_size: int = Field(description="bytes that the file takes on the host")
+    backing_file: str = Field(description="path of the file below it; empty if it stands alone")
+
+
+class LocalDisksDocument(Document):
+    """The local disks of an instance, as its host finds them."""
+
+    disks: list[LocalDiskDocument]
 
 
 class ParkedDocument(Parking):

@@ -131,14 +131,16 @@ async def upload(request: Request, services: ServicesDep, task_id: str) -> Respo
 
 
 @router.delete("/images/uploads/{task_id}")
-async def discard_upload(services: ServicesDep, task_id: str) -> Response:
-    """Delete the bytes that were stored for a task, unless an image has or had them: instances may depend on them.
+async def discard_upload(services: ServicesDep, task_id: str, instance_id: str = "") -> Response:
+    """Delete the bytes that were stored for a task, unless an image has or had them: instances may depend on them; or
+    an instance besides the one that is named is kept as them.
 
     Raises Invalid, NotSupportedYet.
     """
     checksum = await services.images.store.noted(task_id)
     if checksum:
-        await services.images.store.forget(task_id, also_bytes=not await _named(services, checksum))
+        needed = await _named(services, checksum) or await _needed(services, checksum, instance_id)
+        await services.images.store.forget(task_id, also_bytes=not needed)
     return Response(status_code=204)
 
 
@@ -146,6 +148,14 @@ async def _named(services: Services, checksum: str) -> bool:
     """Return whether an image, deleted or not, is made of these bytes. Reads all images, page by page."""
     async for each in every_document(services.store, "images"):
         if each["checksum"] == checksum:
+            return True
+    return False
+
+
+async def _needed(services: Services, checksum: str, but: str) -> bool:
+    """Return whether any instance but this one has its disk in the image store as these bytes."""
+    async for each in every_document(services.store, "instances", Condition("disk_checksum", "=", checksum)):
+        if each["id"] != but:
             return True
     return False
 

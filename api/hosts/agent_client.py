@@ -10,6 +10,7 @@ import httpx
 import orjson
 
 from api.http.refusals import AgentRefused, AgentUnreachable, NoHostYet
+from domain.host.local_disks import LocalDisks
 from domain.network.on_host import GroupCounters
 from infra.process.error_text import named
 from projections.store.port import Store
@@ -31,6 +32,15 @@ class Agents:
         """Return the last `most` bytes of an instance's console. Raises NoHostYet, AgentUnreachable, AgentRefused."""
         answer = await self._ask("GET", instance, "console", {"most": str(most)})
         return answer.content
+
+    async def local_disks(self, instance: dict[str, Any]) -> LocalDisks:
+        """Return the local disks of an instance. Raises NoHostYet, AgentRefused, and AgentUnreachable, also where the
+        agent says something else."""
+        answer = await self._ask("GET", instance, "disks", {})
+        try:
+            return LocalDisks.model_validate_json(answer.content)
+        except ValueError as wrong:
+            raise AgentUnreachable(host=instance["host"]["name"], why=named(wrong)) from wrong
 
     async def vnc(self, instance: dict[str, Any]) -> bytes:
         """Return the address of an instance's display and a new password, as JSON.

@@ -70,6 +70,8 @@ INSTANCE: dict[str, Any] = {
     "nics": [NIC],
     "volumes": [],
     "addresses": ["10.0.0.2", "fd00:1::5000:1ff:fe00:2"],
+    "disk_image": None,
+    "offload_at": None,
     "fault": None,
     "created": NOW,
     "updated": LATER,
@@ -455,6 +457,20 @@ BOOTING: dict[str, Any] = {
     "name": "web",
     "command_id": COMMAND_ID,
     "task_id": COMMAND_ID,
+}
+CLONING: dict[str, Any] = {
+    **ACCEPTED,
+    "clones": [{"id": NETWORK_ID, "name": "web-clone"}],
+    "admin_password": "mTq7bVx2LwRk93ZcNd5H",
+}
+LOCAL_DISK: dict[str, Any] = {
+    "name": "root",
+    "device": "vda",
+    "path": f"/var/lib/gostack/instances/{INSTANCE_ID}/disk.qcow2",
+    "format": "qcow2",
+    "virtual_size": 10 << 30,
+    "real_size": 524288000,
+    "backing_file": f"/var/lib/gostack/cache/{'ab' * 32}",
 }
 DISPLAY: dict[str, Any] = {"host": "10.1.0.11", "port": 5900, "password": "s3cr3t12", "valid_seconds": 300}
 COMMAND: dict[str, Any] = {

@@ -11,7 +11,15 @@ from starlette.responses import PlainTextResponse, Response
 from api import standard
 from api.documents.document import page_of
 from api.documents.events import EventDocument
-from api.documents.instances import Booting, Display, InstanceDocument, InterfaceDocument, Interfaces
+from api.documents.instances import (
+    Booting,
+    Cloning,
+    Display,
+    InstanceDocument,
+    InterfaceDocument,
+    Interfaces,
+    LocalDisksDocument,
+)
 from api.http.names import Name
 from api.http.patterns import LIKE_A_TIME
 from api.http.permissions import needs
@@ -23,18 +31,21 @@ from api.reads.interfaces import interfaces_of
 from api.reads.queries import JSON, After, One, Strict, caught_up, known_of
 from api.resource import of_kind
 from api.services import Services
-from api.writes import boot, command_bus
+from api.writes import boot, clone, command_bus
 from api.writes.boot import BootBody, checked_metadata
-from api.writes.command_bus import CommandOutcome
-from api.writes.command_responses import problem_of
+from api.writes.command_bus import CommandOutcome, CommandRequest
+from api.writes.command_responses import answer, problem_of
+from domain.core.messages import Command, Key
 from domain.core.paths import pick
 from domain.core.times import FORMS as TIMES
 from domain.instance.action import InstanceAction, InstanceCommand
 from domain.instance.actions import ACTIONS
 from domain.instance.actions.lifecycle.boot import BootInstance
 from domain.instance.actions.lifecycle.delete import DeleteInstance, HardDeleteInstance
+from domain.instance.actions.lifecycle.shelve import ShelveInstance
 from domain.instance.actions.lifecycle.update import UpdateInstance
 from domain.instance.actions.placement.resize import ResizeInstance
+from domain.instance.actions.storage.clone import CloneInstance
 from domain.instance.kind import KIND
 from projections.views.view import Condition, Either
 
@@ -45,6 +56,13 @@ RESOURCE = of_kind(KIND, InstanceDocument, examples.INSTANCE)
 MOST_CONSOLE = 1 << 20
 LINES_BYTES = 512
 """Assumed greatest length of a console line in bytes, when the last lines are requested."""
+
+FROM_SETTINGS: dict[type[Command], tuple[str, str]] = {
+    DeleteInstance: ("keep_for", "purge_after"),
+    ResizeInstance: ("confirm_after", "resize_confirm_after"),
+    ShelveInstance: ("offload_after", "offload_after"),
+}
+"""Command -> its field that no user sets, and the setting of instances that fills it in."""
 
 
 class InstanceChange(Strict):
@@ -197,10 +215,9 @@ def _act(action: InstanceAction, fields: type[Strict]) -> Callable[..., Awaitabl
     async def act(services: ServicesDep, context: RequestContextDep, ref: str, body: Any = None) -> Response:
         values = body.model_dump() if body is not None else {}
         values = await resolve.referred(services, action.command, values, context.project)
-        if action.command is DeleteInstance:
-            values["keep_for"] = services.settings.instances.purge_after
-        if action.command is ResizeInstance:
-            values["confirm_after"] = services.settings.instances.resize_confirm_after
+        if action.command in FROM_SETTINGS:
+            field, setting = FROM_SETTINGS[action.command]
+            values[field] = getattr(services.settings.instances, setting)
         return await standard.send_command(services, context, RESOURCE, ref, action.command(**values))
 
     standard.take_body(act, fields)
@@ -209,7 +226,7 @@ def _act(action: InstanceAction, fields: type[Strict]) -> Callable[..., Awaitabl
 
 
 for _action in ACTIONS.values():
-    if _action.command is not BootInstance:
+    if not _action.creates and not _action.own_request:
         router.add_api_route(
             f"/instances/{{ref}}/actions/{_action.name}",
             _act(_action, standard.body_of(_action.command, f"{_action.command.__name__}Body")),
@@ -219,6 +236,35 @@ for _action in ACTIONS.values():
             summary=_action.help,
             responses=describe.started(400, 404),
         )
+
+
+@router.post(
+    "/instances/{ref}/actions/clone",
+    status_code=202,
+    name="clone",
+    summary=CloneInstance.__doc__ or "",
+    responses=describe.answers(202, Cloning, examples.CLONING, 400, *describe.NAMED, 413, 422, 429),
+)
+async def clone_instance(
+    services: ServicesDep, context: RequestContextDep, ref: str, body: Annotated[clone.CloneBody, Body(examples=[{}])]
+) -> Response:
+    """The answer names the clones, which exist once the disk was read; each then boots by a task of its own."""
+    source = await _document(services, ref, context.project)
+    asked = clone.as_boot(body, source)
+    born = clone.births(context, asked)
+    more: dict[str, Any] = {"clones": [{"id": each.instance_id, "name": each.name} for each in born]}
+
+    async def make_command() -> CommandRequest:
+        command = await clone.command(services, context, source, body, asked, born)
+        password = await boot.keep_secrets(services, context, asked, born)
+        if password is not None:
+            more["admin_password"] = password
+        return CommandRequest(Key(KIND.name, source["id"]), command)
+
+    outcome = await command_bus.carry_out(services, context, make_command)
+    if "admin_password" not in more and (password := await boot.told_password(services, context, asked)):
+        more["admin_password"] = password
+    return await answer(services, outcome, VIEW, more=more)
 
 
 @router.get(
@@ -250,6 +296,17 @@ async def vnc(services: ServicesDep, project: ProjectDep, ref: str) -> Response:
     """The answer has the address of the display and a new password, which is valid for some seconds."""
     instance = await _document(services, ref, project)
     return Response(await services.agents.vnc(instance), media_type=JSON, headers={"Cache-Control": "no-store"})
+
+
+@router.get(
+    "/instances/{ref}/local-disks",
+    summary="List an instance's local disks",
+    responses=describe.answers(200, LocalDisksDocument, {"disks": [examples.LOCAL_DISK]}, *describe.NAMED, 502),
+)
+async def local_disks(services: ServicesDep, project: ProjectDep, ref: str) -> Response:
+    """The answer has the files on the disk of the instance's host, as that finds them now: the root disk first."""
+    found = await services.agents.local_disks(await _document(services, ref, project))
+    return Response(orjson.dumps(found.model_dump()), media_type=JSON)
 
 
 @router.get(

@@ -303,26 +303,16 @@ async def commands(
     refuse_what_is_not_yet(body)
     if body.instance_uuid and await services.store.get("instances", born[0].instance_id):
         raise AlreadyExists(kind="instance", id=born[0].instance_id)
-    cells: tuple[str, ...] | None = None
-    zone: dict[str, Any] = {"name": ""}
-    if body.zone is not None:
-        zone = await resolve.alive(services, "zones", body.zone, context.project)
-        cells = (resolve.cell(zone),)
-    host = ""
-    if body.host:
-        found = await resolve.found(services, "hosts", body.host, context.project)
-        host, cells = found.id, (resolve.cell(orjson.loads(found.doc)),)
+    place = await place_of(services, context, body)
     flavor = FlavorRef.model_validate(await resolve.alive(services, "flavors", body.flavor, context.project))
     root = await root_of(services, body, flavor, context.project)
     if root.host:
-        if host not in ("", root.host):
+        if place.host not in ("", root.host):
             raise Invalid(field="host", value=body.host, allowed=f"what it boots from is on host {root.host}")
-        host, cells = root.host, tuple(root.cells)
-    nics = await _nics(services, context, body)
+        place = WantedPlace(place.zone, root.host, tuple(root.cells))
+    nics = await nics_of(services, context, body)
     groups = await security_groups.idents(services, body.security_group_ids, context.project)
-    keypair: dict[str, Any] = {"name": "", "public_key": ""}
-    if body.key_name is not None:
-        keypair = await resolve.alive(services, "keypairs", body.key_name, context.project)
+    keypair = await keypair_of(services, context, body)
     return [
         (
             birth.command_id,
@@ -337,9 +327,9 @@ async def commands(
                     image=root.image,
                     disk=root.disk,
                     root=root.of(birth.volume_id, birth.name),
-                    zone=zone["name"],
-                    wanted_host=host,
-                    cells=cells or in_turn(services.admission.cells, birth.command_id),
+                    zone=place.zone,
+                    wanted_host=place.host,
+                    cells=place.cells or in_turn(services.admission.cells, birth.command_id),
                     key_name=keypair["name"],
                     public_key=keypair["public_key"],
                     config_drive=body.config_drive,
@@ -354,6 +344,34 @@ async def commands(
         )
         for birth in born
     ]
+
+
+@dataclass(frozen=True)
+class WantedPlace:
+    """Where an instance may be placed: the name of a zone, the id of a host, cells; empty where any will do."""
+
+    zone: str = ""
+    host: str = ""
+    cells: tuple[str, ...] = ()
+
+
+async def place_of(services: Services, context: RequestContext, body: BootBody) -> WantedPlace:
+    """Return where the request wants its instances. Raises NotFound, NameNotUnique."""
+    place = WantedPlace()
+    if body.zone is not None:
+        zone = await resolve.alive(services, "zones", body.zone, context.project)
+        place = WantedPlace(zone=zone["name"], cells=(resolve.cell(zone),))
+    if body.host:
+        found = await resolve.found(services, "hosts", body.host, context.project)
+        place = WantedPlace(place.zone, found.id, (resolve.cell(orjson.loads(found.doc)),))
+    return place
+
+
+async def keypair_of(services: Services, context: RequestContext, body: BootBody) -> dict[str, Any]:
+    """Return the keypair that the request names, or one without name and key. Raises NotFound."""
+    if body.key_name is None:
+        return {"name": "", "public_key": ""}
+    return await resolve.alive(services, "keypairs", body.key_name, context.project)
 
 
 async def keep_secrets(
@@ -383,7 +401,11 @@ def refuse_what_is_not_yet(body: BootBody) -> None:
             raise NotSupportedYet(field=name, reason=reason)
 
 
-async def _nics(services: Services, context: RequestContext, body: BootBody) -> tuple[Nic, ...]:
+async def nics_of(services: Services, context: RequestContext, body: BootBody) -> tuple[Nic, ...]:
+    """Return the network interfaces that the request wants; unless it says, one on the only network.
+
+    Raises NotFound, NameNotUnique, Invalid, PortBusy, NetworkNeeded.
+    """
     networks = [await resolve.alive(services, "networks", each, context.project) for each in body.all_networks]
     ports = [await resolve.alive(services, "ports", each, context.project) for each in body.all_ports]
     if len({port["id"] for port in ports}) < len(ports):

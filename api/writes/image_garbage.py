@@ -74,12 +74,14 @@ async def _being_copied(store: Store) -> set[str]:
 
 
 async def used(store: Store, now: datetime, keep: float) -> set[str]:
-    """Return the checksums that an image has, an instance is made of, or a volume is being made of; what was deleted
-    counts for `keep` seconds more. Raises StoreUnavailable."""
+    """Return the checksums that an image has, an instance is made of, the disk of a shelved one is kept as, or a volume
+    is being made of; what was deleted counts for `keep` seconds more. Raises StoreUnavailable."""
     found = {each["checksum"] async for each in every_document(store, "images") if not _is_over(each, now, keep)}
     async for instance in every_document(store, "instances"):
         if not _is_over(instance, now, keep):
             found.add(instance["image"]["checksum"])
+            if own := instance.get("disk_image"):
+                found.add(own["checksum"])
     return found | await _being_copied(store)
 
 

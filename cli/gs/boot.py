@@ -177,14 +177,14 @@ def boot(
         "pgpu_driver_kits": pgpu_driver_kits,
     }
     body = {key: value for key, value in given.items() if value is not None}
-    body |= _user_data(bytes_or_file(user_data)) if user_data is not None else {}
+    body |= user_data_fields(bytes_or_file(user_data)) if user_data is not None else {}
     body |= {"flavor": call.ident(FLAVOR, flavor), "config_drive": config_drive}
     body |= {key: call.ident(kind, text) for key, kind, text in (("image", IMAGE, image), ("host", HOST, host)) if text}
-    net = _net(call, words(network) or [], port, words(ports) or [])
+    net = net_fields(call, words(network) or [], port, words(ports) or [])
     _finish(call, call.client.write("POST", INSTANCE.path(), body | net))
 
 
-def _user_data(content: bytes) -> dict[str, str]:
+def user_data_fields(content: bytes) -> dict[str, str]:
     """Return the fields that hold these bytes, as text if they are one."""
     try:
         text = content.decode()
@@ -195,7 +195,7 @@ def _user_data(content: bytes) -> dict[str, str]:
     return {"user_data": base64.b64encode(content).decode(), "user_data_encoding": "base64"}
 
 
-def _net(call: Call, networks: list[str], port: str | None, ports: list[str]) -> dict[str, Any]:
+def net_fields(call: Call, networks: list[str], port: str | None, ports: list[str]) -> dict[str, Any]:
     """Return the fields that name networks and ports: one network is `network`, several are `networks`."""
     body: dict[str, Any] = {}
     if len(networks) == 1:

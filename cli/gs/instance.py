@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.gs import boot, console, interfaces
+from cli.gs import boot, clone, console, interfaces, localdisk
 from cli.gs.call import Call
 from cli.gs.columns import Column
 from cli.gs.options import command
@@ -26,6 +26,7 @@ def _inner(own: dict[str, Any]) -> tuple[Column, ...]:
 
 
 boot.add(app)
+clone.add(app)
 add_list(app, INSTANCE, switches=(INNER,), choose=_inner)
 add_show(app, INSTANCE, past=True)
 
@@ -69,6 +70,7 @@ def update(
 interfaces.add(app)
 add_list(app, MIGRATION, name="migration-list")
 console.add(app)
+localdisk.add(app)
 add_history(app, INSTANCE)
 add_diff(app, INSTANCE)
 add_why(app, INSTANCE)

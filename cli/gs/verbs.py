@@ -152,5 +152,5 @@ def _wait(call: Call, answers: dict[str, Any], tasks: dict[str, Any], *, alone: 
 
 for _name, _action in ACTIONS.items():
     # Only what begins at an instance there is: boot has a command of its own.
-    if _action.begins and _name.removeprefix(HARD) not in ACTIONS.keys() - {_name}:
+    if _action.begins and not _action.own_request and _name.removeprefix(HARD) not in ACTIONS.keys() - {_name}:
         add(app, _action, ACTIONS.get(HARD + _name))

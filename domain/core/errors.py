@@ -222,6 +222,21 @@ class SameSize(Refusal):
     hint = "Name another flavor (gs flavor list), or a larger root disk."
 
 
+class NotShelved(Refusal):
+    """Instance {id} is not shelved: its root disk is not in the image store."""
+
+    code = "not-shelved"
+    category = Category.CONFLICT
+
+
+class DiskInStore(Refusal):
+    """Instance {id} was shelved, and the image store may have the only copy of its root disk."""
+
+    code = "disk-in-store"
+    category = Category.CONFLICT
+    hint = "Unshelve it: gs instance unshelve ID."
+
+
 class NothingToConfirm(Refusal):
     """Instance {id} has no migration or resize that waits to be confirmed or reverted."""
 

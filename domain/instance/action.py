@@ -97,6 +97,11 @@ def _goes_along(instance: Instance, volume_id: str) -> bool:
     return instance.root is not None and instance.root.id == volume_id and instance.root.delete_on_termination
 
 
+def local_volumes(instance: Instance) -> str:
+    """Return the names of the volumes on the host's own disk, which go to no other host; empty where there are none."""
+    return ", ".join(volume.name or volume.id for volume in instance.volumes if not volume.pool_id)
+
+
 def each_bound_nic(instance: Instance, command: Any) -> Iterator[dict[str, Any]]:
     """Yield a step for each network interface whose port is known."""
     for index, nic in enumerate(instance.nics):

@@ -4,18 +4,22 @@ Pure: the time is the record's, everything chosen elsewhere comes in a message, 
 answer for ever.
 """
 
+from datetime import datetime
+
 from domain.core.errors import AlreadyExists
-from domain.core.messages import Behalf, Decision, Envelope, Outgoing
+from domain.core.messages import Behalf, Decision, Envelope, Event, Outgoing
 from domain.core.names import must_be_name
 from domain.host.reports import GuestObserved
 from domain.instance import telling
 from domain.instance.action import InstanceCommand
 from domain.instance.actions import ACTIONS
 from domain.instance.actions.lifecycle.boot import BOOT, BootInstance
-from domain.instance.actions.lifecycle.delete import HARD_DELETE, HardDeleteInstance
+from domain.instance.actions.lifecycle.delete import HardDeleteInstance
+from domain.instance.actions.lifecycle.shelve import OffloadInstance, ShelveInstance
 from domain.instance.actions.lifecycle.update import UpdateInstance
-from domain.instance.actions.placement.undecided import CONFIRM_RESIZE, ConfirmResize, verb_of
+from domain.instance.actions.placement.undecided import ConfirmResize, verb_of
 from domain.instance.events import (
+    InstanceCloned,
     InstanceCreated,
     InstancePowerChanged,
     InstanceSecondPowerChanged,
@@ -28,6 +32,7 @@ from domain.instance.placement import react, renewed
 from domain.instance.state import Instance, VmState
 from domain.instance.states import seen_as
 from domain.instance.status import status
+from domain.jobs.clone import BootClone, BootCloned
 from domain.jobs.volume import NoteVolumeSize, TellVolumeSize
 from domain.tasks.action import TaskRules
 from domain.tasks.decide import accept, act, alive, concerns_tasks, decision_of
@@ -72,6 +77,10 @@ def decide(now: Instance | None, envelope: Envelope) -> Decision:
         case UpdateInstance() as command:
             alive(draft, RULES)
             _update(draft, command, envelope)
+        case BootCloned() as command:
+            answers.append(_cloned(draft, command, envelope))
+        case ShelveInstance(offload=True) if now is not None and now.vm_state is VmState.SHELVED:
+            act(draft, RULES, OffloadInstance(), envelope)
         case InstanceCommand() as command:
             act(draft, RULES, command, envelope)
         case NoteVolumeSize() as command:
@@ -81,9 +90,11 @@ def decide(now: Instance | None, envelope: Envelope) -> Decision:
         case JobsAnswered(task_id=telling.NO_TASK) as answer:
             telling.not_told(draft, answer)
         case DeadlinePassed(due_id=due_id) if now is not None and due_id == now.id:
-            _purge(draft, envelope)
+            _due(draft, now.purge_at, HardDeleteInstance(), envelope)
         case DeadlinePassed(due_id=due_id) if now is not None and now.migration and due_id == now.migration.id:
-            _confirm(draft, envelope)
+            _due(draft, now.confirm_at, ConfirmResize(), envelope)
+        case DeadlinePassed(due_id=due_id) if now is not None and now.disk_image and due_id == now.disk_image.id:
+            _due(draft, now.offload_due_at, OffloadInstance(), envelope)
         case other:
             if not concerns_tasks(draft, RULES, envelope):
                 raise TypeError(f"{other.type_name} is nothing an instance decides")
@@ -93,7 +104,15 @@ def decide(now: Instance | None, envelope: Envelope) -> Decision:
     return decision
 
 
-def _boot(draft: Draft[Instance], command: BootInstance, envelope: Envelope) -> None:
+def _cloned(draft: Draft[Instance], command: BootCloned, envelope: Envelope) -> Outgoing:
+    """Boot a clone, and answer that it is being booted; one that is asked for again is booted once."""
+    if draft.after is None:
+        cloned = InstanceCloned(source_id=command.reply.key.id, image=command.image, at=envelope.time)
+        _boot(draft, BootInstance.model_validate(command.boot), envelope, cloned)
+    return command.reply.done(BootClone.__name__)
+
+
+def _boot(draft: Draft[Instance], command: BootInstance, envelope: Envelope, *more: Event) -> None:
     if draft.after is not None:
         raise AlreadyExists(kind="instance", id=draft.id)
     must_be_name(command.name)
@@ -102,6 +121,8 @@ def _boot(draft: Draft[Instance], command: BootInstance, envelope: Envelope) -> 
         must_have_disk(command.image, command.disk or command.image.virtual_size, "disk", command.disk)
     given = {name: getattr(command, name) for name in BootInstance.model_fields}
     draft.emit(InstanceCreated(project=envelope.project, owner=envelope.actor, created=envelope.time, **given))
+    for event in more:
+        draft.emit(event)
     accept(draft, RULES, BOOT, command, envelope)
 
 
@@ -126,18 +147,12 @@ def _volume_extended(draft: Draft[Instance], command: NoteVolumeSize, envelope: 
     return command.reply.done(TellVolumeSize.__name__)
 
 
-def _purge(draft: Draft[Instance], envelope: Envelope) -> None:
+def _due(draft: Draft[Instance], at: datetime | None, command: InstanceCommand, envelope: Envelope) -> None:
+    """Begin what is due at a time, unless that has not come yet, or a task runs."""
     instance = draft.now
-    if not instance.tasks and instance.purge_at is not None and envelope.time >= instance.purge_at:
+    if not instance.tasks and at is not None and envelope.time >= at:
         behalf = Behalf(envelope.correlation, envelope.actor, instance.project)
-        accept(draft, RULES, HARD_DELETE, HardDeleteInstance(), envelope.on(behalf))
-
-
-def _confirm(draft: Draft[Instance], envelope: Envelope) -> None:
-    instance = draft.now
-    if not instance.tasks and instance.confirm_at is not None and envelope.time >= instance.confirm_at:
-        behalf = Behalf(envelope.correlation, envelope.actor, instance.project)
-        accept(draft, RULES, CONFIRM_RESIZE, ConfirmResize(), envelope.on(behalf))
+        accept(draft, RULES, RULES.action_of(command), command, envelope.on(behalf))
 
 
 def _observed(draft: Draft[Instance], observed: GuestObserved, envelope: Envelope) -> None:

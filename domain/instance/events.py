@@ -27,6 +27,15 @@ class InstanceCreated(InstanceEvent, InstanceSpec):
     created: datetime
 
 
+class InstanceCloned(InstanceEvent):
+    """The instance's root disk is made of this image, of another instance's disk."""
+
+    source_id: str
+    """Id of the other instance."""
+    image: ImageRef
+    at: datetime
+
+
 class InstanceUpdated(InstanceEvent):
     """The instance's name, description or metadata changed; a field that is None stays as it was."""
 
@@ -113,6 +122,15 @@ class InstanceRescued(InstanceEvent):
 
     revision = 2
     image: ImageRef
+    at: datetime
+
+
+class InstanceShelved(InstanceEvent):
+    """The instance's root disk is in the image store, as this image."""
+
+    image: ImageRef
+    offload_at: datetime | None = None
+    """When its host's disk and claim go; None: when somebody asks for it."""
     at: datetime
 
 

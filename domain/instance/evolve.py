@@ -8,6 +8,7 @@ from domain.core.cells import DEFAULT_CELL
 from domain.core.messages import Event
 from domain.instance.events import (
     InstanceCellChanged,
+    InstanceCloned,
     InstanceCreated,
     InstanceHostnameChanged,
     InstanceHostRenewed,
@@ -19,6 +20,7 @@ from domain.instance.events import (
     InstanceRescued,
     InstanceResized,
     InstanceSecondPowerChanged,
+    InstanceShelved,
     InstanceUpdated,
     InstanceVolumeExtended,
 )
@@ -69,6 +71,10 @@ def evolve(now: Instance | None, event: Event, subject_id: str) -> Instance:
             return now.but(image=event.image, updated=event.at)
         case InstanceRescued():
             return now.but(rescue_image=event.image, updated=event.at)
+        case InstanceCloned():
+            return now.but(disk_image=event.image, updated=event.at)
+        case InstanceShelved():
+            return now.but(disk_image=event.image, offload_at=event.offload_at, updated=event.at)
         case InstanceVolumeExtended():
             return now.with_volume_size(event.volume_id, event.size).but(updated=event.at)
         case InstancePurgeScheduled():

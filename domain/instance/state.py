@@ -40,6 +40,11 @@ UNDECIDED = frozenset({MigrationStatus.FINISHED, MigrationStatus.CONFIRMING, Mig
 """Statuses of a migration that is done, and neither confirmed nor reverted."""
 
 
+HAS_ITS_DISK = frozenset({VmState.ACTIVE, VmState.RESCUED, VmState.DELETED})
+"""Statuses after a task in which the image of a shelved instance's root disk is needed no more: its guest runs from the
+disk, or there is none. In any other the image may be the only copy."""
+
+
 class OtherHost(Model):
     """The second host of an instance that moves: its destination, or its source until the move is confirmed."""
 
@@ -77,6 +82,11 @@ class Instance(InstanceSpec, PlacedSubject):
     """The last migration, running or ended."""
     rescue_image: ImageRef | None = None
     """Image of the rescue disk, while the instance is rescued."""
+    disk_image: ImageRef | None = None
+    """Image of the instance's own root disk while it is shelved, or of the disk that it is a clone of, until it has its
+    own. Its id is that of the task that put it into the image store; no image that is listed is it."""
+    offload_at: datetime | None = None
+    """When a shelved instance is offloaded automatically; None: never."""
     fault: Fault | None = None
     before_delete: VmState | None = None
     purge_at: datetime | None = None
@@ -219,6 +229,11 @@ class Instance(InstanceSpec, PlacedSubject):
         """Return the instance with another size of one of its volumes."""
         return self.but(volumes=tuple(each.but(size=size) if each.id == volume_id else each for each in self.volumes))
 
+    def with_disk_unpacked(self) -> "Instance":
+        """Return the instance with its root disk on its host. A clone needs the image that it was made of no more; one
+        that was shelved has it until its guest runs."""
+        return self.but(disk_image=None) if self.vm_state is VmState.BUILDING else self
+
     def without_volume(self, volume_id: str) -> "Instance":
         """Return the instance without a volume."""
         return self.but(volumes=tuple(each for each in self.volumes if each.id != volume_id))
@@ -238,6 +253,9 @@ class Instance(InstanceSpec, PlacedSubject):
         vm_state = VmState(status)
         return self.but(
             vm_state=vm_state,
+            disk_image=None if vm_state in HAS_ITS_DISK or self.vm_state is VmState.BUILDING else self.disk_image,
+            # One that failed is tried again when somebody asks for it: else it would fail for ever.
+            offload_at=self.offload_at if fault is None else None,
             fault=None if cancelled and vm_state is not VmState.ERROR else fault,
             rescue_image=self.rescue_image if vm_state in (VmState.RESCUED, VmState.SOFT_DELETED) else None,
             purge_at=self.purge_at if vm_state is VmState.SOFT_DELETED else None,
@@ -284,15 +302,26 @@ class Instance(InstanceSpec, PlacedSubject):
 
     @property
     def due_at(self) -> datetime | None:
-        """When a deadline passes, the purge is due, or a resize is to be confirmed; None: nothing is due."""
-        return super().due_at or (None if self.task else self.purge_at or self.confirm_at)
+        """When a deadline passes, the purge or an offload is due, or a resize is to be confirmed; None: nothing is
+        due."""
+        return super().due_at or (None if self.task else self.purge_at or self.confirm_at or self.offload_due_at)
 
     @property
     def due_id(self) -> str:
-        """Id of the dispatch, of the instance to be purged, or of the resize to be confirmed, that is due then."""
+        """Id of the dispatch, of the instance to be purged, of the resize to be confirmed, or of the image of the disk
+        to be offloaded, that is due then."""
         if super().due_id or self.task:
             return super().due_id
-        return self.id if self.purge_at else self.migration.id if self.migration and self.confirm_at else ""
+        if self.purge_at:
+            return self.id
+        if self.migration and self.confirm_at:
+            return self.migration.id
+        return self.disk_image.id if self.disk_image and self.offload_due_at else ""
+
+    @property
+    def offload_due_at(self) -> datetime | None:
+        """When a shelved instance that waits is offloaded automatically; None: none does."""
+        return self.offload_at if self.vm_state is VmState.SHELVED and self.disk_image else None
 
     @property
     def confirm_at(self) -> datetime | None:

@@ -28,6 +28,8 @@ OFF = frozenset({Power.SHUTDOWN, Power.CRASHED})
 STILL = frozenset({Power.PAUSED, Power.BLOCKED})
 GONE_OFF = dict.fromkeys(sorted(OFF), VmState.STOPPED)
 PAUSED = dict.fromkeys(sorted(STILL), VmState.PAUSED)
+STARTED = {Power.RUNNING: VmState.ACTIVE, **PAUSED, Power.SUSPENDED: VmState.SUSPENDED}
+"""Power state that is seen of a guest that was off -> the vm_state that follows."""
 
 STATES: dict[VmState, StateRow] = {
     VmState.BUILDING: StateRow(),
@@ -46,19 +48,12 @@ STATES: dict[VmState, StateRow] = {
         power=frozenset({Power.SUSPENDED}),
         seen={**GONE_OFF, **PAUSED, Power.RUNNING: VmState.ACTIVE},
     ),
-    VmState.STOPPED: StateRow(
-        power=OFF | {Power.NONE},
-        seen={
-            Power.RUNNING: VmState.ACTIVE,
-            **PAUSED,
-            Power.SUSPENDED: VmState.SUSPENDED,
-        },
-    ),
+    VmState.STOPPED: StateRow(power=OFF | {Power.NONE}, seen=STARTED),
     VmState.RESCUED: StateRow(power=frozenset({Power.RUNNING}), restore_runs=True),
     VmState.RESIZED: StateRow(restore_runs=True),
     VmState.SOFT_DELETED: StateRow(),
     VmState.DELETED: StateRow(power=frozenset({Power.NONE})),
-    VmState.SHELVED: StateRow(power=OFF | {Power.NONE}),
+    VmState.SHELVED: StateRow(power=OFF | {Power.NONE}, seen=STARTED),
     VmState.SHELVED_OFFLOADED: StateRow(power=frozenset({Power.NONE})),
     VmState.ERROR: StateRow(),
 }

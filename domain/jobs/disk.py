@@ -17,6 +17,16 @@ class CreateDisk(HostJob):
     """Make the root disk: an overlay on the cached image."""
 
 
+class UnpackDisk(HostJob):
+    """Make the root disk of an image that was made of a root disk: an overlay on the instance's own image, as that disk
+    was. One that is there stays."""
+
+    deadline = 600.0
+    abortable = True
+
+    image: ImageRef
+
+
 class DeleteDisk(HostJob):
     """Remove the instance's directory: disks, config drive, console log."""
 

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from domain.core.fields import PERSONAL
 from domain.core.messages import Command, Key, Message, derived_id
+from domain.guest_spec import ImageRef
 from domain.tasks.job import AggregateJob, Fact, HostJob, Where
 from domain.tasks.messages import Reply
 from domain.tasks.task import Task
@@ -47,11 +48,17 @@ class UploadDisk(HostJob):
     deadline = 600.0
     abortable = True
 
+    compress: bool = False
+    """Whether the file is compressed, where the guest is off."""
+
 
 class DiscardUpload(HostJob):
-    """Take what was put into the image store for the task out of it, unless an image names it."""
+    """Take what was put into the image store for a task out of it, unless an image or another instance needs it."""
 
     attempts = 5
+
+    task_id: str = ""
+    """Id of the task; empty: the one that the job is a step of."""
 
 
 class MakeImage(AggregateJob):
@@ -108,6 +115,15 @@ class DiskUploaded(Fact):
     def note(self, task: Task) -> Task:
         """The task, which knows what the image is to be made of."""
         return task.but(known={**task.known, UPLOADED: self.model_dump(exclude={"fact"})})
+
+
+def disk_image(subject: Any, task: Task) -> ImageRef:
+    """The image that a task put into the image store, and that no one but the instance needs. Raises KeyError where
+    nothing was uploaded."""
+    image = subject.image
+    return ImageRef(
+        id=task.id, name=f"disk of {subject.id}", arch=image.arch, min_ram=image.min_ram, **task.known[UPLOADED]
+    )
 
 
 def image_of(task: Task) -> Key:

@@ -57,10 +57,11 @@ class RemoveNetworkPort(UnbindNetworkPort):
 
 
 def _bind(
-    subject: Any, index: int, nic: Nic, reply: Reply, where: Where, groups: tuple[str, ...]
+    subject: Any, index: int, nic: Nic, reply: Reply, where: Where | None, groups: tuple[str, ...]
 ) -> tuple[Key, Message]:
-    """Return the command that requests a port for an interface; a port that is yet to be made gets the job's id."""
-    host, _ = subject.held(where)
+    """Return the command that requests a port for an interface; a port that is yet to be made gets the job's id. No
+    place: the instance has no host."""
+    host = subject.host_at(where) if where else None
     command = BindNetworkPort(
         reply=reply,
         nic=index,
@@ -88,6 +89,19 @@ class BindPort(AggregateJob):
     def message(self, subject: Any, task: Task, reply: Reply, where: Where) -> tuple[Key, Message]:
         """Return the command that requests a port for the NIC; a port that is yet to be made gets the job's id."""
         return _bind(subject, self.nic, subject.nics[self.nic], reply, where, self.security_groups)
+
+
+class ParkPort(AggregateJob):
+    """Have the NIC's port keep its address for the instance, which has no host."""
+
+    deadline = 30.0
+    attempts = 5
+
+    nic: int
+
+    def message(self, subject: Any, task: Task, reply: Reply, where: Where) -> tuple[Key, Message]:
+        """Return the command that binds the port to the instance, and to no host."""
+        return _bind(subject, self.nic, subject.nics[self.nic], reply, None, ())
 
 
 class UnbindPort(AggregateJob):

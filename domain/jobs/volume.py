@@ -20,6 +20,8 @@ class ReserveForInstance(Command):
     instance_id: str
     host_id: str
     """Where the instance is: a volume on another host cannot be had there."""
+    read_only: bool = False
+    """Whether its guest only reads it."""
 
 
 class ReleaseFromInstance(Command):
@@ -146,11 +148,15 @@ class ReserveVolume(AggregateJob):
     attempts = 3
 
     volume_id: str
+    read_only: bool = False
+    """Whether the guest only reads it."""
 
     def message(self, subject: Any, task: Task, reply: Reply, where: Where) -> tuple[Key, Message]:
         """The volume is asked for."""
         host = subject.host_at(where)
-        command = ReserveForInstance(reply=reply, instance_id=subject.id, host_id=host.id if host else "")
+        command = ReserveForInstance(
+            reply=reply, instance_id=subject.id, host_id=host.id if host else "", read_only=self.read_only
+        )
         return Key("volume", self.volume_id), command
 
 
@@ -248,6 +254,8 @@ class DetachVolume(HostJob):
     deadline = 120.0
 
     volume_id: str
+    force: bool = False
+    """Whether a guest that does not let go is turned off, and started again without the disk."""
 
 
 class VolumeGranted(Fact):

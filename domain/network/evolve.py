@@ -58,7 +58,7 @@ def evolve(now: Network | None, event: Event, subject_id: str) -> Network:
         case PortBoundToInstance():
             port = now.ports[event.port_id]
             # A guest that moves leaves the host where it was as the second one.
-            also_on = port.host_id if port.also_on == event.host_id else port.also_on
+            also_on = port.host_id if event.host_id and port.also_on == event.host_id else port.also_on
             return _port(now, event.port_id, instance_id=event.instance_id, host_id=event.host_id, also_on=also_on)
         case PortPrepared():
             return _port(now, event.port_id, also_on=event.host_id)

@@ -51,6 +51,8 @@ class Action(Generic[S]):
     cancellable: bool = True
     creates: bool = False
     """Whether its command creates the aggregate, in an event that has all its fields."""
+    own_request: bool = False
+    """Whether its route and its command of `gs` are written by hand: its request has other fields than its command."""
     permission: str = ""
     """Permission that a caller needs; empty: KIND:NAME."""
     ends_as: Callable[[S, Any], str] = lambda subject, command: subject.current_status

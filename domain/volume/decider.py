@@ -177,11 +177,13 @@ def _reserve(draft: Draft[Volume], command: ReserveForInstance, envelope: Envelo
     if volume.instance_id != command.instance_id:
         _require_free(volume, command.host_id)
         draft.emit(VolumeReserved(instance_id=command.instance_id, at=envelope.time))
-    return command.reply.done(ReserveVolume.__name__, _granted(volume))
+    return command.reply.done(ReserveVolume.__name__, _granted(volume, command.read_only))
 
 
-def _granted(volume: Volume) -> VolumeGranted:
-    attached = AttachedVolume(id=volume.id, name=volume.name, size=volume.size, pool_id=volume.pool_id)
+def _granted(volume: Volume, read_only: bool = False) -> VolumeGranted:
+    attached = AttachedVolume(
+        id=volume.id, name=volume.name, size=volume.size, read_only=read_only, pool_id=volume.pool_id
+    )
     return VolumeGranted(volume=attached)
 
 

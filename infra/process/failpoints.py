@@ -54,6 +54,7 @@ POINTS = {
     "libvirt-device-released": "a guest has let go of a device, and its definition has it",
     "libvirt-disk-made": "a guest has a disk, and libvirt does not know the guest",
     "libvirt-disk-received": "a disk from another host is whole, and has no name yet",
+    "libvirt-disk-unpacked": "a disk is made of an image of a disk, and has no name yet",
     "image-piece": "a part of an image's piece is on disk, and the rest is awaited",
     "image-verified": "an image was found to be good, and is not in the store under its checksum yet",
     "capture-made": "the copy of a disk is made, and nothing of it is sent",

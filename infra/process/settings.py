@@ -176,8 +176,9 @@ class Instances(Section):
 
     purge_after: float = Field(86400.0, ge=0, description="seconds a soft-deleted instance is kept")
     resize_confirm_after: float = Field(
-        0.0, ge=0, description="seconds after which a resize is confirmed, unless it is reverted; 0: never"
+        0.0, ge=0, description="seconds until a resize is confirmed by itself; 0: never"
     )
+    offload_after: float = Field(0.0, ge=0, description="seconds until a shelved instance's host is freed; 0: at once")
     job_deadline: float = Field(120.0, gt=0, description="seconds a step may take unless its job says otherwise")
 
 
@@ -481,15 +482,8 @@ def page() -> str:
         "`gs config show` prints what is in force, and where each value came from.",
     ]
     for section, model in _sections():
-        lines += [
-            "",
-            f"## {section}",
-            "",
-            (model.__doc__ or "").strip(),
-            "",
-            "| name | default | meaning |",
-            "|---|---|---|",
-        ]
+        lines += ["", f"## {section}", "", (model.__doc__ or "").strip(), ""]
+        lines += ["| name | default | meaning |", "|---|---|---|"]
         for name, each in model.model_fields.items():
             default = each.get_default(call_default_factory=True)
             lines.append(f"| `{section}.{name}` | `{default!r}` | {each.description} |")

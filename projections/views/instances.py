@@ -8,6 +8,12 @@ from domain.instance.status import status
 from projections.views import faults
 from projections.views.view import Change, Row, View, ViewColumn, aggregate
 
+OF_DISK_IMAGE = {"checksum", "format", "size", "virtual_size"}
+"""Fields that are shown of the image of a shelved instance's root disk."""
+
+OF_VOLUME = {"id", "name", "size", "read_only"}
+"""Fields that are shown of a volume."""
+
 
 def document(instance: Instance, version: int) -> dict[str, Any]:
     """Return an instance as the fields of its JSON document."""
@@ -49,8 +55,10 @@ def document(instance: Instance, version: int) -> dict[str, Any]:
             }
             for index, nic in enumerate(instance.nics)
         ],
-        "volumes": [{"id": volume.id, "name": volume.name, "size": volume.size} for volume in instance.volumes],
+        "volumes": [volume.model_dump(include=OF_VOLUME) for volume in instance.volumes],
         "addresses": [each for nic in instance.nics for each in (nic.ip, nic.ip6) if each],
+        "disk_image": instance.disk_image.model_dump(include=OF_DISK_IMAGE) if instance.disk_image else None,
+        "offload_at": instance.offload_due_at,
         "fault": faults.document(instance.fault, "instance", instance),
         "created": instance.created,
         "updated": instance.updated,
@@ -85,6 +93,7 @@ def rows(change: Change) -> Iterable[Row]:
             "host_name": now.host.name if now.host else "",
             "key_name": now.key_name,
             "zone": now.zone,
+            "disk_checksum": now.disk_image.checksum if now.disk_image else "",
             "ips": doc["addresses"],
             "updated": now.updated,
             "deleted": now.vm_state in ("deleted", "soft_deleted"),
@@ -110,6 +119,7 @@ INSTANCES = View(
         ViewColumn("host_name", indexed=True),
         ViewColumn("key_name", fixed=True),
         ViewColumn("zone", fixed=True),
+        ViewColumn("disk_checksum", otherwise=""),
         ViewColumn("ips", "text[]", indexed=True),
         ViewColumn("updated", "timestamptz"),
         ViewColumn("deleted", "boolean"),

@@ -54,6 +54,21 @@ def code(answer: httpx.Response) -> str:
     return cast(str, answer.json()["code"])
 
 
+async def test_the_disks_of_an_instance_are_told_as_they_are() -> None:
+    driver, guest = SimulatedDriver(), a_guest(IMAGE, disk=1 << 30)
+    app = endpoint({"h-1": driver}, TOKEN, lambda host: {})
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://agent", headers=HEADERS) as client:
+        url = f"/v1/hosts/h-1/instances/{guest.id}/disks"
+        answer = await client.get(url)
+        assert (answer.status_code, code(answer)) == (404, "disk-missing")
+        await driver.prepare_image(IMAGE)
+        await driver.create_disk(guest)
+        (root,) = (await client.get(url)).json()["disks"]
+        assert (root["name"], root["virtual_size"], root["format"]) == ("root", 1 << 30, "qcow2")
+        assert (await client.get(url, headers={"Authorization": "Bearer other"})).status_code == 401
+
+
 class Counting(SimulatedDriver):
     async def rule_counters(self, group: str = "") -> Mapping[str, RuleCount]:
         return {"r-1": RuleCount(packets=2, bytes=120)} if group == GROUP else {}

@@ -37,6 +37,7 @@ EXTENDING = ("libvirt-volume-extended",)
 GROWN = 3 << 30
 GROWING = ("libvirt-disk-copied", "libvirt-disk-aside", "libvirt-disk-grown")
 RECEIVING = ("libvirt-disk-received",)
+UNPACKING = ("libvirt-disk-unpacked",)
 TAKING_APART = (
     "libvirt-device-released",
     "libvirt-destroyed",
@@ -57,8 +58,8 @@ def host() -> Iterator[PrivateHost]:
 
 
 async def work(uri: str, state: Path, executor: ThreadPoolExecutor, guest: GuestSpec, what: str) -> dict[str, Power]:
-    """What an agent's jobs do for the guest: `build` it, have its disk `come` from elsewhere before, `extend` its
-    volume, have its disk `grow`, or take it `apart`; the guests that there are then."""
+    """What an agent's jobs do for the guest: `build` it, have its disk `come` from elsewhere, or `unpack` it, before,
+    `extend` its volume, have its disk `grow`, or take it `apart`; the guests that there are then."""
     from agent.drivers.libvirt.driver import LibvirtDriver
 
     async def nobody(instance_id: str) -> None:
@@ -78,6 +79,8 @@ async def work(uri: str, state: Path, executor: ThreadPoolExecutor, guest: Guest
             await driver.prepare_image(guest.image)
             if what == "come":
                 await receive(driver, guest)
+            elif what == "unpack":
+                await driver.unpack_disk(guest, guest.image, untold)
             await driver.create_disk(guest)
             await driver.write_config_drive(guest, Secrets())
             await driver.plug(guest)
@@ -132,7 +135,7 @@ async def test_what_a_dead_agent_began_is_done_by_the_next(host: PrivateHost, po
     state = host.directory / point
     await asyncio.to_thread((state / "store").mkdir, parents=True)
     guest = a_guest(an_image(state / "store"))
-    build = "come" if point in RECEIVING else "build"
+    build = "come" if point in RECEIVING else "unpack" if point in UNPACKING else "build"
     if point not in (*TAKING_APART, *EXTENDING, *GROWING):
         await asyncio.to_thread(dies, host, state, guest, build, point)
     assert await work(host.uri, state, host.executor(), guest, build) == {guest.id: Power.RUNNING}

@@ -140,3 +140,44 @@ async def test_a_copy_that_is_cut_off_is_gone_within_seconds(place: Place) -> No
         async with driver.capture_disk(guest.id, lambda done, of: None) as content:
             assert content.size > 0
         await remove(driver, guest)
+
+
+async def test_a_clone_of_a_guest_that_runs_is_another_guest_with_the_same_disk(place: Place) -> None:
+    here, there = place.hosts
+    guest = a_guest(place.image, (nic(place, 0, 66, str(uuid.uuid4()), 0),), disk=1 << 30)
+    async with opened(here, place.store) as driver, opened(there, place.store) as other:
+        await noisy(driver, here, guest)
+        async with driver.capture_disk(guest.id, lambda done, of: None) as content:
+            image = (await stored(place, content)).but(virtual_size=1 << 30)
+        clone = a_guest(place.image, (nic(place, 1, 67, str(uuid.uuid4()), 0),), hostname="clone", disk=1 << 30)
+        await other.prepare_image(clone.image)
+        await other.unpack_disk(clone, image, lambda done, of: None)
+        await run(other, clone, Secrets())
+        console = await said(other, clone, "gostack-guest: ready")
+        assert f"gostack-guest: hostname=clone uuid={clone.id}" in console
+        assert "gostack-guest: boots=2" in console
+        assert await driver.power(guest.id) is Power.RUNNING
+        await remove(other, clone)
+        await remove(driver, guest)
+
+
+@pytest.mark.parametrize("compress", [False, True])
+async def test_a_shelved_guest_goes_on_at_another_host_with_what_it_wrote(place: Place, compress: bool) -> None:
+    here, there = place.hosts
+    guest = a_guest(place.image, (nic(place, 0, 65, str(uuid.uuid4()), 0),), disk=1 << 30)
+    async with opened(here, place.store) as driver:
+        await noisy(driver, here, guest)
+        await driver.stop(guest.id, 40.0)
+        async with driver.capture_disk(guest.id, lambda done, of: None, compress) as content:
+            image = (await stored(place, content)).but(format="qcow2", virtual_size=1 << 30)
+        disk = here.state / "instances" / guest.id / "disk.qcow2"
+        await asyncio.to_thread(here.real.run, "qemu-img", "compare", str(disk), str(place.store / image.checksum))
+        await remove(driver, guest)
+    async with opened(there, place.store) as driver:
+        await driver.prepare_image(guest.image)
+        await driver.unpack_disk(guest, image, lambda done, of: None)
+        disk = there.state / "instances" / guest.id / "disk.qcow2"
+        await asyncio.to_thread(there.real.run, "qemu-img", "compare", str(disk), str(place.store / image.checksum))
+        await run(driver, guest, Secrets())
+        assert "gostack-guest: boots=2" in await said(driver, guest, "gostack-guest: ready")
+        await remove(driver, guest)

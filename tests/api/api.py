@@ -70,6 +70,7 @@ class HostDoor:
     """The agents' own endpoints, as the API calls them."""
 
     console: bytes = b"one\ntwo\nthree\n"
+    disks: object = ()
     status: int = 200
     calls: list[httpx.Request] = field(default_factory=list)
 
@@ -80,6 +81,8 @@ class HostDoor:
         if request.url.path.endswith("/console"):
             most = int(request.url.params["most"])
             return httpx.Response(200, content=self.console[-most:])
+        if request.url.path.endswith("/disks"):
+            return httpx.Response(200, json={"disks": self.disks})
         return httpx.Response(200, json={"host": "10.1.0.11", "port": 5900, "password": "p", "valid_seconds": 300})
 
 

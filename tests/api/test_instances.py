@@ -200,6 +200,17 @@ async def test_the_display_is_the_hosts(api: Api) -> None:
     assert api.door.calls[-1].url.path == f"/v1/hosts/{instance['host']['id']}/instances/{instance['id']}/vnc"
 
 
+async def test_its_local_disks_are_what_its_host_finds(api: Api) -> None:
+    await api.booted("web")
+    disk = {"name": "root", "path": "/d", "format": "qcow2", "virtual_size": 2, "real_size": 1, "backing_file": "/b"}
+    api.door.disks = [disk]
+    assert await api.get("/instances/web/local-disks") == {"disks": [{**disk, "device": ""}]}
+    api.door.disks = [{"name": "root"}]
+    assert (await api.get("/instances/web/local-disks", 502))["code"] == "agent-unreachable"
+    api.door.status = 404
+    assert (await api.get("/instances/web/local-disks", 409))["code"] == "agent-refused"
+
+
 async def test_without_a_host_there_is_no_console(api: Api) -> None:
     await api.post("/hosts/h1/actions/disable", {}, 200)
     await api.ended((await api.boot("web"))["task_id"])

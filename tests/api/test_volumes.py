@@ -41,13 +41,13 @@ async def test_an_instance_is_given_a_volume_by_name_and_gives_it_back(tmp_path:
         made = await api.post("/volumes", {"name": "data", "size": SIZE, "instance": "web"}, 202)
         await ended(api, made["task_id"])
 
-        async def act(verb: str) -> dict[str, Any]:
-            task = await api.post(f"/instances/web/actions/{verb}-volume", {"volume_id": "data"}, 202)
+        async def act(verb: str, **more: bool) -> dict[str, Any]:
+            task = await api.post(f"/instances/web/actions/{verb}-volume", {"volume_id": "data", **more}, 202)
             return await ended(api, task["task_id"])
 
         assert (await act("attach"))["status"] == "finished"
         shown = await api.get("/instances/web")
-        assert shown["volumes"] == [{"id": made["id"], "name": "data", "size": SIZE}]
+        assert shown["volumes"] == [{"id": made["id"], "name": "data", "size": SIZE, "read_only": False}]
         assert driver.serials(booted["id"]) == [made["id"].replace("-", "")[:20]]
         assert [each["name"] for each in (await api.get("/volumes", instance_id="web"))["volumes"]] == ["data"]
         assert (await api.delete("/volumes/data", 409))["code"] == "in-use"
@@ -56,6 +56,11 @@ async def test_an_instance_is_given_a_volume_by_name_and_gives_it_back(tmp_path:
         failed = await act("detach")
         assert (failed["status"], failed["fault"]["code"]) == ("failed", "volume-not-released")
         assert (await api.get("/volumes/data"))["status"] == "in_use"
+        assert (await act("detach", force=True))["status"] == "finished"
+        assert (await api.get("/instances/web"))["volumes"] == []
+        assert (await act("attach", read_only=True))["status"] == "finished"
+        shown = await api.get("/instances/web")
+        assert (shown["status"], shown["volumes"][0]["read_only"]) == ("active", True)
         driver.clinging.clear()
         assert (await act("detach"))["status"] == "finished"
         assert (await api.get("/instances/web"))["volumes"] == []

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -117,6 +118,28 @@ def test_the_life_of_an_instance(gs: User) -> None:
     assert gs("instance", "delete", "--hard", "life", "-f", "status", "-o", "value") == "deleted\n"
     assert gs.json("instance", "show-deleted", "life")["id"] == booted["id"]
     assert "There is no instance life" in gs.fails(3, "instance", "show", "life")
+
+
+def test_an_instance_is_shelved_and_runs_again_and_is_cloned(gs: User) -> None:
+    gs(*BOOT, "--name", "shelf")
+    shelved = gs.json("instance", "shelve", "shelf", "--offload")
+    assert shelved["status"] in ("shelved", "offloading", "shelved_offloaded")
+    assert shelved["disk_image"]["virtual_size"] > 0
+    # Where time passes by itself its host is being freed already, and this is refused.
+    gs.run("instance", "offload", "shelf")
+    for _ in range(100):
+        if gs.json("instance", "show", "shelf")["status"] == "shelved_offloaded":
+            break
+        time.sleep(0.1)
+    assert "no host" in gs.fails(1, "instance", "localdisk-show", "shelf")
+    assert gs.json("instance", "unshelve", "shelf")["status"] == "active"
+    clones = gs.json("instance", "clone", "shelf", "--name", "copy", "--count", "2", "--metadata", "a=b")
+    assert [(each["name"], each["status"], each["metadata"]) for each in clones] == [
+        ("copy-1", "active", {"a": "b"}),
+        ("copy-2", "active", {"a": "b"}),
+    ]
+    assert "there are no snapshots" in gs.fails(1, "instance", "clone", "shelf", "--instance-snapshot-id", "s")
+    gs("instance", "delete", "--hard", "shelf", "copy-1", "copy-2")
 
 
 def test_an_incident_is_written_to_a_file(gs: User, tmp_path: Path) -> None:

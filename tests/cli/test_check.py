@@ -19,7 +19,7 @@ from cli.agents import (
     without_networks,
     without_pools,
 )
-from cli.check import INVARIANTS, CheckedParts, Report, check, domains, usage
+from cli.check import INVARIANTS, CheckedParts, Report, check, domains, shelved, usage
 from domain.core.messages import (
     Command,
     Envelope,
@@ -31,8 +31,10 @@ from domain.core.messages import (
     to_record,
 )
 from domain.dead import DeadDropped, DeadRetried
+from domain.guest_spec import HostRef
 from domain.host.state import Host
 from domain.instance.actions.lifecycle.delete import DeleteInstance
+from domain.instance.actions.lifecycle.shelve import OffloadInstance, ShelveInstance
 from domain.instance.actions.lifecycle.update import UpdateInstance
 from domain.instance.actions.placement.migrate import MigrateInstance
 from domain.instance.actions.power.reboot import RebootInstance
@@ -462,3 +464,19 @@ async def test_agents_are_asked_for_their_guests(
                 await ask
         else:
             assert list((await ask).values()) == [HostedGuest(*each) for each in found]
+
+
+async def test_a_shelved_instance_without_an_image_and_an_offloaded_one_with_a_host(world: World) -> None:
+    await world.send(WEB, ShelveInstance(offload_after=3600))
+    assert broken(await checked(world)) == {}
+    await world.send(WEB, OffloadInstance())
+    assert broken(await checked(world)) == {}
+    seen = (await checked(world)).seen
+    (offloaded,) = seen.instances
+    host = next(seen.hosts)
+    on = HostRef(id=host.id, name=host.name, partition=0, epoch=1)
+    seen.folded.states[WEB] = offloaded.but(host=on, disk_image=None)
+    assert list(shelved(seen)) == [
+        f"instance {WEB.id} is shelved_offloaded, and no image is known of its disk",
+        f"instance {WEB.id} is offloaded and has host {host.name}",
+    ]

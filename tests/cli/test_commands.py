@@ -45,8 +45,8 @@ FLAGS: dict[str, list[str]] = {
     "event follow": ["--from"],
 }
 COMMANDS = {
-    "instance": "list show show-deleted log vnc interface-list migration-list update history diff why release "
-    + " ".join(name for name in ACTIONS if not name.startswith("hard-")),
+    "instance": "list show show-deleted log vnc localdisk-show interface-list migration-list update history diff why "
+    "release " + " ".join(name for name in ACTIONS if not name.startswith("hard-")),
     "flavor": "list create update show history diff why release delete add-extra delete-extra",
     "keypair": "list show history diff why release create delete",
     "image": "list show history diff why release create upload download update delete",

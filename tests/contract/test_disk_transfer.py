@@ -7,6 +7,7 @@ from contextlib import aclosing
 import pytest
 
 from agent.drivers.driver import DiskContent, DriverError, Secrets
+from agent.jobs.handler import untold
 from domain.guest_spec import GuestSpec, Power
 from tests.agent.samples import a_guest
 from tests.contract.test_driver import Subject, build, real_host, subject
@@ -160,3 +161,55 @@ async def test_a_copy_that_is_cut_off_leaves_nothing_and_can_be_made_again(subje
         await asyncio.gather(work, return_exceptions=True)
         assert subject.kept(guest.id) == files
     assert await captured(subject, guest)
+
+
+async def test_a_host_tells_the_disks_of_an_instance(subject: Subject) -> None:
+    guest = a_guest(subject.image, disk=64 << 20)
+    with pytest.raises(DriverError) as caught:
+        await subject.driver.local_disks(guest.id)
+    assert caught.value.code == "disk-missing"
+    await subject.driver.prepare_image(guest.image)
+    await subject.driver.create_disk(guest)
+    for device in ("", "vda"):
+        root = (await subject.driver.local_disks(guest.id))[0]
+        assert (root.name, root.device, root.format, root.virtual_size) == ("root", device, "qcow2", 64 << 20)
+        assert root.path.endswith(f"{guest.id}/disk.qcow2")
+        assert root.backing_file.endswith(f"/{guest.image.checksum}")
+        assert 0 <= root.real_size < 64 << 20
+        await subject.driver.write_config_drive(guest, UNTOLD)
+        await subject.driver.define(guest)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_disk_is_made_of_an_image_of_a_disk_and_is_one_of_the_guests_own_image(
+    subject: Subject, times: int
+) -> None:
+    guest = a_guest(subject.image, disk=64 << 20)
+    await subject.driver.prepare_image(guest.image)
+    for _ in range(times):
+        await subject.driver.unpack_disk(guest, subject.other, untold)
+    assert subject.disk_size(guest.id) == 64 << 20
+    files = subject.kept(guest.id)
+    await subject.driver.create_disk(guest)
+    assert subject.kept(guest.id) == files, "it is one of that image, and nothing else is left"
+    assert await subject.driver.cached_images() == [guest.image.checksum], "nobody else asks for the other one"
+    await subject.driver.write_config_drive(guest, UNTOLD)
+    await subject.driver.plug(guest)
+    await subject.driver.define(guest)
+    await subject.driver.start(guest.id)
+    assert await subject.driver.power(guest.id) is Power.RUNNING
+
+
+async def test_a_disk_that_is_there_is_not_made_again(subject: Subject) -> None:
+    guest = await build(subject)
+    size = subject.disk_size(guest.id)
+    await subject.driver.unpack_disk(guest.but(disk=size * 2), subject.other, untold)
+    assert subject.disk_size(guest.id) == size
+
+
+async def test_without_the_guests_own_image_no_disk_is_made(subject: Subject) -> None:
+    guest = a_guest(subject.image)
+    with pytest.raises(DriverError) as caught:
+        await subject.driver.unpack_disk(guest, subject.other, untold)
+    assert caught.value.code == "image-unavailable"
+    assert subject.kept(guest.id) == []

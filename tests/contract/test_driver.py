@@ -14,10 +14,12 @@ import pytest
 
 from agent.drivers.driver import Driver, DriverError, Secrets
 from agent.drivers.simulated.driver import SimulatedDriver
-from agent.jobs.handler import untold
+from agent.jobs import HANDLERS
+from agent.jobs.handler import Context, untold
 from domain.disk_source import SourceKind, VolumeSource
 from domain.guest_spec import AttachedVolume, GuestSpec, ImageRef, Power
 from domain.jobs.pool import PoolPlace
+from domain.jobs.volume import DetachVolume
 from infra.disks.qcow2 import read_header
 from tests.agent import private_host
 from tests.agent.samples import MEBI, a_guest, a_nic, an_image
@@ -567,6 +569,32 @@ async def test_a_guest_that_runs_has_a_volume_until_it_lets_go_of_it(
     for _ in range(times):
         await subject.driver.detach_volume(guest.id, volume.id)
     assert subject.serials(guest.id) == []
+
+
+async def test_a_guest_that_does_not_let_go_is_made_to_where_that_is_asked_for(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guest, volume = await build(subject), await a_volume(subject)
+    if isinstance(subject.driver, SimulatedDriver):
+        subject.driver.clinging.add(guest.id)
+    else:
+        monkeypatch.setattr("agent.drivers.libvirt.devices.RELEASE", 1.0)
+
+    async def nothing(_: GuestSpec) -> Secrets:
+        return Secrets()
+
+    context = Context(driver=subject.driver, secrets=nothing)
+    await subject.driver.start(guest.id)
+    await subject.driver.attach_volume(guest.id, volume.but(read_only=True))
+    with pytest.raises(DriverError) as caught:
+        await HANDLERS[DetachVolume](DetachVolume(volume_id=volume.id), guest, context)
+    assert caught.value.code == "volume-not-released"
+    assert await subject.driver.power(guest.id) is Power.RUNNING
+    for _ in range(2):
+        await HANDLERS[DetachVolume](DetachVolume(volume_id=volume.id, force=True), guest, context)
+        assert subject.serials(guest.id) == []
+        assert await subject.driver.power(guest.id) is Power.RUNNING
+    await subject.driver.delete_volume(volume.id)
 
 
 SECOND = a_nic(11, "7a2c1f0a-3c7e-4b8a-9d53-0a1b2c3d4e5f", "10.43.0.1")

@@ -93,6 +93,7 @@ def row(ident: str, version: int = 1, seconds: float = 0, **columns: Any) -> Row
         "host_name": "",
         "key_name": "",
         "zone": "",
+        "disk_checksum": "",
         "ips": [],
         "updated": NOW,
         "deleted": False,

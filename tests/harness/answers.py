@@ -8,6 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from domain.guest_spec import AttachedVolume, HostRef, Nic, Power
+from domain.jobs.clone import DiskUnpacked
+from domain.jobs.disk import UnpackDisk
 from domain.jobs.guest import PowerSeen
 from domain.jobs.image import DiskUploaded, UploadDisk
 from domain.jobs.network import AddPort, BindPort, InterfaceRemoved, PortBound, PortUnbound, RemovePort, UnbindPort
@@ -50,6 +52,7 @@ YIELDS: dict[type[Job], Yields] = {
     UploadDisk: lambda subject, job, job_id: (
         DiskUploaded(checksum="0" * 64, format="qcow2", size=1 << 20, virtual_size=1 << 26),
     ),
+    UnpackDisk: lambda subject, job, job_id: (DiskUnpacked(),),
     ReserveVolume: lambda subject, job, job_id: (VolumeGranted(volume=AttachedVolume(id=job.volume_id, size=1 << 30)),),
     ReleaseVolume: lambda subject, job, job_id: (VolumeReturned(volume_id=job.volume_id),),
     UnbindPort: lambda subject, job, job_id: (PortUnbound(nic=job.nic),),

@@ -8,6 +8,7 @@ from domain.core.messages import Command, Key
 from domain.disk_source import DiskRef, NewRoot, RootVolume, VolumeSource
 from domain.instance import decider as instance_decider
 from domain.instance.actions.lifecycle.boot import BootInstance
+from domain.instance.actions.lifecycle.shelve import UnshelveInstance
 from domain.instance.actions.network.interfaces import AttachInstanceInterface, DetachInstanceInterface, PortRef
 from domain.instance.actions.placement.resize import ResizeInstance
 from domain.instance.actions.placement.undecided import ConfirmResize, RevertMigration, RevertResize
@@ -44,6 +45,12 @@ def interface_attached(kind: Walked, stage: Stage) -> Walk:
     return Walk(kind, stage).send(AttachInstanceInterface(port=port)).settle()
 
 
+def disk_in_store(kind: Walked, stage: Stage) -> None:
+    """Have the instance's disk in the image store, as it is where an unshelve failed and could not be undone."""
+    now = stage.states[kind.key]
+    stage.states[kind.key] = now.but(disk_image=now.disk_image or IMAGE)
+
+
 def volume_in_use(kind: Walked, stage: Stage) -> Walk:
     """Give the volume to an instance of its host."""
     boot = sample(BootInstance, wanted_host=stage.states[kind.key].host.id, nics=())
@@ -58,6 +65,7 @@ PREPARE: dict[type[Command], Prepare] = {
     AttachInstanceVolume: volume_beside,
     DetachInstanceVolume: volume_attached,
     DetachInstanceInterface: interface_attached,
+    UnshelveInstance: disk_in_store,
 }
 
 

@@ -17,6 +17,8 @@ from domain.core.messages import Command
 from domain.disk_source import DiskRef
 from domain.guest_spec import FlavorRef, ImageRef, Nic
 from domain.instance.actions.placement.resize import ResizeInstance
+from domain.instance.actions.storage.clone import Clone, CloneInstance
+from domain.instance.spec import InstanceSpec
 from domain.volume.actions import CreateVolume, ExtendVolume
 
 C = TypeVar("C", bound=Command)
@@ -42,6 +44,15 @@ BY_COMMAND: dict[type[Command], dict[str, Any]] = {
     ExtendVolume: {"size": 2 << 30},
     # More than an instance has that was booted with the disk above.
     ResizeInstance: {"disk": 2 << 30},
+    CloneInstance: {
+        "spec": InstanceSpec(
+            name="copy", hostname="copy", flavor=FLAVOR, image=IMAGE, disk=1 << 30, nics=(Nic(network_id=NETWORK),)
+        ),
+        "clones": tuple(
+            Clone(id=str(uuid.UUID(int=500 + number)), name=f"copy-{number}", hostname=f"copy-{number}")
+            for number in range(2)
+        ),
+    },
 }
 """Command -> values of its fields that differ from those of other commands' fields with that name."""
 BY_KIND: dict[str, tuple[Any, ...]] = {

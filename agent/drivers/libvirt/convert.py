@@ -1,4 +1,4 @@
-"""Copies of disks by qemu-img: how far one is, and its end whenever whoever waits for it has enough."""
+"""Work of qemu-img on whole disks: how far it is, and its end whenever whoever waits for it has enough."""
 
 import asyncio
 import re
@@ -13,13 +13,13 @@ LOOK = 0.2
 PERCENT = re.compile(rb"\((\d+\.\d+)/100%\)")
 
 
-async def converting(read_as: str, *arguments: str) -> AsyncGenerator[float, None]:
-    """Run `qemu-img convert`, and yield now and then how much is done, 0 to 1; it is killed where the generator is
-    closed.
+async def converting(read_as: str, *arguments: str, operation: str = "convert") -> AsyncGenerator[float, None]:
+    """Run `qemu-img convert`, or another operation, and yield now and then how much is done, 0 to 1; it is killed where
+    the generator is closed.
 
     Raises DriverError "host-command-failed".
     """
-    command = qemu_img.command("convert", read_as, "-p", *arguments, limits=qemu_img.COPY)
+    command = qemu_img.command(operation, read_as, "-p", *arguments, limits=qemu_img.COPY)
     process = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )

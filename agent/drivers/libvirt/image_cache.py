@@ -43,6 +43,10 @@ class ImageCache:
         self._executor = executor
         self._fetching: dict[str, asyncio.Future[None]] = {}
 
+    def at(self, directory: Path) -> "ImageCache":
+        """Return a cache of the same store in another directory."""
+        return ImageCache(directory, self._store, self._token, self._executor)
+
     def clean(self) -> None:
         """Remove what an interrupted copy has left."""
         for path in self._directory.glob("*.part"):

@@ -8,7 +8,7 @@ import asyncio
 import json
 import random
 import sqlite3
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +19,7 @@ from agent.drivers.simulated.guest import SimulatedGuest, kept_form
 from agent.drivers.simulated.kept import open_kept
 from agent.drivers.simulated.volumes import OFF, SimulatedVolumes
 from domain.guest_spec import GuestSpec, ImageRef, Nic, Power, serial_of
+from domain.host.local_disks import LocalDisk
 from domain.host.messages import Inventory
 from domain.network.on_host import HostNetworks, RuleCount
 from domain.network.port_settings import HostPorts
@@ -195,24 +196,32 @@ class SimulatedDriver(SimulatedVolumes):
             came = b"".join([chunk async for chunk in chunks])
         if len(came) != content.size:
             raise DriverError(DriverFault.DISK_DAMAGED, f"of {content.size} bytes of a disk {len(came)} came")
-        if guest.image.checksum not in self._images:
-            raise DriverError(DriverFault.IMAGE_UNAVAILABLE, f"image {guest.image.name!r} is not on this host")
+        self._require_image(guest.image)
         checksum, boots, size = came.decode().split()
         had = self._guests.setdefault(guest.id, SimulatedGuest())
         had.disk, had.boots, had.size, had.told = checksum, int(boots), int(size), kept_form(content.told)
         self._keep(guest.id)
 
     @asynccontextmanager
-    async def capture_disk(self, instance_id: str, progress: Progress) -> AsyncIterator[DiskContent]:
+    async def capture_disk(
+        self, instance_id: str, progress: Progress, compress: bool = False
+    ) -> AsyncIterator[DiskContent]:
         """The same bytes that another host would get."""
         await self._pass("UploadDisk")
-        had = self._guests.get(instance_id)
-        if had is None or not had.disk:
-            raise DriverError(DriverFault.DISK_MISSING, f"instance {instance_id} has no disk here")
+        had = self._has_disk(instance_id)
         content = f"{had.disk} {had.boots} {had.size}".encode()
         progress(len(content), len(content))
         async with aclosing(_in_pieces(content)) as chunks:
             yield DiskContent(len(content), chunks)
+
+    async def unpack_disk(self, guest: GuestSpec, image: ImageRef, progress: Progress) -> None:
+        """Note the disk; what was on the one that the image was made of is not known here."""
+        await self._pass("UnpackDisk")
+        self._make_disk(guest)
+
+    async def local_disks(self, instance_id: str) -> Sequence[LocalDisk]:
+        """The disk that was noted, as a file that is not there."""
+        return (self._has_disk(instance_id).local_disk(instance_id),)
 
     async def write_config_drive(self, guest: GuestSpec, secrets: Secrets) -> None:
         """Note what the guest is told."""
@@ -444,11 +453,16 @@ class SimulatedDriver(SimulatedVolumes):
             had.disk, had.size = guest.image.checksum, guest.disk or guest.image.virtual_size
         self._keep(guest.id)
 
-    def _with_disk(self, instance_id: str) -> SimulatedGuest:
-        """Return a guest that is off and has a disk."""
+    def _has_disk(self, instance_id: str) -> SimulatedGuest:
+        """Return a guest that has a disk."""
         had = self._guests.get(instance_id)
         if had is None or not had.disk:
             raise DriverError(DriverFault.DISK_MISSING, f"instance {instance_id} has no disk here")
+        return had
+
+    def _with_disk(self, instance_id: str) -> SimulatedGuest:
+        """Return a guest that is off and has a disk."""
+        had = self._has_disk(instance_id)
         if had.power not in OFF:
             raise DriverError(DriverFault.GUEST_ON, f"guest {instance_id} uses its disk")
         return had

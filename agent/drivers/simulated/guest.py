@@ -6,6 +6,7 @@ from typing import Any
 
 from agent.drivers.driver import Secrets
 from domain.guest_spec import Power
+from domain.host.local_disks import LocalDisk
 
 CONSOLE_MOST = 16 << 10
 """Bytes of console that are kept of a guest."""
@@ -59,6 +60,18 @@ class SimulatedGuest:
         # An earlier release kept it as text.
         told = base64.b64decode(self.told.get("user_data_base64", "")) or self.told.get("user_data", "").encode()
         return Secrets(self.told["password"], told)
+
+    def local_disk(self, instance_id: str) -> LocalDisk:
+        """Return its root disk, as a file that is not there."""
+        return LocalDisk(
+            name="root",
+            device="vda" if self.defined else "",
+            path=f"/simulated/instances/{instance_id}/disk.qcow2",
+            format="qcow2",
+            virtual_size=self.size,
+            real_size=0,
+            backing_file=f"/simulated/cache/{self.disk}",
+        )
 
     def boot(self) -> None:
         """Say what a guest says when it starts, by what it is told."""

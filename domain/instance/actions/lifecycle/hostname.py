@@ -36,7 +36,7 @@ def note_hostname(draft: Draft[Instance], task: Task, at: datetime) -> None:
 CHANGE_HOSTNAME = InstanceAction(
     name="hostname",
     command=ChangeInstanceHostname,
-    begins=ANY_BUT_DELETED - {VmState.SOFT_DELETED, VmState.BUILDING, VmState.RESIZED},
+    begins=ANY_BUT_DELETED - {VmState.SOFT_DELETED, VmState.BUILDING, VmState.RESIZED, VmState.SHELVED_OFFLOADED},
     ends=None,
     finished=note_hostname,
     flow=Flow("hostname", 1, (Step(ChangeHostname, undo=WriteConfigDrive, each=fields("hostname")),)),

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from domain.core.errors import NotSupportedYet
+from domain.core.errors import DiskInStore, NotSupportedYet
 from domain.instance.action import ANY_BUT_DELETED, InstanceAction, InstanceCommand
 from domain.instance.state import Instance, VmState
 from domain.tasks.flow import Flow
@@ -16,8 +16,23 @@ class ResetInstance(InstanceCommand):
     """Volume that becomes the root disk."""
 
 
+NOT_RESET = frozenset(
+    {
+        VmState.SOFT_DELETED,
+        VmState.ACTIVE,
+        VmState.BUILDING,
+        VmState.RESCUED,
+        VmState.SHELVED,
+        VmState.SHELVED_OFFLOADED,
+    }
+)
+
+
 def root_disk_as_it_is(instance: Instance, command: ResetInstance) -> None:
-    """Raise NotSupportedYet where another root disk is named: root disks are local."""
+    """Raise NotSupportedYet where another root disk is named: root disks are local; DiskInStore where the instance's
+    own may be in the image store alone."""
+    if instance.disk_image is not None:
+        raise DiskInStore(id=instance.id)
     if command.root_device_id:
         raise NotSupportedYet(field="root_device_id", reason="root disks are local, there are no volumes")
 
@@ -25,7 +40,7 @@ def root_disk_as_it_is(instance: Instance, command: ResetInstance) -> None:
 RESET = InstanceAction(
     name="reset",
     command=ResetInstance,
-    begins=ANY_BUT_DELETED - {VmState.SOFT_DELETED, VmState.ACTIVE, VmState.BUILDING, VmState.RESCUED},
+    begins=ANY_BUT_DELETED - NOT_RESET,
     already=frozenset({VmState.ACTIVE}),
     ends=VmState.ACTIVE,
     check=root_disk_as_it_is,

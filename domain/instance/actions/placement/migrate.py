@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from domain.core.errors import HasLocalVolumes, SameHost
 from domain.core.fields import Refers
-from domain.instance.action import InstanceAction, InstanceCommand, each_bound_nic, must_have_local_root
+from domain.instance.action import InstanceAction, InstanceCommand, each_bound_nic, local_volumes, must_have_local_root
 from domain.instance.events import InstanceMigrationChanged, InstanceMoved
 from domain.instance.migration import Migration, MigrationStatus, MigrationType
 from domain.instance.state import Instance, VmState
@@ -58,8 +58,7 @@ def can_go(instance: Instance, command: MigrateInstance) -> None:
         raise SameHost(id=instance.id, host=instance.host.name)
     must_have_local_root(instance, "migrate", "Delete it, and boot another one from the volume on that host.")
     # What is in a pool is reached from where the instance goes, or the move fails there and is undone.
-    if local := [volume for volume in instance.volumes if not volume.pool_id]:
-        names = ", ".join(volume.name or volume.id for volume in local)
+    if names := local_volumes(instance):
         raise HasLocalVolumes(id=instance.id, volumes=names)
 
 

@@ -4,7 +4,8 @@ Attach: ReserveVolume · AttachVolume. Undone in reverse. The volume itself says
 two instances can never write to one.
 Detach: DetachVolume · ReleaseVolume. It ends only when the guest has let go of the disk: until then the volume is
 nobody else's to have, and after that there is no way back, since it may be another's. A paused guest cannot let go, so
-it is not detached from one.
+it is not detached from one. A guest that was asked and did not let go can be made to: it is turned off and started
+again without the disk, since nothing takes a disk from a guest that goes on.
 """
 
 from collections.abc import Iterator
@@ -28,6 +29,8 @@ class AttachInstanceVolume(InstanceCommand):
 
     volume_id: Annotated[str, Refers("volume"), Field(min_length=1, max_length=255)]
     """The volume to attach (name or ID), which is on the instance's host and which no instance has."""
+    read_only: bool = False
+    """Let the guest only read the volume."""
 
 
 class DetachInstanceVolume(InstanceCommand):
@@ -35,11 +38,24 @@ class DetachInstanceVolume(InstanceCommand):
 
     volume_id: Annotated[str, Refers("volume"), Field(min_length=1, max_length=255)]
     """The volume to detach (name or ID)."""
+    force: bool = False
+    """If the guest does not let go of it within 30 s, turn it off at once and start it again without the volume; what
+    it has not written to its disks by then, this one or another, is lost."""
 
 
 def the_volume(instance: Instance, command: AttachInstanceVolume | DetachInstanceVolume) -> Iterator[dict[str, Any]]:
     """Yield the volume that the command names."""
     yield {"volume_id": command.volume_id}
+
+
+def to_reserve(instance: Instance, command: AttachInstanceVolume) -> Iterator[dict[str, Any]]:
+    """Yield the volume that the command names, and whether the guest only reads it."""
+    yield {"volume_id": command.volume_id, **({"read_only": True} if command.read_only else {})}
+
+
+def to_detach(instance: Instance, command: DetachInstanceVolume) -> Iterator[dict[str, Any]]:
+    """Yield the volume that the command names, and whether the guest has to let go of it."""
+    yield {"volume_id": command.volume_id, **({"force": True} if command.force else {})}
 
 
 def has(instance: Instance, volume_id: str) -> bool:
@@ -75,7 +91,7 @@ ATTACH_VOLUME = InstanceAction(
         "attach-volume",
         1,
         (
-            Step(ReserveVolume, undo=ReleaseVolume, each=the_volume),
+            Step(ReserveVolume, undo=ReleaseVolume, each=to_reserve),
             Step(AttachVolume, undo=DetachVolume, each=the_volume),
         ),
     ),
@@ -92,7 +108,7 @@ DETACH_VOLUME = InstanceAction(
         "detach-volume",
         1,
         (
-            Step(DetachVolume, undo=AttachVolume, each=the_volume, pivot=True),
+            Step(DetachVolume, undo=AttachVolume, each=to_detach, pivot=True),
             Step(ReleaseVolume, no_undo="the last step", each=the_volume),
         ),
     ),
