@@ -29,6 +29,7 @@ from cli.agents import (
 from cli.copy_check import copies
 from cli.network_check import networks
 from cli.pool_check import disks_in_pools, pool_disks, pools
+from cli.shelved_check import shelved
 from commands.engine import EngineRules
 from commands.recovery.from_log import ProcessorShare, RefillResult, refill
 from commands.rules import CachedAggregate, Rules, restored
@@ -205,17 +206,6 @@ def claims(seen: Observations) -> Iterator[str]:
                 yield f"{key.kind} {key.id} is on host {on.name} without a claim"
         if holder.current_status == VmState.DELETED and holder.host is not None:
             yield f"{key.kind} {key.id} is deleted and still has a host"
-
-
-def shelved(seen: Observations) -> Iterator[str]:
-    """A shelved instance has its disk in the image store, and one that is offloaded has no host and no guest."""
-    for instance in seen.instances:
-        if instance.task is not None or instance.vm_state not in (VmState.SHELVED, VmState.SHELVED_OFFLOADED):
-            continue
-        if instance.disk_image is None:
-            yield f"instance {instance.id} is {instance.vm_state}, and no image is known of its disk"
-        if instance.vm_state is VmState.SHELVED_OFFLOADED and instance.host is not None:
-            yield f"instance {instance.id} is offloaded and has host {instance.host.name}"
 
 
 def volumes(seen: Observations) -> Iterator[str]:

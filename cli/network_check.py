@@ -16,7 +16,15 @@ if TYPE_CHECKING:
     from cli.check import Observations
 
 HAS_ADDRESSES = frozenset(
-    {VmState.ACTIVE, VmState.PAUSED, VmState.SUSPENDED, VmState.STOPPED, VmState.RESCUED, VmState.SOFT_DELETED}
+    {
+        VmState.ACTIVE,
+        VmState.PAUSED,
+        VmState.SUSPENDED,
+        VmState.STOPPED,
+        VmState.SHELVED,
+        VmState.RESCUED,
+        VmState.SOFT_DELETED,
+    }
 )
 """Statuses in which an instance's host has its addresses."""
 

@@ -110,10 +110,6 @@ def endpoint(drivers: Mapping[str, Driver], token: str, epochs: Callable[[str], 
         told = disk_stream.headers(content)
         return StreamingResponse(disk_stream.body(content), 200, told, "application/octet-stream")
 
-    @app.get("/v1/hosts/{host_id}/instances/{instance_id}/disks")
-    async def disks(host_id: str, instance_id: UUID) -> LocalDisks:
-        return LocalDisks(disks=tuple(await driver(host_id).local_disks(str(instance_id))))
-
     @app.post("/v1/hosts/{host_id}/instances/{instance_id}/vnc")
     async def vnc(host_id: str, instance_id: UUID, request: Annotated[VncRequest | None, Body()] = None) -> VncAnswer:
         seconds = (request or VncRequest()).valid_seconds
@@ -126,7 +122,11 @@ def endpoint(drivers: Mapping[str, Driver], token: str, epochs: Callable[[str], 
 
 
 def _add_networks(app: FastAPI, driver: Callable[[str], Driver]) -> None:
-    """Add what a host tells of its networks; `driver` returns the one of a host."""
+    """Add what a host tells of its networks, and of an instance's disks; `driver` returns the one of a host."""
+
+    @app.get("/v1/hosts/{host_id}/instances/{instance_id}/disks")
+    async def disks(host_id: str, instance_id: UUID) -> LocalDisks:
+        return LocalDisks(disks=tuple(await driver(host_id).local_disks(str(instance_id))))
 
     @app.get("/v1/hosts/{host_id}/networks")
     async def networks(host_id: str) -> HostNetworks | None:

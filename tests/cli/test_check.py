@@ -19,7 +19,8 @@ from cli.agents import (
     without_networks,
     without_pools,
 )
-from cli.check import INVARIANTS, CheckedParts, Report, check, domains, shelved, usage
+from cli.check import INVARIANTS, CheckedParts, Report, check, domains, usage
+from cli.shelved_check import shelved
 from domain.core.messages import (
     Command,
     Envelope,

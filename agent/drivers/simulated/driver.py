@@ -8,7 +8,7 @@ import asyncio
 import json
 import random
 import sqlite3
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -19,7 +19,6 @@ from agent.drivers.simulated.guest import SimulatedGuest, kept_form
 from agent.drivers.simulated.kept import open_kept
 from agent.drivers.simulated.volumes import OFF, SimulatedVolumes
 from domain.guest_spec import GuestSpec, ImageRef, Nic, Power, serial_of
-from domain.host.local_disks import LocalDisk
 from domain.host.messages import Inventory
 from domain.network.on_host import HostNetworks, RuleCount
 from domain.network.port_settings import HostPorts
@@ -218,10 +217,6 @@ class SimulatedDriver(SimulatedVolumes):
         """Note the disk; what was on the one that the image was made of is not known here."""
         await self._pass("UnpackDisk")
         self._make_disk(guest)
-
-    async def local_disks(self, instance_id: str) -> Sequence[LocalDisk]:
-        """The disk that was noted, as a file that is not there."""
-        return (self._has_disk(instance_id).local_disk(instance_id),)
 
     async def write_config_drive(self, guest: GuestSpec, secrets: Secrets) -> None:
         """Note what the guest is told."""
@@ -452,13 +447,6 @@ class SimulatedDriver(SimulatedVolumes):
         if not had.disk:
             had.disk, had.size = guest.image.checksum, guest.disk or guest.image.virtual_size
         self._keep(guest.id)
-
-    def _has_disk(self, instance_id: str) -> SimulatedGuest:
-        """Return a guest that has a disk."""
-        had = self._guests.get(instance_id)
-        if had is None or not had.disk:
-            raise DriverError(DriverFault.DISK_MISSING, f"instance {instance_id} has no disk here")
-        return had
 
     def _with_disk(self, instance_id: str) -> SimulatedGuest:
         """Return a guest that is off and has a disk."""

@@ -7,6 +7,7 @@ from agent.drivers.driver import DriverError, DriverFault, Progress
 from agent.drivers.simulated.guest import SimulatedGuest
 from domain.disk_source import VolumeSource
 from domain.guest_spec import AttachedVolume, ImageRef, Power
+from domain.host.local_disks import LocalDisk
 from domain.jobs.pool import PoolOnHost, PoolPlace, PoolSight
 
 SPACIOUS = 64 << 40
@@ -15,7 +16,7 @@ OFF = {Power.NONE, Power.SHUTDOWN, Power.CRASHED}
 
 
 class SimulatedVolumes:
-    """The part of a simulated host that has its volumes."""
+    """The part of a simulated host that has its volumes, and tells of its root disks."""
 
     clinging: set[str]
     _volumes: dict[str, int]
@@ -35,6 +36,17 @@ class SimulatedVolumes:
 
     def _keep(self, instance_id: str) -> None:
         raise NotImplementedError
+
+    def _has_disk(self, instance_id: str) -> SimulatedGuest:
+        """Return a guest that has a disk."""
+        had = self._guests.get(instance_id)
+        if had is None or not had.disk:
+            raise DriverError(DriverFault.DISK_MISSING, f"instance {instance_id} has no disk here")
+        return had
+
+    async def local_disks(self, instance_id: str) -> Sequence[LocalDisk]:
+        """The disk that was noted, as a file that is not there."""
+        return (self._has_disk(instance_id).local_disk(instance_id),)
 
     async def know_pools(self, places: Sequence[PoolPlace]) -> Sequence[PoolOnHost]:
         """Reach every pool: there is nothing that could be away."""
