@@ -92,11 +92,8 @@ def endpoint(drivers: Mapping[str, Driver], token: str, epochs: Callable[[str], 
         powers = {ident: str(power) for ident, power in (await driver(host_id).guests()).items()}
         return {"guests": powers, "epochs": epochs(host_id)}
 
-    @app.get("/v1/hosts/{host_id}/pools/{pool_id}/volumes")
-    async def pool_volumes(host_id: str, pool_id: UUID) -> dict[str, Sequence[str]]:
-        return {"volumes": await driver(host_id).pool_volumes(str(pool_id))}
-
     _add_networks(app, driver)
+    _add_storage(app, driver)
 
     @app.get("/v1/hosts/{host_id}/instances/{instance_id}/console")
     async def console(
@@ -119,6 +116,18 @@ def endpoint(drivers: Mapping[str, Driver], token: str, epochs: Callable[[str], 
         )
 
     return app
+
+
+def _add_storage(app: FastAPI, driver: Callable[[str], Driver]) -> None:
+    """Add what a host finds in its pools and of an instance on its own disk; `driver` returns the one of a host."""
+
+    @app.get("/v1/hosts/{host_id}/instances/{instance_id}/disks")
+    async def disks(host_id: str, instance_id: UUID) -> LocalDisks:
+        return LocalDisks(disks=tuple(await driver(host_id).local_disks(str(instance_id))))
+
+    @app.get("/v1/hosts/{host_id}/pools/{pool_id}/volumes")
+    async def pool_volumes(host_id: str, pool_id: UUID) -> dict[str, Sequence[str]]:
+        return {"volumes": await driver(host_id).pool_volumes(str(pool_id))}
 
 
 def _add_networks(app: FastAPI, driver: Callable[[str], Driver]) -> None:

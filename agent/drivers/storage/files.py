@@ -65,7 +65,7 @@ class FileVolumes:
         self.file(volume_id).unlink(missing_ok=True)
 
     def content(self, volume_id: str) -> QemuDisk | None:
-        """Return the file."""
+        """Return the file of the volume."""
         size = self.size(volume_id)
         return QemuDisk(str(self.file(volume_id)), "qcow2", size) if size is not None else None
 
