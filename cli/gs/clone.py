@@ -98,8 +98,8 @@ def _finish(call: Call, which: str, answer: Any) -> None:
     _, well = call.finish(list(boots.values()))
     shown = []
     for each in made:
-        after = boots[each["id"]].task_id if each["id"] in boots else task_id
-        shown.append({**(call.found(INSTANCE, each["id"], after=after) or each), **told})
+        # A clone's boot was seen to end, and no command of a user's began it that could be waited for.
+        shown.append({**(call.found(INSTANCE, each["id"], after=task_id) or each), **told})
     call.instances(shown, alone=len(made) == 1, besides="admin_password" if told else "")
     if not well:
         raise Failed
