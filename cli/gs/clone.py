@@ -93,12 +93,10 @@ def _finish(call: Call, which: str, answer: Any) -> None:
     if not well:
         call.told(told)
         raise Failed
-    tasks = {each["id"]: call.client.get(INSTANCE.path(each["id"])).get("task") for each in made}
-    boots = {each["id"]: Started(task["id"], each["name"]) for each in made if (task := tasks[each["id"]])}
-    _, well = call.finish(list(boots.values()))
+    running = [(each["name"], call.client.get(INSTANCE.path(each["id"])).get("task")) for each in made]
+    _, well = call.finish([Started(task["id"], name, asked_for=False) for name, task in running if task])
     shown = []
     for each in made:
-        # A clone's boot was seen to end, and no command of a user's began it that could be waited for.
         shown.append({**(call.found(INSTANCE, each["id"], after=task_id) or each), **told})
     call.instances(shown, alone=len(made) == 1, besides="admin_password" if told else "")
     if not well:

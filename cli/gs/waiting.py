@@ -32,6 +32,8 @@ class Started:
 
     task_id: str
     label: str
+    asked_for: bool = True
+    """Whether a user's command began it, whose verdict may have to be waited for; else the read models have it."""
 
 
 class Teller(Protocol):
@@ -116,7 +118,7 @@ def wait(client: Client, tasks: Sequence[Started]) -> list[Document]:
         while True:
             for each in tasks:
                 if seen.get(each.task_id, {}).get("status") not in ENDED:
-                    seen[each.task_id] = read(client, each.task_id, new=each.task_id not in seen)
+                    seen[each.task_id] = read(client, each.task_id, new=each.asked_for and each.task_id not in seen)
                     known = [(one, seen[one.task_id]) for one in tasks if one.task_id in seen]
                     voice.tell(known, client.deadline.elapsed)
             if all(task["status"] in ENDED for task in seen.values()):

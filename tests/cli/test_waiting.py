@@ -161,3 +161,19 @@ def test_task_wait_and_cancel(gs: Gs, service: Service) -> None:
     service.on(f"GET /v1/tasks/{TASK}", task("running"), task("undoing"), task("cancelled"))
     assert gs("task", "cancel", TASK).exit_code == 0
     assert gs("task", "wait", TASK).exit_code == 1
+
+
+def test_a_clones_boot_that_no_user_asked_for_has_no_verdict_to_wait_for(gs: Gs, booting: Service) -> None:
+    clone, boot = "33333333-3333-3333-3333-333333333333", "44444444-4444-4444-4444-444444444444"
+    asked = {"command_id": TASK, "task_id": TASK, "clones": [{"id": clone, "name": "twin"}]}
+    booting.on(f"POST /v1/instances/{INSTANCE}/actions/clone", asked, status=202)
+    booting.on(f"GET /v1/tasks/{TASK}", task("finished", 3))
+    booting.on(f"GET /v1/instances/{clone}", instance(id=clone, name="twin", task={"id": boot}))
+    booting.on(f"GET /v1/tasks/{boot}", task("running", 1, "UnpackDisk", id=boot), task("finished", 3, id=boot))
+    assert gs("instance", "clone", INSTANCE).exit_code == 0
+    reads = [
+        (each.url.path.rpartition("/")[2], each.url.params.get("after"))
+        for each in booting.asked
+        if "/tasks/" in each.url.path
+    ]
+    assert reads == [(TASK, TASK), (boot, None), (boot, None)]
