@@ -41,7 +41,7 @@ class BootClone(AggregateJob):
             **own,
             # As the instance is now: it may have been rebuilt since it was asked for a clone.
             "image": subject.image.model_dump(mode="json"),
-            "disk": max(task.params["spec"]["disk"], image.virtual_size),
+            "disk": max(task.params["spec"]["disk"], image.virtual_size, subject.disk),
             "launch_index": self.number,
             "security_groups": task.params.get("security_groups", ()),
         }

@@ -18,6 +18,7 @@ from agent.drivers.driver import DiskContent, DriverError, DriverFault, Progress
 from agent.drivers.simulated.guest import SimulatedGuest, kept_form
 from agent.drivers.simulated.kept import open_kept
 from agent.drivers.simulated.volumes import OFF, SimulatedVolumes
+from domain.disk_source import SECTOR
 from domain.guest_spec import GuestSpec, ImageRef, Nic, Power, serial_of
 from domain.host.messages import Inventory
 from domain.network.on_host import HostNetworks, RuleCount
@@ -205,10 +206,10 @@ class SimulatedDriver(SimulatedVolumes):
     async def capture_disk(
         self, instance_id: str, progress: Progress, compress: bool = False
     ) -> AsyncIterator[DiskContent]:
-        """The same bytes that another host would get."""
+        """The same bytes that another host would get, in a sector of a disk: an image store takes no text."""
         await self._pass("UploadDisk")
         had = self._has_disk(instance_id)
-        content = f"{had.disk} {had.boots} {had.size}".encode()
+        content = f"{had.disk} {had.boots} {had.size}".encode().ljust(SECTOR, b"\0")
         progress(len(content), len(content))
         async with aclosing(_in_pieces(content)) as chunks:
             yield DiskContent(len(content), chunks)
