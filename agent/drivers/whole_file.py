@@ -1,5 +1,6 @@
 """Files that are put in place whole, so that no reader, and no crash, finds half of one."""
 
+import os
 from pathlib import Path
 
 
@@ -13,3 +14,9 @@ def put(path: Path, text: str, mode: int | None = None) -> None:
     if mode is not None:
         fresh.chmod(mode)
     fresh.replace(path)
+
+
+def sync(path: Path) -> None:
+    """Have what was written to a file be on its disk. Raises OSError."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

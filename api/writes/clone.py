@@ -16,6 +16,7 @@ from api.reads.queries import Strict
 from api.services import Services
 from api.writes import boot, command_bus
 from api.writes.boot import Birth, BootBody
+from api.writes.boot_root import GIB
 from domain.core.cells import in_turn
 from domain.core.errors import NotSupportedYet
 from domain.core.names import LONGEST
@@ -23,7 +24,6 @@ from domain.guest_spec import FlavorRef, ImageRef
 from domain.instance.actions.storage.clone import Clone, CloneInstance
 from domain.instance.spec import InstanceSpec
 
-GIB = 1 << 30
 OF_BOOT = (
     "name",
     "description",

@@ -171,10 +171,10 @@ class LibvirtHost:
         Where it does not, libvirt's calls that start, pause or save such a guest, or take a disk from it, wait until it
         does, and each keeps one of the few threads that are for all guests.
         """
-        needed = await self._with(instance_id, lambda domain: xml.secrets_of(domain.XMLDesc()))
-        for pool_id in sorted(self._pools.ids):
-            if needed and secret_id(pool_id) in needed:
-                await self._pools.run(pool_id, lambda store: store.expect_reached())
+        known = {secret_id(each): each for each in sorted(self._pools.ids)}
+        needed = await self._with(instance_id, lambda domain: xml.secrets_of(domain.XMLDesc())) if known else None
+        for secret in known.keys() & (needed or set()):
+            await self._pools.run(known[secret], lambda store: store.expect_reached())
 
     def _machine(self) -> xml.Machine:
         """Return the part of a definition that is the same for all guests of the host."""

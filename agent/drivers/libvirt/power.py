@@ -202,7 +202,8 @@ class LibvirtPower(LibvirtHost):
             failpoints.point("libvirt-started")
             return True
 
-        if await self.power(instance_id) is not Power.RUNNING:
+        # A host without pools need not be asked twice for each start.
+        if self._pools.ids and await self.power(instance_id) is not Power.RUNNING:
             await self._expect_storage(instance_id)
         if not await self._connection.call(work):
             raise unknown(instance_id)

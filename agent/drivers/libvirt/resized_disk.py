@@ -5,10 +5,10 @@ beside and renamed last, so that a root disk that is there is complete whenever 
 """
 
 import asyncio
-import os
 from contextlib import suppress
 from pathlib import Path
 
+from agent.drivers import whole_file
 from agent.drivers.driver import DriverError, DriverFault, Progress
 from agent.drivers.libvirt.disk_transfer import LibvirtDiskTransfer
 from agent.drivers.libvirt.power import OFF
@@ -30,7 +30,7 @@ class LibvirtResizedDisks(LibvirtDiskTransfer):
             disk = await self._disk_of_guest_off(instance_id)
             try:
                 await _copy(disk, copy, progress)
-                await self._copying(lambda: _sync(copy))
+                await self._copying(lambda: whole_file.sync(copy))
                 failpoints.point("libvirt-disk-copied")
                 disk.rename(files.old_disk)
             except BaseException:
@@ -83,8 +83,3 @@ def _size(file: Path) -> int:
 
 def _remove(file: Path) -> None:
     file.unlink(missing_ok=True)
-
-
-def _sync(file: Path) -> None:
-    with file.open("rb") as opened:
-        os.fsync(opened.fileno())

@@ -5,11 +5,10 @@ moved, shelved, put aside) goes as with any other, and the image below it is wha
 fetched image does not go into the host's cache: no other instance will ever ask for it.
 """
 
-import os
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
-from pathlib import Path
 
+from agent.drivers import whole_file
 from agent.drivers.driver import DriverError, DriverFault, Progress
 from agent.drivers.libvirt.capture import LibvirtCapture
 from agent.drivers.libvirt.convert import converting
@@ -49,7 +48,7 @@ class LibvirtUnpackedDisks(LibvirtCapture):
             # What differs from the image below stays in the overlay, so that the disk reads as before.
             on_image = ("-F", guest.image.format, "-b", str(below), str(part))
             await told(1, converting("qcow2", *on_image, operation="rebase"))
-            await self._copying(lambda: _sync(part))
+            await self._copying(lambda: whole_file.sync(part))
             failpoints.point("libvirt-disk-unpacked")
             part.replace(files.disk)
         finally:
@@ -58,8 +57,3 @@ class LibvirtUnpackedDisks(LibvirtCapture):
             with suppress(OSError):
                 # It holds the disk, or something else where this is not the first try.
                 files.directory.rmdir()
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())

@@ -12,7 +12,7 @@ import uuid
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from agent.drivers import host_command
+from agent.drivers import host_command, whole_file
 from agent.drivers.driver import DriverError, DriverFault
 from agent.drivers.storage.disk_size import grow
 from agent.drivers.storage.store import DiskSource, QemuDisk, of_another_size
@@ -38,16 +38,12 @@ class FileVolumes:
 
     def create(self, volume_id: str, size: int) -> None:
         """Make the file beside its place, and put it there when it is whole."""
-        file = self.file(volume_id)
-        if file.exists():
-            header = read_header(file)
-            if header is None or header.virtual_size != size:
-                raise of_another_size(volume_id)
+        if self._has(volume_id, size):
             return
         fresh = self._fresh(volume_id)
         host_command.run(*qemu_img.command("create", "qcow2", "-q", str(fresh), str(size)))
         failpoints.point("libvirt-volume-made")
-        fresh.replace(file)
+        fresh.replace(self.file(volume_id))
 
     def size(self, volume_id: str) -> int | None:
         """Return the size that a guest sees, by the file's header."""
@@ -71,9 +67,7 @@ class FileVolumes:
 
     def begin_copy(self, volume_id: str, size: int) -> QemuDisk | None:
         """Return a file beside the volume's place."""
-        if self.file(volume_id).exists():
-            if self.size(volume_id) != size:
-                raise of_another_size(volume_id)
+        if self._has(volume_id, size):
             return None
         # A file of its own: what a process before this one has begun may still write to the one that it made.
         self.drop_copy(volume_id)
@@ -83,8 +77,7 @@ class FileVolumes:
         """Write another size into the file, and put it in its place."""
         fresh = self._fresh(volume_id)
         grow(fresh, size)
-        with fresh.open("rb") as opened:
-            os.fsync(opened.fileno())
+        whole_file.sync(fresh)
         failpoints.point("libvirt-volume-copied")
         fresh.replace(self.file(volume_id))
 
@@ -95,6 +88,14 @@ class FileVolumes:
     def disk(self, volume_id: str) -> DiskSource:
         """Return the file's path."""
         return DiskSource("file", ET.Element("source", {"file": str(self.file(volume_id))}), {"type": "qcow2"})
+
+    def _has(self, volume_id: str, size: int) -> bool:
+        """Return whether the volume is there. Raises DriverError "volume-differs" for one of another size."""
+        if not self.file(volume_id).exists():
+            return False
+        if self.size(volume_id) != size:
+            raise of_another_size(volume_id)
+        return True
 
     def _fresh(self, volume_id: str) -> Path:
         """Return the file that is to be the volume's once it is whole."""
