@@ -6,10 +6,13 @@ can begin beside that, and none is half of one state and half of another.
 """
 
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
+from domain.core.fields import PLAIN
 from domain.core.messages import Event
+from domain.core.resources import Resources
 from domain.guest_spec import ImageRef
+from domain.tasks.job import Where
 from domain.tasks.placed import PlacedSubject
 
 
@@ -20,6 +23,7 @@ class CopiedDisk(PlacedSubject):
     """Size of the disk, in bytes."""
     pool_id: str = ""
     """Id of the pool that it is in; empty: it is on its host's own disk."""
+    pool_name: Annotated[str, PLAIN] = ""
     reached_by: tuple[str, ...] = ()
     """Ids of hosts that reached the pool when it got its space there."""
     image: ImageRef | None = None
@@ -28,6 +32,15 @@ class CopiedDisk(PlacedSubject):
     """Ids of hosts that reach what it is copied from; none: any does, or it is copied from nothing."""
     copies: tuple[str, ...] = ()
     """KIND/ID of each thing that is being copied from it."""
+
+    def resources(self, where: Where = Where.HERE) -> Resources:
+        """Return the resources that the disk needs of a host: its size, even where its file is smaller yet; nothing
+        where it is in a pool."""
+        return Resources() if self.pool_id else Resources(disk=self.size)
+
+    def in_pool(self, name: str, hosts: tuple[str, ...]) -> Self:
+        """Return the disk with space in its pool, which these hosts reach."""
+        return self.but(pool_name=name, reached_by=hosts)
 
     @property
     def among(self) -> tuple[str, ...]:

@@ -35,7 +35,7 @@ from domain.instance.status import status
 from domain.jobs.clone import BootClone, BootCloned
 from domain.jobs.volume import NoteVolumeSize, TellVolumeSize
 from domain.tasks.action import TaskRules
-from domain.tasks.decide import accept, act, alive, concerns_tasks, decision_of
+from domain.tasks.decide import accept, act, alive, changed_fields, concerns_tasks, decision_of
 from domain.tasks.draft import Draft
 from domain.tasks.events import DeadlinePassed
 from domain.tasks.job import Where
@@ -75,8 +75,8 @@ def decide(now: Instance | None, envelope: Envelope) -> Decision:
         case BootInstance() as command:
             _boot(draft, command, envelope)
         case UpdateInstance() as command:
-            alive(draft, RULES)
-            _update(draft, command, envelope)
+            if changed := changed_fields(alive(draft, RULES), command):
+                draft.emit(InstanceUpdated(at=envelope.time, **changed))
         case BootCloned() as command:
             answers.append(_cloned(draft, command, envelope))
         case ShelveInstance(offload=True) if now is not None and now.vm_state is VmState.SHELVED:
@@ -124,19 +124,6 @@ def _boot(draft: Draft[Instance], command: BootInstance, envelope: Envelope, *mo
     for event in more:
         draft.emit(event)
     accept(draft, RULES, BOOT, command, envelope)
-
-
-def _update(draft: Draft[Instance], command: UpdateInstance, envelope: Envelope) -> None:
-    instance = draft.now
-    changed = {
-        name: value
-        for name in UpdateInstance.model_fields
-        if (value := getattr(command, name)) is not None and value != getattr(instance, name)
-    }
-    if "name" in changed:
-        must_be_name(changed["name"])
-    if changed:
-        draft.emit(InstanceUpdated(at=envelope.time, **changed))
 
 
 def _volume_extended(draft: Draft[Instance], command: NoteVolumeSize, envelope: Envelope) -> Outgoing:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from domain.core.errors import NeverRan, NoSuchTask, NotFound, TaskRunning, WrongStatus, deleted_at
 from domain.core.messages import Command, Decision, Envelope
+from domain.core.names import must_be_name
 from domain.tasks.action import Action, TaskRules
 from domain.tasks.attribution import behalf_of
 from domain.tasks.draft import Draft
@@ -48,6 +49,26 @@ def alive(draft: Draft[S], rules: TaskRules[S]) -> S:
     if draft.after is None or draft.after.current_status in rules.gone:
         raise NotFound(kind=rules.kind, id=draft.id, hint=deleted_at(getattr(draft.after, "deleted", None)))
     return draft.after
+
+
+def changed_fields(subject: TaskSubject, command: Command) -> dict[str, Any]:
+    """Return what an update changes: the fields of the command that are said, and differ.
+
+    Raises Invalid for what cannot be a name.
+    """
+    said = {name: getattr(command, name) for name in type(command).model_fields}
+    changed = {name: value for name, value in said.items() if value is not None and value != getattr(subject, name)}
+    if "name" in changed:
+        must_be_name(changed["name"])
+    return changed
+
+
+def must_be_idle(subject: TaskSubject, rules: TaskRules[Any], became: str, free: str, action: str) -> None:
+    """Raise WrongStatus unless no task of the aggregate runs, and it `became` what it has to be: `free`."""
+    if subject.tasks or became != free:
+        running = rules.actions.get(subject.task.action) if subject.task else None
+        status = running.during if running else became
+        raise WrongStatus(kind=rules.kind.capitalize(), id=subject.id, status=status, action=action, allowed=free)
 
 
 def concerns_tasks(draft: Draft[S], rules: TaskRules[S], envelope: Envelope) -> bool:

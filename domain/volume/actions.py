@@ -34,6 +34,7 @@ from domain.tasks.action import Action
 from domain.tasks.draft import Draft
 from domain.tasks.flow import Flow, Step
 from domain.tasks.task import Task
+from domain.volume.disk_steps import copied_file, file_if_hosted, source_to_hold, space, space_held
 from domain.volume.state import Volume, VolumeExtended, VolumeStatus
 
 
@@ -112,48 +113,16 @@ def empty_file(volume: Volume, command: Any) -> Iterator[dict[str, Any]]:
         yield {"volume_id": volume.id, "size": volume.size, "pool_id": volume.pool_id}
 
 
-def copied_file(volume: Volume, command: Any) -> Iterator[dict[str, Any]]:
-    """Yield a step with the volume's id, size, pool and source, for one that is a copy."""
-    if volume.source is not None:
-        of_image = {"image": volume.image} if volume.source.kind is SourceKind.IMAGE else {}
-        where = {"volume_id": volume.id, "size": volume.size, "pool_id": volume.pool_id}
-        yield {**where, "source": volume.source, **of_image}
-
-
 def image_to_fetch(volume: Volume, command: Any) -> Iterator[dict[str, Any]]:
     """Yield a step with the image that the volume is a copy of, where it is one of an image."""
     if volume.source is not None and volume.source.kind is SourceKind.IMAGE:
         yield {"image": volume.image}
 
 
-def source_to_hold(volume: Volume, command: Any) -> Iterator[dict[str, Any]]:
-    """Yield a step with the volume or the snapshot that the volume is a copy of, where it is one."""
-    if volume.source is not None and volume.source.kind is not SourceKind.IMAGE:
-        yield {"source": volume.source.key}
-
-
 def source_if_failed(volume: Volume, command: Any) -> Iterator[dict[str, Any]]:
     """Yield a step with what the volume was to be a copy of, where that failed, and it may still be held."""
     if volume.became is VolumeStatus.ERROR:
         yield from source_to_hold(volume, command)
-
-
-def space(volume: Volume, command: Any) -> Iterator[dict[str, Any]]:
-    """Yield a step with the volume's pool and size, where it is in one."""
-    if volume.pool_id:
-        yield {"pool_id": volume.pool_id, "size": volume.size}
-
-
-def space_held(volume: Volume, command: Any) -> Iterator[dict[str, Any]]:
-    """Yield a step with the volume's pool, where it is in one."""
-    if volume.pool_id:
-        yield {"pool_id": volume.pool_id}
-
-
-def file_if_hosted(volume: Volume, command: Any) -> Iterator[dict[str, Any]]:
-    """Yield a step with the volume's id where the volume has a host, and so may have a file."""
-    if volume.host is not None:
-        yield {"volume_id": volume.id, "pool_id": volume.pool_id}
 
 
 def claim_of_size(volume: Volume, command: ExtendVolume) -> Iterator[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from contextlib import suppress
 
-from domain.core.errors import AlreadyExists, InUse, Invalid, Refusal, TooManySnapshots, VolumeElsewhere, WrongStatus
+from domain.core.errors import AlreadyExists, InUse, Invalid, Refusal, TooManySnapshots, VolumeElsewhere
 from domain.core.messages import Decision, Envelope, Outgoing
 from domain.core.names import must_be_name
 from domain.core.text import in_units
@@ -26,7 +26,7 @@ from domain.jobs.volume import (
     VolumeReturned,
 )
 from domain.tasks.action import TaskRules
-from domain.tasks.decide import accept, act, alive, concerns_tasks, decision_of
+from domain.tasks.decide import accept, act, alive, changed_fields, concerns_tasks, decision_of, must_be_idle
 from domain.tasks.draft import Draft
 from domain.tasks.events import TaskFailed
 from domain.tasks.messages import JobError, JobResult
@@ -80,8 +80,8 @@ def decide(now: Volume | None, envelope: Envelope) -> Decision:
         case CreateVolume() as command:
             _create(draft, command, envelope)
         case UpdateVolume() as command:
-            alive(draft, RULES)
-            _update(draft, command, envelope)
+            if changed := changed_fields(alive(draft, RULES), command):
+                draft.emit(VolumeUpdated(at=envelope.time, **changed))
         case DeleteVolume() as command:
             _require_needless(alive(draft, RULES))
             act(draft, RULES, command, envelope)
@@ -157,19 +157,6 @@ def _size(size: int | None, source: VolumeSource | None) -> int:
         needs = f"{source.kind} {source.name} needs {in_units(source.size)} at least"
         raise Invalid(field="size", value=in_units(size), allowed=needs)
     return size or source.size
-
-
-def _update(draft: Draft[Volume], command: UpdateVolume, envelope: Envelope) -> None:
-    volume = draft.now
-    changed = {
-        name: value
-        for name in UpdateVolume.model_fields
-        if (value := getattr(command, name)) is not None and value != getattr(volume, name)
-    }
-    if "name" in changed:
-        must_be_name(changed["name"])
-    if changed:
-        draft.emit(VolumeUpdated(at=envelope.time, **changed))
 
 
 def _reserve(draft: Draft[Volume], command: ReserveForInstance, envelope: Envelope) -> Outgoing:
@@ -280,15 +267,7 @@ def _require_idle(volume: Volume, action: str = "a copy") -> None:
     """Raise the Refusal that says why nothing can be done with the volume now: it is in use, busy, or in error."""
     if volume.instance_id:
         raise _in_use(volume)
-    if volume.tasks or volume.became is not VolumeStatus.AVAILABLE:
-        running = ACTIONS.get(volume.task.action) if volume.task else None
-        raise WrongStatus(
-            kind="Volume",
-            id=volume.id,
-            status=running.during if running else volume.became,
-            action=action,
-            allowed=VolumeStatus.AVAILABLE,
-        )
+    must_be_idle(volume, RULES, volume.became, VolumeStatus.AVAILABLE, action)
 
 
 def _release(draft: Draft[Volume], command: ReleaseFromInstance, envelope: Envelope) -> Outgoing:

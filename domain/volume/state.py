@@ -10,13 +10,11 @@ from typing import Annotated, ClassVar
 
 from domain.copied_disk import CopiedDisk, CopyEvent, evolve_copies
 from domain.core.cells import DEFAULT_CELL
-from domain.core.fields import PERSONAL, PLAIN
+from domain.core.fields import PERSONAL
 from domain.core.messages import Event
-from domain.core.resources import Resources
 from domain.disk_source import VolumeSource
 from domain.guest_spec import ImageRef
 from domain.tasks.events import TaskEvent
-from domain.tasks.job import Where
 from domain.tasks.messages import Reply
 from domain.tasks.subject import evolve_task
 from domain.tasks.task import Fault
@@ -44,7 +42,6 @@ class Volume(CopiedDisk):
     """Status regardless of the instance that uses it: never IN_USE."""
     instance_id: str = ""
     """Id of the instance that it is attached to or reserved for; empty: none."""
-    pool_name: Annotated[str, PLAIN] = ""
     answer_to: Reply | None = None
     """Where to say how its creation ended, until that has; None: nobody waits for it."""
     snapshots: tuple[str, ...] = ()
@@ -64,15 +61,6 @@ class Volume(CopiedDisk):
     def never_made(self) -> bool:
         """Whether it has no place on a host, since its creation failed."""
         return self.became is VolumeStatus.ERROR and self.host is None
-
-    def resources(self, where: Where = Where.HERE) -> Resources:
-        """Return the resources that the volume needs of a host: its size, even where its file is smaller yet; nothing
-        where it is in a pool."""
-        return Resources() if self.pool_id else Resources(disk=self.size)
-
-    def in_pool(self, name: str, hosts: tuple[str, ...]) -> "Volume":
-        """Return the volume with space in its pool, which these hosts reach."""
-        return self.but(pool_name=name, reached_by=hosts)
 
     def ended(self, status: str, at: datetime, fault: Fault | None, cancelled: bool) -> "Volume":
         """Return the volume after a task ended in this status; a cancelled task leaves no fault, unless the volume is

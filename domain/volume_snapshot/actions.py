@@ -19,6 +19,7 @@ from domain.jobs.scheduling import Place, Release
 from domain.jobs.volume import AddSnapshot, DeleteVolumeFile, RemoveSnapshot
 from domain.tasks.action import Action
 from domain.tasks.flow import Flow, Step
+from domain.volume.disk_steps import copied_file, file_if_hosted, source_to_hold, space, space_held
 from domain.volume_snapshot.state import SnapshotStatus, VolumeSnapshot
 
 
@@ -59,39 +60,10 @@ def of_volume(snapshot: VolumeSnapshot, command: Any) -> Iterator[dict[str, Any]
     yield {"volume_id": snapshot.volume_id}
 
 
-def source_to_hold(snapshot: VolumeSnapshot, command: Any) -> Iterator[dict[str, Any]]:
-    """Yield a step with the volume as what is copied."""
-    yield {"source": snapshot.source.key}
-
-
 def source_if_failed(snapshot: VolumeSnapshot, command: Any) -> Iterator[dict[str, Any]]:
     """Yield a step with the volume where the snapshot failed, and may still hold it."""
     if snapshot.became is SnapshotStatus.ERROR:
         yield from source_to_hold(snapshot, command)
-
-
-def space(snapshot: VolumeSnapshot, command: Any) -> Iterator[dict[str, Any]]:
-    """Yield a step with the pool and the size, where the snapshot is in one."""
-    if snapshot.pool_id:
-        yield {"pool_id": snapshot.pool_id, "size": snapshot.size}
-
-
-def space_held(snapshot: VolumeSnapshot, command: Any) -> Iterator[dict[str, Any]]:
-    """Yield a step with the pool, where the snapshot is in one."""
-    if snapshot.pool_id:
-        yield {"pool_id": snapshot.pool_id}
-
-
-def copied_file(snapshot: VolumeSnapshot, command: Any) -> Iterator[dict[str, Any]]:
-    """Yield a step with the file to make, and the volume that it is a copy of."""
-    where = {"volume_id": snapshot.id, "size": snapshot.size, "pool_id": snapshot.pool_id}
-    yield {**where, "source": snapshot.source}
-
-
-def file_if_hosted(snapshot: VolumeSnapshot, command: Any) -> Iterator[dict[str, Any]]:
-    """Yield a step with the file where the snapshot has a host, and so may have one."""
-    if snapshot.host is not None:
-        yield {"volume_id": snapshot.id, "pool_id": snapshot.pool_id}
 
 
 CREATE = Action[VolumeSnapshot](

@@ -1,12 +1,12 @@
 """Decisions of a volume's snapshot on a command, a result or a deadline: events, or a refusal. Pure, as every
 decider."""
 
-from domain.core.errors import AlreadyExists, WrongStatus
+from domain.core.errors import AlreadyExists
 from domain.core.messages import Decision, Envelope, Outgoing
 from domain.core.names import must_be_name
 from domain.jobs.copy import ReleaseFromCopy, ReserveForCopy
 from domain.tasks.action import TaskRules
-from domain.tasks.decide import accept, act, alive, concerns_tasks, decision_of
+from domain.tasks.decide import accept, act, alive, changed_fields, concerns_tasks, decision_of, must_be_idle
 from domain.tasks.draft import Draft
 from domain.volume.copies import must_not_be_copied, release, reserve
 from domain.volume_snapshot.actions import (
@@ -47,8 +47,8 @@ def decide(now: VolumeSnapshot | None, envelope: Envelope) -> Decision:
         case CreateVolumeSnapshot() as command:
             _create(draft, command, envelope)
         case UpdateVolumeSnapshot() as command:
-            alive(draft, RULES)
-            _update(draft, command, envelope)
+            if changed := changed_fields(alive(draft, RULES), command):
+                draft.emit(VolumeSnapshotUpdated(at=envelope.time, **changed))
         case VolumeSnapshotCommand() as command:
             must_not_be_copied(alive(draft, RULES), RULES.kind)
             act(draft, RULES, command, envelope)
@@ -85,27 +85,6 @@ def _create(draft: Draft[VolumeSnapshot], command: CreateVolumeSnapshot, envelop
     accept(draft, RULES, CREATE, command, envelope)
 
 
-def _update(draft: Draft[VolumeSnapshot], command: UpdateVolumeSnapshot, envelope: Envelope) -> None:
-    snapshot = draft.now
-    changed = {
-        name: value
-        for name in UpdateVolumeSnapshot.model_fields
-        if (value := getattr(command, name)) is not None and value != getattr(snapshot, name)
-    }
-    if "name" in changed:
-        must_be_name(changed["name"])
-    if changed:
-        draft.emit(VolumeSnapshotUpdated(at=envelope.time, **changed))
-
-
 def _require_available(snapshot: VolumeSnapshot) -> None:
     """Raise WrongStatus for a snapshot that is not whole, or is being deleted."""
-    if snapshot.tasks or snapshot.became is not SnapshotStatus.AVAILABLE:
-        running = ACTIONS.get(snapshot.task.action) if snapshot.task else None
-        raise WrongStatus(
-            kind="Volume-snapshot",
-            id=snapshot.id,
-            status=running.during if running else snapshot.became,
-            action="a copy",
-            allowed=SnapshotStatus.AVAILABLE,
-        )
+    must_be_idle(snapshot, RULES, snapshot.became, SnapshotStatus.AVAILABLE, "a copy")

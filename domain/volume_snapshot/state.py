@@ -10,13 +10,11 @@ from typing import Annotated, ClassVar
 
 from domain.copied_disk import CopiedDisk, CopyEvent, evolve_copies
 from domain.core.cells import DEFAULT_CELL
-from domain.core.fields import PERSONAL, PLAIN
+from domain.core.fields import PERSONAL
 from domain.core.messages import Event
-from domain.core.resources import Resources
 from domain.disk_source import SourceKind, VolumeSource
 from domain.guest_spec import ImageRef
 from domain.tasks.events import TaskEvent
-from domain.tasks.job import Where
 from domain.tasks.subject import evolve_task
 from domain.tasks.task import Fault
 
@@ -40,7 +38,6 @@ class VolumeSnapshot(CopiedDisk):
     volume_name: Annotated[str, PERSONAL]
     """Name that the volume had then."""
     became: SnapshotStatus = SnapshotStatus.CREATING
-    pool_name: Annotated[str, PLAIN] = ""
     fault: Fault | None = None
     created: datetime
     updated: datetime
@@ -62,14 +59,6 @@ class VolumeSnapshot(CopiedDisk):
         return VolumeSource(
             kind=SourceKind.VOLUME, id=self.volume_id, name=self.volume_name, size=self.size, pool_id=self.pool_id
         )
-
-    def resources(self, where: Where = Where.HERE) -> Resources:
-        """Return the resources that it needs of a host: its size; nothing where it is in a pool."""
-        return Resources() if self.pool_id else Resources(disk=self.size)
-
-    def in_pool(self, name: str, hosts: tuple[str, ...]) -> "VolumeSnapshot":
-        """Return the snapshot with space in its pool, which these hosts reach."""
-        return self.but(pool_name=name, reached_by=hosts)
 
     def ended(self, status: str, at: datetime, fault: Fault | None, cancelled: bool) -> "VolumeSnapshot":
         """Return the snapshot after a task ended in this status; a cancelled task leaves no fault, unless the snapshot
